@@ -1,0 +1,22 @@
+"""The words that notebooks use, loaded when they are first asked for."""
+
+from importlib import import_module
+
+WORDS = {
+    "apply": "lib.plan",
+    "check": "lib.checks",
+    "check_ticks": "lib.checks",
+    "connect": "lib.client",
+    "connect_shell": "lib.shell",
+    "marks": "lib.own",
+    "show": "lib.plan",
+    "table": "lib.tables",
+    "ticks": "lib.checks",
+}
+
+
+def __getattr__(name: str):
+    """Return one of the WORDS; loading them late keeps `lib.localcloud` quick to start."""
+    if name not in WORDS:
+        raise AttributeError(f"module 'lib' has no attribute {name!r}")
+    return getattr(import_module(WORDS[name]), name)

@@ -1,0 +1,1 @@
+"""A CloudStack-compatible cloud on this machine, for rehearsing, teaching and testing."""

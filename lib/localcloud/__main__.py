@@ -1,0 +1,110 @@
+"""The command line: `python -m lib.localcloud start|status|stop|reset|serve`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from . import background
+
+DIALECTS = ("4.20", "2.2")
+PUBLIC = ("endpoint", "dialect", "time_scale", "dir", "pid")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what the arguments say; return the exit code."""
+    options = parser().parse_args(argv)
+    try:
+        return options.run(options, background.base(options.dir) / options.dialect)
+    except background.Trouble as trouble:
+        print(trouble, file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="runbook local-cloud", description=__doc__)
+    verbs = top.add_subparsers(required=True, metavar="start|status|stop|reset|serve")
+    for name, run, text in (
+        ("start", start, "start the server in the background, unless it runs already"),
+        ("status", status, "say whether it runs; with --json, with keys"),
+        ("stop", stop, "end it; what it holds is kept"),
+        ("reset", reset, "end it and delete all it holds"),
+        ("serve", serve, "run it in the foreground"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.set_defaults(run=run)
+        verb.add_argument("--dialect", choices=DIALECTS, default=DIALECTS[0])
+        verb.add_argument("--dir", help="folder for its state; default .localcloud")
+        verb.add_argument("--json", action="store_true", help="print one JSON object, with keys")
+        if name in ("start", "serve"):
+            verb.add_argument("--time-scale", type=float, help="0.005: 200 times faster than real")
+            verb.add_argument("--port", type=int, help="default: that of the last run, or any")
+            verb.add_argument(
+                "--idle", type=float, default=120, help="minutes until it ends itself"
+            )
+    return top
+
+
+def start(options: argparse.Namespace, folder: Path) -> int:
+    """Start the server, or give a running one the time scale."""
+    given = {"--port": options.port, "--idle": options.idle, "--time-scale": options.time_scale}
+    words = [w for k, v in given.items() if v is not None for w in (k, str(v))]
+    facts = background.start(folder, options.dialect, words)
+    if options.time_scale is not None and options.time_scale != facts["time_scale"]:
+        facts = _rescale(folder, facts, options.time_scale)
+    _print(facts, options.json)
+    return 0
+
+
+def _rescale(folder: Path, facts: dict, scale: float) -> dict:
+    from .remote import configure
+
+    configure(facts, "time", f"scale:{scale}")
+    facts = facts | {"time_scale": scale}
+    background.publish(folder, facts)
+    return facts
+
+
+def _print(facts: dict, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({k: v for k, v in facts.items() if k != "port"}))
+        return
+    for key in PUBLIC:
+        print(f"{key:10} {facts[key]}")
+    print("keys       status --json prints them")
+
+
+def status(options: argparse.Namespace, folder: Path) -> int:
+    """Say whether the server runs; exit code 1 if not."""
+    facts = background.running(folder)
+    if facts:
+        _print(facts, options.json)
+        return 0
+    print(json.dumps({"dialect": options.dialect, "running": False}) if options.json
+          else f"The local cloud ({options.dialect}) does not run.")  # fmt: skip
+    return 1
+
+
+def stop(options: argparse.Namespace, folder: Path) -> int:
+    """End the server."""
+    ended = background.stop(folder)
+    print("stopped" if ended else f"The local cloud ({options.dialect}) did not run.")
+    return 0
+
+
+def reset(options: argparse.Namespace, folder: Path) -> int:
+    """End the server and delete its state."""
+    background.reset(folder)
+    print(f"deleted what the local cloud ({options.dialect}) held in {folder}")
+    return 0
+
+
+def serve(options: argparse.Namespace, folder: Path) -> int:
+    """Run the server in the foreground."""
+    background.serve(folder, options.dialect, options.time_scale, options.port, options.idle)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The background: starting one server per folder and dialect, finding it again, ending it.
+
+What a running server is like stands in its `server.json`; that it runs is known from the lock it
+holds on `serving`, which the system lets go of however it ends.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 20  # seconds for a server to come up or to end
+STATE = ("state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "server.json", "server.log")
+
+
+class Trouble(Exception):
+    """The server cannot be started or ended; the text says why and what to do."""
+
+
+def base(given: str | None) -> Path:
+    """Return the folder that holds an instance for each dialect."""
+    return Path(given or os.environ.get("RUNBOOK_LOCALCLOUD") or ROOT / ".localcloud").absolute()
+
+
+def running(folder: Path) -> dict | None:
+    """Return what stands in `server.json` if its server runs, and is not just starting."""
+    if not is_locked(folder / "serving"):
+        return None
+    found, holder = read(folder), (folder / "serving").read_text()
+    return found if found and str(found["pid"]) == holder else None
+
+
+def read(folder: Path) -> dict | None:
+    """Return what stands in `server.json`, None if there is none."""
+    try:
+        return json.loads((folder / "server.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether another process holds the lock on a file."""
+    if not path.exists():
+        return False
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock on a file; Trouble if another process has it and `wait` is off."""
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise Trouble(f"A server for {path.parent} runs already: look at `status`.") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def start(folder: Path, dialect: str, options: list[str]) -> dict:
+    """Return the running server's facts, starting it if need be; of two at once one starts it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked(folder / "starting"):
+        return running(folder) or _spawn(folder, dialect, options)
+
+
+def _spawn(folder: Path, dialect: str, options: list[str]) -> dict:
+    command = [sys.executable, "-m", __package__, "serve", "--dialect", dialect]
+    command += ["--dir", str(folder.parent), *options]
+    with open(folder / "server.log", "ab") as log:
+        child = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and child.poll() is None:
+        found = read(folder)
+        if found and found["pid"] == child.pid:
+            # It goes on by itself; nobody waits for it here.
+            child.returncode = 0
+            return found
+        time.sleep(0.01)
+    raise Trouble(f"The local cloud did not start. What it said: {folder / 'server.log'}")
+
+
+def publish(folder: Path, facts: dict) -> None:
+    """Write `server.json`, readable for its owner only, in one step."""
+    path = folder / f"server.json.{os.getpid()}"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(facts, file)
+    os.replace(path, folder / "server.json")
+
+
+def port_of_last_run(folder: Path) -> int:
+    """Return the port to listen on again, as disks may hold URLs with it; 0 if there is none."""
+    return (read(folder) or {}).get("port", 0)
+
+
+def stop(folder: Path) -> bool:
+    """End the server and wait until it has; say whether there was one."""
+    found = running(folder)
+    if found is None:
+        return False
+    os.kill(found["pid"], signal.SIGTERM)
+    until = time.monotonic() + PATIENCE
+    while is_locked(folder / "serving"):
+        if time.monotonic() > until:
+            raise Trouble(f"The server (pid {found['pid']}) does not end; try `kill -9`.")
+        time.sleep(0.01)
+    return True
+
+
+def reset(folder: Path) -> None:
+    """End the server and delete all that it kept, also its disks and the workstation."""
+    stop(folder)
+    for name in STATE:
+        (folder / name).unlink(missing_ok=True)
+    for name in ("disks", "workstation"):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+
+
+def serve(
+    folder: Path, dialect: str, time_scale: float | None, port: int | None, idle: float
+) -> None:
+    """Serve in the foreground until SIGTERM, SIGINT, or `idle` minutes without a request."""
+    from .wire import Server  # all of the server, which `start` has no need of
+
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked(folder / "serving", wait=False):
+        server = _on_port(Server, folder, dialect, time_scale, port)
+        facts = server.connection | {"pid": os.getpid(), "port": server.listener.server_port}
+        publish(folder, facts)
+        _until_told(server, idle * 60)
+
+
+def _on_port(make: type, folder: Path, dialect: str, time_scale: float | None, port: int | None):
+    wanted = port if port is not None else port_of_last_run(folder)
+    try:
+        return make(folder, dialect=dialect, time_scale=time_scale, port=wanted)
+    except OSError:
+        if port is not None:
+            raise Trouble(f"Port {port} is taken: give another --port, or none.") from None
+        return make(folder, dialect=dialect, time_scale=time_scale)
+
+
+def _until_told(server, seconds: float) -> None:
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def idle(since: float) -> None:
+        if since > seconds:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    server.listener.on_idle = idle
+    try:
+        server.serve()
+    except KeyboardInterrupt:
+        server.stop()

@@ -1,0 +1,171 @@
+"""The cloud: what all commands share, and how to look things up in it."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .dialects import Dialect
+from .faults import Faults
+from .refusals import ApiError, invalid
+from .state import Row, State
+
+GIB = 2**30
+
+# How a kind of row is called in messages.
+NAMES = {"virtualmachine": "virtual machine", "diskoffering": "disk offering", "ostype": "OS type"}
+
+
+class Listing(NamedTuple):
+    """An answer of a list command: rows of a kind, and what to show besides."""
+
+    kind: str
+    rows: list[Row]
+    extra: Callable[[Row], dict] | None = None
+
+
+@dataclass
+class Cloud:
+    """One cloud at work. Whoever touches it holds `lock`."""
+
+    state: State
+    dialect: Dialect
+    folder: Path
+    clock: Callable[[], float] = time.time
+    base_url: str = ""
+    faults: Faults = field(default_factory=Faults)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    timers: list[tuple[float, int, str]] = field(default_factory=list)
+    method: str = "GET"  # of the request at hand
+    texts: dict = field(default_factory=dict)  # rows as JSON, of the state's version `texts_of`
+    texts_of: int = -1
+    throttle: tuple[float, int] = (0.0, 0)  # start of the interval, calls made in it
+
+    def find(self, kind: str, id: Any) -> Row:
+        """Return the row with that id, refusing one that is not there (431)."""
+        row = self.state.get(kind, id)
+        if row is None:
+            raise invalid(f"Unable to find {NAMES.get(kind, kind)} by id {id}")
+        return row
+
+    def rows(self, kind: str) -> list[Row]:
+        """Return all rows of a kind, oldest first."""
+        return list(self.state.table(kind).values())
+
+    def one(self, kind: str) -> Row:
+        """Return the only or first row of a kind."""
+        return next(iter(self.state.table(kind).values()))
+
+    def account(self) -> Row:
+        """Return the account that all calls come from."""
+        return self.one("account")
+
+    def stamp(self, at: float | None) -> str | None:
+        """Return a moment as this server prints it, None for none."""
+        return None if at is None else self.dialect.stamp(at)
+
+    def owner(self) -> dict:
+        """Return the fields that say whose something is."""
+        me = self.account()
+        return {
+            "account": me["name"],
+            "domainid": me["domainid"],
+            "domain": me["domain"],
+            "domainpath": me["domainpath"],
+        }
+
+    def setting(self, name: str) -> Row:
+        """Return one of the settings that `configureSimulator` changes."""
+        return self.state.setting(name, DEFAULTS[name])
+
+    def disk(self, row: Row) -> Path:
+        """Return the file that holds the data of a volume, snapshot or template."""
+        return self.folder / "disks" / f"{row['id']}.raw"
+
+    def note(self, type_: str, text: str, level: str = "INFO", parent: Any = None) -> None:
+        """Add an event, which the account can list."""
+        row = {"type": type_, "description": text, "level": level, "parentid": parent}
+        self.state.add("event", at=self.clock(), **row)
+
+
+DEFAULTS = {
+    "time": {"scale": 0.005},
+    "capacity": {"cpus": 26, "memory": 56 * 1024},  # memory in MiB
+    "limits": {"vm": 20, "volume": 20, "snapshot": 20, "template": 20},
+    "throttle": {"max": 0, "interval": 1},  # calls per so many seconds; 0 is off
+}
+
+
+def fitting(
+    cloud: Cloud,
+    kind: str,
+    *,
+    id: Any = None,
+    ids: list | None = None,
+    name: str | None = None,
+    keyword: str | None = None,
+    tags: list[dict] | None = None,
+    **equal: Any,
+) -> list[Row]:
+    """Return the rows of a kind that pass all filters; one that is None lets everything pass."""
+    wanted = [id] if id is not None else ids
+    if wanted is None:
+        rows = cloud.rows(kind)
+    else:
+        rows = [row for row in map(cloud.state.table(kind).get, wanted) if row]
+    if name is not None:
+        rows = [row for row in rows if same_name(cloud, row.get("name") or "", name)]
+    if keyword is not None:
+        rows = [row for row in rows if keyword.lower() in (row.get("name") or "").lower()]
+    if tags is not None:
+        rows = [row for row in rows if any(has_tag(row, tag) for tag in tags)]
+    for key, value in equal.items():
+        rows = [row for row in rows if value is None or row.get(key) == value]
+    return rows
+
+
+def same_name(cloud: Cloud, name: str, wanted: str) -> bool:
+    """Compare names as the database does: case does not count; 2.2 takes a part for the whole."""
+    name, wanted = name.lower(), wanted.lower()
+    return wanted in name if cloud.dialect.names_are_patterns else wanted == name
+
+
+def has_tag(row: Row, wanted: dict) -> bool:
+    """Say whether a row carries a tag; one without value fits whatever the value is."""
+    return any(
+        t["key"] == wanted.get("key") and wanted.get("value") in (None, t["value"])
+        for t in row.get("tags", [])
+    )
+
+
+# What is counted against a quota, and how 2.2 calls it.
+COUNTED = {"vm": "virtual machines", "volume": "volumes", "snapshot": "snapshots",
+           "template": "templates"}  # fmt: skip
+RESOURCE = {"vm": "user_vm"}
+
+
+def used(cloud: Cloud, what: str) -> int:
+    """Return how much of a quota is taken."""
+    gone = ("Destroyed", "Expunging", "Error", "Destroy")
+    kind = "virtualmachine" if what == "vm" else what
+    rows = cloud.state.table(kind).values()
+    return sum(r.get("state") not in gone and r.get("own", True) for r in rows)
+
+
+def check_quota(cloud: Cloud, what: str, more: int = 1) -> None:
+    """Refuse what would exceed the account's quota (535; 534 on 2.2)."""
+    limit, taken = cloud.setting("limits")[what], used(cloud, what)
+    if limit < 0 or taken + more <= limit:
+        return
+    me = cloud.account()
+    text = f"Maximum number of {COUNTED[what]} for account: {me['name']} has been exceeded."
+    if cloud.dialect.error_extras:
+        text = (
+            f"Maximum amount of resources of Type = '{RESOURCE.get(what, what)}' for Account "
+            f"Name = '{me['name']}' in Domain Id = '{me['domainid']}' is exceeded: Account "
+            f"Resource Limit = {limit}, Current Account Resource Amount = {taken}, "
+            f"Requested Resource Amount = {more}."
+        )
+    raise ApiError(cloud.dialect.quota_code, text, 4370)

@@ -1,0 +1,70 @@
+"""Faults: what goes wrong on demand, and the record of what was asked of the cloud."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+# refuse: an error at once. fail-job: accepted, then failed; `result:none` without a word.
+# drop-before, drop-after: the connection ends before or after the command ran. html: an HTML page
+# instead. slow: answered later. lose-job: accepted, and nobody knows the job. hang-job: it never
+# ends. malformed: the command runs and half of the answer comes.
+FAULTS = "refuse fail-job drop-before drop-after html slow lose-job hang-job malformed"
+# Never recorded: what is secret, what is private, and what only signs the request.
+HIDDEN = """apikey signature userdata password publickey command response signatureversion
+    expires"""
+
+
+class Call(NamedTuple):
+    """One request as recorded; `changed` says that it may have changed something."""
+
+    command: str
+    params: dict[str, str]
+    changed: bool
+    status: int
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the next `count` calls of a command, once `skip` have passed."""
+
+    command: str
+    kind: str
+    count: int = 1
+    skip: int = 0
+    code: int = 0
+    text: str = ""
+    seconds: float = 0
+    result: str = ""
+
+    def hits(self, command: str) -> bool:
+        """Say whether it strikes this call, and count the call."""
+        if self.command not in (command, "*") or self.count <= 0:
+            return False
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        self.count -= 1
+        return True
+
+
+@dataclass
+class Faults:
+    """The faults that are set and the calls so far; neither survives a restart."""
+
+    planned: list[Fault] = field(default_factory=list)
+    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=100_000))
+
+    def take(self, command: str) -> Fault | None:
+        """Return the fault that strikes this call."""
+        return next((f for f in self.planned if f.hits(command)), None)
+
+    def record(self, command: str, params: dict[str, str], changed: bool, status: int) -> None:
+        """Note a call; what must not be seen is left out."""
+        hidden = HIDDEN.split()
+        kept = {k.lower(): v for k, v in params.items() if k.lower() not in hidden}
+        self.calls.append(Call(command, kept, changed, status))
+
+    def reset(self) -> None:
+        """Forget faults and calls."""
+        self.planned.clear()
+        self.calls.clear()

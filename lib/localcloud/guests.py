@@ -1,0 +1,160 @@
+"""Guests: the inner life of machines: room to run, disks, booting."""
+
+import base64
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import disks, jobs
+from .cloud import GIB, Cloud, fitting
+from .plugs import free_device, plug
+from .refusals import full, invalid
+from .state import Row
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
+RUNS = ("Running", "Stopping")
+
+
+def check_room(cloud: Cloud, machine: Row) -> None:
+    """Refuse to start a machine for which no host has room, or none fits (533)."""
+    there = cloud.setting("capacity")
+    wanted = cloud.find("serviceoffering", machine["serviceofferingid"])
+    taken = [
+        cloud.find("serviceoffering", m["serviceofferingid"])
+        for m in cloud.rows("virtualmachine")
+        if m["state"] in RUNS and m["id"] != machine["id"]
+    ]
+    cpus = wanted["cpunumber"] + sum(o["cpunumber"] for o in taken)
+    memory = wanted["memory"] + sum(o["memory"] for o in taken)
+    if wanted["hosttags"] or cpus > there["cpus"] or memory > there["memory"]:
+        raise full(f"Unable to create a deployment for VM[User|{machine['name']}]")
+
+
+def add_root(cloud: Cloud, machine: Row, template: Row, least: int) -> None:
+    """Make the row of a machine's root volume."""
+    cloud.state.add(
+        "volume",
+        name=f"ROOT-{machine['n']}",
+        type="ROOT",
+        state="Creating",
+        size=max(template["size"], least),
+        zoneid=machine["zoneid"],
+        virtualmachineid=machine["id"],
+        deviceid=0,
+        serviceofferingid=machine["serviceofferingid"],
+        at=cloud.clock(),
+    )
+
+
+def root_of(cloud: Cloud, machine: Row) -> Row | None:
+    """Return a machine's root volume."""
+    found = fitting(cloud, "volume", virtualmachineid=machine["id"], type="ROOT")
+    return found[0] if found else None
+
+
+def fill_root(cloud: Cloud, machine: Row) -> None:
+    """Copy the template's data onto the root volume; a template may hold none."""
+    root = root_of(cloud, machine)
+    if root is None:
+        raise invalid(f"The VM {machine['name']} has no root volume")
+    template = cloud.find("template", machine["templateid"])
+    if cloud.disk(template).exists():
+        disks.copy_sparse(cloud.disk(template), cloud.disk(root))
+    cloud.state.change("volume", root, state="Ready", attached=cloud.clock())
+
+
+def add_data(cloud: Cloud, machine: Row, offering: Any, size: int | None) -> None:
+    """Make and attach the data volume that was asked for with the machine."""
+    chosen = cloud.find("diskoffering", offering)
+    volume = cloud.state.add(
+        "volume",
+        name=f"DATA-{machine['n']}",
+        type="DATADISK",
+        state="Allocated",
+        size=(chosen["disksize"] or size or 1) * GIB,
+        zoneid=machine["zoneid"],
+        diskofferingid=chosen["id"],
+        at=cloud.clock(),
+    )
+    disks.create_blank(cloud.disk(volume), volume["size"])
+    plug(cloud, volume, machine, free_device(cloud, machine, None))
+
+
+def boot(cloud: Cloud, machine: Row, job: Row) -> None:
+    """Let the machine run and do what its disk and its user data tell it at boot.
+
+    What it says on its console becomes an event; discovery tokens are left out of it.
+    """
+    from . import boot as firmware  # it is large, and not needed for a cloud that only answers
+
+    cloud.state.change("virtualmachine", machine, state="Running")
+    root = root_of(cloud, machine)
+    disk = cloud.disk(root) if root and cloud.disk(root).exists() else None
+    data = machine.get("data")
+    said = firmware.boot(
+        disk,
+        machine=str(machine["id"]),
+        hostname=machine["name"],
+        address=machine["nics"][0]["address"],
+        userdata=base64.b64decode(data) if data else None,
+        fetch=lambda method, url, form=None: fetch(cloud, method, url, form),
+    )
+    if said:
+        cloud.note("VM.BOOT", TOKEN.sub("...", "\n".join(said)), parent=job["id"])
+
+
+def fetch(cloud: Cloud, method: str, url: str, form: dict | None) -> tuple[int, str]:
+    """Make a machine's HTTP request: to this cloud's discovery, or to another one on loopback.
+
+    Machines here have no way to the internet: anything else is answered with status 0.
+    """
+    if url.startswith(cloud.base_url + "/"):
+        return discover(cloud, method, url[len(cloud.base_url) :], form)
+    if urlsplit(url).hostname not in LOOPBACK:
+        return 0, f"no route to {urlsplit(url).hostname}"
+    return _over_loopback(method, url, form)
+
+
+def _over_loopback(method: str, url: str, form: dict | None) -> tuple[int, str]:
+    from urllib.error import HTTPError, URLError
+    from urllib.parse import urlencode
+    from urllib.request import Request, urlopen
+
+    data = urlencode(form).encode() if form is not None else None
+    try:
+        with urlopen(Request(url, data, method=method), timeout=3) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except (URLError, TimeoutError) as error:
+        return 0, str(error)
+
+
+def discover(cloud: Cloud, method: str, target: str, form: dict | None) -> tuple[int, str]:
+    """Ask this cloud's own discovery service."""
+    status, _, body = ask_discovery(cloud, method, target, form)
+    return status, body
+
+
+def ask_discovery(
+    cloud: Cloud, method: str, target: str, form: dict | None
+) -> tuple[int, str, str]:
+    """Answer one request to the discovery service: status, content type, body."""
+    from urllib.parse import parse_qsl
+
+    from . import discovery
+
+    kept = cloud.state.setting("discovery", {"rows": {}})
+    path, _, query = target.partition("?")
+    pairs = dict(parse_qsl(query, keep_blank_values=True))
+    answer = discovery.handle(kept["rows"], method, path, pairs, form or {}, cloud.base_url)
+    if method != "GET" or path.startswith("/new"):
+        cloud.state.save("setting", kept)
+    return answer
+
+
+def expunge_later(cloud: Cloud, machine: Row, seconds: float) -> None:
+    """Have a destroyed machine removed after a while."""
+    jobs.schedule(cloud, cloud.clock() + seconds, "expunge", machine["id"])

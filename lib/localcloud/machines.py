@@ -1,0 +1,450 @@
+"""Commands for virtual machines."""
+
+import re
+import secrets
+from typing import Any
+
+from . import guests
+from .cloud import GIB, Cloud, Listing, check_quota, fitting
+from .jobs import Work
+from .keys import named_key, stored_userdata
+from .plugs import tell, unplug
+from .refusals import ApiError, full, invalid
+from .registry import command, phase
+from .seeds import nic
+from .state import Row
+from .views import show
+from .volumes import drop
+
+HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+BAD_NAME = (
+    "Invalid name. Vm name can contain ASCII letters 'a' through 'z', the digits '0' through '9', "
+    "and the hyphen ('-'), must be between 1 and 63 characters long, and can't start or end with "
+    '"-" and can\'t start with digit'
+)
+HIDDEN = ("Destroyed", "Expunging")  # from users, as allow.user.view.destroyed.vm is false
+EXPUNGE_DELAY = 86400  # seconds, not scaled
+
+
+@command("""listVirtualMachines list virtualmachine
+    Lists machines; destroyed ones are not shown to users.
+    id uuid the machine
+    ids uuids@4.4 (4.20) several machines
+    name string its host name
+    state string its state
+    zoneid uuid its zone
+    networkid uuid the network it is in
+    groupid uuid its group
+    templateid uuid (4.20) the template it was made from
+    serviceofferingid uuid@4.4 (4.20) its service offering
+    keypair string (4.20) the SSH key it was given
+    userdata boolean@4.18.0.0 (4.20) answer with the user data too
+    tags map (4.20) tags it must carry, one of them at least
+""")
+def list_machines(
+    cloud: Cloud,
+    networkid: Any = None,
+    keypair: str = "",
+    keyword: str = "",
+    userdata: bool = False,
+    **filters: Any,
+) -> Listing:
+    """Answer with the account's machines that fit; `keyword` looks at both names and the state."""
+    rows = [
+        row
+        for row in fitting(cloud, "virtualmachine", **filters)
+        if row["state"] not in HIDDEN
+        and networkid in (None, row["nics"][0]["networkid"])
+        and keypair in ("", *row.get("keypairs", []))
+        and any(keyword.lower() in row[k].lower() for k in ("name", "displayname", "state"))
+    ]
+    return Listing("virtualmachine", rows, _userdata if userdata else None)
+
+
+def _userdata(row: Row) -> dict:
+    return {"userdata": row.get("data")}
+
+
+@command("""deployVirtualMachine async-create virtualmachine
+    Makes a machine from a template and starts it.
+    zoneid uuid* the zone
+    serviceofferingid uuid* the service offering
+    templateid uuid* the template
+    name string its host name
+    displayname string its name in lists
+    group string the group it belongs to
+    networkids uuids its networks, the default one first
+    ipaddress string its address
+    iptonetworklist map iptonetworklist[0].networkid and .ip
+    diskofferingid uuid a data volume to go with it
+    size long size of that volume in GB
+    rootdisksize long@4.4 (4.20) size of the root disk in GB, if more than the template's
+    keypair string an SSH key
+    keypairs strings@4.17 (4.20) several SSH keys
+    userdata string<1048576 data for the machine, in base64
+    userdataid uuid@4.18 (4.20) stored user data
+    startvm boolean (4.20) false to leave it stopped
+    details map@4.3 (4.20) pairs that describe it
+""")
+def deploy(
+    cloud: Cloud,
+    templateid: Any,
+    name: str = "",
+    userdata: str | None = None,
+    userdataid: Any = None,
+    **more: Any,
+) -> Work:
+    """Make the rows of machine and root disk, after all that can be refused at once."""
+    template = _template(cloud, templateid)
+    network = _network(cloud, **more)
+    _check_name(cloud, name, network)
+    data, userdataid = stored_userdata(cloud, userdata, userdataid)
+    check_quota(cloud, "vm")
+    check_quota(cloud, "volume", 2 if more.get("diskofferingid") else 1)
+    row = _new_machine(cloud, name, network, **more)
+    row |= {"templateid": template["id"], "data": data, "userdataid": userdataid}
+    guests.add_root(cloud, row, template, more.get("rootdisksize", 0) * GIB)
+    return Work(row, row)
+
+
+def _new_machine(
+    cloud: Cloud,
+    name: str,
+    network: Row,
+    zoneid: Any,
+    serviceofferingid: Any,
+    displayname: str = "",
+    startvm: bool = True,
+    **more: Any,
+) -> Row:
+    row = cloud.state.add(
+        "virtualmachine",
+        state="Starting" if startvm else "Stopped",
+        zoneid=cloud.find("zone", zoneid)["id"],
+        serviceofferingid=cloud.find("serviceoffering", serviceofferingid)["id"],
+        nics=[nic(cloud, network, _address(cloud, network, **more))],
+        at=cloud.clock(),
+        **_extras(cloud, **more),
+    )
+    own = f"i-2-{row['id']}-VM" if cloud.dialect.numeric_ids else f"VM-{row['id']}"
+    row |= {"name": name or own, "displayname": displayname or name or own}
+    return row
+
+
+def _template(cloud: Cloud, id: Any) -> Row:
+    template = cloud.state.get("template", id)
+    if template is None:
+        raise invalid(f"Unable to use template {id}")
+    if not template["isready"]:
+        raise invalid(f"The template {id} is not available for use")
+    return template
+
+
+def _network(
+    cloud: Cloud, networkids: list | None = None, iptonetworklist: list | None = None, **_: Any
+) -> Row:
+    if networkids and iptonetworklist:
+        raise invalid("NetworkIds can't be specified along with ipToNetworkMap parameter")
+    named = networkids or [row.get("networkid") for row in iptonetworklist or []]
+    return cloud.find("network", named[0]) if named else cloud.one("network")
+
+
+def _address(
+    cloud: Cloud,
+    network: Row,
+    ipaddress: str | None = None,
+    iptonetworklist: list | None = None,
+    **_: Any,
+) -> str:
+    taken = {n["address"] for m in cloud.rows("virtualmachine") for n in m["nics"]}
+    wanted = ipaddress or (iptonetworklist or [{}])[0].get("ip")
+    free = [a for a in (f"10.1.0.{i}" for i in range(11, 255)) if a not in taken]
+    if wanted and wanted not in free:
+        raise invalid(f"The specified IP address {wanted} is not free in network {network['name']}")
+    if not free:
+        raise full(f"Unable to acquire Guest IP address for network {network['name']}")
+    return wanted or free[0]
+
+
+def _check_name(cloud: Cloud, name: str, network: Row) -> None:
+    if not name:
+        return
+    if not HOST_NAME.fullmatch(name):
+        raise invalid(BAD_NAME)
+    if not cloud.dialect.host_names_unique:
+        return
+    if any(m["name"].lower() == name.lower() for m in cloud.rows("virtualmachine")):
+        raise invalid(
+            f"The vm with hostName {name} already exists in the network domain: "
+            f"cs2local.internal; network={network['id']}"
+        )
+
+
+def _extras(
+    cloud: Cloud,
+    group: str = "",
+    keypair: str = "",
+    keypairs: list | None = None,
+    details: list | None = None,
+    **_: Any,
+) -> Row:
+    names = [*([keypair] if keypair else []), *(keypairs or [])]
+    for one in names:
+        named_key(cloud, one)
+    found: Row = {"keypairs": names} if names else {}
+    if details:
+        found["details"] = {k: v for pairs in details for k, v in pairs.items()}
+    return found | (_in_group(cloud, group) if group else {})
+
+
+def _in_group(cloud: Cloud, name: str) -> Row:
+    same = [g for g in cloud.rows("instancegroup") if g["name"] == name]
+    group = same[0] if same else cloud.state.add("instancegroup", name=name)
+    return {"group": name, "groupid": group["id"]}
+
+
+@phase("deployVirtualMachine", "finish")
+def deployed(cloud: Cloud, job: Row, **params: Any) -> dict:
+    """Find room for the machine, copy its root disk and boot it."""
+    row = cloud.find("virtualmachine", job["instance"])
+    starts = row["state"] == "Starting"
+    if starts:
+        guests.check_room(cloud, row)
+    guests.fill_root(cloud, row)
+    if params.get("diskofferingid") is not None:
+        guests.add_data(cloud, row, params["diskofferingid"], params.get("size"))
+    if starts:
+        guests.boot(cloud, row, job)
+    template = cloud.state.get("template", row["templateid"])
+    secret = secrets.token_urlsafe(6) if template and template["passwordenabled"] else None
+    return {"virtualmachine": show(cloud, "virtualmachine", row, password=secret)}
+
+
+@phase("deployVirtualMachine", "failed")
+def not_deployed(cloud: Cloud, job: Row) -> None:
+    """Leave the machine in Error, without disks: that is how it ends on a real cloud."""
+    row = cloud.state.get("virtualmachine", job["instance"])
+    if row:
+        _set(cloud, row, "Error")
+        for volume in fitting(cloud, "volume", virtualmachineid=row["id"]):
+            drop(cloud, volume)
+
+
+def _set(cloud: Cloud, row: Row, state: str) -> Row:
+    row["state"] = state
+    return cloud.state.save("virtualmachine", row)
+
+
+@command("""startVirtualMachine async virtualmachine
+    Starts a machine that is stopped.
+    id uuid* the machine
+""")
+def start(cloud: Cloud, id: Any) -> Work:
+    """Queue the start."""
+    row = cloud.find("virtualmachine", id)
+    return Work(row, row)
+
+
+@phase("startVirtualMachine", "begin")
+def starting(cloud: Cloud, job: Row) -> None:
+    """Show that it starts."""
+    _when(cloud, job, "Stopped", "Starting")
+
+
+def _when(cloud: Cloud, job: Row, state: str, then: str) -> None:
+    row = cloud.state.get("virtualmachine", job["instance"])
+    if row and row["state"] == state:
+        _set(cloud, row, then)
+
+
+@phase("startVirtualMachine", "finish")
+def started(cloud: Cloud, job: Row, id: Any) -> dict:
+    """Find room for the machine and boot it."""
+    row = cloud.find("virtualmachine", id)
+    if row["state"] == "Running":
+        return {"virtualmachine": show(cloud, "virtualmachine", row)}
+    if row["state"] != "Starting":
+        raise invalid(f"The VM {row['name']} cannot be started in state {row['state']}")
+    guests.check_room(cloud, row)
+    guests.boot(cloud, row, job)
+    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+
+
+@phase("startVirtualMachine", "failed")
+def not_started(cloud: Cloud, job: Row) -> None:
+    """Show that it is stopped still."""
+    _when(cloud, job, "Starting", "Stopped")
+
+
+@command("""stopVirtualMachine async virtualmachine
+    Stops a machine; one that is stopped stays so.
+    id uuid* the machine
+    forced boolean without asking its system
+""")
+def stop(cloud: Cloud, id: Any, forced: bool = False) -> Work:
+    """Queue the stop."""
+    row = cloud.find("virtualmachine", id)
+    return Work(row, row)
+
+
+@phase("stopVirtualMachine", "begin")
+def stopping(cloud: Cloud, job: Row) -> None:
+    """Show that it stops."""
+    _when(cloud, job, "Running", "Stopping")
+
+
+@phase("stopVirtualMachine", "finish")
+def stopped(cloud: Cloud, job: Row, **_: Any) -> dict:
+    """Show that it has stopped."""
+    _when(cloud, job, "Stopping", "Stopped")
+    row = cloud.find("virtualmachine", job["instance"])
+    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+
+
+@phase("stopVirtualMachine", "failed")
+def not_stopped(cloud: Cloud, job: Row) -> None:
+    """Show that it runs still."""
+    _when(cloud, job, "Stopping", "Running")
+
+
+@command("""rebootVirtualMachine async virtualmachine
+    Reboots a machine that runs.
+    id uuid* the machine
+    forced boolean@4.16.0 (4.20) without asking its system
+""")
+def reboot(cloud: Cloud, id: Any, forced: bool = False) -> Work:
+    """Queue the reboot."""
+    row = cloud.find("virtualmachine", id)
+    return Work(row, row)
+
+
+@phase("rebootVirtualMachine", "finish")
+def rebooted(cloud: Cloud, job: Row, **_: Any) -> dict:
+    """Boot it again."""
+    row = cloud.find("virtualmachine", job["instance"])
+    if row["state"] != "Running":
+        text = f"The VM {row['name']} is not running, unable to reboot it"
+        raise ApiError(cloud.dialect.reboot_refusal, text)
+    guests.boot(cloud, row, job)
+    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+
+
+@command("""destroyVirtualMachine async virtualmachine
+    Destroys a machine; its data volumes are kept.
+    id uuid* the machine
+    expunge boolean@4.2.1 (4.20) at once and for ever
+    volumeids uuids@4.12.0 (4.20) data volumes to delete with it
+""")
+def destroy(cloud: Cloud, id: Any, expunge: bool = False, volumeids: list | None = None) -> Work:
+    """Queue the end of a machine."""
+    row = cloud.find("virtualmachine", id)
+    if row.get("deleteprotection"):
+        raise invalid(
+            f"Instance [id = {id}, name = {row['name']}] has delete protection enabled and cannot "
+            "be deleted."
+        )
+    return Work(row, row)
+
+
+@phase("destroyVirtualMachine", "finish")
+def destroyed(
+    cloud: Cloud, job: Row, id: Any, expunge: bool = False, volumeids: list | None = None
+) -> dict:
+    """Detach the data volumes and end the machine; one in Error is expunged in any case."""
+    row = cloud.find("virtualmachine", id)
+    for volume in fitting(cloud, "volume", virtualmachineid=id, type="DATADISK"):
+        unplug(cloud, volume)
+        if volume["id"] in (volumeids or []):
+            drop(cloud, volume)
+    if row["state"] == "Error" or expunge:
+        _set(cloud, row, "Expunging")
+    elif row["state"] not in HIDDEN:
+        _set(cloud, row, "Destroyed")
+        for root in fitting(cloud, "volume", virtualmachineid=id):
+            cloud.state.change("volume", root, state="Destroy")
+        guests.expunge_later(cloud, row, EXPUNGE_DELAY)
+    result = {"virtualmachine": show(cloud, "virtualmachine", row)}
+    if row["state"] == "Expunging":
+        expunge_now(cloud, row["id"])
+    return result
+
+
+@command("""expungeVirtualMachine(4.20) async
+    Removes a destroyed machine for ever.
+    id uuid* the machine
+""")
+def expunge(cloud: Cloud, id: Any) -> Work:
+    """Queue the removal."""
+    row = cloud.find("virtualmachine", id)
+    if row["state"] not in (*HIDDEN, "Error"):
+        raise invalid(f"Please destroy vm with specified vmId before expunge: {row['name']}")
+    return Work(row, row)
+
+
+@phase("expungeVirtualMachine", "finish")
+def expunged(cloud: Cloud, job: Row, id: Any) -> dict:
+    """Remove the machine."""
+    expunge_now(cloud, id)
+    return {"success": True}
+
+
+@phase("expungeVirtualMachine", "expunge")
+def expunge_now(cloud: Cloud, id: Any) -> None:
+    """Remove a machine with its root disk; its name and address are free again."""
+    row = cloud.state.get("virtualmachine", id)
+    if row is None:
+        return
+    for volume in fitting(cloud, "volume", virtualmachineid=id):
+        drop(cloud, volume)
+    cloud.state.remove("virtualmachine", row)
+    tell(cloud, row)
+
+
+@command("""updateVirtualMachine sync virtualmachine
+    Changes what is said about a machine, and its user data.
+    id uuid* the machine
+    displayname string its name in lists
+    name string@4.4 (4.20) its host name
+    group string the group it belongs to
+    userdata string<1048576 data for the machine, in base64
+    userdataid uuid@4.18 (4.20) stored user data
+    details map (4.20) pairs that replace all it had
+    deleteprotection boolean@4.20.0 (4.20) keep it from being destroyed
+""")
+def update(
+    cloud: Cloud,
+    id: Any,
+    userdata: str | None = None,
+    userdataid: Any = None,
+    name: str = "",
+    **more: Any,
+) -> dict:
+    """Change the machine's row; running or not, it reads new user data when it looks next."""
+    row = cloud.find("virtualmachine", id)
+    if row["state"] in ("Error", "Expunging"):
+        raise invalid(f"Vm with id {id} is not in the right state")
+    if name and name != row["name"]:
+        _check_name(cloud, name, cloud.one("network"))
+        row["name"] = name
+    if userdata or userdataid is not None:
+        row["data"], row["userdataid"] = stored_userdata(cloud, userdata, userdataid)
+    row |= {k: more[k] for k in ("displayname", "deleteprotection") if k in more}
+    row |= _extras(cloud, **more)
+    return cloud.state.save("virtualmachine", row)
+
+
+@command("""resetUserDataForVirtualMachine(4.20) sync virtualmachine
+    Gives a stopped machine other user data.
+    id uuid* the machine
+    userdata string<1048576 data for the machine, in base64
+    userdataid uuid@4.18 stored user data
+""")
+def reset_userdata(
+    cloud: Cloud, id: Any, userdata: str | None = None, userdataid: Any = None
+) -> dict:
+    """Replace the user data."""
+    row = cloud.find("virtualmachine", id)
+    if row["state"] != "Stopped":
+        raise invalid(f"VM {row['name']} should be stopped to do UserData reset")
+    row["data"], row["userdataid"] = stored_userdata(cloud, userdata, userdataid)
+    return cloud.state.save("virtualmachine", row)

@@ -1,0 +1,38 @@
+"""Refusals: the errors CloudStack answers with, and their numbers."""
+
+INVALID_VALUE, RUNTIME, PERMISSION = 4350, 4250, 4365
+ALLOCATION, CAPACITY, DIRECT = 4370, 4325, 9999
+
+
+class ApiError(Exception):
+    """The server says no: HTTP and API code, text, and CloudStack's own number for the cause."""
+
+    def __init__(self, code: int, text: str, cause: int | None = INVALID_VALUE, key: str = ""):
+        self.code, self.text, self.cause, self.key = code, text, cause, key
+        super().__init__(f"{code} {text}")
+
+
+def invalid(text: str) -> ApiError:
+    """Return the refusal of a value or a state (431)."""
+    return ApiError(431, text, INVALID_VALUE)
+
+
+def broken(text: str) -> ApiError:
+    """Return the refusal that stands for an exception inside the server (530)."""
+    return ApiError(530, text, RUNTIME)
+
+
+def denied(text: str) -> ApiError:
+    """Return the refusal for want of permission (531)."""
+    return ApiError(531, text, PERMISSION)
+
+
+def full(text: str) -> ApiError:
+    """Return the refusal for want of capacity (533)."""
+    return ApiError(533, text, CAPACITY)
+
+
+def param(command: str, why: str) -> ApiError:
+    """Return the refusal of a parameter before the command looks at it (431)."""
+    text = f"Unable to execute API command {command.lower()} due to {why}"
+    return ApiError(431, text, DIRECT)

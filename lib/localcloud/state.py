@@ -1,0 +1,123 @@
+"""State: rows by kind and id, kept in memory and written through to a sqlite file."""
+
+import json
+import random
+import sqlite3
+import uuid
+from pathlib import Path
+from typing import Any
+
+from .dialects import Dialect
+
+Row = dict[str, Any]
+
+
+class State:
+    """All rows of one cloud: `tables[kind][id]` to work with, a file for the next start.
+
+    A row's `n` is its internal number. Whoever changes a row calls `save`; `commit` writes all
+    saved rows at once.
+    """
+
+    def __init__(self, path: Path, dialect: Dialect, seed: str = "local cloud"):
+        self.dialect = dialect
+        self.tables: dict[str, dict[Any, Row]] = {}
+        self.version = 0
+        self.file = sqlite3.connect(path, check_same_thread=False)
+        # A crash of the machine may lose the last moments; a crash of the process loses nothing.
+        self.file.execute("PRAGMA journal_mode = WAL")
+        self.file.execute("PRAGMA synchronous = OFF")
+        self.file.execute(
+            "CREATE TABLE IF NOT EXISTS rows "
+            "(kind TEXT, id TEXT, n INTEGER, body TEXT, PRIMARY KEY (kind, id))"
+        )
+        self._changed: dict[tuple[str, Any], Row | None] = {}
+        for kind, body in self.file.execute("SELECT kind, body FROM rows ORDER BY n, rowid"):
+            row = json.loads(body)
+            self.table(kind)[row["id"]] = row
+        self.seed = self.setting("seed", {"value": seed})["value"]
+
+    def table(self, kind: str) -> dict[Any, Row]:
+        """Return the rows of a kind by id, oldest first."""
+        return self.tables.setdefault(kind, {})
+
+    def get(self, kind: str, id: Any) -> Row | None:
+        """Return the row with that id, which may come as text."""
+        rows = self.table(kind)
+        found = rows.get(id)
+        if found is None and self.dialect.numeric_ids and str(id).isdecimal():
+            return rows.get(int(id))
+        return found
+
+    def by_number(self, kind: str, number: int) -> Row | None:
+        """Return the row with that internal number."""
+        return next((r for r in self.table(kind).values() if r["n"] == number), None)
+
+    def add(self, kind: str, **row: Any) -> Row:
+        """Make a row with the next id of its kind; ids are the same in every rehearsal.
+
+        With `id`, the row gets that one and nothing is counted.
+        """
+        if "id" in row:
+            return self.save(kind, {"n": row["id"]} | row)
+        counter = self.setting("counters", {})
+        n = counter.get(kind, self.dialect.first_ids.get(kind, 1))
+        counter[kind] = n + 1
+        self.save("setting", counter)
+        return self.save(kind, {"id": self._id(kind, n), "n": n} | row)
+
+    def _id(self, kind: str, n: int) -> Any:
+        if self.dialect.numeric_ids:
+            return n
+        bits = random.Random(f"{self.seed}/{kind}/{n}").getrandbits(128)
+        return str(uuid.UUID(int=bits, version=4))
+
+    def save(self, kind: str, row: Row) -> Row:
+        """Note that a row is new or has changed."""
+        self.table(kind)[row["id"]] = row
+        self._changed[kind, row["id"]] = row
+        self.version += 1
+        return row
+
+    def change(self, kind: str, row: Row, **fields: Any) -> Row:
+        """Change fields of a row."""
+        row.update(fields)
+        return self.save(kind, row)
+
+    def remove(self, kind: str, row: Row, *, trace: bool = True) -> None:
+        """Drop a row; its id stays known as that of something removed, unless `trace` is off."""
+        self.table(kind).pop(row["id"], None)
+        self._changed[kind, row["id"]] = None
+        self.version += 1
+        if trace:
+            self.save("removed", {"id": str(row["id"]), "n": 0, "kind": kind})
+
+    def was_removed(self, kind: str, id: Any) -> bool:
+        """Say whether there was a row of that kind and id."""
+        found = self.table("removed").get(str(id))
+        return bool(found and found["kind"] == kind)
+
+    def setting(self, name: str, default: Row) -> Row:
+        """Return the row of a setting, made from `default` the first time."""
+        found = self.table("setting").get(name)
+        return found or self.save("setting", {"id": name, "n": 0} | default)
+
+    def commit(self) -> None:
+        """Write what has changed since the last time."""
+        if not self._changed:
+            return
+        changed, self._changed = self._changed, {}
+        gone = [(kind, str(id)) for (kind, id), row in changed.items() if row is None]
+        kept = [
+            (kind, str(id), row["n"], json.dumps(row))
+            for (kind, id), row in changed.items()
+            if row is not None
+        ]
+        with self.file:
+            self.file.executemany("DELETE FROM rows WHERE kind = ? AND id = ?", gone)
+            self.file.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", kept)
+
+    def close(self) -> None:
+        """Write the rest and let go of the file."""
+        self.commit()
+        self.file.close()

@@ -1,0 +1,224 @@
+"""Commands for volumes."""
+
+from typing import Any
+
+from . import disks
+from .cloud import GIB, Cloud, Listing, check_quota, fitting
+from .jobs import Work
+from .plugs import free_device, plug, unplug
+from .refusals import invalid
+from .registry import command, phase
+from .state import Row
+from .views import show
+
+SMALLEST, LARGEST = 1, 1024  # GB, of a custom disk
+
+
+@command("""listVolumes list volume
+    Lists volumes.
+    id uuid the volume
+    ids uuids@4.9 (4.20) several volumes
+    name string its name
+    type string ROOT or DATADISK
+    state string (4.20) its state
+    virtualmachineid uuid the machine it is attached to
+    zoneid uuid its zone
+    diskofferingid uuid@4.4 (4.20) its disk offering
+    tags map (4.20) tags it must carry, one of them at least
+""")
+def list_volumes(cloud: Cloud, **filters: Any) -> Listing:
+    """Answer with the account's volumes that fit."""
+    rows = [v for v in fitting(cloud, "volume", **filters) if v["state"] != "Destroy"]
+    return Listing("volume", rows)
+
+
+@command("""createVolume async-create volume
+    Creates a data volume from a disk offering or from a snapshot.
+    name string*2.2 the volume's name; names need not be unique
+    diskofferingid uuid the disk offering, for an empty volume
+    snapshotid uuid the snapshot, for a volume with its data
+    size long size in GB, for a disk offering of custom size
+    zoneid uuid the zone
+""")
+def create_volume(
+    cloud: Cloud,
+    name: str = "",
+    diskofferingid: Any = None,
+    snapshotid: Any = None,
+    size: int | None = None,
+    zoneid: Any = None,
+) -> Work:
+    """Make the volume's row; without snapshot nothing is stored before it is first attached."""
+    if diskofferingid is None and snapshotid is None:
+        raise invalid(
+            "At least one of disk Offering ID or snapshot ID must be passed whilst creating volume"
+        )
+    if cloud.dialect.numeric_ids and None not in (diskofferingid, snapshotid):
+        raise invalid("Either disk Offering ID or snapshot ID must be passed, not both")
+    if zoneid is None and (cloud.dialect.numeric_ids or snapshotid is None):
+        raise invalid("Missing parameter, zoneid must be specified.")
+    zone = cloud.find("zone", zoneid) if zoneid is not None else cloud.one("zone")
+    made = _from_snapshot(cloud, snapshotid) if snapshotid is not None else {}
+    made = made or _from_offering(cloud, diskofferingid, size)
+    check_quota(cloud, "volume")
+    row = cloud.state.add(
+        "volume", name=name, type="DATADISK", zoneid=zone["id"], at=cloud.clock(), **made
+    )
+    row["name"] = name or f"DATA-{row['id']}"
+    return Work(row)
+
+
+def _from_offering(cloud: Cloud, id: Any, size: int | None) -> dict:
+    offering = cloud.state.get("diskoffering", id)
+    if offering is None:
+        raise invalid("Please specify a valid disk offering.")
+    if offering["disksize"] == 0:
+        size = _custom_size(size)
+    elif size is not None:
+        raise invalid("This disk offering does not allow custom size")
+    size = size or offering["disksize"]
+    return {"diskofferingid": offering["id"], "size": size * GIB, "state": "Allocated"}
+
+
+def _custom_size(size: int | None) -> int:
+    if size is None:
+        raise invalid("This disk offering requires a custom size specified")
+    if size <= 0:
+        raise invalid("Disk size must be larger than 0")
+    if not SMALLEST <= size <= LARGEST:
+        allowed = f"Min: {SMALLEST}. Max: {LARGEST}"
+        raise invalid(f"Volume size: {size} GB is out of allowed range. {allowed}")
+    return size
+
+
+def _from_snapshot(cloud: Cloud, id: Any) -> dict:
+    snapshot = cloud.find("snapshot", id)
+    if snapshot["state"] != "BackedUp":
+        raise invalid(
+            f"Snapshot id={id} is not in BackedUp state yet and can't be used for volume creation"
+        )
+    offering = cloud.one("diskoffering")["id"]
+    more = {"snapshotid": id, "diskofferingid": offering, "state": "Creating"}
+    return more | {"size": snapshot["size"]}
+
+
+@phase("createVolume", "finish")
+def created(cloud: Cloud, job: Row, **_: Any) -> dict:
+    """Bring a snapshot's data onto the new volume; an empty one stays Allocated."""
+    row = cloud.find("volume", job["instance"])
+    if row["state"] == "Creating":
+        disks.copy_sparse(cloud.disk(cloud.find("snapshot", row["snapshotid"])), cloud.disk(row))
+        cloud.state.change("volume", row, state="Ready")
+    return {"volume": show(cloud, "volume", row)}
+
+
+@phase("createVolume", "failed")
+def not_created(cloud: Cloud, job: Row) -> None:
+    """Drop the row of a volume that came to nothing."""
+    row = cloud.state.get("volume", job["instance"])
+    if row:
+        cloud.state.remove("volume", row)
+
+
+@command("""attachVolume async volume
+    Attaches a data volume to a machine.
+    id uuid* the volume
+    virtualmachineid uuid* the machine
+    deviceid long its place: 0 is the root disk, 3 the CD-ROM; without it the lowest free one
+""")
+def attach_volume(
+    cloud: Cloud, id: Any, virtualmachineid: Any, deviceid: int | None = None
+) -> Work:
+    """Queue the attaching; most of its rules are looked at when its turn comes."""
+    return Work(cloud.find("volume", id), cloud.find("virtualmachine", virtualmachineid))
+
+
+@phase("attachVolume", "finish")
+def attached(
+    cloud: Cloud, job: Row, id: Any, virtualmachineid: Any, deviceid: int | None = None
+) -> dict:
+    """Attach the volume, storing it first if it never was."""
+    volume, machine = cloud.find("volume", id), cloud.find("virtualmachine", virtualmachineid)
+    if volume.get("virtualmachineid") is not None:
+        raise invalid("Please specify a volume that is not attached to any VM.")
+    if volume["state"] not in ("Allocated", "Ready"):
+        raise invalid("Volume state must be in Allocated, Ready or in Uploaded state")
+    if machine["state"] not in ("Running", "Stopped"):
+        raise invalid("Please specify a VM that is either running or stopped.")
+    if machine["zoneid"] != volume["zoneid"]:
+        raise invalid("Please specify a VM that is in the same zone as the volume.")
+    place = free_device(cloud, machine, deviceid)
+    if volume["state"] == "Allocated":
+        disks.create_blank(cloud.disk(volume), volume["size"])
+    plug(cloud, volume, machine, place)
+    return {"volume": show(cloud, "volume", volume)}
+
+
+@command("""detachVolume async volume
+    Detaches a volume from its machine.
+    id uuid the volume; without it, deviceid and virtualmachineid say which
+    deviceid long its place at the machine
+    virtualmachineid uuid the machine
+""")
+def detach_volume(
+    cloud: Cloud, id: Any = None, deviceid: int | None = None, virtualmachineid: Any = None
+) -> Work:
+    """Queue the detaching."""
+    volume = _to_detach(cloud, id, deviceid, virtualmachineid)
+    return Work(volume, cloud.state.get("virtualmachine", volume.get("virtualmachineid")))
+
+
+def _to_detach(cloud: Cloud, id: Any, deviceid: int | None, machine: Any) -> Row:
+    pair = deviceid is not None and machine is not None
+    if (id is not None) == pair or (id is not None and (deviceid, machine) != (None, None)):
+        raise invalid("Please provide either a volume id, or a tuple(device id, instance id)")
+    if id is not None:
+        return cloud.find("volume", id)
+    found = fitting(cloud, "volume", deviceid=deviceid, virtualmachineid=machine)
+    if not found:
+        raise invalid("Unable to find volume with that device id at that instance")
+    return found[0]
+
+
+@phase("detachVolume", "finish")
+def detached(cloud: Cloud, job: Row, **_: Any) -> dict:
+    """Detach the volume; a root volume only from a machine that is stopped."""
+    volume = cloud.find("volume", job["instance"])
+    machine = cloud.state.get("virtualmachine", volume.get("virtualmachineid"))
+    if machine is None:
+        raise invalid("The specified volume is not attached to a VM.")
+    if volume["type"] == "ROOT" and (machine["state"] != "Stopped" or cloud.dialect.numeric_ids):
+        raise invalid("Please specify a data volume, or a root volume of a stopped VM.")
+    if machine["state"] not in ("Running", "Stopped", "Destroyed"):
+        raise invalid("Please specify a VM that is either running or stopped.")
+    unplug(cloud, volume)
+    return {"volume": show(cloud, "volume", volume)}
+
+
+@command("""deleteVolume sync
+    Deletes a volume that is not attached.
+    id uuid* the volume
+""")
+def delete_volume(cloud: Cloud, id: Any) -> bool:
+    """Drop the volume and its data."""
+    volume = cloud.state.get("volume", id)
+    if volume is None:
+        raise invalid(f"Unable to find volume with ID: {id}")
+    if volume.get("virtualmachineid") is not None:
+        raise invalid("Please specify a volume that is not attached to any VM.")
+    busy = any(
+        s["state"] in ("Creating", "BackingUp") and s["volumeid"] == volume["id"]
+        for s in cloud.rows("snapshot")
+    )
+    if busy:
+        raise invalid(
+            "There are snapshot operations in progress on the volume, unable to delete it"
+        )
+    drop(cloud, volume)
+    return True
+
+
+def drop(cloud: Cloud, volume: Row) -> None:
+    """Remove a volume's row and file."""
+    cloud.disk(volume).unlink(missing_ok=True)
+    cloud.state.remove("volume", volume)

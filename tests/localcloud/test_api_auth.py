@@ -1,0 +1,124 @@
+"""Who may ask, and how an answer says no."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lib.localcloud.auth import moment, signature, string_to_sign
+
+VECTORS = json.loads((Path(__file__).parents[1] / "fixtures/signature_vectors.json").read_text())
+UNVERIFIED = "unable to verify user credentials and/or request signature"
+
+
+def unverified(key: str) -> dict:
+    return {key: {"uuidList": [], "errorcode": 401, "errortext": UNVERIFIED}}
+
+
+def signed(api, command="listZones", secret=None, **params):
+    given = {"command": command, "response": "json", "apikey": api.facts["apikey"], **params}
+    return given | {"signature": signature(given, secret or api.facts["secretkey"])}
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v["case"])
+def test_signatures_are_those_of_the_real_server(vector):
+    assert string_to_sign(vector["params"]) == vector["string_to_sign"]
+    assert signature(vector["params"], vector["secret"]) == vector["signature"]
+
+
+def test_signature_of_the_documentation_is_reproduced():
+    key = "plgWJfZK4gyS3mOMTVmjUVg-X-jlWlnfaUJ9GAbBbf9EdM-kAYMmAiLqzzq1ElZLYq_u38zCm0bewzGUdP66mg"
+    secret = (
+        "VDaACYb0LV9eNjTetIOElcVQkvJck_J_QljX_FcHRj87ZKiy0z0ty0ZsYBkoXkY9b7eq1EhwJaw7FF3akA3KBQ"
+    )
+    params = {"command": "listUsers", "response": "json", "apikey": key}
+    assert signature(params, secret) == "TTpdDq/7j/J58XCRHomKoQXEQds="
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"signature": "bm90IHRoZSBzaWduYXR1cmU="},
+        {"apikey": "nobody"},
+        {"signature": ""},
+        {"name": "added after signing"},
+    ],
+    ids=["wrong secret", "wrong key", "no signature", "changed"],
+)
+def test_wrong_credentials_all_get_the_same_answer(api, change):
+    answer = api.send(signed(api) | change)
+    assert answer.status == 401
+    assert json.loads(answer.text) == unverified("listzonesresponse")
+    assert answer.description == UNVERIFIED
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%S+0000", "%Y-%m-%dT%H:%M:%SZ"])
+def test_a_request_is_good_until_it_expires(api, form):
+    soon, past = (datetime.now(UTC) + timedelta(minutes=m) for m in (5, -1))
+    good = signed(api, signatureversion="3", expires=soon.strftime(form))
+    late = signed(api, signatureversion="3", expires=past.strftime(form))
+    assert api.send(good).status == 200
+    assert api.send(late).status == 401
+    assert api.send(signed(api, signatureversion="3", expires="tomorrow")).status == 401
+    assert api.send(signed(api, signatureversion="3")).status == 401
+
+
+def test_expires_counts_only_with_signature_version_3(api, old):
+    assert api.send(signed(api, expires="2001-01-01T00:00:00+0000")).status == 200
+    late = signed(old, signatureversion="3", expires="2001-01-01T00:00:00+0000")
+    assert old.send(late).status == 200
+
+
+def test_moments_without_a_zone_are_not_understood():
+    assert moment("2030-01-01T00:00:00") is None
+    assert moment("2030-01-01T00:00:00.250+0000") == moment("2030-01-01T01:00:00.250+0100")
+
+
+def test_unknown_commands_are_told_before_the_signature_is_looked_at(api, old):
+    assert json.loads(api.send({"command": "listzones", "response": "json"}).text) == unverified(
+        "errorresponse"
+    )
+    assert json.loads(api.send({"response": "json"}).text) == unverified("null")
+    answer = old.send({"command": "listApis", "response": "json"})
+    assert answer.status == 432
+    assert answer.text == (
+        '{ "errorresponse" : {"errorcode" : 432, '
+        '"errortext" : "The given command does not exist"}  }'
+    )
+
+
+def test_commands_for_administrators_are_refused(api):
+    code, text = api.refused("listCapacity")
+    assert code == 432
+    assert text.startswith("The API [listCapacity] does not exist or is not available")
+
+
+def test_names_of_credentials_may_have_any_case(api):
+    given = {"command": "listZones", "response": "JSON", "apiKey": api.facts["apikey"]}
+    sent = given | {"Signature": signature(given, api.facts["secretkey"])}
+    assert api.send(sent, "GET").status == 200
+
+
+def test_values_with_line_ends_and_any_script_are_understood(api):
+    made = api.volume("Été 日本 *~+/=&\r\n", 1)
+    assert made["name"] == "Été 日本 *~+/=&\r\n"
+
+
+def test_control_characters_are_refused(api):
+    code, text = api.refused("listVolumes", name="a\tb")
+    assert code == 431
+    assert text.endswith("illegal ASCII non-printable characters for parameter name")
+
+
+def test_too_many_calls_are_put_off(cloud_of, clock):
+    api = cloud_of(clock=clock)
+    api.fault("throttle", "max:3;interval:1")
+    clock.now += 1
+    for _ in range(3):
+        api("listZones")
+    code, text = api.refused("listZones")
+    assert code == 429
+    assert text.endswith("account api limit, please retry after [1000] ms.")
+    clock.now += 1
+    assert api("getApiLimit")["apilimit"]["apiAllowed"] == 2

@@ -1,0 +1,134 @@
+"""Faults on demand, and the record of calls."""
+
+import time
+from http.client import RemoteDisconnected
+
+import pytest
+
+
+def test_a_call_is_refused_as_often_as_wanted(api):
+    api.fault("listZones", "fault:refuse;code:530;text:out of order: wait", count=2)
+    for _ in range(2):
+        assert api.refused("listZones") == (530, "out of order: wait")
+    assert api("listZones")["count"] == 1
+
+
+def test_some_calls_may_pass_first(api):
+    api.fault("*", "fault:refuse;code:503;skip:2;text:later")
+    assert api.raw("listZones").status == 200
+    assert api.raw("listVolumes").status == 200
+    assert api.raw("listZones").status == 503
+
+
+def test_an_html_answer_stops_the_command(api):
+    api.fault("createVolume", "fault:html;code:503")
+    answer = api.raw("createVolume", name="x")
+    assert (answer.status, answer.type) == (503, "text/html")
+    assert api("listVolumes", name="x") == {}
+
+
+def test_a_dropped_connection_tells_nothing_about_the_command(api):
+    offering = api.id_of("listDiskOfferings", "Custom Disk")
+    params = {"name": "x", "size": 1, "diskofferingid": offering, "zoneid": api.zone()}
+    for fault, count in [("drop-before", 0), ("drop-after", 1)]:
+        api.fault("createVolume", f"fault:{fault}")
+        with pytest.raises((RemoteDisconnected, ConnectionResetError)):
+            api.raw("createVolume", **params)
+        assert api("listVolumes", name="x").get("count", 0) == count
+    changed = [c["changed"] for c in api.calls() if c["command"] == "createVolume"]
+    assert changed == [False, True]
+
+
+def test_an_answer_can_be_slow(api):
+    api.fault("listZones", "fault:slow;seconds:0.05")
+    began = time.monotonic()
+    api("listZones")
+    assert time.monotonic() - began >= 0.05
+
+
+def test_a_job_fails_with_what_it_leaves(api):
+    api.fault("createSnapshot", "fault:fail-job;code:530;text:no room")
+    volume = api.attached()["id"]
+    assert api.failed("createSnapshot", volumeid=volume) == (530, "no room")
+    assert api("listSnapshots")["snapshot"][0]["state"] == "Error"
+    assert api("listVolumes", id=volume)["volume"][0]["state"] == "Ready"
+
+
+def test_a_failed_template_leaves_no_trace(api):
+    snapshot = api.snapshot()["id"]
+    kind = api.id_of("listOsTypes", "Other (64-bit)", by="description")
+    api.fault("createTemplate", "fault:fail-job")
+    made = api("createTemplate", name="t", ostypeid=kind, snapshotid=snapshot)
+    assert api("queryAsyncJobResult", jobid=made["jobid"])["jobstatus"] == 2
+    answer = api.refused("listTemplates", templatefilter="self", id=made["id"])
+    assert "invalid value. Invalid parameter id" in answer[1]
+
+
+def test_a_job_may_fail_without_a_word(api):
+    api.fault("detachVolume", "fault:fail-job;result:none")
+    job = api.job("detachVolume", id=api.attached()["id"])
+    assert (job["jobstatus"], job["jobresultcode"], "jobresult" in job) == (2, 0, False)
+
+
+def test_a_lost_job_does_its_work_unseen(api):
+    volume = api.volume()["id"]
+    api.fault("attachVolume", "fault:lose-job")
+    job = api("attachVolume", id=volume, virtualmachineid=api.workstation())["jobid"]
+    assert api.refused("queryAsyncJobResult", jobid=job)[0] == 431
+    assert api("listVolumes", id=volume)["volume"][0]["state"] == "Ready"
+
+
+def test_a_hanging_job_never_ends(api):
+    volume = api.volume()["id"]
+    api.fault("attachVolume", "fault:hang-job")
+    job = api.job("attachVolume", id=volume, virtualmachineid=api.workstation())
+    assert job["jobstatus"] == 0
+    assert api("listAsyncJobs")["asyncjobs"][0]["jobid"] == job["jobid"]
+
+
+def test_an_answer_may_be_cut_short(api):
+    api.fault("listZones", "fault:malformed")
+    answer = api.raw("listZones")
+    assert answer.status == 200
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+        _ = answer.body
+
+
+def test_calls_are_recorded_without_secrets(api):
+    api("listZones", name="local-1")
+    volume = api.volume()["id"]
+    api.refused("deleteVolume", id=10**6)
+    api("deleteVolume", id=volume)
+    calls = api.calls()
+    assert {
+        "command": "listZones",
+        "params": {"name": "local-1"},
+        "changed": False,
+        "status": 200,
+    } in calls
+    changed = [c["command"] for c in calls if c["changed"]]
+    assert changed == ["createVolume", "deleteVolume"]
+    assert api.facts["apikey"] not in str(calls)
+
+
+def test_a_reset_forgets_faults_and_calls(api):
+    api.fault("*", "fault:refuse", count=9)
+    api("configureSimulator", name="reset")
+    assert api("listZones")["count"] == 1
+    assert [c["command"] for c in api.calls()] == ["listZones"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("listZones", "fault:explode", "fault: wanted one of refuse, fail-job"),
+        ("listZones", "refuse", 'value: wanted "key:value;key:value", found "refuse"'),
+        ("listZones", "fault:refuse;often:3", "value: wanted fault, code, text, seconds, skip"),
+        ("listZones", "fault:refuse;code:much", "code: wanted a number, found much"),
+        ("limits", "cars:3", "limits: wanted vm, volume, snapshot, template, found cars"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_refused(api, name, value, text):
+    code, said = api.refused("configureSimulator", name=name, value=value)
+    assert code == 431
+    assert said.startswith(text)

@@ -1,0 +1,168 @@
+"""Jobs: how long they take, what they say, what they leave."""
+
+import json
+
+import pytest
+
+UUID = "12345678-1234-4123-8123-123456789abc"
+
+
+@pytest.fixture
+def slow(cloud_of, clock):
+    """A cloud in which jobs take as long as on a real one."""
+    return cloud_of(clock=clock, time_scale=1)
+
+
+def status(api, job):
+    return api("queryAsyncJobResult", jobid=job)["jobstatus"]
+
+
+def custom_disk(api, **more):
+    offering = api.id_of("listDiskOfferings", "Custom Disk")
+    return {"name": "x", "size": 1, "diskofferingid": offering, "zoneid": api.zone()} | more
+
+
+def test_a_job_runs_until_its_time_is_over(slow, clock):
+    job = slow("createVolume", **custom_disk(slow))["jobid"]
+    assert slow("listAsyncJobs")["count"] == 1
+    clock.now += 1.9
+    assert status(slow, job) == 0
+    clock.now += 0.2
+    assert status(slow, job) == 1
+    assert slow("listAsyncJobs") == {}
+
+
+def test_a_snapshot_takes_long_and_is_backed_up_later_still(slow, clock):
+    volume = slow("createVolume", **custom_disk(slow, size=40))["id"]
+    clock.now += 2
+    slow("attachVolume", id=volume, virtualmachineid=slow.workstation())
+    clock.now += 10
+    made = slow("createSnapshot", volumeid=volume)
+    assert slow("listVolumes", id=volume)["volume"][0]["state"] == "Snapshotting"
+    clock.now += 569
+    assert status(slow, made["jobid"]) == 0
+    clock.now += 2
+    job = slow("queryAsyncJobResult", jobid=made["jobid"])
+    assert job["jobresult"]["snapshot"]["state"] == "CreatedOnPrimary"
+    assert slow("listSnapshots")["snapshot"][0]["state"] == "CreatedOnPrimary"
+    kind = slow.id_of("listOsTypes", "Other (64-bit)", by="description")
+    _code, text = slow.refused("createTemplate", name="t", ostypeid=kind, snapshotid=made["id"])
+    assert "is not in BackedUp state yet and can't be used for template creation" in text
+    clock.now += 30
+    assert slow("listSnapshots")["snapshot"][0]["state"] == "BackedUp"
+    assert slow("queryAsyncJobResult", jobid=made["jobid"]) == job
+
+
+def test_jobs_on_one_machine_wait_for_each_other(slow, clock):
+    volumes = [slow("createVolume", **custom_disk(slow, name=n))["id"] for n in "ab"]
+    clock.now += 2
+    machine = slow.workstation()
+    jobs = [slow("attachVolume", id=v, virtualmachineid=machine)["jobid"] for v in volumes]
+    clock.now += 11
+    assert [status(slow, j) for j in jobs] == [1, 0]
+    clock.now += 10
+    assert [status(slow, j) for j in jobs] == [1, 1]
+    places = [slow("listVolumes", id=v)["volume"][0]["deviceid"] for v in volumes]
+    assert places == [2, 4]
+
+
+def test_a_machine_shows_what_is_done_to_it(slow, clock):
+    machine = slow.workstation()
+
+    def state():
+        return slow("listVirtualMachines")["virtualmachine"][0]["state"]
+
+    slow("stopVirtualMachine", id=machine)
+    slow("startVirtualMachine", id=machine)
+    seen = []
+    for _ in range(4):
+        seen.append(state())
+        clock.now += 8
+    assert seen == ["Stopping", "Stopping", "Starting", "Starting"]
+    assert state() == "Running"
+
+
+def test_the_time_scale_makes_jobs_shorter(slow, clock):
+    slow.fault("time", "scale:0.01")
+    job = slow("createVolume", **custom_disk(slow))["jobid"]
+    clock.now += 0.021
+    assert status(slow, job) == 1
+
+
+def test_jobs_say_who_asked_for_what_and_when(api, old):
+    job = api.job("createVolume", **custom_disk(api))
+    assert job["cmd"] == "org.apache.cloudstack.api.command.user.volume.CreateVolumeCmd"
+    assert job["jobinstancetype"] == "Volume"
+    assert job["jobresulttype"] == "object"
+    assert {"accountid", "userid", "created", "completed", "domainpath"} <= set(job)
+    assert job["jobinstanceid"] == job["jobresult"]["volume"]["id"]
+    older = old.job("createVolume", **custom_disk(old))
+    fields = "jobid jobstatus jobprocstatus jobresultcode jobresulttype jobresult"
+    assert sorted(older) == sorted(fields.split())
+
+
+def test_failed_jobs_say_why(api):
+    volume = api.attached()
+    job = api.job("attachVolume", id=volume["id"], virtualmachineid=api.workstation())
+    text = "Please specify a volume that is not attached to any VM."
+    assert (job["jobstatus"], job["jobresultcode"]) == (2, 431)
+    assert job["jobresult"] == {"errorcode": 431, "errortext": text}
+
+
+def test_a_finished_job_is_listed_by_an_old_server_only(api, old):
+    assert api.job("createVolume", **custom_disk(api))["jobstatus"] == 1
+    assert old.job("createVolume", **custom_disk(old))["jobstatus"] == 1
+    assert api("listAsyncJobs") == {}
+    assert [j["jobstatus"] for j in old("listAsyncJobs")["asyncjobs"]] == [1]
+
+
+def test_the_list_of_jobs_can_be_narrowed(slow, clock):
+    slow("createVolume", **custom_disk(slow))
+    assert slow("listAsyncJobs", keyword="CreateVolumeCmd")["count"] == 1
+    assert slow("listAsyncJobs", keyword="DeployVM") == {}
+    assert slow("listAsyncJobs", startdate="2100-01-01") == {}
+
+
+def test_a_client_may_choose_the_id_of_its_job(slow):
+    made = slow("createVolume", **custom_disk(slow, customjobid=UUID))
+    assert made["jobid"] == UUID
+    assert status(slow, UUID) == 0
+    assert (
+        "already exists" in slow.refused("createVolume", **custom_disk(slow, customjobid=UUID))[1]
+    )
+    code, text = slow.refused("createVolume", **custom_disk(slow, customjobid="me"))
+    assert (code, text) == (431, "UUID: me doesn't follow the UUID format")
+
+
+def test_an_old_server_ignores_a_chosen_id(old):
+    assert old("createVolume", **custom_disk(old, customjobid=UUID))["jobid"] == 1131657
+
+
+def test_jobs_that_are_not_there_are_unknown(api, old):
+    code, text = api.refused("queryAsyncJobResult", jobid=UUID)
+    assert code == 431
+    assert f"Invalid parameter jobid value={UUID}" in text
+    assert api.refused("queryAsyncJobResult", jobid=123) == (431, "Unable to find a job by id 123")
+    assert old.refused("queryAsyncJobResult", jobid=123) == (431, "Unable to find a job by id 123")
+
+
+def test_jobs_are_forgotten_after_a_day(slow, clock):
+    job = slow("createVolume", **custom_disk(slow))["jobid"]
+    clock.now += 3600 * 23
+    assert status(slow, job) == 1
+    clock.now += 3600 * 2
+    assert slow.refused("queryAsyncJobResult", jobid=job)[0] == 431
+
+
+def test_ids_are_the_same_in_every_rehearsal(cloud_of):
+    first, second = (cloud_of(name) for name in ("one", "two"))
+    assert first.volume()["id"] == second.volume()["id"]
+    assert first.facts["secretkey"] != second.facts["secretkey"]
+
+
+def test_a_result_is_what_was_true_when_the_job_ended(api):
+    volume = api.volume()
+    job = api("attachVolume", id=volume["id"], virtualmachineid=api.workstation())["jobid"]
+    before = json.dumps(api("queryAsyncJobResult", jobid=job))
+    api.done("detachVolume", id=volume["id"])
+    assert json.dumps(api("queryAsyncJobResult", jobid=job)) == before

@@ -1,0 +1,90 @@
+"""Pages of lists, and what filters mean."""
+
+import time
+
+import pytest
+
+
+@pytest.fixture
+def many(api):
+    """A cloud with 1,203 volumes, three of which were there."""
+    return fill(api, 1201)
+
+
+def fill(api, count):
+    state = api.server.cloud.state
+    one = state.table("volume")[next(reversed(state.table("volume")))]
+    more = {k: v for k, v in one.items() if k not in ("id", "n", "virtualmachineid", "deviceid")}
+    for n in range(count):
+        state.add("volume", **more | {"name": f"v{n}"})
+    return api
+
+
+def test_without_paging_the_first_500_come_and_the_count_is_the_total(many):
+    found = many("listVolumes")
+    assert (found["count"], len(found["volume"])) == (1203, 500)
+
+
+def test_pages_follow_each_other_and_end_without_an_array(many):
+    pages = [many("listVolumes", page=n, pagesize=500) for n in (1, 2, 3, 4)]
+    ids = [row["id"] for page in pages for row in page.get("volume", [])]
+    assert len(ids) == len(set(ids)) == 1203
+    assert pages[3] == {"count": 1203}
+
+
+def test_an_old_server_counts_the_page_only(old):
+    fill(old, 10)
+    found = old("listVolumes", page=2, pagesize=8)
+    assert (found["count"], len(found["volume"])) == (5, 5)
+    assert old("listVolumes", page=3, pagesize=8) == {}
+
+
+def test_page_and_pagesize_need_each_other(api):
+    assert api.refused("listVolumes", page=1) == (
+        431,
+        '"pagesize" parameter is required when "page" is specified',
+    )
+    assert api.refused("listVolumes", pagesize=5) == (
+        431,
+        '"page" parameter is required when "pagesize" is specified',
+    )
+
+
+def test_a_page_has_a_largest_size(api):
+    assert api.refused("listVolumes", page=1, pagesize=501) == (
+        431,
+        "Page size can't exceed max allowed page size value: 500",
+    )
+
+
+def test_pagesize_minus_one_is_everything_or_500(many, cloud_of):
+    assert len(many("listVolumes", pagesize=-1)["volume"]) == 1203
+    assert many.refused("listVolumes", page=1, pagesize=-1)[1].startswith("Can't specify page")
+    old = fill(cloud_of("elder", dialect="2.2"), 600)
+    assert len(old("listVolumes", pagesize=-1)["volume"]) == 500
+
+
+def test_names_are_compared_whole_or_in_part(api, old):
+    for one in (api, old):
+        one.volume("alpha")
+        one.volume("alphabet")
+    assert api("listVolumes", name="ALPHA")["count"] == 1
+    assert old("listVolumes", name="ALPHA")["count"] == 2
+    assert api("listVolumes", keyword="lph")["count"] == 2
+
+
+def test_filters_must_all_fit(api):
+    volume = api.attached("one")
+    found = api("listVolumes", virtualmachineid=api.workstation(), type="DATADISK", name="one")
+    assert [v["id"] for v in found["volume"]] == [volume["id"]]
+    assert api("listVolumes", ids=f"{volume['id']},", state="Ready")["count"] == 1
+    assert api("listVolumes", name="one", type="ROOT") == {}
+
+
+def test_a_page_of_ten_thousand_volumes_comes_quickly(api):
+    fill(api, 10_000)
+    api("listVolumes", page=3, pagesize=500)
+    began = time.perf_counter()
+    for page in range(4, 8):
+        api("listVolumes", page=page, pagesize=500)
+    assert (time.perf_counter() - began) / 4 < 0.1

@@ -1,0 +1,160 @@
+"""What is kept over a restart, and starting in the background."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lib.localcloud import background
+from lib.localcloud.__main__ import main
+from lib.localcloud.wire import Server
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("dialect", ["4.20", "2.2"])
+def test_a_cloud_goes_on_where_it_ended(cloud_of, clock, dialect):
+    first = cloud_of(clock=clock, dialect=dialect, time_scale=1)
+    offering = first.id_of("listDiskOfferings", "Custom Disk")
+    params = {"name": "x", "size": 1, "diskofferingid": offering, "zoneid": first.zone()}
+    made = first("createVolume", **params)
+    first.server.stop()
+    clock.now += 5
+    again = cloud_of(clock=clock, dialect=dialect)
+    assert again.facts["secretkey"] == first.facts["secretkey"]
+    assert again("queryAsyncJobResult", jobid=made["jobid"])["jobstatus"] == 1
+    assert again("listVolumes", name="x")["volume"][0]["id"] == made["id"]
+    assert again("createVolume", **params)["id"] not in (made["id"], None)
+
+
+def test_a_discovery_token_outlives_a_restart(cloud_of):
+    from urllib.request import urlopen
+
+    first = cloud_of()
+    with urlopen(first.facts["discovery"] + "/new?size=3") as answer:
+        token = answer.read().decode().rpartition("/")[2]
+    first.server.stop()
+    again = cloud_of()
+    with urlopen(f"{again.facts['discovery']}/{token}/_config/size") as answer:
+        assert json.loads(answer.read())["node"]["value"] == "3"
+
+
+def test_a_port_is_taken_again(tmp_path):
+    with Server(tmp_path / "a") as first:
+        port = first.listener.server_port
+    with Server(tmp_path / "a", port=port) as again:
+        assert again.listener.server_port == port
+
+
+def test_a_server_that_ended_lets_its_clients_know(cloud_of):
+    import http.client
+
+    api = cloud_of()
+    line = http.client.HTTPConnection("127.0.0.1", api.server.listener.server_port)
+    line.request("GET", "/health")
+    line.getresponse().read()
+    api.server.stop()
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        line.request("GET", "/health")
+        line.getresponse()
+    line.close()
+
+
+# in the background
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the command line as a process in a folder of its own, ending what it starts."""
+
+    def run(*args, check=True):
+        done = subprocess.run(
+            [sys.executable, "-m", "lib.localcloud", *args, "--dir", str(tmp_path)],
+            cwd=ROOT, capture_output=True, text=True, check=check,
+        )  # fmt: skip
+        return done.stdout
+
+    yield run
+    for dialect in ("4.20", "2.2"):
+        if (tmp_path / dialect).exists():
+            background.stop(tmp_path / dialect)
+
+
+def ends(pid):
+    """Say whether a process ends within some seconds."""
+    until = time.monotonic() + 5
+    while alive(pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A zombie of ours would answer too: it has ended all the same.
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+
+
+def test_of_two_starts_at_once_one_starts_the_server(run):
+    with ThreadPoolExecutor() as pool:
+        texts = list(pool.map(lambda _: run("start", "--json"), range(3)))
+    facts = [json.loads(text) for text in texts]
+    assert len({f["pid"] for f in facts}) == len({f["endpoint"] for f in facts}) == 1
+    assert set(facts[0]) == {
+        "endpoint", "apikey", "secretkey", "dialect", "time_scale", "discovery", "shell", "dir",
+        "pid",
+    }  # fmt: skip
+    assert facts[0]["time_scale"] == 0.005
+
+
+def test_a_server_starts_stops_and_starts_at_the_same_port(run, tmp_path):
+    first = json.loads(run("start", "--json"))
+    again = json.loads(run("start", "--json", "--time-scale", "0.5"))
+    assert again == first | {"time_scale": 0.5}
+    assert json.loads(run("status", "--json")) == again
+    assert first["secretkey"] not in run("status")
+    kept = tmp_path / "4.20" / "server.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert run("stop") == "stopped\n"
+    assert ends(first["pid"])
+    third = json.loads(run("start", "--json"))
+    assert third["endpoint"] == first["endpoint"]
+    assert (third["secretkey"], third["time_scale"]) == (first["secretkey"], 0.5)
+    run("reset")
+    assert not (tmp_path / "4.20" / "state.sqlite").exists()
+    assert json.loads(run("start", "--json"))["secretkey"] != first["secretkey"]
+
+
+def test_both_dialects_run_side_by_side(run):
+    new, old = (json.loads(run("start", "--json", "--dialect", d)) for d in ("4.20", "2.2"))
+    assert (new["dialect"], old["dialect"]) == ("4.20", "2.2")
+    assert new["endpoint"] != old["endpoint"]
+
+
+def test_a_server_ends_by_itself_when_nobody_asks(run):
+    pid = json.loads(run("start", "--json", "--idle", "0.005"))["pid"]
+    assert ends(pid)
+    assert json.loads(run("status", "--json", check=False))["running"] is False
+
+
+def test_a_taken_port_is_told(run, tmp_path, capsys):
+    facts = json.loads(run("start", "--json"))
+    port = facts["endpoint"].split(":")[2].split("/")[0]
+    assert main(["serve", "--dialect", "2.2", "--dir", str(tmp_path), "--port", port]) == 1
+    assert f"Port {port} is taken" in capsys.readouterr().err
+    assert main(["serve", "--dir", str(tmp_path)]) == 1
+    assert "runs already" in capsys.readouterr().err
+
+
+def test_stopping_nothing_is_no_fault(tmp_path, capsys):
+    assert main(["stop", "--dir", str(tmp_path)]) == 0
+    assert main(["status", "--dir", str(tmp_path)]) == 1
+    assert "does not run" in capsys.readouterr().out

@@ -1,0 +1,163 @@
+"""The discovery service answers as discovery.etcd.io does."""
+
+import json
+import re
+
+import pytest
+
+from lib.localcloud import discovery
+
+BASE = "http://127.0.0.1:1234"
+
+
+class Service:
+    """The service with the tables it is given."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def ask(self, method: str, path: str, **form: str) -> tuple[int, dict]:
+        status, kind, body = discovery.handle(self.rows, method, path, {}, form, BASE)
+        assert kind == "application/json"
+        return status, json.loads(body)
+
+    def new(self, size: int = 3) -> str:
+        url = discovery.handle(self.rows, "GET", "/new", {"size": str(size)}, {}, BASE)[2]
+        return url.removeprefix(BASE)
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def token(service) -> str:
+    return service.new()
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_new_gives_an_address_with_a_token_nobody_guesses(service, method):
+    status, kind, url = discovery.handle(service.rows, method, "/new", {"size": "5"}, {}, BASE)
+    assert (status, kind) == (200, "text/plain; charset=utf-8")
+    assert re.fullmatch(rf"{BASE}/[0-9a-f]{{32}}", url)
+    status, answer = service.ask("GET", f"{url.removeprefix(BASE)}/_config/size")
+    assert (status, answer["node"]["value"]) == (200, "5")
+
+
+def test_a_cluster_has_three_machines_unless_told_otherwise(service):
+    url = discovery.handle(service.rows, "GET", "/new", {}, {}, BASE)[2]
+    path = url.removeprefix(BASE)
+    assert service.ask("GET", f"{path}/_config/size")[1]["node"]["value"] == "3"
+
+
+@pytest.mark.parametrize("size", ["x", "", "0", "-1", "1.5"])
+def test_a_size_that_is_no_number_of_machines_is_refused(service, size):
+    reply = discovery.handle(service.rows, "GET", "/new", {"size": size}, {}, BASE)
+    assert reply[0] == 400
+    assert service.rows == {}
+
+
+def test_a_new_token_lists_nothing(service, token):
+    status, answer = service.ask("GET", token)
+    assert status == 200
+    assert (answer["action"], answer["node"]["dir"]) == ("get", True)
+    assert answer["node"]["key"] == f"/_etcd/registry{token}"
+    assert "nodes" not in answer["node"]
+    assert answer["node"]["createdIndex"] == answer["node"]["modifiedIndex"] == 1
+
+
+def test_a_machine_registers_and_is_listed_with_its_time_to_live(service, token):
+    peer = "http://10.1.0.73:7001"
+    status, answer = service.ask("PUT", f"{token}/abc", value=peer, ttl="604800")
+    assert (status, answer["action"]) == (201, "set")
+    assert "prevNode" not in answer
+    (node,) = service.ask("GET", token)[1]["node"]["nodes"]
+    assert (node["key"], node["value"]) == (f"/_etcd/registry{token}/abc", peer)
+    assert 604790 < node["ttl"] <= 604800
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", node["expiration"])
+    assert node["createdIndex"] == node["modifiedIndex"] > 1
+
+
+def test_registering_again_replaces_the_entry(service, token):
+    service.ask("PUT", f"{token}/abc", value="a")
+    status, answer = service.ask("PUT", f"{token}/abc", value="b")
+    assert (status, answer["prevNode"]["value"]) == (200, "a")
+    assert answer["node"]["createdIndex"] > answer["prevNode"]["createdIndex"]
+    status, answer = service.ask("PUT", f"{token}/abc", value="c", prevExist="true")
+    assert (status, answer["action"]) == (200, "update")
+    assert answer["node"]["createdIndex"] == answer["prevNode"]["createdIndex"]
+    assert len(service.ask("GET", token)[1]["node"]["nodes"]) == 1
+
+
+def test_what_must_not_exist_yet_is_refused_the_second_time(service, token):
+    first = service.ask("PUT", f"{token}/_state", value="started", prevExist="false")
+    again = service.ask("PUT", f"{token}/_state", value="started", prevExist="false")
+    assert (first[0], first[1]["action"]) == (201, "create")
+    assert (again[0], again[1]["errorCode"]) == (412, 105)
+    assert again[1]["message"] == "Key already exists"
+
+
+def test_hidden_keys_are_not_listed_but_can_be_read(service, token):
+    service.ask("PUT", f"{token}/_state", value="started")
+    assert "nodes" not in service.ask("GET", token)[1]["node"]
+    assert service.ask("GET", f"{token}/_state")[1]["node"]["value"] == "started"
+    (size,) = service.ask("GET", f"{token}/_config")[1]["node"]["nodes"]
+    assert size["value"] == "3"
+
+
+def test_a_deleted_machine_is_gone(service, token):
+    service.ask("PUT", f"{token}/abc", value="a")
+    status, answer = service.ask("DELETE", f"{token}/abc")
+    assert (status, answer["action"], answer["prevNode"]["value"]) == (200, "delete", "a")
+    assert "nodes" not in service.ask("GET", token)[1]["node"]
+    assert service.ask("DELETE", f"{token}/abc")[0] == 404
+
+
+def test_what_is_not_there_is_told_as_etcd_does(service, token):
+    for path in (f"{token}/abc", "/" + "0" * 32):
+        status, answer = service.ask("GET", path)
+        assert (status, answer["errorCode"], answer["message"]) == (404, 100, "Key not found")
+        assert answer["cause"] == f"/_etcd/registry{path}"
+    assert service.ask("PUT", f"{token}/abc", value="x", prevExist="true")[0] == 404
+
+
+def test_a_token_itself_is_no_file(service, token):
+    assert service.ask("DELETE", token)[1]["errorCode"] == 102
+    assert service.ask("GET", token)[0] == 200
+
+
+def test_an_entry_vanishes_when_its_time_is_over(service, token):
+    service.ask("PUT", f"{token}/abc", value="a", ttl="0")
+    assert "nodes" not in service.ask("GET", token)[1]["node"]
+    assert service.ask("PUT", f"{token}/abc", value="a", ttl="x")[1]["errorCode"] == 202
+
+
+def test_tokens_do_not_see_each_other(service, token):
+    other = service.new()
+    service.ask("PUT", f"{token}/abc", value="a")
+    assert "nodes" not in service.ask("GET", other)[1]["node"]
+
+
+def test_the_form_of_a_self_hosted_etcd_is_understood(service, token):
+    service.ask("PUT", f"/v2/keys/_etcd/registry{token}/abc", value="a")
+    assert len(service.ask("GET", f"{token}/")[1]["node"]["nodes"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "body"),
+    [
+        ("GET", "/health", 200, "OK"),
+        ("GET", "/nonsense", 404, "404 page not found\n"),
+        ("GET", "/" + "g" * 32, 404, "404 page not found\n"),
+        ("DELETE", "/new", 405, "Method Not Allowed\n"),
+        ("POST", "/" + "0" * 32, 405, "Method Not Allowed\n"),
+    ],
+)
+def test_other_paths_and_methods_get_plain_answers(service, method, path, status, body):
+    assert discovery.handle(service.rows, method, path, {}, {}, BASE)[::2] == (status, body)
+
+
+def test_what_it_holds_is_plain_data(service, token):
+    service.ask("PUT", f"{token}/abc", value="a", ttl="60")
+    assert json.loads(json.dumps(service.rows)) == service.rows
