@@ -1,0 +1,47 @@
+"""The listing of all parameters, for people, for programs and for a README."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from lib.chain.params import Parameter
+
+COLUMNS = ("name", "type", "default", "meaning", "notebooks")
+
+
+def show(table: Mapping[str, Parameter], form: str) -> None:
+    """Print the table as "table", "json" or "markdown"."""
+    if form == "json":
+        print(json.dumps([asdict(p) for p in table.values()], indent=2, ensure_ascii=False))
+    elif form == "markdown":
+        print(markdown(table))
+    else:
+        _print_table(table)
+
+
+def markdown(table: Mapping[str, Parameter]) -> str:
+    """Return the table in Markdown, one parameter a line."""
+    rows = [[cell.replace("|", "\\|") for cell in _row(p)] for p in table.values()]
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _print_table(table: Mapping[str, Parameter]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from lib.chain.console import console
+
+    shown = Table()
+    for column in COLUMNS:
+        shown.add_column(column, overflow="fold")
+    for parameter in table.values():
+        shown.add_row(*map(Text, _row(parameter)))
+    console().print(shown)
+
+
+def _row(parameter: Parameter) -> list[str]:
+    default = json.dumps(parameter.default, ensure_ascii=False)
+    # The numbers are enough to find a stage; a notebook without one is named.
+    books = [n[:2] if n[:2].isdigit() else n for n in parameter.notebooks]
+    return [parameter.name, parameter.type, default, parameter.meaning, " ".join(books)]

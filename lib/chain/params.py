@@ -1,0 +1,129 @@
+"""Parameters: the table of what all notebooks declare in their cells tagged `parameters`."""
+
+import ast
+import io
+import json
+import math
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lib.chain.faults import BadInput
+from lib.chain.secrets import secret_name, secret_value
+
+TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list[str]": list}
+MODES = ("plan", "apply")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One name that notebooks share, with the one type, default and meaning it has in all."""
+
+    name: str
+    type: str
+    default: object
+    meaning: str
+    notebooks: tuple[str, ...]
+
+
+def gather(folder: Path) -> dict[str, Parameter]:
+    """Return the parameters of all notebooks in the folder by name, in the order of the notebooks.
+
+    Raises `BadInput` with every line that cannot be read and every disagreement.
+    """
+    table: dict[str, Parameter] = {}
+    paths = sorted(folder.glob("*.ipynb"))
+    faults = [] if paths else [f"{folder}: there is no notebook in it"]
+    for path in paths:
+        for found in _declared(path, faults):
+            known = table.get(found.name)
+            faults += _disagreements(known, found) if known else []
+            before = known.notebooks if known else ()
+            table[found.name] = replace(known or found, notebooks=(*before, path.stem))
+    if faults:
+        raise BadInput(faults)
+    return table
+
+
+def misfit(name: str, kind: str, value: object) -> str:
+    """Say why a value is not one for this parameter, or "" when it is.
+
+    >>> misfit("volume_size", "int", 0)
+    'wanted a whole number of at least 1 (a count or a size), found 0'
+    """
+    if not _is(kind, value):
+        return f"wanted {kind}, found {value!r}"
+    if kind == "int" and value < 1:
+        return f"wanted a whole number of at least 1 (a count or a size), found {value}"
+    if name == "mode" and value not in MODES:
+        return f'wanted "plan" (looks) or "apply" (changes), found {value!r}'
+    return ""
+
+
+def _is(kind: str, value: object) -> bool:
+    if kind == "list[str]":
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if kind == "float":
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and math.isfinite(value)
+    # A truth value is a whole number to Python, but not to a reader.
+    return type(value) is TYPES[kind]
+
+
+def _disagreements(known: Parameter, found: Parameter) -> list[str]:
+    return [
+        f"{found.name}: {what} is {getattr(known, what)!r} in {known.notebooks[0]} "
+        f"but {getattr(found, what)!r} in {found.notebooks[0]}: make them the same"
+        for what in ("type", "default", "meaning")
+        if getattr(known, what) != getattr(found, what)
+    ]
+
+
+def _declared(path: Path, faults: list[str]) -> Iterator[Parameter]:
+    """Yield the parameters of one notebook, adding to the faults what cannot be read."""
+    try:
+        cells = _tagged(json.loads(path.read_text("utf-8")))
+        tree = ast.parse(cells[0] if cells else "")
+    except (ValueError, KeyError, TypeError, SyntaxError) as error:
+        faults.append(f"{path.name}: its parameters cannot be read: {error}")
+        return
+    if len(cells) > 1:
+        faults.append(f"{path.name}: {len(cells)} cells are tagged `parameters`: keep one")
+    comments = _comments(cells[0]) if cells else {}
+    for node in tree.body:
+        try:
+            yield _parameter(node, comments, path.stem)
+        except ValueError as error:
+            faults.append(f"{path.name}: parameters cell, line {node.lineno}: {error}")
+
+
+def _tagged(notebook: dict) -> list[str]:
+    tagged = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    return ["".join(cell["source"]) for cell in tagged]
+
+
+def _comments(source: str) -> dict[int, str]:
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
+
+
+def _parameter(node: ast.stmt, comments: dict[int, str], notebook: str) -> Parameter:
+    """Read one line of a parameters cell; raise ValueError when it is not a typed literal."""
+    if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
+        raise ValueError("wanted `name: type = literal  # meaning and unit`")
+    name = node.target.id
+    kind = ast.unparse(node.annotation)
+    kind = "list[str]" if kind == "list" else kind
+    if kind not in TYPES:
+        raise ValueError(f"{name}: type {kind} is not one of {', '.join(TYPES)}")
+    try:
+        default = ast.literal_eval(node.value)
+    except ValueError:
+        raise ValueError(f"{name}: the default is not a literal") from None
+    if secret_name(name) or secret_value(default):
+        raise ValueError(f"{name}: looks like a secret, which may not be a parameter")
+    if wrong := misfit(name, kind, default):
+        raise ValueError(f"{name}: {wrong}")
+    meaning = comments.get(node.end_lineno) or comments.get(node.lineno, "")
+    return Parameter(name, kind, default, meaning, (notebook,))

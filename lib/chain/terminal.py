@@ -1,0 +1,184 @@
+"""The terminal: one line per stage that lives while it runs, and a table when the run ends.
+
+Every text of a notebook or a cloud passes `plain` or `one_line` and is never taken as markup.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lib.chain.console import one_line, plain
+from lib.chain.engine import Event
+from lib.chain.run import Result, Run
+
+WAIT = "application/vnd.runbook.wait+json"
+_STYLES = {"ok": "green", "not-run": "dim"}
+_MARKS = {"ok": "✓", "not-run": "·"}
+
+
+def changed(steps: Sequence[dict]) -> str:
+    """Say in a few words what the steps changed.
+
+    >>> changed([{"outcome": "done", "command": "createVolume", "what": "disk"}])
+    'createVolume disk'
+    """
+    groups: dict[str, list[str]] = {}
+    for step in steps:
+        failed = "" if step.get("outcome") == "done" else "failed: "
+        groups.setdefault(f"{failed}{step.get('command', '?')}", []).append(step.get("what", ""))
+    parts = (_group(command, names) for command, names in groups.items())
+    return one_line(", ".join(parts)) or "nothing"
+
+
+def _group(command: str, names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{command} {names[0]}"
+    failed, _, command = command.rpartition(": ")
+    return f"{failed}{failed and ': '}{len(names)} × {command}"  # noqa: RUF001, read by people
+
+
+class Waiting:
+    """What a stage is waiting for, learnt from its cells and messages."""
+
+    def __init__(self) -> None:
+        self.heading, self.said, self.named = "", "", {}
+
+    def cell(self, heading: str) -> None:
+        """Forget what the last cell said: another one begins under this heading."""
+        self.heading, self.said, self.named = heading, "", {}
+
+    def hear(self, message: dict) -> None:
+        """Take from a message what is waited for, or the last line that was printed."""
+        content = message["content"]
+        wait = (content.get("data") or {}).get(WAIT)
+        if isinstance(wait, dict):
+            shown = (content.get("transient") or {}).get("display_id", "")
+            self.named[shown] = str(wait.get("waiting") or "")
+        elif message["msg_type"] == "stream" and content.get("name") == "stdout":
+            lines = [line for line in plain(content["text"]).splitlines() if line.strip()]
+            self.said = lines[-1] if lines else self.said
+
+    def __str__(self) -> str:
+        named = ", ".join(name for name in self.named.values() if name)
+        return one_line(named or self.said or self.heading)
+
+
+class Terminal:
+    """Shows the events of a run on a console, and its outcome; to be used with `with`."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.waiting, self.started, self.stage, self.width = Waiting(), 0.0, "", 0
+        self.live: Live | None = None
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._still()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        if event.kind == "run":
+            self.width = max(map(len, event.data["stages"]))
+        elif event.kind == "stage":
+            self._begin(event.stage)
+        elif event.kind == "cell":
+            self.waiting.cell(event.data["heading"])
+        elif event.kind == "message":
+            self.waiting.hear(event.data["message"])
+        elif event.kind == "interrupt":
+            self.waiting.named = {"": "interrupted, the cell is ending; once more kills it"}
+        elif event.kind == "end":
+            self._end(event.data["result"])
+
+    def _begin(self, stage: str) -> None:
+        self.stage, self.started = stage, time.monotonic()
+        self.waiting.cell("starting the kernel")
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            self.live = Live(
+                console=self.console, get_renderable=self.line, transient=True, refresh_per_second=8
+            )
+            self.live.start()
+
+    def line(self) -> Table:
+        """Return the line of the running stage as it is at this moment."""
+        grid = Table.grid(padding=(0, 2), expand=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        grid.add_column(no_wrap=True, justify="right")
+        elapsed = f"{time.monotonic() - self.started:.1f} s"
+        grid.add_row(Text(f"… {self.stage:{self.width}}"), Text(str(self.waiting)), elapsed)
+        return grid
+
+    def _end(self, result: Result) -> None:
+        self._still()
+        mark = _MARKS.get(result.outcome, "✗")
+        line = f"{mark} {result.stage:{self.width}}  {result.outcome:11} {result.seconds:7.1f} s  "
+        text = Text(line + changed(result.steps), style=_STYLES.get(result.outcome, "red"))
+        self.console.print(text, soft_wrap=True)
+
+    def _still(self) -> None:
+        if self.live:
+            self.live.stop()
+            self.live = None
+
+    def sum_up(self, run: Run, again: str) -> None:
+        """Print the table of the run, where its record is, what failed and how to go on."""
+        self.console.print(_table(run.results))
+        self._say(f"Record: {_near(run.folder)}")
+        for result in run.results:
+            if result.outcome not in ("ok", "not-run"):
+                self._explain(result)
+        if run.exit_code:
+            self._say(f"To continue: {again}  (it looks first and does only what is left)")
+        self._say(sentence(run))
+
+    def _explain(self, result: Result) -> None:
+        place = f' under "{result.section}"' if result.section else ""
+        self._say(f"{result.stage} {result.outcome}{place}: {result.error}".rstrip(": "))
+        self._say(f"Its notebook: {_near(result.record)}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(Text(plain(text)), soft_wrap=True)
+
+
+def _table(results: Sequence[Result]) -> Table:
+    table = Table()
+    table.add_column("stage", no_wrap=True)
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("seconds", no_wrap=True, justify="right")
+    table.add_column("what changed", overflow="fold")
+    for result in results:
+        ran = result.outcome != "not-run"
+        table.add_row(
+            Text(result.stage),
+            Text(result.outcome, style=_STYLES.get(result.outcome, "red")),
+            f"{result.seconds:.1f}" if ran else "",
+            Text(changed(result.steps) if ran else ""),
+        )
+    return table
+
+
+def sentence(run: Run) -> str:
+    """Say in one sentence how the run ended."""
+    spent = sum(result.seconds for result in run.results)
+    count = Counter(result.outcome for result in run.results)
+    ran = f"{count['ok']} of {len(run.results)} stages ok"
+    if run.exit_code == 0:
+        return f"Done: {ran} in {spent:.1f} s."
+    last = next((r for r in run.results if r.outcome not in ("ok", "not-run")), None)
+    how = f"{last.stage} {last.outcome}" if last else "interrupted between stages"
+    return f"Stopped after {spent:.1f} s: {how}; {ran}, {count['not-run']} not run."
+
+
+def _near(path: Path) -> str:
+    """Return a path as seen from the working directory where it is below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

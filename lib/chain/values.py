@@ -1,0 +1,250 @@
+"""Values: what parameter files and the command line say, checked against the table and merged.
+
+Files are YAML 1.1, which turns some plain words into other things (`no`, `22:22`, `012`, dates).
+So values are read from the text of the file with the declared type in mind, and where YAML would
+make something else of a text, that is a fault which says so.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from yaml.constructor import SafeConstructor
+
+from lib.chain.faults import BadInput
+from lib.chain.params import Parameter, misfit
+from lib.chain.secrets import secret_name, secret_value
+
+_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)")
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
+_WANTED = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list[str]": "a list of texts",
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A parameter's value and where it came from: "default", a file, or "command line"."""
+
+    value: object
+    origin: str
+
+
+def load(
+    table: Mapping[str, Parameter], files: Iterable[Path | str] = (), options: Iterable[str] = ()
+) -> dict[str, Value]:
+    """Return a value for every parameter: later files win, and `key=value` options over files.
+
+    Raises `BadInput` with all faults of all files and options at once.
+    """
+    faults: list[str] = []
+    merged = {name: Value(known.default, "default") for name, known in table.items()}
+    for file in files:
+        merged |= _from_file(file, table, faults)
+    merged |= _from_options(options, table, faults)
+    if faults:
+        raise BadInput(faults)
+    return merged
+
+
+def as_yaml(values: Mapping[str, Value]) -> str:
+    """Write the values as a parameter file in which a comment tells the origin of each."""
+    return "".join(_yaml_line(name, held) for name, held in values.items())
+
+
+def _yaml_line(name: str, held: Value) -> str:
+    text = yaml.safe_dump(
+        {name: held.value}, default_flow_style=False, width=float("inf"), allow_unicode=True
+    )
+    return f"{text.rstrip()}  # {held.origin}\n"
+
+
+def _from_options(
+    options: Iterable[str], table: Mapping[str, Parameter], faults: list[str]
+) -> dict[str, Value]:
+    found = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        try:
+            if not equals:
+                raise ValueError("wanted name=value")
+            value = _checked(name, table, text, lambda kind, text=text: _from_text(text, kind))
+            found[name] = Value(value, "command line")
+        except ValueError as error:
+            faults.append(f"command line: -p {_shown(name)}: {error}")
+    return found
+
+
+def _from_file(
+    file: Path | str, table: Mapping[str, Parameter], faults: list[str]
+) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    lines: dict[str, int] = {}
+    for key, node in _pairs(file, faults):
+        name, line = str(key.value), key.start_mark.line + 1
+        try:
+            if name in lines:
+                raise ValueError(f"is there already in line {lines[name]}: keep one of them")
+            lines[name] = line
+            value = _checked(name, table, _raw(node), lambda kind, node=node: _typed(node, kind))
+            found[name] = Value(value, str(file))
+        except ValueError as error:
+            faults.append(f"{file}:{line}: {_shown(name)}: {error}")
+    return found
+
+
+def _checked(name: str, table: Mapping[str, Parameter], raw: object, read) -> object:
+    """Return the value that `read` makes for the declared type, or raise ValueError."""
+    if secret_name(name) or secret_value(name) or secret_value(raw):
+        raise ValueError(
+            "looks like a secret, which would end up in the record of the run: take it out "
+            "and keep it in the profile, the environment or a key file (its value is not shown)"
+        )
+    if name not in table:
+        near = difflib.get_close_matches(name, table, 1)
+        hint = f"did you mean {near[0]}?" if near else "`runbook params` lists them all"
+        raise ValueError(f"there is no such parameter: {hint}")
+    value = read(table[name].type)
+    if wrong := misfit(name, table[name].type, value):
+        raise ValueError(wrong)
+    return value
+
+
+def _shown(name: str) -> str:
+    return "(a name that looks like a secret)" if secret_value(name) else name
+
+
+def _pairs(file: Path | str, faults: list[str]) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    """Yield the key and value nodes of the file's mapping, adding to the faults if it has none."""
+    try:
+        top = yaml.compose(Path(file).read_text("utf-8-sig"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        faults.append(f"{file}: cannot be read: {reason}")
+    except yaml.YAMLError as error:
+        faults.append(_syntax_fault(file, error))
+    else:
+        if isinstance(top, yaml.MappingNode):
+            yield from top.value
+        elif top is not None:
+            line = top.start_mark.line + 1
+            faults.append(f"{file}:{line}: wanted lines of `name: value`, found something else")
+
+
+def _syntax_fault(file: Path | str, error: yaml.YAMLError) -> str:
+    """Say where YAML gave up, without the text of that line, which may be a secret."""
+    mark = getattr(error, "problem_mark", None)
+    problem = re.sub(r"'[^']{4,}'|\"[^\"]{4,}\"", "…", getattr(error, "problem", None) or "")
+    where = f"{file}:{mark.line + 1}" if mark else f"{file}"
+    return f"{where}: is not YAML: {problem or 'it holds a character that YAML does not allow'}"
+
+
+def _raw(node: yaml.Node) -> object:
+    """Return the texts of a node as they stand in the file, at any depth, as a flat list."""
+    if isinstance(node, yaml.ScalarNode):
+        return node.value
+    inner = [part for item in node.value for part in (item if isinstance(item, tuple) else [item])]
+    return [item.value for item in inner if isinstance(item, yaml.ScalarNode)]
+
+
+def _typed(node: yaml.Node, kind: str) -> object:
+    """Return a node's value as the declared type; raise ValueError saying what it is instead."""
+    if isinstance(node, yaml.MappingNode):
+        raise ValueError(f"wanted {_WANTED[kind]}, found a mapping: parameters are flat")
+    if isinstance(node, yaml.SequenceNode):
+        if kind != "list[str]":
+            raise ValueError(f"wanted {_WANTED[kind]}, found a list")
+        return _texts(node.value)
+    return _READ[kind](node)
+
+
+def _texts(items: Sequence[yaml.Node]) -> list[str]:
+    if not all(isinstance(item, yaml.ScalarNode) for item in items):
+        raise ValueError("wanted a list of texts, found lists or mappings in it")
+    return [_text(item) for item in items]
+
+
+def _text(node: yaml.ScalarNode) -> str:
+    if _tag(node) == "str":
+        return node.value
+    if not node.value:
+        raise ValueError('wanted a text, found nothing: write "" for an empty one')
+    raise ValueError(f"YAML reads {node.value} as {_reading(node)}: put it in quotes")
+
+
+def _whole(node: yaml.ScalarNode) -> int:
+    if _tag(node) == "int" and _WHOLE.fullmatch(node.value):
+        return int(node.value)
+    raise ValueError(_not_a_number(node, "int"))
+
+
+def _number(node: yaml.ScalarNode) -> float:
+    if _tag(node) in ("int", "float") and _NUMBER.fullmatch(node.value):
+        return float(node.value)
+    raise ValueError(_not_a_number(node, "float"))
+
+
+def _truth(node: yaml.ScalarNode) -> bool:
+    if _tag(node) == "bool":
+        return SafeConstructor().construct_yaml_bool(node)
+    raise ValueError(f"wanted true or false, found {_reading(node)}")
+
+
+def _no_list(node: yaml.ScalarNode) -> None:
+    raise ValueError(f"wanted a list of texts, found {_reading(node)}: write it in [ ]")
+
+
+_READ = {"str": _text, "int": _whole, "float": _number, "bool": _truth, "list[str]": _no_list}
+
+
+def _not_a_number(node: yaml.ScalarNode, kind: str) -> str:
+    """Say what stands where a number is wanted, and how to write the number."""
+    wanted = f"wanted {_WANTED[kind]}"
+    if _tag(node) != "str":
+        return f"{wanted}; YAML reads {node.value or 'it'} as {_reading(node)}: write plain digits"
+    if not _NUMBER.fullmatch(node.value):
+        return f"{wanted}, found {_reading(node)}"
+    if node.style:
+        return f"{wanted}, found {_reading(node)}: take the quotes away"
+    return f"{wanted}; YAML reads {node.value} as a text: write {float(node.value):.0f}"
+
+
+def _tag(node: yaml.ScalarNode) -> str:
+    return node.tag.rpartition(":")[2]
+
+
+def _reading(node: yaml.ScalarNode) -> str:
+    """Say what YAML makes of a scalar."""
+    kind, make = _tag(node), SafeConstructor()
+    if kind == "int":
+        return f"the whole number {make.construct_yaml_int(node)}"
+    if kind == "float":
+        return f"the number {make.construct_yaml_float(node)}"
+    if kind == "bool":
+        return f"the truth value {make.construct_yaml_bool(node)}"
+    if kind == "str":
+        return f"the text {node.value[:60]!r}"
+    return {"timestamp": "a date", "null": "nothing"}.get(kind, f"something else ({node.tag})")
+
+
+def _from_text(text: str, kind: str) -> object:
+    """Return the value that a text on the command line stands for; raise ValueError if none."""
+    if kind == "str":
+        return text
+    if kind == "list[str]":
+        inner = text.strip().removeprefix("[").removesuffix("]")
+        return [item.strip() for item in inner.split(",") if item.strip()]
+    if kind == "int" and _WHOLE.fullmatch(text):
+        return int(text)
+    if kind == "float" and _NUMBER.fullmatch(text):
+        return float(text)
+    if kind == "bool" and text in ("true", "false"):
+        return text == "true"
+    raise ValueError(f"wanted {_WANTED[kind]}, found {text[:60]!r}")

@@ -1,0 +1,190 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from lib.__main__ import ROOT, main
+
+CELL = 'mode: str = "plan"  # "plan" looks; "apply" changes\nsize: int = 3  # GB | GiB'
+RUNBOOK = [sys.executable, "-m", "lib"]
+
+
+@pytest.fixture
+def folders(notebooks, tmp_path):
+    return ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]
+
+
+def only_run(tmp_path):
+    (folder,) = (tmp_path / "runs").iterdir()
+    return folder
+
+
+def test_a_run_takes_files_and_options_in_any_order(book, notebooks, folders, tmp_path, capsys):
+    book(notebooks / "10-one.ipynb", "print(mode, size)", parameters=CELL)
+    book(notebooks / "90-remove.ipynb", "1 / 0")
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("size: 4\n")
+    second.write_text("size: 5\n")
+    assert (
+        main(["run", str(first), "-p", "mode=plan", str(second), "--mode", "apply", *folders]) == 0
+    )
+    said = capsys.readouterr().out
+    assert "✓ 10-one  ok" in said
+    assert said.splitlines()[-1].startswith("Done: 1 of 1 stages ok in ")
+    book = nbformat.read(only_run(tmp_path) / "10-one.ipynb", 4)
+    assert book.cells[-1].outputs[0].text == "apply 5\n"
+
+
+def test_a_failed_run_says_what_to_type_to_continue(book, notebooks, folders, tmp_path, capfd):
+    book(notebooks / "10-one.ipynb", "raise ValueError('no such zone')")
+    file = tmp_path / "my file.yaml"
+    file.write_text("")
+    assert main(["run", str(file), *folders]) == 1
+    said, noise = capfd.readouterr()
+    assert "10-one failed: ValueError: no such zone\n" in said
+    assert f"To continue: runbook run '{file}' --notebooks {notebooks}" in said
+    assert "Traceback" not in said
+    assert noise == ""
+
+
+def test_all_faults_end_the_command_with_2_before_anything_starts(
+    book, notebooks, folders, tmp_path, capsys
+):
+    book(notebooks / "10-one.ipynb", parameters=CELL)
+    file = tmp_path / "a.yaml"
+    file.write_text("size: 012\nmood: plan\n")
+    assert main(["run", str(file), *folders]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "Nothing was started: 2 faults.",
+        f"  {file}:1: size: wanted a whole number; "
+        "YAML reads 012 as the whole number 10: write plain digits",
+        f"  {file}:2: mood: there is no such parameter: did you mean mode?",
+    ]
+    assert main(["run", "--stages", "20", *folders]) == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_cell_timeout_is_whole_seconds(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "--cell-timeout", "0"])
+    assert "wanted whole seconds, at least 1, found '0'" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_told_without_a_traceback(
+    book, notebooks, tmp_path, capsys
+):
+    book(notebooks / "10-one.ipynb", "1")
+    (tmp_path / "file").write_text("")
+    assert main(["run", "--notebooks", str(notebooks), "--runs", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.startswith("runbook: ")
+
+
+def test_params_are_listed_as_table_json_and_markdown(book, notebooks, capsys):
+    book(notebooks / "10-one.ipynb", parameters=CELL)
+    book(notebooks / "explore.ipynb", parameters=CELL.splitlines()[0])
+    at = ["--notebooks", str(notebooks)]
+    assert main(["params", *at]) == 0
+    assert "10 explore" in capsys.readouterr().out
+    assert main(["params", "--format", "json", *at]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed[1] == {
+        "name": "size",
+        "type": "int",
+        "default": 3,
+        "meaning": "GB | GiB",
+        "notebooks": ["10-one"],
+    }
+    assert main(["params", "--format", "markdown", *at]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == r"| size | int | 3 | GB \| GiB | 10 |"
+
+
+def test_help_lists_all_commands_and_options(capsys):
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(command in said for command in ("run FILE", "params", "local-cloud"))
+    with pytest.raises(SystemExit, match="0"):
+        main(["run", "--help"])
+    said = capsys.readouterr().out
+    assert all(
+        option in said for option in ("FILE", "-p NAME=VALUE", "--mode", "--stages", "--runs")
+    )
+
+
+def test_an_unknown_command_is_refused_with_the_nearest_one(capsys):
+    assert main(["rum"]) == 2
+    assert "there is no command rum; did you mean run?" in capsys.readouterr().err
+    assert main([]) == 2
+
+
+def test_help_and_params_do_not_wait_for_papermill(book, notebooks):
+    book(notebooks / "10-one.ipynb", parameters=CELL)
+    code = (
+        "import sys; from lib.__main__ import main; "
+        f"main(['--help']); main(['params', '--notebooks', {str(notebooks)!r}]); "
+        "sys.exit('papermill' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+def started(folders, marker):
+    """Start a run in a process of its own and wait until its cell has begun."""
+    process = subprocess.Popen(
+        [*RUNBOOK, "run", *folders], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 30
+    while not marker.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    return process
+
+
+def test_ctrl_c_ends_the_cell_keeps_what_is_there_and_runs_no_more(
+    book, notebooks, folders, tmp_path
+):
+    marker = tmp_path / "marker"
+    cell = (
+        f"import time; from pathlib import Path; print('got here'); Path({str(marker)!r}).touch()\n"
+        "try:\n    time.sleep(60)\nfinally:\n    print('cleaned up')"
+    )
+    book(notebooks / "10-one.ipynb", "## Apply", cell, "1")
+    book(notebooks / "20-two.ipynb", "1")
+    process = started(folders, marker)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "10-one interrupted" in said
+    assert "1 not run" in said
+    assert [path.name for path in only_run(tmp_path).glob("*.ipynb")] == ["10-one.ipynb"]
+    record = nbformat.read(only_run(tmp_path) / "10-one.ipynb", 4)
+    assert record.metadata.runbook.outcome == "interrupted"
+    assert record.cells[1].outputs[0].text == "got here\ncleaned up\n"
+    assert record.cells[2].metadata.papermill["status"] == "pending"
+
+
+def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(
+    book, notebooks, folders, tmp_path
+):
+    marker = tmp_path / "marker"
+    cell = (
+        "import signal, time, os; from pathlib import Path\n"
+        f"signal.signal(2, lambda *_: Path({str(marker)!r} + '2').touch())\n"
+        f"Path({str(marker)!r}).write_text(str(os.getpid()))\n"
+        "while True: time.sleep(0.05)"
+    )
+    book(notebooks / "10-one.ipynb", cell)
+    process = started(folders, marker)
+    kernel = int(marker.read_text())
+    process.terminate()
+    until = time.monotonic() + 10
+    while not (tmp_path / "marker2").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    process.terminate()
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "10-one interrupted: the cell did not end when told to" in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(kernel, 0)

@@ -1,0 +1,260 @@
+import pytest
+
+from lib.chain import params, values
+from lib.chain.faults import BadInput
+
+CELL = """\
+mode: str = "plan"  # "plan" looks; "apply" changes
+zone: str = "local-1"  # where
+volume_size: int = 40  # GB
+ports: str = "22:22"  # pair of ports
+scale: float = 0.5  # factor
+fast: bool = False  # skip pauses
+keep: list[str] = []  # what is not removed
+"""
+
+
+@pytest.fixture
+def table(book, notebooks):
+    book(notebooks / "10-one.ipynb", parameters=CELL)
+    return params.gather(notebooks)
+
+
+def faults_of(table, tmp_path, text, *options):
+    """The faults of one file, without the file's folder."""
+    file = tmp_path / "given.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        values.load(table, [file], options)
+    return [fault.removeprefix(f"{tmp_path}/") for fault in caught.value.faults]
+
+
+def faults_of_books(notebooks):
+    with pytest.raises(BadInput) as caught:
+        params.gather(notebooks)
+    return caught.value.faults
+
+
+def test_the_table_holds_type_default_meaning_and_notebooks(book, notebooks):
+    book(notebooks / "10-one.ipynb", parameters=CELL)
+    book(notebooks / "20-two.ipynb", parameters='zone: str = "local-1"  # where')
+    book(notebooks / "explore.ipynb", "1 + 1")
+    table = params.gather(notebooks)
+    assert table["zone"] == params.Parameter(
+        "zone", "str", "local-1", "where", ("10-one", "20-two")
+    )
+    assert table["volume_size"].notebooks == ("10-one",)
+    assert list(table) == ["mode", "zone", "volume_size", "ports", "scale", "fast", "keep"]
+
+
+def test_a_default_over_several_lines_keeps_its_comment(book, notebooks):
+    cell = 'names: list = [  # who\n    "a",\n    "b",\n]\nhash: str = "#1"  # a # in a text'
+    book(notebooks / "10-one.ipynb", parameters=cell)
+    table = params.gather(notebooks)
+    assert (table["names"].type, table["names"].meaning) == ("list[str]", "who")
+    assert table["hash"].meaning == "a # in a text"
+
+
+def test_notebooks_that_disagree_are_refused_with_every_difference(book, notebooks):
+    book(notebooks / "10-one.ipynb", parameters="size: int = 40  # GB\nzone: str = 'a'  # where")
+    book(notebooks / "20-two.ipynb", parameters="size: float = 41.0  # GiB\nzone: str = 'b'")
+    faults = faults_of_books(notebooks)
+    assert "size: type is 'int' in 10-one but 'float' in 20-two: make them the same" in faults
+    assert [fault.split(" is ")[0] for fault in faults] == [
+        "size: type",
+        "size: default",
+        "size: meaning",
+        "zone: default",
+        "zone: meaning",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("size = 40", "wanted `name: type = literal"),
+        ("import os", "wanted `name: type = literal"),
+        ("size: dict = {}", "type dict is not one of"),
+        ("size: int = 4 * 10", "the default is not a literal"),
+        ("size: int = 'x'", "wanted int, found 'x'"),
+        ("size: int = True", "wanted int, found True"),
+        ("size: int = 0", "at least 1"),
+        ("mode: str = 'go'", '"plan" (looks) or "apply"'),
+        ("apikey: str = ''", "looks like a secret"),
+        ("size: int =", "cannot be read"),
+    ],
+)
+def test_a_parameters_cell_with_anything_but_typed_literals_is_refused(
+    book, notebooks, line, words
+):
+    book(notebooks / "10-one.ipynb", parameters=line)
+    (fault,) = faults_of_books(notebooks)
+    assert fault.startswith("10-one.ipynb")
+    assert words in fault
+
+
+def test_two_parameters_cells_broken_files_and_empty_folders_are_refused(book, notebooks):
+    assert "there is no notebook in it" in faults_of_books(notebooks)[0]
+    path = book(notebooks / "10-one.ipynb", parameters="a: int = 1")
+    path.write_text(path.read_text().replace('"cells": [', '"cells": [{"metadata": {"tags": '
+        '["parameters"]}, "source": ""},'))  # fmt: skip
+    (notebooks / "20-two.ipynb").write_text("{")
+    faults = faults_of_books(notebooks)
+    assert faults[0] == "10-one.ipynb: 2 cells are tagged `parameters`: keep one"
+    assert faults[1].startswith("20-two.ipynb: its parameters cannot be read")
+
+
+def test_later_files_win_over_earlier_ones_and_options_over_files(table, tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("zone: a\nvolume_size: 10\nfast: yes\nscale: 2\n")
+    second.write_text("zone: b\nkeep: [x, 'no']\n")
+    found = values.load(table, [first, second], ["volume_size=30", "volume_size=31"])
+    assert found["zone"] == values.Value("b", str(second))
+    assert found["fast"] == values.Value(True, str(first))
+    assert found["scale"] == values.Value(2.0, str(first))
+    assert found["keep"].value == ["x", "no"]
+    assert found["volume_size"] == values.Value(31, "command line")
+    assert found["mode"] == values.Value("plan", "default")
+
+
+def test_options_are_read_by_the_declared_type(table):
+    given = ["ports=22:22", "volume_size=12", "scale=1e3", "fast=true", "keep=[a, b]", "zone=no"]
+    found = values.load(table, options=given)
+    assert [found[option.split("=")[0]].value for option in given] == [
+        "22:22", 12, 1000.0, True, ["a", "b"], "no",
+    ]  # fmt: skip
+    assert values.load(table, options=["keep="])["keep"].value == []
+
+
+@pytest.mark.parametrize(
+    "option, words",
+    [
+        ("zone", "-p zone: wanted name=value"),
+        ("zon=a", "-p zon: there is no such parameter: did you mean zone?"),
+        ("volume_size=012", "wanted a whole number, found '012'"),
+        ("volume_size=0", "at least 1"),
+        ("scale=nan", "wanted a number, found 'nan'"),
+        ("fast=yes", "wanted true or false, found 'yes'"),
+        ("mode=go", '"plan" (looks) or "apply"'),
+    ],
+)
+def test_a_bad_option_is_refused(table, option, words):
+    with pytest.raises(BadInput, match="command line") as caught:
+        values.load(table, options=[option])
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("volume_sise: 40", "there is no such parameter: did you mean volume_size?"),
+        ("xyz: 40", "there is no such parameter: `runbook params` lists them all"),
+        ("1: 40", "1: there is no such parameter"),
+        ("? [a]\n: 40", "there is no such parameter"),
+        ("volume_size: forty", "wanted a whole number, found the text 'forty'"),
+        ("volume_size: '40'", "found the text '40': take the quotes away"),
+        ("volume_size: 012", "YAML reads 012 as the whole number 10: write plain digits"),
+        ("volume_size: 1e3", "YAML reads 1e3 as a text: write 1000"),
+        ("volume_size: 4.5", "YAML reads 4.5 as the number 4.5"),
+        ("volume_size: 0", "at least 1 (a count or a size), found 0"),
+        ("volume_size: -3", "at least 1 (a count or a size), found -3"),
+        ("volume_size:", "YAML reads it as nothing"),
+        ("volume_size: [40]", "wanted a whole number, found a list"),
+        ("scale: .inf", "YAML reads .inf as the number inf"),
+        ("scale: 1e3", "YAML reads 1e3 as a text: write 1000"),
+        ("fast: maybe", "wanted true or false, found the text 'maybe'"),
+        ("fast: 1", "wanted true or false, found the whole number 1"),
+        ("zone: no", "YAML reads no as the truth value False: put it in quotes"),
+        ("zone: 12", "YAML reads 12 as the whole number 12: put it in quotes"),
+        ("zone: 1.10", "YAML reads 1.10 as the number 1.1: put it in quotes"),
+        ("zone: 2014-08-01", "YAML reads 2014-08-01 as a date: put it in quotes"),
+        ("zone: 2014-99-99", "YAML reads 2014-99-99 as a date: put it in quotes"),
+        ("zone: ~", "YAML reads ~ as nothing: put it in quotes"),
+        ("zone:", 'found nothing: write "" for an empty one'),
+        ("zone: !!python/name:os.system x", "put it in quotes"),
+        ("ports: 22:22", "YAML reads 22:22 as the whole number 1342: put it in quotes"),
+        ("zone: {a: b}", "wanted a text, found a mapping: parameters are flat"),
+        ("keep: {a: b}", "wanted a list of texts, found a mapping: parameters are flat"),
+        ("keep: a", "wanted a list of texts, found the text 'a': write it in [ ]"),
+        ("keep: [a, no]", "YAML reads no as the truth value False: put it in quotes"),
+        ("keep: [[a]]", "found lists or mappings in it"),
+        ("mode: go", 'wanted "plan" (looks) or "apply" (changes), found \'go\''),
+        ("zone: a\nzone: b", "given.yaml:2: zone: is there already in line 1"),
+        ("- zone", "given.yaml:1: wanted lines of `name: value`"),
+        ("just words", "given.yaml:1: wanted lines of `name: value`"),
+        ("zone: [a", "given.yaml:1: is not YAML"),
+        ("zone: a\n\tx: 1", "given.yaml:2: is not YAML: found character '\\t'"),
+        ("zone: a\x08", "given.yaml: is not YAML: it holds a character"),
+    ],
+)
+def test_a_bad_line_is_refused_with_what_was_wanted_and_found(table, tmp_path, line, words):
+    (fault,) = faults_of(table, tmp_path, line)
+    assert fault.startswith("given.yaml")
+    assert words in fault
+
+
+def test_all_faults_of_all_files_are_told_at_once_with_file_and_line(table, tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text("# a comment\n\nvolume_size: many\n")
+    missing = tmp_path / "missing.yaml"
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput) as caught:
+        values.load(table, [other, missing, binary], ["zon=a", "mode=x"])
+    assert [fault.split(": ")[0] for fault in caught.value.faults] == [
+        f"{other}:3",
+        f"{missing}",
+        f"{binary}",
+        "command line",
+        "command line",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line, secret",
+    [
+        ("apikey: hunter2-aaa", "hunter2"),
+        ("Secret_Key: hunter2-aaa", "hunter2"),
+        ("password: [hunter2-aaa]", "hunter2"),
+        ("zone: " + "aB3_" * 20, "aB3_"),
+        ("zone: {x: " + "aB3_" * 20 + "}", "aB3_"),
+        ("aB3_" * 20 + ": x", "aB3_"),
+        ("zone: https://user:hunter2@host/", "hunter2"),
+        ("zone: |\n  -----BEGIN OPENSSH PRIVATE KEY-----\n  hunter2", "hunter2"),
+        ("keep: [a, " + "ab/3Cd+9" * 10 + "]", "ab/3Cd"),
+        ("volume_size: " + "7f" * 32, "7f7f"),
+    ],
+)
+def test_what_looks_like_a_secret_is_refused_and_never_shown(table, tmp_path, line, secret):
+    (fault,) = faults_of(table, tmp_path, line)
+    assert "looks like a secret" in fault
+    assert secret not in fault
+
+
+def test_a_secret_is_not_shown_by_other_faults_either(table, tmp_path):
+    faults = faults_of(table, tmp_path, "password: *hunter2", "aB3_" * 20, "token=hunter2")
+    assert len(faults) == 3
+    assert not any("hunter2" in fault or "aB3_" in fault for fault in faults)
+
+
+def test_ordinary_long_values_are_no_secrets(table, tmp_path):
+    path = "/home/someone/projects/coreos-cluster-runbook-2/params/rehearsal-key-of-somebody-else"
+    long_name = "a-very-long-name-of-a-template-that-somebody-thought-of-on-a-friday-evening"
+    assert values.load(table, options=[f"zone={path}"])["zone"].value == path
+    assert values.load(table, options=[f"zone={long_name}"])["zone"].value == long_name
+
+
+def test_an_empty_file_says_nothing(table, tmp_path):
+    file = tmp_path / "empty.yaml"
+    file.write_text("# nothing yet\n")
+    assert {held.origin for held in values.load(table, [file]).values()} == {"default"}
+
+
+def test_merged_values_are_a_parameter_file_that_gives_them_again(table, tmp_path):
+    odd = "no\nyes # 'x' \"y\" ÿ"
+    before = values.load(table, options=[f"zone={odd}", "ports=22:22", "keep=no,b", "scale=1e20"])
+    file = tmp_path / "params.yaml"
+    file.write_text(values.as_yaml(before), encoding="utf-8")
+    assert "volume_size: 40  # default\n" in file.read_text("utf-8")
+    again = values.load(table, [file])
+    assert {n: v.value for n, v in again.items()} == {n: v.value for n, v in before.items()}

@@ -1,0 +1,150 @@
+import json
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+
+from lib.chain import params, run, stages, values
+
+STEP = (
+    "from IPython.display import display\n"
+    "def told(outcome, what):\n"
+    f"    facts = {{'{run.STEP}': dict(outcome=outcome, command='createVolume', what=what)}}\n"
+    "    display(facts, raw=True)\n"
+)
+CELL = 'cluster_name: str = "My cluster/1"  # name'
+
+
+def chain(notebooks, runs, *options, **more):
+    """Run all notebooks of a folder, keeping what was told."""
+    events = []
+    table = params.gather(notebooks)
+    ended = run.run(
+        stages.find(notebooks),
+        table,
+        values.load(table, options=options),
+        runs=runs,
+        tell=events.append,
+        **more,
+    )
+    books = {r.stage: nbformat.read(r.record, 4) for r in ended.results if r.record}
+    return SimpleNamespace(run=ended, results=ended.results, events=events, books=books)
+
+
+def statuses(book):
+    return [c.metadata.papermill["status"] for c in book.cells if c.cell_type == "code"]
+
+
+def text(book):
+    return json.dumps([cell.get("outputs", []) for cell in book.cells])
+
+
+@pytest.fixture(scope="module")
+def failing(book, tmp_path_factory):
+    """A run of three stages of which the second fails; its folder's name has braces and spaces."""
+    base = tmp_path_factory.mktemp("with {braces} and spaces")
+    first = "import os; print(os.getcwd(), cluster_name, size)"
+    both = f"{CELL}\nsize: int = 3  # machines"
+    book(
+        base / "n" / "10-first.ipynb", "# 10", first, STEP, "told('done', 'disk')", parameters=both
+    )
+    book(base / "n" / "20-second.ipynb", "## Apply", "told = 1", "1 / 0", "2", parameters=CELL)
+    book(base / "n" / "30-third.ipynb", "1 + 1")
+    return chain(base / "n", base / "runs", "size=5", "cluster_name=Other one/2")
+
+
+def test_each_stage_is_told_how_it_ended(failing):
+    assert [(r.stage, r.outcome) for r in failing.results] == [
+        ("10-first", "ok"),
+        ("20-second", "failed"),
+        ("30-third", "not-run"),
+    ]
+    assert failing.run.exit_code == 1
+    assert failing.results[0].seconds > 0
+
+
+def test_a_failed_stage_tells_the_errors_own_text_and_its_section(failing):
+    result = failing.results[1]
+    assert (result.error, result.section) == ("ZeroDivisionError: division by zero", "Apply")
+
+
+def test_the_run_folder_holds_the_notebooks_of_what_ran_and_the_parameters(failing):
+    folder = failing.run.folder
+    assert folder.name.endswith("-Other-one-2")
+    held = sorted(path.name for path in folder.iterdir())
+    assert held == ["10-first.ipynb", "20-second.ipynb", "params.yaml"]
+    assert "size: 5  # command line\n" in (folder / "params.yaml").read_text()
+
+
+def test_the_record_is_true_and_valid(failing):
+    first, second = failing.books["10-first"], failing.books["20-second"]
+    assert statuses(first) == ["completed"] * 5
+    assert statuses(second) == ["completed", "completed", "completed", "failed", "pending"]
+    assert first.metadata.runbook == {"stage": "10-first", "outcome": "ok"}
+    assert second.metadata.runbook.outcome == "failed"
+    assert second.metadata.papermill["exception"] is True
+    assert "ZeroDivisionError" in text(second)
+    nbformat.validate(first)
+    nbformat.validate(second)
+
+
+def test_a_notebook_gets_the_parameters_that_it_declares_and_runs_in_its_own_folder(failing):
+    injected = failing.books["20-second"].cells[1].source
+    assert "Other one/2" in injected
+    assert "size" not in injected
+    folder = failing.run.folder.parent.parent / "n"
+    assert f"{folder} Other one/2 5" in text(failing.books["10-first"])
+
+
+def test_what_changed_is_read_from_the_executed_notebook(failing):
+    expected = {"outcome": "done", "command": "createVolume", "what": "disk"}
+    assert failing.results[0].steps == [expected]
+
+
+def test_events_tell_of_the_run_its_stages_cells_and_messages(failing):
+    kinds = [event.kind for event in failing.events if event.stage != "10-first"]
+    assert kinds[:3] == ["run", "stage", "cell"]
+    assert kinds[-2:] == ["end", "done"]
+    headings = [e.data["heading"] for e in failing.events if e.kind == "cell"]
+    assert headings[-1] == "Apply"
+    said = [e.data["message"] for e in failing.events if e.kind == "message"]
+    assert "stream" in {message["msg_type"] for message in said}
+
+
+def test_a_dead_kernel_is_told_and_cells_that_never_ran_are_pending(book, notebooks, tmp_path):
+    book(notebooks / "10-one.ipynb", "print('so far')", "import os; os._exit(1)", "1")
+    ended = chain(notebooks, tmp_path)
+    assert ended.results[0].outcome == "kernel-died"
+    assert "no memory left" in ended.results[0].error
+    assert statuses(ended.books["10-one"]) == ["completed", "failed", "pending"]
+    assert ended.books["10-one"].metadata.papermill["exception"] is True
+    assert "so far" in text(ended.books["10-one"])
+    assert ended.run.folder.name.endswith("-run")
+
+
+def test_a_cell_that_ends_the_kernel_with_zero_has_failed(book, notebooks, tmp_path):
+    book(notebooks / "10-one.ipynb", "raise SystemExit(0)", "1")
+    ended = chain(notebooks, tmp_path)
+    assert (ended.results[0].outcome, ended.run.exit_code) == ("failed", 1)
+    assert ended.results[0].error.startswith("SystemExit: 0; a cell that ends the kernel early")
+    assert statuses(ended.books["10-one"]) == ["failed", "pending"]
+
+
+def test_a_cell_past_its_time_is_interrupted_and_told(book, notebooks, tmp_path):
+    slow = "import time\ntry:\n    time.sleep(60)\nfinally:\n    print('cleaned up')"
+    book(notebooks / "10-one.ipynb", slow, "1")
+    ended = chain(notebooks, tmp_path, cell_timeout=1)
+    assert ended.results[0].outcome == "timed-out"
+    assert "had not ended after 1 s" in ended.results[0].error
+    assert "cleaned up" in text(ended.books["10-one"])
+    assert statuses(ended.books["10-one"]) == ["failed", "pending"]
+
+
+def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path):
+    folders = {run.new_folder(tmp_path / "runs", "demo") for _ in range(3)}
+    assert len(folders) == 3
+
+
+@pytest.mark.parametrize("name", ["..", "", "///", "a" * 300])
+def test_a_strange_name_makes_a_folder_all_the_same(tmp_path, name):
+    assert run.new_folder(tmp_path, name).parent == tmp_path

@@ -1,0 +1,163 @@
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lib.chain.console import console, plain
+from lib.chain.engine import Event
+from lib.chain.run import Result, Run
+from lib.chain.terminal import WAIT, Terminal, Waiting, changed, sentence
+
+
+def step(command, what, outcome="done"):
+    return {"outcome": outcome, "command": command, "what": what}
+
+
+def display(waiting, shown="1", kind="update_display_data"):
+    facts = {WAIT: {"waiting": waiting, "seconds": 1.5}}
+    return {"msg_type": kind, "content": {"data": facts, "transient": {"display_id": shown}}}
+
+
+def stdout(text):
+    return {"msg_type": "stream", "content": {"name": "stdout", "text": text}}
+
+
+OK = Result("10-create", "ok", 1.25, [step("createVolume", "disk [bold]x[/bold]")])
+BAD = Result(
+    "20-write",
+    "failed",
+    2.5,
+    [],
+    Path("runs/x/20.ipynb"),
+    "Apply",
+    "Refused: no [i]\x1b[2J",
+)
+NOT = Result("30-install", "not-run")
+RUN = Run(Path("runs/x"), [OK, BAD, NOT])
+
+
+def shown(*, terminal, run=RUN):
+    """Everything printed for a run, as it reaches the terminal or a log."""
+    file = io.StringIO()
+    with Terminal(Console(file=file, force_terminal=terminal, width=140)) as listener:
+        listener(Event("run", data={"stages": [r.stage for r in run.results]}))
+        for result in run.results:
+            listener(Event("stage", result.stage))
+            listener(Event("cell", result.stage, {"index": 0, "heading": "Before"}))
+            listener(Event("message", result.stage, {"message": display("job [b]of disk")}))
+            listener(Event("end", result.stage, {"result": result}))
+    listener.sum_up(run, "runbook run 'my file.yaml'")
+    return file.getvalue()
+
+
+def test_without_a_terminal_a_stage_is_one_plain_line():
+    text = shown(terminal=False)
+    assert "\x1b" not in text
+    first = text.splitlines()[0]
+    assert re.fullmatch(r"✓ 10-create\s+ok\s+1\.2 s  createVolume disk \[bold\]x\[/bold\]", first)
+    assert "job [b]of disk" not in text
+
+
+def test_on_a_terminal_the_line_says_what_is_waited_for():
+    text = shown(terminal=True)
+    assert "job [b]of disk" in text
+    assert "\x1b[2J" not in text
+
+
+def test_the_run_ends_with_table_record_failure_command_and_a_sentence():
+    lines = shown(terminal=False).splitlines()
+    assert [cell.strip() for cell in lines[6].strip("│").split("│")] == [
+        "10-create",
+        "ok",
+        "1.2",
+        "createVolume disk [bold]x[/bold]",
+    ]
+    assert lines[-5:] == [
+        "Record: runs/x",
+        '20-write failed under "Apply": Refused: no [i]',
+        "Its notebook: runs/x/20.ipynb",
+        "To continue: runbook run 'my file.yaml'  (it looks first and does only what is left)",
+        "Stopped after 3.8 s: 20-write failed; 1 of 3 stages ok, 1 not run.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "run, expected",
+    [
+        (Run(Path("x"), [OK]), "Done: 1 of 1 stages ok in 1.2 s."),
+        (
+            Run(Path("x"), [OK, NOT], signal=2),
+            "Stopped after 1.2 s: interrupted between stages; 1 of 2 stages ok, 1 not run.",
+        ),
+    ],
+)
+def test_the_last_sentence_says_how_the_run_ended(run, expected):
+    assert sentence(run) == expected
+
+
+@pytest.mark.parametrize(
+    "run, code", [(Run(Path(), [OK]), 0), (RUN, 1), (Run(Path(), [OK], 2), 130)]
+)
+def test_the_exit_code_tells_ok_failed_and_interrupted(run, code):
+    assert run.exit_code == code
+
+
+@pytest.mark.parametrize(
+    "steps, expected",
+    [
+        ([], "nothing"),
+        ([step("createVolume", "disk")], "createVolume disk"),
+        ([step("deploy", "a"), step("deploy", "b"), step("tag", "a")], "2 × deploy, tag a"),  # noqa: RUF001
+        ([step("deploy", "a"), step("deploy", "b", "failed")], "deploy a, failed: deploy b"),
+        ([step("deploy", "a", "failed")] * 2, "failed: 2 × deploy"),  # noqa: RUF001
+        ([step("deploy", "a\n\x1b[2Jb")], "deploy a b"),
+    ],
+)
+def test_what_changed_is_said_in_a_few_words(steps, expected):
+    assert changed(steps) == expected
+
+
+def test_waiting_is_the_named_wait_else_the_last_line_else_the_heading():
+    waiting = Waiting()
+    waiting.cell("Apply")
+    assert str(waiting) == "Apply"
+    waiting.hear(stdout("one\ntwo\n\n"))
+    waiting.hear(stdout("\n"))
+    assert str(waiting) == "two"
+    waiting.hear(display("job of disk", kind="display_data"))
+    waiting.hear(stdout("three\n"))
+    waiting.hear(display("job of machine", "2"))
+    assert str(waiting) == "job of disk, job of machine"
+    waiting.hear(display("", "1"))
+    waiting.hear(display("", "2"))
+    assert str(waiting) == "three"
+    waiting.cell("Verify")
+    assert str(waiting) == "Verify"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"msg_type": "status", "content": {"execution_state": "busy"}},
+        {"msg_type": "stream", "content": {"name": "stderr", "text": "noise"}},
+        {"msg_type": "display_data", "content": {"data": {WAIT: "odd"}, "transient": None}},
+        {"msg_type": "error", "content": {"ename": "X", "evalue": "y", "traceback": []}},
+    ],
+)
+def test_other_messages_do_not_change_what_is_waited_for(message):
+    waiting = Waiting()
+    waiting.cell("Apply")
+    waiting.hear(message)
+    assert str(waiting) == "Apply"
+
+
+def test_texts_lose_escape_codes_and_control_characters():
+    assert plain("a\x1b[1;31mb\x1b]0;title\x07c\x1b]8;;http://x\x1b\\d\x9b\x00\te\n") == "abcd e\n"
+
+
+def test_a_pipe_gets_no_escape_codes_even_if_colours_are_forced(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console().print("[red]plain[/red]")
+    assert capsys.readouterr().out == "plain\n"
