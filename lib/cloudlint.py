@@ -1,0 +1,259 @@
+"""The rules that coreos-cloudinit has for a cloud-config, and those that its users wished for."""
+
+import base64
+import binascii
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import yaml
+
+
+class Problem(NamedTuple):
+    """Something wrong with a cloud-config: line from 1, error, warning or info, and what."""
+
+    line: int
+    level: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.level}: {self.message}"
+
+
+def _texts(names: str, kind: str = "string") -> dict:
+    return dict.fromkeys(names.split(), kind)
+
+
+ETCD = _texts(
+    "addr bind_addr ca_file cert_file cors data_dir discovery graphite_host key_file name peer_addr"
+    " peer_bind_addr peer_ca_file peer_cert_file peer_key_file peers peers_file trace"
+)
+ETCD |= _texts("snapshot verbose very_verbose very_very_verbose", "bool") | _texts(
+    "cluster_active_size cluster_remove_delay cluster_sync_interval http_read_timeout"
+    " http_write_timeout max_result_buffer max_retry_attempts peer_election_timeout"
+    " peer_heartbeat_interval retry_interval snapshot_count",
+    "number",
+)
+ETCD2 = _texts(
+    "advertise_client_urls ca_file cert_file cors data_dir discovery discovery_fallback"
+    " discovery_srv discovery_proxy initial_advertise_peer_urls initial_cluster"
+    " initial_cluster_state initial_cluster_token key_file listen_client_urls listen_peer_urls"
+    " log_package_levels name peer_ca_file peer_cert_file peer_key_file peer_trusted_ca_file proxy"
+    " trusted_ca_file wal_dir"
+)
+ETCD2 |= _texts(
+    "client_cert_auth debug enable_pprof force_new_cluster peer_client_cert_auth"
+    " strict_reconfig_check",
+    "bool",
+)
+ETCD2 |= _texts(
+    "election_timeout heartbeat_interval max_snapshots max_wals proxy_dial_timeout"
+    " proxy_failure_wait proxy_read_timeout proxy_refresh_interval proxy_write_timeout"
+    " snapshot_count",
+    "number",
+)
+FLEET = _texts(
+    "agent_ttl engine_reconcile_interval etcd_cafile etcd_certfile etcd_key_prefix etcd_keyfile"
+    " etcd_request_timeout etcd_servers metadata public_ip verbosity"
+)
+FLANNEL = _texts(
+    "etcd_cafile etcd_certfile etcd_endpoint etcd_endpoints etcd_keyfile etcd_prefix interface"
+    " ip_masq public_ip subnet_dir subnet_file"
+)
+LOCKSMITH = _texts(
+    "endpoint etcd_cafile etcd_certfile etcd_keyfile etcd_username etcd_password group"
+    " window_start window_length"
+)
+UNIT = _texts("name content command") | _texts("mask enable runtime", "bool")
+UNIT["drop_ins"] = [_texts("name content")]
+USER = _texts(
+    "name passwd gecos homedir primary_group shell coreos_ssh_import_github coreos_ssh_import_url"
+)
+USER |= _texts("no_create_home no_user_group system no_log_init", "bool")
+USER |= {"ssh_authorized_keys": ["string"], "groups": ["string"]}
+USER |= {"coreos_ssh_import_github_users": ["string"]}
+SCHEMA = {
+    "coreos": {
+        "etcd": ETCD,
+        "etcd2": ETCD2,
+        "flannel": FLANNEL,
+        "fleet": FLEET,
+        "locksmith": LOCKSMITH,
+        "oem": _texts("id name version_id home_url bug_report_url"),
+        "update": _texts("reboot_strategy group server"),
+        "units": [UNIT],
+    },
+    "ssh_authorized_keys": ["string"],
+    "hostname": "string",
+    "users": [USER],
+    "write_files": [_texts("path content permissions owner encoding")],
+    "manage_etc_hosts": "string",
+}
+ENCODINGS = "base64 b64 gz gzip gz+base64 gzip+base64 gz+b64 gzip+b64"
+VALUES = {
+    "coreos.units.command": re.compile(
+        "start|stop|restart|reload|try-restart|reload-or-restart|reload-or-try-restart"
+    ),
+    "coreos.update.reboot_strategy": re.compile("etcd-lock|reboot|off"),
+    "coreos.etcd2.proxy": re.compile("on|off|readonly"),
+    "write_files.permissions": re.compile("0?[0-7]{3,4}"),
+    "write_files.encoding": re.compile("|".join(map(re.escape, ENCODINGS.split()))),
+}
+WANTED = {"string": ("str", "int", "float", "bool", "timestamp"), "bool": ("bool",)}
+WANTED |= {"number": ("int", "float")}
+BLANKS = re.compile("[\u3000\u00a0\u200b\ufeff]")
+KEY_TYPE = re.compile(
+    r"ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp\d+|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
+)
+
+
+def validate(text: str) -> list[Problem]:
+    """Return what is wrong with a cloud-config, by line; a script ("#!") is not looked into.
+
+    coreos-cloudinit's own rules, and: duplicate keys, blanks that are not ASCII, damaged ssh keys.
+    """
+    first = text.split("\n", 1)[0]
+    if text == "" or first.startswith("#!"):
+        return []
+    problems = list(_first_line(first)) + list(_blanks(text))
+    try:
+        root = yaml.compose(text.removeprefix("\ufeff"), Loader=yaml.SafeLoader)
+    except yaml.YAMLError as fault:
+        mark = getattr(fault, "problem_mark", None)
+        what = getattr(fault, "problem", None) or "a character that YAML does not allow"
+        problems.append(Problem(mark.line + 1 if mark else 1, "error", f"not YAML: {what}"))
+    else:
+        problems += _check(root, SCHEMA, "") if root else []
+    return sorted(problems)
+
+
+def _first_line(first: str) -> Iterator[Problem]:
+    if first.startswith("\ufeff"):
+        yield Problem(1, "error", "a byte order mark stands before #cloud-config")
+    elif first.rstrip() != "#cloud-config":
+        seen = "the first line is blank; it " if not first.strip() else ""
+        yield Problem(1, "error", f'{seen}must be "#cloud-config" or begin with "#!"')
+
+
+def _blanks(text: str) -> Iterator[Problem]:
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        found = BLANKS.search(line)
+        if found and not line.lstrip().startswith("#"):
+            what = f"U+{ord(found[0]):04X} is no blank to YAML or ssh (a full-width space?)"
+            yield Problem(number, "error", what)
+
+
+def _check(node: yaml.Node, schema: dict | list | str, path: str) -> Iterator[Problem]:
+    """Yield what is wrong with a node and all below it; `path` is its keys, joined by dots."""
+    line = node.start_mark.line + 1
+    if node.tag.endswith(":null"):
+        yield Problem(line, "warning", f"{_last(path)} is empty")
+    elif isinstance(schema, dict) and isinstance(node, yaml.MappingNode):
+        yield from _check_keys(node, schema, path)
+    elif isinstance(schema, list) and isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _check(item, schema[0], path)
+    elif isinstance(schema, str) and node.tag.rpartition(":")[2] in WANTED[schema]:
+        yield from (Problem(line, level, what) for level, what in _value(path, node.value))
+    else:
+        want = {dict: "a mapping", list: "a list"}.get(type(schema), schema)
+        yield Problem(line, "warning", f"incorrect type for {_last(path)} (want {want})")
+
+
+def _check_keys(node: yaml.MappingNode, schema: dict, path: str) -> Iterator[Problem]:
+    seen = set()
+    for key, value in node.value:
+        name, line = str(key.value).replace("-", "_"), key.start_mark.line + 1
+        if name in seen:
+            yield Problem(line, "error", f'duplicate key "{key.value}"')
+        seen.add(name)
+        if name in schema:
+            yield from _check(value, schema[name], f"{path}.{name}".lstrip("."))
+        elif (path, name) == ("coreos", "write_files"):
+            yield Problem(line, "info", "write_files doesn't belong under coreos")
+        else:
+            yield Problem(line, "warning", f'unrecognized key "{key.value}"{_meant(name, schema)}')
+    if path == "write_files":
+        yield from _check_file(node)
+
+
+def _meant(name: str, schema: dict) -> str:
+    near = ["path"] if name == "name" and "path" in schema else get_close_matches(name, schema, 1)
+    return f'; is it meant to be "{near[0]}"?' if near else ""
+
+
+def _last(path: str) -> str:
+    return f'"{path.rpartition(".")[2]}"' if path else "the cloud-config"
+
+
+def _value(path: str, value: str) -> Iterator[tuple[str, str]]:
+    """Yield level and message of what is wrong with one value."""
+    if path in VALUES and not VALUES[path].fullmatch(value):
+        yield "error", f"invalid value {value!r} for {_last(path)}"
+    if path in ("coreos.etcd.discovery", "coreos.etcd2.discovery") and not _is_url(value):
+        yield "warning", "discovery URL is not valid"
+    if path.endswith("ssh_authorized_keys") and key_fault(value):
+        yield "error", f"ssh key: {key_fault(value)}"
+    if path == "write_files.path" and re.match("/usr(/|$)", value):
+        yield "error", "file cannot be written to a read-only filesystem"
+
+
+def _is_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname and parts.path.strip("/"))
+
+
+def _check_file(node: yaml.MappingNode) -> Iterator[Problem]:
+    """Yield what is wrong with an entry of write_files as a whole."""
+    values = {k.value: v for k, v in node.value}
+    if "path" not in values:
+        yield Problem(node.start_mark.line + 1, "error", "write_files entry without a path")
+    encoding = values["encoding"].value if "encoding" in values else ""
+    content = values.get("content")
+    if content is not None and "b" in str(encoding) and not _decodes(content.value, encoding):
+        line = content.start_mark.line + 1
+        yield Problem(line, "error", f'content cannot be decoded as "{encoding}"')
+
+
+def _decodes(content: str, encoding: str) -> bool:
+    try:
+        data = base64.b64decode("".join(content.split()), validate=True)
+        return not encoding.startswith("gz") or gzip.decompress(data) is not None
+    except (binascii.Error, OSError, EOFError, zlib.error):
+        return False
+
+
+def key_fault(key: str) -> str:
+    """Return what is wrong with a line of a public ssh key, "" if nothing is; it is not repeated.
+
+    >>> key_fault("ssh-rsa AAAAB3xxx")
+    'its base64 part is damaged'
+    """
+    if BLANKS.search(key):
+        return "it holds a blank that is not ASCII (a full-width space?)"
+    kind, _, rest = key.strip().partition(" ")
+    if not KEY_TYPE.fullmatch(kind):
+        return "it does not begin with a type such as ssh-ed25519 or ssh-rsa"
+    try:
+        blob = base64.b64decode(rest.split(" ")[0], validate=True)
+    except binascii.Error:
+        return "its base64 part is damaged"
+    parts = _parts(blob)
+    return "" if len(parts) > 1 and parts[0] == kind.encode() else "it is cut off or damaged"
+
+
+def _parts(blob: bytes) -> list[bytes]:
+    """Split a key into its length-prefixed parts (RFC 4253), [] if they do not fill it exactly."""
+    parts, at = [], 0
+    while at < len(blob):
+        end = at + 4 + int.from_bytes(blob[at : at + 4])
+        parts.append(blob[at + 4 : end])
+        at = end
+    return parts if at == len(blob) else []

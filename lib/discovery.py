@@ -1,0 +1,163 @@
+"""The discovery service, where the machines of a cluster find each other.
+
+A token's URL is a secret: whoever has it can join the cluster. No error here carries it.
+"""
+
+import re
+import secrets
+from urllib.parse import urlsplit
+
+import requests
+
+from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
+
+PUBLIC = "https://discovery.etcd.io"
+TIMEOUT = (5, 30)  # seconds to connect, and to wait for an answer
+NEW_TOKEN = "A token serves one cluster once: run 90-remove-cluster, then 20-write-cloud-config."
+
+
+class TokenUrl(str):
+    """The URL of a token: whole as text, masked where it is merely shown."""
+
+    def __repr__(self) -> str:
+        return repr(masked(self))
+
+
+def masked(url: str) -> str:
+    """Return the URL with all but the first four characters of its token hidden.
+
+    >>> masked("https://discovery.etcd.io/217d781a5ad5c7c4660bfbbc239bd0c0")
+    'https://discovery.etcd.io/217d…'
+    """
+    base, _, token = url.rstrip("/").rpartition("/")
+    return f"{base}/{token[:4] if len(token) >= 16 else ''}…"
+
+
+def service(discovery: str, local: str) -> str:
+    """Return the base URL for the parameter `discovery`; `local` is what the profile gives.
+
+    "public" is discovery.etcd.io; a URL is a discovery service of one's own, or a key of an etcd
+    with the version 2 API, such as http://10.1.0.5:2379/v2/keys/discovery.
+    """
+    if discovery == "local":
+        if not local:
+            raise ParamsError("discovery", '"public" or a URL with this profile', discovery)
+        return local.rstrip("/")
+    if discovery == "public":
+        return PUBLIC
+    parts = urlsplit(discovery)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise ParamsError("discovery", '"local", "public" or an http(s) URL', discovery)
+    return discovery.rstrip("/")
+
+
+def new_token(base: str, size: int) -> TokenUrl:
+    """Ask for the token of a cluster of `size` machines, and return its URL.
+
+    Asks once: a token made and lost does no harm, but asking twice makes two.
+    """
+    if "/v2/keys" in base:
+        url = f"{base}/{secrets.token_hex(16)}"
+        _answer("PUT", f"{url}/_config/size", base, data={"value": size})
+        return TokenUrl(url)
+    text = _answer("GET", f"{base}/new?size={size}", base).text.strip()
+    if not re.fullmatch(r"https?://[^\s/]+/(\S+/)?[0-9a-f]{32}", text):
+        raise CheckFailed(
+            f"the answer of {base}/new", "the URL of a token", "something else", _is_service(base)
+        )
+    return TokenUrl(text)
+
+
+def members(url: str) -> dict[str, str]:
+    """Return which machines registered with the token: name -> address, {} if none has yet.
+
+    Raises CheckFailed for a token that the service does not know.
+    """
+    node = _node(url, url)
+    if node is None:
+        base = _base(url)
+        raise CheckFailed(f"the token {masked(url)}", f"known to {base}", "unknown", NEW_TOKEN)
+    return dict(_member(n) for n in node.get("nodes") or [])
+
+
+def size(url: str) -> int | None:
+    """Return how many machines the token is for, None if the service does not say."""
+    value = (_node(f"{url}/_config/size", url) or {}).get("value", "")
+    return int(value) if value.isdigit() else None
+
+
+def compare(members: dict[str, str], machines: dict[str, str]) -> list[dict]:
+    """Return a row for each machine (name -> address), and one for each member that is none.
+
+    >>> compare({"m1": "10.1.0.7", "m2": "10.1.0.9"}, {"core-1": "10.1.0.7", "core-2": "10.1.0.8"})
+    ... # doctest: +NORMALIZE_WHITESPACE
+    [{'machine': 'core-1', 'address': '10.1.0.7', 'registered': 'yes'},
+     {'machine': 'core-2', 'address': '10.1.0.8', 'registered': 'no'},
+     {'machine': '(member m2)', 'address': '10.1.0.9', 'registered': 'stranger'}]
+    """
+    there, ours = set(members.values()), set(machines.values())
+    rows = [(m, ip, "yes" if ip in there else "no") for m, ip in machines.items()]
+    rows += [(f"(member {n})", ip, "stranger") for n, ip in members.items() if ip not in ours]
+    return [dict(zip(("machine", "address", "registered"), row, strict=True)) for row in rows]
+
+
+def _member(node: dict) -> tuple[str, str]:
+    """Return name and address: etcd 0.4 has the name in the key, etcd 2 and 3 in the value."""
+    key, value = node["key"].rpartition("/")[2], node.get("value", "")
+    named = re.match(r"([^=/]+)=(?=https?://)", value)
+    first = value[named.end() if named else 0 :].split(",")[0]
+    return named[1] if named else key, _host(first)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or url
+    except ValueError:
+        return url
+
+
+def _node(url: str, token_url: str) -> dict | None:
+    """Return what etcd holds at a key, None if it has no such key."""
+    base = _base(token_url)
+    answer = _answer("GET", url, base, ok=(404,))
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if answer.status_code == 404:
+        return None
+    if not isinstance(body, dict) or not isinstance(body.get("node"), dict):
+        what = f"the listing of {masked(token_url)}"
+        raise CheckFailed(what, "etcd's JSON", "something else", _is_service(base))
+    return body["node"]
+
+
+def _base(url: str) -> str:
+    return url.rstrip("/").rpartition("/")[0]
+
+
+def _is_service(base: str) -> str:
+    return f"Is there a discovery service at {base}? Set the parameter discovery."
+
+
+def _answer(
+    method: str, url: str, base: str, *, ok: tuple[int, ...] = (), **more: object
+) -> requests.Response:
+    """Send one request, and return an answer below 400 or among `ok`.
+
+    What `requests` raises names the URL; so nothing of it goes into the error but its kind.
+    """
+    command = f"{method} at the discovery service"
+    try:
+        answer = requests.request(method, url, timeout=TIMEOUT, **more)
+    except requests.Timeout:
+        raise Unreachable(command, base, "no answer in time", may_have_changed=False) from None
+    except requests.exceptions.SSLError:
+        cause = "its TLS certificate was not accepted"
+        raise Unreachable(command, base, cause, may_have_changed=False) from None
+    except requests.RequestException as error:
+        cause = f"the connection failed ({type(error).__name__})"
+        raise Unreachable(command, base, cause, may_have_changed=False) from None
+    if answer.status_code >= 400 and answer.status_code not in ok:
+        raise Refused(command, answer.status_code, answer.reason or "", _is_service(base))
+    return answer

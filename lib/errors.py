@@ -1,0 +1,120 @@
+"""Errors, told apart by what may have changed at the cloud.
+
+RunbookError
+├── ParamsError      nothing was sent
+├── ProfileError     nothing was sent
+├── NotOne           nothing was sent
+├── CheckFailed      nothing was sent by this cell
+├── ShellFailed      a command on the workstation failed; its text says how far it came
+└── CloudError
+    ├── Refused      the cloud said no; nothing changed
+    ├── JobFailed    accepted, then failed; something may have changed
+    ├── JobTimeout   still running, may yet succeed
+    └── Unreachable  no usable answer; a change may or may not have been made
+"""
+
+
+class RunbookError(Exception):
+    """Base of all errors a runbook raises on purpose; its text is for the operator."""
+
+
+class ParamsError(RunbookError):
+    """A parameter is not what is wanted: name, wanted, got."""
+
+    def __init__(self, name: str, wanted: str, got: object):
+        self.name, self.wanted, self.got = name, wanted, got
+        super().__init__(f"{name}: wanted {wanted}, found {got!r}. Nothing was sent.")
+
+
+class ProfileError(RunbookError):
+    """A profile cannot be used; the text says which file and key, never their values."""
+
+
+class NotOne(RunbookError):
+    """A name fits no resource, or more than one: kind, query, candidates."""
+
+    def __init__(self, kind: str, query: str, candidates: list[str]):
+        self.kind, self.query, self.candidates = kind, query, candidates
+        listed = "\n".join(f"  {c}" for c in candidates) or "  (none)"
+        super().__init__(f"wanted exactly one {kind} with {query}; there are:\n{listed}")
+
+
+class CheckFailed(RunbookError):
+    """Something is not as it must be: what, wanted, got, and what to do next."""
+
+    def __init__(self, what: str, wanted: object, got: object, next_step: str = ""):
+        self.what, self.wanted, self.got, self.next_step = what, wanted, got, next_step
+        text = f"{what}: wanted {wanted}, found {got}."
+        super().__init__(f"{text} {next_step}" if next_step else text)
+
+
+class ShellFailed(RunbookError):
+    """A command on the workstation ended badly: command, rc, and the tail of what it said."""
+
+    def __init__(self, command: str, rc: int | None, said: str, next_step: str = ""):
+        self.command, self.rc, self.said = command, rc, said
+        end = "did not end in time" if rc is None else f"ended with {rc}"
+        text = f"`{command}` on the workstation {end}: {said.strip()[-500:] or '(no output)'}"
+        super().__init__(f"{text}\n{next_step}" if next_step else text)
+
+
+class CloudError(RunbookError):
+    """A call to the cloud did not bring what was asked for: command."""
+
+    def __init__(self, command: str, text: str):
+        self.command = command
+        super().__init__(text)
+
+
+class Refused(CloudError):
+    """The cloud said no and nothing changed: command, code, text (the cloud's own words)."""
+
+    def __init__(self, command: str, code: int, text: str, hint: str = ""):
+        self.code, self.text = code, text
+        super().__init__(command, f"{command} was refused ({code}): {text}{hint and ' ' + hint}")
+
+
+class JobFailed(CloudError):
+    """A job was accepted and then failed: command, job, code, text, resource (its id, if known)."""
+
+    def __init__(self, command: str, job: str, code: int, text: str, resource: str = ""):
+        self.job, self.code, self.text, self.resource = job, code, text, resource
+        what = f" of {resource}" if resource else ""
+        super().__init__(
+            command,
+            f"{command}{what} was accepted and then failed ({code}): {text} [job {job}]. "
+            "It may have changed something: run this stage again, it looks before it acts.",
+        )
+
+
+class JobTimeout(CloudError):
+    """A job is still running when patience ends: command, job, seconds, resource."""
+
+    def __init__(self, command: str, job: str, seconds: float, resource: str = ""):
+        self.job, self.seconds, self.resource = job, seconds, resource
+        what = f" of {resource}" if resource else ""
+        super().__init__(
+            command,
+            f"{command}{what} is still running after {seconds:.0f} s [job {job}]. It was not "
+            "cancelled and may yet succeed: wait, then run this stage again.",
+        )
+
+
+class Unreachable(CloudError):
+    """No usable answer came: command, endpoint, cause; `passing` if asking again may help."""
+
+    def __init__(
+        self,
+        command: str,
+        endpoint: str,
+        cause: str,
+        *,
+        may_have_changed: bool,
+        passing: bool = True,
+    ):
+        self.endpoint, self.cause, self.passing = endpoint, cause, passing
+        self.may_have_changed = may_have_changed
+        after = "Nothing was changed by it."
+        if may_have_changed:
+            after = "It may have been done all the same: run this stage again, it looks first."
+        super().__init__(command, f"{command}: no answer from {endpoint}: {cause}. {after}")

@@ -1,0 +1,60 @@
+"""Finding things by name: exactly one, or a clear word on what there is."""
+
+from difflib import get_close_matches
+
+from lib.errors import NotOne
+from lib.plan import Pending
+
+KINDS = {
+    "listZones": "zone",
+    "listDiskOfferings": "disk offering",
+    "listServiceOfferings": "service offering",
+    "listOsTypes": "OS type",
+    "listNetworks": "network",
+    "listVirtualMachines": "machine",
+    "listVolumes": "volume",
+    "listTemplates": "template",
+}
+
+
+def named(cloud, command: str, name: str, *, by: str = "name", **filters) -> list[dict]:
+    """Return the rows whose field `by` is exactly `name`; a filter matches otherwise."""
+    return [r for r in cloud.list(command, **filters) if r.get(by) == name]
+
+
+def one(cloud, command: str, name: str, *, by: str = "name", **filters) -> dict:
+    """Return the one row whose field `by` is exactly `name`.
+
+    Raises NotOne, which lists the namesakes, or the names there are, the nearest first.
+    """
+    rows = cloud.list(command, **filters)
+    found = [r for r in rows if r.get(by) == name]
+    if len(found) == 1:
+        return found[0]
+    shown = found or _nearest(rows, name, by)
+    lines = [f"{r.get(by)} (id {r['id']}, {r.get('state', 'no state')})" for r in shown]
+    raise NotOne(KINDS.get(command, command), f"{by} {name!r}", lines)
+
+
+def _nearest(rows: list[dict], name: str, by: str) -> list[dict]:
+    close = get_close_matches(name, [str(r.get(by)) for r in rows], n=20, cutoff=0)
+    return sorted(rows, key=lambda r: _rank(close, str(r.get(by))))[:20]
+
+
+def _rank(order: list[str], name: str) -> int:
+    return order.index(name) if name in order else len(order)
+
+
+def zone_id(cloud, zone: str) -> str:
+    """Return the id of the zone of that name."""
+    return one(cloud, "listZones", zone, available=True)["id"]
+
+
+def network_ids(cloud, network: str, zone: str) -> list[str]:
+    """Return the id of the named network in a list; for "" none, so that the server chooses."""
+    return [one(cloud, "listNetworks", network, zoneid=zone)["id"]] if network else []
+
+
+def value_or_pending(row: dict | None, what: str, stage: str) -> object:
+    """Return the row's id, or, where there is no row yet, a Pending that names the stage."""
+    return row["id"] if row else Pending(what, stage)

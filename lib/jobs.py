@@ -1,0 +1,196 @@
+"""Jobs: sending changes, and watching asynchronous jobs to their end.
+
+Only the outer `jobstatus` counts: 0 runs, 1 succeeded, all else failed (3 is CANCELLED in
+`JobInfo.Status`). A job's result is a picture of the moment it ended and may be stale: states
+that matter are listed again.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lib.errors import CloudError, JobFailed, JobTimeout, Refused, Unreachable
+
+LONGEST = 2.0  # seconds between two looks at a job that may end any moment
+TRANSIENT = (500, 502, 503, 504, 530)
+
+
+@dataclass
+class Job:
+    """A job that the cloud accepted: its id, command, what it works on, and when it was sent."""
+
+    id: str
+    command: str
+    resource: str
+    started: float
+    expect: float = 0
+    due: float = 0
+
+
+def looks(expect: float = 0) -> Iterator[float]:
+    """Yield the seconds after the start at which to look at a job.
+
+    Short at first; where the job may end, all of 2, 4, 6 ... s are among them, so its end is seen
+    no later than by looking every 2 s. Before two thirds of `expect` it cannot be done, so looks
+    are sparse there: a quarter of the time gone by, and never over 30 s apart.
+    """
+    now, earliest = 0.05, expect * 2 / 3
+    while True:
+        yield now
+        if now >= LONGEST and now + LONGEST < earliest:
+            now = min(now + min(max(now / 4, LONGEST), 30), earliest)
+            now -= now % LONGEST
+        else:
+            now = min(now + min(max(now / 2, 0.05), LONGEST), (now // LONGEST + 1) * LONGEST)
+
+
+def submit(cloud, command: str, **params) -> dict:
+    """Send one change and return its answer: with `jobid` if it goes on as a job."""
+    return cloud.call(command, **params)
+
+
+def run(cloud, command: str, *, within: float = 3600, expect: float = 0, **params) -> dict:
+    """Send one change, wait for its end, and return what it made or changed.
+
+    Raises Refused, JobFailed, JobTimeout (after `within` seconds) or Unreachable.
+    """
+    started = cloud.clock()
+    return finish(cloud, command, submit(cloud, command, **params), started, within, expect)
+
+
+def finish(cloud, command, answer: dict, started: float, within: float, expect=0.0) -> dict:
+    """Wait for the job that `answer` names, if any, and return its result."""
+    if "jobid" not in answer:
+        return unwrapped(answer)
+    return wait(
+        cloud, answer["jobid"], command=command, within=within, expect=expect, since=started
+    )
+
+
+def wait(
+    cloud,
+    job_id: str,
+    *,
+    command: str = "job",
+    resource: str = "",
+    within: float = 3600,
+    expect: float = 0,
+    since: float | None = None,
+) -> dict:
+    """Return the result of a job, watching it for at most `within` seconds.
+
+    A job that is still running then was not cancelled: waiting again is safe.
+    Raises JobFailed, JobTimeout.
+    """
+    started = cloud.clock() if since is None else since
+    job = Job(str(job_id), command, resource, started, expect)
+    for at in looks(expect * cloud.profile.time_scale):
+        cloud.sleep(max(0, min(started + at, started + within) - cloud.clock()))
+        result = look(cloud, job)
+        if result is not None:
+            return result
+        _demand_time(cloud, job, within)
+    raise AssertionError("looks() has no end")
+
+
+def look(cloud, job: Job) -> dict | None:
+    """Look once: the unwrapped result of a job that succeeded, None while it runs.
+
+    A bad answer counts as "still running", since the deadline bounds it. Raises JobFailed.
+    """
+    try:
+        seen = cloud.call("queryAsyncJobResult", jobid=job.id)
+    except Unreachable:
+        return None
+    except Refused as no:
+        if no.code in TRANSIENT:
+            return None
+        text = f"the cloud does not tell how the job ended: {no.text}"
+        raise JobFailed(job.command, job.id, no.code, text, job.resource) from no
+    status, result = seen.get("jobstatus"), seen.get("jobresult") or {}
+    if status in (0, None):
+        return None
+    if status == 1:
+        return unwrapped(result)
+    code = result.get("errorcode") or seen.get("jobresultcode") or 0
+    text = result.get("errortext") or f"the cloud gave no reason (jobstatus {status})"
+    raise JobFailed(job.command, job.id, code, text, job.resource)
+
+
+def unwrapped(answer: dict) -> dict:
+    """Return the one object in an answer (`{"volume": {...}}`), or the answer itself."""
+    objects = [v for v in answer.values() if isinstance(v, dict)]
+    return objects[0] if len(objects) == 1 else answer
+
+
+def _demand_time(cloud, job: Job, within: float) -> None:
+    gone = cloud.clock() - job.started
+    if gone >= within:
+        raise JobTimeout(job.command, job.id, gone, job.resource)
+
+
+def run_all(
+    cloud, steps: list, at_once: int, within: float, said: Callable[[str], None]
+) -> Iterator[tuple]:
+    """Send steps, at most `at_once` running, watch all in one loop; yield (step, result or error).
+
+    After the first error no new step is sent; what runs is watched to its end.
+    """
+    waiting, running, failed = list(steps), [], False
+    while running or (waiting and not failed):
+        while waiting and not failed and len(running) < at_once:
+            step = waiting.pop(0)
+            started = _start(cloud, step)
+            if isinstance(started, Job):
+                running.append((step, started, looks(step.expect * cloud.profile.time_scale)))
+            else:
+                failed = isinstance(started, CloudError)
+                yield step, started
+        for step, result in _look_at_due(cloud, running, within, said):
+            failed = failed or isinstance(result, CloudError)
+            yield step, result
+
+
+def _start(cloud, step) -> Job | dict | CloudError:
+    started = cloud.clock()
+    try:
+        answer = submit(cloud, step.command, **step.params)
+    except CloudError as error:
+        return error
+    if "jobid" not in answer:
+        return unwrapped(answer)
+    return Job(str(answer["jobid"]), step.command, step.what, started, step.expect)
+
+
+def _look_at_due(cloud, running: list, within: float, said: Callable[[str], None]) -> list[tuple]:
+    """Sleep until the next look is due, take it, and return the steps that ended."""
+    ended = []
+    for entry in [e for e in running if not e[1].due]:
+        entry[1].due = entry[1].started + next(entry[2])
+    if not running:
+        return ended
+    step, job, times = min(running, key=lambda e: e[1].due)
+    said(_summary(running))
+    cloud.sleep(max(0, min(job.due, job.started + within) - cloud.clock()))
+    result = _outcome(cloud, job, within)
+    if result is None:
+        job.due = job.started + next(times)
+    else:
+        running.remove((step, job, times))
+        ended.append((step, result))
+    return ended
+
+
+def _outcome(cloud, job: Job, within: float) -> dict | CloudError | None:
+    try:
+        result = look(cloud, job)
+        if result is None:
+            _demand_time(cloud, job, within)
+        return result
+    except CloudError as error:
+        return error
+
+
+def _summary(running: list) -> str:
+    first = running[0][1]
+    more = f" and {len(running) - 1} more" if len(running) > 1 else ""
+    return f"{first.command} {first.resource}{more}"

@@ -1,0 +1,215 @@
+"""Machines: the cluster's members, how they should be, and the steps that get them there."""
+
+import re
+
+import pandas as pd
+
+from lib import find, own
+from lib.checks import tick, ticks
+from lib.errors import CheckFailed, CloudError
+from lib.plan import Pending, Step, apply, attempt, check_mode
+from lib.progress import show_table
+
+NO_CAPACITY = 533  # ApiErrorCode.INSUFFICIENT_CAPACITY_ERROR
+NAME = re.compile(
+    r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)  # what CloudStack takes as host name
+
+
+def names(cluster: str, size: int) -> list[str]:
+    """Return the names of the members: `cluster-1` to `cluster-N`.
+
+    Raises CheckFailed for names that CloudStack would refuse.
+    """
+    wanted = [f"{cluster}-{i}" for i in range(1, size + 1)]
+    bad = [n for n in wanted if not NAME.fullmatch(n)]
+    if bad:
+        rule = "a letter, then letters, digits and -, 63 at most"
+        raise CheckFailed("cluster_name", rule, f"machines called {bad[0]}")
+    return wanted
+
+
+def plan_deploy(
+    cloud,
+    *,
+    zone: str,
+    cluster: str,
+    size: int,
+    template: str,
+    offering: str,
+    network: str,
+    group: str,
+    owner: dict,
+) -> list[Step]:
+    """Return the steps to N running machines: deploy, start, mark, and clear away what is in Error.
+
+    Raises CheckFailed when a machine of the name was made from another template.
+    """
+    source = own.template(cloud, zone, template, owner)
+    there = own.machines(cloud, zone, names(cluster, size))
+    zone_id = find.zone_id(cloud, zone)
+    what = Pending(f"template {template}, ready", "42-create-template")
+    params = {
+        "zoneid": zone_id,
+        "serviceofferingid": find.one(cloud, "listServiceOfferings", offering)["id"],
+        "templateid": source["id"] if source and source.get("isready") else what,
+        "networkids": find.network_ids(cloud, network, zone_id) or None,
+        "group": group or None,
+    }
+    params = {k: v for k, v in params.items() if v is not None}
+    missing = [n for n in names(cluster, size) if n not in there or there[n]["state"] == "Error"]
+    mends = [s for m in there.values() for s in _plan_mend(cloud, m, source, owner)]
+    return mends + [_deploy(n, params, template, owner) for n in missing]
+
+
+def _deploy(name: str, params: dict, template: str, owner: dict) -> Step:
+    full = params | {"name": name, "displayname": name}
+    why = f"there is no machine {name}; from {template}"
+    return Step("deployVirtualMachine", full, why, name, owner, "UserVm")
+
+
+def _plan_mend(cloud, machine: dict, source: dict | None, owner: dict) -> list[Step]:
+    """Return what a machine that is there needs: removal from Error, a start, our marks."""
+    name = machine["name"]
+    if machine["state"] == "Error":
+        return [_destroy(cloud, machine, "a failed deployment, to be cleared away")]
+    if source and str(machine.get("templateid")) != str(source["id"]):
+        raise CheckFailed(
+            f"the template of machine {name}",
+            source["name"],
+            machine.get("templatename", "another"),
+            "Choose another cluster_name, or remove that machine.",
+        )
+    marks = own.plan_marks(cloud, machine, "UserVm", owner)
+    if machine["state"] == "Stopped":
+        return [*marks, Step("startVirtualMachine", {"id": machine["id"]}, "it is stopped", name)]
+    return marks
+
+
+def _destroy(cloud, machine: dict, why: str) -> Step:
+    expunge = {"expunge": True} if may_expunge(cloud) else {}
+    params = {"id": machine["id"], **expunge}
+    return Step("destroyVirtualMachine", params, why, machine["name"])
+
+
+def may_expunge(cloud) -> bool:
+    """Tell whether this account may expunge machines (`allowuserexpungerecovervm`, 4.x)."""
+    return bool(cloud.capabilities.get("allowuserexpungerecovervm"))
+
+
+def deploy(
+    cloud, plan: list[Step], mode: str, *, zone: str, fallbacks: list[str], within: float
+) -> None:
+    """Carry out a plan of `plan_deploy`; after a 533 explain, clear away, try the next offering.
+
+    Raises the last error when no offering is left.
+    """
+    check_mode(mode)
+    first = [s for s in plan if s.command == "destroyVirtualMachine"]
+    steps = [s for s in plan if s not in first]
+    if first:
+        apply(cloud, first, mode, within=within)
+    offerings = list(fallbacks)
+    while failed := attempt(cloud, steps, mode, within=within):
+        error = next(iter(failed.values()))
+        if getattr(error, "code", None) != NO_CAPACITY:
+            raise error
+        _show_explained(cloud, zone, steps[0].params)
+        clear_away(cloud, zone, [s.what for s in steps], within)
+        if not offerings:
+            raise _exhausted(error, fallbacks)
+        steps = _with_offering(cloud, zone, steps, offerings.pop(0))
+
+
+def _exhausted(error: CloudError, fallbacks: list[str]) -> CloudError:
+    tried = f"also with {', '.join(fallbacks)}" if fallbacks else "fallback_offerings is empty"
+    error.args = (
+        f"{error.args[0]} No host could take it ({tried}). The table above shows what an account "
+        "can see of it; try later, or name other offerings in fallback_offerings.",
+    )
+    return error
+
+
+def clear_away(cloud, zone: str, wanted: list[str], within: float) -> None:
+    """Destroy those of the machines that are in Error, so that their names are free again."""
+    there = own.machines(cloud, zone, wanted).values()
+    broken = [m for m in there if m["state"] == "Error"]
+    apply(
+        cloud, [_destroy(cloud, m, "its deployment failed") for m in broken], "apply", within=within
+    )
+
+
+def _with_offering(cloud, zone: str, steps: list[Step], offering: str) -> list[Step]:
+    """Return the steps whose machine is still missing, with another service offering."""
+    print(f"trying the service offering {offering}")
+    there = own.machines(cloud, zone, [s.what for s in steps])
+    new = {"serviceofferingid": find.one(cloud, "listServiceOfferings", offering)["id"]}
+    left = [s for s in steps if s.what not in there]
+    return [_deploy(s.what, s.params | new, "the same template", s.tags) for s in left]
+
+
+def _show_explained(cloud, zone: str, params: dict) -> None:
+    print(
+        "533 says that no place was found for a machine. What this account can see of the causes:"
+    )
+    show_table(explain(cloud, zone, params["templateid"], params["serviceofferingid"]))
+
+
+def explain(cloud, zone: str, template_id: str, offering_id: str) -> pd.DataFrame:
+    """Return a table of what an account can ask about a 533, each row with a tick."""
+    place = find.one(cloud, "listZones", zone, available=True)
+    template = _row(
+        cloud.list("listTemplates", templatefilter="executable", id=template_id), template_id
+    )
+    offering = _row(cloud.list("listServiceOfferings", id=offering_id), offering_id)
+    kinds = [h["name"] for h in cloud.list("listHypervisors", zoneid=place["id"])]
+    kind, state = template.get("hypervisor", "?"), place.get("allocationstate", "Enabled")
+    tags = offering.get("hosttags") or "none"
+    size = f"{offering.get('cpunumber')} CPU, {offering.get('memory')} MB"
+    rows = [
+        tick("zone", "Enabled", state, state == "Enabled", "The provider has closed the zone."),
+        tick("template ready here", True, template.get("isready"), template.get("isready") is True,
+             "Wait for it, or run 42-create-template again."),
+        tick("hypervisor of the template", " or ".join(kinds), kind, kind in kinds,
+             "No cluster of that hypervisor here: make the template in this zone."),
+        tick("host tags of the offering", "none", tags, tags == "none",
+             "Only hosts with that tag can take it: try an offering without."),
+        tick("size of the offering", "free on one host", size, False,
+             "An account cannot see this: try a smaller offering, or later."),
+        *_error_events(cloud),
+    ]  # fmt: skip
+    return ticks(rows)
+
+
+def _row(rows: list[dict], wanted_id: str) -> dict:
+    return next((r for r in rows if str(r["id"]) == str(wanted_id)), {})
+
+
+def _error_events(cloud) -> list[dict]:
+    """Return the newest errors among the events of deployments, three at most."""
+    rows = [e for e in cloud.list("listEvents", type="VM.CREATE") if e.get("level") == "ERROR"]
+    newest = sorted(rows, key=lambda e: e.get("created", ""))[-3:]
+    return [
+        tick(f"event {e.get('created', '')}", "no error", e.get("description"), False)
+        for e in newest
+    ]
+
+
+def addresses(cloud, zone: str, wanted: list[str]) -> dict[str, str]:
+    """Return the address of each machine that has one, by name; a stopped one keeps its own."""
+    there = own.machines(cloud, zone, wanted).items()
+    return {n: m["nic"][0].get("ipaddress", "") for n, m in there if m.get("nic")}
+
+
+def plan_removal(cloud, *, zone: str, cluster: str, owner: dict) -> list[Step]:
+    """Return the steps that destroy the cluster's machines, however many there are.
+
+    On servers with tags the tags tell which; on others the names `cluster-<number>`.
+    """
+    rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
+    mine = [r for r in rows if re.fullmatch(re.escape(cluster) + r"-\d+", r["name"])]
+    mine = [r for r in mine if own.is_marked(cloud, r, owner) or r["state"] == "Error"]
+    gone = (
+        ("Expunging", "Expunged") if may_expunge(cloud) else ("Destroyed", "Expunging", "Expunged")
+    )
+    return [_destroy(cloud, m, "made by this runbook") for m in mine if m["state"] not in gone]

@@ -1,0 +1,60 @@
+"""Notes on the workstation: what the cloud cannot tell a later stage, in notes.json.
+
+`attach` {volume, before}: the disks before the volume was attached; `installing` {volume, device}:
+an installer was started; `installed` {volume, device, ...}: it ended well; `config` {...}: what
+cloud-config.yml was made from.
+"""
+
+import json
+import shlex
+
+from lib.errors import CheckFailed
+from lib.shell import Shell, find_text, run, write_text
+
+
+def read(shell: Shell, work_dir: str) -> dict:
+    """Return the notes, {} if there are none yet. Raises CheckFailed when they are damaged."""
+    text = find_text(shell, path(work_dir))
+    if text is None:
+        return {}
+    try:
+        values = json.loads(text)
+    except ValueError as fault:
+        raise _damaged(work_dir, str(fault)) from None
+    if not isinstance(values, dict):
+        raise _damaged(work_dir, type(values).__name__)
+    return values
+
+
+def update(shell: Shell, work_dir: str, **values: object) -> dict:
+    """Note the values beside those that are there; return them all. None takes a note away."""
+    kept = read(shell, work_dir) | values
+    kept = {k: v for k, v in kept.items() if v is not None}
+    write_text(shell, path(work_dir), json.dumps(kept, indent=1) + "\n")
+    return kept
+
+
+def clear(shell: Shell, work_dir: str) -> None:
+    """Delete the cloud-config and the notes, and their folder if nothing else is in it."""
+    folder = shlex.quote(work_dir)
+    run(shell, f"rm -f -- {folder}/cloud-config.yml {folder}/notes.json")
+    run(shell, f"if [ -d {folder} ]; then rmdir -- {folder}; fi", ok=(0, 1))
+
+
+def installed_volume(shell: Shell, work_dir: str) -> str:
+    """Return the id of the volume that carries a whole install, "" if there is none."""
+    return (read(shell, work_dir).get("installed") or {}).get("volume", "")
+
+
+def path(work_dir: str) -> str:
+    """Return where the notes are on the workstation, below $HOME."""
+    return f"{work_dir}/notes.json"
+
+
+def _damaged(work_dir: str, found: str) -> CheckFailed:
+    return CheckFailed(
+        f"{path(work_dir)} on the workstation",
+        "a JSON object",
+        found,
+        "Move it away, detach the volume, and run 11-attach-volume, which notes the disks anew.",
+    )

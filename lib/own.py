@@ -1,0 +1,131 @@
+"""Own things: how the runbook marks what it made, and finds it again by name and mark."""
+
+from lib import find
+from lib.errors import CheckFailed
+from lib.plan import Step, tag_params
+
+RUNBOOK = "coreos-cluster"
+BAD = ("Error", "Destroyed", "Destroying", "Expunging", "Expunged")
+
+
+def marks(cluster: str, revision: str) -> dict[str, str]:
+    """Return the tags that everything made for this cluster carries, where the server has tags."""
+    return {"runbook": RUNBOOK, "cluster": cluster, "revision": revision}
+
+
+def is_marked(cloud, row: dict, owner: dict) -> bool:
+    """Tell whether a row of our name is ours: by its tags, or by the name where there are none."""
+    if not cloud.has_tags:
+        return True
+    tags = {t["key"]: t.get("value", "") for t in row.get("tags") or []}
+    return all(tags.get(k) == owner[k] for k in ("runbook", "cluster"))
+
+
+def plan_marks(cloud, row: dict, resource: str, owner: dict) -> list[Step]:
+    """Return the step that puts our tags on something of ours that lacks them."""
+    if is_marked(cloud, row, owner):
+        return []
+    params = tag_params(row["id"], resource, owner)
+    return [Step("createTags", params, "made, but not yet marked as ours", row["name"])]
+
+
+def volume(cloud, zone: str, name: str, owner: dict) -> dict | None:
+    """Return our volume of that name in the zone, None if there is none.
+
+    One of our name without our tags is ours only while `Allocated`: it was just made. Raises
+    CheckFailed for a stranger of that name, and for two volumes of it.
+    """
+    rows = find.named(cloud, "listVolumes", name, zoneid=find.zone_id(cloud, zone))
+    if len(rows) > 1:
+        ids = ", ".join(str(r["id"]) for r in rows)
+        raise CheckFailed(
+            f"volumes named {name}", "one at most", f"{len(rows)} ({ids})", "Rename the others."
+        )
+    if rows and not is_marked(cloud, rows[0], owner) and rows[0]["state"] != "Allocated":
+        raise CheckFailed(
+            f"the volume {name} (id {rows[0]['id']})",
+            "one with this cluster's tags",
+            f"one without them that is {rows[0]['state']}",
+            "It is somebody else's: choose another volume_name.",
+        )
+    return rows[0] if rows else None
+
+
+def snapshots(cloud, volume_name: str, source: dict | None) -> list[dict]:
+    """Return the snapshots made by hand or API of our volume, the newest last.
+
+    A snapshot has no name of ours on 2.2, so it is known by its volume, and by that volume's name
+    once the volume is gone.
+    """
+    filters = {"volumeid": source["id"]} if source else {}
+    rows = cloud.list("listSnapshots", **filters)
+    mine = [
+        r
+        for r in rows
+        if r.get("snapshottype", "MANUAL") == "MANUAL" and _of(r, source, volume_name)
+    ]
+    return sorted(mine, key=lambda r: r.get("created", ""))
+
+
+def _of(row: dict, source: dict | None, volume_name: str) -> bool:
+    if source:
+        return str(row.get("volumeid")) == str(source["id"])
+    return row.get("volumename") == volume_name
+
+
+def snapshot(cloud, volume_name: str, source: dict | None, owner: dict) -> dict | None:
+    """Return our newest snapshot that is usable or on its way, None if there is none.
+
+    Without the volume only our tags tell that a snapshot is ours.
+    """
+    good = [r for r in snapshots(cloud, volume_name, source) if r["state"] not in BAD]
+    mine = [r for r in good if source or is_marked(cloud, r, owner)]
+    return mine[-1] if mine else None
+
+
+def template(cloud, zone: str, name: str, owner: dict) -> dict | None:
+    """Return our template of that name in the zone, ready or on its way, None if there is none.
+
+    Raises CheckFailed for two of that name, and for a stranger's.
+    """
+    zone_id = find.zone_id(cloud, zone)
+    rows = find.named(cloud, "listTemplates", name, templatefilter="self", zoneid=zone_id)
+    rows = [r for r in rows if str(r.get("zoneid", zone_id)) == str(zone_id)]
+    if len(rows) > 1:
+        ids = ", ".join(str(r["id"]) for r in rows)
+        raise CheckFailed(
+            f"templates named {name}", "one at most", f"{len(rows)} ({ids})", "Delete the others."
+        )
+    if (
+        rows
+        and rows[0].get("isready")
+        and not is_marked(cloud, rows[0], owner)
+        and rows[0].get("tags")
+    ):
+        raise CheckFailed(
+            f"the template {name}",
+            "one with this cluster's tags",
+            "another's",
+            "Choose another template_name.",
+        )
+    return rows[0] if rows else None
+
+
+def machines(cloud, zone: str, names: list[str]) -> dict[str, dict]:
+    """Return the machines of these names in the zone by name, those being destroyed left out.
+
+    Raises CheckFailed when a name is borne by two.
+    """
+    rows = [
+        r
+        for r in cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
+        if r["name"] in names
+    ]
+    alive = [r for r in rows if r["state"] not in BAD or r["state"] == "Error"]
+    for name in names:
+        same = [str(r["id"]) for r in alive if r["name"] == name]
+        if len(same) > 1:
+            raise CheckFailed(
+                f"machines named {name}", "one at most", ", ".join(same), "Rename one."
+            )
+    return {r["name"]: r for r in alive}

@@ -1,0 +1,121 @@
+"""Plans: lists of steps that can be shown, compared, and applied side by side."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from lib import jobs
+from lib.errors import CheckFailed, CloudError, ParamsError
+from lib.progress import Waiting, tell
+
+MODES = ("plan", "apply")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change, with the reason for it: plain data.
+
+    `params` go to the cloud as they are; a value of type Pending stands for something an earlier
+    stage has yet to make. `tags` are put on what the step makes. `expect` is how many seconds the
+    job is known to take about, 0 if unknown.
+    """
+
+    command: str
+    params: dict
+    why: str
+    what: str = ""
+    tags: dict = field(default_factory=dict)
+    resource: str = ""
+    expect: float = 0
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Stands in a plan for what does not exist yet, and names the stage that makes it."""
+
+    what: str
+    stage: str
+
+    def __str__(self) -> str:
+        return f"({self.what}, from {self.stage})"
+
+
+def check_mode(mode: str) -> None:
+    """Raise ParamsError unless `mode` is "plan" or "apply"."""
+    if mode not in MODES:
+        raise ParamsError("mode", '"plan" or "apply"', mode)
+
+
+def show(plan: list[Step]) -> pd.DataFrame:
+    """Return the plan as a table, a row a step; one row says so where there is nothing to do."""
+    rows = [
+        {"command": s.command, "what": s.what, "why": s.why, "with": _said(s.params)} for s in plan
+    ]
+    return pd.DataFrame(
+        rows or [{"command": "none", "what": "", "why": "nothing to do", "with": ""}]
+    )
+
+
+def _said(params: dict) -> str:
+    return ", ".join(f"{k}={v}" for k, v in params.items())
+
+
+def apply(
+    cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
+) -> dict[str, CloudError]:
+    """Make the changes side by side, saying each outcome as it is known; in plan mode make none.
+
+    A step that fails keeps no other from its end, but nothing new is started after it. Then the
+    first error is raised. `within` is how many seconds one job may take. Steps must not depend on
+    each other; `at_once=1` makes them one after the other.
+    """
+    failed = attempt(cloud, plan, mode, at_once=at_once, within=within)
+    for error in failed.values():
+        raise error
+
+
+def attempt(
+    cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
+) -> dict[str, CloudError]:
+    """Do as `apply` does, but return the errors by the step's `what` instead of raising one."""
+    check_mode(mode)
+    if mode == "plan":
+        print("Plan mode: nothing was sent." if plan else "Nothing to do.")
+        return {}
+    _demand_complete(plan)
+    if not plan:
+        print("Nothing to do.")
+    failed = {}
+    with Waiting() as waiting:
+        for step, result in jobs.run_all(cloud, plan, at_once, within, waiting.show):
+            error = result if isinstance(result, CloudError) else _tag(cloud, step, result)
+            tell("failed" if error else "done", step.command, step.what, str(error or step.why))
+            if error:
+                failed[step.what] = error
+    return failed
+
+
+def _tag(cloud, step: Step, result: dict) -> CloudError | None:
+    """Put the step's tags on what it made, where the server has tags."""
+    if not step.tags or not cloud.has_tags:
+        return None
+    try:
+        jobs.run(cloud, "createTags", **tag_params(result["id"], step.resource, step.tags))
+    except CloudError as error:
+        return error
+    return None
+
+
+def tag_params(resource_id: str, resource: str, tags: dict) -> dict:
+    """Return the parameters of createTags for one resource."""
+    rows = [{"key": k, "value": v} for k, v in tags.items()]
+    return {"resourceids": resource_id, "resourcetype": resource, "tags": rows}
+
+
+def _demand_complete(plan: list[Step]) -> None:
+    for step in plan:
+        for value in step.params.values():
+            if isinstance(value, Pending):
+                raise CheckFailed(
+                    value.what, "there", "absent", f"Run {value.stage} first. Nothing was sent."
+                )

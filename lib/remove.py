@@ -1,0 +1,70 @@
+"""Removal: everything that carries a cluster's names and tags, in order of dependence."""
+
+import pandas as pd
+
+from lib import machines, notes, own, snapshots, templates, volumes
+from lib.errors import ParamsError
+from lib.plan import Step
+
+KEEPABLE = ("template", "snapshot", "volume")
+
+
+def check_keep(keep: list[str]) -> list[str]:
+    """Return what is to be kept; raise ParamsError for a word that is none of KEEPABLE."""
+    unknown = [k for k in keep if k not in KEEPABLE]
+    if unknown:
+        raise ParamsError("keep", f"a list of {', '.join(KEEPABLE)}", unknown[0])
+    return keep
+
+
+def plan_first(
+    cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict
+) -> list[Step]:
+    """Return the steps that come first: destroy the machines, detach the disk."""
+    gone = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
+    return gone + volumes.plan_release(cloud, zone=zone, name=volume, owner=owner)
+
+
+def plan_then(
+    cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict, keep: list[str]
+) -> list[Step]:
+    """Return the steps that delete template, snapshots and volume, but for what is kept."""
+    steps = {
+        "template": templates.plan_removal(cloud, zone=zone, name=template, owner=owner),
+        "snapshot": snapshots.plan_removal(cloud, zone=zone, volume_name=volume, owner=owner),
+        "volume": volumes.plan_removal(cloud, zone=zone, name=volume, owner=owner),
+    }
+    return [s for kind, found in steps.items() if kind not in keep for s in found]
+
+
+def inventory(
+    cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict
+) -> pd.DataFrame:
+    """Return a table of what there is of the cluster: kind, name, state, id."""
+    ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
+    wanted = {str(s.params["id"]) for s in ours}
+    vms = [r for r in cloud.list("listVirtualMachines") if str(r["id"]) in wanted]
+    disk = own.volume(cloud, zone, volume, owner)
+    image = own.template(cloud, zone, template, owner)
+    shots = own.snapshots(cloud, volume, disk)
+    rows = [("machine", r["name"], r["state"], r["id"]) for r in vms]
+    rows += [("template", r["name"], _readiness(r), r["id"]) for r in [image] if r]
+    rows += [("snapshot", r["name"], r["state"], r["id"]) for r in shots]
+    rows += [("volume", r["name"], r["state"], r["id"]) for r in [disk] if r]
+    return pd.DataFrame(rows, columns=["kind", "name", "state", "id"]).astype("str")
+
+
+def _readiness(template: dict) -> str:
+    return "ready" if template.get("isready") else str(template.get("status", "not ready"))
+
+
+def clear_notes(shell, work_dir: str, keep: list[str], mode: str) -> None:
+    """Delete the cloud-config with its spent token, and the notes, from the workstation.
+
+    They stay while a template that carries the same token is kept: it still says what is baked in.
+    """
+    if mode == "plan":
+        return
+    if "template" in keep:
+        return print(f"kept {work_dir}: the template kept carries that token, now used up")
+    notes.clear(shell, work_dir)

@@ -1,0 +1,231 @@
+"""The workstation's shell: one command at a time, here, over ssh, or in the local cloud."""
+
+import codecs
+import os
+import re
+import selectors
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from lib.errors import ParamsError, ShellFailed
+
+TARGET = re.compile(
+    r"(?:(?P<user>[A-Za-z_][\w.-]*)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?::(?P<port>\d{1,5}))?",
+    re.ASCII,
+)
+SSH = ("ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10")
+SSH += ("-o", "ServerAliveInterval=15")
+
+# Every command starts in the home folder and speaks English, as its words are read here.
+PROLOGUE = 'export LC_ALL=C; cd "$HOME" || exit 1; '
+# A sudo that is there is used by root too: the local cloud's reaches its disks. `timeout` runs as
+# root as well, as nobody else may end what root started, and ends it on another machine too.
+BECOME_ROOT = """\
+if command -v sudo >/dev/null; then SUDO='sudo -n timeout -k 5 {seconds:g}'
+elif [ "$(id -u)" = 0 ]; then SUDO='timeout -k 5 {seconds:g}'
+else echo 'there is no sudo, and this user is not root' >&2; exit 126; fi
+"""
+TIMED_OUT = (124, 137)
+GRACE = 7.0  # seconds that `timeout` is given to end a command by itself
+SSH_HINTS = {
+    "Host key verification failed": "Its host key is not known here, or has changed: compare the "
+    "fingerprint with the machine's console, then log in once by hand to accept it.",
+    "Permission denied (": "Its sshd accepted no key of yours: load the key into ssh-agent, or "
+    "name it for this host in ~/.ssh/config.",
+    "": "The workstation was not reached, or the connection broke: check workstation_ssh.",
+}
+NO_SUDO = re.compile(r"sudo: (a password|a terminal|.*sudoers)|not allowed to (exec|run)|no sudo")
+SUDO_HINT = "This works on disks: `sudo -n true` must succeed for your user on the workstation."
+
+
+@dataclass(frozen=True)
+class Shell:
+    """How to reach a POSIX shell: an argv prefix that takes `-c COMMAND`, and what to call it."""
+
+    argv: tuple[str, ...]
+    name: str
+    remote: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended: its exit code and what it wrote."""
+
+    rc: int
+    out: str
+    err: str
+
+
+def connect_shell(prefix: Sequence[str] | None, workstation_ssh: str) -> Shell:
+    """Return the shell of the workstation; nothing is sent yet.
+
+    A `prefix` wins; then `user@host[:port]` is reached with OpenSSH; "" is this machine.
+    """
+    if prefix:
+        return Shell(tuple(prefix), "the local cloud's workstation")
+    if not workstation_ssh:
+        return Shell(("/bin/sh",), "this machine")
+    found = TARGET.fullmatch(workstation_ssh)
+    if not found or not 0 < int(found["port"] or 22) < 65536:
+        raise ParamsError("workstation_ssh", '"" or user@host[:port]', workstation_ssh)
+    who = f"{found['user']}@{found['host']}" if found["user"] else found["host"]
+    port = ("-p", found["port"]) if found["port"] else ()
+    return Shell((*SSH, *port, "--", who, "exec /bin/sh"), workstation_ssh, remote=True)
+
+
+def run(
+    shell: Shell,
+    command: str,
+    *,
+    stdin: bytes | None = None,
+    sudo: bool = False,
+    within: float = 60.0,
+    ok: tuple[int, ...] = (0,),
+) -> Result:
+    """Run a command and return how it ended.
+
+    With `sudo` its first program runs as root, and `$SUDO` stands for the same before others.
+    Raises ShellFailed for an exit code not in `ok`, and with rc None after `within` seconds.
+    """
+    with _started(shell, command, stdin, sudo, within, stderr=subprocess.PIPE) as process:
+        try:
+            out, err = process.communicate(stdin, within + GRACE * sudo)
+        except BaseException as stopped:
+            _end(process)
+            if isinstance(stopped, subprocess.TimeoutExpired):
+                raise ShellFailed(command, None, "") from None
+            raise
+    result = Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+    return _demand(shell, command, result, ok, sudo)
+
+
+def stream(
+    shell: Shell,
+    command: str,
+    on_line: Callable[[str], None],
+    *,
+    sudo: bool = False,
+    within: float = 3600.0,
+) -> Result:
+    """Run a command, passing on each line of its stdout and stderr as it comes.
+
+    Of a line that redraws itself with carriage returns the states that were seen are passed on.
+    Raises ShellFailed for an exit code other than 0, and with rc None after `within` seconds;
+    then all that it started is ended.
+    """
+    lines = []
+    deadline = time.monotonic() + within + GRACE * sudo
+    with _started(shell, command, None, sudo, within, stderr=subprocess.STDOUT) as process:
+        try:
+            for line in _lines(_chunks(process.stdout, deadline)):
+                lines.append(line)
+                on_line(line)
+            process.wait(10)
+        except BaseException as stopped:
+            _end(process)
+            if isinstance(stopped, (TimeoutError, subprocess.TimeoutExpired)):
+                raise ShellFailed(command, None, "\n".join(lines)) from None
+            raise
+    return _demand(shell, command, Result(process.returncode, "\n".join(lines), ""), (0,), sudo)
+
+
+def _started(
+    shell: Shell, command: str, stdin: bytes | None, sudo: bool, within: float, *, stderr: int
+) -> subprocess.Popen:
+    root = BECOME_ROOT.format(seconds=within) + "$SUDO " if sudo else ""
+    text = PROLOGUE + root + command
+    argv = [*shell.argv, "-c", shlex.quote(text) if shell.remote else text]
+    source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+    # A session of its own, so that all it started can be ended together.
+    return subprocess.Popen(
+        argv, stdin=source, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+    )
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End the command with all of its process group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(2)
+        except subprocess.TimeoutExpired:
+            continue
+        except (ProcessLookupError, PermissionError):  # gone, or root's: `timeout` ends that
+            return
+
+
+def _chunks(pipe, deadline: float) -> Iterator[str]:
+    """Yield what comes, until its end; raise TimeoutError at the deadline."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while selector.select(max(0.0, deadline - time.monotonic())):
+            read = os.read(pipe.fileno(), 65536)
+            yield decoder.decode(read, final=not read)
+            if not read:
+                return
+    raise TimeoutError
+
+
+def _lines(chunks: Iterable[str]) -> Iterator[str]:
+    """Cut text into lines; of what a carriage return overwrote, only the last of a chunk is kept.
+
+    >>> list(_lines(["one\\ntw", "o\\r\\n1%\\r2%\\r3", "%\\r4%\\n"]))
+    ['one', 'two', '2%', '4%']
+    """
+    rest = ""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).replace("\r\n", "\n").split("\n")
+        yield from (line.rstrip("\r").rpartition("\r")[2] for line in whole)
+        drawn, _, rest = _redrawn(rest)
+        if drawn:
+            yield drawn
+    if rest:
+        yield rest.rstrip("\r")
+
+
+def _redrawn(rest: str) -> tuple[str, str, str]:
+    """Split an unfinished line at the carriage return after which it is drawn anew."""
+    end = "\r" if rest.endswith("\r") else ""  # a line feed may still follow this one
+    seen, mark, last = rest.removesuffix("\r").rpartition("\r")
+    return seen.rpartition("\r")[2], mark, last + end
+
+
+def _demand(shell: Shell, command: str, result: Result, ok: tuple[int, ...], sudo: bool) -> Result:
+    """Return the result if its exit code is among `ok`, else raise ShellFailed with advice."""
+    if result.rc in ok:
+        return result
+    said = result.err + result.out
+    hint = SUDO_HINT if sudo and NO_SUDO.search(said) else ""
+    if shell.remote and result.rc == 255:
+        hint = next(text for words, text in SSH_HINTS.items() if words in said)
+    raise ShellFailed(command, None if sudo and result.rc in TIMED_OUT else result.rc, said, hint)
+
+
+def find_text(shell: Shell, path: str) -> str | None:
+    """Return what a file holds, None if there is no such file; the path starts at $HOME."""
+    where = shlex.quote(path)
+    done = run(shell, f"if [ -e {where} ]; then cat -- {where}; else exit 44; fi", ok=(0, 44))
+    return None if done.rc == 44 else done.out
+
+
+def read_text(shell: Shell, path: str) -> str:
+    """Return what a file holds; the path starts at $HOME. Raises ShellFailed if it is absent."""
+    return run(shell, f"cat -- {shlex.quote(path)}").out
+
+
+def write_text(shell: Shell, path: str, text: str, mode: int = 0o600) -> None:
+    """Write a file in one step, making its folder if need be; the path starts at $HOME."""
+    data = text.encode()
+    where, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
+    # The count tells a whole text from the first part of one, sent before a connection broke.
+    command = f"""umask 077; mkdir -p -- {folder} || exit 1
+new=$(mktemp -- {folder}/.new.XXXXXX) && trap 'rm -f -- "$new"' EXIT || exit 1
+cat >"$new" && [ "$(wc -c <"$new")" -eq {len(data)} ] || exit 1
+chmod {mode:o} -- "$new" && mv -f -- "$new" {where}"""
+    run(shell, command, stdin=data)

@@ -1,0 +1,61 @@
+"""Snapshots: ours is the one of our volume; it is usable once it is `BackedUp`."""
+
+from lib import own
+from lib.plan import Pending, Step
+from lib.settle import settled
+
+SECONDS_PER_GIB = 14.25  # 40 GB took 9m30s on the cloud of 2014
+
+
+def plan_create(
+    cloud, *, zone: str, volume_name: str, template: str, owner: dict, installed: str
+) -> list[Step]:
+    """Return the step that takes the snapshot, none if there is one or the template is made.
+
+    The volume must be detached and carry an installation (`installed` is that volume's id).
+    """
+    if own.template(cloud, zone, template, owner):
+        return []
+    volume = own.volume(cloud, zone, volume_name, owner)
+    snapshot = own.snapshot(cloud, volume_name, volume, owner)
+    if snapshot:
+        return own.plan_marks(cloud, snapshot, "Snapshot", owner)
+    params = {"volumeid": _source(volume, volume_name, installed)}
+    expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
+    why = f"there is no snapshot of {volume_name}"
+    return [Step("createSnapshot", params, why, volume_name, owner, "Snapshot", expect)]
+
+
+def _source(volume: dict | None, name: str, installed: str) -> object:
+    """Return the volume's id, or what must come first."""
+    if not volume:
+        return Pending(f"volume {name}", "10-create-volume")
+    if str(volume["id"]) != installed:
+        return Pending(f"CoreOS on {name}", "30-install-coreos")
+    if volume.get("virtualmachineid"):
+        return Pending(f"{name} detached", "40-detach-volume")
+    return volume["id"]
+
+
+def wait_backed_up(cloud, *, zone: str, volume_name: str, owner: dict, within: float) -> str:
+    """Watch our snapshot until it is `BackedUp` and return its state, "" where there is none.
+
+    The job of createSnapshot may end at `CreatedOnPrimary`, which no template can be made from.
+    `within` in seconds; raises JobTimeout.
+    """
+    volume = own.volume(cloud, zone, volume_name, owner)
+
+    def read() -> dict | None:
+        return own.snapshot(cloud, volume_name, volume, owner)
+
+    return settled(cloud, read, "state", "BackedUp", f"snapshot of {volume_name}", within)
+
+
+def plan_removal(cloud, *, zone: str, volume_name: str, owner: dict) -> list[Step]:
+    """Return the steps that delete our snapshots of the volume, also the broken ones."""
+    volume = own.volume(cloud, zone, volume_name, owner)
+    rows = own.snapshots(cloud, volume_name, volume)
+    mine = [r for r in rows if own.is_marked(cloud, r, owner) and "Destroy" not in r["state"]]
+    return [
+        Step("deleteSnapshot", {"id": r["id"]}, "made by this runbook", r["name"]) for r in mine
+    ]

@@ -1,0 +1,54 @@
+"""Tables: chosen, typed columns of what the cloud lists, for people and for later reading.
+
+Bytes become GiB, CloudStack's times become timezone-aware timestamps (UTC), ids stay text.
+"""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+GIB = {"size", "physicalsize", "virtualsize"}  # bytes in every answer that has them
+TIMES = {"created", "completed", "attached", "deployed", "startdate"}
+NUMBERS = {"cpunumber", "memory", "disksize", "deviceid", "max"}
+
+
+def table(rows: Iterable[dict], columns: str) -> pd.DataFrame:
+    """Return a table of the named columns, one row each, missing numbers and times as NA.
+
+    A size column is called `size GiB`; nested lists such as nic and tags become short text.
+    """
+    names = columns.split()
+    rows = list(rows)
+    return pd.DataFrame({_title(n): _column(n, [r.get(n) for r in rows]) for n in names})
+
+
+def _title(name: str) -> str:
+    return f"{name} GiB" if name in GIB else name
+
+
+def _column(name: str, values: list) -> pd.Series:
+    if name in GIB:
+        return pd.to_numeric(pd.Series(values, dtype="object"), errors="coerce").div(2**30).round(3)
+    if name in TIMES:
+        stamps = pd.Series(values, dtype="object")
+        return pd.to_datetime(stamps, format="%Y-%m-%dT%H:%M:%S%z", utc=True, errors="coerce")
+    if name in NUMBERS:
+        return pd.Series(values, dtype="object").astype("Int64")
+    return pd.Series(["" if v is None else _text(v) for v in values], dtype="str")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(v) for v in value)
+    if isinstance(value, dict):
+        if "ipaddress" in value:
+            return str(value["ipaddress"])
+        return f"{value['key']}={value.get('value')}" if "key" in value else str(value)
+    return str(value)
+
+
+def set_up() -> None:
+    """Make tables carry their data beside their HTML (the Data Resource type of pandas)."""
+    pd.set_option("display.html.table_schema", True)
+    pd.set_option("display.max_colwidth", None)
+    pd.set_option("display.max_rows", 200)

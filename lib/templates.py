@@ -1,0 +1,72 @@
+"""Templates: ours is the one of our name; it is usable once `isready` is true."""
+
+from lib import find, own
+from lib.checks import check
+from lib.errors import CheckFailed
+from lib.plan import Pending, Step
+from lib.settle import settled
+
+SECONDS_PER_GIB = 3.0
+
+
+def plan_create(
+    cloud, *, zone: str, name: str, volume_name: str, os_type: str, owner: dict
+) -> list[Step]:
+    """Return the step that makes the template of the snapshot, none if it is there.
+
+    2.2 demands a display text and a name of at most 32 characters, so both are always kept to.
+    """
+    template = own.template(cloud, zone, name, owner)
+    if template:
+        return own.plan_marks(cloud, template, "Template", owner)
+    if len(name) > 32:
+        raise CheckFailed("template_name", "32 characters at most", f"{len(name)}")
+    volume = own.volume(cloud, zone, volume_name, owner)
+    snapshot = own.snapshot(cloud, volume_name, volume, owner)
+    params = {
+        "name": name,
+        "displaytext": name,
+        "snapshotid": _source(snapshot, volume_name),
+        "ostypeid": find.one(cloud, "listOsTypes", os_type, by="description")["id"],
+    }
+    expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
+    why = f"there is no template {name} in {zone}"
+    return [Step("createTemplate", params, why, name, owner, "Template", expect)]
+
+
+def _source(snapshot: dict | None, volume_name: str) -> object:
+    if snapshot and snapshot["state"] == "BackedUp":
+        return snapshot["id"]
+    return Pending(f"backed-up snapshot of {volume_name}", "41-create-snapshot")
+
+
+def wait_ready(cloud, *, zone: str, name: str, owner: dict, within: float) -> bool:
+    """Watch our template until it is ready; False where there is none.
+
+    `within` in seconds; raises JobTimeout.
+    """
+
+    def read() -> dict | None:
+        return own.template(cloud, zone, name, owner)
+
+    return bool(settled(cloud, read, "isready", True, f"template {name}", within))
+
+
+def verify(cloud, *, zone: str, name: str, size: int, owner: dict, mode: str) -> None:
+    """Check our template: ready in this zone, of `size` GB. In plan mode there may be none yet."""
+    template = own.template(cloud, zone, name, owner)
+    if mode == "plan" and not template:
+        return print(f"there is no template {name} yet")
+    found = template or {}
+    check("template is ready", found.get("isready", False))
+    check("zone of the template", found.get("zonename"), zone)
+    check("GB of the template", found.get("size", 0) / 2**30, float(size))
+
+
+def plan_removal(cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
+    """Return the step that deletes our template, none if it is gone or not marked as ours."""
+    template = own.template(cloud, zone, name, owner)
+    if not template or not own.is_marked(cloud, template, owner):
+        return []
+    params = {"id": template["id"], "zoneid": find.zone_id(cloud, zone)}
+    return [Step("deleteTemplate", params, "made by this runbook", name)]

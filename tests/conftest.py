@@ -1,0 +1,32 @@
+"""What all tests share: marked tests that may not be skipped where they are required."""
+
+import os
+
+import pytest
+
+from lib.localcloud.wire import Server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Turn the skip of a `system` test into a failure where such tests are required (CI)."""
+    report = yield
+    required = os.environ.get("REQUIRE_SYSTEM_TESTS") and item.get_closest_marker("system")
+    if report.skipped and required:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but required here: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A local cloud of today's dialect that ends its jobs at once."""
+    with Server(tmp_path / "cloud", time_scale=0) as running:
+        yield running
+
+
+@pytest.fixture
+def old_server(tmp_path):
+    """A local cloud that speaks the dialect of 2.2."""
+    with Server(tmp_path / "cloud22", dialect="2.2", time_scale=0) as running:
+        yield running

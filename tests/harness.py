@@ -1,0 +1,79 @@
+"""Words that tests share: a client of a server in this process, its changes, its faults."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from lib.client import Cloud
+from lib.profiles import Profile
+
+
+def profile_of(server, **changes) -> Profile:
+    """Return the profile of a server in this process."""
+    facts = server.connection
+    values = {
+        "name": "local",
+        "endpoint": facts["endpoint"],
+        "key": facts["apikey"],
+        "secret": facts["secretkey"],
+        "discovery": facts["discovery"],
+        "shell": tuple(facts["shell"]),
+        "time_scale": facts["time_scale"],
+    }
+    return Profile(**values | changes)
+
+
+def client(server, sleep=lambda seconds: None, **changes) -> Cloud:
+    """Return a client of a server in this process that does not sleep between tries."""
+    return Cloud(profile_of(server, **changes), sleep=sleep)
+
+
+def changes(cloud) -> list[str]:
+    """Return the commands so far that may have changed something, simulator's own left out."""
+    calls = cloud.list("listSimulatorCalls")
+    own = ("configureSimulator",)
+    return [c["command"] for c in calls if c["changed"] and c["command"] not in own]
+
+
+def fault(cloud, command: str, value: str, count: int = 1) -> None:
+    """Plan a fault for the next calls of a command."""
+    cloud.call("configureSimulator", name=command, value=value, count=count)
+
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = yaml.safe_load((ROOT / "params/local.yaml").read_text()) | {"profile": "local"}
+STAGES = [p.stem for p in sorted((ROOT / "notebooks").glob("[0-6]*.ipynb"))]
+OLD = {"service_offering": "M4 ( 2CPU / 4GB )"}  # what the server of 2.2 calls its offering
+
+
+def play(cloud, stage: str, **params) -> dict:
+    """Run the code of a notebook in this process against a cloud, and return its variables.
+
+    Parameters are those of params/local.yaml but for the given ones. The whole chain with its
+    kernels is tried once elsewhere; this is the same code without the wait for kernels.
+    """
+    notebook = nbformat.read(ROOT / f"notebooks/{stage}.ipynb", as_version=4)
+    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    names = {"display": print}
+    exec(cells[0].source, names)
+    names |= {k: v for k, v in (RUN | params).items() if k in names}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lib.client.connect", lambda profile: cloud)
+        for cell in cells[1:]:
+            exec(compile(cell.source, f"{stage}:{cell.id}", "exec"), names)
+    return names
+
+
+def play_to(cloud, last: str, **params) -> None:
+    """Run the stages from the first to `last`, applying them."""
+    for stage in STAGES[: STAGES.index(last) + 1]:
+        play(cloud, stage, **params)
+
+
+def inventory(cloud) -> dict[str, list[str]]:
+    """Return the names of all that the account has, by list command."""
+    lists = {"listVolumes": {}, "listSnapshots": {}, "listVirtualMachines": {}}
+    lists["listTemplates"] = {"templatefilter": "self"}
+    return {c: sorted(r["name"] for r in cloud.list(c, **f)) for c, f in lists.items()}

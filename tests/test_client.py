@@ -1,0 +1,191 @@
+"""The client against a server that speaks HTTP: what it sends, retries, follows and explains."""
+
+import ssl
+import time
+
+import pytest
+import trustme
+from harness import changes, client, fault
+
+from lib.client import Cloud, parsed, wire_params
+from lib.errors import ParamsError, ProfileError, Refused, Unreachable
+from lib.localcloud.wire import Server
+from lib.profiles import Profile
+
+CREATE = {"name": "v", "size": 1}
+
+
+def offering(cloud) -> dict:
+    ids = {o["name"]: o["id"] for o in cloud.list("listDiskOfferings")}
+    return CREATE | {
+        "diskofferingid": ids["Custom Disk"],
+        "zoneid": cloud.list("listZones")[0]["id"],
+    }
+
+
+def test_an_answer_comes_unwrapped(server):
+    cloud = client(server)
+    assert cloud.call("listCapabilities")["capability"]["cloudstackversion"].startswith("4.20")
+    assert cloud.version[:2] == (4, 20) and cloud.has_tags
+
+
+def test_both_dialects_are_understood(old_server):
+    cloud = client(old_server)
+    assert cloud.version[:2] == (2, 2) and not cloud.has_tags
+    assert cloud.list("listVirtualMachines")[0]["displayname"] == "my-workstation"
+
+
+def test_the_expiry_can_be_switched_off(server):
+    assert client(server, expires=0).list("listZones")
+
+
+@pytest.mark.parametrize("wrong", [{"key": "nobody"}, {"secret": "not his"}])
+def test_wrong_credentials_are_explained_without_being_shown(server, wrong):
+    cloud = client(server, **wrong)
+    with pytest.raises(Refused) as error:
+        cloud.list("listZones")
+    assert error.value.code == 401
+    assert "API key is unknown or disabled" in str(error.value)
+    for secret in (cloud.profile.key, cloud.profile.secret):
+        assert secret not in str(error.value)
+
+
+def test_a_clock_off_by_an_hour_is_named(tmp_path):
+    ahead = Server(tmp_path, time_scale=0, clock=lambda: time.time() + 3600)
+    wanted = r"\(401\).*clock is 3[56]\d\d s behind the server's"
+    with ahead, pytest.raises(Refused, match=wanted):
+        client(ahead).list("listZones")
+
+
+def test_control_characters_are_refused_before_anything_is_sent(server):
+    cloud = client(server)
+    with pytest.raises(ParamsError, match="name"):
+        cloud.call("createVolume", **offering(cloud) | {"name": "a\tb"})
+    assert changes(cloud) == []
+
+
+def test_parameters_go_in_lower_case_and_as_text():
+    sent = wire_params({"startVM": False, "ids": ["a", 1], "tags": [{"key": "k", "value": 1}]})
+    assert sent == {"startvm": "false", "ids": "a,1", "tags[0].key": "k", "tags[0].value": "1"}
+
+
+ODD = ["a*b~c-d.e_f", "a+b c", "É té 日本語", "[x](y){z}", "a/b:c@d!e'f$g,h;i?j#k%l=m&n"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_any_name_is_signed_so_that_the_server_agrees(server, name):
+    cloud = client(server)
+    cloud.call("createVolume", **offering(cloud) | {"name": name})
+    assert name in [v["name"] for v in cloud.list("listVolumes")]
+
+
+def test_every_page_is_followed(server, monkeypatch):
+    monkeypatch.setattr("lib.client.PAGE", 3)
+    cloud = client(server)
+    cloud.call("configureSimulator", name="limits", value="volume:100")
+    for number in range(10):
+        cloud.call("createVolume", **offering(cloud) | {"name": f"v{number}"})
+    names = [v["name"] for v in cloud.list("listVolumes")]
+    assert len(names) == len(set(names)) == 12
+
+
+def test_a_page_too_large_for_the_server_is_made_smaller(server, monkeypatch):
+    monkeypatch.setattr("lib.client.PAGE", 1000)
+    assert client(server).list("listZones")
+
+
+@pytest.mark.parametrize("kind", ["html;code:503", "drop-before", "refuse;code:530;text:busy"])
+def test_a_question_is_asked_again(server, kind):
+    cloud = client(server)
+    fault(cloud, "listZones", f"fault:{kind}", count=2)
+    assert cloud.list("listZones")
+
+
+def test_a_question_is_not_asked_for_ever(server):
+    cloud = client(server)
+    fault(cloud, "listZones", "fault:html;code:503", count=99)
+    with pytest.raises(Unreachable, match=r"HTTP 503 with text/html.*Nothing was changed"):
+        cloud.list("listZones")
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after", "html;code:503", "malformed"])
+def test_a_change_is_never_sent_twice(server, kind):
+    cloud = client(server)
+    wanted = offering(cloud)
+    fault(cloud, "createVolume", f"fault:{kind}")
+    with pytest.raises(Unreachable, match="run this stage again") as error:
+        cloud.call("createVolume", **wanted)
+    assert error.value.may_have_changed
+    sent = [c for c in cloud.list("listSimulatorCalls") if c["command"] == "createVolume"]
+    assert len(sent) <= 1
+
+
+def test_a_refused_change_says_what_the_cloud_said(server):
+    cloud = client(server)
+    with pytest.raises(Refused, match=r"createVolume was refused \(431\): .*disk Offering") as no:
+        cloud.call("createVolume", name="v", zoneid=offering(cloud)["zoneid"])
+    assert no.value.code == 431
+
+
+def test_throttling_is_honoured_by_the_delay_in_its_text(server):
+    pauses = []
+    cloud = client(server, sleep=pauses.append)
+    wanted = offering(cloud)
+    text = "The given user has reached his/her account api limit, please retry after [532] ms."
+    fault(cloud, "createVolume", f"fault:refuse;code:429;text:{text}", count=2)
+    cloud.call("createVolume", **wanted)
+    assert pauses == [0.532, 0.532]
+
+
+def test_a_closed_port_is_told_and_nothing_was_changed():
+    nobody = Profile("x", "http://127.0.0.1:9/client/api", "k", "s")
+    with pytest.raises(Unreachable, match=r"no connection could be made\. Nothing was changed"):
+        Cloud(nobody, sleep=lambda s: None).call("createVolume")
+
+
+def test_a_page_that_is_no_cloudstack_is_told(server):
+    wrong = server.connection["discovery"] + "/health"
+    with pytest.raises((Unreachable, Refused), match="not a CloudStack answer"):
+        client(server, endpoint=wrong).list("listZones")
+
+
+def test_malformed_answers_are_still_read():
+    assert parsed('{"a":{"name":"x\ty"}}') == {"a": {"name": "x\ty"}}
+    text = '{ "createvolumeresponse" : {"errorcode" : 431, "errortext" : "the name "x" is bad"}  }'
+    assert parsed(text)["error"] == {"errorcode": 431, "errortext": 'the name "x" is bad'}
+    assert parsed("<html>") is None and parsed("[1]") is None
+
+
+def test_the_text_of_a_cloud_holds_no_key(server):
+    cloud = client(server)
+    assert cloud.profile.key not in repr(cloud) and cloud.profile.secret not in repr(cloud)
+    assert cloud.profile.endpoint in str(cloud)
+
+
+def test_help_is_the_servers_own_table_of_parameters(server):
+    found = client(server).help("createVolume")
+    assert {"name", "size", "diskofferingid"} <= set(found["name"])
+    with pytest.raises(Refused, match="createWorld"):
+        client(server).help("createWorld")
+
+
+@pytest.fixture
+def tls(server):
+    """The local cloud behind TLS with a certificate of a private CA: its URL, and the CA."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    listener = server.listener
+    listener.socket = context.wrap_socket(listener.socket, server_side=True)
+    yield server.connection["endpoint"].replace("http:", "https:"), authority
+
+
+def test_an_unknown_certificate_is_refused_and_says_where_to_give_the_ca(server, tls):
+    with pytest.raises(ProfileError, match=r"verify = /path/to/ca\.pem"):
+        client(server, endpoint=tls[0]).list("listZones")
+
+
+def test_a_private_ca_can_be_given(server, tls, tmp_path):
+    bundle = tmp_path / "ca.pem"
+    tls[1].cert_pem.write_to_path(bundle)
+    assert client(server, endpoint=tls[0], verify=str(bundle)).list("listZones")

@@ -1,0 +1,209 @@
+"""The discovery service, asked over HTTP."""
+
+import json
+import socket
+import stat
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from lib import cloudconfig, discovery
+from lib.discovery import compare, members, new_token, service, size
+from lib.errors import CheckFailed, ParamsError, Refused, RunbookError, Unreachable
+from lib.shell import connect_shell, write_text
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with what the test put into `server.answers`, noting what was asked."""
+
+    def do_GET(self):
+        length = int(self.headers.get("Content-Length", 0))
+        asked = f"{self.command} {self.path} {self.rfile.read(length).decode()}".strip()
+        self.server.asked.append(asked)
+        status, body = self.server.answers.get(self.path.split("?")[0], (404, "page not found"))
+        if status == 0:
+            return self.connection.close()
+        text = body if isinstance(body, str) else json.dumps(body)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    do_PUT = do_GET
+
+    def log_message(self, *args):
+        """Keep quiet."""
+
+
+@pytest.fixture
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.answers, server.asked = {}, []
+        server.base = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def listing(*nodes):
+    rows = [{"key": f"/_etcd/registry/{TOKEN}/{k}", "value": v} for k, v in nodes]
+    node = {"key": f"/_etcd/registry/{TOKEN}", "dir": True} | ({"nodes": rows} if rows else {})
+    return 200, {"action": "get", "node": node}
+
+
+def test_the_service_is_chosen_by_a_word_or_a_url():
+    assert service("local", "http://127.0.0.1:1/") == "http://127.0.0.1:1"
+    assert service("public", "") == "https://discovery.etcd.io"
+    assert service("http://10.1.0.5:8087/", "x") == "http://10.1.0.5:8087"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["local", "", "discovery.etcd.io", "ftp://x", "http://", "publik"]
+)
+def test_another_word_is_refused(wrong):
+    with pytest.raises(ParamsError, match="discovery"):
+        service(wrong, "")
+
+
+def test_a_new_token_is_asked_for_with_its_size(server):
+    server.answers["/new"] = (200, f"{server.base}/{TOKEN}\n")
+    assert new_token(server.base, 3) == f"{server.base}/{TOKEN}"
+    assert server.asked == ["GET /new?size=3"]
+
+
+def test_an_etcd_of_ones_own_is_told_the_size(server):
+    base = f"{server.base}/v2/keys/d"
+    server.answers = {}
+    with pytest.raises(Refused):
+        new_token(base, 5)
+    (asked,) = server.asked
+    assert asked.startswith("PUT /v2/keys/d/") and asked.endswith("/_config/size value=5")
+
+
+@pytest.mark.parametrize("body", ["<html>hello</html>", "", "https://x/short", f"x {TOKEN}"])
+def test_an_answer_that_is_no_token_is_refused(server, body):
+    server.answers["/new"] = (200, body)
+    with pytest.raises(CheckFailed, match="Is there a discovery service"):
+        new_token(server.base, 3)
+
+
+def test_an_error_of_the_service_is_told(server):
+    server.answers["/new"] = (500, "<html>")
+    with pytest.raises(Refused, match=r"refused \(500\)"):
+        new_token(server.base, 3)
+
+
+def test_a_token_is_asked_for_once_even_if_no_answer_comes(server):
+    server.answers["/new"] = (0, "")
+    with pytest.raises(Unreachable, match="the connection failed"):
+        new_token(server.base, 3)
+    assert len(server.asked) == 1
+
+
+def test_a_service_that_hangs_is_not_waited_for_ever(monkeypatch):
+    monkeypatch.setattr(discovery, "TIMEOUT", (0.2, 0.2))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(Unreachable, match="no answer in time"),
+    ):
+        new_token(f"http://127.0.0.1:{silent.getsockname()[1]}", 3)
+
+
+def test_members_of_etcd_0_4_have_their_name_in_the_key(server):
+    server.answers[f"/{TOKEN}"] = listing(("179b2d98", "http://10.1.0.73:7001"))
+    assert members(f"{server.base}/{TOKEN}") == {"179b2d98": "10.1.0.73"}
+
+
+def test_members_of_etcd_2_and_3_have_it_in_the_value(server):
+    server.answers[f"/{TOKEN}"] = listing(
+        ("8e9e05c52164694d", "n1=http://10.1.0.7:2380,n1=http://10.2.0.7:2380"),
+        ("91bc3c398fb3c146", "n2=https://[fd00::8]:2380"),
+        ("fd422379fda50e48", "garbage"),
+    )
+    found = {"n1": "10.1.0.7", "n2": "fd00::8", "fd422379fda50e48": "garbage"}
+    assert members(f"{server.base}/{TOKEN}") == found
+
+
+def test_a_new_token_has_no_members_and_a_size(server):
+    server.answers[f"/{TOKEN}"] = listing()
+    server.answers[f"/{TOKEN}/_config/size"] = (200, {"node": {"key": "x", "value": "3"}})
+    assert members(f"{server.base}/{TOKEN}") == {} and size(f"{server.base}/{TOKEN}") == 3
+
+
+def test_an_unknown_token_is_explained_and_not_named(server):
+    server.answers[f"/{TOKEN}"] = (404, {"errorCode": 100, "message": "Key not found"})
+    with pytest.raises(CheckFailed, match=r"217d….*unknown.*20-write-cloud-config") as failed:
+        members(f"{server.base}/{TOKEN}")
+    assert TOKEN not in str(failed.value) and size(f"{server.base}/{TOKEN}") is None
+
+
+@pytest.mark.parametrize(
+    "answer", [(200, "<html>"), (200, []), (200, {"node": 1}), (502, "<html>"), (0, "")]
+)
+def test_no_error_carries_the_token(server, answer):
+    server.answers[f"/{TOKEN}"] = answer
+    with pytest.raises(RunbookError) as failed:
+        members(f"{server.base}/{TOKEN}")
+    error = failed.value
+    assert TOKEN not in f"{error}{error!r}{vars(error)}" and error.__suppress_context__ | (
+        error.__context__ is None
+    )
+
+
+def test_a_token_shown_by_itself_is_masked(server):
+    server.answers["/new"] = (200, f"{server.base}/{TOKEN}")
+    assert TOKEN not in repr(new_token(server.base, 3))
+
+
+def test_machines_are_matched_by_address():
+    rows = compare({"a": "10.0.0.1", "b": "10.0.0.9"}, {"m-1": "10.0.0.1", "m-2": "10.0.0.2"})
+    assert [r["registered"] for r in rows] == ["yes", "no", "stranger"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return connect_shell(None, "")
+
+
+def wanted(server, key=KEY):
+    given = {"work_dir": "w", "installer": "coreos-install", "ssh_keys": [key], "size": 3}
+    return given | {"discovery": "local", "local": server.base}
+
+
+def test_writing_a_cloud_config_asks_for_one_token_and_is_then_done(server, here, tmp_path, capsys):
+    server.answers["/new"] = (200, f"{server.base}/{TOKEN}")
+    plan = cloudconfig.plan_write(here, **wanted(server))
+    cloudconfig.apply_write(here, plan, "plan", work_dir="w")
+    assert server.asked == [] and not (tmp_path / "w").exists()
+    cloudconfig.apply_write(here, plan, "apply", work_dir="w")
+    file = tmp_path / "w/cloud-config.yml"
+    assert f"discovery: {server.base}/{TOKEN}\n" in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert cloudconfig.plan_write(here, **wanted(server)) == [] and len(server.asked) == 1
+    assert TOKEN not in capsys.readouterr().out
+
+
+def test_an_invalid_cloud_config_is_not_written(server, here, tmp_path):
+    server.answers["/new"] = (200, f"{server.base}/{TOKEN}")
+    plan = cloudconfig.plan_write(here, **wanted(server, key="ssh-rsa broken"))
+    with pytest.raises(CheckFailed, match=r"line 15: error: ssh key: its base64 part is damaged"):
+        cloudconfig.apply_write(here, plan, "apply", work_dir="w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_strangers_who_used_the_token_stop_a_deploy(server, here):
+    cloudconfig.check_token_unused(here, "w", {})
+    url = f"{server.base}/{TOKEN}"
+    text = cloudconfig.render(installer="coreos-install", discovery_url=url, ssh_keys=["k"])
+    write_text(here, "w/cloud-config.yml", text)
+    server.answers[f"/{TOKEN}"] = listing(("a", "http://10.1.0.7:7001"))
+    cloudconfig.check_token_unused(here, "w", {"m-1": "10.1.0.7"})
+    with pytest.raises(CheckFailed, match=r"none but ours, found 10\.1\.0\.7"):
+        cloudconfig.check_token_unused(here, "w", {})

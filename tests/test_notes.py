@@ -1,0 +1,35 @@
+"""The notes kept on the workstation."""
+
+import pytest
+
+from lib import notes
+from lib.errors import CheckFailed
+from lib.shell import connect_shell, write_text
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return connect_shell(None, "")
+
+
+def test_there_are_no_notes_at_first(here):
+    assert notes.read(here, "w") == {}
+
+
+def test_a_note_is_kept_beside_the_others(here):
+    notes.update(here, "w", attach={"volume": "1"})
+    assert notes.update(here, "w", device="/dev/vdc") == notes.read(here, "w")
+    assert notes.read(here, "w") == {"attach": {"volume": "1"}, "device": "/dev/vdc"}
+
+
+def test_none_takes_a_note_away(here):
+    notes.update(here, "w", a=1, b=2)
+    assert notes.update(here, "w", a=None) == {"b": 2}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
+def test_damaged_notes_are_named(here, text):
+    write_text(here, "w/notes.json", text)
+    with pytest.raises(CheckFailed, match=r"w/notes.json on the workstation: wanted a JSON object"):
+        notes.read(here, "w")

@@ -1,0 +1,116 @@
+"""Plans are data; applying one makes the changes side by side and says every outcome."""
+
+import pytest
+from harness import changes, client, fault
+
+from lib import own
+from lib.errors import CheckFailed, JobFailed, JobTimeout, ParamsError, Refused, Unreachable
+from lib.plan import Pending, Step, apply, attempt, show
+
+OWNER = own.marks("c", "1")
+
+
+@pytest.fixture
+def cloud(server):
+    return client(server)
+
+
+def volume(cloud, name: str, **more) -> Step:
+    offer = cloud.list("listDiskOfferings", name="Custom Disk")[0]["id"]
+    place = cloud.list("listZones")[0]["id"]
+    params = {"name": name, "zoneid": place, "diskofferingid": offer, "size": 1}
+    return Step("createVolume", params | more, "it is wanted", name, OWNER, "Volume")
+
+
+def names(cloud) -> list[str]:
+    return [v["name"] for v in cloud.list("listVolumes", type="DATADISK")]
+
+
+def test_plan_mode_sends_nothing(cloud):
+    apply(cloud, [volume(cloud, "a")], "plan")
+    assert changes(cloud) == []
+
+
+def test_a_mode_that_is_neither_is_refused(cloud):
+    with pytest.raises(ParamsError, match='mode: wanted "plan" or "apply"'):
+        apply(cloud, [volume(cloud, "a")], "appply")
+    assert changes(cloud) == []
+
+
+def test_what_is_made_carries_our_tags(cloud, capsys):
+    apply(cloud, [volume(cloud, "a")], "apply")
+    row = cloud.list("listVolumes", name="a")[0]
+    assert own.is_marked(cloud, row, OWNER)
+    assert "done: createVolume a" in capsys.readouterr().out
+
+
+def test_where_the_server_has_no_tags_none_are_sent(old_server):
+    cloud = client(old_server)
+    apply(cloud, [volume(cloud, "a")], "apply")
+    assert changes(cloud) == ["createVolume"]
+
+
+def test_independent_steps_all_run(cloud):
+    apply(cloud, [volume(cloud, n) for n in "abcdef"], "apply", at_once=2)
+    assert set("abcdef") <= set(names(cloud))
+
+
+def test_a_step_that_waits_for_an_earlier_stage_stops_all_before_anything_is_sent(cloud):
+    waiting = Step("attachVolume", {"id": Pending("volume v", "10-create-volume")}, "", "v")
+    with pytest.raises(CheckFailed, match=r"volume v: wanted there.*Run 10-create-volume first"):
+        apply(cloud, [volume(cloud, "a"), waiting], "apply")
+    assert changes(cloud) == []
+
+
+def test_after_a_failure_nothing_new_is_started_and_what_runs_comes_to_its_end(cloud, capsys):
+    fault(cloud, "createVolume", "fault:fail-job;code:530;text:no storage")
+    with pytest.raises(JobFailed, match=r"createVolume of a .*530.*no storage.*\[job "):
+        apply(cloud, [volume(cloud, n) for n in "abcd"], "apply", at_once=2)
+    said = capsys.readouterr().out
+    assert "failed: createVolume a" in said and "done: createVolume b" in said
+    assert "createVolume c" not in said and "createVolume d" not in said
+
+
+def test_a_refused_step_is_an_error_with_the_clouds_own_words(cloud):
+    with pytest.raises(Refused, match="Disk size must be larger than 0"):
+        apply(cloud, [volume(cloud, "a", size=0)], "apply")
+
+
+def test_attempt_gives_the_errors_by_what_they_are_about(cloud):
+    fault(cloud, "createVolume", "fault:fail-job;code:533;text:full")
+    failed = attempt(cloud, [volume(cloud, "a")], "apply")
+    assert {n: e.code for n, e in failed.items()} == {"a": 533}
+
+
+def test_a_lost_answer_is_never_sent_again(cloud):
+    fault(cloud, "createVolume", "fault:drop-after")
+    with pytest.raises(Unreachable, match="run this stage again"):
+        apply(cloud, [volume(cloud, "a")], "apply")
+    assert names(cloud).count("a") == 1
+
+
+def test_html_in_the_middle_of_polling_is_passed_over(cloud):
+    fault(cloud, "queryAsyncJobResult", "fault:html;code:503", count=7)
+    apply(cloud, [volume(cloud, "a")], "apply")
+    assert names(cloud).count("a") == 1
+
+
+def test_a_job_that_never_ends_is_a_timeout_that_names_it(server):
+    now = [0.0]
+    cloud = client(server, sleep=lambda s: now.__setitem__(0, now[0] + s))
+    cloud.clock = lambda: now[0]
+    fault(cloud, "createVolume", "fault:hang-job")
+    with pytest.raises(JobTimeout, match=r"createVolume of a is still running after 9\d\d? s") as e:
+        apply(cloud, [volume(cloud, "a")], "apply", within=90)
+    assert e.value.job and 90 <= e.value.seconds < 93
+
+
+def test_a_job_the_cloud_forgot_says_so(cloud):
+    fault(cloud, "createVolume", "fault:lose-job")
+    with pytest.raises(JobFailed, match="does not tell how the job ended"):
+        apply(cloud, [volume(cloud, "a")], "apply")
+
+
+def test_a_plan_is_shown_as_a_table_and_an_empty_one_says_none(cloud):
+    assert list(show([volume(cloud, "a")])["command"]) == ["createVolume"]
+    assert list(show([])["command"]) == ["none"]

@@ -1,0 +1,115 @@
+"""Profiles come from where operators already keep them, and never from anywhere else."""
+
+import os
+
+import pytest
+
+from lib import profiles
+from lib.errors import ProfileError
+
+INI = "[idcf]\nendpoint = https://c.example/client/api\nkey = K1\nsecret = S1%+/=\n"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty home and an empty folder to stand in, with no CLOUDSTACK_ variables."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(profiles, "ROOT", tmp_path / "project")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in [n for n in os.environ if n.startswith("CLOUDSTACK_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def write(path, text, mode=0o600):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def test_a_section_of_cs_own_file_is_a_profile(home):
+    write(home / ".cloudstack.ini", INI)
+    found = profiles.read("idcf")
+    assert (found.endpoint, found.key, found.secret) == (
+        "https://c.example/client/api",
+        "K1",
+        "S1%+/=",
+    )
+    assert (found.algorithm, found.timeout, found.expires, found.verify) == (
+        "HmacSHA1",
+        30,
+        600,
+        True,
+    )
+
+
+def test_the_file_that_cs_reads_last_wins(home, monkeypatch):
+    write(home / ".cloudstack.ini", INI)
+    write(home / "here/cloudstack.ini", "[idcf]\nkey = K2\n")
+    write(home / "other.ini", "[idcf]\nsecret = S3\n")
+    monkeypatch.setenv("CLOUDSTACK_CONFIG", "~/other.ini")
+    found = profiles.read("idcf")
+    assert (found.key, found.secret) == ("K2", "S3")
+
+
+def test_settings_of_a_section_are_understood(home):
+    more = "timeout = 5\nexpiration = -1\nverify = /etc/ca.pem\nalgorithm = HmacSHA512\n"
+    write(home / ".cloudstack.ini", INI + more)
+    found = profiles.read("idcf")
+    assert (found.timeout, found.expires, found.verify) == (5, 0, "/etc/ca.pem")
+    assert found.algorithm == "HmacSHA512"
+
+
+def test_a_profile_of_cloudmonkey_is_one_too(home):
+    text = "[core]\nprofile = lab\n[lab]\nurl = http://lab/client/api\napikey = A\nsecretkey = B\n"
+    write(home / ".cmk/config", text)
+    found = profiles.read("lab")
+    assert (found.endpoint, found.key, found.secret) == ("http://lab/client/api", "A", "B")
+
+
+def test_a_name_that_stands_in_both_places_is_refused(home):
+    write(home / ".cloudstack.ini", INI)
+    write(home / ".cmk/config", "[idcf]\nurl = http://x\napikey = A\nsecretkey = B\n")
+    with pytest.raises(ProfileError, match="both"):
+        profiles.read("idcf")
+
+
+def test_the_environment_serves_the_profile_env_and_no_other(home, monkeypatch):
+    for name, value in {"ENDPOINT": "http://e/", "KEY": "EK", "SECRET": "ES"}.items():
+        monkeypatch.setenv(f"CLOUDSTACK_{name}", value)
+    assert profiles.read("env").key == "EK"
+    with pytest.raises(ProfileError, match=r"no profile 'idcf'.*\.cloudstack\.ini"):
+        profiles.read("idcf")
+
+
+def test_a_missing_key_is_named_and_nothing_is_borrowed(home, monkeypatch):
+    monkeypatch.setenv("CLOUDSTACK_SECRET", "ES")
+    write(home / ".cloudstack.ini", "[a]\nendpoint = http://x\nkey = K\n[b]\nsecret = S\n")
+    with pytest.raises(ProfileError, match=r"profile a in cs's files lacks secret"):
+        profiles.read("a")
+
+
+def test_a_file_that_others_can_read_is_warned_about(home):
+    write(home / ".cloudstack.ini", INI, mode=0o644)
+    with pytest.warns(UserWarning, match="chmod 600"):
+        profiles.read("idcf")
+
+
+@pytest.mark.parametrize("text", ["no section\n", "[a]\nkey = 1\nkey = 2\n"])
+def test_a_broken_file_is_named_without_its_contents(home, text):
+    write(home / ".cloudstack.ini", text)
+    with pytest.raises(ProfileError, match=r"\.cloudstack\.ini: line") as error:
+        profiles.read("a")
+    assert "no section" not in str(error.value)
+
+
+def test_the_text_of_a_profile_holds_no_key(home):
+    write(home / ".cloudstack.ini", INI)
+    text = repr(profiles.read("idcf"))
+    assert "K1" not in text and "S1" not in text
+
+
+def test_an_unknown_option_of_the_local_cloud_is_refused():
+    with pytest.raises(ProfileError, match=r"dialekt.*dialect, time_scale"):
+        profiles.read("local?dialekt=2.2")

@@ -1,0 +1,201 @@
+"""The shell that runs commands on the workstation."""
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from lib import shell
+from lib.errors import ParamsError, ShellFailed
+from lib.shell import Shell, connect_shell, find_text, read_text, run, stream, write_text
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return connect_shell(None, "")
+
+
+def program(folder, name, text):
+    folder.mkdir(exist_ok=True)
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+    return file
+
+
+def runs(pid_file):
+    """Tell whether the process still runs after a moment; one that waits to be reaped does not."""
+    status = Path(f"/proc/{pid_file.read_text().strip()}/stat")
+    for _ in range(50):
+        try:
+            if status.read_text().rpartition(")")[2].split()[0] == "Z":
+                return False
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_the_profiles_prefix_wins_over_ssh():
+    assert connect_shell(["/bin/sh", "x"], "me@there").argv == ("/bin/sh", "x")
+
+
+def test_ssh_asks_nothing_and_trusts_no_unknown_host():
+    argv = connect_shell(None, "core@10.1.0.5:2222").argv
+    assert argv[0] == "ssh" and argv[-3:] == ("--", "core@10.1.0.5", "exec /bin/sh")
+    assert {"BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=10"} <= set(argv)
+    assert argv[argv.index("-p") + 1] == "2222"
+
+
+@pytest.mark.parametrize(
+    "bad", ["-oProxyCommand=x", "me@-x", "a b", "me@", "h:0", "h:99999", "h;x", "-l@h", "h\n"]
+)
+def test_a_host_that_ssh_would_misread_is_refused(bad):
+    with pytest.raises(ParamsError, match="workstation_ssh"):
+        connect_shell(None, bad)
+
+
+def test_a_command_starts_at_home_and_speaks_english(here, tmp_path):
+    assert run(here, "pwd; echo $LC_ALL").out.split() == [str(tmp_path), "C"]
+
+
+def test_stdout_stderr_and_exit_code_are_apart(here):
+    assert run(here, "echo a; echo b >&2; exit 3", ok=(3,)) == shell.Result(3, "a\n", "b\n")
+
+
+def test_another_exit_code_is_an_error_that_names_it(here):
+    with pytest.raises(ShellFailed, match="ended with 3: no such thing") as failed:
+        run(here, "echo no such thing >&2; exit 3")
+    assert failed.value.rc == 3
+
+
+def test_without_stdin_a_command_that_reads_finds_the_end(here):
+    assert run(here, "cat").out == ""
+
+
+def test_a_hanging_command_is_ended_with_its_children(here, tmp_path):
+    started = time.monotonic()
+    with pytest.raises(ShellFailed, match="did not end in time") as failed:
+        run(here, "sh -c 'sleep 60 & echo $! >pid; wait'; true", within=0.4)
+    assert failed.value.rc is None and time.monotonic() - started < 5
+    assert not runs(tmp_path / "pid")
+
+
+def test_a_hanging_root_command_is_ended_by_the_workstation(here, tmp_path, monkeypatch):
+    program(tmp_path / "bin", "sudo", 'shift; exec "$@"')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    with pytest.raises(ShellFailed, match="did not end in time: began") as failed:
+        stream(here, "sh -c 'echo began; sleep 60'", print, sudo=True, within=0.4)
+    assert failed.value.rc is None
+
+
+def test_sudo_is_not_interactive_and_serves_each_program(here, tmp_path, monkeypatch):
+    program(tmp_path / "bin", "sudo", 'echo "$1 $7"; shift; exec "$@"')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert run(here, "echo a; $SUDO echo b", sudo=True).out == "-n a\na\n-n b\nb\n"
+
+
+def test_missing_sudo_rights_are_explained(here, tmp_path, monkeypatch):
+    program(tmp_path / "bin", "sudo", "echo 'sudo: a password is required' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    with pytest.raises(ShellFailed, match="`sudo -n true` must succeed"):
+        run(here, "true", sudo=True)
+
+
+def test_a_failing_program_under_sudo_is_not_blamed_on_sudo(here, tmp_path, monkeypatch):
+    program(tmp_path / "bin", "sudo", 'shift; exec "$@"')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    with pytest.raises(ShellFailed) as failed:
+        run(here, "sh -c 'exit 4'", sudo=True)
+    assert "sudo -n" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    "said, advice",
+    [
+        ("Host key verification failed.", "host key is not known"),
+        ("me@h: Permission denied (publickey).", "no key of yours"),
+        ("ssh: connect to host h port 22: Connection refused", "was not reached"),
+    ],
+)
+def test_ssh_that_fails_is_explained(tmp_path, said, advice):
+    ssh = program(tmp_path / "bin", "ssh", f"echo '{said}' >&2; exit 255")
+    with pytest.raises(ShellFailed, match=advice):
+        run(Shell((str(ssh),), "h", remote=True), "true")
+
+
+def test_a_remote_command_arrives_unchanged(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ssh = program(tmp_path / "bin", "ssh", 'exec /bin/sh -c "$*"')  # as sshd does
+    there = Shell((str(ssh), "exec /bin/sh"), "h", remote=True)
+    assert run(there, """printf '%s|' "a  b" 'c"d' '$HOME' \\\\""").out == """a  b|c"d|$HOME|\\|"""
+
+
+def test_lines_are_passed_on_while_the_command_runs(here):
+    seen = []
+    began = time.monotonic()
+    stream(here, "echo a; sleep 0.4; echo b >&2", lambda x: seen.append(time.monotonic() - began))
+    assert len(seen) == 2 and seen[1] - seen[0] > 0.2
+
+
+def test_a_line_drawn_anew_is_followed(here):
+    seen = []
+    command = (
+        "printf '10%%\\r'; sleep 0.2; printf '20%%\\r'; sleep 0.2; printf '99%%\\r100%%\\nend'"
+    )
+    result = stream(here, command, seen.append)
+    assert seen == ["10%", "100%", "end"] or seen == ["10%", "20%", "100%", "end"]
+    assert result.out.splitlines() == seen
+
+
+def test_bytes_that_are_no_text_do_not_stop_the_stream(here):
+    assert stream(here, "printf '\\377\\303'; printf '\\251\\n'", lambda x: None).out == "\ufffdé"
+
+
+def test_a_stream_that_fails_says_its_last_words(here):
+    with pytest.raises(ShellFailed, match="ended with 5: first\nlast"):
+        stream(here, "echo first; echo last; exit 5", lambda x: None)
+
+
+def test_an_error_in_the_callers_code_ends_the_command(here, tmp_path):
+    def stop(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stream(here, "echo $$ >pid; echo a; sleep 60", stop)
+    assert not runs(tmp_path / "pid")
+
+
+def test_a_text_comes_back_as_it_was_written(here, tmp_path):
+    text = "a\r\n'\"$x `y` é\n\n"
+    write_text(here, "new folder/it's", text)
+    assert read_text(here, "new folder/it's") == text
+    file = tmp_path / "new folder" / "it's"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_writing_replaces_the_file_in_one_step(here, tmp_path):
+    write_text(here, "f/x", "old")
+    with (tmp_path / "f/x").open() as old:
+        write_text(here, "f/x", "new")
+        assert old.read() == "old"
+    assert read_text(here, "f/x") == "new"
+    assert [p.name for p in (tmp_path / "f").iterdir()] == ["x"]
+
+
+def test_a_text_cut_off_on_its_way_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cut = program(tmp_path / "bin", "cut", 'head -c 3 | exec /bin/sh "$@"')
+    with pytest.raises(ShellFailed):
+        write_text(Shell((str(cut),), "cut"), "f/x", "whole text")
+    assert list((tmp_path / "f").iterdir()) == []
+
+
+def test_an_absent_file_is_none_or_an_error(here):
+    assert find_text(here, "absent") is None
+    with pytest.raises(ShellFailed, match="No such file"):
+        read_text(here, "absent")
