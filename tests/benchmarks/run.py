@@ -1,0 +1,50 @@
+"""Run the benchmarks and print a table: figures, ratios, and whether what is wanted holds.
+
+All ratios are of figures measured in this one run. The exit code is 1 if a bound does not hold.
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+NAMES = {
+    "procedure": "the whole procedure: cs and a 10 s waitjob, against the chain (about a minute)",
+    "noticing": "noticing that a job has ended: lag and requests, against polls at fixed times",
+    "listing": "10,000 volumes into a table: time and memory, against cs and pandas",
+    "serving": "the local cloud's requests a second, against a bare http.server",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmarks that are asked for; return 1 if a bound does not hold."""
+    chosen = parser().parse_args(argv).only or list(NAMES)
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    report = importlib.import_module("benchmarks.report")
+    lines = []
+    for name in chosen:
+        print(f"\n{name}: {NAMES[name]}\n{report.HEAD}", flush=True)
+        measured = importlib.import_module(f"benchmarks.{name}").measure()
+        print("\n".join(map(report.shown, measured)), flush=True)
+        lines += measured
+    broken = report.broken(lines)
+    print(f"\n{len(broken)} of {sum(x.most is not None for x in lines)} bounds do not hold")
+    return 1 if broken else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    names = "\n".join(f"  {name:10} {about}" for name, about in NAMES.items())
+    made = argparse.ArgumentParser(
+        "tests/benchmarks/run.py",
+        description=f"{__doc__}\nbenchmarks:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "--only", action="append", choices=NAMES, help="run this one; may be given again"
+    )
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""A virtual clock, and the local cloud and its clients living by it."""
+
+from collections import Counter
+
+import cs
+from harness import profile_of
+
+from lib.client import Cloud
+from lib.localcloud.wire import Server
+
+
+class Clock:
+    """A clock that moves only by `sleep`; called, it gives its seconds."""
+
+    def __init__(self):
+        self.now = 1_000_000.0  # small enough that sums of fractions stay exact to a nanosecond
+
+    def __call__(self) -> float:
+        """Return the seconds since 1970."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+    monotonic = __call__  # as in the module `time`, in whose place a clock can be put
+
+
+def our_client(server: Server, clock: Clock) -> Cloud:
+    """Return our client. Its signatures do not expire: they would be of another time."""
+    return Cloud(profile_of(server, expires=0), clock=clock, sleep=clock.sleep)
+
+
+def cs_client(server: Server, **settings) -> cs.CloudStack:
+    """Return the client of PyPI's `cs`; its signatures do not expire either."""
+    facts = server.connection
+    keys = {"key": facts["apikey"], "secret": facts["secretkey"]}
+    return cs.CloudStack(facts["endpoint"], **keys, expiration=-1, **settings)
+
+
+def requests_by_kind(server: Server) -> Counter:
+    """Count the requests so far: looks at jobs, changes, and questions."""
+    calls = server.cloud.faults.calls
+    return Counter(_kind(call) for call in calls)
+
+
+def _kind(call) -> str:
+    if call.command == "queryAsyncJobResult":
+        return "looks"
+    return "changes" if call.changed else "questions"

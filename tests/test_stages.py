@@ -1,0 +1,282 @@
+"""Every stage on a local cloud of each dialect: looking is free, it acts, then it is done."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import requests
+from harness import OLD, STAGES, changes, client, fault, inventory, play, play_to
+
+from lib import cloudconfig, discovery
+from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed, Unreachable
+from lib.localcloud.disks import copy_sparse
+from lib.localcloud.wire import Server
+
+ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "60")]  # at the cloud, that is
+
+
+@pytest.fixture(params=["4.20", "2.2"])
+def cloud(request, tmp_path):
+    """A client of a local cloud, of each dialect in turn; `cloud.params` fit the dialect."""
+    with Server(tmp_path / "cloud", dialect=request.param, time_scale=0) as server:
+        one = client(server)
+        one.server, one.params = server, OLD if request.param == "2.2" else {}
+        yield one
+
+
+@pytest.fixture
+def modern(server):
+    """A client of a local cloud of today's dialect."""
+    one = client(server)
+    one.server = server
+    return one
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """The folder and port of a local cloud on which the template was made."""
+    folder = tmp_path_factory.mktemp("built") / "cloud"
+    with Server(folder, time_scale=0) as server:
+        play_to(client(server), "42-create-template")
+        return folder, server.listener.server_port
+
+
+def copied(source: str, target: str) -> None:
+    copy_sparse(Path(source), Path(target))
+    shutil.copymode(source, target)
+
+
+@pytest.fixture
+def templated(built, tmp_path):
+    """A client of a copy of that cloud; on the same port, as its disks hold URLs with it."""
+    shutil.copytree(built[0], tmp_path / "cloud", copy_function=copied)
+    with Server(tmp_path / "cloud", time_scale=0, port=built[1]) as server:
+        one = client(server)
+        one.server = server
+        yield one
+
+
+def workstation(cloud):
+    """Return the folder of the stand-in programs."""
+    return cloud.server.folder / "workstation" / "bin"
+
+
+def test_the_procedure_builds_a_cluster_stage_by_stage_and_then_has_nothing_to_do(cloud):
+    before = inventory(cloud)
+    for stage in STAGES:
+        seen = changes(cloud)
+        play(cloud, stage, mode="plan", **cloud.params)
+        assert changes(cloud) == seen, f"{stage} changed something in plan mode"
+        play(cloud, stage, **cloud.params)
+        after = changes(cloud)
+        assert (after != seen) == (stage in ACTS), stage
+        play(cloud, stage, **cloud.params)
+        assert changes(cloud) == after, f"{stage} was not done after its first run"
+    play_to(cloud, "60-verify-cluster", **cloud.params)
+    assert changes(cloud) == after, "a second run of the whole chain changed something"
+    play(cloud, "90-remove-cluster", mode="plan", **cloud.params)
+    assert changes(cloud) == after
+    play(cloud, "90-remove-cluster", **cloud.params)
+    assert inventory(cloud) == before
+    gone = changes(cloud)
+    play(cloud, "90-remove-cluster", **cloud.params)
+    assert changes(cloud) == gone
+
+
+def test_plan_mode_runs_through_on_an_empty_cloud(cloud):
+    for stage in STAGES:
+        play(cloud, stage, mode="plan", **cloud.params)
+    assert changes(cloud) == []
+
+
+def test_the_machines_register_with_their_own_addresses(cloud):
+    play_to(cloud, "60-verify-cluster", **cloud.params)
+    rows = play(cloud, "60-verify-cluster", **cloud.params)["seen"]
+    assert [r["ok"] for r in rows] == ["✓"] * 5
+    assert rows[-1]["found"] == "3 of 3"
+
+
+def test_a_second_cluster_gets_a_token_and_a_disk_of_its_own(templated):
+    play(templated, "50-deploy-cluster")
+    other = {n: f"other-{n[:4]}" for n in ("cluster_name", "template_name", "volume_name")}
+    play_to(templated, "60-verify-cluster", **other, work_dir="other")
+    assert len(inventory(templated)["listVirtualMachines"]) == 7
+
+
+def test_a_second_cluster_of_the_same_template_is_stopped_before_it_is_deployed(templated):
+    play(templated, "50-deploy-cluster")
+    seen = changes(templated)
+    with pytest.raises(CheckFailed, match="who registered with the token"):
+        play(templated, "50-deploy-cluster", cluster_name="second")
+    assert changes(templated) == seen
+
+
+def test_what_is_kept_on_purpose_stays(templated):
+    play(templated, "50-deploy-cluster")
+    play(templated, "90-remove-cluster", keep=["template"])
+    left = inventory(templated)
+    assert left["listTemplates"] == ["coreos-cluster-tpl"]
+    assert left["listSnapshots"] == [] and "coreos_cluster_disk" not in left["listVolumes"]
+
+
+def test_a_bigger_cluster_gets_only_the_machines_it_lacks(templated):
+    play(templated, "50-deploy-cluster", cluster_size=1)
+    seen = changes(templated)
+    play(templated, "50-deploy-cluster", cluster_size=2)
+    assert changes(templated)[len(seen) :].count("deployVirtualMachine") == 1
+
+
+def test_a_stopped_machine_is_started(templated):
+    play(templated, "50-deploy-cluster")
+    one = next(m for m in templated.list("listVirtualMachines") if m["name"].endswith("-2"))
+    templated.call("stopVirtualMachine", id=one["id"])
+    play(templated, "50-deploy-cluster")
+    states = {m["name"]: m["state"] for m in templated.list("listVirtualMachines")}
+    assert states["coreos-cluster-2"] == "Running"
+
+
+# Bad input: a message that a tired operator understands, nothing sent, nothing lost.
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"zone": "local-2"},
+        {"disk_offering": "Custom Disc"},
+        {"service_offering": "Medium"},
+        {"os_type": "Other Linux"},
+        {"workstation": "workstation"},
+        {"network": "guest"},
+    ],
+    ids=lambda w: next(iter(w)),
+)
+def test_an_unknown_name_is_told_with_the_names_there_are(modern, wrong):
+    with pytest.raises((CheckFailed, NotOne)) as error:
+        play(modern, "00-check-access", **wrong)
+    name = next(iter(wrong))
+    assert f"{name} {wrong[name]}" in str(error.value) or name == "zone"
+    assert "there are" in str(error.value)
+    assert changes(modern) == []
+
+
+def test_two_machines_of_one_display_name_are_told_with_their_ids(templated):
+    play(templated, "50-deploy-cluster", cluster_size=1)
+    one = next(m for m in templated.list("listVirtualMachines") if m["name"] == "coreos-cluster-1")
+    templated.call("updateVirtualMachine", id=one["id"], displayname="my-workstation")
+    with pytest.raises(CheckFailed, match=one["id"]):
+        play(templated, "00-check-access")
+
+
+def test_a_quota_too_small_for_the_run_is_told_before_anything_is_made(modern):
+    modern.call("configureSimulator", name="limits", value="vm:2")
+    with pytest.raises(CheckFailed, match="machines still allowed: wanted 3 or more, found 1"):
+        play(modern, "00-check-access")
+
+
+def test_a_volume_of_no_size_is_refused(modern):
+    with pytest.raises(CheckFailed, match="volume_size: wanted 1 GB or more, found 0 GB"):
+        play(modern, "10-create-volume", volume_size=0)
+    assert changes(modern) == []
+
+
+def test_a_volume_of_another_size_is_named_and_left_alone(modern):
+    play(modern, "10-create-volume")
+    seen = changes(modern)
+    with pytest.raises(CheckFailed, match=r"wanted 10 GB of Custom Disk, found 40 GB"):
+        play(modern, "10-create-volume", volume_size=10)
+    assert changes(modern) == seen
+
+
+def test_somebody_elses_volume_of_our_name_is_not_touched(modern):
+    for stage in ("10-create-volume", "11-attach-volume"):
+        play(modern, stage, cluster_name="theirs")
+    seen = changes(modern)
+    with pytest.raises(CheckFailed, match="somebody else's"):
+        play(modern, "10-create-volume")
+    with pytest.raises(CheckFailed, match="somebody else's"):
+        play(modern, "90-remove-cluster")
+    assert changes(modern) == seen
+
+
+def test_a_lost_answer_to_create_volume_makes_no_second_volume(cloud):
+    fault(cloud, "createVolume", "fault:drop-after")
+    with pytest.raises(Unreachable, match="run this stage again"):
+        play(cloud, "10-create-volume", **cloud.params)
+    play(cloud, "10-create-volume", **cloud.params)
+    assert inventory(cloud)["listVolumes"].count("coreos_cluster_disk") == 1
+    play(cloud, "90-remove-cluster", **cloud.params)
+    assert "coreos_cluster_disk" not in inventory(cloud)["listVolumes"]
+
+
+def test_a_disk_that_already_holds_data_is_never_written_to(modern):
+    play_to(modern, "20-write-cloud-config")
+    volume = next(v for v in modern.list("listVolumes") if v["name"] == "coreos_cluster_disk")
+    image = modern.server.folder / "disks" / f"{volume['id']}.raw"
+    with open(image, "r+b") as file:
+        file.seek(1024)
+        file.write(b"somebody's data")
+    with pytest.raises(CheckFailed, match="blank"):
+        play(modern, "30-install-coreos")
+    with open(image, "rb") as file:
+        file.seek(1024)
+        assert file.read(15) == b"somebody's data"
+
+
+def test_an_installer_that_ends_with_0_but_says_no_success_is_a_failure(modern):
+    play_to(modern, "20-write-cloud-config")
+    program = workstation(modern) / "coreos-install"
+    program.write_text("#!/bin/sh\necho Downloading and verifying image\nexit 0\n")
+    with pytest.raises(ShellFailed, match="untouched"):
+        play(modern, "30-install-coreos")
+    with pytest.raises(CheckFailed, match="Run 30-install-coreos first"):
+        play(modern, "41-create-snapshot")
+
+
+def test_a_job_that_fails_says_why_and_the_stage_can_be_run_again(cloud):
+    play_to(cloud, "40-detach-volume", **cloud.params)
+    fault(cloud, "createSnapshot", "fault:fail-job;code:530;text:Failed to create snapshot")
+    with pytest.raises(JobFailed, match="Failed to create snapshot"):
+        play(cloud, "41-create-snapshot", **cloud.params)
+    play(cloud, "41-create-snapshot", **cloud.params)
+    states = [s["state"] for s in cloud.list("listSnapshots") if s["state"] != "Error"]
+    assert states == ["BackedUp"]
+
+
+def test_a_full_cloud_is_explained_and_the_broken_machine_cleared_away(cloud, capsys):
+    play_to(cloud, "42-create-template", **cloud.params)
+    cloud.call("configureSimulator", name="capacity", value="cpus:0")
+    with pytest.raises((JobFailed, Refused), match=r"533.*No host could take it"):
+        play(cloud, "50-deploy-cluster", **cloud.params)
+    said = capsys.readouterr().out
+    assert "template ready here" in said and "size of the offering" in said
+    alive = [m for m in cloud.list("listVirtualMachines") if m["state"] == "Error"]
+    assert alive == []
+    cloud.call("configureSimulator", name="capacity", value="cpus:100")
+    play(cloud, "50-deploy-cluster", **cloud.params)
+    play(cloud, "60-verify-cluster", **cloud.params)
+
+
+def test_the_next_offering_is_tried_after_533(templated, capsys):
+    offerings = {"service_offering": "Tagged Instance", "fallback_offerings": ["Small Instance"]}
+    play(templated, "50-deploy-cluster", **offerings)
+    made = [m for m in templated.list("listVirtualMachines") if m["name"].startswith("coreos")]
+    assert {m["serviceofferingname"] for m in made} == {"Small Instance"} and len(made) == 3
+    assert "gpu" in capsys.readouterr().out, "the offering's host tag explains the 533"
+
+
+def test_a_plain_image_does_not_form_a_cluster_and_60_says_where_to_look(modern):
+    play_to(modern, "50-deploy-cluster", oem="")
+    modern.clock = iter(range(0, 10**6, 60)).__next__
+    with pytest.raises(CheckFailed, match=r"0 of 3.*empty \$private_ipv4"):
+        play(modern, "60-verify-cluster", oem="")
+
+
+def test_a_stranger_in_the_registry_is_named(templated):
+    play(templated, "50-deploy-cluster")
+    shell = play(templated, "60-verify-cluster")["shell"]
+    url = cloudconfig.discovery_url(cloudconfig.current(shell, "coreos-cluster"))
+    assert len(discovery.members(url)) == 3
+    requests.put(f"{url}/{'ab' * 16}", data={"value": "http://10.9.9.9:7001"}, timeout=5)
+    templated.clock = iter(range(0, 10**6, 60)).__next__
+    with pytest.raises(CheckFailed, match=r"10\.9\.9\.9"):
+        play(templated, "60-verify-cluster")
