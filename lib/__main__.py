@@ -135,7 +135,7 @@ def _run_parser() -> argparse.ArgumentParser:
 def _invoked() -> list[str]:
     """Return the words by which this command was called, to be typed again."""
     called = Path(sys.argv[0])
-    if called.name == "__main__.py":
+    if called.parts[-2:] == ("lib", "__main__.py"):
         return ["python", "-m", "lib"]
     on_path = shutil.which("runbook")
     if called.name != "runbook" or (on_path and called.exists() and called.samefile(on_path)):

@@ -67,6 +67,11 @@ class Cloud:
         """Whether resources can carry tags (createTags came after 2.2)."""
         return self.version >= (3,)
 
+    @cached_property
+    def zones(self) -> list[dict]:
+        """The zones there are, asked once: nearly every question is about one of them."""
+        return self.list("listZones", available=True)
+
     def call(self, command: str, **params) -> dict:
         """Send one command and return what stands inside its answer.
 

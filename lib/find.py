@@ -3,7 +3,6 @@
 from difflib import get_close_matches
 
 from lib.errors import NotOne
-from lib.plan import Pending
 
 KINDS = {
     "listZones": "zone",
@@ -27,7 +26,11 @@ def one(cloud, command: str, name: str, *, by: str = "name", **filters) -> dict:
 
     Raises NotOne, which lists the namesakes, or the names there are, the nearest first.
     """
-    rows = cloud.list(command, **filters)
+    return pick(cloud.list(command, **filters), command, name, by)
+
+
+def pick(rows: list[dict], command: str, name: str, by: str = "name") -> dict:
+    """Return the one row, of those that `command` listed, with that name; raise NotOne."""
     found = [r for r in rows if r.get(by) == name]
     if len(found) == 1:
         return found[0]
@@ -47,14 +50,9 @@ def _rank(order: list[str], name: str) -> int:
 
 def zone_id(cloud, zone: str) -> str:
     """Return the id of the zone of that name."""
-    return one(cloud, "listZones", zone, available=True)["id"]
+    return pick(cloud.zones, "listZones", zone)["id"]
 
 
 def network_ids(cloud, network: str, zone: str) -> list[str]:
     """Return the id of the named network in a list; for "" none, so that the server chooses."""
     return [one(cloud, "listNetworks", network, zoneid=zone)["id"]] if network else []
-
-
-def value_or_pending(row: dict | None, what: str, stage: str) -> object:
-    """Return the row's id, or, where there is no row yet, a Pending that names the stage."""
-    return row["id"] if row else Pending(what, stage)

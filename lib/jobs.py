@@ -30,17 +30,18 @@ def looks(expect: float = 0) -> Iterator[float]:
     """Yield the seconds after the start at which to look at a job.
 
     Short at first; where the job may end, all of 2, 4, 6 ... s are among them, so its end is seen
-    no later than by looking every 2 s. Before two thirds of `expect` it cannot be done, so looks
-    are sparse there: a quarter of the time gone by, and never over 30 s apart.
+    no later than by looking every 2 s. Before two thirds of `expect` it should not be done, so
+    looks are sparse there: an eighth of the time gone by apart, which is also the most that a
+    cloud faster than expected can be noticed late.
     """
     now, earliest = 0.05, expect * 2 / 3
     while True:
         yield now
-        if now >= LONGEST and now + LONGEST < earliest:
-            now = min(now + min(max(now / 4, LONGEST), 30), earliest)
-            now -= now % LONGEST
+        if now < LONGEST:
+            now = min(now * 2, LONGEST)
         else:
-            now = min(now + min(max(now / 2, 0.05), LONGEST), (now // LONGEST + 1) * LONGEST)
+            sparse = min(now / 8, earliest - now)
+            now += max(LONGEST, sparse - sparse % LONGEST)
 
 
 def submit(cloud, command: str, **params) -> dict:

@@ -25,7 +25,7 @@ def plan_marks(cloud, row: dict, resource: str, owner: dict) -> list[Step]:
     """Return the step that puts our tags on something of ours that lacks them."""
     if is_marked(cloud, row, owner):
         return []
-    params = tag_params(row["id"], resource, owner)
+    params = tag_params([row["id"]], resource, owner)
     return [Step("createTags", params, "made, but not yet marked as ours", row["name"])]
 
 

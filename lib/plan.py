@@ -85,31 +85,33 @@ def attempt(
     _demand_complete(plan)
     if not plan:
         print("Nothing to do.")
-    failed = {}
+    failed, made = {}, []
     with Waiting() as waiting:
         for step, result in jobs.run_all(cloud, plan, at_once, within, waiting.show):
-            error = result if isinstance(result, CloudError) else _tag(cloud, step, result)
-            tell("failed" if error else "done", step.command, step.what, str(error or step.why))
-            if error:
-                failed[step.what] = error
+            if isinstance(result, CloudError):
+                tell("failed", step.command, step.what, str(result))
+                failed[step.what] = result
+            else:
+                tell("done", step.command, step.what, step.why)
+                made += [(step, str(result["id"]))] if step.tags else []
+    if made and cloud.has_tags:
+        _tag(cloud, made)
     return failed
 
 
-def _tag(cloud, step: Step, result: dict) -> CloudError | None:
-    """Put the step's tags on what it made, where the server has tags."""
-    if not step.tags or not cloud.has_tags:
-        return None
-    try:
-        jobs.run(cloud, "createTags", **tag_params(result["id"], step.resource, step.tags))
-    except CloudError as error:
-        return error
-    return None
+def _tag(cloud, made: list[tuple[Step, str]]) -> None:
+    """Put their tags on what the steps made: one call for all of a kind, as they share them."""
+    kinds = {}
+    for step, resource_id in made:
+        kinds.setdefault((step.resource, tuple(step.tags.items())), []).append(resource_id)
+    for (resource, tags), ids in kinds.items():
+        jobs.run(cloud, "createTags", **tag_params(ids, resource, dict(tags)))
 
 
-def tag_params(resource_id: str, resource: str, tags: dict) -> dict:
-    """Return the parameters of createTags for one resource."""
+def tag_params(resource_ids: list[str], resource: str, tags: dict) -> dict:
+    """Return the parameters of createTags for resources of one kind."""
     rows = [{"key": k, "value": v} for k, v in tags.items()]
-    return {"resourceids": resource_id, "resourcetype": resource, "tags": rows}
+    return {"resourceids": resource_ids, "resourcetype": resource, "tags": rows}
 
 
 def _demand_complete(plan: list[Step]) -> None:

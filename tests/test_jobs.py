@@ -12,7 +12,7 @@ def times(until: float, expect: float = 0) -> list[float]:
 
 
 def test_the_first_looks_come_at_once():
-    assert times(1)[:3] == pytest.approx([0.05, 0.1, 0.15])
+    assert times(1)[:3] == pytest.approx([0.05, 0.1, 0.2])
 
 
 @pytest.mark.parametrize("expect", [0, 30, 120, 570])

@@ -95,7 +95,8 @@ def _spawn(folder: Path, dialect: str, options: list[str]) -> dict:
             child.returncode = 0
             return found
         time.sleep(0.01)
-    raise Trouble(f"The local cloud did not start. What it said: {folder / 'server.log'}")
+    said = (folder / "server.log").read_text().strip().rpartition("\n")[2]
+    raise Trouble(f"The local cloud did not start: {said} (all it said: {folder / 'server.log'})")
 
 
 def publish(folder: Path, facts: dict) -> None:
@@ -150,9 +151,13 @@ def serve(
 
 
 def _on_port(make: type, folder: Path, dialect: str, time_scale: float | None, port: int | None):
+    from .state import OtherFormat
+
     wanted = port if port is not None else port_of_last_run(folder)
     try:
         return make(folder, dialect=dialect, time_scale=time_scale, port=wanted)
+    except OtherFormat as error:
+        raise Trouble(str(error)) from None
     except OSError:
         if port is not None:
             raise Trouble(f"Port {port} is taken: give another --port, or none.") from None

@@ -6,6 +6,7 @@ from .cloud import DEFAULTS, Cloud, Listing
 from .faults import FAULTS, Fault
 from .refusals import invalid
 from .registry import command
+from .workstation import set_time_scale
 
 NUMBERS = ("count", "skip", "code", "seconds")
 
@@ -44,6 +45,8 @@ def _change(cloud: Cloud, name: str, pairs: dict[str, str]) -> None:
         raise invalid(f"{name}: wanted {wanted}, found {', '.join(sorted(unknown))}")
     numbers = {key: _number(key, text) for key, text in pairs.items()}
     cloud.state.change("setting", setting, **numbers)
+    if name == "time":
+        set_time_scale(cloud.folder, setting["scale"])
 
 
 def _number(key: str, text: str) -> float:

@@ -10,6 +10,11 @@ from typing import Any
 from .dialects import Dialect
 
 Row = dict[str, Any]
+FORMAT = 2  # of the rows; counts up whenever what stands in them changes
+
+
+class OtherFormat(Exception):
+    """The file was written by another version of this program."""
 
 
 class State:
@@ -35,7 +40,14 @@ class State:
         for kind, body in self.file.execute("SELECT kind, body FROM rows ORDER BY n, rowid"):
             row = json.loads(body)
             self.table(kind)[row["id"]] = row
+        self._check_format(path)
         self.seed = self.setting("seed", {"value": seed})["value"]
+
+    def _check_format(self, path: Path) -> None:
+        found = self.setting("format", {"value": 0 if self.tables else FORMAT})["value"]
+        if found != FORMAT:
+            self.file.close()
+            raise OtherFormat(f"{path}: wanted format {FORMAT}, found {found}. `reset` deletes it.")
 
     def table(self, kind: str) -> dict[Any, Row]:
         """Return the rows of a kind by id, oldest first."""

@@ -191,6 +191,7 @@ class Server:
         seeds.plant(self.cloud)
         jobs.resume(self.cloud)
         workstation.prepare(self.folder, dialect)
+        workstation.set_time_scale(self.folder, self.cloud.setting("time")["scale"])
         plugs.tell(self.cloud, self.cloud.one("virtualmachine"))
         self.cloud.state.commit()
 

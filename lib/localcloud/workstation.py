@@ -39,6 +39,12 @@ SHELL = """\
 PATH={bin}:$PATH
 HOME={home}
 export PATH HOME
+# Without its stand-in, a name would mean the real program and the real disks of this machine.
+for program in {programs}; do
+    [ -x {bin}/$program ] && continue
+    echo "the stand-in $program is missing or not executable: runbook local-cloud reset" >&2
+    exit 126
+done
 cd "$HOME" || exit 1
 exec /bin/sh "$@"
 """
@@ -105,11 +111,15 @@ def prepare(folder: os.PathLike, dialect: str) -> None:
         write_devices(folder, dialect, [])
 
 
+def set_time_scale(folder: os.PathLike, scale: float) -> None:
+    """Say how long one of the installers' seconds takes."""
+    _write(os.path.join(folder, "workstation", "time-scale"), f"{scale}\n")
+
+
 def _shell_text(home: str) -> str:
     here = os.path.abspath(home)
-    return SHELL.format(
-        bin=shlex.quote(os.path.join(here, "bin")), home=shlex.quote(os.path.join(here, "home"))
-    )
+    places = {name: shlex.quote(os.path.join(here, name)) for name in ("bin", "home")}
+    return SHELL.format(programs=" ".join(("sudo", *STAND_INS)), **places)
 
 
 def _stand_in_text() -> str:

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from subprocess import PIPE
 
 COLUMNS = "name state size created id"
 
 
 def measure(volumes: int = 10_000, times: int = 3) -> list:
     """Compare the median time and memory of a few processes for either way, taken in turn."""
+    # Not at the top: a process that does it once is to load nothing that it does not need.
     from benchmarks.report import Line
     from benchmarks.servers import running
 
@@ -38,14 +41,14 @@ def measure(volumes: int = 10_000, times: int = 3) -> list:
 def _once(way: str, facts: dict, volumes: int) -> dict:
     """Run this file, so that no process has the memory of another."""
     command = [sys.executable, __file__, way]
-    done = subprocess.run(command, input=json.dumps(facts), text=True, stdout=-1, check=True)
+    done = subprocess.run(command, input=json.dumps(facts), text=True, stdout=PIPE, check=True)
     found = json.loads(done.stdout)
     if found["rows"] < volumes:
         raise RuntimeError(f"{way} listed {found['rows']} of {volumes} volumes")
     return found
 
 
-def ours(facts: dict):
+def ours(facts: dict) -> Callable:
     """Return a function that makes the table with our client."""
     from lib import table
     from lib.client import Cloud
@@ -55,7 +58,7 @@ def ours(facts: dict):
     return lambda: table(cloud.list("listVolumes"), COLUMNS)
 
 
-def of_cs(facts: dict):
+def of_cs(facts: dict) -> Callable:
     """Return a function that makes the table with `cs`."""
     import cs
     import pandas

@@ -152,7 +152,7 @@ def by_chain(folder: Path) -> Side:
         (folder / "server.json").write_text(json.dumps({"time_scale": 0}))
         values = yaml.safe_load((ROOT / "params" / "local.yaml").read_text())
         began = clock()
-        with _connected(server, clock), contextlib.redirect_stdout(io.StringIO()):
+        with connected(server, clock), contextlib.redirect_stdout(io.StringIO()):
             for stage in stages.choose(stages.find(ROOT / "notebooks")):
                 play(stage.path, values | {"mode": "apply"})
         _demand_cluster(server)
@@ -160,7 +160,7 @@ def by_chain(folder: Path) -> Side:
 
 
 @contextlib.contextmanager
-def _connected(server: Server, clock: Clock) -> Iterator[None]:
+def connected(server: Server, clock: Clock) -> Iterator[None]:
     """Have `connect` give a client of this server, as a new kernel has in every stage."""
     with patch("lib.client.connect", lambda profile: our_client(server, clock)):
         yield

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 EXACT = 1e-6  # two figures of a virtual clock that differ by less are the same
-COLUMNS = "{:<52} {:>9} {:>9} {:<12} {:>6}  {:<9} {}"
+COLUMNS = "{:<54} {:>9} {:>9} {:<12} {:>6}  {:<9} {}"
 HEAD = COLUMNS.format("", "ours", "other", "", "ratio", "wanted", "holds")
 
 
@@ -51,3 +51,13 @@ def _figure(value: float) -> str:
 def broken(lines: Iterable[Line]) -> list[Line]:
     """Return the lines whose bound does not hold."""
     return [line for line in lines if line.holds is False]
+
+
+def verdict(lines: Iterable[Line]) -> str:
+    """Return a sentence on the bounds.
+
+    >>> verdict([Line("a", "s", 1, 2, 1), Line("b", "s", 1, 2)])
+    'Bounds that hold: 1 of 1.'
+    """
+    kept = [line.holds for line in lines if line.most is not None]
+    return f"Bounds that hold: {sum(kept)} of {len(kept)}."

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -158,3 +159,17 @@ def test_stopping_nothing_is_no_fault(tmp_path, capsys):
     assert main(["stop", "--dir", str(tmp_path)]) == 0
     assert main(["status", "--dir", str(tmp_path)]) == 1
     assert "does not run" in capsys.readouterr().out
+
+
+def test_a_state_of_another_version_is_told_and_reset_helps(run, tmp_path, capsys):
+    run("start")
+    run("stop")
+    with sqlite3.connect(tmp_path / "4.20" / "state.sqlite") as file:
+        file.execute(
+            "UPDATE rows SET body = ? WHERE id = 'format'", ['{"id": "format", "value": 1}']
+        )
+    file.close()
+    assert main(["start", "--dir", str(tmp_path)]) == 1
+    assert "wanted format 2, found 1. `reset` deletes it." in capsys.readouterr().err
+    run("reset")
+    run("start")

@@ -1,0 +1,150 @@
+"""The whole chain as an operator runs it: the command, kernels, papermill, the record it leaves."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from harness import ROOT, STAGES
+from nbclient import NotebookClient
+
+from lib.client import Cloud
+from lib.profiles import Profile
+
+BIN = Path(sys.executable).parent
+INSTANT = ["-p", "profile=local?time_scale=0"]
+
+
+class Place:
+    """A local cloud and a folder for runs, used by commands as an operator types them."""
+
+    def __init__(self, folder: Path):
+        self.runs = folder / "runs"
+        self.env = os.environ | {"RUNBOOK_LOCALCLOUD": str(folder / "cloud"), "COLUMNS": "200"}
+
+    def runbook(self, *words: str) -> subprocess.CompletedProcess:
+        command = [BIN / "runbook", *words]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=240
+        )
+
+    def run(self, *words: str) -> subprocess.CompletedProcess:
+        return self.runbook("run", "params/local.yaml", *INSTANT, "--runs", str(self.runs), *words)
+
+    @property
+    def facts(self) -> dict:
+        return json.loads(self.runbook("local-cloud", "status", "--json").stdout)
+
+    def changes(self) -> list[str]:
+        facts = self.facts
+        profile = Profile("local", facts["endpoint"], facts["apikey"], facts["secretkey"])
+        calls = Cloud(profile).list("listSimulatorCalls")
+        return [
+            c["command"] for c in calls if c["changed"] and c["command"] != "configureSimulator"
+        ]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    there = Place(tmp_path_factory.mktemp("place"))
+    yield there
+    there.runbook("local-cloud", "stop")
+
+
+@pytest.fixture(scope="module")
+def done(place):
+    """The first run of the whole chain."""
+    return place.run()
+
+
+@pytest.fixture(scope="module")
+def record(place, done) -> Path:
+    return sorted(place.runs.iterdir())[0]
+
+
+def test_one_command_makes_a_cluster_of_an_empty_disk(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("Done: 10 of 10 stages ok")
+    assert "3 \N{MULTIPLICATION SIGN} deployVirtualMachine" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_record_holds_an_executed_notebook_for_every_stage(record):
+    assert sorted(p.stem for p in record.glob("*.ipynb")) == STAGES
+    for path in record.glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        assert all(c.execution_count for c in notebook.cells if c.cell_type == "code"), path.stem
+
+
+def test_the_tables_of_the_record_can_be_read_back_with_their_types(record):
+    notebook = nbformat.read(record / "50-deploy-cluster.ipynb", as_version=4)
+    mime = "application/vnd.dataresource+json"
+    outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+    tables = [pd.DataFrame(o.data[mime]["data"]) for o in outputs if mime in o.get("data", {})]
+    assert list(tables[-1]["name"])[1:] == [f"coreos-cluster-{i}" for i in (1, 2, 3)]
+    assert set(tables[-1]["state"]) == {"Running"}
+
+
+def test_no_key_and_no_token_is_in_the_record(place, record):
+    facts = place.facts
+    home = Path(facts["dir"]) / "workstation/home/coreos-cluster/cloud-config.yml"
+    token = home.read_text().split("discovery: ")[1].split()[0].rsplit("/", 1)[1]
+    assert len(token) == 32
+    for path in record.iterdir():
+        text = path.read_text()
+        assert not [s for s in (facts["apikey"], facts["secretkey"], token) if s in text], path
+
+
+def test_a_second_run_changes_nothing(place, done):
+    before = place.changes()
+    again = place.run("--stages", "10-50")
+    assert again.returncode == 0, again.stdout
+    assert place.changes() == before
+
+
+def test_run_all_in_jupyterlab_changes_nothing(place, done, monkeypatch):
+    monkeypatch.setenv("RUNBOOK_LOCALCLOUD", place.env["RUNBOOK_LOCALCLOUD"])
+    before = place.changes()
+    for name in ("42-create-template", "explore"):
+        notebook = nbformat.read(ROOT / f"notebooks/{name}.ipynb", as_version=4)
+        where = {"metadata": {"path": str(ROOT / "notebooks")}}
+        NotebookClient(notebook, resources=where, kernel_name="python3").execute()
+    assert place.changes() == before
+
+
+def test_plain_papermill_gives_the_same_result(place, done, tmp_path):
+    before = place.changes()
+    command = [BIN / "papermill", "90-remove-cluster.ipynb", tmp_path / "out.ipynb"]
+    options = ["-f", "../params/local.yaml", *INSTANT[:1], *INSTANT[1].split("=", 1)]
+    ran = subprocess.run(
+        [*command, *options], cwd=ROOT / "notebooks", env=place.env, capture_output=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+    made = {"deleteTemplate", "deleteSnapshot", "deleteVolume", "destroyVirtualMachine"}
+    assert made <= set(place.changes()[len(before) :])
+
+
+def test_faults_in_the_parameters_are_all_told_before_anything_starts(place, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("cluster_sise: 3\nvolume_size: 0\nzone: no\napi_key: x\n")
+    told = place.runbook("run", str(file), "--runs", str(tmp_path / "runs"))
+    assert told.returncode == 2
+    for word in ("cluster_size", "volume_size", "zone", "api_key"):
+        assert word in told.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_wrong_keys_stop_the_run_at_its_first_stage(place, tmp_path):
+    ini = tmp_path / "cloudstack.ini"
+    ini.write_text(f"[mine]\nendpoint = {place.facts['endpoint']}\nkey = nobody\nsecret = wrong\n")
+    ini.chmod(0o600)
+    place.env["CLOUDSTACK_CONFIG"] = str(ini)
+    told = place.run("-p", "profile=mine")
+    assert told.returncode == 1
+    assert "00-check-access failed" in told.stdout and "(401)" in told.stdout
+    assert "nobody" not in told.stdout and "wrong" not in told.stdout
