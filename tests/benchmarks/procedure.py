@@ -7,7 +7,6 @@ and added. The installer's own time is left out on both sides.
 
 import contextlib
 import io
-import json
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from benchmarks.report import Line
 from benchmarks.virtual import Clock, cs_client, our_client, requests_by_kind
 
 from lib.chain import stages
+from lib.localcloud import workstation
 from lib.localcloud.wire import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,7 +149,7 @@ def by_chain(folder: Path) -> Side:
     clock = Clock()
     with Server(folder, time_scale=1, clock=clock) as server:
         # The installer's stand-in reads its pace from here, and does not live by our clock.
-        (folder / "server.json").write_text(json.dumps({"time_scale": 0}))
+        workstation.set_time_scale(folder, 0)
         values = yaml.safe_load((ROOT / "params" / "local.yaml").read_text())
         began = clock()
         with connected(server, clock), contextlib.redirect_stdout(io.StringIO()):

@@ -42,7 +42,7 @@ class World:
     def __init__(self, folder: Path):
         self.folder, self.rows, self.asked = folder, {}, []
         workstation.prepare(folder, "4.20")
-        (folder / "server.json").write_text('{"time_scale": 0}')
+        workstation.set_time_scale(folder, 0)
 
     def fetch(self, method: str, url: str, form: dict | None) -> tuple[int, str]:
         self.asked.append(method)
