@@ -97,13 +97,18 @@ class Cloud:
     def help(self, command: str) -> pd.DataFrame:
         """Return a table of a command's parameters, as the server itself describes them.
 
-        Raises Refused where the server has no listApis (before 4.1) or no such command.
+        It is empty, and that is said, where the server has no listApis (before 4.1). Raises
+        Refused where it has no such command.
         """
+        columns = ["name", "type", "required", "since", "description"]
+        if self.version < (4, 1):
+            print("This server cannot describe its commands: listApis came with 4.1.")
+            return pd.DataFrame(columns=columns)
         found = self.list("listApis", name=command)
         if not found:
             raise Refused(command, 432, "this cloud has no such command for this account")
         rows = sorted(found[0].get("params", []), key=lambda p: (not p.get("required"), p["name"]))
-        return pd.DataFrame(rows, columns=["name", "type", "required", "since", "description"])
+        return pd.DataFrame([{c: p.get(c, "") for c in columns} for p in rows], columns=columns)
 
     def _pages(self, command: str, params: dict) -> Iterator[list[dict]]:
         """Yield pages until one is short, empty, or says nothing new: `count` may be wrong."""

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from harness import OLD, STAGES, changes, client, fault, inventory, play, play_to
+import yaml
+from harness import OLD, ROOT, STAGES, changes, client, fault, inventory, play, play_to
 
 from lib import cloudconfig, discovery
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed, Unreachable
@@ -87,6 +88,22 @@ def test_plan_mode_runs_through_on_an_empty_cloud(cloud):
     for stage in STAGES:
         play(cloud, stage, mode="plan", **cloud.params)
     assert changes(cloud) == []
+
+
+def test_explore_shows_everything_on_both(cloud):
+    play_to(cloud, "60-verify-cluster", **cloud.params)
+    seen = changes(cloud)
+    play(cloud, "explore")
+    assert changes(cloud) == seen
+
+
+@pytest.mark.parametrize(("file", "dialect"), [("idcf", "2.2"), ("cloudstack", "4.20")])
+def test_the_parameter_files_to_copy_from_build_a_cluster(file, dialect, tmp_path):
+    values = yaml.safe_load((ROOT / f"params/{file}.yaml").read_text())
+    here = {"zone": "local-1", "discovery": "local", "ssh_key_file": "params/rehearsal.pub"}
+    here |= {"disk_offering": "Custom Disk"}
+    with Server(tmp_path / "cloud", dialect=dialect, time_scale=0) as server:
+        play_to(client(server), "60-verify-cluster", **values | here)
 
 
 def test_the_machines_register_with_their_own_addresses(cloud):
