@@ -51,6 +51,9 @@ class Shell:
     name: str
     remote: bool = False
 
+    def __repr__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True)
 class Result:
