@@ -1,7 +1,8 @@
 """The client: one signed path to the cloud.
 
 `cloud.call(command, …)` returns the unwrapped answer, `cloud.list(command, …)` every row of every
-page. Questions are retried; a change is sent once, whatever comes back.
+page. Questions are retried. A change is written into the journal and sent once; if its answer is
+lost, `lib.reconcile` finds out what became of it.
 """
 
 from __future__ import annotations  # `list` is a method here
@@ -14,12 +15,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from pathlib import Path
 
 import pandas as pd
 import requests
 
-from lib import profiles, tables
+from lib import facts, masks, profiles, reconcile, tables
+from lib.apilog import Request
 from lib.errors import ParamsError, ProfileError, Refused, RunbookError, Unreachable
+from lib.journal import Journal, run_folder
 from lib.signing import sign
 
 QUESTION = re.compile(r"^(list|query|get|find)[A-Z]")
@@ -31,20 +35,29 @@ BUSY = (500, 502, 503, 504, 530)
 def connect(profile: str, **settings) -> Cloud:
     """Return the cloud of a profile; settings are fields of Cloud, for tests.
 
-    Raises ProfileError. Nothing is sent yet, but `local` starts the local cloud if need be.
+    Raises ProfileError; `local` starts the local cloud if need be. If the journal tells of changes
+    whose end was not seen, they are settled first, which may mean to wait for a job.
     """
     tables.set_up()
-    return Cloud(profiles.read(profile), **settings)
+    cloud = Cloud(profiles.read(profile), **settings)
+    key = facts.fingerprint(cloud.profile.key)
+    facts.note(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
+    return reconcile.settled(cloud)
 
 
 @dataclass
 class Cloud:
-    """A cloud one can talk to. Its text names the endpoint, never the keys."""
+    """A cloud one can talk to. Its text names the endpoint, never the keys.
+
+    `folder` takes the records; for `grace` seconds a change whose answer was lost is looked for.
+    """
 
     profile: profiles.Profile
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     session: requests.Session = field(default_factory=requests.Session, repr=False)
+    folder: Path = field(default_factory=run_folder, repr=False)
+    grace: float = 30
 
     def __str__(self) -> str:
         return f"{self.profile.name} at {self.profile.endpoint}"
@@ -52,9 +65,16 @@ class Cloud:
     __repr__ = __str__
 
     @cached_property
+    def journal(self) -> Journal:
+        """What was changed, or was about to be, at this cloud."""
+        return Journal(self.folder, self.profile.endpoint)
+
+    @cached_property
     def capabilities(self) -> dict:
         """What listCapabilities says, asked once."""
-        return self.call("listCapabilities").get("capability", {})
+        found = self.call("listCapabilities").get("capability", {})
+        facts.note(server_version=found.get("cloudstackversion", ""))
+        return found
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -79,6 +99,21 @@ class Cloud:
         (`tags=[{"key": …, "value": …}]`). Raises ParamsError before anything is sent, Refused,
         Unreachable.
         """
+        if QUESTION.match(command):
+            return self.ask(command, **params)
+        return self.change(command, params)
+
+    def change(self, command: str, params: dict, *, what: str = "", within: float = 3600) -> dict:
+        """Send one change as `call` does: the one path of all changes.
+
+        `what` it is about goes into the journal; `within` how many seconds something is waited for
+        whose answer was lost, and which is not complete yet.
+        """
+        wire_params(params)
+        return reconcile.send(self, command, params, what, within)
+
+    def ask(self, command: str, **params) -> dict:
+        """Send one command without a journal, and again only where that does no harm."""
         wire = wire_params(params)
         for attempt in range(1, TRIES + 1):
             try:
@@ -128,28 +163,41 @@ class Cloud:
             page += 1
 
     def _once(self, command: str, wire: dict) -> dict:
+        """Send one request, and log it once it is answered or lost."""
         question = bool(QUESTION.match(command))
+        log = Request(self.folder, command, wire)
         try:
-            # A change takes a connection of its own: a kept one that the server has closed
-            # meanwhile would leave open whether the change was made.
-            session = self.session if question else requests
-            answer = session.post(
-                self.profile.endpoint,
-                data=self._signed(command, wire),
-                timeout=(10, self.profile.timeout),
-                verify=self.profile.verify,
-                allow_redirects=False,
-            )
+            answer = self._post(command, wire, question)
         except requests.RequestException as error:
+            log.ended(None, None, 0)
             raise self._lost(command, error, question) from None
-        return self._understood(command, answer, question)
+        text = answer.content.decode("utf-8", "replace")
+        body = parsed(text)
+        masks.know_told(text, body)
+        inside = next(iter(body.values()), {}) if body else {}
+        log.ended(answer.status_code, inside, len(answer.content))
+        if not isinstance(inside, dict) or body is None:
+            raise self._unknown(command, answer, question)
+        return self._understood(command, answer, inside, question)
+
+    def _post(self, command: str, wire: dict, question: bool) -> requests.Response:
+        # A change takes a connection of its own: a kept one that the server has closed
+        # meanwhile would leave open whether the change was made.
+        session = self.session if question else requests
+        return session.post(
+            self.profile.endpoint,
+            data=self._signed(command, wire),
+            timeout=(10, self.profile.timeout),
+            verify=self.profile.verify,
+            allow_redirects=False,
+        )
 
     def _signed(self, command: str, wire: dict) -> dict:
         params = {"command": command, "response": "json", "apikey": self.profile.key, **wire}
         if self.profile.expires:
             until = datetime.now(UTC) + timedelta(seconds=self.profile.expires)
             params |= {"signatureversion": "3", "expires": until.strftime("%Y-%m-%dT%H:%M:%S+0000")}
-        signature = sign(params, self.profile.secret, self.profile.algorithm)
+        signature = masks.know(sign(params, self.profile.secret, self.profile.algorithm))
         return params | {"signature": signature}
 
     def _lost(self, command: str, error: Exception, question: bool) -> RunbookError:
@@ -168,25 +216,25 @@ class Cloud:
         changed = not (question or never_sent)
         return Unreachable(command, self.profile.endpoint, cause, may_have_changed=changed)
 
-    def _understood(self, command: str, answer: requests.Response, question: bool) -> dict:
+    def _understood(
+        self, command: str, answer: requests.Response, inside: dict, question: bool
+    ) -> dict:
         """Return the inside of an answer, or raise what it says."""
-        body = parsed(answer.content.decode("utf-8", "replace"))
-        inside = next(iter(body.values()), {}) if body else {}
-        if isinstance(inside, dict) and "errorcode" in inside:
+        if "errorcode" in inside:
             code, text = int(inside["errorcode"]), str(inside.get("errortext", ""))
             raise Refused(command, code, text, _hint(code, answer))
-        if answer.status_code == 200 and isinstance(inside, dict) and body is not None:
-            return inside
+        if answer.status_code != 200:
+            raise self._unknown(command, answer, question)
+        return inside
+
+    def _unknown(self, command: str, answer: requests.Response, question: bool) -> Unreachable:
+        """Return the error for an answer that CloudStack did not give, or that is cut off."""
         kind = answer.headers.get("Content-Type", "no type").split(";")[0]
         cause = f"HTTP {answer.status_code} with {kind} that is not a CloudStack answer"
         passing = answer.status_code == 200 or answer.status_code in BUSY
-        raise Unreachable(
-            command,
-            self.profile.endpoint,
-            cause,
-            may_have_changed=passing and not question,
-            passing=passing,
-        )
+        changed = passing and not question
+        endpoint = self.profile.endpoint
+        return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=passing)
 
 
 def wire_params(params: dict) -> dict[str, str]:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from lib import masks
 from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
 
 PUBLIC = "https://discovery.etcd.io"
@@ -18,6 +19,11 @@ NEW_TOKEN = "A token serves one cluster once: run 90-remove-cluster, then 20-wri
 
 class TokenUrl(str):
     """The URL of a token: whole as text, masked where it is merely shown."""
+
+    def __new__(cls, url: str) -> "TokenUrl":
+        """Make the token known as a secret."""
+        masks.know(url.rstrip("/").rpartition("/")[2])
+        return super().__new__(cls, url)
 
     def __repr__(self) -> str:
         return repr(masked(self))
@@ -57,9 +63,9 @@ def new_token(base: str, size: int) -> TokenUrl:
     Asks once: a token made and lost does no harm, but asking twice makes two.
     """
     if "/v2/keys" in base:
-        url = f"{base}/{secrets.token_hex(16)}"
+        url = TokenUrl(f"{base}/{secrets.token_hex(16)}")
         _answer("PUT", f"{url}/_config/size", base, data={"value": size})
-        return TokenUrl(url)
+        return url
     text = _answer("GET", f"{base}/new?size={size}", base).text.strip()
     if not re.fullmatch(r"https?://[^\s/]+/(\S+/)?[0-9a-f]{32}", text):
         raise CheckFailed(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lib.errors import CloudError, JobFailed, JobTimeout, Refused, Unreachable
+from lib.progress import expected
 
 LONGEST = 2.0  # seconds between two looks at a job that may end any moment
 TRANSIENT = (500, 502, 503, 504, 530)
@@ -44,18 +45,21 @@ def looks(expect: float = 0) -> Iterator[float]:
             now += max(LONGEST, sparse - sparse % LONGEST)
 
 
-def submit(cloud, command: str, **params) -> dict:
+def submit(cloud, command: str, *, what: str = "", within: float = 3600, **params) -> dict:
     """Send one change and return its answer: with `jobid` if it goes on as a job."""
-    return cloud.call(command, **params)
+    return cloud.change(command, params, what=what, within=within)
 
 
-def run(cloud, command: str, *, within: float = 3600, expect: float = 0, **params) -> dict:
+def run(
+    cloud, command: str, *, what: str = "", within: float = 3600, expect: float = 0, **params
+) -> dict:
     """Send one change, wait for its end, and return what it made or changed.
 
     Raises Refused, JobFailed, JobTimeout (after `within` seconds) or Unreachable.
     """
     started = cloud.clock()
-    return finish(cloud, command, submit(cloud, command, **params), started, within, expect)
+    answer = submit(cloud, command, what=what, within=within, **params)
+    return finish(cloud, command, answer, started, within, expect)
 
 
 def finish(cloud, command, answer: dict, started: float, within: float, expect=0.0) -> dict:
@@ -84,7 +88,7 @@ def wait(
     """
     started = cloud.clock() if since is None else since
     job = Job(str(job_id), command, resource, started, expect)
-    for at in looks(expect * cloud.profile.time_scale):
+    for at in looks(_known(cloud, job)):
         cloud.sleep(max(0, min(started + at, started + within) - cloud.clock()))
         result = look(cloud, job)
         if result is not None:
@@ -96,7 +100,8 @@ def wait(
 def look(cloud, job: Job) -> dict | None:
     """Look once: the unwrapped result of a job that succeeded, None while it runs.
 
-    A bad answer counts as "still running", since the deadline bounds it. Raises JobFailed.
+    A bad answer counts as "still running", since the deadline bounds it. The end of the job goes
+    into the journal. Raises JobFailed.
     """
     try:
         seen = cloud.call("queryAsyncJobResult", jobid=job.id)
@@ -106,15 +111,23 @@ def look(cloud, job: Job) -> dict | None:
         if no.code in TRANSIENT:
             return None
         text = f"the cloud does not tell how the job ended: {no.text}"
+        cloud.journal.job_ended(job.id, "lost", text)
         raise JobFailed(job.command, job.id, no.code, text, job.resource) from no
     status, result = seen.get("jobstatus"), seen.get("jobresult") or {}
     if status in (0, None):
         return None
     if status == 1:
+        cloud.journal.job_ended(job.id, "done")
         return unwrapped(result)
     code = result.get("errorcode") or seen.get("jobresultcode") or 0
     text = result.get("errortext") or f"the cloud gave no reason (jobstatus {status})"
+    cloud.journal.job_ended(job.id, "failed", f"{code}: {text}")
     raise JobFailed(job.command, job.id, code, text, job.resource)
+
+
+def _known(cloud, job: Job) -> float:
+    """Return how many seconds the job should take, as earlier runs tell or else its step."""
+    return expected(job.command, job.expect * cloud.profile.time_scale)
 
 
 def unwrapped(answer: dict) -> dict:
@@ -130,7 +143,7 @@ def _demand_time(cloud, job: Job, within: float) -> None:
 
 
 def run_all(
-    cloud, steps: list, at_once: int, within: float, said: Callable[[str], None]
+    cloud, steps: list, at_once: int, within: float, said: Callable[[str, float], None]
 ) -> Iterator[tuple]:
     """Send steps, at most `at_once` running, watch all in one loop; yield (step, result or error).
 
@@ -140,9 +153,9 @@ def run_all(
     while running or (waiting and not failed):
         while waiting and not failed and len(running) < at_once:
             step = waiting.pop(0)
-            started = _start(cloud, step)
+            started = _start(cloud, step, within)
             if isinstance(started, Job):
-                running.append((step, started, looks(step.expect * cloud.profile.time_scale)))
+                running.append((step, started, looks(_known(cloud, started))))
             else:
                 failed = isinstance(started, CloudError)
                 yield step, started
@@ -151,10 +164,10 @@ def run_all(
             yield step, result
 
 
-def _start(cloud, step) -> Job | dict | CloudError:
+def _start(cloud, step, within: float) -> Job | dict | CloudError:
     started = cloud.clock()
     try:
-        answer = submit(cloud, step.command, **step.params)
+        answer = cloud.change(step.command, step.params, what=step.what, within=within)
     except CloudError as error:
         return error
     if "jobid" not in answer:
@@ -162,7 +175,7 @@ def _start(cloud, step) -> Job | dict | CloudError:
     return Job(str(answer["jobid"]), step.command, step.what, started, step.expect)
 
 
-def _look_at_due(cloud, running: list, within: float, said: Callable[[str], None]) -> list[tuple]:
+def _look_at_due(cloud, running: list, within: float, said: Callable[..., None]) -> list[tuple]:
     """Sleep until the next look is due, take it, and return the steps that ended."""
     ended = []
     for entry in [e for e in running if not e[1].due]:
@@ -170,7 +183,7 @@ def _look_at_due(cloud, running: list, within: float, said: Callable[[str], None
     if not running:
         return ended
     step, job, times = min(running, key=lambda e: e[1].due)
-    said(_summary(running))
+    said(_summary(running), _known(cloud, running[0][1]))
     cloud.sleep(max(0, min(job.due, job.started + within) - cloud.clock()))
     result = _outcome(cloud, job, within)
     if result is None:

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from lib import jobs
+from lib import jobs, reconcile
 from lib.errors import CheckFailed, CloudError, ParamsError
 from lib.progress import Waiting, tell
+from lib.userdata import UserData
 
 MODES = ("plan", "apply")
 
@@ -57,7 +58,8 @@ def show(plan: list[Step]) -> pd.DataFrame:
 
 
 def _said(params: dict) -> str:
-    return ", ".join(f"{k}={v}" for k, v in params.items())
+    shown = {k: repr(v) if isinstance(v, UserData) else v for k, v in params.items()}
+    return ", ".join(f"{k}={v}" for k, v in shown.items())
 
 
 def apply(
@@ -88,7 +90,9 @@ def attempt(
     failed, made = {}, []
     with Waiting() as waiting:
         for step, result in jobs.run_all(cloud, plan, at_once, within, waiting.show):
-            if isinstance(result, CloudError):
+            if reconcile.is_so_already(cloud, step, result):
+                tell("done", step.command, step.what, "it was so already")
+            elif isinstance(result, CloudError):
                 tell("failed", step.command, step.what, str(result))
                 failed[step.what] = result
             else:
@@ -103,9 +107,11 @@ def _tag(cloud, made: list[tuple[Step, str]]) -> None:
     """Put their tags on what the steps made: one call for all of a kind, as they share them."""
     kinds = {}
     for step, resource_id in made:
-        kinds.setdefault((step.resource, tuple(step.tags.items())), []).append(resource_id)
+        kind = kinds.setdefault((step.resource, tuple(step.tags.items())), {})
+        kind[resource_id] = step.what
     for (resource, tags), ids in kinds.items():
-        jobs.run(cloud, "createTags", **tag_params(ids, resource, dict(tags)))
+        params = tag_params(list(ids), resource, dict(tags))
+        jobs.run(cloud, "createTags", what=", ".join(ids.values()), **params)
 
 
 def tag_params(resource_ids: list[str], resource: str, tags: dict) -> dict:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from lib import masks
 from lib.errors import ProfileError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +47,10 @@ class Profile:
     shell: tuple[str, ...] = ()
     time_scale: float = 1.0
 
+    def __post_init__(self):
+        masks.know(self.key)
+        masks.know(self.secret)
+
 
 def read(name: str) -> Profile:
     """Return the profile of that name.
@@ -58,6 +63,33 @@ def read(name: str) -> Profile:
     if name == "env":
         return _from_env()
     return _from_files(name)
+
+
+def kept() -> list[str]:
+    """Return all keys and secrets that any profile of this user holds, for those who mask them.
+
+    A file that is not INI holds no profile; `read` tells that to who asks for one.
+    """
+    texts = [_texts_of_ini(p) for p in [*_cs_files(), _cmk_file()]] + [_local_texts()]
+    texts += [[os.environ.get(f"CLOUDSTACK_{w}", "") for w in ("KEY", "SECRET")]]
+    return list(dict.fromkeys(t for found in texts for t in found if len(t) >= masks.SHORTEST))
+
+
+def _texts_of_ini(path: Path) -> list[str]:
+    ini = ConfigParser(interpolation=None)
+    try:
+        ini.read(path, encoding="utf-8")
+    except (IniError, UnicodeDecodeError):
+        return []
+    names = ("key", "secret", "apikey", "secretkey", "password")
+    return [ini.get(section, n, fallback="") for section in ini.sections() for n in names]
+
+
+def _local_texts() -> list[str]:
+    """Return the keys of the local clouds that were started."""
+    base = Path(os.environ.get("RUNBOOK_LOCALCLOUD") or ROOT / ".localcloud")
+    facts = [json.loads(path.read_text("utf-8")) for path in base.glob("*/server.json")]
+    return [fact.get(name, "") for fact in facts for name in ("apikey", "secretkey")]
 
 
 def _local(name: str, options: dict) -> Profile:
@@ -93,8 +125,7 @@ def _from_env() -> Profile:
 
 
 def _from_files(name: str) -> Profile:
-    cs = [Path.home() / ".cloudstack.ini", *_here(), *_named()]
-    cmk = Path.home() / ".cmk" / "config"
+    cs, cmk = _cs_files(), _cmk_file()
     found = [(v, "cs's files") for v in [_section(cs, name)] if v]
     found += [(_renamed(v), str(cmk)) for v in [_section([cmk], name)] if v and name != "core"]
     if len(found) == 2:
@@ -106,6 +137,14 @@ def _from_files(name: str) -> Profile:
             'Write one with endpoint, key and secret, or use "local" or "env".'
         )
     return _profile(name, *found[0])
+
+
+def _cs_files() -> list[Path]:
+    return [Path.home() / ".cloudstack.ini", *_here(), *_named()]
+
+
+def _cmk_file() -> Path:
+    return Path.home() / ".cmk" / "config"
 
 
 def _here() -> list[Path]:

@@ -4,8 +4,13 @@ In a kernel both are display messages with a type of their own beside the text, 
 can follow a stage without reading prose; elsewhere they are plain prints.
 """
 
+import json
+import os
+import re
 import sys
 import time
+from functools import cache
+from pathlib import Path
 
 WAIT = "application/vnd.runbook.wait+json"
 STEP = "application/vnd.runbook.step+json"
@@ -20,10 +25,35 @@ def _kernel() -> bool:
 def clock(seconds: float) -> str:
     """Say a duration as an operator would.
 
-    >>> clock(4.2), clock(190)
-    ('4.2 s', '3m10s')
+    >>> clock(4.2), clock(190), clock(119.7)
+    ('4.2 s', '3m10s', '2m00s')
     """
-    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f}m{seconds % 60:02.0f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{seconds:.1f} s" if round(seconds, 1) < 60 else f"{minutes}m{rest:02}s"
+
+
+def spell(seconds: float, about: float) -> str:
+    """Say how long something has taken, and of about how much, if that is known.
+
+    >>> spell(190, 570), spell(4.2, 0)
+    ('3m10s of about 9m30s', '4.2 s')
+    """
+    return f"{clock(seconds)} of about {clock(about)}" if about else clock(seconds)
+
+
+def expected(command: str, otherwise: float = 0.0) -> float:
+    """Return how many seconds a job of the command took in earlier runs, else what is given.
+
+    The chain leaves the figures in `history.json` of the run folder ($RUNBOOK_RUN).
+    """
+    folder = os.environ.get("RUNBOOK_RUN")
+    known = _history(Path(folder) / "history.json") if folder else {}
+    return float(known.get(command, {}).get("seconds", otherwise))
+
+
+@cache
+def _history(path: Path) -> dict[str, dict]:
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
 def tell(outcome: str, command: str, what: str, why: str) -> None:
@@ -54,18 +84,27 @@ class Waiting:
 
     def __init__(self):
         self.started, self.shown, self.last = time.monotonic(), None, 0.0
+        self.what, self.since = "", self.started
 
     def __enter__(self) -> "Waiting":
         return self
 
-    def show(self, what: str) -> None:
-        """Say what is waited for now, at most five times a second."""
-        now = time.monotonic()
+    def show(self, what: str, about: float = 0.0) -> None:
+        """Say what is waited for now, at most five times a second.
+
+        `about` is how many seconds it is known to take from when it is first named, 0 if unknown.
+        """
+        now, named = time.monotonic(), re.sub(r" and \d+ more$", "", what)
+        if named != self.what:
+            self.what, self.since = named, now
         if not _kernel() or now - self.last < 0.2:
             return
         self.last = now
-        seconds = round(now - self.started, 1)
-        self._display(f"… {what}: {clock(seconds)}", {"waiting": what, "seconds": seconds})
+        seconds = round(now - self.since, 1)
+        facts = {"waiting": what, "seconds": seconds} | (
+            {"about": round(about, 1)} if about else {}
+        )
+        self._display(f"… {what}: {spell(seconds, about)}", facts)
 
     def __exit__(self, *_) -> None:
         if self.shown:

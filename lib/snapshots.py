@@ -1,5 +1,7 @@
 """Snapshots: ours is the one of our volume; it is usable once it is `BackedUp`."""
 
+from collections.abc import Iterable
+
 from lib import own
 from lib.plan import Pending, Step
 from lib.settle import settled
@@ -10,9 +12,10 @@ SECONDS_PER_GIB = 14.25  # 40 GB took 9m30s on the cloud of 2014
 def plan_create(
     cloud, *, zone: str, volume_name: str, template: str, owner: dict, installed: str
 ) -> list[Step]:
-    """Return the step that takes the snapshot, none if there is one or the template is made.
+    """Return the steps to a snapshot, none if there is one or the template is made.
 
-    The volume must be detached and carry an installation (`installed` is that volume's id).
+    The volume must be detached and carry an installation (`installed` is that volume's id). What
+    an attempt that failed has left is deleted, where the server lets it.
     """
     if own.template(cloud, zone, template, owner):
         return []
@@ -23,7 +26,18 @@ def plan_create(
     params = {"volumeid": _source(volume, volume_name, installed)}
     expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
     why = f"there is no snapshot of {volume_name}"
-    return [Step("createSnapshot", params, why, volume_name, owner, "Snapshot", expect)]
+    new = Step("createSnapshot", params, why, volume_name, owner, "Snapshot", expect)
+    rows = own.snapshots(cloud, volume_name, volume) if volume else []
+    return [*_deletions(r for r in rows if _is_rubbish(cloud, r)), new]
+
+
+def _is_rubbish(cloud, row: dict) -> bool:
+    """Tell whether a snapshot failed and can be deleted: 2.2 deletes only what is BackedUp."""
+    return row["state"] == "Error" and cloud.has_tags
+
+
+def _deletions(rows: Iterable[dict]) -> list[Step]:
+    return [Step("deleteSnapshot", {"id": r["id"]}, f"it is {r['state']}", r["name"]) for r in rows]
 
 
 def _source(volume: dict | None, name: str, installed: str) -> object:
@@ -52,10 +66,13 @@ def wait_backed_up(cloud, *, zone: str, volume_name: str, owner: dict, within: f
 
 
 def plan_removal(cloud, *, zone: str, volume_name: str, owner: dict) -> list[Step]:
-    """Return the steps that delete our snapshots of the volume, also the broken ones."""
+    """Return the steps that delete our snapshots of the volume, also the failed ones.
+
+    On 2.2 a failed one stays: that server deletes none, and with its volume it will be gone.
+    """
     volume = own.volume(cloud, zone, volume_name, owner)
     rows = own.snapshots(cloud, volume_name, volume)
-    mine = [r for r in rows if own.is_marked(cloud, r, owner) and "Destroy" not in r["state"]]
-    return [
-        Step("deleteSnapshot", {"id": r["id"]}, "made by this runbook", r["name"]) for r in mine
-    ]
+    good = [r for r in rows if "Destroy" not in r["state"] and r["state"] != "Error"]
+    mine = [r for r in good if own.is_marked(cloud, r, owner)]
+    failed = [r for r in rows if volume and _is_rubbish(cloud, r)]
+    return _deletions(mine + failed)

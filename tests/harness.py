@@ -1,12 +1,15 @@
 """Words that tests share: a client of a server in this process, its changes, its faults."""
 
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 
+from lib import reconcile
 from lib.client import Cloud
+from lib.localcloud.disks import copy_sparse
 from lib.profiles import Profile
 
 
@@ -26,8 +29,12 @@ def profile_of(server, **changes) -> Profile:
 
 
 def client(server, sleep=lambda seconds: None, **changes) -> Cloud:
-    """Return a client of a server in this process that does not sleep between tries."""
-    return Cloud(profile_of(server, **changes), sleep=sleep)
+    """Return a client of a server in this process that does not sleep between tries.
+
+    Its records go into `run` beside the server's folder.
+    """
+    folder = server.folder.parent / "run"
+    return Cloud(profile_of(server, **changes), sleep=sleep, folder=folder)
 
 
 def changes(cloud) -> list[str]:
@@ -60,7 +67,8 @@ def play(cloud, stage: str, **params) -> dict:
     exec(cells[0].source, names)
     names |= {k: v for k, v in (RUN | params).items() if k in names}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lib.client.connect", lambda profile: cloud)
+        patch.setenv("RUNBOOK_RUN", str(cloud.folder))
+        patch.setattr("lib.client.connect", lambda profile: reconcile.settled(cloud))
         for cell in cells[1:]:
             exec(compile(cell.source, f"{stage}:{cell.id}", "exec"), names)
     return names
@@ -70,6 +78,12 @@ def play_to(cloud, last: str, **params) -> None:
     """Run the stages from the first to `last`, applying them."""
     for stage in STAGES[: STAGES.index(last) + 1]:
         play(cloud, stage, **params)
+
+
+def copied(source: str, target: str) -> None:
+    """Copy a file of a local cloud's folder, leaving its holes as they are."""
+    copy_sparse(Path(source), Path(target))
+    shutil.copymode(source, target)
 
 
 def inventory(cloud) -> dict[str, list[str]]:

@@ -113,3 +113,20 @@ def test_the_text_of_a_profile_holds_no_key(home):
 def test_an_unknown_option_of_the_local_cloud_is_refused():
     with pytest.raises(ProfileError, match=r"dialekt.*dialect, time_scale"):
         profiles.read("local?dialekt=2.2")
+
+
+def test_the_secrets_of_all_profiles_are_told_to_who_masks_them(home, monkeypatch, tmp_path):
+    ini = "[a]\nendpoint=http://x\nkey=the-key-of-a\nsecret=the-secret-of-a\n[b]\nkey=%broken\n"
+    (home / ".cloudstack.ini").write_text(ini)
+    (home / ".cmk").mkdir()
+    (home / ".cmk" / "config").write_text("[c]\napikey=cmk-api-key\nsecretkey=cmk-secret\n")
+    (tmp_path / "no.ini").write_text("this is no INI\n")
+    monkeypatch.setenv("CLOUDSTACK_CONFIG", str(tmp_path / "no.ini"))
+    monkeypatch.setenv("CLOUDSTACK_SECRET", "of-the-environment")
+    (tmp_path / "cloud" / "4.20").mkdir(parents=True)
+    facts = '{"apikey": "local-api-key", "secretkey": "local-secret"}'
+    (tmp_path / "cloud" / "4.20" / "server.json").write_text(facts)
+    monkeypatch.setenv("RUNBOOK_LOCALCLOUD", str(tmp_path / "cloud"))
+    told = set(profiles.kept())
+    assert {"the-key-of-a", "the-secret-of-a", "%broken", "cmk-api-key", "cmk-secret"} <= told
+    assert {"local-api-key", "local-secret", "of-the-environment"} <= told

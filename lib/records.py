@@ -1,0 +1,173 @@
+"""Records: the tables of executed notebooks, loaded back with their types, and how two differ.
+
+A notebook of this project keeps each table's data beside its HTML, in the Data Resource form that
+pandas writes. Nothing else is needed to read it: no cloud, and not the notebook's code.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+MIME = "application/vnd.dataresource+json"
+_SHAPE = re.compile(r"\[(\d+) rows x \d+ columns\]\s*\Z")
+
+
+def tables(notebook: Path | str | dict, headings: Collection[str] = ()) -> dict[str, pd.DataFrame]:
+    """Return the tables of an executed notebook, a file or what it holds, by the id of their cell.
+
+    A second table of one cell is called `<id>.2`. `attrs` of a table tells `cell` and `heading`,
+    and `rows` where pandas cut it short: how many rows it had. Times are timezone-aware, ids text.
+    With `headings` only the tables under these are read.
+    """
+    if not isinstance(notebook, dict):
+        notebook = json.loads(Path(notebook).read_text("utf-8"))
+    found: dict[str, pd.DataFrame] = {}
+    for number, (cell, heading, output) in enumerate(outputs(notebook)):
+        if not is_table(output) or (headings and heading not in headings):
+            continue
+        name = cell.get("id") or f"cell-{number}"
+        taken = sum(key.partition(".")[0] == name for key in found)
+        frame = table(output)
+        frame.attrs |= {"cell": name, "heading": heading}
+        found[f"{name}.{taken + 1}" if taken else name] = frame
+    return found
+
+
+def outputs(notebook: dict) -> Iterator[tuple[dict, str, dict]]:
+    """Yield each output with its cell and the heading that it stands under."""
+    heading = ""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            lines = "".join(cell["source"]).splitlines()
+            heading = next((ln.lstrip("# ") for ln in lines if ln.startswith("#")), heading)
+        for output in cell.get("outputs", []):
+            yield cell, heading, output
+
+
+def is_table(output: dict) -> bool:
+    """Tell whether an output holds a table's data."""
+    held = output.get("data", {}).get(MIME)
+    return isinstance(held, dict) and {"schema", "data"} <= held.keys()
+
+
+def table(output: dict) -> pd.DataFrame:
+    """Return the table that an output holds."""
+    held = output["data"][MIME]
+    fields, keys = held["schema"]["fields"], held["schema"].get("primaryKey", [])
+    frame = pd.DataFrame(
+        {f["name"]: _column(f, [row.get(f["name"]) for row in held["data"]]) for f in fields}
+    )
+    if keys == ["index"]:
+        frame = frame.set_index("index").rename_axis(None)
+        if list(frame.index) == list(range(len(frame))):
+            frame = frame.reset_index(drop=True)
+    elif keys:
+        frame = frame.set_index(keys)
+    count = length(output)
+    frame.attrs = {"rows": count} if count > len(frame) else {}
+    return frame
+
+
+def length(output: dict) -> int:
+    """Return how many rows a table had, of which its output may hold only the first."""
+    cut = _SHAPE.search("".join(output["data"].get("text/plain", "")))
+    return max(int(cut[1]) if cut else 0, len(output["data"][MIME]["data"]))
+
+
+def _column(field: dict, values: list) -> pd.Series:
+    """Return a column with the type that its field names; missing values are NA.
+
+    Where a value was masked in the record, and so is not of that type, all stay as they are.
+    """
+    try:
+        return _typed(field, values)
+    except (TypeError, ValueError):
+        return pd.Series(values, dtype="object")
+
+
+def _typed(field: dict, values: list) -> pd.Series:
+    plain, kind = pd.Series(values, dtype="object"), field["type"]
+    if kind == "datetime":
+        times = pd.to_datetime(plain, utc=True)
+        zone = field.get("tz")
+        return times.dt.tz_convert(zone) if zone else times.dt.tz_localize(None)
+    if kind == "duration":
+        return pd.to_timedelta(plain)
+    if kind == "string":
+        return plain.astype("str")
+    if kind == "any" and "constraints" in field:
+        order = bool(field.get("ordered"))
+        return pd.Series(pd.Categorical(values, field["constraints"]["enum"], ordered=order))
+    whole = plain.notna().all()
+    types = {"integer": "int64", "number": "float64", "boolean": "bool"}
+    nullable = {"integer": "Int64", "number": "float64", "boolean": "boolean"}
+    named = field.get("extDtype") if kind in types else None
+    return plain.astype(named or (types if whole else nullable).get(kind, "object"))
+
+
+def difference(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Return what was made, changed and removed between two tables of the same columns.
+
+    Rows are the same thing when they agree in `id`, or in the first column where there is no id.
+    The columns are change, name, id, and details: the fields of a new row, or `field: was → is`.
+    """
+    was, now = _rows(before), _rows(after)
+    rows = [_change("made", now[k], _said(now[k])) for k in now if k not in was]
+    rows += [
+        _change("changed", now[k], _turned(was[k], now[k]))
+        for k in now
+        if k in was and was[k] != now[k]
+    ]
+    rows += [_change("removed", was[k], _said(was[k])) for k in was if k not in now]
+    return pd.DataFrame(rows, columns=["change", "name", "id", "details"], dtype="str")
+
+
+def _rows(frame: pd.DataFrame) -> dict[tuple, dict[str, str]]:
+    """Return the rows as texts by what tells them apart; equal ones are numbered."""
+    key = "id" if "id" in frame.columns else next(iter(frame.columns), "")
+    found: dict[tuple, dict[str, str]] = {}
+    for row in frame.to_dict("records"):
+        texts = {str(column): text(value) for column, value in row.items()}
+        number = 0
+        while (texts[key], number) in found:
+            number += 1
+        found[texts[key], number] = texts
+    return found
+
+
+def text(value: object) -> str:
+    """Say a cell's value as a reader would write it, "" for a missing one.
+
+    >>> text(40.0), text(pd.Timestamp("2026-01-02T03:04:05Z")), text(None)
+    ('40', '2026-01-02 03:04:05 UTC', '')
+    """
+    if value is None or value is pd.NA or value is pd.NaT or value != value:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} {value.tzname() or ''}".strip()
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _change(change: str, row: dict[str, str], details: str) -> dict[str, str]:
+    name = row[_naming(row)] if row else ""
+    return {"change": change, "name": name, "id": row.get("id", ""), "details": details}
+
+
+def _naming(row: dict[str, str]) -> str:
+    """Return the column that names a row: `name`, or the first one."""
+    return "name" if row.get("name") else next(iter(row))
+
+
+def _said(row: dict[str, str]) -> str:
+    hidden = ("id", _naming(row))
+    return ", ".join(f"{k} {v}" for k, v in row.items() if v and k not in hidden)
+
+
+def _turned(was: dict[str, str], now: dict[str, str]) -> str:
+    return "; ".join(
+        f"{k}: {was.get(k) or 'none'} → {now[k] or 'none'}" for k in now if was.get(k) != now[k]
+    )

@@ -1,0 +1,130 @@
+"""Traces: how to see in the cloud's lists that a change was made, and that it is complete."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from lib.errors import NotOne, Refused
+from lib.find import KINDS
+
+UNKNOWN = 431  # ApiErrorCode.PARAM_ERROR: among others an id that means nothing (any more)
+GONE = ("Destroyed", "Destroying", "Destroy", "Expunging", "Expunged", "Hidden")
+SKEW = timedelta(minutes=10)  # a clock further off than this gets no request signed
+DONE = {
+    "createVolume": ("Allocated", "Ready"),
+    "createSnapshot": ("BackedUp",),
+    "deployVirtualMachine": ("Running",),
+}
+TAGGED = {
+    "UserVm": "listVirtualMachines",
+    "Volume": "listVolumes",
+    "Snapshot": "listSnapshots",
+    "Template": "listTemplates",
+}
+MORE = {"listTemplates": {"templatefilter": "self"}}
+
+
+def find(cloud, entry: dict) -> dict | None:
+    """Return the row that shows that the change of a journal's entry was made, None if none does.
+
+    Raises NotOne when several rows may be what it made.
+    """
+    return RULES[entry["command"]](cloud, entry["params"], entry)
+
+
+def complete(command: str, row: dict) -> bool:
+    """Tell whether what a change made has come to its final state."""
+    if command == "createTemplate":
+        return row.get("isready") is True
+    return command not in DONE or row.get("state") in DONE[command]
+
+
+def _made(listing: str, key: str, **filters: str) -> Callable:
+    """Return the rule for what is made: known by `key`, listed by these of its parameters."""
+
+    def rule(cloud, params: dict, entry: dict) -> dict | None:
+        asked = {k: params.get(v) for k, v in filters.items()} | MORE.get(listing, {})
+        rows = {str(r["id"]): r for r in cloud.list(listing, **asked)}.values()
+        fit = [r for r in rows if str(r.get(key)) == str(params[key])]
+        return _one(listing, key, params[key], [r for r in fit if _since(r, entry["sent"])])
+
+    return rule
+
+
+def _since(row: dict, sent: str) -> bool:
+    """Tell whether a row is alive and may have been made by what was sent then."""
+    if row.get("state") in GONE or row.get("snapshottype", "MANUAL") != "MANUAL":
+        return False
+    # What failed earlier may still be listed; what failed now is only told from it by its time.
+    skew = timedelta(seconds=1) if row.get("state") == "Error" else SKEW
+    created = datetime.fromisoformat(row.get("created") or sent)
+    return created >= datetime.fromisoformat(sent) - skew
+
+
+def _one(listing: str, key: str, value: str, rows: list[dict]) -> dict | None:
+    good = [r for r in rows if r.get("state") != "Error"] or rows[-1:]
+    if len(good) > 1:
+        lines = [f"{r['name']} (id {r['id']}, made {r.get('created', 'unknown')})" for r in good]
+        raise NotOne(KINDS.get(listing, listing), f"{key} {value!r}", lines)
+    return good[0] if good else None
+
+
+def _row(cloud, listing: str, wanted: object) -> dict | None:
+    """Return the row of that id, None if there is none."""
+    try:
+        rows = cloud.list(listing, id=wanted, **MORE.get(listing, {}))
+    except Refused as no:
+        if no.code != UNKNOWN:
+            raise
+        return None
+    return next((r for r in rows if str(r["id"]) == str(wanted)), None)
+
+
+def _became(listing: str, as_wanted: Callable[[dict, dict], bool]) -> Callable:
+    """Return the rule for what is done to a resource: seen by what has become of it."""
+
+    def rule(cloud, params: dict, entry: dict) -> dict | None:
+        row = _row(cloud, listing, params["id"])
+        return row if row and as_wanted(row, params) else None
+
+    return rule
+
+
+def _gone(listing: str) -> Callable:
+    def rule(cloud, params: dict, entry: dict) -> dict | None:
+        row = _row(cloud, listing, params["id"])
+        return row or {"id": params["id"]} if not row or row.get("state") in GONE else None
+
+    return rule
+
+
+def _tagged(cloud, params: dict, entry: dict) -> dict | None:
+    rows = [_row(cloud, TAGGED[params["resourcetype"]], i) for i in params["resourceids"]]
+    wanted = {(t["key"], t["value"]) for t in params["tags"]}
+    carried = [{(t["key"], t.get("value")) for t in (r or {}).get("tags") or []} for r in rows]
+    return {"success": True} if all(wanted <= tags for tags in carried) else None
+
+
+def _at(row: dict, params: dict) -> bool:
+    return str(row.get("virtualmachineid")) == str(params["virtualmachineid"])
+
+
+MADE = {
+    "createVolume": _made("listVolumes", "name", zoneid="zoneid"),
+    "createSnapshot": _made("listSnapshots", "volumeid", volumeid="volumeid"),
+    "createTemplate": _made("listTemplates", "name"),
+    "deployVirtualMachine": _made("listVirtualMachines", "name", zoneid="zoneid"),
+}
+EFFECTS = {
+    "attachVolume": _became("listVolumes", _at),
+    "detachVolume": _became("listVolumes", lambda row, params: not row.get("virtualmachineid")),
+    "startVirtualMachine": _became(
+        "listVirtualMachines", lambda r, params: r["state"] == "Running"
+    ),
+    "stopVirtualMachine": _became("listVirtualMachines", lambda r, params: r["state"] == "Stopped"),
+    "deleteVolume": _gone("listVolumes"),
+    "deleteSnapshot": _gone("listSnapshots"),
+    "deleteTemplate": _gone("listTemplates"),
+    "destroyVirtualMachine": _gone("listVirtualMachines"),
+    "createTags": _tagged,
+}
+RULES = MADE | EFFECTS

@@ -1,0 +1,35 @@
+"""A sample of the crash matrix: broken anywhere, a run that is continued comes to the same end.
+
+All of it: `python tests/crash_matrix.py --all`.
+"""
+
+import multiprocessing
+
+import crash_matrix
+import pytest
+
+SAMPLE, SEED = 8, 2014
+
+
+@pytest.fixture(scope="module")
+def benches(tmp_path_factory):
+    """A bench for each dialect, with what an undisturbed run leaves."""
+    base = tmp_path_factory.mktemp("crash")
+    return {d: crash_matrix.Bench(base / d, d).prepare() for d in crash_matrix.DIALECTS}
+
+
+def test_a_run_broken_at_a_change_and_continued_leaves_what_an_undisturbed_one_does(benches):
+    points = [p for b in benches.values() for p in b.all_points()]
+    chosen = crash_matrix.draw(points, SAMPLE, SEED)
+    results = crash_matrix.try_points(chosen, benches, SEED)
+    print(crash_matrix.matrix(results))
+    assert [str(p) for p, fault, _ in results if fault] == []
+    assert len(results) == SAMPLE and multiprocessing.active_children() == []
+
+
+def test_every_change_of_the_procedure_is_among_the_points(benches):
+    commands = {d: [c for *_, c in b.points] for d, b in benches.items()}
+    modern, old = commands["4.20"], commands["2.2"]
+    assert modern.count("deployVirtualMachine") == old.count("deployVirtualMachine") == 3
+    assert [c for c in modern if c != "createTags"] == old
+    assert {"createVolume", "createSnapshot", "createTemplate", "destroyVirtualMachine"} <= {*old}
