@@ -8,11 +8,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib import profiles
+
 ROOT = Path(__file__).resolve().parent.parent
 HELP = """\
 usage: runbook COMMAND ...
 
   run FILE...    run the stages in order with the parameters of the files, and record them
+  resume RUN     continue a run that failed, was interrupted or abandoned
+  verify [RUN]   find what was changed in the record of a run, or of all, since it was sealed
+  list           list the runs: outcome, cluster, stage reached, duration
+  diff A B       show what differs between two runs
+  report RUN     write the report of a run, as of an abandoned one
   params         list all parameters: name, type, default, meaning, notebooks
   local-cloud    start, stop, reset or show the cloud that runs on this machine
 
@@ -52,6 +59,16 @@ RUN_OPTIONS = {
         "metavar": "SECONDS",
         "help": "how long one cell may take; without it there is no limit",
     },
+    "--reason": {
+        "default": "",
+        "metavar": "TEXT",
+        "help": "why this is done, or its ticket; kept in the record",
+    },
+    "--sign": {
+        "type": Path,
+        "metavar": "KEY",
+        "help": "sign the record with this SSH key (its private file, or its .pub with an agent)",
+    },
     "--notebooks": {
         "type": Path,
         "default": ROOT / "notebooks",
@@ -67,10 +84,23 @@ RUN_OPTIONS = {
 }
 
 
+# What the stages import; a kernel that is started early has it all before its stage begins.
+PRELOAD = ["pandas.io.formats.style", "requests", "yaml", "lib.client", "lib.plan", "lib.shell"]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 ok, 1 a stage failed, 2 bad input, 130 Ctrl-C."""
+    """Run a command and return its exit code; the README lists them."""
     words = list(sys.argv[1:] if argv is None else argv)
-    commands = {"run": _run, "params": _params, "local-cloud": _local_cloud}
+    commands = {
+        "run": _run,
+        "resume": _resume,
+        "verify": _verify,
+        "list": _list,
+        "diff": _diff,
+        "report": _report,
+        "params": _params,
+        "local-cloud": _local_cloud,
+    }
     if not words or words[0] in ("-h", "--help"):
         print(HELP, end="")
         return 0 if words else 2
@@ -109,18 +139,144 @@ def _run(words: list[str]) -> int:
     chosen = stages.choose(stages.find(given.notebooks), given.stages)
     table = params.gather(given.notebooks)
     mode = [f"mode={given.mode}"] if given.mode else []
-    merged = values.load(table, given.files, [*given.p, *mode])
+    merged = values.load(table, given.files, [*given.p, *mode], profiles.kept())
     # Only now: papermill takes its time to import, and bad input should be told at once.
     from lib.chain.run import run
     from lib.chain.terminal import Terminal
 
+    _close_abandoned(given.runs)
     with Terminal(console()) as terminal:
         ended = run(
             chosen, table, merged,
-            runs=given.runs, tell=terminal, cell_timeout=given.cell_timeout,
+            runs=given.runs, tell=terminal, **_how(given),
         )  # fmt: skip
-    terminal.sum_up(ended, shlex.join([*_invoked(), "run", *words]))
+    terminal.sum_up(ended, _to_resume(ended.folder))
     return ended.exit_code
+
+
+def _resume(words: list[str]) -> int:
+    from lib.chain import resume
+    from lib.chain.console import console
+    from lib.chain.run import perform
+    from lib.chain.terminal import Terminal, near
+
+    given = _resume_parser().parse_args(words)
+    folder = resume.folder_of(given.run, given.runs)
+    work = resume.work(folder, notebooks=given.notebooks, **_how(given))
+    if not work:
+        print(f"{near(folder)} ended well: there is nothing to continue.")
+        return 0
+    _close_abandoned(folder.parent)
+    with Terminal(console()) as terminal:
+        ended = perform(work, terminal)
+    terminal.sum_up(ended, _to_resume(folder))
+    return ended.exit_code
+
+
+def _how(given: argparse.Namespace) -> dict:
+    """Return how a run is to be carried out, as far as its options say it."""
+    chosen = {"cell_timeout": given.cell_timeout, "reason": given.reason, "key": given.sign}
+    return chosen | {"preload": PRELOAD, "secrets": profiles.kept()}
+
+
+def _resume_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "runbook resume",
+        description="Continue a run in its folder: all its stages in order, with its parameters. "
+        "What is done costs a look; earlier attempts are kept as NN-name.attemptK.ipynb.",
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of the run, or its name in --runs")
+    for option in ("--cell-timeout", "--reason", "--sign", "--notebooks", "--runs"):
+        parser.add_argument(option, **RUN_OPTIONS[option])
+    parser.set_defaults(notebooks=None)  # those that the run had
+    return parser
+
+
+def _verify(words: list[str]) -> int:
+    from lib.chain import verify
+
+    given = _verify_parser().parse_args(words)
+    if given.run:
+        folders = [verify.find(given.run, given.runs).resolve()]
+        runs, found = folders[0].parent, verify.verify(folders[0], given.signers)
+    else:
+        runs, folders = given.runs, verify.closed(given.runs)
+        found = verify.verify_all(runs, given.signers)
+    for finding in found:
+        print(f"✗ {finding}")
+    bad = {finding.run for finding in found}
+    print(f"{len(folders)} verified, {len(bad)} not as sealed. {verify.told(runs)}")
+    return 6 if found else 0
+
+
+def _verify_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "runbook verify",
+        description="Find every edit, insertion, removal, reordering and cut in sealed runs. The "
+        "exit code is 6 if there is one. Changes are evident, not prevented: sign the runs, or "
+        "note the last line elsewhere, to notice also a newest run that was made up or removed.",
+    )
+    parser.add_argument("run", metavar="RUN", nargs="?", help="its folder or name; without it, all")
+    parser.add_argument("--runs", **RUN_OPTIONS["--runs"] | {"help": "where the runs are"})
+    parser.add_argument(
+        "--signers", type=Path, metavar="FILE",
+        help="every run must be signed by one of these (ALLOWED SIGNERS in ssh-keygen(1))",
+    )  # fmt: skip
+    return parser
+
+
+def _list(words: list[str]) -> int:
+    parser = argparse.ArgumentParser("runbook list", description="List the runs, newest first.")
+    parser.add_argument("--runs", **RUN_OPTIONS["--runs"] | {"help": "where the runs are"})
+    from lib.chain import index
+
+    index.show(parser.parse_args(words).runs)
+    return 0
+
+
+def _diff(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "runbook diff",
+        description="Show what differs between two runs: parameters, outcomes, resources, "
+        "durations, versions. What is new in every run, as ids and times, is left out.",
+    )
+    for name in ("A", "B"):
+        parser.add_argument(name, help="folder of a run, or its name in --runs")
+    parser.add_argument("--runs", **RUN_OPTIONS["--runs"] | {"help": "where the runs are"})
+    given = parser.parse_args(words)
+    from lib.chain import diff, past
+
+    diff.show(past.named(given.A, given.runs), past.named(given.B, given.runs))
+    return 0
+
+
+def _report(words: list[str]) -> int:
+    parser = argparse.ArgumentParser("runbook report", description="Write the report of a run.")
+    parser.add_argument("run", metavar="RUN", help="its folder or its name in --runs")
+    parser.add_argument("--to", type=Path, metavar="FILE", help="write it there, as for a draft")
+    parser.add_argument("--runs", **RUN_OPTIONS["--runs"] | {"help": "where the runs are"})
+    given = parser.parse_args(words)
+    from lib.chain import past, report
+
+    print(report.write_unsealed(past.named(given.run, given.runs), given.to))
+    return 0
+
+
+def _to_resume(folder: Path) -> str:
+    from lib.chain.terminal import near
+
+    return shlex.join([*_invoked(), "resume", near(folder)])
+
+
+def _close_abandoned(runs: Path) -> None:
+    """Close the records of runs whose driver died, and say how to continue them."""
+    from lib.chain import abandoned
+
+    for folder in abandoned.find(runs):
+        stage = abandoned.close(folder)
+        place = f" in {stage}" if stage else ""
+        print(f"{folder.name} was abandoned: its driver died{place}.")
+        print(f"To continue: {_to_resume(folder)}")
 
 
 def _run_parser() -> argparse.ArgumentParser:

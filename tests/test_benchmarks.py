@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from benchmarks import listing, noticing, procedure, report, serving
+from benchmarks import engine, listing, noticing, procedure, report, serving
 from benchmarks.run import NAMES
 from benchmarks.virtual import Clock, cs_client, our_client
 
@@ -58,6 +58,16 @@ def test_a_stage_is_played_with_the_values_given(tmp_path, capsys):
 def test_listing_and_serving_measure_what_they_are_asked():
     assert [line.ours > 0 for line in serving.measure(count=5, times=1)] == [True, True]
     assert [line.unit for line in listing.measure(volumes=600, times=1)] == ["s", "MiB"]
+
+
+def test_the_engine_gives_the_same_results_as_papermill_at_less_cost(tmp_path):
+    books = engine.notebooks(tmp_path / "notebooks", count=2, work=0.5)
+    mine = engine.ours(books, tmp_path / "ours", work=0.5)
+    other = engine.call(books[:1], tmp_path / "other", work=0.5)
+    engine.demand_same(mine.cells[: len(other.cells)], other.cells)
+    assert mine.beside[1] < other.beside[0]
+    with pytest.raises(RuntimeError, match="results differ"):
+        engine.demand_same(mine.cells, mine.cells[::-1])
 
 
 def test_a_bound_that_does_not_hold_is_told():

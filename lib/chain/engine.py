@@ -1,64 +1,71 @@
 """The engine: papermill's own, but it tells what it hears, writes whole files and keeps the truth.
 
 papermill calls cells that never ran completed when a kernel dies, a time limit is hit or Ctrl-C is
-pressed; here they stay pending, and whatever ended the notebook is raised as it is.
+pressed; here each cell's end is told with its cause, and whatever ended the notebook is raised.
 """
 
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from traitlets import Instance
-from traitlets.config import Config
 
+from lib.chain import causes
+from lib.chain.events import Event, Tell
 from lib.chain.interrupts import Stop
+from lib.chain.kernels import Kernels, Place
+from lib.chain.ledger import Ledger
+from lib.chain.redact import Redactor
 
 NAME = "runbook"
-TIMED_OUT = "CellTimedOut"
 SAVE_EVERY = 2  # seconds, within a cell
+SKIP = "skip-execution"  # the tag of a cell that is not to run
 
 # What papermill and nbclient log is raised as well; a line on the terminal would only disturb.
 logging.getLogger("papermill").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened in a run: its kind, the stage it belongs to, and plain data.
+class Session:
+    """What all stages of a run share: who listens, what is masked, where kernels come from."""
 
-    Kinds and data: run (folder, stages), stage, cell (index, heading), message (message),
-    interrupt, end (result), done (results).
-    """
-
-    kind: str
-    stage: str = ""
-    data: dict = field(default_factory=dict)
-
-
-Tell = Callable[[Event], None]
+    tell: Tell
+    ledger: Ledger
+    redactor: Redactor
+    kernels: Kernels
+    stop: Stop
+    cell_timeout: int | None = None  # seconds
 
 
 @dataclass(frozen=True)
 class Task:
     """What the engine needs to know of a stage besides its notebook."""
 
-    name: str
+    place: Place  # the kernel starts in its folder, as in JupyterLab
     record: Path
-    folder: Path  # the kernel starts here, as in JupyterLab
-    tell: Tell
-    stop: Stop
-    cell_timeout: int | None = None  # seconds
+    session: Session
+    next: Place | None = None  # of the stage after this one
+
+    def tell(self, kind: str, **data: object) -> None:
+        """Tell of something that happened in this stage."""
+        self.session.tell(Event(kind, self.place.stage, data))
 
 
-def write(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write a notebook as a whole or not at all."""
+def write(notebook: nbformat.NotebookNode, path: Path, *, lasting: bool = False) -> None:
+    """Write a notebook as a whole or not at all; `lasting` waits until it is on the disk."""
     unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    with open(unfinished, "w", encoding="utf-8") as file:
+        file.write(nbformat.writes(notebook) + "\n")
+        if lasting:
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(unfinished, path)
 
 
@@ -75,22 +82,26 @@ def headings(notebook: nbformat.NotebookNode) -> list[str]:
 class Record(NotebookExecutionManager):
     """The executed notebook of a stage as it grows."""
 
-    ran_to_its_end = False
+    def __init__(self, notebook: nbformat.NotebookNode, task: Task):
+        super().__init__(notebook, task.record, progress_bar=False, autosave_cell_every=SAVE_EVERY)
+        self.redactor = task.session.redactor
 
     def save(self, **_: object) -> None:
         """Write the notebook as it is now."""
-        write(self.nb, self.output_path)
+        write(self.redactor.notebook(self.nb), self.output_path)
         self.last_save_time = self.now()
 
-    def notebook_complete(self, **kwargs: object) -> None:
-        """Close the record; cells that never ran stay pending."""
-        never_ran = [c for c in self.nb.cells if c.metadata.papermill["status"] == self.PENDING]
-        super().notebook_complete(**kwargs)
-        if not self.ran_to_its_end:
-            self.nb.metadata.papermill["exception"] = True
-            for cell in never_ran:
-                cell.metadata.papermill["status"] = self.PENDING
-            self.save()
+    def cell_start(self, cell: nbformat.NotebookNode, *_: object, **__: object) -> None:
+        """Set when a cell began. There is nothing new to write; that it began is in the ledger."""
+        began = {"start_time": self.now().isoformat(), "status": self.RUNNING, "exception": False}
+        cell.metadata.papermill |= began
+
+    def notebook_complete(self, **_: object) -> None:
+        """Set when it ended. It is not written: the cells' statuses are the ledger's to tell."""
+        self.end_time = self.now()
+        told = self.nb.metadata.papermill
+        told["end_time"] = self.end_time.isoformat()
+        told["duration"] = (self.end_time - self.start_time).total_seconds()
 
 
 class Client(PapermillNotebookClient):
@@ -98,46 +109,52 @@ class Client(PapermillNotebookClient):
 
     task = Instance(Task)
 
-    def execute(self, **kwargs: object) -> nbformat.NotebookNode:
-        """Run all cells in a new kernel; raise whatever ended them before the last."""
-        quiet = {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-        return super().execute(env=quiet, **kwargs)
-
-    def start_new_kernel_client(self, **kwargs: object) -> object:
-        """Wait until the kernel answers; raise `DeadKernelError` when it never does."""
-        try:
-            return super().start_new_kernel_client(**kwargs)
-        except RuntimeError as error:
-            raise DeadKernelError(f"the kernel did not start: {error}") from error
+    @contextmanager
+    def setup_kernel(self, **_: object) -> Iterator[None]:
+        """Take a kernel for the while."""
+        with self.task.session.kernels.kernel(self.task.place) as (self.km, self.kc):
+            yield
 
     def papermill_execute_cells(self) -> None:
-        """Run the cells in order."""
-        with self.task.stop.reaching(self.km.provisioner.pgid):
+        """Run the code cells in order; raise whatever ended them before the last."""
+        with self.task.session.stop.reaching(self.km.provisioner.pgid):
+            if self.task.next:
+                self.task.session.kernels.warm(self.task.next)
             for index, heading in enumerate(headings(self.nb)):
                 if self.nb.cells[index].cell_type == "code":
-                    self.task.stop.check()
-                    self._tell("cell", index=index, heading=heading)
-                    self._execute_one(index)
-        self.nb_man.ran_to_its_end = True
+                    self.task.session.stop.check()
+                    self._run(index, heading)
 
-    def _execute_one(self, index: int) -> None:
+    def _run(self, index: int, heading: str) -> None:
+        """Run one cell, telling when it begins and how it ended."""
         cell = self.nb.cells[index]
+        named = {"index": index, "cell": cell.get("id", str(index))}
+        if SKIP in cell.metadata.get("tags", []) or not cell.source.strip():
+            return self.task.tell("cell-end", **named, cause="skipped", seconds=0.0)
+        self.task.tell("cell", **named, heading=heading)
+        began, raised = time.monotonic(), None
         self.nb_man.cell_start(cell, index)
         try:
             self.execute_cell(cell, index)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            self.nb_man.cell_exception(cell, cell_index=index, exception=error)
-            self.nb_man.cell_complete(cell, cell_index=index)
+        except BaseException as error:
+            self.nb_man.cell_exception(cell, cell_index=index)
+            raised = error
             raise
-        self.nb_man.cell_complete(cell, cell_index=index)
+        finally:
+            self.nb_man.cell_complete(cell, cell_index=index)
+            self.task.tell(
+                "cell-end", **named, **self._end(raised), seconds=time.monotonic() - began
+            )
+
+    def _end(self, raised: BaseException | None) -> dict[str, str]:
+        stop, text = self.task.session.stop, self.task.session.redactor.text
+        return {"cause": causes.cause(raised, stop), "error": text(causes.text(raised, stop))}
 
     def process_message(self, msg: dict, *args: object, **kwargs: object) -> object:
         """Pass a message of the kernel on to whoever listens, and into the record."""
-        self._tell("message", message=msg)
-        return super().process_message(msg, *args, **kwargs)
-
-    def _tell(self, kind: str, **data: object) -> None:
-        self.task.tell(Event(kind, self.task.name, data))
+        clean = self.task.session.redactor.message(msg)
+        self.task.tell("message", message=clean)
+        return super().process_message(clean, *args, **kwargs)
 
 
 class Engine(NBClientEngine):
@@ -147,11 +164,12 @@ class Engine(NBClientEngine):
     def execute_notebook(
         cls, nb: nbformat.NotebookNode, kernel_name: str, *, task: Task, **client: object
     ) -> nbformat.NotebookNode:
-        """Execute a prepared notebook; further options go to the notebook client (`km=` for one).
+        """Execute a prepared notebook; further options go to the notebook client.
 
-        Raises what ended the notebook; its record is complete and written in any case.
+        Raises what ended the notebook. It holds all that was heard in any case, but is yet to be
+        written with the statuses that the ledger tells.
         """
-        record = Record(nb, task.record, progress_bar=False, autosave_cell_every=SAVE_EVERY)
+        record = Record(nb, task)
         record.notebook_start()
         try:
             Client(record, **_client_options(task, kernel_name) | client).execute()
@@ -162,18 +180,14 @@ class Engine(NBClientEngine):
 
 def _client_options(task: Task, kernel_name: str) -> dict:
     """Return how a client is to run: where, how long, and how a cell past its time is ended."""
-    late = f"it had not ended after {task.cell_timeout} s and was interrupted"
+    late = f"it had not ended after {task.session.cell_timeout} s and was interrupted"
     return {
         "task": task,
         "kernel_name": kernel_name,
         "log": logging.getLogger("papermill"),
-        "resources": {"metadata": {"path": str(task.folder)}},
-        "shutdown_kernel": "immediate",
-        "timeout": task.cell_timeout,
+        "timeout": task.session.cell_timeout,
         "interrupt_on_timeout": True,
-        "error_on_timeout": {"ename": TIMED_OUT, "evalue": late, "traceback": []},
-        # Without it, each kernel warns on the terminal that its sockets are not encrypted.
-        "config": Config({"KernelManager": {"transport_encryption": "auto"}}),
+        "error_on_timeout": {"ename": causes.TIMED_OUT, "evalue": late, "traceback": []},
     }
 
 

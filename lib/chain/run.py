@@ -3,30 +3,33 @@
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 import nbformat
 import papermill
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.engines import papermill_engines
 
-from lib.chain import engine
-from lib.chain.engine import Event, Task, Tell
-from lib.chain.interrupts import Stop, trapped
+from lib.chain import causes, closing, engine, ledger, statuses
+from lib.chain.engine import Session, Task
+from lib.chain.events import Event, Tell
+from lib.chain.interrupts import trapped
+from lib.chain.kernels import NAME, Kernels, Place
+from lib.chain.ledger import Ledger
 from lib.chain.params import Parameter
+from lib.chain.redact import Known, Redactor
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
 
 STEP = "application/vnd.runbook.step+json"
-KERNEL, LANGUAGE = "python3", "python"
-_ENDINGS = (CellExecutionError, CellTimeoutError, DeadKernelError, KeyboardInterrupt)
+LANGUAGE = "python"
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a stage ended: ok, failed, kernel-died, timed-out, interrupted or not-run."""
+    """How a stage ended: its cause, as in the ledger, or not-run."""
 
     stage: str
     outcome: str
@@ -39,18 +42,48 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a run: its folder, a result for every stage, and the signal that ended it."""
+    """What became of a run: its folder, a result for every stage, and the signal that ended it.
+
+    `leaks` names the places of its record in which a secret stands, `unsigned` says why the record
+    could not be signed.
+    """
 
     folder: Path
     results: list[Result]
     signal: int = 0
+    leaks: list[str] = field(default_factory=list)
+    unsigned: str = ""
+
+    @property
+    def cause(self) -> str:
+        """Return ok, or the cause of the stage that ended the run."""
+        bad = (r.outcome for r in self.results if r.outcome not in ("ok", "not-run"))
+        well = "failed" if self.leaks else "ok"
+        return next(bad, "interrupted" if self.signal else well)
 
     @property
     def exit_code(self) -> int:
-        """Return 0 when all is well, 1 when a stage failed, 128 + the signal if one came."""
+        """Return 128 + the signal if one came, 5 for a leak, else the code of the cause."""
         if self.signal:
             return 128 + self.signal
-        return 0 if all(result.outcome == "ok" for result in self.results) else 1
+        code = causes.LEAKED if self.leaks else causes.EXIT_CODES[self.cause]
+        return code or int(bool(self.unsigned))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run is to do, and in which folder."""
+
+    folder: Path
+    stages: Sequence[Stage]
+    table: Mapping[str, Parameter]
+    values: Mapping[str, Value]
+    cell_timeout: int | None = None  # seconds
+    preload: Sequence[str] = ()  # modules that a kernel imports before it is needed
+    reason: str = ""
+    key: Path | None = None  # to sign the record with
+    secrets: Sequence[str] = ()  # known before any kernel tells of one
+    resumed: bool = False
 
 
 def run(
@@ -60,22 +93,84 @@ def run(
     *,
     runs: Path,
     tell: Tell,
-    cell_timeout: int | None = None,
+    **more: object,
 ) -> Run:
-    """Run the stages in order, one executed notebook each; those after a failed one are not run."""
-    folder = new_folder(
-        runs, str(values["cluster_name"].value) if "cluster_name" in values else "run"
-    )
+    """Run the stages in a new folder below `runs`; `more` is what else `Work` takes."""
+    name = str(values["cluster_name"].value) if "cluster_name" in values else "run"
+    folder = new_folder(runs, name)
     (folder / "params.yaml").write_text(as_yaml(values), encoding="utf-8")
-    tell(Event("run", data={"folder": folder, "stages": [stage.name for stage in stages]}))
-    with trapped(lambda: tell(Event("interrupt"))) as stop:
-        tasks = [
-            Task(s.name, folder / f"{s.name}.ipynb", s.path.parent, tell, stop, cell_timeout)
-            for s in stages
-        ]
-        results = list(_results(stages, tasks, table, values))
-    tell(Event("done", data={"results": results}))
-    return Run(folder, results, stop.signal)
+    return perform(Work(folder, stages, table, values, **more), tell)
+
+
+def perform(work: Work, tell: Tell) -> Run:
+    """Run the stages in order, one executed notebook each; those after a failed one are not run.
+
+    Raises `BadInput` when another process is at work in the folder.
+    """
+    with ExitStack() as held:
+        redactor = Redactor(held.enter_context(Known.create()))
+        redactor.known.add(work.secrets)
+        book = held.enter_context(Ledger(work.folder, redactor.text))
+        told = _both(book, tell)
+        stop = held.enter_context(trapped(lambda: tell(Event("interrupt"))))
+        env = {"RUNBOOK_RUN": str(work.folder), "RUNBOOK_SECRETS": str(redactor.known.path)}
+        kernels = held.enter_context(
+            Kernels(redactor.known.path.parent, env, work.preload, book.lock)
+        )
+        session = Session(told, book, redactor, kernels, stop, work.cell_timeout)
+        return _recorded(work, session)
+
+
+def _both(book: Ledger, tell: Tell) -> Tell:
+    """Tell the ledger first: what it cannot keep is not shown as having happened.
+
+    When the terminal is gone or its pipe closed, nobody looks any more, and the run goes on.
+    """
+    lost: list[OSError] = []
+
+    def told(event: Event) -> None:
+        book(event)
+        try:
+            if not lost:
+                tell(event)
+        except OSError as error:
+            lost.append(error)
+
+    return told
+
+
+def _recorded(work: Work, session: Session) -> Run:
+    """Run the stages between the first and the last line of the ledger, and seal the record."""
+    began, redactor = time.monotonic(), session.redactor
+    closing.begin(work.folder, [stage.path for stage in work.stages], work.reason)
+    session.tell(Event("run", data=_facts(work, redactor)))
+    ended, error = Run(work.folder, []), "the chain itself failed"
+    try:
+        results = list(_results(work, session))
+        session.kernels.close()
+        ended = Run(work.folder, results, session.stop.signal, closing.leaks(work.folder, redactor))
+        error = f"a secret stands in {ended.leaks[0]}" if ended.leaks else ""
+    finally:
+        cause = "failed" if error else ended.cause
+        facts = {"cause": cause, "error": error, "seconds": time.monotonic() - began}
+        session.tell(Event("done", data=facts | {"results": ended.results}))
+        code = ended.exit_code or int(bool(error))
+        sealed = closing.end(work.folder, redactor, outcome=cause, exit_code=code, key=work.key)
+    leaks = list(dict.fromkeys([*ended.leaks, *sealed.leaks]))
+    return replace(ended, leaks=leaks, unsigned=sealed.unsigned)
+
+
+def _facts(work: Work, redactor: Redactor) -> dict:
+    """Return what the first line of the ledger tells, enough to take the run up again."""
+    return {
+        "folder": work.folder,
+        "stages": [stage.name for stage in work.stages],
+        "notebooks": str(work.stages[0].path.parent),
+        "cell_timeout": work.cell_timeout,
+        "reason": work.reason,
+        "scratch": str(redactor.known.path.parent),
+        "resumed": work.resumed,
+    }
 
 
 def new_folder(runs: Path, name: str) -> Path:
@@ -94,35 +189,43 @@ def new_folder(runs: Path, name: str) -> Path:
             return folder
 
 
-def _results(
-    stages: Sequence[Stage],
-    tasks: Sequence[Task],
-    table: Mapping[str, Parameter],
-    values: Mapping[str, Value],
-) -> Iterator[Result]:
+def _results(work: Work, session: Session) -> Iterator[Result]:
+    before = ledger.attempts(ledger.read(work.folder))
+    places = [Place(stage.name, stage.path.parent) for stage in work.stages]
     halted = False
-    for stage, task in zip(stages, tasks, strict=True):
-        if halted or task.stop.signal:
+    for stage, place, after in zip(work.stages, places, [*places[1:], None], strict=True):
+        if halted or session.stop.signal:
             yield Result(stage.name, "not-run")
             continue
-        own = {p.name: values[p.name].value for p in table.values() if stage.name in p.notebooks}
-        result = execute(stage, own, task)
+        record = work.folder / f"{stage.name}.ipynb"
+        attempt = before.get(stage.name, 0) + 1
+        set_aside(record, attempt - 1)
+        own = {n: work.values[n].value for n, p in work.table.items() if stage.name in p.notebooks}
+        result = execute(stage, own, Task(place, record, session, after), attempt)
         halted = result.outcome != "ok"
         yield result
 
 
-def execute(stage: Stage, parameters: dict, task: Task) -> Result:
+def set_aside(record: Path, attempt: int) -> None:
+    """Give the notebook of an earlier attempt its number; the plain name is the latest one's."""
+    if record.exists():
+        record.rename(record.with_name(f"{record.stem}.attempt{attempt}.ipynb"))
+
+
+def execute(stage: Stage, parameters: dict, task: Task, attempt: int = 1) -> Result:
     """Run one stage and return how it ended, told by what was raised."""
-    task.tell(Event("stage", stage.name))
+    task.tell("stage", attempt=attempt)
     started, raised = time.monotonic(), None
     notebook = _prepared(stage, parameters, task.record)
     try:
-        papermill_engines.execute_notebook_with_engine(engine.NAME, notebook, KERNEL, task=task)
-    except _ENDINGS as error:
+        papermill_engines.execute_notebook_with_engine(engine.NAME, notebook, NAME, task=task)
+    except causes.ENDINGS as error:
         raised = error
-    outcome = _outcome(raised, task.stop)
-    notebook.metadata["runbook"] = {"stage": stage.name, "outcome": outcome}
-    engine.write(notebook, task.record)
+    stop, redactor = task.session.stop, task.session.redactor
+    outcome = causes.cause(raised, stop)
+    statuses.rewrite(notebook, task.session.ledger.stage(stage.name), outcome)
+    notebook.metadata["runbook"] = {"stage": stage.name, "attempt": attempt, "outcome": outcome}
+    engine.write(redactor.notebook(notebook), task.record, lasting=True)
     result = Result(
         stage.name,
         outcome,
@@ -130,9 +233,9 @@ def execute(stage: Stage, parameters: dict, task: Task) -> Result:
         steps(notebook),
         task.record,
         _section(notebook) if raised else "",
-        _text(raised, task.stop) if raised else "",
+        redactor.text(causes.text(raised, stop)),
     )
-    task.tell(Event("end", stage.name, {"result": result}))
+    task.tell("end", result=result)
     return result
 
 
@@ -140,35 +243,10 @@ def _prepared(stage: Stage, parameters: dict, record: Path) -> nbformat.Notebook
     """Return the notebook of a stage with the parameters injected."""
     # papermill formats paths, so a brace in a folder's name must be doubled.
     path = str(stage.path).replace("{", "{{").replace("}", "}}")
-    options = {"kernel_name": KERNEL, "language": LANGUAGE, "engine_name": engine.NAME}
+    options = {"kernel_name": NAME, "language": LANGUAGE, "engine_name": engine.NAME}
     notebook = papermill.execute_notebook(path, None, parameters, prepare_only=True, **options)
     notebook.metadata.papermill["output_path"] = str(record)
     return notebook
-
-
-def _outcome(raised: BaseException | None, stop: Stop) -> str:
-    if raised is None:
-        return "ok"
-    if stop.signal:
-        return "interrupted"
-    if isinstance(raised, DeadKernelError):
-        return "kernel-died"
-    if isinstance(raised, CellTimeoutError) or getattr(raised, "ename", "") == engine.TIMED_OUT:
-        return "timed-out"
-    return "failed"
-
-
-def _text(raised: BaseException, stop: Stop) -> str:
-    """Return the error's own text, without a traceback."""
-    if isinstance(raised, DeadKernelError) and stop.signal:
-        return "the cell did not end when told to, so its kernel was killed"
-    if isinstance(raised, CellTimeoutError):
-        return "the cell did not end in time, nor when it was interrupted"
-    if not isinstance(raised, CellExecutionError):
-        return f"{raised} (a crash, a kill, or no memory left)" if str(raised) else ""
-    text = f"{raised.ename}: {raised.evalue}" if raised.evalue else raised.ename
-    hint = "; a cell that ends the kernel early has not done its work"
-    return text + hint if raised.ename == "SystemExit" else text
 
 
 def _section(notebook: nbformat.NotebookNode) -> str:

@@ -6,6 +6,7 @@ Every text of a notebook or a cloud passes `plain` or `one_line` and is never ta
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -14,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lib.chain.console import one_line, plain
-from lib.chain.engine import Event
+from lib.chain.events import Event
 from lib.chain.run import Result, Run
+from lib.chain.words import span
 
 WAIT = "application/vnd.runbook.wait+json"
 _STYLES = {"ok": "green", "not-run": "dim"}
@@ -43,6 +45,29 @@ def _group(command: str, names: Sequence[str]) -> str:
     return f"{failed}{failed and ': '}{len(names)} × {command}"  # noqa: RUF001, read by people
 
 
+@dataclass(frozen=True)
+class Estimated:
+    """Something that is waited for, since when, and how long it is known to take about."""
+
+    what: str
+    since: float
+    about: float
+
+    def __str__(self) -> str:
+        # The times come first: what does not fit on the line is cut off at its end.
+        return f"{span(time.monotonic() - self.since)} of about {span(self.about)}: {self.what}"
+
+
+def _wait(told: dict) -> str | Estimated:
+    """Return what a message says is waited for, with its estimate if it has one."""
+    what = str(told.get("waiting") or "")
+    try:
+        seconds, about = float(told.get("seconds") or 0), float(told.get("about") or 0)
+    except (TypeError, ValueError):
+        return what
+    return Estimated(what, time.monotonic() - seconds, about) if what and about else what
+
+
 class Waiting:
     """What a stage is waiting for, learnt from its cells and messages."""
 
@@ -59,13 +84,13 @@ class Waiting:
         wait = (content.get("data") or {}).get(WAIT)
         if isinstance(wait, dict):
             shown = (content.get("transient") or {}).get("display_id", "")
-            self.named[shown] = str(wait.get("waiting") or "")
+            self.named[shown] = _wait(wait)
         elif message["msg_type"] == "stream" and content.get("name") == "stdout":
             lines = [line for line in plain(content["text"]).splitlines() if line.strip()]
             self.said = lines[-1] if lines else self.said
 
     def __str__(self) -> str:
-        named = ", ".join(name for name in self.named.values() if name)
+        named = ", ".join(str(name) for name in self.named.values() if name)
         return one_line(named or self.said or self.heading)
 
 
@@ -132,18 +157,22 @@ class Terminal:
     def sum_up(self, run: Run, again: str) -> None:
         """Print the table of the run, where its record is, what failed and how to go on."""
         self.console.print(_table(run.results))
-        self._say(f"Record: {_near(run.folder)}")
+        self._say(f"Record: {near(run.folder)}")
         for result in run.results:
             if result.outcome not in ("ok", "not-run"):
                 self._explain(result)
-        if run.exit_code:
+        for leak in run.leaks:
+            self._say(f"A secret stands in the record: {leak}. Keep it to yourself and change it.")
+        if run.unsigned:
+            self._say(run.unsigned)
+        if run.cause != "ok":
             self._say(f"To continue: {again}  (it looks first and does only what is left)")
         self._say(sentence(run))
 
     def _explain(self, result: Result) -> None:
         place = f' under "{result.section}"' if result.section else ""
         self._say(f"{result.stage} {result.outcome}{place}: {result.error}".rstrip(": "))
-        self._say(f"Its notebook: {_near(result.record)}")
+        self._say(f"Its notebook: {near(result.record)}")
 
     def _say(self, text: str) -> None:
         self.console.print(Text(plain(text)), soft_wrap=True)
@@ -174,11 +203,18 @@ def sentence(run: Run) -> str:
     if run.exit_code == 0:
         return f"Done: {ran} in {spent:.1f} s."
     last = next((r for r in run.results if r.outcome not in ("ok", "not-run")), None)
-    how = f"{last.stage} {last.outcome}" if last else "interrupted between stages"
+    how = f"{last.stage} {last.outcome}" if last else _otherwise(run)
     return f"Stopped after {spent:.1f} s: {how}; {ran}, {count['not-run']} not run."
 
 
-def _near(path: Path) -> str:
+def _otherwise(run: Run) -> str:
+    """Say what is wrong with a run none of whose stages failed."""
+    if run.signal:
+        return "interrupted between stages"
+    return "a secret is in the record" if run.leaks else "the record is not signed"
+
+
+def near(path: Path) -> str:
     """Return a path as seen from the working directory where it is below it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

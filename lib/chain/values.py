@@ -27,6 +27,10 @@ _WANTED = {
     "bool": "true or false",
     "list[str]": "a list of texts",
 }
+SECRET = (
+    "a secret would end up in the record of the run: take it out and keep it in the profile, "
+    "the environment or a key file (its value is not shown)"
+)
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,33 @@ class Value:
 
 
 def load(
-    table: Mapping[str, Parameter], files: Iterable[Path | str] = (), options: Iterable[str] = ()
+    table: Mapping[str, Parameter],
+    files: Iterable[Path | str] = (),
+    options: Iterable[str] = (),
+    secrets: Iterable[str] = (),
 ) -> dict[str, Value]:
     """Return a value for every parameter: later files win, and `key=value` options over files.
 
-    Raises `BadInput` with all faults of all files and options at once.
+    Raises `BadInput` with all faults of all files and options at once; that one holds one of the
+    `secrets` is such a fault.
     """
     faults: list[str] = []
     merged = {name: Value(known.default, "default") for name, known in table.items()}
     for file in files:
         merged |= _from_file(file, table, faults)
     merged |= _from_options(options, table, faults)
+    for name, held in merged.items():
+        if any(secret in str(held.value) for secret in secrets):
+            faults.append(f"{held.origin}: {name}: {SECRET}")
     if faults:
-        raise BadInput(faults)
+        raise BadInput(_masked(fault, secrets) for fault in faults)
     return merged
+
+
+def _masked(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
 
 
 def as_yaml(values: Mapping[str, Value]) -> str:
@@ -103,10 +120,7 @@ def _from_file(
 def _checked(name: str, table: Mapping[str, Parameter], raw: object, read) -> object:
     """Return the value that `read` makes for the declared type, or raise ValueError."""
     if secret_name(name) or secret_value(name) or secret_value(raw):
-        raise ValueError(
-            "looks like a secret, which would end up in the record of the run: take it out "
-            "and keep it in the profile, the environment or a key file (its value is not shown)"
-        )
+        raise ValueError(f"looks like a secret: {SECRET}")
     if name not in table:
         near = difflib.get_close_matches(name, table, 1)
         hint = f"did you mean {near[0]}?" if near else "`runbook params` lists them all"

@@ -10,8 +10,11 @@ from pathlib import Path
 
 NAMES = {
     "procedure": "the whole procedure: cs and a 10 s waitjob, against the chain (about a minute)",
+    "engine": "what a stage costs beside its own work, against papermill (about a minute)",
     "noticing": "noticing that a job has ended: lag and requests, against polls at fixed times",
     "listing": "10,000 volumes into a table: time and memory, against cs and pandas",
+    "redaction": "20 MB of outputs and 600 secrets: seconds to mask and seal, against 20 MB/s",
+    "recording": "ledger, redaction and sealing, of a run's wall time on the local cloud",
     "serving": "the local cloud's requests a second, against a bare http.server (more is better)",
 }
 

@@ -20,7 +20,7 @@ def folders(notebooks, tmp_path):
 
 
 def only_run(tmp_path):
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
     return folder
 
 
@@ -47,7 +47,7 @@ def test_a_failed_run_says_what_to_type_to_continue(book, notebooks, folders, tm
     assert main(["run", str(file), *folders]) == 1
     said, noise = capfd.readouterr()
     assert "10-one failed: ValueError: no such zone\n" in said
-    assert f"To continue: runbook run '{file}' --notebooks {notebooks}" in said
+    assert f"To continue: runbook resume {only_run(tmp_path)}" in said
     assert "Traceback" not in said
     assert noise == ""
 
@@ -131,19 +131,27 @@ def test_help_and_params_do_not_wait_for_papermill(book, notebooks):
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
-def started(folders, marker):
+@pytest.fixture
+def started(folders):
     """Start a run in a process of its own and wait until its cell has begun."""
-    process = subprocess.Popen(
-        [*RUNBOOK, "run", *folders], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    until = time.monotonic() + 30
-    while not marker.exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    return process
+    processes = []
+
+    def start(marker):
+        words = [*RUNBOOK, "run", *folders]
+        processes.append(subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True))
+        until = time.monotonic() + 30
+        while not marker.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 def test_ctrl_c_ends_the_cell_keeps_what_is_there_and_runs_no_more(
-    book, notebooks, folders, tmp_path
+    book, notebooks, started, tmp_path
 ):
     marker = tmp_path / "marker"
     cell = (
@@ -152,7 +160,7 @@ def test_ctrl_c_ends_the_cell_keeps_what_is_there_and_runs_no_more(
     )
     book(notebooks / "10-one.ipynb", "## Apply", cell, "1")
     book(notebooks / "20-two.ipynb", "1")
-    process = started(folders, marker)
+    process = started(marker)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -166,17 +174,18 @@ def test_ctrl_c_ends_the_cell_keeps_what_is_there_and_runs_no_more(
 
 
 def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(
-    book, notebooks, folders, tmp_path
+    book, notebooks, started, tmp_path
 ):
     marker = tmp_path / "marker"
     cell = (
         "import signal, time, os; from pathlib import Path\n"
         f"signal.signal(2, lambda *_: Path({str(marker)!r} + '2').touch())\n"
-        f"Path({str(marker)!r}).write_text(str(os.getpid()))\n"
+        f"Path({str(marker)!r} + '1').write_text(str(os.getpid()))\n"
+        f"os.rename({str(marker)!r} + '1', {str(marker)!r})\n"
         "while True: time.sleep(0.05)"
     )
     book(notebooks / "10-one.ipynb", cell)
-    process = started(folders, marker)
+    process = started(marker)
     kernel = int(marker.read_text())
     process.terminate()
     until = time.monotonic() + 10
@@ -185,6 +194,6 @@ def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(
     process.terminate()
     said, _ = process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "10-one interrupted: the cell did not end when told to" in said
+    assert "10-one killed: the cell did not end when told to" in said
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)

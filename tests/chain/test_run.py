@@ -72,7 +72,16 @@ def test_the_run_folder_holds_the_notebooks_of_what_ran_and_the_parameters(faili
     folder = failing.run.folder
     assert folder.name.endswith("-Other-one-2")
     held = sorted(path.name for path in folder.iterdir())
-    assert held == ["10-first.ipynb", "20-second.ipynb", "params.yaml"]
+    assert held == [
+        "10-first.ipynb",
+        "20-second.ipynb",
+        "MANIFEST.sha256",
+        "events.jsonl",
+        "history.json",
+        "params.yaml",
+        "report.html",
+        "run.json",
+    ]
     assert "size: 5  # command line\n" in (folder / "params.yaml").read_text()
 
 
@@ -80,7 +89,7 @@ def test_the_record_is_true_and_valid(failing):
     first, second = failing.books["10-first"], failing.books["20-second"]
     assert statuses(first) == ["completed"] * 5
     assert statuses(second) == ["completed", "completed", "completed", "failed", "pending"]
-    assert first.metadata.runbook == {"stage": "10-first", "outcome": "ok"}
+    assert first.metadata.runbook == {"stage": "10-first", "attempt": 1, "outcome": "ok"}
     assert second.metadata.runbook.outcome == "failed"
     assert second.metadata.papermill["exception"] is True
     assert "ZeroDivisionError" in text(second)
@@ -138,6 +147,15 @@ def test_a_cell_past_its_time_is_interrupted_and_told(book, notebooks, tmp_path)
     assert "had not ended after 1 s" in ended.results[0].error
     assert "cleaned up" in text(ended.books["10-one"])
     assert statuses(ended.books["10-one"]) == ["failed", "pending"]
+
+
+def test_a_run_goes_on_when_nobody_looks_any_more(book, notebooks, tmp_path):
+    def closed(event):
+        raise BrokenPipeError
+
+    book(notebooks / "10-one.ipynb", "1")
+    ended = run.run(stages.find(notebooks), {}, {}, runs=tmp_path / "runs", tell=closed)
+    assert ended.exit_code == 0
 
 
 def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from lib.chain.console import console, plain
-from lib.chain.engine import Event
+from lib.chain.events import Event
 from lib.chain.run import Result, Run
 from lib.chain.terminal import WAIT, Terminal, Waiting, changed, sentence
 

@@ -1,0 +1,59 @@
+"""Closing: what is done around a run so that its folder can be trusted and read by itself."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib.chain.faults import BadInput
+from lib.chain.redact import Redactor
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What sealing found: places in which a secret stands, and why it could not be signed."""
+
+    leaks: list[str] = field(default_factory=list)
+    unsigned: str = ""
+
+
+def begin(folder: Path, notebooks: Sequence[Path], reason: str = "") -> None:
+    """Write down who runs what, before it runs."""
+    from lib.chain import history, provenance
+
+    history.write(folder)
+    provenance.begin(folder, notebooks=notebooks, reason=reason, command=sys.argv)
+
+
+def leaks(folder: Path, redactor: Redactor) -> list[str]:
+    """Return the places in the record in which a known secret stands; [] as it should be."""
+    for unfinished in folder.glob(".*.part"):  # of a driver that was killed
+        unfinished.unlink()
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return [str(hit) for path in files for hit in redactor.scan(path)]
+
+
+def end(
+    folder: Path,
+    redactor: Redactor,
+    *,
+    outcome: str,
+    exit_code: int | None = None,
+    key: Path | None = None,
+) -> Sealed:
+    """Write the report, what the kernels told, and the manifest; renew the index of all runs.
+
+    With `key` (an SSH key) the manifest is signed.
+    """
+    from lib.chain import index, provenance, report, seal
+
+    try:
+        report.write(folder)
+    finally:  # a record is sealed also when no report could be made of it
+        provenance.finish(folder, outcome=outcome, exit_code=exit_code, masked=redactor.masked)
+        try:
+            sealed = Sealed([str(hit) for hit in seal.seal(folder, redactor, key)])
+        except BadInput as bad:
+            sealed = Sealed(unsigned="; ".join(bad.faults))
+        index.write(folder.parent)
+    return sealed

@@ -1,0 +1,118 @@
+"""The index: all runs of a folder, the newest first, as a page beside them and on the terminal."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lib.chain import page, past
+from lib.chain.page import Html, el, rows
+from lib.chain.words import clock, mark, span, tone
+
+FILE = "index.html"
+HEAD = ["outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "began"]
+REPORT = "report.html"
+COLOURS = {"ok": "green", "warn": "yellow", "bad": "red", "off": "dim"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run in a few words."""
+
+    folder: Path
+    outcome: str
+    cluster: str
+    reached: str
+    stages: str
+    changes: int
+    took: float  # seconds
+    mode: str
+    began: datetime | None
+
+    def words(self) -> list[str]:
+        """Return the line's texts in the order of HEAD."""
+        return [
+            f"{mark(self.outcome)} {self.outcome}", self.folder.name, self.cluster,
+            f"{self.reached}, {self.stages}", str(self.changes), span(self.took), self.mode,
+            clock(self.began),
+        ]  # fmt: skip
+
+
+def lines(runs: Path) -> list[Line]:
+    """Return a line for each run of the folder, the newest first."""
+    return [_line(past.read(folder, files=("events",))) for folder in past.folders(runs)]
+
+
+def _line(run: past.Past) -> Line:
+    ran = [a for a in run.stages if a.cause != "not-run"]
+    at = run.stopped or (ran[-1] if ran else None)
+    well = sum(a.cause in past.ENDED_WELL for a in run.stages)
+    return Line(
+        run.folder,
+        run.cause,
+        str(run.params.get("cluster_name", "")),
+        at.stage if at else "",
+        f"{well} of {len(run.stages)} ok",
+        sum(s.get("outcome") == "done" for s in run.steps),
+        run.seconds,
+        str(run.params.get("mode", "")),
+        run.started,
+    )
+
+
+def write(runs: Path) -> Path:
+    """Write the page of all runs beside their folders, and return its path."""
+    return page.write(runs / FILE, html(lines(runs)))
+
+
+def html(found: list[Line]) -> str:
+    """Return the page of the runs."""
+    well = sum(line.outcome == "ok" for line in found)
+    return page.page(
+        "Runs",
+        el("h1", "Runs"),
+        el("p", f"{len(found)} runs, {well} of them ended well.", class_="lead"),
+        _abandoned(found) and el("p", _abandoned(found), class_="box warn"),
+        rows(HEAD, [_cells(line) for line in found], class_="list", right=("changes", "took")),
+    )
+
+
+def _cells(line: Line) -> list[object]:
+    outcome, name, *rest = line.words()
+    there = (line.folder / REPORT).exists()
+    where = f"{line.folder.name}/{REPORT}" if there else f"{line.folder.name}/"
+    return [el("span", outcome, class_=tone(line.outcome)), _link(name, where, there), *rest]
+
+
+def _link(name: str, where: str, there: bool) -> Html:
+    return page.join(el("a", name, href=where), not there and el("small", " (no report)"))
+
+
+def _abandoned(found: list[Line]) -> str:
+    """Say which runs nobody leads any more and how to go on with them, "" if there are none."""
+    names = [line.folder.name for line in found if line.outcome == "abandoned"]
+    if not names:
+        return ""
+    one = f"The run {names[0]} was" if len(names) == 1 else f"The runs {', '.join(names)} were"
+    return f"{one} abandoned: what led it ended without a word. `runbook resume RUN` goes on."
+
+
+def show(runs: Path) -> None:
+    """Print the runs on the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from lib.chain.console import console, one_line
+
+    found = lines(runs)
+    if not found:
+        return print(f"There are no runs in {runs}.")
+    table = Table()
+    for name in HEAD[:-1]:
+        table.add_column(name, overflow="fold", justify="right" if name == "took" else "left")
+    for line in found:
+        texts = [Text(one_line(word)) for word in line.words()[: len(HEAD) - 1]]
+        texts[0].stylize(COLOURS[tone(line.outcome)])
+        table.add_row(*texts)
+    console().print(table)
+    if said := _abandoned(found):
+        print(said)

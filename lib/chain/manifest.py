@@ -1,0 +1,94 @@
+"""The manifest of a run: every file with its sha256, and the manifest of the run sealed before.
+
+`sha256sum -c MANIFEST.sha256` reads it too. Edits are evident from it, not prevented: who rewrites
+a file and the newest manifest is found only by a signature, or by a hash that was noted elsewhere.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+FILE = "MANIFEST.sha256"
+SIGNATURE = f"{FILE}.sig"
+TITLE = "# The files of a run and their sha256: check them with `runbook verify`."
+NONE = "none"
+_LINE = re.compile(r"(\\?)([0-9a-f]{64})  (.+)")
+_HEAD = re.compile(
+    re.escape(TITLE) + r"\n# run: (.+)\n# sealed: (\S+)\n# before: (?:none|(\S+)  (.+))\n"
+    r"# files: (\d+)\n"
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest says: the run, when it was sealed, its files, and what was sealed before.
+
+    `before` is the name of that run, `link` the sha256 of its manifest; both "" for the first.
+    """
+
+    run: str
+    sealed: str
+    files: dict[str, str]
+    before: str = ""
+    link: str = ""
+
+
+def written(manifest: Manifest) -> str:
+    """Return the manifest as text; there is one way only to write it."""
+    before = f"{manifest.link}  {manifest.before}" if manifest.before else NONE
+    head = [TITLE, f"# run: {manifest.run}", f"# sealed: {manifest.sealed}", f"# before: {before}"]
+    lines = [_line(name, manifest.files[name]) for name in sorted(manifest.files)]
+    return "\n".join([*head, f"# files: {len(lines)}", *lines]) + "\n"
+
+
+def read(path: Path) -> Manifest:
+    """Read a manifest; raise ValueError if it is not exactly as `written` wrote it."""
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    head = _HEAD.match(text)
+    lines = [_LINE.fullmatch(line) for line in text[head.end() if head else 0 :].splitlines()]
+    if not head or not all(lines):
+        raise ValueError("not a manifest")
+    run, sealed, link, before, _ = head.groups()
+    files = {_name(m): m[2] for m in lines}
+    found = Manifest(run, sealed, files, before or "", link or "")
+    if written(found) != text:
+        raise ValueError("not as it was written")
+    return found
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content(folder: Path) -> dict[str, Path]:
+    """Return all that is in a run's folder but its manifest and that one's signature, by name."""
+    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*")}
+    kept = {n: p for n, p in found.items() if p.is_symlink() or not p.is_dir()}
+    return {n: p for n, p in kept.items() if n not in (FILE, SIGNATURE)}
+
+
+def earlier(folder: Path) -> list[Path]:
+    """Return the manifests of earlier seals of a run, the oldest first."""
+    numbered = [(p, re.fullmatch(r"MANIFEST\.(\d+)\.sha256", p.name)) for p in folder.iterdir()]
+    return [p for p, m in sorted((p, m) for p, m in numbered if m)]
+
+
+def now() -> str:
+    """Return the time as a manifest says it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _line(name: str, hashed: str) -> str:
+    """Return a line as sha256sum writes it, which marks names that it had to escape."""
+    safe = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{'' if safe == name else chr(92)}{hashed}  {safe}"
+
+
+def _name(line: re.Match[str]) -> str:
+    if not line[1]:
+        return line[3]
+    return re.sub(r"\\(.)", lambda m: {"n": "\n", "r": "\r"}.get(m[1], m[1]), line[3])

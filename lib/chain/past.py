@@ -1,0 +1,333 @@
+"""Past runs: what the folder of a run tells, read back as plain data.
+
+Any file may be missing or cut short, as a run may have ended anywhere; what cannot be read is
+counted in `unread` and not guessed at.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from lib.chain.faults import BadInput
+from lib.chain.provenance import TOLD, told
+from lib.chain.secrets import secret_name
+
+ENDED_WELL = ("ok", "skipped")
+FILES = ("events", "journal", "api")
+TURNS = ("run-started", "run-resumed", "run-ended", "run-abandoned")
+STEP = "application/vnd.runbook.step+json"
+_ORIGIN = re.compile(r"^([A-Za-z_]\w*):.*?  # (.+)$", re.M)
+
+
+@dataclass
+class Attempt:
+    """One go at a stage: how and when it went, its steps, and what became of its cells."""
+
+    stage: str
+    number: int = 1
+    cause: str = ""
+    started: datetime | None = None
+    seconds: float = 0.0
+    error: str = ""
+    steps: list[dict] = field(default_factory=list)
+    cells: dict[str, dict] = field(default_factory=dict)  # by cell id: cause, seconds
+    waits: list[dict] = field(default_factory=list)  # at, waiting, seconds
+    notebook: Path | None = None
+
+    @cached_property
+    def book(self) -> dict:
+        """Return the executed notebook, {} where there is none that can be read."""
+        return _json(self.notebook, []) if self.notebook else {}
+
+
+@dataclass
+class Past:
+    """A run as its folder tells it; `stages` holds the last attempt at each, `earlier` the rest."""
+
+    folder: Path
+    cause: str
+    stages: list[Attempt]
+    earlier: list[Attempt]
+    events: list[dict]
+    journal: list[dict]
+    api: list[dict]
+    params: dict[str, object]
+    origins: dict[str, str]
+    facts: dict
+    unread: list[str]
+
+    @property
+    def started(self) -> datetime | None:
+        """Return when the run began, None if nothing tells."""
+        known = [a.started for a in [*self.earlier, *self.stages] if a.started]
+        told = [when(e) for e in self.events if e.get("event") == "run-started"]
+        return min(filter(None, [*told[:1], *known]), default=None)
+
+    @property
+    def seconds(self) -> float:
+        """Return how long all attempts took together, pauses between them left out."""
+        return sum(a.seconds for a in [*self.earlier, *self.stages])
+
+    @property
+    def stopped(self) -> Attempt | None:
+        """Return the attempt at which the run stopped, None if it did not."""
+        bad = (a for a in self.stages if a.cause not in (*ENDED_WELL, "not-run", "running"))
+        return next(bad, None)
+
+    @property
+    def resumed(self) -> int:
+        """Return how often the run was taken up again."""
+        return sum(e.get("event") == "run-resumed" for e in self.events)
+
+    @property
+    def error(self) -> str:
+        """Return why the run as a whole failed, "" unless that is told besides its stages."""
+        turns = [e for e in self.events if e.get("event") in TURNS]
+        return str(turns[-1].get("error") or "") if turns else ""
+
+    @property
+    def steps(self) -> list[dict]:
+        """Return the steps of all attempts in the order of their making."""
+        return [s for a in [*self.earlier, *self.stages] for s in a.steps]
+
+
+def read(folder: Path, files: Collection[str] = FILES) -> Past:
+    """Read the folder of a run, of its ledgers only `files`; raise BadInput if there is none."""
+    if not folder.is_dir():
+        raise BadInput([f"{folder}: there is no such folder of a run"])
+    unread: list[str] = []
+    events, journal, api = (
+        lines(folder / f"{n}.jsonl", unread) if n in files else [] for n in FILES
+    )
+    facts = _json(folder / "run.json", unread)
+    facts["told"] = told(folder / TOLD) | facts.get("told", {})
+    alive = _alive(folder, events)
+    attempts = _attempts(events, alive) or _from_notebooks(folder)
+    last = {a.stage: a for a in attempts}
+    for attempt in attempts:
+        attempt.notebook = _notebook(folder, attempt, last[attempt.stage])
+        if attempt.cause not in ENDED_WELL:
+            _complete(attempt)
+    named = {s: Attempt(s, cause="not-run") for s in _named(events, facts)}
+    stages = sorted((named | last).values(), key=lambda a: a.stage)
+    earlier = [a for a in attempts if a is not last[a.stage]]
+    given, origins = _params(folder / "params.yaml", unread)
+    cause = _cause(events, stages, alive)
+    return Past(folder, cause, stages, earlier, events, journal, api, given, origins, facts, unread)
+
+
+def folders(runs: Path) -> list[Path]:
+    """Return the folders of runs, those that started last first."""
+    found = [p for p in runs.glob("*/") if (p / "params.yaml").exists()]
+    return sorted(
+        found, key=lambda p: (p.name[:15], (p / "params.yaml").stat().st_mtime), reverse=True
+    )
+
+
+def named(run: str, runs: Path) -> Path:
+    """Return the folder of a run, given by its path or by its name below `runs`.
+
+    Raises `BadInput` with the nearest name where there is none.
+    """
+    for folder in (Path(run), runs / run):
+        if (folder / "params.yaml").exists():
+            return folder.resolve()
+    known = [folder.name for folder in folders(runs)]
+    near = get_close_matches(Path(run).name, known, 1, 0.4)
+    hint = f"did you mean {near[0]}?" if near else f"`runbook list --runs {runs}` tells which are"
+    raise BadInput([f"{run}: there is no such run; {hint}"])
+
+
+def lines(path: Path, unread: list[str]) -> list[dict]:
+    """Return the JSON objects of a file, a line each; none if there is no such file."""
+    if not path.exists():
+        return []
+    found, bad = [], 0
+    for line in path.read_text("utf-8", "replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            found.append(row)
+        else:
+            bad += 1
+    if bad:
+        unread.append(f"{path.name}: {bad} of {bad + len(found)} lines")
+    return found
+
+
+def when(row: dict) -> datetime | None:
+    """Return the time of a line of a ledger, None if it tells none."""
+    try:
+        return datetime.fromisoformat(row["at"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _json(path: Path, unread: list[str]) -> dict:
+    if not path.exists():
+        return {}
+    try:
+        held = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        held = None
+    if isinstance(held, dict):
+        return held
+    unread.append(path.name)
+    return {}
+
+
+def params(folder: Path) -> dict[str, object]:
+    """Return the parameters of a run, {} if its folder does not tell them."""
+    return _params(folder / "params.yaml", [])[0]
+
+
+def _params(path: Path, unread: list[str]) -> tuple[dict[str, object], dict[str, str]]:
+    """Return the parameters and their origins, those of a secret's name left out."""
+    if not path.exists():
+        return {}, {}
+    text = path.read_text("utf-8", "replace")
+    try:
+        held = yaml.safe_load(text)
+    except yaml.YAMLError:
+        held = None
+    if not isinstance(held, dict):
+        unread.append(path.name)
+        return {}, {}
+    return {k: v for k, v in held.items() if not secret_name(str(k))}, dict(_ORIGIN.findall(text))
+
+
+def _alive(folder: Path, events: list[dict]) -> bool:
+    """Tell whether the driver of a run without an end is still there."""
+    turns = [e for e in events if e.get("event") in TURNS]
+    if not turns or turns[-1]["event"] in ("run-ended", "run-abandoned"):
+        return False
+    from lib.chain import ledger  # only now: it takes its time to import, and few runs need it
+
+    return ledger.held(folder)
+
+
+def _attempts(events: Iterable[dict], alive: bool) -> list[Attempt]:
+    """Return the attempts at stages that the ledger tells of, in order."""
+    found: dict[tuple[str, int], Attempt] = {}
+    for event in events:
+        if not event.get("stage") or event.get("event") in TURNS:
+            continue
+        key = (str(event["stage"]), int(event.get("attempt") or 1))
+        attempt = found.setdefault(key, Attempt(*key))
+        _HEAR.get(str(event.get("event")), _pass)(attempt, event)
+    made = list(found.values())
+    for attempt in made:
+        if not attempt.cause:
+            attempt.cause = "running" if alive and attempt is made[-1] else "abandoned"
+            attempt.seconds = _gone(attempt, events)
+    return made
+
+
+def _gone(attempt: Attempt, events: Iterable[dict]) -> float:
+    """Return the seconds up to the last that was heard of an attempt without an end."""
+    own = (e for e in events if e.get("stage") == attempt.stage and _same(e, attempt))
+    heard = [when(e) for e in own if e.get("event") not in TURNS]
+    last = max(filter(None, heard), default=None)
+    return (last - attempt.started).total_seconds() if last and attempt.started else 0.0
+
+
+def _same(event: dict, attempt: Attempt) -> bool:
+    return int(event.get("attempt") or 1) == attempt.number
+
+
+def _pass(attempt: Attempt, event: dict) -> None:
+    """Take nothing from an event of a kind that is not known here."""
+
+
+def _started(attempt: Attempt, event: dict) -> None:
+    attempt.started = when(event)
+
+
+def _ended(attempt: Attempt, event: dict) -> None:
+    attempt.cause = str(event.get("cause") or "")
+    attempt.seconds = float(event.get("seconds") or 0)
+    attempt.error = str(event.get("error") or "")
+    attempt.steps = [s for s in event.get("steps") or [] if isinstance(s, dict)]
+
+
+def _cell(attempt: Attempt, event: dict) -> None:
+    attempt.cells[str(event.get("cell"))] = {
+        "cause": str(event.get("cause") or "running"),
+        "seconds": float(event.get("seconds") or 0),
+    }
+
+
+def _waited(attempt: Attempt, event: dict) -> None:
+    attempt.waits.append(event)
+
+
+_HEAR = {
+    "stage-started": _started,
+    "stage-ended": _ended,
+    "cell-started": _cell,
+    "cell-ended": _cell,
+    "wait": _waited,
+}
+
+
+def _named(events: list[dict], facts: dict) -> list[str]:
+    """Return the stages that the run was to take, as far as that was written down."""
+    told = [e["stages"] for e in events if isinstance(e.get("stages"), list)]
+    return [str(s) for s in (told[-1] if told else facts.get("stages") or [])]
+
+
+def _from_notebooks(folder: Path) -> list[Attempt]:
+    """Return what the notebooks themselves tell, for a folder without a ledger."""
+    found = []
+    for path in sorted(folder.glob("[0-9][0-9]-*.ipynb")):
+        if re.search(r"\.attempt\d+$", path.stem):
+            continue
+        told = _json(path, []).get("metadata", {})
+        run = told.get("papermill", {})
+        cause = told.get("runbook", {}).get("outcome") or "unknown"
+        attempt = Attempt(path.stem, cause=cause, seconds=float(run.get("duration") or 0))
+        attempt.started = when({"at": run.get("start_time")})
+        attempt.notebook = path
+        _complete(attempt)
+        found.append(attempt)
+    return found
+
+
+def _notebook(folder: Path, attempt: Attempt, last: Attempt) -> Path | None:
+    name = attempt.stage if attempt is last else f"{attempt.stage}.attempt{attempt.number}"
+    path = folder / f"{name}.ipynb"
+    return path if path.exists() else None
+
+
+def _complete(attempt: Attempt) -> None:
+    """Take from the notebook what the ledger lacks when an attempt came to no end of its own."""
+    told = [o for c in attempt.book.get("cells", []) for o in c.get("outputs", [])]
+    steps = [o["data"][STEP] for o in told if STEP in o.get("data", {})]
+    errors = [f"{o['ename']}: {o['evalue']}" for o in told if o.get("output_type") == "error"]
+    attempt.steps = attempt.steps or [s for s in steps if isinstance(s, dict)]
+    attempt.error = attempt.error or next(iter(errors), "")
+
+
+def _cause(events: list[dict], stages: list[Attempt], alive: bool) -> str:
+    """Return how the run ended; without a word of its end it is running or abandoned."""
+    turns = [e for e in events if e.get("event") in TURNS]
+    if turns and turns[-1]["event"] == "run-ended":
+        return str(turns[-1].get("cause") or _worst(stages))
+    if turns and not alive:
+        return "abandoned"
+    going_on = any(a.cause == "running" for a in stages)
+    return "running" if going_on else _worst(stages)
+
+
+def _worst(stages: list[Attempt]) -> str:
+    bad = (a.cause for a in stages if a.cause not in (*ENDED_WELL, "not-run"))
+    return next(bad, "ok" if stages else "unknown")

@@ -1,0 +1,63 @@
+"""Resuming: a run that did not end well is taken up in its folder, all its stages in order.
+
+What is done already costs a look; a stage that did not end starts from its top in a new kernel.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from lib.chain import ledger, params, stages, values
+from lib.chain.faults import BadInput
+from lib.chain.run import Work
+from lib.chain.stages import Stage
+
+LINGERING = 3.0  # seconds that a kernel may live on after its driver
+
+
+def folder_of(run: str, runs: Path) -> Path:
+    """Return the folder of a run, given by its path or by its name below `runs`."""
+    for folder in (Path(run), runs / run):
+        if (folder / ledger.FILE).is_file():
+            return folder.resolve()
+    known = [path.parent.name for path in sorted(runs.glob(f"*/{ledger.FILE}"))]
+    near = get_close_matches(Path(run).name, known, 1, 0.4) or known[-1:]
+    hint = f"; did you mean {near[0]}?" if near else f"; there is none in {runs}"
+    raise BadInput([f"{run}: there is no run with a ledger ({ledger.FILE}) in it{hint}"])
+
+
+def work(
+    folder: Path,
+    *,
+    notebooks: Path | None = None,
+    cell_timeout: int | None = None,
+    reason: str = "",
+    **more: object,
+) -> Work | None:
+    """Return what is to be done in a run's folder, None when the run ended well.
+
+    Stages, and what is not given, are those of the run, parameters those in the folder; notebooks
+    are taken as they are now. `more` is what else `Work` takes. Raises `BadInput` when the run
+    still goes on or cannot be repeated.
+    """
+    lines = ledger.read(folder)
+    if ledger.held(folder, LINGERING):
+        raise BadInput([ledger.going_on(folder)])
+    if ledger.ended(lines) == "ok":
+        return None
+    began = ledger.beginning(folder, lines)
+    where = notebooks or Path(began["notebooks"])
+    table = params.gather(where)
+    merged = values.load(table, [folder / "params.yaml"])
+    chosen = _named(began["stages"], where)
+    more["cell_timeout"] = cell_timeout or began.get("cell_timeout")
+    more["reason"] = reason or began.get("reason", "")
+    return Work(folder, chosen, table, merged, resumed=True, **more)
+
+
+def _named(names: Sequence[str], notebooks: Path) -> list[Stage]:
+    found = {stage.name: stage for stage in stages.find(notebooks)}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise BadInput([f"{notebooks}: {name}.ipynb of the run is not there" for name in missing])
+    return [found[name] for name in names]

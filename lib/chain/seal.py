@@ -1,0 +1,88 @@
+"""Sealing: a last look for secrets, then the manifest, chained to that of the run before."""
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lib.chain import manifest
+from lib.chain.faults import BadInput
+from lib.chain.manifest import FILE, SIGNATURE, Manifest
+from lib.chain.redact import Hit, Redactor
+
+NAMESPACE = "runbook"  # of signatures: one made here is good for nothing else
+
+
+def seal(folder: Path, redactor: Redactor, key: Path | None = None) -> list[Hit]:
+    """Seal a run's folder, and return where in it secrets stand; sealed it is in any case.
+
+    An older manifest is kept under a number and covered by the new one. With `key` (an SSH key) the
+    new one is signed: raises `BadInput` when that fails.
+    """
+    with _alone(folder.parent):
+        _set_aside(folder)
+        files = manifest.content(folder)
+        hits = [hit for name in sorted(files) for hit in redactor.scan(files[name])]
+        hashes = {name: manifest.digest(path) for name, path in files.items()}
+        before, link = last(folder.parent)
+        made = Manifest(folder.name, manifest.now(), hashes, before, link)
+        _write(folder / FILE, manifest.written(made))
+    if key:
+        _write(folder / SIGNATURE, _signature(folder / FILE, key))
+    return hits
+
+
+def last(runs: Path) -> tuple[str, str]:
+    """Return the run that was sealed last and the sha256 of its manifest, "" and "" if none was.
+
+    It is the head of the chain: noted elsewhere, it shows later that no run is missing.
+    """
+    sealed = []
+    for path in runs.glob(f"*/{FILE}"):
+        with suppress(ValueError):  # one that was tampered with is for `verify` to tell
+            sealed.append((manifest.read(path).sealed, path))
+    if not sealed:
+        return "", ""
+    path = max(sealed)[1]
+    return path.parent.name, manifest.digest(path)
+
+
+@contextmanager
+def _alone(runs: Path) -> Iterator[None]:
+    """Wait until no other run is being sealed, as each is chained to the one before."""
+    handle = os.open(runs, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _set_aside(folder: Path) -> None:
+    """Give the manifest of an earlier seal, and its signature, a number."""
+    number = len(manifest.earlier(folder)) + 1
+    for name in (FILE, SIGNATURE):
+        if (folder / name).exists():
+            (folder / name).rename(folder / name.replace(".", f".{number}.", 1))
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.part")
+    with unfinished.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _signature(path: Path, key: Path) -> str:
+    """Return the SSH signature of a file; a passphrase is asked for on the terminal."""
+    command = ["ssh-keygen", "-Y", "sign", "-f", str(key), "-n", NAMESPACE]
+    with path.open("rb") as file:
+        done = subprocess.run(command, stdin=file, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["no reason given"]
+        raise BadInput([f"{path}: sealed, but not signed with {key}: {said[-1]}"])
+    return done.stdout

@@ -1,0 +1,196 @@
+"""Verifying: whether sealed runs are as they were when they were sealed, and which file is not."""
+
+import hashlib
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.chain import ledger, manifest
+from lib.chain.faults import BadInput
+from lib.chain.manifest import FILE, SIGNATURE, Manifest
+from lib.chain.seal import NAMESPACE, last
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it was sealed: the run, the file ("" for all of it), and what."""
+
+    run: str
+    file: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.run}{self.file and '/' + self.file}: {self.what}"
+
+
+def verify(folder: Path, signers: Path | None = None) -> list[Finding]:
+    """Return what of a run, and of its place among the runs beside it, is not as it was sealed.
+
+    `signers` is a file of allowed signers (ssh-keygen(1)); with it there must be a signature of one
+    of them. Raises `BadInput` if there is no such run.
+    """
+    if not folder.is_dir():
+        raise BadInput([f"{folder}: there is no such folder of a run"])
+    folder = folder.resolve()
+    return [*_run(folder, signers), *_chain(folder.parent, only=folder.name)]
+
+
+def verify_all(runs: Path, signers: Path | None = None) -> list[Finding]:
+    """Do as `verify` for all runs of a folder that are not still going on."""
+    return [*(found for run in closed(runs) for found in _run(run, signers)), *_chain(runs)]
+
+
+def find(run: str, runs: Path) -> Path:
+    """Return the folder of a run, given by its path or by its name below `runs`."""
+    return next((f for f in (Path(run), runs / run) if f.is_dir()), Path(run))
+
+
+def closed(runs: Path) -> list[Path]:
+    """Return the folders of runs that are not still going on, the oldest first."""
+    folders = sorted(p for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []
+    begun = [f for f in folders if (f / ledger.FILE).exists() or _seals(f)]
+    return [f for f in begun if not ((f / ledger.FILE).exists() and ledger.held(f))]
+
+
+def told(runs: Path) -> str:
+    """Return what to note elsewhere of a folder's runs: the sha256 that all of them lead to."""
+    run, hashed = last(runs)
+    return f"The newest seal is that of {run}: {hashed}" if run else "No run is sealed here."
+
+
+def _run(folder: Path, signers: Path | None) -> Iterator[Finding]:
+    """Yield what is wrong with the folder in itself."""
+    run = folder.name
+    if not (folder / FILE).exists():
+        yield Finding(run, "", _why_unsealed(folder))
+        return
+    try:
+        sealed = manifest.read(folder / FILE)
+    except ValueError as error:
+        yield Finding(run, FILE, f"{error}: it was edited or cut")
+        return
+    if sealed.run != run:
+        yield Finding(run, FILE, f"is the one of the run {sealed.run}")
+    yield from _files(folder, sealed)
+    yield from _earlier(folder)
+    yield from (Finding(run, SIGNATURE, what) for what in _signature(folder, signers))
+
+
+def _why_unsealed(folder: Path) -> str:
+    if not (folder / ledger.FILE).exists():
+        return "not sealed: it is no run, or its ledger was removed"
+    state = ledger.state(folder)
+    if state in ("running", "abandoned"):
+        return f"not sealed: the run is {state}"
+    return f"not sealed, though the run has ended ({state}): {FILE} was removed"
+
+
+def _files(folder: Path, sealed: Manifest) -> Iterator[Finding]:
+    there = manifest.content(folder)
+    for name in sorted(sealed.files.keys() | there.keys()):
+        if name not in there:
+            yield Finding(folder.name, name, "removed")
+        elif name not in sealed.files:
+            yield Finding(folder.name, name, "added")
+        elif there[name].is_symlink() or not there[name].is_file():
+            yield Finding(folder.name, name, "replaced by something that is no plain file")
+        elif manifest.digest(there[name]) != sealed.files[name]:
+            yield Finding(folder.name, name, "changed: lines were edited, added, moved or cut")
+
+
+def _earlier(folder: Path) -> Iterator[Finding]:
+    """Yield what the earlier seals of a run that was continued tell to be missing from it.
+
+    Its ledgers have grown since, so that what they were must be their beginning; its notebooks are
+    kept, under whatever name.
+    """
+    for path in manifest.earlier(folder):
+        try:
+            sealed = manifest.read(path)
+        except ValueError as error:
+            yield Finding(folder.name, path.name, str(error))
+            continue
+        there = {manifest.digest(p) for p in manifest.content(folder).values() if p.is_file()}
+        for name, hashed in sealed.files.items():
+            if name.endswith(".jsonl") and not _begins(folder / name, hashed):
+                yield Finding(folder.name, name, f"does not begin as it was when {path.name} was")
+            if name.endswith(".ipynb") and hashed not in there:
+                yield Finding(folder.name, name, f"what {path.name} holds of it is gone")
+
+
+def _begins(path: Path, hashed: str) -> bool:
+    """Tell whether some first lines of a file have this sha256."""
+    if not path.is_file():
+        return False
+    sha = hashlib.sha256()
+    for line in path.read_bytes().splitlines(keepends=True):
+        if sha.hexdigest() == hashed:
+            return True
+        sha.update(line)
+    return sha.hexdigest() == hashed
+
+
+def _chain(runs: Path, only: str = "") -> Iterator[Finding]:
+    """Yield the links that lead nowhere, those from or to one run if `only` names it."""
+    for later in _manifests(runs):
+        if not later.before or (only and only not in (later.run, later.before)):
+            continue
+        there = runs / later.before
+        if not there.is_dir():
+            yield Finding(later.before, "", f"removed: {later.run} was sealed after it")
+        elif later.link not in {manifest.digest(p) for p in _seals(there)}:
+            what = f"not the one after which {later.run} was sealed"
+            yield Finding(later.before, FILE, what)
+
+
+def _manifests(runs: Path) -> Iterator[Manifest]:
+    for folder in sorted(p for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []:
+        for path in _seals(folder):
+            try:
+                yield manifest.read(path)
+            except ValueError:
+                continue  # the run's own findings tell it
+
+
+def _seals(folder: Path) -> list[Path]:
+    newest = folder / FILE
+    return [*manifest.earlier(folder), *([newest] if newest.exists() else [])]
+
+
+def _signature(folder: Path, signers: Path | None) -> Iterable[str]:
+    """Return what is wrong with the signature: nothing if there is none and none is wanted."""
+    signature = folder / SIGNATURE
+    if not signature.exists():
+        return ["missing: the run was not signed, or this was removed"] if signers else []
+    said = _ssh("check-novalidate", "-n", NAMESPACE, "-s", signature, text=folder / FILE)
+    if said is None:
+        return [f"does not fit {FILE}"]
+    if not signers:
+        return []
+    who = _ssh("find-principals", "-s", signature, "-f", signers)
+    known = [
+        name
+        for name in (who or "").splitlines()
+        if _ssh("verify", "-f", signers, "-I", name, "-n", NAMESPACE, "-s", signature,
+                text=folder / FILE) is not None
+    ]  # fmt: skip
+    return [] if known else [f"of a key that {signers} does not allow"]
+
+
+def signer(folder: Path) -> str:
+    """Return the fingerprint of the key that signed a run, "" if none did."""
+    if not (folder / SIGNATURE).exists():
+        return ""
+    told = _ssh("check-novalidate", "-n", NAMESPACE, "-s", folder / SIGNATURE, text=folder / FILE)
+    found = re.search(r"SHA256:\S+", told or "")
+    return found[0] if found else ""
+
+
+def _ssh(action: str, *words: object, text: Path | None = None) -> str | None:
+    """Run `ssh-keygen -Y` and return what it says, None when it refuses."""
+    command = ["ssh-keygen", "-Y", action, *map(str, words)]
+    data = text.read_bytes() if text else b""
+    done = subprocess.run(command, input=data, capture_output=True)
+    return None if done.returncode else done.stdout.decode("utf-8", "replace").strip()

@@ -1,0 +1,64 @@
+import json
+
+import folders
+from folders import at, stage, write_lines
+
+from lib import progress
+from lib.chain import history, past
+from lib.chain.terminal import Waiting
+
+
+def told(runs, name, seconds, **params):
+    """Write a run whose one job took so long."""
+    folder = folders.run(runs, name, stage("10-make", 0, 4), **params)
+    write_lines(folder / "journal.jsonl", folders.journal(1, seconds, "createSnapshot"))
+    return folder
+
+
+def test_the_median_of_the_last_five_runs_is_expected(tmp_path):
+    for day, seconds in enumerate([900, 10, 20, 30, 40, 500], 1):
+        told(tmp_path, f"2026030{day}-000000-web", seconds)
+    found = history.expected(past.folders(tmp_path), "prod")
+    assert found == {"createSnapshot": {"seconds": 30.0, "runs": 5}}
+
+
+def test_runs_at_another_cloud_tell_nothing(tmp_path):
+    told(tmp_path, "20260301-000000-web", 10, profile="other")
+    assert history.expected(past.folders(tmp_path), "prod") == {}
+
+
+def test_jobs_that_failed_or_have_no_end_tell_nothing():
+    done = folders.journal(1)
+    assert history.durations(done) == [("createVolume", 2.0)]
+    assert history.durations(done[:2]) == []
+    assert history.durations([*done[:2], done[2] | {"state": "failed"}]) == []
+
+
+def test_a_job_that_ended_while_nobody_looked_tells_nothing(tmp_path):
+    folder = told(tmp_path, "20260301-000000-web", 5000)
+    lines = [{"at": at(4000), "event": "run-resumed", "pid": 1}]
+    write_lines(folder / "events.jsonl", lines)
+    assert history.expected([folder], "prod") == {}
+
+
+def test_a_new_run_is_given_what_the_runs_beside_it_took(tmp_path, monkeypatch):
+    told(tmp_path, "20260301-000000-web", 10)
+    folder = told(tmp_path, "20260302-000000-web", 99)
+    path = history.write(folder)
+    assert json.loads(path.read_text()) == {"createSnapshot": {"seconds": 10.0, "runs": 1}}
+    monkeypatch.setenv("RUNBOOK_RUN", str(folder))
+    assert progress.expected("createSnapshot", 570) == 10
+    assert progress.expected("createVolume", 7) == 7
+
+
+def test_without_a_run_folder_nothing_is_expected_but_what_is_given(monkeypatch):
+    monkeypatch.delenv("RUNBOOK_RUN", raising=False)
+    assert progress.expected("createSnapshot", 570) == 570
+
+
+def test_the_terminal_says_how_much_of_the_expected_time_has_gone():
+    waiting = Waiting()
+    facts = {"waiting": "createSnapshot disk", "seconds": 190, "about": 570}
+    content = {"data": {progress.WAIT: facts}, "transient": {"display_id": "1"}}
+    waiting.hear({"msg_type": "display_data", "content": content})
+    assert str(waiting) == "3m10s of about 9m30s: createSnapshot disk"

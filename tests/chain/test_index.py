@@ -1,0 +1,81 @@
+import re
+
+import folders
+import pytest
+from folders import at, stage
+
+from lib.__main__ import main
+from lib.chain import index, past, report
+from lib.chain.faults import BadInput
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three runs: one that ended well, one that failed, and one whose driver is gone."""
+    report.write(folders.good(tmp_path, "20260304-050607-web"))
+    events = stage("10-make", 0, 4) + stage("50-deploy", 4, 3, "failed", error="no")
+    folders.run(tmp_path, "20260305-050607-web", events, ended="failed", cluster_name="db")
+    folders.run(tmp_path, "20260306-050607-web", stage("10-make", 0, 200)[:1], ended="")
+    (tmp_path / "interactive").mkdir()
+    return tmp_path
+
+
+def test_runs_are_listed_newest_first_and_other_folders_are_not_runs(runs):
+    assert [line.folder.name[:8] for line in index.lines(runs)] == [
+        "20260306",
+        "20260305",
+        "20260304",
+    ]
+
+
+def test_a_line_tells_outcome_cluster_stage_and_duration(runs):
+    _, failed, good = index.lines(runs)
+    assert failed.words()[:6] == [
+        "✗ failed", "20260305-050607-web", "db", "50-deploy, 1 of 2 ok", "0", "7.0 s",
+    ]  # fmt: skip
+    assert good.words()[0] == "✓ ok"
+    assert (good.reached, good.changes) == ("60-look", 1)
+
+
+def test_a_run_whose_driver_is_gone_is_said_to_be_abandoned(runs, capsys):
+    assert main(["list", "--runs", str(runs)]) == 0
+    said = capsys.readouterr().out
+    assert "✗ abandoned" in said
+    assert "The run 20260306-050607-web was abandoned" in said
+
+
+def test_a_run_that_was_resumed_and_ended_is_not_abandoned(tmp_path):
+    events = stage("10-make", 0, 4, "failed", error="no")
+    events += [{"at": at(5), "event": "run-resumed", "pid": 1}, *stage("10-make", 5, 1, attempt=2)]
+    folders.run(tmp_path, "20260304-050607-web", events)
+    assert [line.outcome for line in index.lines(tmp_path)] == ["ok"]
+
+
+def test_the_page_links_to_the_reports_there_are(runs):
+    html = index.write(runs).read_text("utf-8")
+    assert re.findall(r'href="([^"]*)"', html) == [
+        "20260306-050607-web/", "20260305-050607-web/", "20260304-050607-web/report.html",
+    ]  # fmt: skip
+    assert "3 runs, 1 of them ended well." in html
+
+
+def test_names_of_others_do_not_become_markup(tmp_path):
+    folders.run(tmp_path, "20260304-050607-x", stage("10-make", 0, 4), cluster_name="<b>x</b>")
+    assert "<b>x" not in index.write(tmp_path).read_text("utf-8")
+
+
+def test_no_runs_are_said_to_be_none(tmp_path, capsys):
+    assert main(["list", "--runs", str(tmp_path / "none")]) == 0
+    assert capsys.readouterr().out == f"There are no runs in {tmp_path / 'none'}.\n"
+
+
+def test_a_run_is_found_by_its_folder_or_its_name(runs):
+    name = "20260304-050607-web"
+    assert past.named(name, runs) == past.named(str(runs / name), runs / "no")
+    with pytest.raises(BadInput, match=f"did you mean {name}"):
+        past.named("20260304-050607-wed", runs)
+
+
+def test_a_report_can_be_written_for_a_run_that_has_none(runs, capsys):
+    assert main(["report", "20260306-050607-web", "--runs", str(runs)]) == 0
+    assert capsys.readouterr().out.strip() == str(runs / "20260306-050607-web/report.html")

@@ -1,0 +1,132 @@
+import os
+import time
+from contextlib import contextmanager
+
+import pytest
+from jupyter_core.utils import run_sync
+from nbclient.exceptions import DeadKernelError
+
+from lib.chain import kernels
+from lib.chain.kernels import Kernels, Place
+
+SEEN = "import os, sys; print(os.getcwd(), os.environ['MINE'], os.environ['RUNBOOK_STAGE'])"
+
+
+@pytest.fixture
+def places(tmp_path):
+    return [Place(f"{number}-stage", tmp_path) for number in (10, 20, 30)]
+
+
+@contextmanager
+def started(scratch, *preload):
+    with Kernels(scratch, {"MINE": "env"}, preload) as given:
+        yield given
+
+
+@pytest.fixture
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("k")
+
+
+def said(client, code):
+    """What code prints in a kernel."""
+    asked, text = client.execute(code), ""
+    while True:
+        message = run_sync(client.get_iopub_msg)(timeout=10)
+        if message["parent_header"].get("msg_id") != asked:
+            continue
+        if message["content"].get("execution_state") == "idle":
+            return text.strip()
+        text += message["content"].get("text", "") or "\n".join(
+            message["content"].get("traceback", [])
+        )
+
+
+def pid(manager):
+    return manager.provisioner.pid
+
+
+def gone(number):
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_spare_is_given_to_its_stage_with_its_folder_and_environment(places, scratch):
+    with started(scratch, "colorsys", "no.such.module") as given:
+        given.warm(places[0])
+        spare = pid(given._spare[1])
+        with given.kernel(places[0]) as (manager, client):
+            assert pid(manager) == spare
+            assert said(client, SEEN) == f"{places[0].folder} env 10-stage"
+            assert said(client, "print('colorsys' in sys.modules, 'colorsys' in dir())") == (
+                "True False"
+            )
+            assert said(client, "print(len(In), Out)") == "4 {}"
+        assert gone(spare)
+
+
+def test_a_spare_that_is_anothers_or_dead_is_replaced_by_a_new_kernel(places, scratch):
+    with started(scratch) as given:
+        given.warm(places[1])
+        other = pid(given._spare[1])
+        with given.kernel(places[0]) as (manager, _):
+            assert pid(manager) != other
+            assert gone(other)
+            given.warm(places[1])
+            dead = pid(given._spare[1])
+            os.kill(dead, 9)
+        with given.kernel(places[1]) as (manager, client):
+            assert pid(manager) != dead
+            assert said(client, "print(1)") == "1"
+
+
+def test_what_one_stage_leaves_behind_no_other_sees(places, scratch):
+    leave = "import os; left = 1; os.environ['LEFT'] = '1'; os.chdir('/')"
+    with started(scratch) as given:
+        with given.kernel(places[0]) as (_, client):
+            given.warm(places[1])
+            said(client, leave)
+        with given.kernel(places[1]) as (_, client):
+            assert said(client, "import os; print('left' in dir(), os.environ.get('LEFT'))") == (
+                "False None"
+            )
+            assert said(client, SEEN).startswith(str(places[1].folder))
+
+
+def test_no_process_and_no_socket_is_left(places, scratch):
+    with started(scratch) as given, given.kernel(places[0]) as (manager, client):
+        child = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid)"
+        left = [int(said(client, child)), pid(manager)]
+        given.warm(places[1])
+        left.append(pid(given._spare[1]))
+    until = time.monotonic() + 5
+    while not all(map(gone, left)) and time.monotonic() < until:
+        time.sleep(0.02)  # the child's new parent has to take notice
+    assert [number for number in left if not gone(number)] == []
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_kernel_that_dies_while_it_starts_is_told(places, scratch, tmp_path, monkeypatch):
+    (tmp_path / "deadly.py").write_text("import os; os._exit(1)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with (
+        started(scratch, "deadly") as given,
+        pytest.raises(DeadKernelError, match="did not start: it died"),
+        given.kernel(places[0]),
+    ):
+        pass
+
+
+def test_a_kernel_that_never_answers_is_told(places, scratch, tmp_path, monkeypatch):
+    (tmp_path / "slow.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(kernels, "PATIENCE", 0.5)
+    with (
+        started(scratch, "slow") as given,
+        pytest.raises(DeadKernelError, match="no answer in"),
+        given.kernel(places[0]),
+    ):
+        pass

@@ -1,0 +1,132 @@
+import json
+import re
+import subprocess
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from lib.chain import ledger, statuses
+from lib.chain.events import Event
+from lib.chain.faults import BadInput
+from lib.chain.ledger import FILE, WAIT, Ledger
+
+RUN = {"stages": ["10-one"], "notebooks": "/n", "resumed": False, "folder": "x"}
+
+
+def waiting(what, shown="1"):
+    data = {WAIT: {"waiting": what, "seconds": 1.0}}
+    return {"message": {"content": {"data": data, "transient": {"display_id": shown}}}}
+
+
+def told(folder, *events, redact=str):
+    with Ledger(folder, redact) as book:
+        for kind, data in events:
+            book(Event(kind, "" if kind in ("run", "done") else "10-one", data))
+    return ledger.read(folder)
+
+
+def test_the_first_line_tells_who_runs_what_and_from_where(tmp_path):
+    (line,) = told(tmp_path, ("run", RUN))
+    assert line["event"] == "run-started"
+    assert (line["stages"], line["notebooks"]) == (["10-one"], "/n")
+    assert line["pid"] > 0 and line["host"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}\+00:00", line["at"])
+    assert "cell_timeout" not in line
+
+
+def test_a_wait_is_told_when_it_changes_and_how_long_it_took(tmp_path):
+    lines = told(
+        tmp_path,
+        ("stage", {"attempt": 1}),
+        ("message", waiting("job of disk")),
+        ("message", waiting("job of disk")),
+        ("message", waiting("job of machine", "2")),
+        ("message", waiting("state of disk")),
+        ("message", waiting("")),
+        ("message", {"message": {"content": {"name": "stdout", "text": "x"}}}),
+        ("message", {"message": {"content": {"data": {WAIT: "odd"}, "transient": None}}}),
+        ("cell-end", {"index": 1, "cell": "a", "cause": "kernel-died", "seconds": 0.0004}),
+    )
+    waits = [(ln["waiting"], "seconds" in ln) for ln in lines if ln["event"] == "wait"]
+    assert waits == [
+        ("job of disk", False),
+        ("job of machine", False),
+        ("job of disk", True),
+        ("state of disk", False),
+        ("state of disk", True),
+        ("job of machine", True),  # its cell died, and with it the wait
+    ]
+    assert lines[-1] | {"at": ""} == {
+        "at": "", "event": "cell-ended", "stage": "10-one", "attempt": 1,
+        "index": 1, "cell": "a", "cause": "kernel-died", "seconds": 0.0,
+    }  # fmt: skip
+
+
+def test_no_secret_is_in_a_line(tmp_path):
+    end = {"index": 1, "cell": "a", "cause": "failed", "seconds": 1, "error": "key hunter2 is bad"}
+    events = [("stage", {"attempt": 1}), ("message", waiting("hunter2")), ("cell-end", end)]
+    told(tmp_path, *events, redact=lambda text: text.replace("hunter2", "***"))
+    text = (tmp_path / FILE).read_text()
+    assert "hunter2" not in text
+    assert "key *** is bad" in text
+
+
+def test_only_one_at_a_time_holds_a_ledger(tmp_path):
+    with Ledger(tmp_path) as book:
+        book(Event("run", "", RUN))
+        assert ledger.held(tmp_path)
+        assert ledger.state(tmp_path) == "running"
+        with pytest.raises(BadInput, match="or a kernel of it still runs"):
+            Ledger(tmp_path)
+    assert not ledger.held(tmp_path)
+    assert ledger.state(tmp_path) == "abandoned"
+
+
+def test_a_ledger_is_held_as_long_as_a_kernel_outlives_its_driver(tmp_path):
+    with Ledger(tmp_path) as book:
+        kernel = subprocess.Popen(["sleep", "60"], pass_fds=[book.lock])
+    assert ledger.held(tmp_path)
+    kernel.kill()
+    assert not ledger.held(tmp_path, patience=5)
+    kernel.wait()
+
+
+def test_a_line_that_was_cut_off_is_left_out_and_does_not_spoil_the_next(tmp_path):
+    told(tmp_path, ("run", RUN))
+    with open(tmp_path / FILE, "a") as file:
+        file.write('{"at": "2026-')
+    lines = told(tmp_path, ("run", RUN | {"resumed": True}))
+    assert [line["event"] for line in lines] == ["run-started", "run-resumed"]
+    assert len((tmp_path / FILE).read_text().splitlines()) == 3
+
+
+def test_a_resumed_run_is_not_ended_until_it_ends_again(tmp_path):
+    done = {"cause": "failed", "seconds": 1.0}
+    assert ledger.ended(told(tmp_path, ("run", RUN), ("done", done))) == "failed"
+    assert ledger.ended(told(tmp_path, ("run", RUN | {"resumed": True}))) == ""
+    assert ledger.ended(told(tmp_path, ("done", done | {"cause": "ok"}))) == "ok"
+
+
+def test_attempts_are_counted_by_stage(tmp_path):
+    lines = told(tmp_path, *[("stage", {"attempt": n}) for n in (1, 2)])
+    assert ledger.attempts(lines) == {"10-one": 2}
+    assert [line["attempt"] for line in lines] == [1, 2]
+
+
+def test_a_ledger_without_a_beginning_is_no_run(tmp_path):
+    (tmp_path / FILE).write_text(json.dumps({"event": "wait"}) + "\n")
+    with pytest.raises(BadInput, match="does not tell how the run began"):
+        ledger.driver(tmp_path)
+
+
+def test_prose_before_the_last_cell_that_ran_counts_as_passed():
+    cells = [v4.new_markdown_cell("a"), v4.new_code_cell("1"), v4.new_markdown_cell("b")]
+    notebook = v4.new_notebook(cells=[*cells, v4.new_code_cell("2")])
+    for cell in [notebook, *notebook.cells]:
+        cell.metadata["papermill"] = nbformat.NotebookNode(status="completed", exception=None)
+    lines = [{"event": "cell-started", "index": 1}, {"event": "wait"}]
+    statuses.rewrite(notebook, lines, "killed")
+    told = [cell.metadata.papermill["status"] for cell in notebook.cells]
+    assert told == ["completed", "failed", "pending", "pending"]
+    assert [c.metadata["runbook"]["cause"] for c in notebook.cells[1::2]] == ["killed", "not-run"]

@@ -1,0 +1,91 @@
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lib import facts
+from lib.chain import provenance
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "run-1"
+    made.mkdir()
+    return made
+
+
+def told(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_a_run_tells_who_ran_what_with_which_code(folder, tmp_path):
+    book = tmp_path / "10-a.ipynb"
+    book.write_text("{}")
+    provenance.begin(folder, notebooks=[book], reason="ticket 12", command=["runbook", "run"])
+    provenance.finish(folder, outcome="ok", exit_code=0, masked=3)
+    run = told(folder)
+    assert run["run"] == "run-1"
+    assert run["reason"] == "ticket 12"
+    assert run["pid"] == os.getpid()
+    assert run["notebooks"] == {"10-a.ipynb": hashlib.sha256(b"{}").hexdigest()}
+    assert len(run["lib"]["lib/chain/provenance.py"]) == 64
+    assert run["packages"]["papermill"][0].isdigit()
+    assert run["started"] < run["ended"]
+    assert (run["outcome"], run["exit_code"], run["masked"]) == ("ok", 0, 3)
+
+
+def test_a_continued_run_keeps_what_its_former_drivers_told(folder):
+    for reason in ("first", "second", "third"):
+        provenance.begin(folder, notebooks=[], reason=reason)
+        provenance.finish(folder, outcome="failed")
+    assert told(folder)["reason"] == "third"
+    assert [run["reason"] for run in told(folder)["earlier"]] == ["first", "second"]
+
+
+def test_what_kernels_told_is_part_of_it(folder, monkeypatch):
+    monkeypatch.setenv("RUNBOOK_RUN", str(folder))
+    provenance.begin(folder, notebooks=[])
+    for version in ("4.19", "4.20", "4.20"):
+        facts.note(endpoint="http://cloud", server_version=version)
+    with (folder / "facts.jsonl").open("a") as file:
+        file.write('{"cut off')
+    provenance.finish(folder, outcome="ok")
+    assert told(folder)["told"] == {"endpoint": "http://cloud", "server_version": ["4.19", "4.20"]}
+
+
+def test_without_a_run_no_facts_are_kept(folder, monkeypatch):
+    monkeypatch.delenv("RUNBOOK_RUN", raising=False)
+    monkeypatch.chdir(folder)
+    facts.note(endpoint="http://cloud")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_key_is_told_by_its_fingerprint():
+    assert facts.fingerprint("the-key") == hashlib.sha256(b"the-key").hexdigest()[:16]
+
+
+def test_code_tells_the_commit_and_what_differs_from_it(tmp_path):
+    def git(*words: str) -> None:
+        name = ("-c", "user.name=n", "-c", "user.email=e@e")
+        subprocess.run(["git", "-C", str(tmp_path), *name, *words], check=True, capture_output=True)
+
+    assert provenance.code(tmp_path) == {}
+    git("init")
+    (tmp_path / "a file").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "one")
+    clean = provenance.code(tmp_path)
+    assert (len(clean["commit"]), clean["dirty"], clean["changed"]) == (40, False, [])
+    (tmp_path / "a file").write_text("2")
+    (tmp_path / "new").write_text("2")
+    assert provenance.code(tmp_path) == clean | {"dirty": True, "changed": ["a file", "new"]}
+
+
+def test_packages_are_those_that_the_requirements_name(tmp_path):
+    (tmp_path / "r.txt").write_text("# a comment\npytest==1.2\nno-such-thing\n-e .\n")
+    found = provenance.packages(tmp_path / "r.txt")
+    assert found == {"pytest": pytest.__version__, "no-such-thing": "not installed"}
+    assert provenance.packages(tmp_path / "none.txt") == {}

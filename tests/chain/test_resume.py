@@ -1,0 +1,106 @@
+import nbformat
+import pytest
+
+from lib.__main__ import main
+from lib.chain import ledger, params, resume, values
+
+CELL = 'name: str = "x"  # a name\nsize: int = 3  # a size'
+
+
+@pytest.fixture
+def broken(book, notebooks, tmp_path, capsys):
+    """A run whose second stage of three failed, and the options that find its folders."""
+    book(notebooks / "10-one.ipynb", "print(name, size)", parameters=CELL)
+    book(notebooks / "20-two.ipynb", "1", "1 / (size - 5)", "2", parameters=CELL)
+    book(notebooks / "30-three.ipynb", "3")
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: '22:22'\n")
+    at = ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]
+    assert main(["run", str(file), "-p", "size=5", "--reason", "a ticket", *at]) == 1
+    folder = next(path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    capsys.readouterr()
+    return folder
+
+
+def outcomes(folder):
+    books = {path.stem: nbformat.read(path, 4) for path in sorted(folder.glob("*.ipynb"))}
+    return {name: book.metadata.runbook["outcome"] for name, book in books.items()}
+
+
+def resumed(folder, *more):
+    return main(["resume", folder.name, "--runs", str(folder.parent), *more])
+
+
+def test_a_failed_run_is_continued_in_its_folder_and_all_attempts_are_kept(
+    book, notebooks, broken, capsys
+):
+    written = (broken / "params.yaml").read_bytes()
+    assert resumed(broken) == 1  # nothing was mended
+    book(notebooks / "20-two.ipynb", "print(name, size)", parameters=CELL)
+    assert resumed(broken) == 0
+    assert "Done: 3 of 3 stages ok" in capsys.readouterr().out
+    assert outcomes(broken) == {
+        "10-one": "ok",
+        "10-one.attempt1": "ok",
+        "10-one.attempt2": "ok",
+        "20-two": "ok",
+        "20-two.attempt1": "failed",
+        "20-two.attempt2": "failed",
+        "30-three": "ok",
+    }
+    assert "22:22 5" in str(nbformat.read(broken / "20-two.ipynb", 4).cells[-1].outputs)
+    assert (broken / "params.yaml").read_bytes() == written
+
+
+def test_the_ledger_goes_on_where_it_was(broken):
+    before = (broken / ledger.FILE).read_text()
+    resumed(broken)
+    assert (broken / ledger.FILE).read_text().startswith(before)
+    lines = ledger.read(broken)
+    ends = [(ln["event"], ln.get("reason")) for ln in lines if ln["event"].startswith("run-")]
+    assert ends == [
+        ("run-started", "a ticket"),
+        ("run-ended", None),
+        ("run-resumed", "a ticket"),
+        ("run-ended", None),
+    ]
+    assert ledger.attempts(lines) == {"10-one": 2, "20-two": 2}
+
+
+def test_a_finished_run_is_told_to_be_so(book, notebooks, broken, capsys):
+    book(notebooks / "20-two.ipynb", "2")
+    assert resumed(broken) == 0
+    capsys.readouterr()
+    assert resumed(broken) == 0
+    assert capsys.readouterr().out == f"{broken} ended well: there is nothing to continue.\n"
+    assert ledger.attempts(ledger.read(broken))["10-one"] == 2
+
+
+def test_a_run_that_is_not_there_is_told_with_the_nearest_one(broken, capsys):
+    assert resumed(broken.with_name(broken.name[:-1])) == 2
+    assert f"did you mean {broken.name}?" in capsys.readouterr().err
+
+
+def test_a_stage_that_is_gone_is_told_before_anything_starts(notebooks, broken, capsys):
+    (notebooks / "20-two.ipynb").unlink()
+    assert resumed(broken) == 2
+    assert "20-two.ipynb of the run is not there" in capsys.readouterr().err
+    assert ledger.attempts(ledger.read(broken)) == {"10-one": 1, "20-two": 1}
+
+
+def test_stages_time_limit_and_reason_are_those_of_the_run_if_not_given(broken):
+    work = resume.work(broken)
+    assert [stage.name for stage in work.stages] == ["10-one", "20-two", "30-three"]
+    assert (work.resumed, work.reason, work.cell_timeout) == (True, "a ticket", None)
+    work = resume.work(broken, reason="another", cell_timeout=3)
+    assert (work.reason, work.cell_timeout) == ("another", 3)
+
+
+@pytest.mark.parametrize(
+    "text", ["22:22", "no", "1e5", "012", "", "a: b # c", "2026-11-23", "'", "null", "é\u2028", "~"]
+)
+def test_a_text_comes_back_from_the_folder_as_it_was(tmp_path, text):
+    table = {"name": params.Parameter("name", "str", "x", "", ("10-one",))}
+    written = values.as_yaml({"name": values.Value(text, "command line")})
+    (tmp_path / "params.yaml").write_text(written, encoding="utf-8")
+    assert values.load(table, [tmp_path / "params.yaml"])["name"].value == text

@@ -1,0 +1,222 @@
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lib.chain import manifest, seal, verify
+from lib.chain.faults import BadInput
+from lib.chain.redact import Known, Redactor
+
+LINES = [json.dumps({"event": event, "cause": "ok"}) for event in ("run-started", "x", "run-ended")]
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def redactor() -> Iterator[Redactor]:
+    with Known.create() as known:
+        known.add(["the-only-secret-here"])
+        yield Redactor(known)
+
+
+@pytest.fixture
+def make(tmp_path: Path, redactor: Redactor) -> Make:
+    """Return a function that makes and seals a run."""
+
+    def made(name: str, key: Path | None = None) -> Path:
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in LINES))
+        (folder / "10-a.ipynb").write_text('{"cells": []}\n')
+        (folder / "run.json").write_text("{}\n")
+        assert seal.seal(folder, redactor, key) == []
+        return folder
+
+    return made
+
+
+def found(folder: Path) -> dict[str, str]:
+    return {finding.file: finding.what for finding in verify.verify(folder)}
+
+
+def test_a_sealed_run_is_as_it_was_sealed(make):
+    folder = make("1")
+    assert verify.verify(folder) == []
+    assert verify.verify_all(folder.parent) == []
+
+
+def test_sha256sum_reads_the_manifest_too(make):
+    folder = make("1")
+    (folder / "odd\\name\nin two lines").write_text("x")
+    command = ["sha256sum", "--check", "--strict", "--quiet", manifest.FILE]
+    assert subprocess.run(command, cwd=folder).returncode == 0
+
+
+EDITS = {
+    "a letter": lambda text: text.replace("ok", "OK", 1),
+    "a line more": lambda text: text + LINES[1] + "\n",
+    "a line in between": lambda text: LINES[1] + "\n" + text,
+    "a line less": lambda text: text.replace(LINES[1] + "\n", ""),
+    "two lines swapped": lambda text: "".join(reversed(text.splitlines(keepends=True))),
+    "the last line cut off": lambda text: text[: text.rindex(LINES[2])],
+    "the last byte cut off": lambda text: text[:-1],
+    "nothing left": lambda text: "",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_is_found_and_the_file_named(make, edit):
+    folder = make("1")
+    path = folder / "events.jsonl"
+    path.write_text(EDITS[edit](path.read_text()))
+    assert list(found(folder)) == ["events.jsonl"]
+
+
+def test_a_removed_and_an_added_file_are_found(make):
+    folder = make("1")
+    (folder / "10-a.ipynb").unlink()
+    (folder / "sub").mkdir()
+    (folder / "sub" / "b.ipynb").write_text("x")
+    assert found(folder) == {"10-a.ipynb": "removed", "sub/b.ipynb": "added"}
+
+
+def test_a_link_in_the_place_of_a_file_is_found(make, tmp_path):
+    folder = make("1")
+    (folder / "run.json").rename(tmp_path / "elsewhere")
+    (folder / "run.json").symlink_to(tmp_path / "elsewhere")
+    assert list(found(folder)) == ["run.json"]
+
+
+@pytest.mark.parametrize("edit", [
+    lambda text: text[:-1],
+    lambda text: text[: text.rindex("\n", 0, -1) + 1],
+    lambda text: text.replace("# files: 3", "# files: 2"),
+    lambda text: "".join(reversed(text.splitlines(keepends=True))),
+    lambda text: text + text.splitlines()[-1] + "\n",
+    lambda text: text + "\n",
+    lambda text: text.upper(),
+    lambda text: "",
+])  # fmt: skip
+def test_an_edited_manifest_is_found(make, edit):
+    folder = make("1")
+    path = folder / manifest.FILE
+    path.write_text(edit(path.read_text()))
+    assert list(found(folder)) == [manifest.FILE]
+
+
+def test_a_removed_manifest_is_not_taken_for_a_run_without_one(make):
+    folder = make("1")
+    (folder / manifest.FILE).unlink()
+    assert "was removed" in found(folder)[""]
+    (folder / "events.jsonl").write_text(LINES[0] + "\n")
+    assert found(folder)[""] == "not sealed: the run is abandoned"
+
+
+def test_a_run_rewritten_together_with_its_manifest_is_told_by_the_next(make, redactor):
+    first, second = make("1"), make("2")
+    (first / "run.json").write_text('{"user": "somebody else"}\n')
+    (first / manifest.FILE).unlink()
+    seal.seal(first, redactor)
+    assert str(*verify.verify(first)) == ("1/MANIFEST.sha256: not the one after which 2 was sealed")
+    assert verify.verify(second) == verify.verify(first)
+
+
+def test_a_removed_run_is_told_by_the_next(make):
+    folders = [make(name) for name in "123"]
+    for path in folders[1].iterdir():
+        path.unlink()
+    folders[1].rmdir()
+    assert [str(f) for f in verify.verify_all(folders[0].parent)] == [
+        "2: removed: 3 was sealed after it"
+    ]
+
+
+def test_a_run_under_another_name_is_found(make):
+    folder = make("1")
+    other = folder.rename(folder.with_name("9"))
+    assert found(other) == {manifest.FILE: "is the one of the run 1"}
+
+
+def test_a_continued_run_is_sealed_again_over_its_older_seal(make, redactor):
+    first, _ = make("1"), make("2")
+    (first / "10-a.ipynb").rename(first / "10-a.attempt1.ipynb")
+    (first / "10-a.ipynb").write_text('{"cells": [1]}\n')
+    with (first / "events.jsonl").open("a") as file:
+        file.write(LINES[0] + "\n")
+    (first / "run.json").write_text('{"earlier": [{}]}\n')
+    seal.seal(first, redactor)
+    assert "MANIFEST.1.sha256" in manifest.read(first / manifest.FILE).files
+    assert manifest.read(first / manifest.FILE).before == "2"
+    assert verify.verify_all(first.parent) == []
+
+
+def test_what_was_changed_before_a_run_was_continued_is_found_after_it(make, redactor):
+    folder = make("1")
+    (folder / "10-a.ipynb").write_text("another\n")
+    (folder / "events.jsonl").write_text(LINES[0] + "\n")
+    seal.seal(folder, redactor)
+    assert found(folder) == {
+        "10-a.ipynb": "what MANIFEST.1.sha256 holds of it is gone",
+        "events.jsonl": "does not begin as it was when MANIFEST.1.sha256 was",
+    }
+
+
+def test_a_secret_in_any_file_is_told_and_the_run_is_sealed_all_the_same(make, redactor):
+    folder = make("1")
+    (folder / "report.html").write_text("<p>\nthe-only%2Dsecret-here</p>")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "log").write_text("the-only-secret-here")
+    assert [str(hit) for hit in seal.seal(folder, redactor)] == [
+        "report.html, line 2", "log, line 1",
+    ]  # fmt: skip
+    assert verify.verify(folder) == []
+
+
+def test_a_folder_that_is_none_is_told(tmp_path):
+    with pytest.raises(BadInput, match="no such folder"):
+        verify.verify(tmp_path / "nothing")
+    assert verify.verify_all(tmp_path / "nothing") == []
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """Return a new SSH key; its public half is allowed in `allowed` beside it."""
+    path = tmp_path / "key"
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", str(path)]
+    subprocess.run(command, check=True)
+    public = path.with_suffix(".pub").read_text()
+    (tmp_path / "allowed").write_text(f'operator namespaces="runbook" {public}')
+    return path
+
+
+def test_a_signature_is_checked_against_those_who_may_sign(make, key):
+    folder, unsigned = make("1", key), make("2")
+    allowed = key.with_name("allowed")
+    assert verify.verify(folder) == []
+    assert verify.verify(folder, allowed) == []
+    assert verify.signer(folder).startswith("SHA256:")
+    assert [f.run for f in verify.verify_all(folder.parent, allowed)] == [unsigned.name]
+    allowed.write_text("")
+    (finding,) = verify.verify(folder, allowed)
+    assert "does not allow" in finding.what
+
+
+def test_a_signature_of_another_manifest_is_found(make, key, redactor):
+    folder = make("1", key)
+    (folder / "run.json").write_text("{1}\n")
+    signature = (folder / manifest.SIGNATURE).read_text()
+    seal.seal(folder, redactor)
+    (folder / manifest.SIGNATURE).write_text(signature)
+    assert found(folder) == {manifest.SIGNATURE: "does not fit MANIFEST.sha256"}
+
+
+def test_that_a_run_could_not_be_signed_is_told_and_it_is_sealed(make, tmp_path):
+    with pytest.raises(BadInput, match="sealed, but not signed"):
+        make("1", tmp_path / "no-such-key")
+    assert verify.verify(tmp_path / "runs" / "1") == []
+
+
+def test_the_newest_seal_is_told_to_be_noted_elsewhere(make):
+    folder = make("1")
+    assert verify.told(folder.parent).endswith(manifest.digest(folder / manifest.FILE))

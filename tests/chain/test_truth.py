@@ -1,0 +1,274 @@
+"""Every way in which a stage can end, and what ledger, notebook and exit code say of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+
+from lib.__main__ import ROOT, main
+from lib.chain import abandoned, ledger, run, stages
+from lib.chain.run import Run
+
+BEFORE, AFTER = "print('before')", "print('after')"
+KILL = "import os; os._exit(9)"
+SLOW = "import time\ntry:\n    time.sleep(60)\nfinally:\n    print('cleaned up')"
+
+
+def tagged(path, index, tag):
+    book = nbformat.read(path, 4)
+    book.cells[index].metadata["tags"] = [tag]
+    nbformat.write(book, path)
+
+
+def cells(folder, stage="10-one"):
+    """What the ledger tells of the last attempt's cells: index -> cause (or began)."""
+    lines = [line for line in ledger.read(folder) if line.get("stage") == stage]
+    own = [ln for ln in lines if "index" in ln and ln["attempt"] == lines[-1]["attempt"]]
+    return {ln["index"]: ln.get("cause", "began") for ln in own}
+
+
+def notebook(folder, name="10-one"):
+    found = nbformat.read(folder / f"{name}.ipynb", 4)
+    nbformat.validate(found)
+    return SimpleNamespace(
+        statuses=[c.metadata.papermill["status"] for c in found.cells],
+        causes=[c.metadata.runbook["cause"] for c in found.cells if c.cell_type == "code"],
+        exceptions=[c.metadata.papermill["exception"] for c in found.cells],
+        exception=found.metadata.papermill["exception"],
+        outcome=found.metadata.runbook["outcome"],
+        printed=str([c.get("outputs", "") for c in found.cells]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("middle", "tag", "cause", "code", "statuses"),
+    [
+        ("1 / 0", "", "failed", 1, "completed failed pending"),
+        ("raise SystemExit", "", "failed", 1, "completed failed pending"),
+        ("import sys; sys.exit(0)", "", "failed", 1, "completed failed pending"),
+        ("1 / 0", "raises-exception", "ok", 0, "completed completed completed"),
+        (KILL, "", "kernel-died", 3, "completed failed pending"),
+        (SLOW, "", "timed-out", 4, "completed failed pending"),
+        ("1 / 0", "skip-execution", "skipped", 0, "completed pending completed"),
+        ("  ", "", "skipped", 0, "completed pending completed"),
+    ],
+)
+def test_a_stage_that_ends_by_itself(book, notebooks, tmp_path, middle, tag, cause, code, statuses):
+    path = book(notebooks / "10-one.ipynb", BEFORE, middle, AFTER)
+    if tag:
+        tagged(path, 1, tag)
+    heard = []
+    options = {"runs": tmp_path / "runs", "tell": heard.append, "cell_timeout": 1}
+    ended = run.run(stages.find(notebooks), {}, {}, **options)
+    stopped = code != 0
+    told, lines = notebook(ended.folder), ledger.read(ended.folder)
+    assert ended.exit_code == code
+    assert " ".join(told.statuses) == statuses
+    assert told.causes == ["ok", cause, "not-run" if stopped else "ok"]
+    assert told.exceptions[1] is {"ok": False, "skipped": None}.get(cause, True)
+    assert told.exception is (True if stopped else None)
+    assert told.outcome == lines[-1]["cause"] == (cause if stopped else "ok")
+    assert cells(ended.folder) == {0: "ok", 1: cause} | ({} if stopped else {2: "ok"})
+    assert [ln["event"] for ln in lines[-2:]] == ["stage-ended", "run-ended"]
+    assert ledger.state(ended.folder) == lines[-1]["cause"]
+    assert ("cleaned up" in told.printed) == (cause == "timed-out")
+
+
+class Driver:
+    """`runbook run` in a process of its own, waited for until its cell has begun."""
+
+    def __init__(self, book, notebooks, tmp_path):
+        self.runs, self.marker = tmp_path / "runs", tmp_path / "marker"
+        begin = f"import os; open({str(self.marker)!r}, 'w').write(str(os.getpid()))\n"
+        book(notebooks / "10-one.ipynb", BEFORE, begin + SLOW, AFTER)
+        book(notebooks / "20-two.ipynb", AFTER)
+        at = ["--notebooks", str(notebooks), "--runs", str(self.runs)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lib", "run", *at], cwd=ROOT,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def wait(self):
+        wait_until(lambda: self.marker.exists() and self.marker.read_text())
+        wait_until(lambda: len(self.kernels()) == 2)  # its own, and the next stage's
+        return self
+
+    @property
+    def folder(self):
+        return next(path for path in self.runs.iterdir() if path.is_dir())
+
+    def kernels(self):
+        return [pid for pid in pids() if str(self.folder) in environment(pid)]
+
+    def ended_by(self, number):
+        self.process.send_signal(number)
+        said, _ = self.process.communicate(timeout=20)
+        return said
+
+
+@pytest.fixture
+def drive(book, notebooks, tmp_path):
+    """Start a driver; whatever becomes of the test, none is left."""
+    started = []
+    yield lambda: started.append(Driver(book, notebooks, tmp_path)) or started[0].wait()
+    for driver in started:
+        driver.process.kill()
+        driver.process.communicate()
+
+
+def wait_until(true, seconds=20):
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def pids():
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def environment(pid):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_that_is_told_to_end(drive, capsys, number):
+    driver = drive()
+    scratch = ledger.read(driver.folder)[0]["scratch"]
+    assert ledger.state(driver.folder) == "running"
+    assert main(["resume", str(driver.folder)]) == 2
+    assert f"its driver (process {driver.process.pid}) or a kernel" in capsys.readouterr().err
+    said = driver.ended_by(number)
+    told = notebook(driver.folder)
+    assert driver.process.returncode == 128 + number
+    assert "10-one interrupted" in said
+    assert told.statuses == ["completed", "failed", "pending"]
+    assert told.causes == ["ok", "interrupted", "not-run"]
+    assert (told.exception, told.outcome) == (True, "interrupted")
+    assert "cleaned up" in told.printed
+    assert cells(driver.folder) == {0: "ok", 1: "interrupted"}
+    assert ledger.state(driver.folder) == "interrupted"
+    assert driver.kernels() == []
+    assert not os.path.exists(scratch)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
+def test_a_driver_that_is_killed_leaves_an_abandoned_run_that_the_next_command_finds(
+    book, notebooks, drive, capsys
+):
+    driver = drive()
+    driver.ended_by(signal.SIGKILL)
+    assert not ledger.held(driver.folder, 5)
+    assert driver.kernels() == []
+    assert ledger.state(driver.folder) == "abandoned"
+    assert cells(driver.folder) == {0: "ok", 1: "began"}
+    book(notebooks / "10-one.ipynb", "'second try'")
+    folder, at = driver.folder, ["--notebooks", str(notebooks), "--runs", str(driver.runs)]
+    assert main(["run", "--stages", "20", *at]) == 0
+    said = capsys.readouterr().out
+    assert f"{folder.name} was abandoned: its driver died in 10-one." in said
+    assert f"To continue: runbook resume {folder}" in said
+    told = notebook(folder)
+    assert told.statuses == ["completed", "failed", "pending"]
+    assert told.causes == ["ok", "killed", "not-run"]
+    assert (told.exception, told.outcome) == (True, "killed")
+    assert not os.path.exists(ledger.read(folder)[0]["scratch"])
+    assert abandoned.find(driver.runs) == []
+    assert main(["resume", folder.name, "--runs", str(driver.runs)]) == 0
+    assert ledger.state(folder) == "ok"
+    assert notebook(folder, "10-one.attempt1").causes == ["ok", "killed", "not-run"]
+    assert "second try" in notebook(folder).printed
+
+
+@pytest.mark.parametrize(
+    ("cause", "signal", "leaks", "code"),
+    [
+        ("ok", 0, [], 0),
+        ("failed", 0, [], 1),
+        ("kernel-died", 0, [], 3),
+        ("timed-out", 0, [], 4),
+        ("ok", 0, ["a.ipynb, line 1"], 5),
+        ("failed", 0, ["a.ipynb, line 1"], 5),
+        ("interrupted", 2, [], 130),
+        ("killed", 15, [], 143),
+    ],
+)
+def test_exit_codes_tell_the_causes_apart(tmp_path, cause, signal, leaks, code):
+    results = [run.Result("10-one", cause), run.Result("20-two", "not-run")]
+    assert Run(tmp_path, results, signal, leaks).exit_code == code
+
+
+LEAK = """
+import os
+from pathlib import Path
+secret = 'hunter2' * 2
+open(os.environ['RUNBOOK_SECRETS'], 'a').write(f'"{secret}"\\n')
+(Path(os.environ['RUNBOOK_RUN']) / 'note.txt').write_text(f'first\\n{secret}')
+print(secret)
+"""
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_a_secret_in_the_record_fails_the_run_and_is_nowhere_else(book, notebooks, tmp_path, fail):
+    book(notebooks / "10-one.ipynb", LEAK + "raise ValueError(secret)" if fail else LEAK)
+    heard = []
+    ended = run.run(stages.find(notebooks), {}, {}, runs=tmp_path / "runs", tell=heard.append)
+    assert (ended.exit_code, ended.cause, ended.leaks) == (5, "failed", ["note.txt, line 2"])
+    last = ledger.read(ended.folder)[-1]
+    assert (last["event"], last["cause"]) == ("run-ended", "failed")
+    assert last["error"] == "a secret stands in note.txt, line 2"
+    holding = [p.name for p in ended.folder.iterdir() if b"hunter2hunter2" in p.read_bytes()]
+    assert holding == ["note.txt"]
+    assert "hunter2hunter2" not in str(heard) + str(ended)
+    assert "***" in notebook(ended.folder).printed
+    assert ended.results[0].error == ("ValueError: ***" if fail else "")
+
+
+def test_a_record_that_cannot_be_signed_is_sealed_all_the_same(book, notebooks, tmp_path):
+    book(notebooks / "10-one.ipynb", "1")
+    options = {"runs": tmp_path / "runs", "tell": lambda _: None, "key": tmp_path / "no-key"}
+    ended = run.run(stages.find(notebooks), {}, {}, **options)
+    assert (ended.exit_code, ended.cause) == (1, "ok")
+    assert "sealed, but not signed" in ended.unsigned
+    assert (ended.folder / "MANIFEST.sha256").exists()
+
+
+def test_a_record_is_sealed_also_when_its_report_cannot_be_made(
+    book, notebooks, tmp_path, monkeypatch
+):
+    def broken(folder):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("lib.chain.report.write", broken)
+    book(notebooks / "10-one.ipynb", "1")
+    with pytest.raises(ZeroDivisionError):
+        run.run(stages.find(notebooks), {}, {}, runs=tmp_path / "runs", tell=lambda _: None)
+    (folder,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    assert ledger.state(folder) == "ok"
+    assert (folder / "MANIFEST.sha256").exists()
+
+
+def test_a_fault_of_the_chain_itself_ends_the_run_as_failed_and_sealed(
+    book, notebooks, tmp_path, monkeypatch
+):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("lib.chain.statuses.rewrite", broken)
+    book(notebooks / "10-one.ipynb", "1")
+    with pytest.raises(ZeroDivisionError):
+        run.run(stages.find(notebooks), {}, {}, runs=tmp_path / "runs", tell=lambda _: None)
+    (folder,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    assert ledger.read(folder)[-1]["error"] == "the chain itself failed"
+    assert ledger.state(folder) == "failed"
+    assert (folder / "MANIFEST.sha256").exists()
