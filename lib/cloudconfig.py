@@ -6,20 +6,36 @@ It carries the discovery token, which is a secret: what is shown of it goes thro
 import difflib
 import json
 import re
-from pathlib import Path
+import shlex
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from textwrap import indent
 
-from lib import notes
+from lib import delivery, facts, ignition, notes, units, userdata
 from lib.cloudlint import key_fault, validate
 from lib.discovery import NEW_TOKEN, TokenUrl, members, new_token, service
 from lib.discovery import masked as masked_url
+from lib.discovery import size as token_size
 from lib.errors import CheckFailed, ParamsError
-from lib.plan import Step, check_mode
+from lib.journal import Journal, run_folder
+from lib.plan import Pending, Step, check_mode
 from lib.profiles import ROOT
 from lib.progress import tell
-from lib.shell import Shell, find_text, write_text
+from lib.shell import Shell, find_text, run, write_text
+from lib.userdata import UserData
 
 STAGE = "20-write-cloud-config"
+CLOUD_CONFIG = delivery.ON_DISK["cloud-config"]
 START_ANEW = f"Move the file away, or run 90-remove-cluster; then {STAGE} writes a new one."
+BAKED = (
+    "What is baked into a disk stays there, and machines that find an Ignition config on it read "
+    "no user data: set config_format and config_delivery as they were, or run 90-remove-cluster."
+)
+KEYS = """\
+
+ssh_authorized_keys:
+{keys}
+"""
 COREOS = """\
 #cloud-config
 
@@ -33,13 +49,36 @@ coreos:
       command: start
     - name: fleet.service
       command: start
-
-ssh_authorized_keys:
-{keys}
 """
-# Flatcar has etcd in a container, and nothing that fills $private_ipv4 on every hypervisor: the
-# address is the one the machine would reach the world from. Nothing is sent to 192.0.2.1.
-FLATCAR = """\
+# For an image that leaves $private_ipv4 empty.
+PLAIN = f"""\
+#cloud-config
+
+write_files:
+  - path: /opt/bin/note-address
+    permissions: "0755"
+    content: |
+{indent(units.PLAIN_SCRIPT, " " * 6)}\
+  - path: /etc/systemd/system/etcd.service.d/30-address.conf
+    content: |
+{indent(units.PLAIN_DROP_IN, " " * 6)}\
+  - path: /etc/systemd/system/fleet.service.d/30-address.conf
+    content: |
+{indent(units.PLAIN_DROP_IN, " " * 6)}
+coreos:
+  etcd:
+    discovery: {{url}}
+  units:
+    - name: cluster-address.service
+      command: start
+      content: |
+{indent(units.PLAIN_ADDRESS, " " * 8)}\
+    - name: etcd.service
+      command: start
+    - name: fleet.service
+      command: start
+"""
+FLATCAR = f"""\
 #cloud-config
 
 coreos:
@@ -47,48 +86,42 @@ coreos:
     - name: etcd-address.service
       command: start
       content: |
-        [Unit]
-        Description=Note the address of this machine for etcd
-        Wants=network-online.target
-        After=network-online.target
-        [Service]
-        Type=oneshot
-        RemainAfterExit=yes
-        ExecStart=/bin/sh -c 'until ip -4 route get 192.0.2.1 | grep -o "src [0-9.]*" \
-| sed "s/src /ETCD_IP=/" | grep . >/run/etcd-address.env; do sleep 1; done'
+{indent(units.ADDRESS, " " * 8)}\
     - name: etcd-member.service
       command: start
       enable: true
       drop_ins:
         - name: 20-cluster.conf
           content: |
-            [Unit]
-            Requires=etcd-address.service
-            After=etcd-address.service
-            [Service]
-            EnvironmentFile=/run/etcd-address.env
-            ExecStart=
-            ExecStart=/usr/lib/flatcar/etcd-wrapper $ETCD_OPTS \\
-              --listen-peer-urls=http://${{ETCD_IP}}:2380 \\
-              --listen-client-urls=http://0.0.0.0:2379 \\
-              --initial-advertise-peer-urls=http://${{ETCD_IP}}:2380 \\
-              --advertise-client-urls=http://${{ETCD_IP}}:2379 \\
-              --discovery={url} --discovery-fallback=exit
-
-ssh_authorized_keys:
-{keys}
+{indent(units.MEMBER, " " * 12)}\
 """
 TEMPLATES = {"coreos-install": COREOS, "flatcar-install": FLATCAR}
 
 
-def render(*, installer: str, discovery_url: str, ssh_keys: list[str]) -> str:
-    """Return the cloud-config for what the installer installs."""
+def render(
+    *, installer: str, discovery_url: str, ssh_keys: list[str], oem: str = "cloudstack"
+) -> str:
+    """Return the cloud-config for what the installer installs.
+
+    CoreOS of 2014 knows $private_ipv4 only from an image made for CloudStack.
+    """
     if installer not in TEMPLATES:
         raise ParamsError("installer", " or ".join(TEMPLATES), installer)
+    template = TEMPLATES[installer]
+    if installer == "coreos-install" and oem != "cloudstack":
+        template = PLAIN
+    return template.replace("{url}", str(discovery_url)) + _keys(ssh_keys)
+
+
+def neutral(ssh_keys: list[str]) -> str:
+    """Return a cloud-config that makes a machine of no cluster: one can log in, that is all."""
+    return "#cloud-config\n" + _keys(ssh_keys)
+
+
+def _keys(ssh_keys: list[str]) -> str:
     plain = re.compile(r"[\w@.+/= -]+")
     keys = [k if plain.fullmatch(k) else json.dumps(k, ensure_ascii=False) for k in ssh_keys]
-    listed = "\n".join(f"  - {k}" for k in keys)
-    return TEMPLATES[installer].format(url=str(discovery_url), keys=listed)
+    return KEYS.format(keys="\n".join(f"  - {k}" for k in keys))
 
 
 def ssh_keys(path: str) -> list[str]:
@@ -130,11 +163,15 @@ def masked(text: str) -> str:
 
 def discovery_url(text: str) -> TokenUrl:
     """Return the token's URL in a cloud-config, "" if none. Raises CheckFailed for two of them."""
-    found = set(re.findall(r"(?m)^\s*discovery:\s*[\"']?(http[^\s\"']+)", text))
-    found |= set(re.findall(r"--discovery=(http[^\s\"']+)", text))
+    found = _urls(text)
     if len(found) > 1:
         raise CheckFailed("the cloud-config", "one discovery URL", f"{len(found)}", START_ANEW)
     return TokenUrl(found.pop() if found else "")
+
+
+def _urls(text: str) -> set[str]:
+    found = set(re.findall(r"(?m)^\s*discovery:\s*[\"']?(http[^\s\"']+)", text))
+    return found | set(re.findall(r"--discovery=(http[^\s\"']+)", text))
 
 
 def difference(expected: str, found: str) -> str:
@@ -144,19 +181,36 @@ def difference(expected: str, found: str) -> str:
     return "\n".join(lines) or "(only the discovery token or the line ends)"
 
 
-def path(work_dir: str) -> str:
-    """Return where the cloud-config is on the workstation, below $HOME."""
-    return f"{work_dir}/cloud-config.yml"
+def path(work_dir: str, name: str = CLOUD_CONFIG) -> str:
+    """Return where the cloud-config, or another of its folder, is on the workstation."""
+    return f"{work_dir}/{name}"
 
 
-def find(shell: Shell, work_dir: str) -> str | None:
+def find(shell: Shell, work_dir: str, name: str = CLOUD_CONFIG) -> str | None:
     """Return the cloud-config on the workstation, None if there is none."""
-    return find_text(shell, path(work_dir))
+    return _known(find_text(shell, path(work_dir, name)))
 
 
-def current(shell: Shell, work_dir: str) -> str:
+def _known(text: str | None) -> str | None:
+    for url in _urls(text or ""):
+        TokenUrl(url)  # from here on a known secret, whoever prints the text
+    return text
+
+
+def current(shell: Shell, work_dir: str, name: str = CLOUD_CONFIG) -> str:
     """Return the cloud-config on the workstation, "" if there is none."""
-    return find_text(shell, path(work_dir)) or ""
+    return find(shell, work_dir, name) or ""
+
+
+def cluster_text(shell: Shell, work_dir: str) -> str:
+    """Return the text that makes machines a cluster, "" if there is none.
+
+    That is the user data where there are some, else what is baked into the template.
+    """
+    names = (delivery.USER_DATA, *delivery.ON_DISK.values())
+    files = " ".join(shlex.quote(path(work_dir, n)) for n in names)
+    command = f"for f in {files}; do if [ -e $f ]; then exec cat -- $f; fi; done"
+    return _known(run(shell, command).out) or ""
 
 
 def plan_write(
@@ -169,32 +223,63 @@ def plan_write(
     discovery: str,
     local: str,
     made: bool = False,
+    deployed: Iterable[str] = (),
+    oem: str = "cloudstack",
+    config_format: str = "cloud-config",
+    config_delivery: str = "disk",
 ) -> list[Step]:
-    """Return the step that writes the cloud-config, none if it is there as wanted.
+    """Return the steps that write what is configured, none if it is there as wanted.
 
     `size` machines find each other at `discovery`, `local` being the profile's service; of a text
-    that is there only the token may differ. `made` says that something made from it is there.
+    that is there only the token may differ. `made` says that something made from the text for the
+    disk is there; `deployed` names the machines there are, which need no user data any more.
     """
-    params = {"installer": installer, "ssh_keys": ssh_keys}
-    params |= {"base": service(discovery, local), "size": size}
-    render(installer=installer, discovery_url="", ssh_keys=ssh_keys)
-    text = current(shell, work_dir)
-    if text:
-        noted = notes.read(shell, work_dir).get("config") or {}
-        _demand_same(text, noted, path(work_dir), params)
-    if text or made:
-        return []
-    why = f"{path(work_dir)} is absent from the workstation"
-    return [Step("write", params, why, path(work_dir))]
+    delivery.check(installer, oem, config_format, config_delivery)
+    on_disk = delivery.disk_file(config_format, config_delivery)
+    holds = delivery.token_file(config_format, config_delivery)
+    params = {"installer": installer, "oem": oem, "format": config_format, "ssh_keys": ssh_keys}
+    token = {"base": service(discovery, local), "size": size}
+    _rendered(params, TokenUrl(""))
+    noted, steps = notes.read(shell, work_dir), []
+    _demand_places(noted, on_disk, holds)
+    for name in dict.fromkeys(n for n in (on_disk, holds) if n):
+        wanted = params | (token if name == holds else {})
+        text = current(shell, work_dir, name)
+        if text:
+            _demand_same(text, noted.get("config") or {}, path(work_dir, name), wanted)
+        elif name == delivery.USER_DATA:
+            _demand_none(deployed, path(work_dir, name))
+        if not text and not (made and name == on_disk):
+            why = f"{path(work_dir, name)} is absent from the workstation"
+            steps.append(Step("write", wanted, why, path(work_dir, name)))
+    return steps
+
+
+def _demand_places(noted: dict, on_disk: str, holds: str) -> None:
+    """Raise CheckFailed when an earlier run put the token, or what the disk has, elsewhere."""
+    baked = noted["installed"].get("config", CLOUD_CONFIG) if "installed" in noted else on_disk
+    if baked != on_disk:
+        raise CheckFailed("what the disk carries", on_disk or "nothing", baked, BAKED)
+    found = noted["config"].get("file", CLOUD_CONFIG) if "config" in noted else holds
+    if found != holds:
+        raise CheckFailed("what holds the token", holds, found, START_ANEW)
+
+
+def _demand_none(deployed: Iterable[str], where: str) -> None:
+    there = ", ".join(sorted(deployed))
+    if there:
+        next_step = "It was lost: put it back, or run 90-remove-cluster and begin anew."
+        raise CheckFailed(where, f"what {there} were made with", "absent", next_step)
 
 
 def _demand_same(text: str, noted: dict, where: str, params: dict) -> None:
     """Raise CheckFailed unless the text is what the parameters give with the token it has."""
-    wanted = _rendered(params, discovery_url(text))
+    wanted = _rendered(params, discovery_url(text) if "base" in params else TokenUrl(""))
     if text != wanted:
         shown = f"\n{difference(wanted, text)}\n{START_ANEW}"
         raise CheckFailed(where, "as the parameters say", "other lines", shown)
-    want, got = ({"base": p["base"], "size": p["size"]} for p in (params, params | noted))
+    want = {k: params[k] for k in ("base", "size") if k in params}
+    got = want | {k: noted[k] for k in want if k in noted}
     if want != got:
         raise CheckFailed(f"the token in {where}", _service(want), _service(got), START_ANEW)
 
@@ -204,58 +289,138 @@ def _service(token: dict) -> str:
 
 
 def _rendered(params: dict, url: TokenUrl) -> str:
-    keys = params["ssh_keys"]
-    return render(installer=params["installer"], discovery_url=url, ssh_keys=keys)
+    """Return the text for a step's parameters; those without a token's size are for no cluster."""
+    installer, keys = params["installer"], params["ssh_keys"]
+    if params["format"] == "ignition":
+        return ignition.render(discovery_url=url, ssh_keys=keys)
+    text = render(installer=installer, discovery_url=url, ssh_keys=keys, oem=params["oem"])
+    return text if "base" in params else neutral(keys)
 
 
 def apply_write(shell: Shell, plan: list[Step], mode: str, *, work_dir: str) -> None:
-    """Ask for a token, render, validate, and write; in plan mode do nothing."""
+    """Validate, ask for a token, and write; in plan mode do nothing.
+
+    The token is written as soon as it is there. Only if this process ends in between, or the
+    answer is lost on its way, is another one asked for the next time; nobody has the first then.
+    """
     check_mode(mode)
     if mode == "plan" or not plan:
         print("Plan mode: nothing was written." if plan else "Nothing to do.")
         return
     for step in plan:
-        url = new_token(step.params["base"], step.params["size"])
-        text = _rendered(step.params, url)
-        demand_valid(text)
-        write_text(shell, path(work_dir), text)
-        token = {k: step.params[k] for k in ("base", "size")}
-        notes.update(shell, work_dir, config=token)
-        tell("done", step.command, step.what, f"with the token {masked_url(url)}")
+        p, name = step.params, PurePosixPath(step.what).name
+        token = {k: p[k] for k in ("base", "size") if k in p}
+        demand_valid(_rendered(p, f"{p['base']}/{'0' * 32}" if token else ""))
+        if token:
+            notes.update(shell, work_dir, config=token | {"file": name})
+        tell("done", step.command, step.what, _write(shell, step, token))
+
+
+def _write(shell: Shell, step: Step, token: dict) -> str:
+    """Write the text, with a new token if there is to be one, and return what to say of it."""
+    if not token:
+        write_text(shell, step.what, _rendered(step.params, ""))
+        return "without a token: for any cluster"
+    journal, entry = _intended(step, token)
+    url = new_token(**token)
+    write_text(shell, step.what, _rendered(step.params, url))
+    journal.ended(entry, "done", masked_url(url))
+    return f"with the token {masked_url(url)}"
+
+
+def _intended(step: Step, token: dict) -> tuple[Journal, dict]:
+    """Write into the journal that a token is about to be asked for; say if one was lost before."""
+    journal = Journal(run_folder(), token["base"])
+    for entry in journal.unfinished():
+        journal.ended(entry, "lost", "the process ended before it was written")
+        print(f"✗ a token asked for at {entry['sent'][:19]} was not written: asking for another")
+    return journal, journal.intend("new token", step.what, token, None)
 
 
 def demand_valid(text: str) -> None:
     """Raise CheckFailed with every line that is wrong, or say that none is."""
-    problems = validate(text)
+    is_json = text.lstrip().startswith("{")
+    what = "the Ignition config" if is_json else "the cloud-config"
+    problems = ignition.validate(text) if is_json else validate(text)
     if problems:
         listed = "\n".join(f"  {p}" for p in problems)
         shown = f"\n{masked(listed)}\nNothing was written: mend the lines, or what they came from."
-        raise CheckFailed("the cloud-config", "valid", f"{len(problems)} problems", shown)
-    print(f"✓ the cloud-config is valid: {len(text.splitlines())} lines")
+        raise CheckFailed(what, "valid", f"{len(problems)} problems", shown)
+    print(f"✓ {what} is valid: {len(text.splitlines())} lines")
 
 
-def check_valid(shell: Shell, work_dir: str, mode: str) -> None:
-    """Do `demand_valid` on the workstation's; only in plan mode may it be absent."""
-    text = current(shell, work_dir)
-    if text or mode == "apply":
-        demand_present(text, work_dir)
+def check_valid(
+    shell: Shell,
+    work_dir: str,
+    mode: str,
+    *,
+    made: bool = False,
+    config_format: str = "cloud-config",
+    config_delivery: str = "disk",
+) -> None:
+    """Do `demand_valid` on what is for the disk; in plan mode, or if `made`, it may be absent."""
+    name = delivery.disk_file(config_format, config_delivery)
+    if not name:
+        return print("nothing is configured on the disk: the user data of the machines will be")
+    text = current(shell, work_dir, name)
+    if text or (mode == "apply" and not made):
+        demand_present(text, path(work_dir, name))
         demand_valid(text)
+    elif made:
+        print(f"no {path(work_dir, name)}, and none is needed: the disk has served")
     else:
-        print(f"no {path(work_dir)} yet: {STAGE} writes it")
+        print(f"no {path(work_dir, name)} yet: {STAGE} writes it")
 
 
-def demand_present(text: str, work_dir: str) -> None:
+def demand_present(text: str, where: str) -> None:
     """Raise CheckFailed if there is no cloud-config."""
     if not text:
-        raise CheckFailed(path(work_dir), "on the workstation", "absent", f"Run {STAGE} first.")
+        raise CheckFailed(where, "on the workstation", "absent", f"Run {STAGE} first.")
 
 
-def check_token_unused(shell: Shell, work_dir: str, machines: dict[str, str]) -> None:
-    """Raise CheckFailed if others than our machines (name -> address) registered with the token."""
-    url = discovery_url(current(shell, work_dir))
+def user_data(
+    cloud, shell: Shell, work_dir: str, config_delivery: str
+) -> UserData | Pending | None:
+    """Return the user data for the machines of the cluster, None where the disk has all.
+
+    Raises CheckFailed when the server would not take them, or the machines not read them.
+    """
+    if config_delivery != "userdata":
+        return None
+    baked = (notes.read(shell, work_dir).get("installed") or {}).get("config")
+    if baked == delivery.ON_DISK["ignition"]:
+        raise CheckFailed("what the disk carries", "no Ignition config", baked, BAKED)
+    text = current(shell, work_dir, delivery.USER_DATA)
+    if not text:
+        return Pending(path(work_dir, delivery.USER_DATA), STAGE)
+    data = userdata.encoded(text)
+    userdata.demand_fits(cloud, data)
+    facts.note(user_data=repr(data))
+    return data
+
+
+def check_token_unused(
+    shell: Shell, work_dir: str, machines: dict[str, str], size: int | None = None
+) -> None:
+    """Raise CheckFailed unless the token is for our machines (name -> address) alone.
+
+    That is if others registered with it, and, before the first of ours is there, if it is for
+    another `size` of cluster: etcd 0.4 does not look at that, later ones wait or turn away.
+    """
+    text = cluster_text(shell, work_dir)
+    url = discovery_url(text)
     found = members(url) if url else {}
     strangers = sorted(set(found.values()) - set(machines.values()))
     if strangers:
         listed = ", ".join(strangers)
         raise CheckFailed("who registered with the token", "none but ours", listed, NEW_TOKEN)
+    if size and url and not machines and "--discovery=" in text:
+        _demand_size(url, size)
     print(f"✓ the token is free for the cluster: {len(found)} of ours registered, no strangers")
+
+
+def _demand_size(url: TokenUrl, size: int) -> None:
+    found = token_size(url)
+    if found not in (size, None):
+        what = "machines that the token is for"
+        raise CheckFailed(what, f"{size}, the cluster_size", f"{found}", NEW_TOKEN)

@@ -24,56 +24,57 @@ class Problem(NamedTuple):
         return f"line {self.line}: {self.level}: {self.message}"
 
 
-def _texts(names: str, kind: str = "string") -> dict:
+def texts(names: str, kind: str = "string") -> dict:
+    """Return a schema in which all of these keys have values of one kind."""
     return dict.fromkeys(names.split(), kind)
 
 
-ETCD = _texts(
+ETCD = texts(
     "addr bind_addr ca_file cert_file cors data_dir discovery graphite_host key_file name peer_addr"
     " peer_bind_addr peer_ca_file peer_cert_file peer_key_file peers peers_file trace"
 )
-ETCD |= _texts("snapshot verbose very_verbose very_very_verbose", "bool") | _texts(
+ETCD |= texts("snapshot verbose very_verbose very_very_verbose", "bool") | texts(
     "cluster_active_size cluster_remove_delay cluster_sync_interval http_read_timeout"
     " http_write_timeout max_result_buffer max_retry_attempts peer_election_timeout"
     " peer_heartbeat_interval retry_interval snapshot_count",
     "number",
 )
-ETCD2 = _texts(
+ETCD2 = texts(
     "advertise_client_urls ca_file cert_file cors data_dir discovery discovery_fallback"
     " discovery_srv discovery_proxy initial_advertise_peer_urls initial_cluster"
     " initial_cluster_state initial_cluster_token key_file listen_client_urls listen_peer_urls"
     " log_package_levels name peer_ca_file peer_cert_file peer_key_file peer_trusted_ca_file proxy"
     " trusted_ca_file wal_dir"
 )
-ETCD2 |= _texts(
+ETCD2 |= texts(
     "client_cert_auth debug enable_pprof force_new_cluster peer_client_cert_auth"
     " strict_reconfig_check",
     "bool",
 )
-ETCD2 |= _texts(
+ETCD2 |= texts(
     "election_timeout heartbeat_interval max_snapshots max_wals proxy_dial_timeout"
     " proxy_failure_wait proxy_read_timeout proxy_refresh_interval proxy_write_timeout"
     " snapshot_count",
     "number",
 )
-FLEET = _texts(
+FLEET = texts(
     "agent_ttl engine_reconcile_interval etcd_cafile etcd_certfile etcd_key_prefix etcd_keyfile"
     " etcd_request_timeout etcd_servers metadata public_ip verbosity"
 )
-FLANNEL = _texts(
+FLANNEL = texts(
     "etcd_cafile etcd_certfile etcd_endpoint etcd_endpoints etcd_keyfile etcd_prefix interface"
     " ip_masq public_ip subnet_dir subnet_file"
 )
-LOCKSMITH = _texts(
+LOCKSMITH = texts(
     "endpoint etcd_cafile etcd_certfile etcd_keyfile etcd_username etcd_password group"
     " window_start window_length"
 )
-UNIT = _texts("name content command") | _texts("mask enable runtime", "bool")
-UNIT["drop_ins"] = [_texts("name content")]
-USER = _texts(
+UNIT = texts("name content command") | texts("mask enable runtime", "bool")
+UNIT["drop_ins"] = [texts("name content")]
+USER = texts(
     "name passwd gecos homedir primary_group shell coreos_ssh_import_github coreos_ssh_import_url"
 )
-USER |= _texts("no_create_home no_user_group system no_log_init", "bool")
+USER |= texts("no_create_home no_user_group system no_log_init", "bool")
 USER |= {"ssh_authorized_keys": ["string"], "groups": ["string"]}
 USER |= {"coreos_ssh_import_github_users": ["string"]}
 SCHEMA = {
@@ -83,14 +84,14 @@ SCHEMA = {
         "flannel": FLANNEL,
         "fleet": FLEET,
         "locksmith": LOCKSMITH,
-        "oem": _texts("id name version_id home_url bug_report_url"),
-        "update": _texts("reboot_strategy group server"),
+        "oem": texts("id name version_id home_url bug_report_url"),
+        "update": texts("reboot_strategy group server"),
         "units": [UNIT],
     },
     "ssh_authorized_keys": ["string"],
     "hostname": "string",
     "users": [USER],
-    "write_files": [_texts("path content permissions owner encoding")],
+    "write_files": [texts("path content permissions owner encoding")],
     "manage_etc_hosts": "string",
 }
 ENCODINGS = "base64 b64 gz gzip gz+base64 gzip+base64 gz+b64 gzip+b64"
@@ -104,7 +105,7 @@ VALUES = {
     "write_files.encoding": re.compile("|".join(map(re.escape, ENCODINGS.split()))),
 }
 WANTED = {"string": ("str", "int", "float", "bool", "timestamp"), "bool": ("bool",)}
-WANTED |= {"number": ("int", "float")}
+WANTED |= {"number": ("int", "float"), "text": ("str",)}  # "text" is what JSON calls a string
 BLANKS = re.compile("[\u3000\u00a0\u200b\ufeff]")
 KEY_TYPE = re.compile(
     r"ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp\d+|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
@@ -127,7 +128,7 @@ def validate(text: str) -> list[Problem]:
         what = getattr(fault, "problem", None) or "a character that YAML does not allow"
         problems.append(Problem(mark.line + 1 if mark else 1, "error", f"not YAML: {what}"))
     else:
-        problems += _check(root, SCHEMA, "") if root else []
+        problems += misshapen(root, SCHEMA, "") if root else []
     return sorted(problems)
 
 
@@ -147,16 +148,21 @@ def _blanks(text: str) -> Iterator[Problem]:
             yield Problem(number, "error", what)
 
 
-def _check(node: yaml.Node, schema: dict | list | str, path: str) -> Iterator[Problem]:
-    """Yield what is wrong with a node and all below it; `path` is its keys, joined by dots."""
+def misshapen(node: yaml.Node, schema: dict | list | str, path: str) -> Iterator[Problem]:
+    """Yield what is wrong with a node and all below it; `path` is its keys, joined by dots.
+
+    The schema is a mapping of keys, a list of one schema, or a kind of value ("any" for all).
+    """
     line = node.start_mark.line + 1
+    if schema == "any":
+        return
     if node.tag.endswith(":null"):
         yield Problem(line, "warning", f"{_last(path)} is empty")
     elif isinstance(schema, dict) and isinstance(node, yaml.MappingNode):
         yield from _check_keys(node, schema, path)
     elif isinstance(schema, list) and isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _check(item, schema[0], path)
+            yield from misshapen(item, schema[0], path)
     elif isinstance(schema, str) and node.tag.rpartition(":")[2] in WANTED[schema]:
         yield from (Problem(line, level, what) for level, what in _value(path, node.value))
     else:
@@ -172,7 +178,7 @@ def _check_keys(node: yaml.MappingNode, schema: dict, path: str) -> Iterator[Pro
             yield Problem(line, "error", f'duplicate key "{key.value}"')
         seen.add(name)
         if name in schema:
-            yield from _check(value, schema[name], f"{path}.{name}".lstrip("."))
+            yield from misshapen(value, schema[name], f"{path}.{name}".lstrip("."))
         elif (path, name) == ("coreos", "write_files"):
             yield Problem(line, "info", "write_files doesn't belong under coreos")
         else:

@@ -13,7 +13,7 @@ def formed(
     In apply mode machines that still boot are waited for, `within` seconds at most; what is not
     as wanted then has no tick.
     """
-    url = cloudconfig.discovery_url(cloudconfig.current(shell, work_dir))
+    url = cloudconfig.discovery_url(cloudconfig.cluster_text(shell, work_dir))
     started = cloud.clock()
     with Waiting() as waiting:
         while True:

@@ -5,7 +5,8 @@ import re
 import shlex
 from collections.abc import Callable
 
-from lib import cloudconfig, disks, notes
+from lib import cloudconfig, delivery, disks, facts, notes
+from lib.cloudconfig import CLOUD_CONFIG
 from lib.errors import CheckFailed, ParamsError, ShellFailed
 from lib.plan import Pending, Step, check_mode
 from lib.progress import tell
@@ -23,13 +24,15 @@ USER_DATA = {
     "coreos-install": "var/lib/coreos-install/user_data",
     "flatcar-install": "var/lib/flatcar-install/user_data",
 }
-ROOT_NUMBER = 9  # of the partition ROOT, in every image of both
+ROOT, OEM = ("ROOT", 9), ("OEM", 6)  # label and number of a partition, in every image of both
 
 
 def command_line(
     installer: str, device: str, *, channel: str, version: str, oem: str, config_path: str
 ) -> str:
     """Return the installer's command; `version` "current" and `oem` "" leave their flags off.
+
+    So does `config_path` ""; one that ends in .ign is an Ignition config.
 
     Raises ParamsError for an installer, channel, version or OEM that cannot be.
     """
@@ -44,7 +47,8 @@ def command_line(
     words = [installer, "-d", device, "-C", channel]
     words += ["-V", version] if version != "current" else []
     words += ["-o", oem] if oem else []
-    return shlex.join([*words, "-c", config_path])
+    flag = "-i" if config_path.endswith(".ign") else "-c"
+    return shlex.join([*words, *([flag, config_path] if config_path else [])])
 
 
 def install(
@@ -81,38 +85,51 @@ def _state(said: str, device: str) -> str:
     return f"{device} is untouched: it failed before it wrote. Run this stage again when mended."
 
 
-def installed_config(shell: Shell, device: str, installer: str) -> str:
-    """Return the cloud-config that the installer put on the disk, mounted for it read-only."""
-    part = _root_partition(shell, device)
-    options = "ro,subvol=root" if part.get("fstype") == "btrfs" else "ro"
+def installed_config(shell: Shell, device: str, installer: str, name: str = "") -> str:
+    """Return the configuration that the installer put on the disk, mounted for it read-only.
+
+    `name` is the file that it was given.
+    """
+    is_ignition = name.endswith(".ign")
+    part = _partition(shell, device, *(OEM if is_ignition else ROOT))
+    file = "config.ign" if is_ignition else USER_DATA[installer]
+    is_old_root = part.get("fstype") == "btrfs" and not is_ignition
+    options = "ro,subvol=root" if is_old_root else "ro"
     folder = shlex.quote(run(shell, "mktemp -d").out.strip())
     try:
         run(shell, f"mount -o {options} {shlex.quote(part['path'])} {folder}", sudo=True)
-        return run(shell, f"cat {folder}/{USER_DATA[installer]}", sudo=True).out
+        return run(shell, f"cat {folder}/{file}", sudo=True).out
     finally:
         # rmdir refuses while something is mounted there, so its exit code tells of both.
         run(shell, f"umount {folder}; rmdir {folder}", sudo=True)
 
 
-def _root_partition(shell: Shell, device: str) -> dict:
+def _partition(shell: Shell, device: str, label: str, number: int) -> dict:
     run(shell, "if command -v udevadm >/dev/null; then udevadm settle; fi")
     rows = [r for r in disks.inventory(shell) if r["path"] == device]
     parts = [p for r in rows for p in r["children"]]
-    found = [p for p in parts if "ROOT" in (p.get("partlabel"), p.get("label"))]
-    if len(found) == 1 and re.search(rf"\D{ROOT_NUMBER}$", found[0]["path"]):
+    found = [p for p in parts if label in (p.get("partlabel"), p.get("label"))]
+    if len(found) == 1 and re.search(rf"\D{number}$", found[0]["path"]):
         return found[0]
     listed = ", ".join(f"{p['path']} {p.get('partlabel') or ''}".strip() for p in parts) or "none"
-    raise CheckFailed(f"partitions of {device}", f"one ROOT, number {ROOT_NUMBER}", listed)
+    raise CheckFailed(f"partitions of {device}", f"one {label}, number {number}", listed)
 
 
-def verify_disk(shell: Shell, device: str, installer: str, expected_text: str) -> None:
-    """Raise CheckFailed with the difference unless the disk carries exactly this cloud-config."""
-    found = installed_config(shell, device, installer)
+def verify_disk(
+    shell: Shell, device: str, installer: str, expected_text: str, name: str = CLOUD_CONFIG
+) -> None:
+    """Raise CheckFailed with the difference unless the disk carries exactly this configuration.
+
+    It was given to the installer as the file `name`; "" is for none, of which nothing can differ.
+    """
+    if not name:
+        return
+    found = installed_config(shell, device, installer, name)
     if found != expected_text:
         shown = cloudconfig.difference(expected_text, found)
         raise CheckFailed(
-            f"the cloud-config on {device}",
-            "that of cloud-config.yml",
+            f"the configuration on {device}",
+            f"that of {name}",
             "another",
             f"\n{shown}\nRun this stage again; make no snapshot of it.",
         )
@@ -128,6 +145,8 @@ def plan_install(
     version: str,
     oem: str,
     made: bool = False,
+    config_format: str = "cloud-config",
+    config_delivery: str = "disk",
 ) -> list[Step]:
     """Return the step that installs on the volume's disk, none if the notes tell it is done.
 
@@ -135,8 +154,9 @@ def plan_install(
     Raises CheckFailed when the disk cannot be told or the workstation lacks the installer.
     """
     image = {"installer": installer, "channel": channel, "version": version, "oem": oem}
+    image["config"] = config = delivery.disk_file(config_format, config_delivery)
     _command("/dev/null", image, "")  # refuses impossible parameters before anything is asked
-    noted, text = notes.read(shell, work_dir), cloudconfig.current(shell, work_dir)
+    noted, text = notes.read(shell, work_dir), _text(shell, work_dir, config)
     params = {"volume": str((volume or {}).get("id", "")), "sha256": sha256(text), **image}
     done = disks.about(noted, ("installed",), params["volume"])
     if made or (done and params == {k: done.get(k) for k in params}):
@@ -145,10 +165,14 @@ def plan_install(
         raise _differs(volume, params, done)
     _demand_installer(shell, installer)
     params["device"] = _device(shell, noted, volume)
-    if not text:
-        params["sha256"] = Pending("cloud-config.yml", "20-write-cloud-config")
+    if config and not text:
+        params["sha256"] = Pending(config, "20-write-cloud-config")
     why = "it carries another image or cloud-config" if done else "nothing is installed on it"
     return [Step(installer, params | {"size": (volume or {}).get("size")}, why, _name(volume))]
+
+
+def _text(shell: Shell, work_dir: str, config: str) -> str:
+    return cloudconfig.current(shell, work_dir, config) if config else ""
 
 
 def _attached(volume: dict | None) -> bool:
@@ -176,7 +200,7 @@ def sha256(text: str) -> str:
 
 def _command(device: str, image: dict, work_dir: str) -> str:
     flags = {k: image[k] for k in ("channel", "version", "oem")}
-    config = cloudconfig.path(work_dir)
+    config = cloudconfig.path(work_dir, image["config"]) if image["config"] else ""
     return command_line(image["installer"], device, config_path=config, **flags)
 
 
@@ -233,8 +257,9 @@ def _install_step(
     missing = [v for v in p.values() if isinstance(v, Pending)]
     if missing:
         raise CheckFailed(missing[0].what, "there", "absent", f"Run {missing[0].stage} first.")
-    text = cloudconfig.current(shell, work_dir)
-    cloudconfig.demand_present(text, work_dir)
+    text = _text(shell, work_dir, p["config"])
+    if p["config"]:
+        cloudconfig.demand_present(text, cloudconfig.path(work_dir, p["config"]))
     noted = notes.read(shell, work_dir)
     row = disks.target_row(shell, noted, volume_id=p["volume"], size=p["size"])
     if (row["path"], sha256(text)) != (p["device"], p["sha256"]):
@@ -245,9 +270,18 @@ def _install_step(
     notes.update(shell, work_dir, installing=place, installed=None)
     command = _command(row["path"], p, work_dir)
     success = install(shell, step.command, row["path"], command, on_line, within=within)
-    verify_disk(shell, row["path"], step.command, text)
+    verify_disk(shell, row["path"], step.command, text, p["config"])
+    image = {"installer": step.command, "channel": p["channel"], "installed": success}
+    facts.note(
+        **image, installer_sha256=_checksum(shell, step.command), cloud_config_sha256=p["sha256"]
+    )
     notes.update(shell, work_dir, installing=None, installed=p | place | {"success": success})
     return success
+
+
+def _checksum(shell: Shell, installer: str) -> str:
+    """Return the sha256 of the installer itself, which checks the signature of its image."""
+    return run(shell, f"sh -c 'sha256sum $(command -v {installer})'", sudo=True).out[:64]
 
 
 def verify(shell: Shell, *, work_dir: str, volume: dict | None, made: bool, mode: str) -> None:
@@ -258,5 +292,7 @@ def verify(shell: Shell, *, work_dir: str, volume: dict | None, made: bool, mode
     if mode == "plan" or made or not done or not volume.get("virtualmachineid"):
         return print("Nothing to read back: no installed disk is attached, or it has served.")
     device = disks.target(shell, noted, volume_id=volume["id"], size=volume["size"])
-    verify_disk(shell, device, done["installer"], cloudconfig.current(shell, work_dir))
-    print(f"✓ {device} carries the cloud-config, byte for byte")
+    config = done.get("config", CLOUD_CONFIG)
+    verify_disk(shell, device, done["installer"], _text(shell, work_dir, config), config)
+    what = f"carries {config}, byte for byte" if config else "was given no configuration"
+    print(f"✓ {device} {what}")

@@ -9,6 +9,7 @@ from lib.checks import tick, ticks
 from lib.errors import CheckFailed, CloudError
 from lib.plan import Pending, Step, apply, attempt, check_mode
 from lib.progress import show_table
+from lib.userdata import UserData
 
 NO_CAPACITY = 533  # ApiErrorCode.INSUFFICIENT_CAPACITY_ERROR
 NAME = re.compile(
@@ -40,12 +41,15 @@ def plan_deploy(
     network: str,
     group: str,
     owner: dict,
+    user_data: UserData | Pending | None = None,
 ) -> list[Step]:
     """Return the steps to N running machines: deploy, start, mark, and clear away what is in Error.
 
-    Raises CheckFailed when a machine of the name was made from another template.
+    Raises CheckFailed when a machine of the name was made from another template, and when the
+    template has a token of its own beside that of `user_data`, or there is none in either.
     """
     source = own.template(cloud, zone, template, owner)
+    _demand_one_token(source, user_data)
     there = own.machines(cloud, zone, names(cluster, size))
     zone_id = find.zone_id(cloud, zone)
     what = Pending(f"template {template}, ready", "42-create-template")
@@ -55,11 +59,21 @@ def plan_deploy(
         "templateid": source["id"] if source and source.get("isready") else what,
         "networkids": find.network_ids(cloud, network, zone_id) or None,
         "group": group or None,
+        "userdata": user_data,
     }
     params = {k: v for k, v in params.items() if v is not None}
     missing = [n for n in names(cluster, size) if n not in there or there[n]["state"] == "Error"]
     mends = [s for m in there.values() for s in _plan_mend(cloud, m, source, owner)]
     return mends + [_deploy(n, params, template, owner) for n in missing]
+
+
+def _demand_one_token(source: dict | None, user_data: UserData | Pending | None) -> None:
+    if not source or not source.get("tags") or own.is_neutral(source) == bool(user_data):
+        return
+    kinds = 'neutral (config_delivery "userdata")', 'with a token (config_delivery "disk")'
+    wanted, found = kinds if user_data else kinds[::-1]
+    next_step = "Set config_delivery to what the template is made for, or choose another one."
+    raise CheckFailed(f"the template {source['name']}", wanted, f"one {found}", next_step)
 
 
 def _deploy(name: str, params: dict, template: str, owner: dict) -> Step:

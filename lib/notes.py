@@ -1,13 +1,14 @@
 """Notes on the workstation: what the cloud cannot tell a later stage, in notes.json.
 
 `attach` {volume, before}: the disks before the volume was attached; `installing` {volume, device}:
-an installer was started; `installed` {volume, device, ...}: it ended well; `config` {...}: what
-cloud-config.yml was made from.
+an installer was started; `installed` {volume, device, ...}: it ended well; `config` {base, size,
+file}: whose token, for how many machines, is in which file.
 """
 
 import json
 import shlex
 
+from lib import delivery
 from lib.errors import CheckFailed
 from lib.shell import Shell, find_text, run, write_text
 
@@ -35,10 +36,17 @@ def update(shell: Shell, work_dir: str, **values: object) -> dict:
 
 
 def clear(shell: Shell, work_dir: str) -> None:
-    """Delete the cloud-config and the notes, and their folder if nothing else is in it."""
+    """Delete the configurations and the notes, and their folder if nothing else is in it."""
     folder = shlex.quote(work_dir)
-    run(shell, f"rm -f -- {folder}/cloud-config.yml {folder}/notes.json")
+    names = (*delivery.ON_DISK.values(), delivery.USER_DATA, "notes.json")
+    run(shell, f"rm -f -- {' '.join(f'{folder}/{name}' for name in names)}")
     run(shell, f"if [ -d {folder} ]; then rmdir -- {folder}; fi", ok=(0, 1))
+
+
+def clear_user_data(shell: Shell, work_dir: str) -> None:
+    """Delete the user data with their spent token; what the disk carries is kept."""
+    run(shell, f"rm -f -- {shlex.quote(work_dir)}/{delivery.USER_DATA}")
+    update(shell, work_dir, config=None)
 
 
 def installed_volume(shell: Shell, work_dir: str) -> str:

@@ -1,6 +1,6 @@
 """Own things: how the runbook marks what it made, and finds it again by name and mark."""
 
-from lib import find
+from lib import delivery, find
 from lib.errors import CheckFailed
 from lib.plan import Step, tag_params
 
@@ -19,6 +19,12 @@ def is_marked(cloud, row: dict, owner: dict) -> bool:
         return True
     tags = {t["key"]: t.get("value", "") for t in row.get("tags") or []}
     return all(tags.get(k) == owner[k] for k in ("runbook", "cluster"))
+
+
+def is_neutral(template: dict) -> bool:
+    """Tell whether a template holds no token, by its tags: any cluster may be made of it."""
+    tags = {t["key"]: t.get("value", "") for t in template.get("tags") or []}
+    return (delivery.NEUTRAL | {"runbook": RUNBOOK}).items() <= tags.items()
 
 
 def plan_marks(cloud, row: dict, resource: str, owner: dict) -> list[Step]:
@@ -86,7 +92,8 @@ def snapshot(cloud, volume_name: str, source: dict | None, owner: dict) -> dict 
 def template(cloud, zone: str, name: str, owner: dict) -> dict | None:
     """Return our template of that name in the zone, ready or on its way, None if there is none.
 
-    Raises CheckFailed for two of that name, and for a stranger's.
+    A neutral one is for every cluster of the runbook. Raises CheckFailed for two of that name, and
+    for a stranger's.
     """
     zone_id = find.zone_id(cloud, zone)
     rows = find.named(cloud, "listTemplates", name, templatefilter="self", zoneid=zone_id)
@@ -101,6 +108,7 @@ def template(cloud, zone: str, name: str, owner: dict) -> dict | None:
         and rows[0].get("isready")
         and not is_marked(cloud, rows[0], owner)
         and rows[0].get("tags")
+        and not is_neutral(rows[0])
     ):
         raise CheckFailed(
             f"the template {name}",

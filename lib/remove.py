@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from lib import machines, notes, own, snapshots, templates, volumes
+from lib import delivery, machines, notes, own, snapshots, templates, volumes
 from lib.errors import ParamsError
 from lib.plan import Step
+from lib.shell import find_text
 
 KEEPABLE = ("template", "snapshot", "volume")
 
@@ -46,6 +47,7 @@ def inventory(
     vms = [r for r in cloud.list("listVirtualMachines") if str(r["id"]) in wanted]
     disk = own.volume(cloud, zone, volume, owner)
     image = own.template(cloud, zone, template, owner)
+    image = image if image and own.is_marked(cloud, image, owner) else None
     shots = own.snapshots(cloud, volume, disk)
     rows = [("machine", r["name"], r["state"], r["id"]) for r in vms]
     rows += [("template", r["name"], _readiness(r), r["id"]) for r in [image] if r]
@@ -61,10 +63,13 @@ def _readiness(template: dict) -> str:
 def clear_notes(shell, work_dir: str, keep: list[str], mode: str) -> None:
     """Delete the cloud-config with its spent token, and the notes, from the workstation.
 
-    They stay while a template that carries the same token is kept: it still says what is baked in.
+    What a template has in it that is kept stays; user data go, so that the next run gets a token.
     """
     if mode == "plan":
         return
-    if "template" in keep:
+    if "template" not in keep:
+        return notes.clear(shell, work_dir)
+    if find_text(shell, f"{work_dir}/{delivery.USER_DATA}") is None:
         return print(f"kept {work_dir}: the template kept carries that token, now used up")
-    notes.clear(shell, work_dir)
+    notes.clear_user_data(shell, work_dir)
+    print(f"kept {work_dir}, but for the user data with the token, now used up")

@@ -1,6 +1,6 @@
 """Templates: ours is the one of our name; it is usable once `isready` is true."""
 
-from lib import find, own
+from lib import delivery, find, own
 from lib.checks import check
 from lib.errors import CheckFailed
 from lib.plan import Pending, Step
@@ -10,15 +10,26 @@ SECONDS_PER_GIB = 3.0
 
 
 def plan_create(
-    cloud, *, zone: str, name: str, volume_name: str, os_type: str, owner: dict
+    cloud,
+    *,
+    zone: str,
+    name: str,
+    volume_name: str,
+    os_type: str,
+    owner: dict,
+    config_delivery: str = "disk",
 ) -> list[Step]:
     """Return the step that makes the template of the snapshot, none if it is there.
 
+    One without a token is tagged as neutral, where there are tags: for others than this cluster.
     2.2 demands a display text and a name of at most 32 characters, so both are always kept to.
     """
     template = own.template(cloud, zone, name, owner)
+    tags = owner | (delivery.NEUTRAL if config_delivery == "userdata" else {})
+    if template and own.is_neutral(template):
+        return []
     if template:
-        return own.plan_marks(cloud, template, "Template", owner)
+        return own.plan_marks(cloud, template, "Template", tags)
     if len(name) > 32:
         raise CheckFailed("template_name", "32 characters at most", f"{len(name)}")
     volume = own.volume(cloud, zone, volume_name, owner)
@@ -31,7 +42,7 @@ def plan_create(
     }
     expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
     why = f"there is no template {name} in {zone}"
-    return [Step("createTemplate", params, why, name, owner, "Template", expect)]
+    return [Step("createTemplate", params, why, name, tags, "Template", expect)]
 
 
 def _source(snapshot: dict | None, volume_name: str) -> object:

@@ -3,7 +3,8 @@
 It reads the notes of the image, the configuration on the disk and, where the image reads that, the
 user data; then its etcd registers with the discovery service. Programs in the configuration are not
 run: a shell variable in an address counts as the machine's own address, which is what such
-programs find out.
+programs find out. An environment file is there if it was written, or if a unit that runs, or a
+program that such a unit starts, names it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ BAD_ENDPOINT = "discovery: bad discovery endpoint"
 VARIABLE = re.compile(r"\$+\{?(\w+)\}?|%+s")  # as a shell, systemd or printf write one
 TTL = 604800  # seconds that a registration of etcd 0.4 lives
 STARTS = {"start", "restart", "reload-or-restart"}
+CLOUDINIT = "20-cloudinit.conf"  # the drop-in that coreos-cloudinit makes of a section
 # The units a generation brings along; another one starts only if the configuration has its text.
 SHIPPED = {"coreos": {"etcd.service", "fleet.service"}, "flatcar": {"etcd-member.service"}}
 MEMBERS = {"etcd2.service": "etcd2", "etcd-member.service": ""}  # unit, section of cloud-config
@@ -133,7 +135,7 @@ def _apply(config: Config, raw: bytes, self: Machine, addresses: dict[str, str])
     if text.lstrip().startswith("{"):
         _apply_ignition(config, text, self)
     elif first == "#cloud-config":
-        _apply_cloud_config(config, _substituted(text, self, addresses))
+        _apply_cloud_config(config, _substituted(text, self, addresses), self)
     elif first.startswith("#!"):
         raise BadConfig("a script; this stand-in runs none")
     elif text:
@@ -156,7 +158,7 @@ def _substituted(text: str, self: Machine, addresses: dict[str, str]) -> str:
     return text
 
 
-def _apply_cloud_config(config: Config, text: str) -> None:
+def _apply_cloud_config(config: Config, text: str, self: Machine) -> None:
     try:
         data = _plain_keys(yaml.safe_load(text))
     except (yaml.YAMLError, ValueError) as error:
@@ -168,7 +170,8 @@ def _apply_cloud_config(config: Config, text: str) -> None:
         config.files[str(file.get("path"))] = str(file.get("content", ""))
     for unit in _dicts(coreos.get("units")):
         started = unit.get("command") in STARTS or unit.get("enable") is True
-        more = [str(d.get("content", "")) for d in _dicts(unit.get("drop_ins"))]
+        drop_ins = _dicts(unit.get("drop_ins")) if self.ident == "flatcar" else []  # none in 2014
+        more = [str(d.get("content", "")) for d in drop_ins]
         _add_unit(config, unit, started, unit.get("content"), more)
 
 
@@ -222,32 +225,74 @@ def _start(config: Config, self: Machine) -> list[str]:
 
 
 def _started(start: Callable, config: Config, name: str, section: str, self: Machine) -> list[str]:
-    texts = _texts(config, name)
     given = {k: str(v) for k, v in config.sections.get(section, {}).items() if v is not None}
+    early, late = _drop_ins(config, name)
+    text = config.units[name]["text"]
+    missing = [p for p in _env_files(text + early + late) if not _writers(config, name, p)]
+    if missing:
+        return [f"{name}: Failed to load environment files: No such file or directory"]
+    made = [_writers(config, name, p) for p in _env_files(text + early + late, optional=True)]
+    texts = ("\n".join(made), text + late, early)
     try:
         return start(lambda key: _setting(key, texts, given, self.address), self)
     except (OSError, ValueError, KeyError) as error:  # no answer, or not one of etcd's
         return [f"{name}: the discovery service does not answer ({type(error).__name__})"]
 
 
-def _texts(config: Config, name: str) -> str:
-    """Return all text that sets something for a unit.
+def _drop_ins(config: Config, name: str) -> tuple[str, str]:
+    """Return the drop-ins written as files: those read before coreos-cloudinit's own, and after."""
+    folder = re.compile(rf"/(etc|run)/systemd/system/{re.escape(name)}\.d/([^/]+\.conf)")
+    found = [(m[2], text) for path, text in config.files.items() if (m := folder.fullmatch(path))]
+    early = [text for file, text in sorted(found) if file < CLOUDINIT]
+    return "\n".join(["", *early]), "\n".join(
+        ["", *(t for f, t in sorted(found) if f >= CLOUDINIT)]
+    )
 
-    That is its own, drop-ins written as files, and what makes the environment files it reads.
+
+def _env_files(text: str, optional: bool = False) -> list[str]:
+    """Return the environment files that a unit reads; those that may be absent only if asked."""
+    return re.findall(rf"(?m)^EnvironmentFile={'-?' if optional else ''}(/\S+)", text)
+
+
+def _writers(config: Config, name: str, path: str) -> str:
+    """Return the text of an environment file, or of what makes it, "" if nothing does."""
+    if path in config.files:
+        return config.files[path]
+    early, late = _drop_ins(config, name)
+    wants = set(
+        re.findall(
+            r"[\w@.-]+\.service",
+            "".join(
+                re.findall(
+                    r"(?m)^(?:Requires|Wants|BindsTo)=(.*)$",
+                    config.units[name]["text"] + early + late,
+                )
+            ),
+        )
+    )
+    texts = []
+    for other, unit in config.units.items():
+        if other != name and unit["own"] and (unit["started"] or other in wants):
+            runs = [
+                t
+                for p, t in config.files.items()
+                if re.search(rf"(?m)^ExecStart=.*{re.escape(p)}\b", unit["text"])
+            ]
+            texts += [t for t in (unit["text"], *runs) if path in t]
+    return "\n".join(texts)
+
+
+def _setting(
+    key: str, texts: tuple[str, str, str], given: dict[str, str], address: str
+) -> str | None:
+    """Return a setting, the last in the first of the texts that has it.
+
+    They are: environment files, what the unit has itself, what coreos-cloudinit's section overrides.
     """
-    text = config.units[name]["text"]
-    text += "".join(f"\n{t}" for path, t in config.files.items() if f"/{name}.d/" in path)
-    others = {n: u["text"] for n, u in config.units.items() if n != name} | config.files
-    for path in re.findall(r"(?m)^EnvironmentFile=-?(/\S+)", text):
-        text += "".join(f"\n{t}" for other, t in others.items() if path == other or path in t)
-    return text
-
-
-def _setting(key: str, texts: str, given: dict[str, str], address: str) -> str | None:
-    """Return a setting: the last argument or variable in the texts, else from the section."""
     flag, variable = f"--{key.replace('_', '-')}[= ]", f"ETCD_{key.upper()}="
-    found = re.findall(rf"(?:{flag}|\b{variable})[\"']?([^\s\"'\\]+)", texts)
-    value = found[-1] if found else given.get(key)
+    sought = re.compile(rf"(?:{flag}|\b{variable})[\"']?([^\s\"'\\]+)")
+    above, own, below = ((sought.findall(t) or [None])[-1] for t in texts)
+    value = above or own or given.get(key) or below
     if value and ("addr" in key or "urls" in key):
         return VARIABLE.sub(lambda m: "" if m[0].endswith("_ipv4") else address, value)
     return value

@@ -1,0 +1,55 @@
+"""User data: what is given to a machine at its deployment, and how much of it a server takes."""
+
+import base64
+import hashlib
+
+from lib.errors import CheckFailed, Refused
+
+OLD_LIMIT = 2048  # bytes before base64, until 4.3
+POST_LIMIT = 32764  # characters of base64, until 4.18: less than 32 KiB
+LIMIT = 32768  # characters of base64 from then on, unless `vm.userdata.max.length` says otherwise
+
+
+class UserData(str):
+    """User data in base64, as the server wants them: whole as text, told by size where shown."""
+
+    def __repr__(self) -> str:
+        raw = base64.b64decode(self)
+        return f"{len(raw)} bytes, sha256 {hashlib.sha256(raw).hexdigest()[:16]}…"
+
+
+def encoded(text: str) -> UserData:
+    """Return a text as user data.
+
+    Line ends fill it up to a multiple of three bytes: some gateways lose the `=` that base64 puts
+    at the end of others, and a machine then does not read them.
+
+    >>> base64.b64decode(encoded("abcd"))
+    b'abcd\\n\\n'
+    """
+    raw = text.encode()
+    return UserData(base64.b64encode(raw + b"\n" * (-len(raw) % 3)).decode())
+
+
+def demand_fits(cloud, data: UserData) -> None:
+    """Raise CheckFailed when the server would not take so much, before anything is sent."""
+    if cloud.version < (4, 3):
+        what, size, most = "bytes", len(base64.b64decode(data)), OLD_LIMIT
+    else:
+        what, size = "characters of base64", len(data)
+        most = LIMIT if cloud.version >= (4, 18) else POST_LIMIT
+    if size > most and cloud.version >= (4, 18):
+        most = _configured(cloud, most)
+    if size > most:
+        next_step = 'Use fewer or shorter keys (ed25519), or config_delivery "disk".'
+        raise CheckFailed("the user data", f"{most} {what} at most", f"{size}", next_step)
+
+
+def _configured(cloud, otherwise: int) -> int:
+    """Return the server's own limit, as far as it tells this account."""
+    name = "vm.userdata.max.length"
+    try:
+        rows = cloud.list("listConfigurations", name=name)
+    except Refused:
+        return otherwise
+    return next((int(r["value"]) for r in rows if r.get("name") == name), otherwise)
