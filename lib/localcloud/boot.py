@@ -3,8 +3,7 @@
 It reads the notes of the image, the configuration on the disk and, where the image reads that, the
 user data; then its etcd registers with the discovery service. Programs in the configuration are not
 run: a shell variable in an address counts as the machine's own address, which is what such
-programs find out. An environment file is there if it was written, or if a unit that runs, or a
-program that such a unit starts, names it.
+programs find out.
 """
 
 from __future__ import annotations
@@ -19,15 +18,13 @@ from typing import NamedTuple
 
 import yaml
 
-from . import disks
+from . import disks, settings
 from .disks import Path
 
 Fetch = Callable[[str, str, dict | None], tuple[int, str | bytes]]
 BAD_ENDPOINT = "discovery: bad discovery endpoint"
-VARIABLE = re.compile(r"\$+\{?(\w+)\}?|%+s")  # as a shell, systemd or printf write one
 TTL = 604800  # seconds that a registration of etcd 0.4 lives
 STARTS = {"start", "restart", "reload-or-restart"}
-CLOUDINIT = "20-cloudinit.conf"  # the drop-in that coreos-cloudinit makes of a section
 # The units a generation brings along; another one starts only if the configuration has its text.
 SHIPPED = {"coreos": {"etcd.service", "fleet.service"}, "flatcar": {"etcd-member.service"}}
 MEMBERS = {"etcd2.service": "etcd2", "etcd-member.service": ""}  # unit, section of cloud-config
@@ -225,77 +222,15 @@ def _start(config: Config, self: Machine) -> list[str]:
 
 
 def _started(start: Callable, config: Config, name: str, section: str, self: Machine) -> list[str]:
-    given = {k: str(v) for k, v in config.sections.get(section, {}).items() if v is not None}
-    early, late = _drop_ins(config, name)
-    text = config.units[name]["text"]
-    missing = [p for p in _env_files(text + early + late) if not _writers(config, name, p)]
-    if missing:
-        return [f"{name}: Failed to load environment files: No such file or directory"]
-    made = [_writers(config, name, p) for p in _env_files(text + early + late, optional=True)]
-    texts = ("\n".join(made), text + late, early)
+    given = config.sections.get(section, {})
     try:
-        return start(lambda key: _setting(key, texts, given, self.address), self)
+        told = settings.read(name, config.units, config.files, given)
+    except FileNotFoundError as error:
+        return [f"{name}: Failed to load environment files: {error}: No such file or directory"]
+    try:
+        return start(lambda key: told.get(key, self.address), self)
     except (OSError, ValueError, KeyError) as error:  # no answer, or not one of etcd's
         return [f"{name}: the discovery service does not answer ({type(error).__name__})"]
-
-
-def _drop_ins(config: Config, name: str) -> tuple[str, str]:
-    """Return the drop-ins written as files: those read before coreos-cloudinit's own, and after."""
-    folder = re.compile(rf"/(etc|run)/systemd/system/{re.escape(name)}\.d/([^/]+\.conf)")
-    found = [(m[2], text) for path, text in config.files.items() if (m := folder.fullmatch(path))]
-    early = [text for file, text in sorted(found) if file < CLOUDINIT]
-    return "\n".join(["", *early]), "\n".join(
-        ["", *(t for f, t in sorted(found) if f >= CLOUDINIT)]
-    )
-
-
-def _env_files(text: str, optional: bool = False) -> list[str]:
-    """Return the environment files that a unit reads; those that may be absent only if asked."""
-    return re.findall(rf"(?m)^EnvironmentFile={'-?' if optional else ''}(/\S+)", text)
-
-
-def _writers(config: Config, name: str, path: str) -> str:
-    """Return the text of an environment file, or of what makes it, "" if nothing does."""
-    if path in config.files:
-        return config.files[path]
-    early, late = _drop_ins(config, name)
-    wants = set(
-        re.findall(
-            r"[\w@.-]+\.service",
-            "".join(
-                re.findall(
-                    r"(?m)^(?:Requires|Wants|BindsTo)=(.*)$",
-                    config.units[name]["text"] + early + late,
-                )
-            ),
-        )
-    )
-    texts = []
-    for other, unit in config.units.items():
-        if other != name and unit["own"] and (unit["started"] or other in wants):
-            runs = [
-                t
-                for p, t in config.files.items()
-                if re.search(rf"(?m)^ExecStart=.*{re.escape(p)}\b", unit["text"])
-            ]
-            texts += [t for t in (unit["text"], *runs) if path in t]
-    return "\n".join(texts)
-
-
-def _setting(
-    key: str, texts: tuple[str, str, str], given: dict[str, str], address: str
-) -> str | None:
-    """Return a setting, the last in the first of the texts that has it.
-
-    They are: environment files, what the unit has itself, what coreos-cloudinit's section overrides.
-    """
-    flag, variable = f"--{key.replace('_', '-')}[= ]", f"ETCD_{key.upper()}="
-    sought = re.compile(rf"(?:{flag}|\b{variable})[\"']?([^\s\"'\\]+)")
-    above, own, below = ((sought.findall(t) or [None])[-1] for t in texts)
-    value = above or own or given.get(key) or below
-    if value and ("addr" in key or "urls" in key):
-        return VARIABLE.sub(lambda m: "" if m[0].endswith("_ipv4") else address, value)
-    return value
 
 
 def _start_etcd(setting: Callable[[str], str | None], self: Machine) -> list[str]:

@@ -305,3 +305,77 @@ def test_flatcar_reads_a_packed_cloud_config_and_2014s_coreos_does_not(world):
     assert "first line" not in world.boot(flatcar(world, packed))
     assert "gzip" in world.boot(flatcar(world, packed[:-9]))
     assert "first line" in world.boot(coreos(world, packed))
+
+
+SCRIPT = """\
+write_files:
+  - path: /opt/bin/own
+    content: |
+      #!/bin/sh
+      ip=$(ip -4 route get 192.0.2.1 | grep -o 'src [0-9.]*')
+      printf 'ETCD_ADDR=%s:4001\\nETCD_PEER_ADDR=%s:7001\\n' $ip $ip >/run/own.env
+  - path: /etc/systemd/system/etcd.service.d/{name}
+    content: |
+      [Unit]
+      Requires=own.service
+      [Service]
+      {line}
+coreos:
+  etcd:
+    discovery: {url}
+    addr: $private_ipv4:4001
+    peer-addr: $private_ipv4:7001
+  units:
+    - name: own.service
+      content: |
+        [Service]
+        Type=oneshot
+        ExecStart=/bin/sh {program}
+    - name: etcd.service
+      command: start
+"""
+READ = {"name": "30-own.conf", "program": "/opt/bin/own", "line": "EnvironmentFile=/run/own.env"}
+
+
+def plain(world: World, **changes) -> tuple[str, dict[str, str]]:
+    """Return the journal of a machine of a plain image with such a config, and who registered."""
+    url = world.token()
+    config = "#cloud-config\n" + SCRIPT.format(url=url, **READ | changes)
+    return world.boot(coreos(world, config, oem="")), world.listed(url)
+
+
+def test_a_unit_that_finds_the_address_helps_a_plain_image(world):
+    assert list(plain(world)[1].values()) == ["http://10.1.0.1:7001"]
+
+
+def test_an_environment_file_wins_over_cloudinits_drop_in_whatever_its_name(world):
+    assert list(plain(world, name="10-own.conf")[1].values()) == ["http://10.1.0.1:7001"]
+
+
+@pytest.mark.parametrize(("name", "listed"), [("10-own.conf", 0), ("30-own.conf", 1)])
+def test_variables_of_a_drop_in_win_only_if_it_comes_after_cloudinits(world, name, listed):
+    line = "Environment=ETCD_ADDR=10.1.0.1:4001 ETCD_PEER_ADDR=10.1.0.1:7001"
+    assert len(plain(world, name=name, line=line)[1]) == listed
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"program": "/opt/bin/other"}, {"line": "EnvironmentFile=/run/other.env"}]
+)
+def test_an_environment_file_that_nothing_makes_keeps_etcd_from_starting(world, wrong):
+    said, listed = plain(world, **wrong)
+    assert "Failed to load environment files" in said and listed == {}
+
+
+def test_a_drop_in_anywhere_else_is_not_read(world):
+    said, listed = plain(world, name="x/30-own.conf")
+    assert "missing protocol scheme" in said and listed == {}
+
+
+def test_2014s_coreos_knows_no_drop_ins_of_units(world):
+    url = world.token()
+    drop_in = (
+        "\n      drop-ins: [{name: 30-x.conf, content: 'Environment=ETCD_ADDR=10.1.0.1:4001'}]"
+    )
+    config = SEED.format(url=url).replace("- name: etcd.service", "- name: etcd.service" + drop_in)
+    said = world.boot(coreos(world, config, oem=""))
+    assert "missing protocol scheme" in said and world.listed(url) == {}

@@ -1,0 +1,80 @@
+"""Settings of a unit: where systemd takes them from, and which of several wins.
+
+Programs are not run. An environment file is there if it was written, or if a unit that runs, or a
+program that such a unit starts, names it; what makes it then stands for what is in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+CLOUDINIT = "20-cloudinit.conf"  # the drop-in that coreos-cloudinit makes of a section
+VARIABLE = re.compile(r"\$+\{?(\w+)\}?|%+s")  # as a shell, systemd or printf write one
+
+
+class Settings(NamedTuple):
+    """What sets something for a unit, texts in the order in which systemd reads them."""
+
+    before: str  # drop-ins whose names stand before coreos-cloudinit's own
+    section: dict[str, str]
+    own: str  # the unit with its other drop-ins
+    files: str  # its environment files
+
+    def get(self, key: str, address: str) -> str | None:
+        """Return a setting: an argument, else the last variable; environment files win.
+
+        A variable of a program in an address counts as the machine's own `address`.
+        """
+        flag, name = f"--{key.replace('_', '-')}[= ]", f"\\bETCD_{key.upper()}="
+        values = [_last(flag, self.own), _last(name, self.files), _last(name, self.own)]
+        values += [self.section.get(key), _last(name, self.before)]
+        value = next((v for v in values if v), None)
+        if value and ("addr" in key or "urls" in key):
+            return VARIABLE.sub(lambda m: "" if m[0].endswith("_ipv4") else address, value)
+        return value
+
+
+def _last(name: str, text: str) -> str | None:
+    found = re.findall(rf"{name}[\"']?([^\s\"'\\]+)", text)
+    return found[-1] if found else None
+
+
+def read(name: str, units: dict[str, dict], files: dict[str, str], section: dict) -> Settings:
+    """Return what is set for a unit. FileNotFoundError if it needs an environment file in vain."""
+    drop_ins = sorted(_drop_ins(name, files))
+    before = "\n".join(text for file, text in drop_ins if file < CLOUDINIT)
+    own = "\n".join([units[name]["text"], *(t for file, t in drop_ins if file >= CLOUDINIT)])
+    others = {n: u for n, u in units.items() if n != name and u["own"]}
+    running = [u["text"] for n, u in others.items() if u["started"] or _wants(own + before, n)]
+    made = []
+    for optional, path in re.findall(r"(?m)^EnvironmentFile=(-?)(/\S+)", f"{before}\n{own}"):
+        found = [files[path]] if path in files else list(_makers(path, running, files))
+        if not found and not optional:
+            raise FileNotFoundError(path)
+        made += found
+    values = {k: str(v) for k, v in section.items() if v is not None}
+    return Settings(before, values, own, "\n".join(made))
+
+
+def _drop_ins(name: str, files: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield name and text of the drop-ins that were written as files."""
+    folder = re.compile(rf"/(?:etc|run)/systemd/system/{re.escape(name)}\.d/([^/]+\.conf)")
+    for path, text in files.items():
+        if found := folder.fullmatch(path):
+            yield found[1], text
+
+
+def _wants(text: str, other: str) -> bool:
+    """Tell whether a unit has another one started before it."""
+    lines = re.findall(r"(?m)^(?:Requires|Wants|BindsTo)=(.*)$", text)
+    return any(other in line.split() for line in lines)
+
+
+def _makers(path: str, running: list[str], files: dict[str, str]) -> Iterator[str]:
+    """Yield the texts that name a file: units that run, and programs that those start."""
+    for unit in running:
+        started = re.findall(r"(?m)^ExecStart\w*=(.*)$", unit)
+        programs = [t for p, t in files.items() if any(p in line.split() for line in started)]
+        yield from (text for text in (unit, *programs) if path in text)
