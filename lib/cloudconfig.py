@@ -1,18 +1,17 @@
-"""The cloud-config: rendered from parameters, validated, and kept on the workstation.
+"""What is configured: rendered from parameters, validated, and kept on the workstation.
 
 It carries the discovery token, which is a secret: what is shown of it goes through `masked`.
 """
 
 import difflib
-import json
 import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from textwrap import indent
 
-from lib import delivery, facts, ignition, notes, units, userdata
+from lib import delivery, facts, ignition, notes, userdata
 from lib.cloudlint import key_fault, validate
+from lib.cloudtext import neutral, render
 from lib.discovery import NEW_TOKEN, TokenUrl, members, new_token, service
 from lib.discovery import masked as masked_url
 from lib.discovery import size as token_size
@@ -31,97 +30,6 @@ BAKED = (
     "What is baked into a disk stays there, and machines that find an Ignition config on it read "
     "no user data: set config_format and config_delivery as they were, or run 90-remove-cluster."
 )
-KEYS = """\
-
-ssh_authorized_keys:
-{keys}
-"""
-COREOS = """\
-#cloud-config
-
-coreos:
-  etcd:
-    discovery: {url}
-    addr: $private_ipv4:4001
-    peer-addr: $private_ipv4:7001
-  units:
-    - name: etcd.service
-      command: start
-    - name: fleet.service
-      command: start
-"""
-# For an image that leaves $private_ipv4 empty.
-PLAIN = f"""\
-#cloud-config
-
-write_files:
-  - path: /opt/bin/note-address
-    permissions: "0755"
-    content: |
-{indent(units.PLAIN_SCRIPT, " " * 6)}\
-  - path: /etc/systemd/system/etcd.service.d/30-address.conf
-    content: |
-{indent(units.PLAIN_DROP_IN, " " * 6)}\
-  - path: /etc/systemd/system/fleet.service.d/30-address.conf
-    content: |
-{indent(units.PLAIN_DROP_IN, " " * 6)}
-coreos:
-  etcd:
-    discovery: {{url}}
-  units:
-    - name: cluster-address.service
-      command: start
-      content: |
-{indent(units.PLAIN_ADDRESS, " " * 8)}\
-    - name: etcd.service
-      command: start
-    - name: fleet.service
-      command: start
-"""
-FLATCAR = f"""\
-#cloud-config
-
-coreos:
-  units:
-    - name: etcd-address.service
-      command: start
-      content: |
-{indent(units.ADDRESS, " " * 8)}\
-    - name: etcd-member.service
-      command: start
-      enable: true
-      drop_ins:
-        - name: 20-cluster.conf
-          content: |
-{indent(units.MEMBER, " " * 12)}\
-"""
-TEMPLATES = {"coreos-install": COREOS, "flatcar-install": FLATCAR}
-
-
-def render(
-    *, installer: str, discovery_url: str, ssh_keys: list[str], oem: str = "cloudstack"
-) -> str:
-    """Return the cloud-config for what the installer installs.
-
-    CoreOS of 2014 knows $private_ipv4 only from an image made for CloudStack.
-    """
-    if installer not in TEMPLATES:
-        raise ParamsError("installer", " or ".join(TEMPLATES), installer)
-    template = TEMPLATES[installer]
-    if installer == "coreos-install" and oem != "cloudstack":
-        template = PLAIN
-    return template.replace("{url}", str(discovery_url)) + _keys(ssh_keys)
-
-
-def neutral(ssh_keys: list[str]) -> str:
-    """Return a cloud-config that makes a machine of no cluster: one can log in, that is all."""
-    return "#cloud-config\n" + _keys(ssh_keys)
-
-
-def _keys(ssh_keys: list[str]) -> str:
-    plain = re.compile(r"[\w@.+/= -]+")
-    keys = [k if plain.fullmatch(k) else json.dumps(k, ensure_ascii=False) for k in ssh_keys]
-    return KEYS.format(keys="\n".join(f"  - {k}" for k in keys))
 
 
 def ssh_keys(path: str) -> list[str]:
@@ -240,19 +148,26 @@ def plan_write(
     params = {"installer": installer, "oem": oem, "format": config_format, "ssh_keys": ssh_keys}
     token = {"base": service(discovery, local), "size": size}
     _rendered(params, TokenUrl(""))
-    noted, steps = notes.read(shell, work_dir), []
+    noted = notes.read(shell, work_dir)
     _demand_places(noted, on_disk, holds)
+    steps = []
     for name in dict.fromkeys(n for n in (on_disk, holds) if n):
         wanted = params | (token if name == holds else {})
         text = current(shell, work_dir, name)
         if text:
             _demand_same(text, noted.get("config") or {}, path(work_dir, name), wanted)
-        elif name == delivery.USER_DATA:
-            _demand_none(deployed, path(work_dir, name))
-        if not text and not (made and name == on_disk):
-            why = f"{path(work_dir, name)} is absent from the workstation"
-            steps.append(Step("write", wanted, why, path(work_dir, name)))
+        elif not (made and name == on_disk):
+            steps.append(_plan_file(path(work_dir, name), wanted, deployed))
     return steps
+
+
+def _plan_file(where: str, params: dict, deployed: Iterable[str]) -> Step:
+    """Return the step that writes a file that is absent, unless it cannot be made anew."""
+    there = ", ".join(sorted(deployed))
+    if there and where.endswith(delivery.USER_DATA):
+        next_step = "It was lost: put it back, or run 90-remove-cluster and begin anew."
+        raise CheckFailed(where, f"what {there} were made with", "absent", next_step)
+    return Step("write", params, f"{where} is absent from the workstation", where)
 
 
 def _demand_places(noted: dict, on_disk: str, holds: str) -> None:
@@ -263,13 +178,6 @@ def _demand_places(noted: dict, on_disk: str, holds: str) -> None:
     found = noted["config"].get("file", CLOUD_CONFIG) if "config" in noted else holds
     if found != holds:
         raise CheckFailed("what holds the token", holds, found, START_ANEW)
-
-
-def _demand_none(deployed: Iterable[str], where: str) -> None:
-    there = ", ".join(sorted(deployed))
-    if there:
-        next_step = "It was lost: put it back, or run 90-remove-cluster and begin anew."
-        raise CheckFailed(where, f"what {there} were made with", "absent", next_step)
 
 
 def _demand_same(text: str, noted: dict, where: str, params: dict) -> None:

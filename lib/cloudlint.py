@@ -104,6 +104,14 @@ VALUES = {
     "write_files.permissions": re.compile("0?[0-7]{3,4}"),
     "write_files.encoding": re.compile("|".join(map(re.escape, ENCODINGS.split()))),
 }
+REMOTE = "what is fetched at boot may not be there"
+DEPRECATED = {
+    "coreos.etcd2.ca_file": "trusted_ca_file and client_cert_auth are for it",
+    "coreos.etcd2.peer_ca_file": "peer_trusted_ca_file and peer_client_cert_auth are for it",
+    "users.coreos_ssh_import_github": REMOTE,
+    "users.coreos_ssh_import_github_users": REMOTE,
+    "users.coreos_ssh_import_url": REMOTE,
+}
 WANTED = {"string": ("str", "int", "float", "bool", "timestamp"), "bool": ("bool",)}
 WANTED |= {"number": ("int", "float"), "text": ("str",)}  # "text" is what JSON calls a string
 BLANKS = re.compile("[\u3000\u00a0\u200b\ufeff]")
@@ -177,8 +185,11 @@ def _check_keys(node: yaml.MappingNode, schema: dict, path: str) -> Iterator[Pro
         if name in seen:
             yield Problem(line, "error", f'duplicate key "{key.value}"')
         seen.add(name)
+        below = f"{path}.{name}".lstrip(".")
+        if below in DEPRECATED:
+            yield Problem(line, "warning", f'deprecated key "{key.value}": {DEPRECATED[below]}')
         if name in schema:
-            yield from misshapen(value, schema[name], f"{path}.{name}".lstrip("."))
+            yield from misshapen(value, schema[name], below)
         elif (path, name) == ("coreos", "write_files"):
             yield Problem(line, "info", "write_files doesn't belong under coreos")
         else:

@@ -57,6 +57,10 @@ WRONG = {
     "name for path": (
         "write_files:\n  - name: /etc/x\n", 3, 'unrecognized key "name"; is it meant to be "path"?',
     ),
+    "deprecated key": ("coreos:\n  etcd2: {ca-file: /x}\n", 3, 'deprecated key "ca-file": trusted'),
+    "deprecated key of a user": (
+        "users:\n  - name: a\n    coreos_ssh_import_github: b\n", 4, "deprecated key",
+    ),
     "file without path": ("write_files:\n  - content: x\n", 3, "without a path"),
     "text for a list": ("ssh_authorized_keys: x\n", 2, "(want a list)"),
     "mapping for a list": ("coreos:\n  units:\n    name: x\n", 4, "(want a list)"),

@@ -1,12 +1,16 @@
 """The discovery service, asked over HTTP."""
 
 import json
+import shutil
 import socket
 import stat
+import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 
 from lib import cloudconfig, discovery
 from lib.discovery import compare, members, new_token, service, size
@@ -207,3 +211,44 @@ def test_strangers_who_used_the_token_stop_a_deploy(server, here):
     cloudconfig.check_token_unused(here, "w", {"m-1": "10.1.0.7"})
     with pytest.raises(CheckFailed, match=r"none but ours, found 10\.1\.0\.7"):
         cloudconfig.check_token_unused(here, "w", {})
+
+
+@pytest.fixture
+def etcd(tmp_path):
+    """The base of a discovery at a real etcd with the version 2 API."""
+    ports = []
+    with socket.socket() as one, socket.socket() as two:
+        for s in (one, two):
+            s.bind(("127.0.0.1", 0))
+            ports.append(s.getsockname()[1])
+    client, peer = (f"http://127.0.0.1:{port}" for port in ports)
+    command = ["etcd", "--enable-v2", "--data-dir", tmp_path / "etcd", "--name", "one"]
+    command += ["--listen-client-urls", client, "--advertise-client-urls", client]
+    command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+    command += ["--initial-cluster", f"one={peer}"]
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        for _ in range(200):
+            time.sleep(0.05)
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", ports[0])) == 0:
+                    break
+        yield f"{client}/v2/keys/discovery/mine"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.system
+@pytest.mark.skipif(not shutil.which("etcd"), reason="needs Debian's etcd-server")
+def test_a_key_of_a_real_etcd_serves_as_discovery(etcd):
+    base = service(f"{etcd}/", "")
+    one, two = new_token(base, 3), new_token(base, 5)
+    assert one != two and one.startswith(base)
+    assert (size(one), members(one), size(two)) == (3, {}, 5)
+    form = {"value": "n1=http://10.1.0.7:2380,http://10.1.0.8:2380"}
+    requests.put(f"{one}/8e9e05c52164694d", data=form, timeout=5)
+    assert members(one) == {"n1": "10.1.0.7"} and members(two) == {}
+    with pytest.raises(CheckFailed, match="found unknown"):
+        members(f"{base}/{TOKEN}")

@@ -276,6 +276,15 @@ def test_a_plain_image_forms_a_cluster_by_the_unit_that_finds_its_address(modern
     play_to(modern, "60-verify-cluster", oem="")
 
 
+def test_without_that_unit_a_plain_image_forms_none_and_60_says_where_to_look(modern):
+    for stage in STAGES[: STAGES.index("50-deploy-cluster") + 1]:
+        # The cloud-config is written for an image that knows $private_ipv4.
+        play(modern, stage, oem="cloudstack" if stage[:2] == "20" else "")
+    modern.clock = iter(range(0, 10**6, 60)).__next__
+    with pytest.raises(CheckFailed, match=r"0 of 3.*empty \$private_ipv4"):
+        play(modern, "60-verify-cluster", oem="")
+
+
 def test_a_stranger_in_the_registry_is_named(templated):
     play(templated, "50-deploy-cluster")
     shell = play(templated, "60-verify-cluster")["shell"]

@@ -27,7 +27,7 @@ class Settings(NamedTuple):
 
         A variable of a program in an address counts as the machine's own `address`.
         """
-        flag, name = f"--{key.replace('_', '-')}[= ]", f"\\bETCD_{key.upper()}="
+        flag, name = f"--{key.replace('_', '-')}[= ]", rf"(?:\b|\\n)ETCD_{key.upper()}="
         values = [_last(flag, self.own), _last(name, self.files), _last(name, self.own)]
         values += [self.section.get(key), _last(name, self.before)]
         value = next((v for v in values if v), None)
