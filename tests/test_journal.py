@@ -1,0 +1,148 @@
+"""The journal: what it holds before a change is sent, and what a later process makes of it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from harness import client
+
+from lib import journal
+from lib.errors import CheckFailed
+from lib.journal import Journal, elsewhere, hold, run_folder
+
+HERE = "http://cloud.example/client/api"
+
+
+@pytest.fixture
+def book(tmp_path):
+    return Journal(tmp_path / "run", HERE)
+
+
+def intend(book, name="v", job="0" * 8) -> dict:
+    return book.intend("createVolume", name, {"name": name}, job)
+
+
+def lines(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+
+
+def test_an_intent_is_safe_on_the_disk_before_anything_is_sent(book, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(lines(book.folder)))
+    intend(book)
+    assert [line["state"] for line in synced[0]] == ["intent"]
+
+
+def test_a_change_is_told_from_its_intent_to_its_end(book):
+    entry = intend(book)
+    book.accepted(entry, "j1", "r1")
+    book.job_ended("j1", "done")
+    told = lines(book.folder)
+    assert [t["state"] for t in told] == ["intent", "accepted", "done"]
+    assert {t["n"] for t in told} == {1} and all(t["at"] for t in told)
+    assert told[0]["command"] == "createVolume" and told[0]["customjobid"] == "0" * 8
+    assert (told[1]["job"], told[1]["resource"]) == ("j1", "r1")
+
+
+def test_what_has_ended_keeps_its_end(book):
+    entry = intend(book)
+    book.ended(entry, "refused", "no")
+    book.ended(entry, "done")
+    assert [line["state"] for line in lines(book.folder)] == ["intent", "refused"]
+
+
+def test_a_later_process_sees_what_was_left_open(book):
+    book.ended(intend(book, "a"), "done")
+    book.accepted(intend(book, "b"), "j2")
+    left = Journal(book.folder, HERE).unfinished()
+    assert [(e["n"], e["what"], e["state"], e["job"]) for e in left] == [(2, "b", "accepted", "j2")]
+
+
+def test_changes_at_another_cloud_are_not_ours_to_settle(book):
+    intend(book)
+    assert Journal(book.folder, "http://other").unfinished() == []
+
+
+def test_two_writers_number_their_entries_apart(book):
+    other = Journal(book.folder, HERE)
+    assert [intend(b)["n"] for b in (book, other, other, book)] == [1, 2, 3, 4]
+
+
+def test_a_line_cut_off_by_a_crash_is_passed_over_and_nothing_is_lost_after_it(book):
+    intend(book, "a")
+    with open(book.path, "a") as file:
+        file.write('{"at": "2026-11-23T20:00:00", "n": 2, "state": "int')
+    later = Journal(book.folder, HERE)
+    intend(later, "c")
+    found = Journal(book.folder, HERE).unfinished()
+    assert [e["what"] for e in found] == ["a", "c"]
+
+
+def test_secrets_are_not_written_down(book):
+    secret = {"apikey": "K1", "signature": "S1", "userdata": "U1", "Password": "P1"}
+    book.intend("deployVirtualMachine", "m", secret | {"name": "m"}, None)
+    text = book.path.read_text()
+    assert not any(s in text for s in secret.values()) and '"name": "m"' in text
+
+
+def test_the_folder_is_the_runs_or_that_of_all_notebooks(monkeypatch, tmp_path):
+    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path))
+    assert run_folder() == tmp_path
+    monkeypatch.delenv("RUNBOOK_RUN")
+    assert run_folder().parts[-2:] == ("runs", "interactive")
+
+
+HOLD = "from pathlib import Path; import sys, time; from lib.journal import hold, Journal\n"
+HOLD += "hold(Path(sys.argv[1]), time.sleep); Journal(Path(sys.argv[1]), 'e').intend('c','w',{},'')"
+HOLD += "\nprint('held', flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds a run folder, with a change under way."""
+    words = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_two_processes_do_not_work_in_one_run(holder, tmp_path):
+    with pytest.raises(CheckFailed, match="earlier attempt, which still runs"):
+        hold(tmp_path, sleep=lambda seconds: None)
+
+
+def test_a_process_that_was_killed_holds_nothing(holder, tmp_path):
+    entry = Journal(tmp_path, "e").unfinished()[0]
+    assert elsewhere(entry)
+    holder.kill()
+    hold(tmp_path, sleep=lambda seconds: holder.wait())
+    assert not elsewhere(entry)
+    os.close(journal._held.pop(tmp_path))
+
+
+def test_each_request_is_logged_once_it_is_answered(server):
+    cloud = client(server)
+    zone = cloud.list("listZones")[0]["id"]
+    offer = next(o["id"] for o in cloud.list("listDiskOfferings") if o["disksize"] == 0)
+    cloud.call("createVolume", name="v", size=1, zoneid=zone, diskofferingid=offer)
+    text = (cloud.folder / "api.jsonl").read_text()
+    told = [json.loads(line) for line in text.splitlines()]
+    made = told[-1]
+    assert [t["command"] for t in told[:2]] == ["listZones", "listDiskOfferings"]
+    assert (made["command"], made["status"], made["code"]) == ("createVolume", 200, None)
+    assert made["params"]["name"] == "v" and made["params"]["customjobid"] == made["job"]
+    assert made["ms"] > 0 and made["bytes"] > 50 and made["at"]
+    assert cloud.profile.key not in text and "signature" not in text
+
+
+def test_requests_without_a_good_answer_are_logged_too(server):
+    cloud = client(server)
+    cloud.call("configureSimulator", name="listZones", value="fault:drop-before")
+    cloud.call("configureSimulator", name="listZones", value="fault:refuse;code:530;text:busy")
+    cloud.list("listZones")
+    told = [json.loads(line) for line in (cloud.folder / "api.jsonl").read_text().splitlines()]
+    seen = [(t["status"], t["code"]) for t in told if t["command"] == "listZones"]
+    assert seen == [(None, None), (530, 530), (200, None)]

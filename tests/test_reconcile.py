@@ -1,0 +1,199 @@
+"""Reconciling: whatever becomes of an answer, a change is made once, and the journal says how."""
+
+import json
+
+import pytest
+from harness import changes, client, fault
+
+from lib import jobs, own, reconcile, traces
+from lib.errors import JobFailed, JobTimeout, NotOne, Refused, Unreachable
+from lib.localcloud.wire import Server
+from lib.plan import Step, apply
+
+LOST = ["drop-before", "drop-after", "malformed", "html;code:503"]
+OWNER = own.marks("c", "1")
+
+
+@pytest.fixture(params=["4.20", "2.2"])
+def cloud(request, tmp_path):
+    with Server(tmp_path / "cloud", dialect=request.param, time_scale=0) as server:
+        one = client(server)
+        one.server = server
+        yield one
+
+
+def again(cloud):
+    """Return a client as a new process would have, in the same run folder."""
+    one = client(cloud.server)
+    one.server = cloud.server
+    return one
+
+
+def volume(cloud, name="v") -> dict:
+    ids = {o["name"]: o["id"] for o in cloud.list("listDiskOfferings")}
+    zone = cloud.list("listZones")[0]["id"]
+    return {"name": name, "size": 1, "diskofferingid": ids["Custom Disk"], "zoneid": zone}
+
+
+def workstation(cloud) -> str:
+    return cloud.list("listVirtualMachines")[0]["id"]
+
+
+def named(cloud, name="v") -> list[dict]:
+    return [v for v in cloud.list("listVolumes") if v["name"] == name]
+
+
+def ends(cloud) -> list[str]:
+    told = [json.loads(line) for line in cloud.journal.path.read_text().splitlines()]
+    own = {t["n"] for t in told if t.get("command") == "configureSimulator"}
+    return list({t["n"]: t["state"] for t in told if t["n"] not in own}.values())
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_a_volume_is_made_once_whatever_becomes_of_the_answer(cloud, kind):
+    fault(cloud, "createVolume", f"fault:{kind}")
+    made = jobs.run(cloud, "createVolume", **volume(cloud))
+    assert [v["id"] for v in named(cloud)] == [made["id"]]
+    ran = ["done"] if cloud.has_tags else ["adopted"]  # its job is known by the id we gave it
+    assert ends(cloud) == (ran if kind in ("drop-after", "malformed") else ["not-sent", "done"])
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_what_is_done_to_a_volume_is_done_once(cloud, kind):
+    disk = jobs.run(cloud, "createVolume", **volume(cloud))["id"]
+    for command, params in {
+        "attachVolume": {"virtualmachineid": workstation(cloud)},
+        "detachVolume": {},
+        "deleteVolume": {},
+    }.items():
+        fault(cloud, command, f"fault:{kind}")
+        jobs.run(cloud, command, id=disk, **params)
+    assert named(cloud) == []
+    assert not set(ends(cloud)) - {"done", "adopted", "not-sent"}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_a_snapshot_is_taken_once(cloud, kind):
+    disk = jobs.run(cloud, "createVolume", **volume(cloud))["id"]
+    jobs.run(cloud, "attachVolume", id=disk, virtualmachineid=workstation(cloud))
+    jobs.run(cloud, "detachVolume", id=disk)
+    fault(cloud, "createSnapshot", f"fault:{kind}")
+    jobs.run(cloud, "createSnapshot", volumeid=disk)
+    assert len(cloud.list("listSnapshots")) == 1
+
+
+def test_a_job_id_of_our_own_is_sent_only_where_the_server_takes_it(cloud):
+    jobs.run(cloud, "createVolume", **volume(cloud))
+    sent = [c for c in cloud.list("listSimulatorCalls") if c["command"] == "createVolume"]
+    assert [bool(c["params"].get("customjobid")) for c in sent] == [cloud.has_tags]
+
+
+def test_an_answer_that_never_comes_is_an_error_after_three_tries(cloud):
+    fault(cloud, "createVolume", "fault:drop-before", count=9)
+    with pytest.raises(Unreachable):
+        cloud.call("createVolume", **volume(cloud))
+    assert ends(cloud) == ["not-sent"] * 3
+
+
+def test_two_volumes_that_may_be_it_are_shown_and_no_third_is_made(cloud):
+    for _ in range(2):
+        cloud.ask("createVolume", **volume(cloud))
+    fault(cloud, "createVolume", "fault:drop-before")
+    with pytest.raises(NotOne, match="wanted exactly one volume with name 'v'"):
+        cloud.call("createVolume", **volume(cloud))
+    assert len(named(cloud)) == 2
+
+
+class Shots(list):
+    """Stands in for a cloud with these snapshots."""
+
+    def list(self, command: str, **filters: str) -> list[dict]:
+        return [{"id": n, "name": "s", "volumeid": 7} | row for n, row in enumerate(self)]
+
+
+SENT = {"command": "createSnapshot", "params": {"volumeid": 7}, "sent": "2026-11-23T20:00:00+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("state", "created", "taken"),
+    [
+        ("BackedUp", "2026-11-24T05:00:01+0900", True),
+        ("Creating", "2026-11-24T04:57:00+0900", True),  # the server's clock is behind ours
+        ("BackedUp", "2026-11-24T04:00:00+0900", False),  # an hour old
+        ("Error", "2026-11-24T05:00:00+0900", True),
+        ("Error", "2026-11-24T04:57:00+0900", False),  # that of an earlier attempt
+        ("Destroyed", "2026-11-24T05:00:01+0900", False),
+    ],
+)
+def test_a_snapshot_is_told_by_its_volume_and_when_it_was_taken(state, created, taken):
+    found = traces.find(Shots([{"state": state, "created": created}]), SENT)
+    assert (found is not None) == taken
+
+
+def test_one_that_failed_earlier_does_not_stand_beside_the_one_that_was_taken():
+    rows = [{"state": "Error", "created": SENT["sent"]}, {"state": "BackedUp"}]
+    assert traces.find(Shots(rows), SENT)["id"] == 1
+
+
+def test_a_lost_job_that_failed_is_a_failure(cloud):
+    fault(cloud, "createVolume", "fault:fail-job;code:530;text:no storage")
+    with pytest.raises(JobFailed, match="no storage"):
+        jobs.run(cloud, "createVolume", **volume(cloud))
+    assert ends(cloud) == ["failed"]
+
+
+def test_a_refusal_is_written_down(cloud):
+    with pytest.raises(Refused):
+        cloud.call("deleteVolume", id=volume(cloud)["zoneid"])
+    assert ends(cloud) == ["refused"]
+
+
+def test_a_job_left_running_is_joined_and_not_repeated(cloud, capsys):
+    wanted = volume(cloud)
+    cloud.call("configureSimulator", name="time", value="scale:0.2")
+    cloud.call("createVolume", **wanted)
+    later = reconcile.settled(again(cloud))
+    assert "createVolume" in capsys.readouterr().out
+    assert ends(later) == ["done"] and later.journal.unfinished() == []
+    assert changes(later).count("createVolume") == 1
+
+
+def test_sending_a_change_again_while_it_is_open_joins_it(cloud):
+    wanted = volume(cloud)
+    cloud.call("createVolume", **wanted)
+    jobs.run(again(cloud), "createVolume", **wanted)
+    assert len(named(cloud)) == 1 and changes(cloud).count("createVolume") == 1
+
+
+def test_a_job_that_goes_on_for_ever_can_be_joined_but_not_passed_over(cloud):
+    now = [0.0]
+    fault(cloud, "createVolume", "fault:hang-job")
+    cloud.call("createVolume", **volume(cloud))
+    later = again(cloud)
+    later.clock, later.sleep = (lambda: now[0]), (lambda s: now.__setitem__(0, now[0] + s))
+    with pytest.raises(JobTimeout, match="wait, then run this stage again"):
+        reconcile.settled(later, within=60)
+    assert len(later.journal.unfinished()) == 1
+
+
+def test_an_intent_that_was_never_sent_is_closed(cloud, capsys):
+    cloud.journal.intend("createVolume", "v", volume(cloud), None)
+    reconcile.settled(again(cloud))
+    assert ends(cloud) == ["not-sent"] and "it was not made" in capsys.readouterr().out
+
+
+def test_settling_sends_no_change(cloud):
+    wanted = volume(cloud)
+    jobs.run(cloud, "createVolume", **wanted)
+    cloud.journal.intend("createVolume", "v", wanted, None)
+    seen = changes(cloud)
+    reconcile.settled(again(cloud))
+    assert changes(cloud) == seen and ends(cloud)[-1] == "adopted"
+
+
+def test_a_step_that_fails_because_it_is_done_already_is_no_failure(cloud, capsys):
+    disk = jobs.run(cloud, "createVolume", **volume(cloud))["id"]
+    step = Step("attachVolume", {"id": disk, "virtualmachineid": workstation(cloud)}, "", "v")
+    apply(cloud, [step], "apply")
+    apply(cloud, [step], "apply")
+    assert "it was so already" in capsys.readouterr().out
