@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from lib import notes, tables
+from lib import hosts, notes, tables
 from lib.errors import CheckFailed
 from lib.plan import Pending, Step, check_mode
 from lib.shell import Shell, run
@@ -31,6 +31,11 @@ NEXT = (
     "(`echo '- - -' | sudo tee /sys/class/scsi_host/host*/scan`). Otherwise detach the volume and "
     "run 11-attach-volume, which notes the disks before it attaches."
 )
+
+# Where a hot-added disk does not show by itself; a host that cannot be asked is no failure.
+RESCAN = "sh -c 'for s in /sys/class/scsi_host/host*/scan; do echo \"- - -\" | tee $s; done'"
+CANNOT_TELL = "· whether it is the machine that the cloud means cannot be told on it"
+CHANGED = 76  # exit code of the guard
 
 Condition = tuple[str, object, object, bool]  # what, wanted, found, met
 
@@ -174,13 +179,54 @@ def blank(shell: Shell, device: str) -> list[str]:
     """
     at, zeros = shlex.quote(device), hashlib.sha256(bytes(MIB)).hexdigest()
     probes = f"blkid -p {at} 2>&1; echo rc $?; $SUDO wipefs -n {at} 2>&1; echo rc $?"
+    probes += f"; $SUDO wipefs -n -a {at} >/dev/null 2>&1 || echo busy"
     ends = f"$SUDO head -c {MIB} {at} | sha256sum; $SUDO tail -c {MIB} {at} | sha256sum"
     *probed, head, tail = run(shell, f"{probes}; {ends}", sudo=True, within=600).out.splitlines()
-    said = [line for line in probed if not line.startswith("rc ")]
+    said = [line for line in probed if not line.startswith(("rc ", "busy"))]
     reasons = [f"it shows {line}" for line in said]
-    reasons += [] if said or probed == ["rc 2", "rc 0"] else ["blkid and wipefs cannot read it"]
+    reasons += ["it cannot be opened for us alone: something uses it"] if "busy" in probed else []
+    reasons += [] if reasons or probed == ["rc 2", "rc 0"] else ["blkid and wipefs cannot read it"]
     reasons += [] if head.startswith(zeros) else ["its first MiB is not all zero"]
     return reasons + ([] if tail.startswith(zeros) else ["its last MiB is not all zero"])
+
+
+def probed(shell: Shell, parts: list[dict]) -> list[dict]:
+    """Return the partitions with their labels and file systems, read from them if need be.
+
+    lsblk tells them only where udev does.
+    """
+    if not parts or any(p.get("partlabel") or p.get("label") for p in parts):
+        return parts
+    asked = "; ".join(f"echo; $SUDO blkid -p -o export {shlex.quote(p['path'])}" for p in parts)
+    blocks = run(shell, f"true; {asked}", sudo=True, ok=(0, 2)).out.split("\n\n")
+    tags = [dict(x.split("=", 1) for x in b.split("\n") if "=" in x) for b in blocks]
+    found = {t.get("DEVNAME"): t for t in tags}
+    return [p | _tagged(found.get(p["path"], {})) for p in parts]
+
+
+def _labelled(shell: Shell, row: dict) -> dict:
+    return row | {"children": probed(shell, row["children"])}
+
+
+def _tagged(tags: dict) -> dict:
+    names = {"partlabel": "PART_ENTRY_NAME", "label": "LABEL", "fstype": "TYPE"}
+    return {k: tags.get(name) for k, name in names.items()}
+
+
+def guard(noted: dict) -> str:
+    """Return a command for root that fails unless the noted disk is there, the same and unused.
+
+    It is for the last moment before writing: the name may have been dealt anew since the checks.
+    `wipefs -n` writes nothing, but with -a it opens the disk as one that will: exclusively.
+    """
+    at, same = shlex.quote(noted["device"]), dict(zip(SAME, noted["disk"], strict=True))
+    known = [same[k] for k in ("size", "serial", "wwn", "hctl") if same[k] is not None]
+    wanted = shlex.quote(" ".join(" ".join(map(str, known)).split()))
+    return f"""\
+set -- $(lsblk -b -d -n -o SIZE,SERIAL,WWN,HCTL {at}) && if [ "$*" != {wanted} ]; then
+echo {at} is not the disk that was checked: now it is "$*" >&2; exit {CHANGED}; fi &&
+if [ "$(readlink -f {at})" != {at} ]; then echo {at} is another name >&2; exit {CHANGED}; fi &&
+if ! wipefs -n -a {at} >/dev/null; then echo {at} is in use >&2; exit {CHANGED}; fi"""
 
 
 def target(shell: Shell, noted: dict, *, volume_id: str, size: int) -> str:
@@ -197,7 +243,8 @@ def target_row(shell: Shell, noted: dict, *, volume_id: str, size: int) -> dict:
     ours = about(noted, ("installed", "installing"), volume_id).get("disk")
     before = about(noted, ("attach",), volume_id).get("before")
     serial = expected_serial(volume_id)
-    row = find_target(before, inventory(shell), size=size, serial=serial, ours=ours)
+    rows = [_labelled(shell, r) if identity(r) == ours else r for r in inventory(shell)]
+    row = find_target(before, rows, size=size, serial=serial, ours=ours)
     own = ours and (identity(row) == ours or _serial(row) == serial)
     reasons = [r for r in blank(shell, row["path"]) if not own or " TYPE=" in r or "cannot" in r]
     if reasons:
@@ -248,11 +295,17 @@ def note_device(
     noted = notes.read(shell, work_dir)
     attach = about(noted, ("attach",), volume["id"]) or {"volume": str(volume["id"])}
     deadline = time.monotonic() + within
+    scan_at = time.monotonic() + within / 3
     while time.monotonic() < deadline and len(inventory(shell)) == len(attach.get("before", [])):
+        if time.monotonic() > scan_at:
+            run(shell, RESCAN, sudo=True, ok=(0, 1))
         time.sleep(0.5)
+    machine, hypervisor = volume.get("virtualmachineid", ""), volume.get("hypervisor", "")
+    known = hosts.demand_same(shell, machine, hypervisor)
     device = target(shell, noted, volume_id=volume["id"], size=volume["size"])
     notes.update(shell, work_dir, attach=attach | {"device": device})
     print(f"✓ {volume['name']} is {device} on {shell.name}")
+    print(f"✓ it is machine {machine} by its {known}" if known else CANNOT_TELL)
 
 
 def table(shell: Shell) -> pd.DataFrame:

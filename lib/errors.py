@@ -52,7 +52,7 @@ class ShellFailed(RunbookError):
     """A command on the workstation ended badly: command, rc, and the tail of what it said."""
 
     def __init__(self, command: str, rc: int | None, said: str, next_step: str = ""):
-        self.command, self.rc, self.said = command, rc, said
+        self.command, self.rc, self.said, self.next_step = command, rc, said, next_step
         end = "did not end in time" if rc is None else f"ended with {rc}"
         text = f"`{command}` on the workstation {end}: {said.strip()[-500:] or '(no output)'}"
         super().__init__(f"{text}\n{next_step}" if next_step else text)

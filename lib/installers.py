@@ -5,12 +5,12 @@ import re
 import shlex
 from collections.abc import Callable
 
-from lib import cloudconfig, delivery, disks, facts, notes
+from lib import cloudconfig, delivery, detached, disks, facts, hosts, notes, preflight
 from lib.cloudconfig import CLOUD_CONFIG
 from lib.errors import CheckFailed, ParamsError, ShellFailed
 from lib.plan import Pending, Step, check_mode
 from lib.progress import tell
-from lib.shell import Shell, run, stream
+from lib.shell import Shell, run
 
 CHANNELS = {
     "coreos-install": ("stable", "beta", "alpha"),
@@ -24,7 +24,11 @@ USER_DATA = {
     "coreos-install": "var/lib/coreos-install/user_data",
     "flatcar-install": "var/lib/flatcar-install/user_data",
 }
-ROOT, OEM = ("ROOT", 9), ("OEM", 6)  # label and number of a partition, in every image of both
+ROOT, OEM, USR = (
+    ("ROOT", 9),
+    ("OEM", 6),
+    ("USR-A", 3),
+)  # label and number of a partition, in every image of both
 
 
 def command_line(
@@ -58,17 +62,28 @@ def install(
     command: str,
     on_line: Callable[[str], None] = print,
     *,
+    folder: str,
+    guard: str = "true",
+    joins: bool = False,
     within: float = 3600.0,
 ) -> str:
     """Run the installer's command, passing on each line, and return its Success line.
 
-    Raises ShellFailed unless it ends with 0 and names exactly this device as installed; the error
-    says what state the disk is in.
+    It goes on by itself in the `folder` if the connection breaks; with `joins` one that runs there
+    already, or has ended well, is taken up. `guard` must succeed just before it. Raises ShellFailed
+    unless it ends with 0 and names exactly this device as installed; the error says what state
+    the disk is in.
     """
     try:
-        done = stream(shell, command, on_line, sudo=True, within=within)
+        if not joins:
+            detached.start(shell, folder, f"{guard} && exec {command}", within=within)
+        done = detached.follow(shell, folder, on_line, within=within)
+    except detached.OutOfSight:
+        raise
     except ShellFailed as failed:
-        state = _state(failed.said, device)
+        if shell.remote and failed.rc == 255:  # whether it was started is not known
+            raise
+        state = f"{failed.next_step} {_state(failed.said, device)}".strip()
         raise ShellFailed(command, failed.rc, failed.said, state) from None
     success = rf"Success! {PRODUCTS[installer]} .* is installed on {re.escape(device)}"
     found = [line for line in done.out.splitlines() if re.fullmatch(success, line.strip())]
@@ -95,19 +110,40 @@ def installed_config(shell: Shell, device: str, installer: str, name: str = "") 
     file = "config.ign" if is_ignition else USER_DATA[installer]
     is_old_root = part.get("fstype") == "btrfs" and not is_ignition
     options = "ro,subvol=root" if is_old_root else "ro"
+    return _read(shell, part["path"], options, file)
+
+
+def _read(shell: Shell, path: str, options: str, file: str) -> str:
+    """Return what a file holds on a partition that is mounted for it."""
     folder = shlex.quote(run(shell, "mktemp -d").out.strip())
     try:
-        run(shell, f"mount -o {options} {shlex.quote(part['path'])} {folder}", sudo=True)
+        run(shell, f"mount -o {options} {shlex.quote(path)} {folder}", sudo=True)
         return run(shell, f"cat {folder}/{file}", sudo=True).out
     finally:
         # rmdir refuses while something is mounted there, so its exit code tells of both.
         run(shell, f"umount {folder}; rmdir {folder}", sudo=True)
 
 
+def resolved(shell: Shell, device: str, success: str) -> str:
+    """Return the version that is installed, "" if neither the Success line nor the disk tells it.
+
+    The installer of 2014 says "current", which tells nobody later what that was.
+    """
+    said = re.search(r"\b\d+\.\d+\.\d+(\+[\w.-]+)?\b", success.partition(" is installed on ")[0])
+    if said:
+        return said[0]
+    try:
+        about = _read(shell, _partition(shell, device, *USR)["path"], "ro", "lib/os-release")
+    except (ShellFailed, CheckFailed):  # its file system may be newer than this kernel
+        return ""
+    found = re.search(r'^VERSION="?([^"\n]+)', about, re.MULTILINE)
+    return found[1] if found else ""
+
+
 def _partition(shell: Shell, device: str, label: str, number: int) -> dict:
     run(shell, "if command -v udevadm >/dev/null; then udevadm settle; fi")
     rows = [r for r in disks.inventory(shell) if r["path"] == device]
-    parts = [p for r in rows for p in r["children"]]
+    parts = disks.probed(shell, [p for r in rows for p in r["children"]])
     found = [p for p in parts if label in (p.get("partlabel"), p.get("label"))]
     if len(found) == 1 and re.search(rf"\D{number}$", found[0]["path"]):
         return found[0]
@@ -164,7 +200,7 @@ def plan_install(
     if done and not _attached(volume):
         raise _differs(volume, params, done)
     _demand_installer(shell, installer)
-    params["device"] = _device(shell, noted, volume)
+    params["device"] = _device(shell, noted, work_dir, volume)
     if config and not text:
         params["sha256"] = Pending(config, "20-write-cloud-config")
     why = "it carries another image or cloud-config" if done else "nothing is installed on it"
@@ -204,9 +240,13 @@ def _command(device: str, image: dict, work_dir: str) -> str:
     return command_line(image["installer"], device, config_path=config, **flags)
 
 
-def _device(shell: Shell, noted: dict, volume: dict | None) -> str | Pending:
+def _device(shell: Shell, noted: dict, work_dir: str, volume: dict | None) -> str | Pending:
     if not _attached(volume):
         return Pending("the disk of the volume", "11-attach-volume")
+    began, running = at_work(shell, noted, work_dir, str(volume["id"]))
+    if running:  # its disk is in use, as it must be
+        return began["device"]
+    hosts.demand_same(shell, volume["virtualmachineid"], volume.get("hypervisor", ""))
     return disks.target(shell, noted, volume_id=volume["id"], size=volume["size"])
 
 
@@ -228,6 +268,7 @@ def _demand_installer(shell: Shell, installer: str) -> None:
             ", ".join(idle),
             f"{installer} would deactivate them: use a workstation without them.",
         )
+    preflight.demand(shell, installer)
 
 
 def apply_install(
@@ -252,7 +293,7 @@ def apply_install(
 def _install_step(
     shell: Shell, step: Step, work_dir: str, on_line: Callable[[str], None], within: float
 ) -> str:
-    """Do one step, looking at the disks again just before it writes; return the Success line."""
+    """Do one step, or take up the installer that is at it; return the Success line."""
     p = step.params
     missing = [v for v in p.values() if isinstance(v, Pending)]
     if missing:
@@ -261,22 +302,65 @@ def _install_step(
     if p["config"]:
         cloudconfig.demand_present(text, cloudconfig.path(work_dir, p["config"]))
     noted = notes.read(shell, work_dir)
+    began, running = at_work(shell, noted, work_dir, p["volume"])
+    joins = _is_same(began, p, running)
+    place = began if running else _look_again(shell, noted, p, text)
+    if not joins:
+        notes.update(shell, work_dir, installing=place, installed=None)
+    command, device = _command(place["device"], p, work_dir), place["device"]
+    options = {"folder": notes.job(work_dir), "guard": disks.guard(place), "joins": joins}
+    success = install(shell, step.command, device, command, on_line, **options, within=within)
+    _prove(shell, step, work_dir, place, success, text)
+    return success
+
+
+def at_work(shell: Shell, noted: dict, work_dir: str, volume_id: str) -> tuple[dict, bool]:
+    """Return the note of the installer that runs, or ended well unseen, and whether it runs."""
+    began = disks.about(noted, ("installing",), volume_id)
+    job = detached.look(shell, notes.job(work_dir)) if began else None
+    if job and (job.running or job.rc == 0):
+        return began, job.running
+    return {}, False
+
+
+def _is_same(began: dict, p: dict, running: bool) -> bool:
+    """Tell whether what was begun is what is wanted; another one that still runs is an error."""
+    other = [k for k in p if began and began.get(k) != p[k]]
+    if running and other:
+        raise CheckFailed(
+            "the installer that runs on the workstation",
+            ", ".join(f"{k} {p[k]}" for k in other),
+            ", ".join(f"{k} {began.get(k)}" for k in other),
+            "Wait for its end, then run this stage again.",
+        )
+    return bool(began) and not other
+
+
+def _look_again(shell: Shell, noted: dict, p: dict, text: str) -> dict:
+    """Look at the disks just before they are written on; return what is to be noted of it."""
     row = disks.target_row(shell, noted, volume_id=p["volume"], size=p["size"])
     if (row["path"], sha256(text)) != (p["device"], p["sha256"]):
         changed = f"{row['path']}, cloud-config {sha256(text)[:8]}"
         planned = f"{p['device']}, cloud-config {p['sha256'][:8]}"
         raise CheckFailed("disk and cloud-config", planned, changed, "Plan again.")
-    place = {"volume": p["volume"], "device": row["path"], "disk": disks.identity(row)}
-    notes.update(shell, work_dir, installing=place, installed=None)
-    command = _command(row["path"], p, work_dir)
-    success = install(shell, step.command, row["path"], command, on_line, within=within)
-    verify_disk(shell, row["path"], step.command, text, p["config"])
-    image = {"installer": step.command, "channel": p["channel"], "installed": success}
-    facts.note(
-        **image, installer_sha256=_checksum(shell, step.command), cloud_config_sha256=p["sha256"]
-    )
-    notes.update(shell, work_dir, installing=None, installed=p | place | {"success": success})
-    return success
+    return p | {"device": row["path"], "disk": disks.identity(row)}
+
+
+def _prove(shell: Shell, step: Step, work_dir: str, place: dict, success: str, text: str) -> None:
+    """Compare what the disk carries, and note the install as done."""
+    p, device = step.params, place["device"]
+    try:
+        verify_disk(shell, device, step.command, text, p["config"])
+    except CheckFailed:
+        detached.forget(shell, notes.job(work_dir))  # so that it is not taken up again
+        raise
+    version = resolved(shell, device, success)
+    image = {"installer": step.command, "channel": p["channel"], "version": version}
+    image |= {"installed": success, "installer_sha256": _checksum(shell, step.command)}
+    facts.note(**image, cloud_config_sha256=p["sha256"])
+    done = p | place | {"success": success, "resolved": version}
+    notes.update(shell, work_dir, installing=None, installed=done)
+    detached.forget(shell, notes.job(work_dir))
 
 
 def _checksum(shell: Shell, installer: str) -> str:

@@ -1,8 +1,8 @@
 """Notes on the workstation: what the cloud cannot tell a later stage, in notes.json.
 
-`attach` {volume, before}: the disks before the volume was attached; `installing` {volume, device}:
-an installer was started; `installed` {volume, device, ...}: it ended well; `config` {base, size,
-file}: whose token, for how many machines, is in which file.
+`attach` {volume, before}: the disks before the volume was attached; `installing` {volume, device,
+...}: an installer was started; `installed`, the same and {success, resolved}: it ended well;
+`config` {base, size, file}: whose token, for how many machines, is in which file.
 """
 
 import json
@@ -40,6 +40,7 @@ def clear(shell: Shell, work_dir: str) -> None:
     folder = shlex.quote(work_dir)
     names = (*delivery.ON_DISK.values(), delivery.USER_DATA, "notes.json")
     run(shell, f"rm -f -- {' '.join(f'{folder}/{name}' for name in names)}")
+    run(shell, f"rm -rf -- {shlex.quote(job(work_dir))}")
     run(shell, f"if [ -d {folder} ]; then rmdir -- {folder}; fi", ok=(0, 1))
 
 
@@ -57,6 +58,11 @@ def installed_volume(shell: Shell, work_dir: str) -> str:
 def path(work_dir: str) -> str:
     """Return where the notes are on the workstation, below $HOME."""
     return f"{work_dir}/notes.json"
+
+
+def job(work_dir: str) -> str:
+    """Return the folder in which a running installer keeps what it says."""
+    return f"{work_dir}/install"
 
 
 def _damaged(work_dir: str, found: str) -> CheckFailed:

@@ -12,14 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lib.errors import ParamsError, ShellFailed
-
-TARGET = re.compile(
-    r"(?:(?P<user>[A-Za-z_][\w.-]*)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?::(?P<port>\d{1,5}))?",
-    re.ASCII,
-)
-SSH = ("ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10")
-SSH += ("-o", "ServerAliveInterval=15")
+from lib import ssh
+from lib.errors import ShellFailed
 
 # Every command starts in the home folder and speaks English, as its words are read here.
 PROLOGUE = 'export LC_ALL=C; cd "$HOME" || exit 1; '
@@ -32,15 +26,11 @@ else echo 'there is no sudo, and this user is not root' >&2; exit 126; fi
 """
 TIMED_OUT = (124, 137)
 GRACE = 7.0  # seconds that `timeout` is given to end a command by itself
-SSH_HINTS = {
-    "Host key verification failed": "Its host key is not known here, or has changed: compare the "
-    "fingerprint with the machine's console, then log in once by hand to accept it.",
-    "Permission denied (": "Its sshd accepted no key of yours: load the key into ssh-agent, or "
-    "name it for this host in ~/.ssh/config.",
-    "": "The workstation was not reached, or the connection broke: check workstation_ssh.",
-}
 NO_SUDO = re.compile(r"sudo: (a password|a terminal|.*sudoers)|not allowed to (exec|run)|no sudo")
-SUDO_HINT = "This works on disks: `sudo -n true` must succeed for your user on the workstation."
+SUDO_HINT = (
+    "This works on disks: `sudo -n true` must succeed for your user on the workstation. Passwords "
+    "are neither asked nor kept here: allow it without one (NOPASSWD in sudoers), or use root."
+)
 
 
 @dataclass(frozen=True)
@@ -67,18 +57,14 @@ class Result:
 def connect_shell(prefix: Sequence[str] | None, workstation_ssh: str) -> Shell:
     """Return the shell of the workstation; nothing is sent yet.
 
-    A `prefix` wins; then `user@host[:port]` is reached with OpenSSH; "" is this machine.
+    A `prefix` wins; then `user@host[:port]`, or a host of ~/.ssh/config, is reached with OpenSSH;
+    "" is this machine.
     """
     if prefix:
         return Shell(tuple(prefix), "the local cloud's workstation")
     if not workstation_ssh:
         return Shell(("/bin/sh",), "this machine")
-    found = TARGET.fullmatch(workstation_ssh)
-    if not found or not 0 < int(found["port"] or 22) < 65536:
-        raise ParamsError("workstation_ssh", '"" or user@host[:port]', workstation_ssh)
-    who = f"{found['user']}@{found['host']}" if found["user"] else found["host"]
-    port = ("-p", found["port"]) if found["port"] else ()
-    return Shell((*SSH, *port, "--", who, "exec /bin/sh"), workstation_ssh, remote=True)
+    return Shell(ssh.argv(workstation_ssh), workstation_ssh, remote=True)
 
 
 def run(
@@ -114,10 +100,12 @@ def stream(
     *,
     sudo: bool = False,
     within: float = 3600.0,
+    on_bytes: Callable[[int], None] | None = None,
 ) -> Result:
     """Run a command, passing on each line of its stdout and stderr as it comes.
 
     Of a line that redraws itself with carriage returns the states that were seen are passed on.
+    `on_bytes` is told of each piece of output how many bytes it has.
     Raises ShellFailed for an exit code other than 0, and with rc None after `within` seconds;
     then all that it started is ended.
     """
@@ -125,7 +113,7 @@ def stream(
     deadline = time.monotonic() + within + GRACE * sudo
     with _started(shell, command, None, sudo, within, stderr=subprocess.STDOUT) as process:
         try:
-            for line in _lines(_chunks(process.stdout, deadline)):
+            for line in _lines(_chunks(process.stdout, deadline, on_bytes)):
                 lines.append(line)
                 on_line(line)
             process.wait(10)
@@ -162,13 +150,15 @@ def _end(process: subprocess.Popen) -> None:
             return
 
 
-def _chunks(pipe, deadline: float) -> Iterator[str]:
+def _chunks(pipe, deadline: float, on_bytes: Callable[[int], None] | None = None) -> Iterator[str]:
     """Yield what comes, until its end; raise TimeoutError at the deadline."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while selector.select(max(0.0, deadline - time.monotonic())):
             read = os.read(pipe.fileno(), 65536)
+            if on_bytes:
+                on_bytes(len(read))
             yield decoder.decode(read, final=not read)
             if not read:
                 return
@@ -206,7 +196,7 @@ def _demand(shell: Shell, command: str, result: Result, ok: tuple[int, ...], sud
     said = result.err + result.out
     hint = SUDO_HINT if sudo and NO_SUDO.search(said) else ""
     if shell.remote and result.rc == 255:
-        hint = next(text for words, text in SSH_HINTS.items() if words in said)
+        hint = ssh.advice(shell.argv, said)
     raise ShellFailed(command, None if sudo and result.rc in TIMED_OUT else result.rc, said, hint)
 
 

@@ -122,6 +122,29 @@ REFUSED = {
     "names changed places": (
         BEFORE, [ROOT, DATA, disk("sdc", hctl="2:0:3:0"), disk("sdd", hctl="2:0:2:0")], {},
     ),
+    "crypt on the whole disk": (
+        BEFORE, [*BEFORE, OURS | {"children": [disk("luks-x", type="crypt")]}], {},
+    ),
+    "bcache on the whole disk": (
+        BEFORE, [*BEFORE, OURS | {"children": [disk("bcache0")]}], {},
+    ),
+    "md member": (BEFORE, [*BEFORE, OURS | {"fstype": "linux_raid_member"}], {}),
+    "zfs member": (BEFORE, [*BEFORE, OURS | {"fstype": "zfs_member"}], {}),
+    "a partition mounted by label": (
+        BEFORE, [*BEFORE, OURS | {"children": [part("sdd1", label="x", mountpoints=["/x"])]}], {},
+    ),
+    "the root file system on it": (
+        BEFORE, [*BEFORE, OURS | {"children": [part("sdd1", mountpoints=["/"])]}], {},
+    ),
+    "a zram disk": (BEFORE, [*BEFORE, disk("zram0", mountpoints=["[SWAP]"])], {}),
+    "our size in the noted inventory, replaced": (
+        [*BEFORE, disk("sdd", 2**30, hctl="2:0:3:0")], [*BEFORE, OURS], {},
+    ),
+    "size 0, no medium": (BEFORE, [*BEFORE, OURS | {"size": 0}], {}),
+    "rebooted, two new": (
+        BEFORE,
+        [r | {"boot": "b2"} for r in [*BEFORE, OURS, disk("sde", hctl="2:0:4:0")]], {},
+    ),
     "rebooted, no address": (
         [ROOT, disk("sdc")], [r | {"boot": "b2"} for r in (ROOT, disk("sdc"), disk("sdd"))], {},
     ),
@@ -307,6 +330,20 @@ def test_a_disk_that_takes_its_time_is_waited_for(there, tmp_path, image, capsys
         disks.note_device(there, "w", volume, "", "apply", within=5)
     assert notes.read(there, "w")["attach"]["device"] == str(image)
     assert f"disk is {image}" in capsys.readouterr().out
+
+
+def test_a_disk_that_does_not_show_is_looked_for_on_the_scsi_buses(there, tmp_path, image):
+    show(tmp_path, BEFORE)
+    attach(there)
+    (tmp_path / "late.json").write_text(json.dumps({"blockdevices": [*BEFORE, row_of(image)]}))
+    tee = 'case "$1" in /sys/class/scsi_host/*) cat >scan; mv late.json lsblk.json ;; esac'
+    (tmp_path / "bin/tee").write_text(f"#!/bin/sh\n{tee}\n")
+    (tmp_path / "bin/tee").chmod(0o755)
+    disks.note_device(
+        there, "w", {"id": VOLUME, "name": "d", "size": SIZE}, "", "apply", within=1.5
+    )
+    assert (tmp_path / "scan").read_text() == "- - -\n"
+    assert notes.read(there, "w")["attach"]["device"] == str(image)
 
 
 def test_a_disk_that_does_not_come_is_an_error(there, tmp_path):

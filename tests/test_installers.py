@@ -27,9 +27,10 @@ IMAGE = {
     "oem": "cloudstack",
 }
 FLAGS = {k: IMAGE[k] for k in ("channel", "version", "oem")}
-PROGRAMS = {
+PROGRAMS = dict.fromkeys(("wget", "gpg", "bunzip2"), "exit 0") | {
     "sudo": 'shift; exec "$@"',
-    "lsblk": 'if [ -e "$HOME/user_data" ]; then cat "$HOME/after"; else cat "$HOME/before"; fi',
+    "lsblk": 'case "$*" in *SIZE,SERIAL,WWN,HCTL*) cat "$HOME/same"; exit;; esac\n'
+    'if [ -e "$HOME/user_data" ]; then cat "$HOME/after"; else cat "$HOME/before"; fi',
     "blkid": '[ -e "$HOME/user_data" ] || exit 2; echo PTTYPE=gpt',
     "wipefs": "exit 0",
     "mount": """\
@@ -63,7 +64,7 @@ def home(tmp_path, monkeypatch):
     """The workstation's home, with programs, a blank disk and a cloud-config."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin:/usr/sbin:/sbin")
     (tmp_path / "bin").mkdir()
     (tmp_path / "tmp").mkdir()
     for name, text in PROGRAMS.items():
@@ -73,6 +74,7 @@ def home(tmp_path, monkeypatch):
         f.truncate(2 * 2**20)
     part = {"name": "vdc9", "path": f"{device}9", "size": 1, "type": "part", "ro": False}
     part |= {"partlabel": "ROOT", "fstype": "btrfs"}
+    (tmp_path / "same").write_text(f"{SIZE}  5f0c2d4e9b314c6a8e77\n")
     (tmp_path / "before").write_text(rows(str(device), []))
     (tmp_path / "after").write_text(rows(str(device), [part]))
     return tmp_path
@@ -129,7 +131,7 @@ def test_the_success_line_is_returned_and_each_line_is_passed_on(there, home):
     seen = []
     line = install(
         there, "coreos-install", "/dev/x", "coreos-install -d /dev/x -c w/cloud-config.yml",
-        seen.append,
+        seen.append, folder="w/install",
     )  # fmt: skip
     assert line == seen[-1] == "Success! CoreOS beta current (cloudstack) is installed on /dev/x"
 
@@ -160,7 +162,7 @@ FAILING = {
 def test_anything_but_exit_0_and_the_success_line_is_a_failure(there, home, text, state):
     program(home, "coreos-install", text)
     with pytest.raises(ShellFailed, match=state) as failed:
-        install(there, "coreos-install", "/dev/x", "coreos-install -d /dev/x")
+        install(there, "coreos-install", "/dev/x", "coreos-install -d /dev/x", folder="w/install")
     assert "/dev/x" in str(failed.value)
 
 
@@ -168,7 +170,9 @@ def test_an_installer_that_hangs_is_ended_and_the_disk_called_half_written(there
     program(home, "coreos-install", f"{WRITING} sleep 60")
     began = time.monotonic()
     with pytest.raises(ShellFailed, match=r"did not end in time[^$]*half written") as failed:
-        install(there, "coreos-install", "/dev/x", "coreos-install -d /dev/x", within=0.4)
+        install(
+            there, "coreos-install", "/dev/x", "coreos-install -d /dev/x", folder="w", within=0.4
+        )
     assert failed.value.rc is None and time.monotonic() - began < 5
 
 

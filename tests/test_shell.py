@@ -116,7 +116,6 @@ def test_a_failing_program_under_sudo_is_not_blamed_on_sudo(here, tmp_path, monk
 @pytest.mark.parametrize(
     "said, advice",
     [
-        ("Host key verification failed.", "host key is not known"),
         ("me@h: Permission denied (publickey).", "no key of yours"),
         ("ssh: connect to host h port 22: Connection refused", "was not reached"),
     ],
@@ -125,6 +124,12 @@ def test_ssh_that_fails_is_explained(tmp_path, said, advice):
     ssh = program(tmp_path / "bin", "ssh", f"echo '{said}' >&2; exit 255")
     with pytest.raises(ShellFailed, match=advice):
         run(Shell((str(ssh),), "h", remote=True), "true")
+
+
+def test_a_key_that_ssh_does_not_show_is_said_to_be_unseen(tmp_path):
+    ssh = program(tmp_path / "bin", "ssh", "echo 'Host key verification failed.' >&2; exit 255")
+    with pytest.raises(ShellFailed, match=r"not shown by ssh.*by hand: ssh me@h$"):
+        run(Shell((str(ssh), "-o", "x", "--", "me@h"), "h", remote=True), "true")
 
 
 def test_a_remote_command_arrives_unchanged(tmp_path, monkeypatch):

@@ -55,6 +55,7 @@ def tell(cloud: Cloud, machine: Row) -> None:
         return
     rows = fitting(cloud, "volume", virtualmachineid=machine["id"])
     attached = [_device(cloud, v) for v in rows if cloud.disk(v).exists()]
+    workstation.set_identity(cloud.folder, cloud.dialect.name, str(machine["id"]))
     workstation.write_devices(cloud.folder, cloud.dialect.name, attached)
 
 

@@ -67,6 +67,28 @@ case "$*" in
 esac
 command -p "${0##*/}" "$@"
 """
+CAT = """\
+#!/bin/sh
+# The real program, but what tells one machine from another is the workstation's own.
+case "$*" in
+    /sys/class/dmi/id/* | */*instance-id) set -- "${0%/*}/../dmi/${1##*/}" ;;
+esac
+command -p cat "$@"
+"""
+NEEDED = ("wget", "gpg", "bunzip2", "btrfstune", "gawk", "lvm")
+UNUSED = """\
+#!/bin/sh
+# Real installers need this; their stand-ins do without. It is the real one where there is one.
+command -p "${0##*/}" "$@"
+"""
+TEE = """\
+#!/bin/sh
+# The real program; but there is no bus of disks to look over, as they appear at once.
+case "$*" in
+    */sys/class/scsi_host/*) command -p cat >/dev/null; exit 0 ;;
+esac
+command -p tee "$@"
+"""
 SUDO = """\
 #!/bin/sh
 # Whoever uses the workstation may do everything on its disks: no question, no change of user.
@@ -98,17 +120,32 @@ exit 1
 def prepare(folder: os.PathLike, dialect: str) -> None:
     """Make the workstation's folder in an instance's; programs that are there already stay."""
     home = os.path.join(folder, "workstation")
-    for name in ("bin", "home", "disks"):
+    for name in ("bin", "home", "disks", "dmi"):
         os.makedirs(os.path.join(home, name), exist_ok=True)
     _write(os.path.join(home, "shell"), _shell_text(home))
     _write(os.path.join(home, "stand-in"), _stand_in_text())
     scripts = dict.fromkeys(STAND_INS, PROGRAM) | dict.fromkeys(READERS, READER)
-    for name, text in (scripts | {"sudo": SUDO, "udevadm": UDEVADM}).items():
+    scripts |= dict.fromkeys(NEEDED, UNUSED) | {
+        "sudo": SUDO,
+        "udevadm": UDEVADM,
+        "cat": CAT,
+        "tee": TEE,
+    }
+    for name, text in scripts.items():
         path = os.path.join(home, "bin", name)
         if not os.path.exists(path):
             _write(path, text)
     if not os.path.exists(os.path.join(home, "devices.json")):
         write_devices(folder, dialect, [])
+
+
+def set_identity(folder: os.PathLike, dialect: str, machine: str) -> None:
+    """Say which machine the workstation is: KVM's firmware tells its id, VMware's does not."""
+    vendor, ident = "VMware, Inc.", "420b6f1e-5d3c-8a47-91e2-c07d54f3b6a8"
+    if dialect == "4.20":
+        vendor, ident = "Apache Software Foundation", machine
+    for name, text in (("sys_vendor", vendor), ("product_uuid", ident)):
+        _write(os.path.join(folder, "workstation", "dmi", name), f"{text}\n")
 
 
 def set_time_scale(folder: os.PathLike, scale: float) -> None:

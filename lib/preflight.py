@@ -1,0 +1,43 @@
+"""What the installers need on the workstation, asked for before anything is written."""
+
+from lib.errors import CheckFailed
+from lib.shell import Shell, run
+
+# Program: its package on Debian, and where packages are RPMs.
+BOTH = {
+    "wget": ("wget", "wget"),
+    "gpg": ("gnupg", "gnupg2"),
+    "bunzip2": ("bzip2", "bzip2"),
+    **dict.fromkeys(("lsblk", "blockdev", "blkid", "wipefs"), ("util-linux", "util-linux")),
+    **dict.fromkeys(("flock", "setsid"), ("util-linux", "util-linux")),
+    "mount": ("mount", "util-linux"),
+}
+NEEDS = {
+    "coreos-install": BOTH,
+    "flatcar-install": BOTH
+    | {
+        "btrfstune": ("btrfs-progs", "btrfs-progs"),
+        "gawk": ("gawk", "gawk"),
+        "lvm": ("lvm2", "lvm2"),
+        "udevadm": ("udev", "systemd-udev"),
+    },
+}
+SPACE = 300  # MB for what is downloaded; the image of 2014 has 167, later ones are not kept
+
+
+def demand(shell: Shell, installer: str) -> None:
+    """Raise CheckFailed unless root finds the programs, and there is space for a download."""
+    needs = NEEDS[installer]
+    look = f"for p in {' '.join(needs)}; do command -v $p >/dev/null || echo no $p; done"
+    space = 'df -Pk "${TMPDIR:-/tmp}" | tail -n 1; command -v dpkg || command -v rpm'
+    said = run(shell, f"sh -c '{look}; {space}'", sudo=True, ok=(0, 1, 127)).out.splitlines()
+    missing = [line.split()[1] for line in said if line.startswith("no ")]
+    kind = int(said[-1].endswith("/rpm"))
+    if missing:
+        packages = " ".join(sorted({needs[p][kind] for p in missing}))
+        step = f"Install these packages on the workstation: {packages}."
+        raise CheckFailed(f"programs for {installer}", "all", f"no {', '.join(missing)}", step)
+    free = next(int(x[3]) // 1000 for x in map(str.split, said) if len(x) > 5)
+    if free < SPACE:
+        step = "Free some of it; sudo may take TMPDIR away, then it is /tmp."
+        raise CheckFailed("space in TMPDIR", f"{SPACE} MB or more", f"{free} MB", step)

@@ -1,0 +1,330 @@
+"""Installing on real block devices, locally and over a real sshd: nothing here is a stand-in.
+
+But for the installers, which cannot download here, and lsblk's TYPE: a loop device is never
+written on, so that the one on trial has to be called a disk.
+"""
+
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from workstations import (
+    LSBLK,
+    MIB,
+    OF_2014,
+    OF_TODAY,
+    SUDO,
+    Loop,
+    call,
+    demand,
+    make_image,
+    program,
+    served,
+)
+
+from lib import detached, disks, installers, notes
+from lib.disks import find_target, identity
+from lib.errors import CheckFailed, ShellFailed
+from lib.shell import connect_shell, write_text
+
+pytestmark = pytest.mark.system
+SIZE = 96 * MIB
+CONFIG = "#cloud-config\n\nhostname: a\n"
+VOLUME = {"id": "80921", "name": "disk", "size": SIZE, "virtualmachineid": "53553"}
+PROGRAMS = ("losetup", "partx", "sgdisk", "mkfs.ext4", "mkfs.btrfs", "blkid", "wipefs", "flock")
+GENERATIONS = {"coreos-install": ("btrfs", "beta"), "flatcar-install": ("ext4", "stable")}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    demand(*PROGRAMS)
+    folder = tmp_path_factory.mktemp("images")
+    return {name: make_image(folder, fs) for name, (fs, _) in GENERATIONS.items()}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A workstation on this machine."""
+    demand(*PROGRAMS)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}:/usr/sbin:/sbin")
+    scripts = {"sudo": SUDO, "lsblk": LSBLK}
+    for name, text in (scripts | {"coreos-install": OF_2014, "flatcar-install": OF_TODAY}).items():
+        program(tmp_path, name, text)
+    for name in ("wget", "gpg", "bunzip2", "btrfstune", "gawk", "lvm", "udevadm"):
+        program(tmp_path, name, "exit 0")  # what the installers of here do without
+    return tmp_path
+
+
+@pytest.fixture
+def there(home):
+    return connect_shell(None, "")
+
+
+@pytest.fixture
+def plug(home):
+    """Attach disks as a hypervisor would: loop devices, taken off at the end."""
+    loops = []
+
+    def attach(name="disk", size=SIZE):
+        loops.append(Loop(home / f"{name}.img", size))
+        (home / "loops").write_text("\n".join(loop.path for loop in loops))
+        return loops[-1]
+
+    yield attach
+    for loop in loops:
+        loop.detach()
+
+
+@pytest.fixture
+def disk(there, plug):
+    """The volume's disk: the inventory was noted before it came."""
+    plug("other")  # blank, of the same size, and somebody else's
+    notes.update(there, "w", attach={"volume": VOLUME["id"], "before": disks.inventory(there)})
+    write_text(there, "w/cloud-config.yml", CONFIG)
+    return plug()
+
+
+def image_of(home: Path, images: dict, installer: str) -> dict:
+    """Put the image where the installer takes it from; return the stage's parameters."""
+    (home / "image").unlink(missing_ok=True)
+    (home / "image").symlink_to(images[installer])
+    channel = GENERATIONS[installer][1]
+    image = {"installer": installer, "channel": channel, "version": "current", "oem": ""}
+    return image | {"work_dir": "w", "volume": VOLUME}
+
+
+def planned(there, params):
+    return installers.plan_install(there, **params)
+
+
+def apply(there, steps, on_line=lambda line: None):
+    installers.apply_install(there, steps, "apply", work_dir="w", on_line=on_line)
+
+
+def data_of(path: str, size: int = SIZE) -> bytes:
+    return Path(path).read_bytes()[:size]
+
+
+@pytest.mark.parametrize("installer", GENERATIONS)
+def test_an_install_is_planned_done_proved_and_then_not_planned_again(
+    there, home, images, disk, installer
+):
+    params, seen = image_of(home, images, installer), []
+    steps = planned(there, params)
+    assert steps[0].params["device"] == disk.path
+    apply(there, steps, seen.append)
+    assert seen[-1].startswith("Success! ") and seen[-1].endswith(disk.path)
+    assert planned(there, params) == []
+    done = notes.read(there, "w")["installed"]
+    assert done["resolved"] == ("367.1.0" if installer == "coreos-install" else "4459.2.0")
+    installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
+    assert detached.look(there, notes.job("w")) is None
+    assert call("findmnt", "-rn", "-o", "SOURCE").count(disk.path) == 0
+    assert data_of(home / "other.img").count(0) == SIZE
+
+
+WAITS = "echo run >>$HOME/calls; echo it waits; while [ ! -e $HOME/go ]; do sleep 0.05; done"
+
+
+def interrupted(there, home, params):
+    """Begin an install, and be interrupted while the installer is at work."""
+
+    def stop(line):
+        raise KeyboardInterrupt
+
+    (home / "meanwhile").write_text(WAITS)
+    with pytest.raises(KeyboardInterrupt):
+        apply(there, planned(there, params), stop)
+
+
+def test_a_new_run_joins_the_installer_that_is_still_at_work(there, home, images, disk):
+    params = image_of(home, images, "coreos-install")
+    interrupted(there, home, params)
+    steps, seen = planned(there, params), []
+    assert steps[0].params["device"] == disk.path
+    threading.Timer(0.5, (home / "go").touch).start()
+    apply(there, steps, seen.append)
+    assert seen[0] == "it waits" and seen[-1].startswith("Success!")
+    assert (home / "calls").read_text() == "run\n" and planned(there, params) == []
+
+
+def test_a_new_run_takes_what_an_installer_did_unseen(there, home, images, disk):
+    params = image_of(home, images, "flatcar-install")
+    interrupted(there, home, params)
+    (home / "go").touch()
+    detached.follow(there, notes.job("w"), lambda line: None)
+    apply(there, planned(there, params))
+    assert (home / "calls").read_text() == "run\n" and planned(there, params) == []
+
+
+def test_another_image_is_not_begun_beside_an_installer_at_work(there, home, images, disk):
+    params = image_of(home, images, "coreos-install")
+    interrupted(there, home, params)
+    with pytest.raises(CheckFailed, match="channel alpha, found channel beta"):
+        apply(there, planned(there, params | {"channel": "alpha"}))
+    (home / "go").touch()
+    detached.follow(there, notes.job("w"), lambda line: None)
+
+
+def test_over_ssh_it_is_the_same_though_the_connection_breaks_in_the_middle(
+    home, images, disk, tmp_path_factory, monkeypatch
+):
+    demand("sshd", "ssh", "ssh-keygen")
+    params, seen = image_of(home, images, "coreos-install"), []
+    (home / "meanwhile").write_text(WAITS)
+    with served(home, tmp_path_factory.mktemp("client"), monkeypatch) as sshd:
+
+        def cut(line):
+            seen.append(line)
+            if line == "it waits":
+                sshd.drop()
+                sshd.start()
+                (home / "go").touch()
+
+        there = connect_shell(None, sshd.target)
+        apply(there, planned(there, params), cut)
+        assert planned(there, params) == []
+    assert (home / "calls").read_text() == "run\n"
+    assert seen[0] == "it waits" and "connection was lost" in seen[1]
+    assert seen[-1].startswith("Success!") and len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize("installer", GENERATIONS)
+def test_a_config_changed_on_the_disk_by_one_byte_is_found(there, home, images, disk, installer):
+    apply(there, planned(there, image_of(home, images, installer)))
+    options = ["-o", "subvol=root"] if installer == "coreos-install" else []
+    (home / "mnt").mkdir()
+    call("mount", *options, disk.part(9), str(home / "mnt"))
+    (home / "mnt" / installers.USER_DATA[installer]).write_text(CONFIG.replace("a\n", "b\n"))
+    call("umount", str(home / "mnt"))
+    with pytest.raises(CheckFailed, match=r"-hostname: a\n\+hostname: b"):
+        installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
+
+
+def test_reading_back_writes_nothing(there, home, images, disk):
+    apply(there, planned(there, image_of(home, images, "flatcar-install")))
+    call("blockdev", "--flushbufs", disk.path)
+    before = data_of(home / "disk.img")
+    installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
+    call("blockdev", "--flushbufs", disk.path)
+    assert data_of(home / "disk.img") == before
+
+
+@pytest.mark.parametrize(
+    "installer, flag, state",
+    [
+        ("coreos-install", "no-image", "untouched"),
+        ("coreos-install", "bad-signature", "untouched"),
+        ("coreos-install", "fails-late", "half written"),
+        ("flatcar-install", "no-image", "untouched"),
+        ("flatcar-install", "bad-signature", "half written"),
+        ("flatcar-install", "fails-late", "half written"),
+    ],
+)
+def test_a_failure_says_the_state_of_the_disk_and_a_new_run_mends_it(
+    there, home, images, disk, installer, flag, state
+):
+    (home / flag).touch()
+    params = image_of(home, images, installer)
+    with pytest.raises(ShellFailed, match=state):
+        apply(there, planned(there, params))
+    assert (data_of(home / "disk.img").count(0) == SIZE) == (state == "untouched")
+    (home / flag).unlink()
+    apply(there, planned(there, params))
+    assert planned(there, params) == []
+
+
+REFUSED = {
+    "mounted without a table": "mkfs.ext4 -q {d}; mkdir m; mount {d} m",
+    "a file system": "mkfs.ext4 -q {d}",
+    "btrfs": "mkfs.btrfs -q --mixed {d}",
+    "swap signature": "mkswap {d}",
+    "an empty partition table": "sgdisk -o {d}",
+    "a partition table": "sgdisk -n 1:0:0 {d}; partx -a {d}",
+    "a mounted partition": "sgdisk -n 1:0:0 {d}; partx -a {d}; mkfs.ext4 -q {d}p1; mkdir m; "
+    "mount {d}p1 m",
+    "data in its first MiB only": "printf x | dd of={d} bs=1 seek=1000000 conv=notrunc",
+    "data in its last MiB only": "printf x | dd of={d} bs=1 seek=100663295 conv=notrunc",
+    "read-only": "blockdev --setro {d}",
+}
+
+
+@pytest.mark.parametrize("prepare", REFUSED.values(), ids=REFUSED)
+def test_a_disk_that_is_not_blank_and_idle_is_refused_and_stays_as_it_was(
+    there, home, images, disk, prepare
+):
+    subprocess.run(
+        ["sh", "-ec", prepare.format(d=disk.path)], check=True, capture_output=True, cwd=home
+    )
+    call("blockdev", "--flushbufs", disk.path)
+    before = data_of(home / "disk.img")
+    try:
+        with pytest.raises(CheckFailed):
+            planned(there, image_of(home, images, "flatcar-install"))
+    finally:
+        subprocess.run(["umount", str(home / "m")], check=False, capture_output=True)
+    if "mount" not in prepare:
+        call("blockdev", "--flushbufs", disk.path)
+        assert data_of(home / "disk.img") == before
+
+
+def guarded(there, home, images, disk, meanwhile):
+    """Let something happen between the last look and the writing; return what is refused."""
+    params = image_of(home, images, "flatcar-install")
+    steps, real = planned(there, params), installers.detached.start
+
+    def late(*args, **more):
+        meanwhile()
+        real(*args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(installers.detached, "start", late)
+        with pytest.raises(ShellFailed, match="untouched") as failed:
+            apply(there, steps)
+    return str(failed.value)
+
+
+def test_a_disk_that_something_opened_since_the_check_is_not_written_on(there, home, images, disk):
+    held = []
+    meanwhile = lambda: held.append(os.open(disk.path, os.O_RDWR | os.O_EXCL))  # noqa: E731
+    assert "in use" in guarded(there, home, images, disk, meanwhile)
+    os.close(held[0])
+    assert data_of(home / "disk.img").count(0) == SIZE
+
+
+def test_a_name_that_means_another_disk_since_the_check_is_not_written_on(
+    there, home, images, disk, plug
+):
+    def swap():
+        call("losetup", "-d", disk.path)
+        smaller = home / "smaller.img"
+        with smaller.open("ab") as f:
+            f.truncate(SIZE - 512)
+        call("losetup", disk.path, str(smaller))
+
+    assert "not the disk that was checked" in guarded(there, home, images, disk, swap)
+    assert (home / "smaller.img").read_bytes().count(0) == SIZE - 512
+
+
+def test_two_disks_that_came_at_once_are_both_refused(there, disk, plug):
+    plug("third")
+    with pytest.raises(CheckFailed, match=r"2 of \d+ disks"):
+        disks.target(there, notes.read(there, "w"), volume_id=VOLUME["id"], size=SIZE)
+
+
+def test_a_loop_device_is_no_disk(there, home, disk):
+    program(home, "lsblk", 'exec /usr/bin/lsblk "$@"')
+    rows = disks.inventory(there)
+    assert disk.path in [r["path"] for r in rows if r["type"] == "loop"]
+    with pytest.raises(CheckFailed):
+        find_target([rows[0]], rows, size=SIZE)
+
+
+def test_a_sector_more_is_another_disk(there, disk):
+    with pytest.raises(CheckFailed, match="bytes"):
+        disks.target(there, notes.read(there, "w"), volume_id=VOLUME["id"], size=SIZE - 512)
+    row = disks.target_row(there, notes.read(there, "w"), volume_id=VOLUME["id"], size=SIZE)
+    assert identity(row)[1] == SIZE

@@ -1,0 +1,171 @@
+"""The shell over a real OpenSSH server: keys, one connection, and connections that break."""
+
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from workstations import demand, fingerprint, make_key, program, served
+
+from lib import detached, notes
+from lib.errors import CheckFailed, ShellFailed
+from lib.shell import connect_shell, read_text, run, stream, write_text
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def sshd(tmp_path, monkeypatch):
+    """A server whose key is known, reached by an ssh that reads the tests' own config."""
+    demand("sshd", "ssh", "ssh-keygen", "setsid", "flock")
+    home = tmp_path / "home"
+    home.mkdir()
+    with served(home, tmp_path / "client", monkeypatch) as server:
+        yield server
+
+
+@pytest.fixture
+def there(sshd):
+    return connect_shell(None, sshd.target)
+
+
+def connections(sshd) -> int:
+    return (sshd.home / "sshd.log").read_text().count("Accepted publickey")
+
+
+def test_commands_files_and_exit_codes_are_those_of_a_local_shell(there, sshd):
+    assert run(there, "pwd; echo $LC_ALL").out.split() == [str(sshd.home), "C"]
+    assert run(there, """printf '%s|' "a  b" '$HOME'; echo e >&2; exit 3""", ok=(3,)).rc == 3
+    text = "a\r\n'\"$x `y` é\n\n"
+    write_text(there, "new folder/it's", text)
+    assert read_text(there, "new folder/it's") == text
+
+
+def test_all_commands_share_one_connection_kept_in_a_private_folder(there, sshd):
+    for _ in range(4):
+        run(there, "true")
+    run(connect_shell(None, sshd.target), "true")
+    assert connections(sshd) == 1
+    (folder,) = Path(os.environ["XDG_RUNTIME_DIR"]).iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_where_others_may_look_into_the_folder_no_connection_is_shared(sshd):
+    folder = Path(os.environ["XDG_RUNTIME_DIR"]) / f"runbook-ssh-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o755)
+    shell = connect_shell(None, sshd.target)
+    run(shell, "true")
+    run(shell, "true")
+    assert connections(sshd) == 2 and list(folder.iterdir()) == []
+
+
+def test_a_host_of_the_ssh_config_is_reached_by_its_name(sshd):
+    assert run(connect_shell(None, "alias"), "echo $HOME").out.strip() == str(sshd.home)
+
+
+def test_an_unknown_host_key_is_refused_and_shown_with_the_way_to_accept_it(there, sshd):
+    (sshd.home / "known_hosts").unlink()
+    with pytest.raises(ShellFailed, match="not known here") as failed:
+        run(there, "touch came-in")
+    assert fingerprint(sshd.home / "host_key.pub") in str(failed.value)
+    assert f"ssh -p {sshd.port} root@127.0.0.1" in str(failed.value)
+    assert connections(sshd) == 0 and not (sshd.home / "came-in").exists()
+
+
+def test_a_host_key_that_has_changed_is_refused_and_called_so(there, sshd):
+    make_key(sshd.home / "other")
+    kind, key = (sshd.home / "other.pub").read_text().split()[:2]
+    (sshd.home / "known_hosts").write_text(f"[127.0.0.1]:{sshd.port} {kind} {key}\n")
+    with pytest.raises(ShellFailed, match=r"HAS CHANGED.*ssh-keygen -R") as failed:
+        run(there, "true")
+    assert fingerprint(sshd.home / "host_key.pub") in str(failed.value)
+
+
+def test_a_key_that_is_not_accepted_is_explained(there, sshd):
+    (sshd.home / "authorized_keys").write_text("")
+    with pytest.raises(ShellFailed, match="no key of yours"):
+        run(there, "true")
+
+
+def test_a_server_that_is_not_there_is_explained(there, sshd):
+    sshd.stop()
+    with pytest.raises(ShellFailed, match="was not reached"):
+        run(there, "true")
+
+
+def test_lines_come_while_the_command_runs(there):
+    seen = []
+    stream(there, "echo a; sleep 0.4; echo b >&2", lambda line: seen.append(time.monotonic()))
+    assert seen[1] - seen[0] > 0.2
+
+
+LONG = "echo begun; touch begun; while [ ! -e go ]; do sleep 0.05; done; echo ended"
+
+
+def waited_for(path: Path) -> None:
+    for _ in range(200):
+        if path.exists():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{path} did not appear")
+
+
+def test_a_command_outlives_its_connection_and_is_followed_to_its_end(there, sshd):
+    """The server dies in the middle and comes back: no line is lost, and none comes twice."""
+    seen, done = [], []
+    detached.start(there, "w/job", LONG)
+    follower = threading.Thread(
+        target=lambda: done.append(detached.follow(there, "w/job", seen.append, within=60))
+    )
+    follower.start()
+    waited_for(sshd.home / "begun")
+    time.sleep(0.3)
+    sshd.drop()
+    sshd.start()
+    time.sleep(0.3)
+    (sshd.home / "go").touch()
+    follower.join(30)
+    assert done[0].out.split() == ["begun", "ended"]
+    assert [line for line in seen if "connection was lost" not in line] == ["begun", "ended"]
+    assert any("connection was lost" in line for line in seen)
+
+
+def test_a_connection_that_stays_away_is_an_error_that_says_what_runs_on(there, sshd, monkeypatch):
+    monkeypatch.setattr(detached, "RECONNECT", 0.2)
+    detached.start(there, "w/job", LONG)
+    waited_for(sshd.home / "begun")
+    threading.Timer(0.3, sshd.drop).start()
+    with pytest.raises(ShellFailed, match=r"runs on by itself.*run this stage again"):
+        detached.follow(there, "w/job", lambda line: None)
+    sshd.start()
+    (sshd.home / "go").touch()
+    assert detached.look(there, "w/job").command == LONG  # a new run finds it
+    assert detached.follow(there, "w/job", lambda line: None).out.split() == ["begun", "ended"]
+
+
+def test_a_second_start_beside_a_running_command_is_refused(there, sshd):
+    detached.start(there, "w/job", LONG)
+    with pytest.raises(CheckFailed, match="another command"):
+        detached.start(there, "w/job", "true")
+    (sshd.home / "go").touch()
+    detached.follow(there, "w/job", lambda line: None)
+    detached.start(there, "w/job", "echo second")
+    assert detached.follow(there, "w/job", lambda line: None).out.strip() == "second"
+
+
+def test_sudo_that_wants_a_password_is_an_error_and_none_is_asked(sshd, tmp_path):
+    """The real sudo, asked by a user who is in no sudoers file."""
+    demand("sudo", "setpriv")
+    ask = "setpriv --reuid 65534 --clear-groups /usr/bin/sudo"
+    program(sshd.home, "sudo", f'exec {ask} "$@"')
+    with pytest.raises(ShellFailed, match=r"`sudo -n true` must succeed.*neither asked nor kept"):
+        run(connect_shell(None, sshd.target), "true", sudo=True)
+
+
+def test_notes_are_kept_on_the_other_machine(there, sshd):
+    notes.update(there, "w", attach={"volume": "1"})
+    assert notes.read(there, "w") == {"attach": {"volume": "1"}}
+    assert (sshd.home / "w/notes.json").exists()
