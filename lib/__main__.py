@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import shlex
 import shutil
 import sys
@@ -150,8 +151,7 @@ def _run(words: list[str]) -> int:
             chosen, table, merged,
             runs=given.runs, tell=terminal, **_how(given),
         )  # fmt: skip
-    terminal.sum_up(ended, _to_resume(ended.folder))
-    return ended.exit_code
+    return _summed_up(terminal, ended)
 
 
 def _resume(words: list[str]) -> int:
@@ -169,7 +169,16 @@ def _resume(words: list[str]) -> int:
     _close_abandoned(folder.parent)
     with Terminal(console()) as terminal:
         ended = perform(work, terminal)
-    terminal.sum_up(ended, _to_resume(folder))
+    return _summed_up(terminal, ended)
+
+
+def _summed_up(terminal, ended) -> int:
+    """Print how a run ended, unless the terminal is gone, and return its exit code."""
+    try:
+        terminal.sum_up(ended, _to_resume(ended.folder))
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at the end
     return ended.exit_code
 
 

@@ -1,4 +1,8 @@
-"""Interrupts: Ctrl-C and SIGTERM reach the running cell first, so that its clean-up code runs."""
+"""Interrupts: Ctrl-C, SIGTERM and a closed terminal reach the running cell first.
+
+So its clean-up code runs, and the record is sealed. What was started with `nohup` ignores a closed
+terminal, and so do we then.
+"""
 
 import os
 import signal
@@ -8,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 # How long the interrupted cell may take to end before its kernel is killed, in seconds.
 GRACE = 5.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
@@ -55,9 +60,10 @@ class Stop:
 
 @contextmanager
 def trapped(heard: Callable[[], None] = lambda: None) -> Iterator[Stop]:
-    """Send SIGINT and SIGTERM to a `Stop` for the while; `heard` must not block."""
+    """Send SIGNALS that are not ignored to a `Stop` for the while; `heard` must not block."""
     stop = Stop(heard)
-    before = {n: signal.signal(n, stop.on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+    before = {n: signal.signal(n, stop.on_signal) for n in heeded}
     try:
         yield stop
     finally:

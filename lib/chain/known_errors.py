@@ -64,8 +64,8 @@ BY_CAUSE = {
     ),
     "interrupted": KnownError(
         "",
-        "The run was told to stop (Ctrl-C or SIGTERM), and the running cell ended in order. Jobs "
-        "that the cloud had accepted go on there.",
+        "The run was told to stop (Ctrl-C, SIGTERM, or its terminal was closed), and the running "
+        "cell ended in order. Jobs that the cloud had accepted go on there.",
         "Resume when you want to go on: a job that still runs is joined and not repeated.",
     ),
     "killed": KnownError(

@@ -6,6 +6,7 @@ Every text of a notebook or a cloud passes `plain` or `one_line` and is never ta
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +107,8 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._still()
+        with suppress(OSError):  # it is gone
+            self._still()
 
     def __call__(self, event: Event) -> None:
         """Show an event."""

@@ -1,6 +1,7 @@
 """Every way in which a stage can end, and what ledger, notebook and exit code say of it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,16 +83,15 @@ def test_a_stage_that_ends_by_itself(book, notebooks, tmp_path, middle, tag, cau
 class Driver:
     """`runbook run` in a process of its own, waited for until its cell has begun."""
 
-    def __init__(self, book, notebooks, tmp_path):
+    def __init__(self, book, notebooks, tmp_path, *words, **streams):
         self.runs, self.marker = tmp_path / "runs", tmp_path / "marker"
         begin = f"import os; open({str(self.marker)!r}, 'w').write(str(os.getpid()))\n"
         book(notebooks / "10-one.ipynb", BEFORE, begin + SLOW, AFTER)
         book(notebooks / "20-two.ipynb", AFTER)
         at = ["--notebooks", str(notebooks), "--runs", str(self.runs)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "lib", "run", *at], cwd=ROOT,
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        command = [*words, sys.executable, "-m", "lib", "run", *at]
+        streams = streams or {"stdout": subprocess.PIPE}
+        self.process = subprocess.Popen(command, cwd=ROOT, text=True, **streams)
 
     def wait(self):
         wait_until(lambda: self.marker.exists() and self.marker.read_text())
@@ -115,7 +115,12 @@ class Driver:
 def drive(book, notebooks, tmp_path):
     """Start a driver; whatever becomes of the test, none is left."""
     started = []
-    yield lambda: started.append(Driver(book, notebooks, tmp_path)) or started[0].wait()
+
+    def start(*words, **streams):
+        started.append(Driver(book, notebooks, tmp_path, *words, **streams))
+        return started[0].wait()
+
+    yield start
     for driver in started:
         driver.process.kill()
         driver.process.communicate()
@@ -141,7 +146,7 @@ def environment(pid):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stage_that_is_told_to_end(drive, capsys, number):
     driver = drive()
     scratch = ledger.read(driver.folder)[0]["scratch"]
@@ -160,6 +165,25 @@ def test_a_stage_that_is_told_to_end(drive, capsys, number):
     assert ledger.state(driver.folder) == "interrupted"
     assert driver.kernels() == []
     assert not os.path.exists(scratch)
+
+
+@pytest.mark.skipif(not shutil.which("setsid"), reason="setsid gives a process its terminal")
+def test_a_terminal_that_is_closed_ends_the_run_in_order(drive):
+    outside, inside = os.openpty()
+    driver = drive("setsid", "--ctty", stdin=inside, stdout=inside, stderr=inside)
+    os.close(inside)
+    os.close(outside)
+    assert driver.process.wait(timeout=20) == 128 + signal.SIGHUP
+    assert "cleaned up" in notebook(driver.folder).printed
+    assert ledger.state(driver.folder) == "interrupted" and driver.kernels() == []
+    assert (driver.folder / "MANIFEST.sha256").exists()
+
+
+def test_a_run_under_nohup_does_not_heed_a_closed_terminal(drive):
+    driver = drive("nohup", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    driver.process.send_signal(signal.SIGHUP)
+    driver.ended_by(signal.SIGTERM)
+    assert driver.process.returncode == 128 + signal.SIGTERM
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
@@ -201,6 +225,7 @@ def test_a_driver_that_is_killed_leaves_an_abandoned_run_that_the_next_command_f
         ("failed", 0, ["a.ipynb, line 1"], 5),
         ("interrupted", 2, [], 130),
         ("killed", 15, [], 143),
+        ("interrupted", 1, [], 129),
     ],
 )
 def test_exit_codes_tell_the_causes_apart(tmp_path, cause, signal, leaks, code):
