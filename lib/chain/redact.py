@@ -139,7 +139,7 @@ class Redactor:
     def notebook(self, notebook: dict) -> dict:
         """Mask the secrets in a notebook, in place, and return it.
 
-        Each cell's streams are also looked at as one text: a flush may have cut a secret in two.
+        Each cell's streams are also looked at as one text, each for itself and both together.
         Of a notebook that comes again only cells that changed are looked at, unless more is known.
         """
         self._learn()
@@ -192,14 +192,21 @@ class Redactor:
         for key in [k for k in cell if k != "outputs"]:
             cell[key] = self._mapped(cell[key])
         outputs = cell.get("outputs", [])
-        for name in ("stdout", "stderr"):
-            flushes = [o for o in outputs if o["output_type"] == "stream" and o["name"] == name]
-            texts = self._pieces([o["text"] for o in flushes])
-            for output, text in zip(flushes, texts, strict=True):
-                output["text"] = text
+        streams = [o for o in outputs if o["output_type"] == "stream"]
+        names = {o["name"] for o in streams}
+        for name in names:
+            self._joined([o for o in streams if o["name"] == name])
+        if len(names) > 1:  # a secret may begin in one stream and end in the other
+            self._joined(streams)
         for output in outputs:
             if output["output_type"] != "stream":
                 self._mapped(output)
+
+    def _joined(self, flushes: list[dict]) -> None:
+        """Mask the secrets in streams' outputs, also one that a flush has cut in two."""
+        texts = self._pieces([output["text"] for output in flushes])
+        for output, text in zip(flushes, texts, strict=True):
+            output["text"] = text
 
     def _state(self, cell: dict) -> tuple:
         return len(self.known.values), *(_size(output) for output in cell.get("outputs", []))

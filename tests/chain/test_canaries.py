@@ -46,6 +46,10 @@ OUTPUTS = {
         "import time; time.sleep(0.3)\n"
         "sys.stdout.write(split[9:] + '\\n'); sys.stdout.flush()"
     ),
+    "split over both streams": (
+        "sys.stdout.write('S:' + split[:11]); sys.stdout.flush()\n"
+        "time.sleep(0.3); sys.stderr.write(split[11:] + '\\n'); sys.stderr.flush()"
+    ),
     "known only later": "print(late); time.sleep(0.3); masks.know(late)",
 }
 FAILING = (

@@ -191,6 +191,13 @@ def test_a_value_split_over_flushes_is_masked_where_it_began(redactor):
     assert told == ["a ***", "between", "", " z", "no more"]
 
 
+def test_a_value_split_over_both_streams_is_masked(redactor):
+    pieces = [("stdout", f"a {TOKEN[:9]}"), ("stderr", TOKEN[9:20]), ("stdout", f"{TOKEN[20:]} z")]
+    outputs = [v4.new_output("stream", name=name, text=text) for name, text in pieces]
+    book = redactor.notebook(v4.new_notebook(cells=[v4.new_code_cell("x", outputs=outputs)]))
+    assert [output.text for output in book.cells[0].outputs] == ["a ***", "", " z"]
+
+
 def test_sources_metadata_and_attachments_of_a_notebook_are_masked(redactor):
     cell = v4.new_markdown_cell(f"see {TOKEN}", attachments={"a.txt": {"text/plain": TOKEN}})
     book = v4.new_notebook(cells=[cell], metadata={"papermill": {"parameters": {"p": TOKEN}}})
