@@ -103,14 +103,22 @@ class Cloud:
             return self.ask(command, **params)
         return self.change(command, params)
 
-    def change(self, command: str, params: dict, *, what: str = "", within: float = 3600) -> dict:
+    def change(
+        self,
+        command: str,
+        params: dict,
+        *,
+        what: str = "",
+        within: float = 3600,
+        expect: float = 0,
+    ) -> dict:
         """Send one change as `call` does: the one path of all changes.
 
-        `what` it is about goes into the journal; `within` how many seconds something is waited for
-        whose answer was lost, and which is not complete yet.
+        `what` it is about goes into the journal, and `within` how many seconds it must end, also
+        if its answer is lost or another process waits for it; `expect` are those it should take.
         """
         wire_params(params)
-        return reconcile.send(self, command, params, what, within)
+        return reconcile.send(self, command, params, what, within, expect)
 
     def ask(self, command: str, **params) -> dict:
         """Send one command without a journal, and again only where that does no harm."""

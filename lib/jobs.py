@@ -45,9 +45,11 @@ def looks(expect: float = 0) -> Iterator[float]:
             now += max(LONGEST, sparse - sparse % LONGEST)
 
 
-def submit(cloud, command: str, *, what: str = "", within: float = 3600, **params) -> dict:
+def submit(
+    cloud, command: str, *, what: str = "", within: float = 3600, expect: float = 0, **params
+) -> dict:
     """Send one change and return its answer: with `jobid` if it goes on as a job."""
-    return cloud.change(command, params, what=what, within=within)
+    return cloud.change(command, params, what=what, within=within, expect=expect)
 
 
 def run(
@@ -58,7 +60,7 @@ def run(
     Raises Refused, JobFailed, JobTimeout (after `within` seconds) or Unreachable.
     """
     started = cloud.clock()
-    answer = submit(cloud, command, what=what, within=within, **params)
+    answer = submit(cloud, command, what=what, within=within, expect=expect, **params)
     return finish(cloud, command, answer, started, within, expect)
 
 
@@ -117,8 +119,9 @@ def look(cloud, job: Job) -> dict | None:
     if status in (0, None):
         return None
     if status == 1:
-        cloud.journal.job_ended(job.id, "done")
-        return unwrapped(result)
+        made = unwrapped(result)
+        cloud.journal.job_ended(job.id, "done", resource=made.get("id"))
+        return made
     code = result.get("errorcode") or seen.get("jobresultcode") or 0
     text = result.get("errortext") or f"the cloud gave no reason (jobstatus {status})"
     cloud.journal.job_ended(job.id, "failed", f"{code}: {text}")
@@ -167,7 +170,8 @@ def run_all(
 def _start(cloud, step, within: float) -> Job | dict | CloudError:
     started = cloud.clock()
     try:
-        answer = cloud.change(step.command, step.params, what=step.what, within=within)
+        terms = {"what": step.what, "within": within, "expect": step.expect}
+        answer = cloud.change(step.command, step.params, **terms)
     except CloudError as error:
         return error
     if "jobid" not in answer:

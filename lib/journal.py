@@ -55,11 +55,17 @@ class Journal:
         """The file of the journal."""
         return self.folder / "journal.jsonl"
 
-    def intend(self, command: str, what: str, params: dict, customjobid: str | None) -> dict:
-        """Write down a change before it is sent, safe on the disk, and return its entry."""
+    def intend(
+        self, command: str, what: str, params: dict, customjobid: str | None, **terms: float
+    ) -> dict:
+        """Write down a change before it is sent, safe on the disk, and return its entry.
+
+        `terms` are seconds: `within` which it must end, and that it is expected to take.
+        """
         line = {"command": command, "what": what, "params": shown(params)}
         line |= {"customjobid": customjobid, "stage": os.environ.get("RUNBOOK_STAGE", "")}
         line |= {"endpoint": self.endpoint, "process": _this_process()}
+        line |= {name: round(seconds, 3) for name, seconds in terms.items() if seconds}
         return self._append({"n": None, "state": "intent"} | line, sync=True)
 
     def accepted(self, entry: dict, job: str, resource: object = None) -> None:
@@ -73,11 +79,11 @@ class Journal:
             more = {"resource": str(resource)} if resource is not None else {}
             self._append({"n": entry["n"], "state": state, "text": text} | more)
 
-    def job_ended(self, job: str, state: str, text: str = "") -> None:
+    def job_ended(self, job: str, state: str, text: str = "", resource: object = None) -> None:
         """Write down how a job ended, if it is one of this journal's."""
         for entry in self.unfinished():
             if entry.get("job") == job:
-                self.ended(entry, state, text)
+                self.ended(entry, state, text, resource)
 
     def unfinished(self) -> list[dict]:
         """Return what was sent to this cloud, or was about to be, and has no outcome yet."""

@@ -42,13 +42,18 @@ def spell(seconds: float, about: float) -> str:
 
 
 def expected(command: str, otherwise: float = 0.0) -> float:
-    """Return how many seconds a job of the command took in earlier runs, else what is given.
+    """Return how many seconds a job of the command should take, as earlier runs tell.
 
-    The chain leaves the figures in `history.json` of the run folder ($RUNBOOK_RUN).
+    That is as many times what is given as it took then, so it goes by the size; or the seconds it
+    took then, where nothing is given; or what is given, where no run tells. The chain leaves the
+    figures in `history.json` of the run folder ($RUNBOOK_RUN).
     """
     folder = os.environ.get("RUNBOOK_RUN")
     known = _history(Path(folder) / "history.json") if folder else {}
-    return float(known.get(command, {}).get("seconds", otherwise))
+    figures = known.get(command, {})
+    if otherwise and "times" in figures:
+        return otherwise * float(figures["times"])
+    return float(figures.get("seconds", otherwise))
 
 
 @cache

@@ -3,7 +3,8 @@
 The journal says what was sent. A job is asked for by the id that we chose for it, where the server
 takes one; else what the change was to bring about is looked for: what it makes by its name, a
 snapshot by its volume, the rest by the state of what it was done to. It is sent again, under a new
-id, only after it was looked for in vain for as long as it could still be on its way.
+id, only after it was looked for in vain for as long as it could still be on its way. What is the
+same when it is done twice is sent again at once.
 """
 
 import json
@@ -32,7 +33,7 @@ ASYNC = {
 }
 
 
-def send(cloud, command: str, params: dict, what: str, within: float) -> dict:
+def send(cloud, command: str, params: dict, what: str, within: float, expect: float = 0) -> dict:
     """Send a change and return its answer, or what is known of it if the answer is lost.
 
     What was sent before and has not ended is joined instead. Raises Refused, NotOne when it
@@ -42,12 +43,14 @@ def send(cloud, command: str, params: dict, what: str, within: float) -> dict:
         found = _recovered(cloud, entry, within)
         if found is not None:
             return found
+    terms = {"within": within, "expect": expect * cloud.profile.time_scale}
     for _ in range(SENDS):
-        entry = cloud.journal.intend(command, what, params, _job_id(cloud, command))
+        entry = cloud.journal.intend(command, what, params, _job_id(cloud, command), **terms)
         try:
             return _sent(cloud, entry, params)
         except Unreachable as error:
-            if not error.may_have_changed or command not in traces.RULES:
+            known = _leaves_trace(entry) or command in traces.REPEATABLE
+            if not (error.may_have_changed and known):
                 raise
             lost, found = error, _recovered(cloud, entry, within)
         if found is not None:
@@ -60,7 +63,13 @@ def _same(cloud, command: str, params: dict) -> list[dict]:
     wanted = json.loads(json.dumps(shown(params), default=str))
     found = cloud.journal.unfinished()
     same = [e for e in found if (e["command"], e["params"]) == (command, wanted)]
-    return same if command in traces.RULES else []
+    return [e for e in same if _leaves_trace(e)]
+
+
+def _leaves_trace(entry: dict) -> bool:
+    """Tell whether it can be found out later that a change was made."""
+    command = entry["command"]
+    return command in traces.RULES or (command in traces.BY_JOB and bool(entry["customjobid"]))
 
 
 def _job_id(cloud, command: str) -> str | None:
@@ -76,8 +85,10 @@ def _sent(cloud, entry: dict, params: dict) -> dict:
     except Unreachable as error:
         if not error.may_have_changed:
             cloud.journal.ended(entry, "not-sent", error.cause)
-        elif entry["command"] not in traces.RULES:
-            cloud.journal.ended(entry, "lost", error.cause)
+        elif not _leaves_trace(entry):
+            now = traces.state_now(cloud, entry)
+            cloud.journal.ended(entry, "lost", f"{error.cause}.{now}")
+            error.args = (f"{error}{now}",)
         raise
     except Refused as no:
         cloud.journal.ended(entry, "refused", f"{no.code}: {no.text}")
@@ -88,15 +99,19 @@ def _sent(cloud, entry: dict, params: dict) -> dict:
     if "jobid" in answer:  # another id than ours: the server did not take it, which does no harm
         cloud.journal.accepted(entry, answer["jobid"], answer.get("id"))
     else:
-        cloud.journal.ended(entry, "done")
+        cloud.journal.ended(entry, "done", resource=jobs.unwrapped(answer).get("id"))
     return answer
 
 
 def _recovered(cloud, entry: dict, within: float) -> dict | None:
     """Return the answer to a change that was lost, as far as it matters; None if it was not made.
 
-    That is a job to be watched, or what the change brought about, once it is complete.
+    That is a job to be watched, or what the change brought about, once it is complete. None also
+    for what can be sent again whether it was made or not.
     """
+    if not _leaves_trace(entry):
+        cloud.sleep(LOOKS[0])
+        return None
     found = find_out(cloud, entry)
     if found is None or "jobid" in found:
         return found
@@ -182,11 +197,11 @@ def is_so_already(cloud, step, result: object) -> bool:
     return traces.EFFECTS[step.command](cloud, step.params, {}) is not None
 
 
-def settled(cloud, within: float = 3600):
+def settled(cloud):
     """Return the cloud once it is known what became of the changes left open by an earlier attempt.
 
-    Says each; sends none. A job that still runs is waited for, `within` seconds at most: raises
-    JobTimeout. Raises CheckFailed while the process of the earlier attempt still runs.
+    Says each; sends none. A job that still runs is waited for, for as many seconds as when it was
+    sent: raises JobTimeout. Raises CheckFailed while the process of the earlier attempt still runs.
     """
     shared = cloud.folder.name == INTERACTIVE
     if not shared:
@@ -195,16 +210,17 @@ def settled(cloud, within: float = 3600):
         if shared and elsewhere(entry):
             continue  # another notebook at its own work
         when = datetime.fromisoformat(entry["sent"]).astimezone().strftime("%H:%M:%S")
-        outcome = _settled(cloud, entry, within)
+        outcome = _settled(cloud, entry)
         print(f"{entry['command']} {entry['what']}, left open at {when}: {outcome}")
     return cloud
 
 
-def _settled(cloud, entry: dict, within: float) -> str:
+def _settled(cloud, entry: dict) -> str:
     """Settle one entry and say how it ended."""
-    if entry["command"] not in traces.RULES:
-        cloud.journal.ended(entry, "lost", "nobody can tell")
-        return "nobody can tell how it ended"
+    if not _leaves_trace(entry):
+        text = f"nobody can tell how it ended.{traces.state_now(cloud, entry)}"
+        cloud.journal.ended(entry, "lost", text)
+        return text
     found = find_out(cloud, entry)
     if found is None:
         return "it was not made"
@@ -212,7 +228,7 @@ def _settled(cloud, entry: dict, within: float) -> str:
         return f"it was made (id {found.get('id', 'none')})"
     try:
         about = {"command": entry["command"], "resource": entry["what"]}
-        jobs.wait(cloud, found["jobid"], **about, within=within)
+        jobs.wait(cloud, found["jobid"], **about, within=entry.get("within", 3600))
     except JobFailed as error:
         return f"its job failed ({error.code}): {error.text}"
     return "its job has succeeded"

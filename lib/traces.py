@@ -20,6 +20,11 @@ TAGGED = {
     "Snapshot": "listSnapshots",
     "Template": "listTemplates",
 }
+# What no list shows afterwards, but the job does, where it bears an id that we chose: where to look
+# up the state meanwhile.
+BY_JOB = {"rebootVirtualMachine": "listVirtualMachines"}
+# What is as done once when it is done twice. It may be sent again without having been found.
+REPEATABLE = ("updateVirtualMachine",)
 MORE = {"listTemplates": {"templatefilter": "self"}}
 
 
@@ -28,7 +33,15 @@ def find(cloud, entry: dict) -> dict | None:
 
     Raises NotOne when several rows may be what it made.
     """
-    return RULES[entry["command"]](cloud, entry["params"], entry)
+    rule = RULES.get(entry["command"])
+    return rule(cloud, entry["params"], entry) if rule else None
+
+
+def state_now(cloud, entry: dict) -> str:
+    """Say what state that is in to which a change was made that leaves no trace, "" if unknown."""
+    listing = BY_JOB.get(entry["command"])
+    row = _row(cloud, listing, entry["params"]["id"]) if listing else None
+    return f" {row['name']} is {row['state']} now." if row else ""
 
 
 def complete(command: str, row: dict) -> bool:

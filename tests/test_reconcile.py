@@ -168,12 +168,43 @@ def test_sending_a_change_again_while_it_is_open_joins_it(cloud):
 def test_a_job_that_goes_on_for_ever_can_be_joined_but_not_passed_over(cloud):
     now = [0.0]
     fault(cloud, "createVolume", "fault:hang-job")
-    cloud.call("createVolume", **volume(cloud))
+    cloud.change("createVolume", volume(cloud), within=60)
     later = again(cloud)
     later.clock, later.sleep = (lambda: now[0]), (lambda s: now.__setitem__(0, now[0] + s))
     with pytest.raises(JobTimeout, match="wait, then run this stage again"):
-        reconcile.settled(later, within=60)
+        reconcile.settled(later)
+    assert 60 <= now[0] < 70  # as long as the step that was left open would have waited
     assert len(later.journal.unfinished()) == 1
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_a_machine_is_rebooted_once_where_its_job_can_be_asked_for(cloud, kind):
+    fault(cloud, "rebootVirtualMachine", f"fault:{kind}")
+    if not cloud.has_tags:
+        with pytest.raises(Unreachable, match="workstation is Running now"):
+            jobs.run(cloud, "rebootVirtualMachine", id=workstation(cloud))
+        assert ends(cloud) == ["lost"]
+        return
+    jobs.run(cloud, "rebootVirtualMachine", id=workstation(cloud))
+    ran = kind in ("drop-after", "malformed")
+    assert ends(cloud) == (["done"] if ran else ["not-sent", "done"])
+    assert changes(cloud).count("rebootVirtualMachine") == 1
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after", "malformed"])
+def test_an_update_whose_answer_is_lost_is_sent_again(cloud, kind):
+    fault(cloud, "updateVirtualMachine", f"fault:{kind}")
+    cloud.call("updateVirtualMachine", id=workstation(cloud), displayname="renamed")
+    assert cloud.list("listVirtualMachines")[0]["displayname"] == "renamed"
+    assert ends(cloud) == ["lost", "done"]
+
+
+def test_what_nobody_can_tell_of_is_said_to_be_so(cloud, capsys):
+    params = {"id": workstation(cloud)}
+    cloud.journal.intend("rebootVirtualMachine", "w", params, None)
+    reconcile.settled(again(cloud))
+    assert ends(cloud) == ["lost"]
+    assert "nobody can tell how it ended. my-workstation is" in capsys.readouterr().out
 
 
 def test_an_intent_that_was_never_sent_is_closed(cloud, capsys):

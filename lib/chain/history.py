@@ -1,7 +1,9 @@
 """History: how long each command's jobs took in earlier runs, so that a wait has an estimate.
 
 The figures are of runs with the same profile, and of the latest of them; a job's time is that
-between the cloud's acceptance and its end, as the journals tell it.
+between the cloud's acceptance and its end, as the journals tell it. Where its step had an
+expectation, which goes by the size of the disk, the figure is a multiple of that: so a disk of
+80 GB is expected to take twice as long as those of 40 GB did.
 """
 
 import json
@@ -16,6 +18,7 @@ from lib.chain import page, past
 FILE = "history.json"
 LAST = 5  # runs that count for a command
 LOOKED_AT = 50  # runs that are opened at most
+Figures = tuple[float, float]  # seconds, and how many times the expected ones (0: none were)
 
 
 def write(folder: Path) -> Path:
@@ -27,41 +30,52 @@ def write(folder: Path) -> Path:
 
 
 def expected(folders: Iterable[Path], profile: object) -> dict[str, dict]:
-    """Return for each command the median of its jobs' seconds, and of how many runs that is."""
-    taken: dict[str, list[float]] = {}
+    """Return for each command the median of its jobs' seconds, and of how many runs that is.
+
+    `times` is the median of how many times as long they took as their steps expected, if they did.
+    """
+    taken: dict[str, list[Figures]] = {}
     same = (f for f in folders if profile and past.params(f).get("profile") == profile)
     for folder in islice(same, LOOKED_AT):
-        for command, seconds in _medians(folder).items():
+        for command, figures in _medians(folder).items():
             if len(taken.setdefault(command, [])) < LAST:
-                taken[command].append(seconds)
-    return {c: {"seconds": round(median(s), 1), "runs": len(s)} for c, s in sorted(taken.items())}
+                taken[command].append(figures)
+    return {c: _told(figures) for c, figures in sorted(taken.items())}
 
 
-def _medians(folder: Path) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
+def _told(figures: list[Figures]) -> dict:
+    told = {"seconds": round(median(s for s, _ in figures), 1), "runs": len(figures)}
+    times = [t for _, t in figures if t]
+    return told | ({"times": round(median(times), 3)} if times else {})
+
+
+def _medians(folder: Path) -> dict[str, Figures]:
+    found: dict[str, list[Figures]] = {}
     journal, events = (past.lines(folder / f"{n}.jsonl", []) for n in ("journal", "events"))
     resumed = [past.when(e) for e in events if e.get("event") == "run-resumed"]
-    for command, seconds in durations(journal, resumed):
-        found.setdefault(command, []).append(seconds)
-    return {command: median(seconds) for command, seconds in found.items()}
+    for command, seconds, expect in durations(journal, resumed):
+        found.setdefault(command, []).append((seconds, seconds / expect if expect else 0.0))
+    return {c: tuple(map(median, zip(*rows, strict=True))) for c, rows in found.items()}
 
 
 def durations(
     journal: Iterable[dict], resumed: Sequence[datetime | None] = ()
-) -> list[tuple[str, float]]:
-    """Return command and seconds of each job that was seen from its acceptance to its good end.
+) -> list[tuple[str, float, float]]:
+    """Return command, seconds, and expected seconds (0 if none were) of each job that ended well.
 
-    One that ended unseen, before the run was resumed, tells nothing.
+    It must have been seen from its acceptance on: one that ended before the run was resumed, and
+    so unseen, tells nothing.
     """
     named, begun, found = {}, {}, []
     for line in journal:
         number, at = line.get("n"), past.when(line)
         if line.get("state") == "intent":
-            named[number] = str(line.get("command"))
+            named[number] = str(line.get("command")), float(line.get("expect") or 0)
         elif line.get("state") == "accepted" and line.get("job") and at:
             begun[number] = at
         elif line.get("state") == "done" and number in begun and at:
             taken = (at - begun[number]).total_seconds()
             if not any(r and begun[number] < r < at for r in resumed):
-                found.append((named.get(number, ""), taken))
+                command, expect = named.get(number, ("", 0.0))
+                found.append((command, taken, expect))
     return found

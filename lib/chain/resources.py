@@ -1,5 +1,6 @@
 """Resources: what a run made, changed and removed, and what is there now, as its tables tell."""
 
+import json
 from dataclasses import dataclass
 
 import pandas as pd
@@ -61,8 +62,17 @@ def standing(past: Past, shown: Shown) -> list[Seen]:
 
 
 def unsettled(past: Past) -> list[dict]:
-    """Return what was sent, or was about to be, and whose end the journal does not tell."""
-    return [entry for entry in sent(past) if entry.get("state") in OPEN]
+    """Return what was sent, or was about to be, and whose end the journal does not tell.
+
+    What was lost is settled once the very same has been done after it.
+    """
+    entries = sent(past)
+    done = {_same(e): e["n"] for e in entries if e.get("state") in ("done", "adopted")}
+    return [e for e in entries if e.get("state") in OPEN and not done.get(_same(e), 0) > e["n"]]
+
+
+def _same(entry: dict) -> tuple:
+    return entry.get("command"), json.dumps(entry.get("params"), sort_keys=True)
 
 
 def sent(past: Past) -> list[dict]:

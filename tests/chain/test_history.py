@@ -1,11 +1,15 @@
 import json
+import time
 
 import folders
 from folders import at, stage, write_lines
+from harness import client
 
 from lib import progress
 from lib.chain import history, past
 from lib.chain.terminal import Waiting
+from lib.localcloud.wire import Server
+from lib.plan import Step, apply
 
 
 def told(runs, name, seconds, **params):
@@ -29,7 +33,7 @@ def test_runs_at_another_cloud_tell_nothing(tmp_path):
 
 def test_jobs_that_failed_or_have_no_end_tell_nothing():
     done = folders.journal(1)
-    assert history.durations(done) == [("createVolume", 2.0)]
+    assert history.durations(done) == [("createVolume", 2.0, 0.0)]
     assert history.durations(done[:2]) == []
     assert history.durations([*done[:2], done[2] | {"state": "failed"}]) == []
 
@@ -49,6 +53,29 @@ def test_a_new_run_is_given_what_the_runs_beside_it_took(tmp_path, monkeypatch):
     monkeypatch.setenv("RUNBOOK_RUN", str(folder))
     assert progress.expected("createSnapshot", 570) == 10
     assert progress.expected("createVolume", 7) == 7
+
+
+def test_a_disk_of_twice_the_size_is_expected_to_take_twice_as_long(tmp_path, monkeypatch):
+    folder = told(tmp_path, "20260301-000000-web", 855)
+    lines = folders.journal(1, 855, "createSnapshot")
+    write_lines(folder / "journal.jsonl", [lines[0] | {"expect": 570}, *lines[1:]])
+    later = told(tmp_path, "20260302-000000-web", 99)
+    history.write(later)
+    monkeypatch.setenv("RUNBOOK_RUN", str(later))
+    assert progress.expected("createSnapshot", 1140) == 2 * 855
+    assert progress.expected("createSnapshot") == 855
+
+
+def test_what_a_step_expects_is_in_the_journal_for_later_runs(tmp_path, monkeypatch):
+    with Server(tmp_path / "cloud", time_scale=0.001) as server:
+        cloud = client(server, sleep=time.sleep)
+        zone = cloud.list("listZones")[0]["id"]
+        offer = next(o["id"] for o in cloud.list("listDiskOfferings") if o["iscustomized"])
+        params = {"name": "v", "size": 1, "zoneid": zone, "diskofferingid": offer}
+        apply(cloud, [Step("createVolume", params, "", "v", expect=60)], "apply")
+        journal = past.lines(cloud.journal.path, [])
+    ((command, seconds, expect),) = history.durations(journal)
+    assert (command, expect) == ("createVolume", 0.06) and seconds > 0
 
 
 def test_without_a_run_folder_nothing_is_expected_but_what_is_given(monkeypatch):

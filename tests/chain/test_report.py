@@ -174,6 +174,17 @@ def test_what_was_sent_without_a_known_end_is_named_with_its_ids(tmp_path):
     assert f"createVolume web_disk accepted {ID} {JOB}" in text[start : start + 400]
 
 
+def test_what_was_lost_and_then_done_is_not_said_to_be_open(tmp_path):
+    folder = failed(tmp_path, "the kernel died", "kernel-died")
+    intent, _, done = folders.journal(5, command="updateVirtualMachine")
+    lost = done | {"state": "lost"}
+    write_lines(folder / "journal.jsonl", [intent, lost])
+    assert "Sent without a known end" in words(page_of(folder))
+    again = [intent, lost, intent | {"n": 2}, done | {"n": 2}]
+    write_lines(folder / "journal.jsonl", again)
+    assert "Sent without a known end" not in words(page_of(folder))
+
+
 def test_a_failed_job_is_not_said_to_have_changed_nothing():
     refused = explain("failed", "Refused: createVolume was refused (535): quota")
     job = explain(
