@@ -6,21 +6,33 @@ It carries the discovery token, which is a secret: what is shown of it goes thro
 import difflib
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from lib import delivery, facts, ignition, notes, userdata
+from lib import addresses, delivery, facts, ignition, notes, units, userdata
 from lib.cloudlint import key_fault, validate
 from lib.cloudtext import neutral, render
-from lib.discovery import NEW_TOKEN, TokenUrl, members, new_token, service
+from lib.discovery import (
+    KEYS,
+    NEW_TOKEN,
+    PUBLIC,
+    STATIC,
+    TokenUrl,
+    ask_token,
+    choose_token,
+    has_begun,
+    members,
+    register,
+    service,
+)
 from lib.discovery import masked as masked_url
-from lib.discovery import size as token_size
+from lib.discovery import size_of as token_size
 from lib.errors import CheckFailed, ParamsError
 from lib.journal import Journal, run_folder
 from lib.plan import Pending, Step, check_mode
 from lib.profiles import ROOT
 from lib.progress import tell
-from lib.shell import Shell, find_text, run, write_text
+from lib.shell import Shell, find_text, read_text, run, write_text
 from lib.userdata import UserData
 
 STAGE = "20-write-cloud-config"
@@ -135,18 +147,24 @@ def plan_write(
     oem: str = "cloudstack",
     config_format: str = "cloud-config",
     config_delivery: str = "disk",
+    cluster: str = "",
+    fixed: Sequence[str] = (),
 ) -> list[Step]:
     """Return the steps that write what is configured, none if it is there as wanted.
 
-    `size` machines find each other at `discovery`, `local` being the profile's service; of a text
-    that is there only the token may differ. `made` says that something made from the text for the
-    disk is there; `deployed` names the machines there are, which need no user data any more.
+    `size` machines find each other at `discovery`, `local` being the profile's service, or know
+    each other by their `fixed` addresses; of a text that is there only the token may differ.
+    `made` says that something made from the text for the disk is there; `deployed` names the
+    machines there are, which need no user data any more.
     """
     delivery.check(installer, oem, config_format, config_delivery)
     on_disk = delivery.disk_file(config_format, config_delivery)
     holds = delivery.token_file(config_format, config_delivery)
     params = {"installer": installer, "oem": oem, "format": config_format, "ssh_keys": ssh_keys}
     token = {"base": service(discovery, local), "size": size}
+    if fixed:
+        _demand_flatcar(installer)
+        token |= {"fixed": list(fixed), "cluster": cluster}
     _rendered(params, TokenUrl(""))
     noted = notes.read(shell, work_dir)
     _demand_places(noted, on_disk, holds)
@@ -156,9 +174,18 @@ def plan_write(
         text = current(shell, work_dir, name)
         if text:
             _demand_same(text, noted.get("config") or {}, path(work_dir, name), wanted)
+            if name == holds and (noted.get("config") or {}).get("asked"):
+                why = "its token is not known to be registered"
+                steps.append(Step("register", token, why, path(work_dir, name)))
         elif not (made and name == on_disk):
             steps.append(_plan_file(path(work_dir, name), wanted, deployed))
     return steps
+
+
+def _demand_flatcar(installer: str) -> None:
+    if installer != "flatcar-install":
+        wanted = "a service that gives tokens: etcd of 2014 cannot do without"
+        raise ParamsError("discovery", wanted, STATIC)
 
 
 def _plan_file(where: str, params: dict, deployed: Iterable[str]) -> Step:
@@ -167,7 +194,10 @@ def _plan_file(where: str, params: dict, deployed: Iterable[str]) -> Step:
     if there and where.endswith(delivery.USER_DATA):
         next_step = "It was lost: put it back, or run 90-remove-cluster and begin anew."
         raise CheckFailed(where, f"what {there} were made with", "absent", next_step)
-    return Step("write", params, f"{where} is absent from the workstation", where)
+    why = f"{where} is absent from the workstation"
+    if params.get("base") == PUBLIC:
+        why += "; its token is to come from discovery.etcd.io, which its makers have deprecated"
+    return Step("write", params, why, where)
 
 
 def _demand_places(noted: dict, on_disk: str, holds: str) -> None:
@@ -193,23 +223,30 @@ def _demand_same(text: str, noted: dict, where: str, params: dict) -> None:
 
 
 def _service(token: dict) -> str:
+    if token["base"] == STATIC:
+        return f"none, but fixed addresses of {token['size']} machines"
     return f"one of {token['base']} for {token['size']} machines"
 
 
 def _rendered(params: dict, url: TokenUrl) -> str:
     """Return the text for a step's parameters; those without a token's size are for no cluster."""
-    installer, keys = params["installer"], params["ssh_keys"]
+    installer, keys, fixed = params["installer"], params["ssh_keys"], params.get("fixed")
+    members = addresses.arguments(fixed, params["cluster"]) if fixed else units.BY_TOKEN
     if params["format"] == "ignition":
-        return ignition.render(discovery_url=url, ssh_keys=keys)
-    text = render(installer=installer, discovery_url=url, ssh_keys=keys, oem=params["oem"])
-    return text if "base" in params else neutral(keys)
+        return ignition.render(members=members.replace("{url}", str(url)), ssh_keys=keys)
+    if "base" not in params:
+        return neutral(keys)
+    told = {"ssh_keys": keys, "oem": params["oem"], "members": members}
+    return render(installer=installer, discovery_url=url, **told)
 
 
 def apply_write(shell: Shell, plan: list[Step], mode: str, *, work_dir: str) -> None:
-    """Validate, ask for a token, and write; in plan mode do nothing.
+    """Validate, get a token, and write; in plan mode do nothing.
 
-    The token is written as soon as it is there. Only if this process ends in between, or the
-    answer is lost on its way, is another one asked for the next time; nobody has the first then.
+    Where we may choose the token it is written first and then registered, which may be done again.
+    A service that chooses is asked once, and its token written as soon as it is there. Only if this
+    process ends in between, or the answer is lost on its way, is another one asked for the next
+    time; nobody has the first then.
     """
     check_mode(mode)
     if mode == "plan" or not plan:
@@ -217,32 +254,55 @@ def apply_write(shell: Shell, plan: list[Step], mode: str, *, work_dir: str) -> 
         return
     for step in plan:
         p, name = step.params, PurePosixPath(step.what).name
-        token = {k: p[k] for k in ("base", "size") if k in p}
-        demand_valid(_rendered(p, f"{p['base']}/{'0' * 32}" if token else ""))
-        if token:
-            notes.update(shell, work_dir, config=token | {"file": name})
-        tell("done", step.command, step.what, _write(shell, step, token))
+        token = {k: p[k] for k in ("base", "size") if k in p} | {"file": name}
+        if step.command == "write":
+            demand_valid(_rendered(p, f"{p['base']}/{'0' * 32}" if "base" in p else ""))
+        tell("done", step.command, step.what, _apply_step(shell, step, token, work_dir))
 
 
-def _write(shell: Shell, step: Step, token: dict) -> str:
-    """Write the text, with a new token if there is to be one, and return what to say of it."""
-    if not token:
+def _apply_step(shell: Shell, step: Step, token: dict, work_dir: str) -> str:
+    """Do one step, and return what to say of it."""
+    if "base" not in step.params:
         write_text(shell, step.what, _rendered(step.params, ""))
         return "without a token: for any cluster"
-    journal, entry = _intended(step, token)
-    url = new_token(**token)
+    if "fixed" in step.params:
+        notes.update(shell, work_dir, config=token)
+        write_text(shell, step.what, _rendered(step.params, ""))
+        return f"with the addresses {', '.join(step.params['fixed'])}"
+    if step.command == "register":
+        return _register(shell, discovery_url(read_text(shell, step.what)), token, work_dir)
+    if url := choose_token(token["base"]):
+        notes.update(shell, work_dir, config=token | {"asked": True})
+        write_text(shell, step.what, _rendered(step.params, url))
+        return _register(shell, url, token, work_dir)
+    notes.update(shell, work_dir, config=token)
+    journal, entry = _intended(token, step.what)
+    url = ask_token(token["base"], token["size"])
     write_text(shell, step.what, _rendered(step.params, url))
     journal.ended(entry, "done", masked_url(url))
     return f"with the token {masked_url(url)}"
 
 
-def _intended(step: Step, token: dict) -> tuple[Journal, dict]:
-    """Write into the journal that a token is about to be asked for; say if one was lost before."""
+def _register(shell: Shell, url: TokenUrl, token: dict, work_dir: str) -> str:
+    """Make a written token known to its service, once more if need be."""
+    journal, entry = _intended(token, token["file"])
+    register(url, token["size"])
+    journal.ended(entry, "done", masked_url(url))
+    notes.update(shell, work_dir, config=token)
+    return f"with the token {masked_url(url)}"
+
+
+def _intended(token: dict, what: str) -> tuple[Journal, dict]:
+    """Write into the journal that a token is about to be asked for; close what was left open."""
     journal = Journal(run_folder(), token["base"])
     for entry in journal.unfinished():
-        journal.ended(entry, "lost", "the process ended before it was written")
-        print(f"✗ a token asked for at {entry['sent'][:19]} was not written: asking for another")
-    return journal, journal.intend("new token", step.what, token, None)
+        if entry["command"] == "new token":
+            journal.ended(entry, "lost", "the process ended before it was written")
+            print(f"✗ a token asked for at {entry['sent'][:19]} was not written: asking anew")
+        else:
+            journal.ended(entry, "not-sent", "registered again")
+    command = "register token" if KEYS in token["base"] else "new token"
+    return journal, journal.intend(command, what, {k: token[k] for k in ("base", "size")}, None)
 
 
 def demand_valid(text: str) -> None:
@@ -312,16 +372,22 @@ def check_token_unused(
 ) -> None:
     """Raise CheckFailed unless the token is for our machines (name -> address) alone.
 
-    That is if others registered with it, and, before the first of ours is there, if it is for
-    another `size` of cluster: etcd 0.4 does not look at that, later ones wait or turn away.
+    That is if others registered with it, and, before the first of ours is there, if a cluster of it
+    had begun already, or it is for another `size`: etcd 0.4 does not look at that, later ones wait
+    or turn away.
     """
     text = cluster_text(shell, work_dir)
     url = discovery_url(text)
+    if not url and addresses.fixed_in(text):
+        return print("✓ no token is needed: the machines know each other by fixed addresses")
     found = members(url) if url else {}
     strangers = sorted(set(found.values()) - set(machines.values()))
     if strangers:
         listed = ", ".join(strangers)
         raise CheckFailed("who registered with the token", "none but ours", listed, NEW_TOKEN)
+    if url and not machines and has_begun(url):
+        what, next_step = "clusters that used the token", f"Its members are gone. {NEW_TOKEN}"
+        raise CheckFailed(what, "none", "one", next_step)
     if size and url and not machines and "--discovery=" in text:
         _demand_size(url, size)
     print(f"✓ the token is free for the cluster: {len(found)} of ours registered, no strangers")

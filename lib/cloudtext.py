@@ -75,18 +75,26 @@ TEMPLATES = {"coreos-install": COREOS, "flatcar-install": FLATCAR}
 
 
 def render(
-    *, installer: str, discovery_url: str, ssh_keys: list[str], oem: str = "cloudstack"
+    *,
+    installer: str,
+    discovery_url: str,
+    ssh_keys: list[str],
+    oem: str = "cloudstack",
+    members: str = "",
 ) -> str:
     """Return the cloud-config for what the installer installs.
 
-    CoreOS of 2014 knows $private_ipv4 only from an image made for CloudStack.
+    CoreOS of 2014 knows $private_ipv4 only from an image made for CloudStack. Flatcar's etcd finds
+    the others by the arguments `members`, for "" by the token.
     """
     if installer not in TEMPLATES:
         raise ParamsError("installer", " or ".join(TEMPLATES), installer)
     template = TEMPLATES[installer]
     if installer == "coreos-install" and oem != "cloudstack":
         template = PLAIN
-    return template.replace("{url}", str(discovery_url)) + _keys(ssh_keys)
+    members = members or units.BY_TOKEN
+    text = template.replace("{members}", indent(members, " " * 12).lstrip())
+    return text.replace("{url}", str(discovery_url)) + _keys(ssh_keys)
 
 
 def neutral(ssh_keys: list[str]) -> str:

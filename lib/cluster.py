@@ -1,6 +1,6 @@
 """The cluster: whether the machines that were made are the members that formed."""
 
-from lib import cloudconfig, discovery, own
+from lib import addresses, cloudconfig, discovery, own
 from lib.checks import tick
 from lib.progress import Waiting
 
@@ -13,11 +13,11 @@ def formed(
     In apply mode machines that still boot are waited for, `within` seconds at most; what is not
     as wanted then has no tick.
     """
-    url = cloudconfig.discovery_url(cloudconfig.cluster_text(shell, work_dir))
+    text = cloudconfig.cluster_text(shell, work_dir)
     started = cloud.clock()
     with Waiting() as waiting:
         while True:
-            rows = _rows(cloud, zone, names, url)
+            rows = _rows(cloud, zone, names, text)
             gone = cloud.clock() - started
             patience = min(within, 300 * max(cloud.profile.time_scale, 0.02))
             if all(r["ok"] == "✓" for r in rows) or mode == "plan" or gone > patience:
@@ -26,13 +26,16 @@ def formed(
             cloud.sleep(min(max(gone / 2, 0.1), 2))
 
 
-def _rows(cloud, zone: str, names: list[str], url: str) -> list[dict]:
+def _rows(cloud, zone: str, names: list[str], text: str) -> list[dict]:
     there = own.machines(cloud, zone, names)
     rows = [_machine(n, there.get(n)) for n in names]
     found = [a for a in map(_address, there.values()) if a]
     distinct = len(set(found)) == len(found)
     rows.append(tick("addresses", "all distinct", "distinct" if distinct else found, distinct))
-    return rows + _registry({n: _address(there[n]) for n in there}, names, url)
+    found = {n: _address(m) for n, m in there.items()}
+    if fixed := addresses.fixed_in(text):
+        return rows + _fixed(found, dict(zip(names, fixed, strict=False)))
+    return rows + _registry(found, names, cloudconfig.discovery_url(text))
 
 
 def _address(machine: dict) -> str:
@@ -45,6 +48,15 @@ def _machine(name: str, machine: dict | None) -> dict:
     ok = machine["state"] == "Running" and bool(_address(machine))
     found = f"{machine['state']} at {_address(machine) or 'no address'}"
     return tick(name, "Running with an address", found, ok, "Run 50-deploy-cluster.")
+
+
+def _fixed(found: dict[str, str], wanted: dict[str, str]) -> list[dict]:
+    """Return a row on whether the machines have the addresses by which they know each other."""
+    other = ", ".join(f"{n} has {a}" for n, a in found.items() if a != wanted.get(n))
+    has = other or f"{len(found)} of {len(wanted)}"
+    ok = not other and found.keys() == wanted.keys()
+    step = "etcd knows its members by these addresses: remove the machines and deploy them again."
+    return [tick("fixed addresses", f"{len(wanted)} of {len(wanted)}", has, ok, step)]
 
 
 def _registry(addresses: dict[str, str], names: list[str], url: str) -> list[dict]:

@@ -13,6 +13,9 @@ from lib import masks
 from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
 
 PUBLIC = "https://discovery.etcd.io"
+STATIC = "static"  # no service: the machines have fixed addresses
+KEYS = "/v2/keys"
+PRESENT = 412  # etcd's status for what was not to be there and is
 TIMEOUT = (5, 30)  # seconds to connect, and to wait for an answer
 NEW_TOKEN = "A token serves one cluster once: run 90-remove-cluster, then 20-write-cloud-config."
 
@@ -43,8 +46,10 @@ def service(discovery: str, local: str) -> str:
     """Return the base URL for the parameter `discovery`; `local` is what the profile gives.
 
     "public" is discovery.etcd.io; a URL is a discovery service of one's own, or a key of an etcd
-    with the version 2 API, such as http://10.1.0.5:2379/v2/keys/discovery.
+    with the version 2 API, such as http://10.1.0.5:2379/v2/keys/discovery; "static" is none.
     """
+    if discovery == STATIC:
+        return STATIC
     if discovery == "local":
         if not local:
             raise ParamsError("discovery", '"public" or a URL with this profile', discovery)
@@ -53,19 +58,33 @@ def service(discovery: str, local: str) -> str:
         return PUBLIC
     parts = urlsplit(discovery)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        raise ParamsError("discovery", '"local", "public" or an http(s) URL', discovery)
+        raise ParamsError("discovery", '"local", "public", "static" or an http(s) URL', discovery)
     return discovery.rstrip("/")
 
 
-def new_token(base: str, size: int) -> TokenUrl:
+def choose_token(base: str) -> TokenUrl | None:
+    """Return a new token's URL below a key of an etcd, None where the service chooses tokens."""
+    return TokenUrl(f"{base}/{secrets.token_hex(16)}") if KEYS in base else None
+
+
+def register(url: TokenUrl, size: int) -> None:
+    """Tell the etcd that the token is for a cluster of `size` machines; again does no harm.
+
+    Raises CheckFailed for a token that is in use for another size.
+    """
+    form = {"value": size, "prevExist": "false"}
+    answer = _answer("PUT", f"{url}/_config/size", _base(url), ok=(PRESENT,), data=form)
+    found = size_of(url) if answer.status_code == PRESENT else size
+    if found != size:
+        what = f"machines that the token {masked(url)} is for"
+        raise CheckFailed(what, size, found, NEW_TOKEN)
+
+
+def ask_token(base: str, size: int) -> TokenUrl:
     """Ask for the token of a cluster of `size` machines, and return its URL.
 
     Asks once: a token made and lost does no harm, but asking twice makes two.
     """
-    if "/v2/keys" in base:
-        url = TokenUrl(f"{base}/{secrets.token_hex(16)}")
-        _answer("PUT", f"{url}/_config/size", base, data={"value": size})
-        return url
     text = _answer("GET", f"{base}/new?size={size}", base).text.strip()
     if not re.fullmatch(r"https?://[^\s/]+/(\S+/)?[0-9a-f]{32}", text):
         raise CheckFailed(
@@ -86,7 +105,12 @@ def members(url: str) -> dict[str, str]:
     return dict(_member(n) for n in node.get("nodes") or [])
 
 
-def size(url: str) -> int | None:
+def has_begun(url: str) -> bool:
+    """Tell whether an etcd 0.4 has begun a cluster with the token, even if its members are gone."""
+    return _node(f"{url}/_state", url) is not None
+
+
+def size_of(url: str) -> int | None:
     """Return how many machines the token is for, None if the service does not say."""
     value = (_node(f"{url}/_config/size", url) or {}).get("value", "")
     return int(value) if value.isdigit() else None

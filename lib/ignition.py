@@ -32,9 +32,12 @@ SCHEMA = {
 }
 
 
-def render(*, discovery_url: str, ssh_keys: list[str]) -> str:
-    """Return the config of a machine: its keys, its address, and etcd-member with the token."""
-    member = units.MEMBER.replace("{url}", str(discovery_url))
+def render(*, members: str, ssh_keys: list[str]) -> str:
+    """Return the config of a machine: its keys, its address, and etcd-member with its arguments.
+
+    `members` is how it finds the others.
+    """
+    member = units.MEMBER.replace("{members}", members)
     drop_in = {"name": "20-cluster.conf", "contents": member}
     etcd = {"name": "etcd-member.service", "enabled": True, "dropins": [drop_in]}
     parts = {

@@ -1,6 +1,7 @@
 """Machines: the cluster's members, how they should be, and the steps that get them there."""
 
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -42,9 +43,11 @@ def plan_deploy(
     group: str,
     owner: dict,
     user_data: UserData | Pending | None = None,
+    fixed: Sequence[str] = (),
 ) -> list[Step]:
     """Return the steps to N running machines: deploy, start, mark, and clear away what is in Error.
 
+    Each gets its own of the `fixed` addresses, if there are any.
     Raises CheckFailed when a machine of the name was made from another template, and when the
     template has a token of its own beside that of `user_data`, or there is none in either.
     """
@@ -62,9 +65,13 @@ def plan_deploy(
         "userdata": user_data,
     }
     params = {k: v for k, v in params.items() if v is not None}
-    missing = [n for n in names(cluster, size) if n not in there or there[n]["state"] == "Error"]
+    wanted = dict.fromkeys(names(cluster, size), params)
+    if fixed:
+        pairs = zip(wanted, fixed, strict=True)
+        wanted = {n: params | {"ipaddress": address} for n, address in pairs}
+    missing = [n for n in wanted if n not in there or there[n]["state"] == "Error"]
     mends = [s for m in there.values() for s in _plan_mend(cloud, m, source, owner)]
-    return mends + [_deploy(n, params, template, owner) for n in missing]
+    return mends + [_deploy(n, wanted[n], template, owner) for n in missing]
 
 
 def _demand_one_token(source: dict | None, user_data: UserData | Pending | None) -> None:

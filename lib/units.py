@@ -1,7 +1,7 @@
 """Units for the machines: each finds its own address, and hands it to etcd and fleet.
 
 The address is the one from which the machine would reach the world; nothing is sent to 192.0.2.1.
-`{url}` stands for the token's.
+`{members}` stands for the arguments by which etcd finds the others.
 """
 
 # Flatcar: etcd in a container, its settings as arguments.
@@ -28,8 +28,10 @@ ExecStart=/usr/lib/flatcar/etcd-wrapper $ETCD_OPTS \\
   --listen-client-urls=http://0.0.0.0:2379 \\
   --initial-advertise-peer-urls=http://${ETCD_IP}:2380 \\
   --advertise-client-urls=http://${ETCD_IP}:2379 \\
-  --discovery={url} --discovery-fallback=exit
+  {members}
 """
+
+BY_TOKEN = "--discovery={url} --discovery-fallback=exit"  # one too many fails, and is no proxy
 
 # CoreOS of 2014: its coreos-cloudinit knows no drop-ins of units, so they are written as files.
 # Where $private_ipv4 is empty, they win over its 20-cloudinit.conf: an EnvironmentFile always does.

@@ -18,9 +18,8 @@ copy of the cloud, the workstation and the run folder as they were before the st
 continued, all stages run again from the first; after a kill from that of k, so as to find its job
 still running.
 
-The discovery token is asked for at another service, so it has kinds of its own: the kernel is
-killed before it asks, with the token in its hand but not yet in the file, and once it has written
-it. In the second case, and only there, a token is left at the service that nobody knows.
+The discovery token is registered at another service, so it has kinds of its own: the kernel is
+killed before it writes the token into the file, before it registers it, and once it has done so.
 """
 
 import argparse
@@ -58,11 +57,11 @@ REMOVAL = "90-remove-cluster"
 RUNNING = 0.8  # seconds that a job goes on which somebody is to be killed during
 ATTEMPTS = 4
 TOKEN_STAGE = "20-write-cloud-config"
-# Which function of the stage the kernel is killed at, before or after it, and the tokens asked for.
+# Which function of the stage the kernel is killed at, before or after it.
 TOKEN_KINDS = {
-    "killed before asking for a token": ("new_token", "before", 1),
-    "killed between token and file": ("new_token", "after", 2),
-    "killed after writing the token": ("write_text", "after", 1),
+    "killed before writing the token": ("write_text", "before"),
+    "killed before registering it": ("register", "before"),
+    "killed after registering it": ("register", "after"),
 }
 # What happens to request k: the fault at the server, whom SIGKILL strikes, and whether the job of
 # k takes a while.
@@ -203,15 +202,13 @@ def survive(bench: Bench, point: Point, chance: random.Random) -> tuple[str, int
             error, runs = run(bench, server, again), runs + 1
         if not error and runs > (1 if "dropped" in point.kind else 2):
             return "it came through, but only after more runs than should do", runs
-        return error or wrong(bench, server, bool(last), trap[2] if trap else 1), runs
+        return error or wrong(bench, server, bool(last)), runs
 
 
-def wrong(bench: Bench, server: Server, removed: bool, tokens: int) -> str:
+def wrong(bench: Bench, server: Server, removed: bool) -> str:
     """Compare what there is, and after the removal is left, with the undisturbed run."""
     wanted = bench.wanted[1:] if removed else bench.wanted
     for n, expected in enumerate(wanted):
-        unused = [0] * (tokens - 1)
-        expected = expected | {"tokens": tokens, "members": unused + expected["members"]}
         error = run(bench, server, [REMOVAL]) if n else ""
         found = what_there_is(server, bench.work)
         said = [f"{k}: wanted {expected[k]}, found {found[k]}" for k in found
@@ -265,7 +262,7 @@ def work(facts: dict, stages: list[str], params: dict, log: Path) -> int:
     log.with_name("kernel.pid").write_text(str(os.getpid()))
     with open(log, "a", buffering=1) as file, contextlib.redirect_stdout(file):
         try:
-            spring(*facts["trap"] or ("", "", 0))
+            spring(*facts["trap"] or ("", ""))
             for stage in stages:
                 print("==", stage)
                 server = SimpleNamespace(connection=facts, folder=Path(facts["folder"]))
@@ -278,7 +275,7 @@ def work(facts: dict, stages: list[str], params: dict, log: Path) -> int:
     return 0
 
 
-def spring(name: str, moment: str, tokens: int) -> None:
+def spring(name: str, moment: str) -> None:
     """Have this process killed before or after it calls a function of `lib.cloudconfig`."""
     if not name:
         return

@@ -129,7 +129,8 @@ WANTED = {
 
 def test_an_absent_config_is_planned_unless_something_was_made_from_it(here):
     (step,) = plan_write(here, **WANTED)
-    assert step.params["base"] == "https://discovery.etcd.io" and "absent" in step.why
+    assert step.params["base"] == "https://discovery.etcd.io"
+    assert "absent" in step.why and "deprecated" in step.why
     assert plan_write(here, **WANTED, made=True) == []
 
 

@@ -13,7 +13,16 @@ import pytest
 import requests
 
 from lib import cloudconfig, discovery
-from lib.discovery import compare, members, new_token, service, size
+from lib.discovery import (
+    ask_token,
+    choose_token,
+    compare,
+    has_begun,
+    members,
+    register,
+    service,
+    size_of,
+)
 from lib.errors import CheckFailed, ParamsError, Refused, RunbookError, Unreachable
 from lib.shell import connect_shell, write_text
 
@@ -28,7 +37,10 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", 0))
         asked = f"{self.command} {self.path} {self.rfile.read(length).decode()}".strip()
         self.server.asked.append(asked)
-        status, body = self.server.answers.get(self.path.split("?")[0], (404, "page not found"))
+        answers, path = self.server.answers, self.path.split("?")[0]
+        if self.command == "PUT":
+            answers = answers | self.server.refused
+        status, body = answers.get(path, (404, "page not found"))
         if status == 0:
             return self.connection.close()
         text = body if isinstance(body, str) else json.dumps(body)
@@ -46,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.answers, server.asked = {}, []
+        server.answers, server.refused, server.asked = {}, {}, []
         server.base = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -77,36 +89,62 @@ def test_another_word_is_refused(wrong):
 
 def test_a_new_token_is_asked_for_with_its_size(server):
     server.answers["/new"] = (200, f"{server.base}/{TOKEN}\n")
-    assert new_token(server.base, 3) == f"{server.base}/{TOKEN}"
+    assert ask_token(server.base, 3) == f"{server.base}/{TOKEN}"
     assert server.asked == ["GET /new?size=3"]
 
 
+def test_where_the_service_gives_tokens_none_is_chosen():
+    assert choose_token("https://discovery.etcd.io") is None
+    one, two = (choose_token("http://10.1.0.5:2379/v2/keys/d") for _ in range(2))
+    assert one != two and one.startswith("http://10.1.0.5:2379/v2/keys/d/")
+
+
 def test_an_etcd_of_ones_own_is_told_the_size(server):
-    base = f"{server.base}/v2/keys/d"
-    server.answers = {}
-    with pytest.raises(Refused):
-        new_token(base, 5)
-    (asked,) = server.asked
-    assert asked.startswith("PUT /v2/keys/d/") and asked.endswith("/_config/size value=5")
+    url, path = f"{server.base}/v2/keys/d/{TOKEN}", f"/v2/keys/d/{TOKEN}/_config/size"
+    server.answers[path] = (201, {"node": {"value": "5"}})
+    register(url, 5)
+    assert server.asked == [f"PUT {path} value=5&prevExist=false"]
+
+
+def test_a_token_that_was_registered_before_is_taken_if_it_is_for_as_many(server):
+    url, path = f"{server.base}/v2/keys/d/{TOKEN}", f"/v2/keys/d/{TOKEN}/_config/size"
+    server.refused[path] = (412, {"errorCode": 105})
+    server.answers[path] = (200, {"node": {"value": "5"}})
+    register(url, 5)
+    with pytest.raises(CheckFailed, match="wanted 3, found 5") as failed:
+        register(url, 3)
+    assert TOKEN not in str(failed.value)
+
+
+def test_an_etcd_without_these_keys_is_told(server):
+    with pytest.raises(Refused, match=r"refused \(404\)"):
+        register(f"{server.base}/v2/keys/d/{TOKEN}", 5)
+
+
+def test_a_cluster_that_had_begun_is_seen_though_its_members_are_gone(server):
+    url = f"{server.base}/{TOKEN}"
+    assert not has_begun(url)
+    server.answers[f"/{TOKEN}/_state"] = (200, {"node": {"value": "started"}})
+    assert has_begun(url)
 
 
 @pytest.mark.parametrize("body", ["<html>hello</html>", "", "https://x/short", f"x {TOKEN}"])
 def test_an_answer_that_is_no_token_is_refused(server, body):
     server.answers["/new"] = (200, body)
     with pytest.raises(CheckFailed, match="Is there a discovery service"):
-        new_token(server.base, 3)
+        ask_token(server.base, 3)
 
 
 def test_an_error_of_the_service_is_told(server):
     server.answers["/new"] = (500, "<html>")
     with pytest.raises(Refused, match=r"refused \(500\)"):
-        new_token(server.base, 3)
+        ask_token(server.base, 3)
 
 
 def test_a_token_is_asked_for_once_even_if_no_answer_comes(server):
     server.answers["/new"] = (0, "")
     with pytest.raises(Unreachable, match="the connection failed"):
-        new_token(server.base, 3)
+        ask_token(server.base, 3)
     assert len(server.asked) == 1
 
 
@@ -116,7 +154,7 @@ def test_a_service_that_hangs_is_not_waited_for_ever(monkeypatch):
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(Unreachable, match="no answer in time"),
     ):
-        new_token(f"http://127.0.0.1:{silent.getsockname()[1]}", 3)
+        ask_token(f"http://127.0.0.1:{silent.getsockname()[1]}", 3)
 
 
 def test_members_of_etcd_0_4_have_their_name_in_the_key(server):
@@ -137,14 +175,14 @@ def test_members_of_etcd_2_and_3_have_it_in_the_value(server):
 def test_a_new_token_has_no_members_and_a_size(server):
     server.answers[f"/{TOKEN}"] = listing()
     server.answers[f"/{TOKEN}/_config/size"] = (200, {"node": {"key": "x", "value": "3"}})
-    assert members(f"{server.base}/{TOKEN}") == {} and size(f"{server.base}/{TOKEN}") == 3
+    assert members(f"{server.base}/{TOKEN}") == {} and size_of(f"{server.base}/{TOKEN}") == 3
 
 
 def test_an_unknown_token_is_explained_and_not_named(server):
     server.answers[f"/{TOKEN}"] = (404, {"errorCode": 100, "message": "Key not found"})
     with pytest.raises(CheckFailed, match=r"217d….*unknown.*20-write-cloud-config") as failed:
         members(f"{server.base}/{TOKEN}")
-    assert TOKEN not in str(failed.value) and size(f"{server.base}/{TOKEN}") is None
+    assert TOKEN not in str(failed.value) and size_of(f"{server.base}/{TOKEN}") is None
 
 
 @pytest.mark.parametrize(
@@ -162,7 +200,7 @@ def test_no_error_carries_the_token(server, answer):
 
 def test_a_token_shown_by_itself_is_masked(server):
     server.answers["/new"] = (200, f"{server.base}/{TOKEN}")
-    assert TOKEN not in repr(new_token(server.base, 3))
+    assert TOKEN not in repr(ask_token(server.base, 3))
 
 
 def test_machines_are_matched_by_address():
@@ -213,6 +251,36 @@ def test_strangers_who_used_the_token_stop_a_deploy(server, here):
         cloudconfig.check_token_unused(here, "w", {})
 
 
+def test_a_token_whose_members_are_gone_stops_the_first_deploy(server, here):
+    url = f"{server.base}/{TOKEN}"
+    text = cloudconfig.render(installer="coreos-install", discovery_url=url, ssh_keys=["k"])
+    write_text(here, "w/cloud-config.yml", text)
+    server.answers[f"/{TOKEN}"] = listing()
+    cloudconfig.check_token_unused(here, "w", {})
+    server.answers[f"/{TOKEN}/_state"] = (200, {"node": {"value": "started"}})
+    with pytest.raises(CheckFailed, match=r"wanted none, found one\. Its members are gone"):
+        cloudconfig.check_token_unused(here, "w", {})
+    cloudconfig.check_token_unused(here, "w", {"m-1": "10.1.0.7"})
+
+
+def test_a_chosen_token_is_written_before_it_is_registered_and_registered_again(
+    server, here, tmp_path, capsys
+):
+    base = f"{server.base}/v2/keys/d"
+    want = wanted(server) | {"discovery": base}
+    with pytest.raises(Refused):
+        cloudconfig.apply_write(here, cloudconfig.plan_write(here, **want), "apply", work_dir="w")
+    url = cloudconfig.discovery_url((tmp_path / "w/cloud-config.yml").read_text())
+    (step,) = cloudconfig.plan_write(here, **want)
+    assert step.command == "register" and url.rpartition("/")[2] not in repr(step)
+    server.answers[f"{url.removeprefix(server.base)}/_config/size"] = (201, {"node": {}})
+    cloudconfig.apply_write(here, [step], "apply", work_dir="w")
+    assert cloudconfig.plan_write(here, **want) == []
+    put = f"PUT {url.removeprefix(server.base)}/_config/size value=3&prevExist=false"
+    assert server.asked == [put, put]
+    assert url.rpartition("/")[2] not in capsys.readouterr().out
+
+
 @pytest.fixture
 def etcd(tmp_path):
     """The base of a discovery at a real etcd with the version 2 API."""
@@ -244,9 +312,13 @@ def etcd(tmp_path):
 @pytest.mark.skipif(not shutil.which("etcd"), reason="needs Debian's etcd-server")
 def test_a_key_of_a_real_etcd_serves_as_discovery(etcd):
     base = service(f"{etcd}/", "")
-    one, two = new_token(base, 3), new_token(base, 5)
-    assert one != two and one.startswith(base)
-    assert (size(one), members(one), size(two)) == (3, {}, 5)
+    one, two = choose_token(base), choose_token(base)
+    for url, size in ((one, 3), (two, 5), (one, 3)):
+        register(url, size)
+    with pytest.raises(CheckFailed, match="wanted 4, found 3"):
+        register(one, 4)
+    assert not has_begun(one)
+    assert (size_of(one), members(one), size_of(two)) == (3, {}, 5)
     form = {"value": "n1=http://10.1.0.7:2380,http://10.1.0.8:2380"}
     requests.put(f"{one}/8e9e05c52164694d", data=form, timeout=5)
     assert members(one) == {"n1": "10.1.0.7"} and members(two) == {}

@@ -7,12 +7,15 @@ import subprocess
 
 import pytest
 
-from lib import cloudconfig
+from lib import cloudconfig, units
+from lib.addresses import arguments
 from lib.ignition import render, validate
 
 URL = "https://discovery.etcd.io/217d781a5ad5c7c4660bfbbc239bd0c0"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43 + " me@here"
-TEXT = render(discovery_url=URL, ssh_keys=[KEY, KEY + " \u65e5\u672c"])
+TOKEN = units.BY_TOKEN.replace("{url}", URL)
+TEXT = render(members=TOKEN, ssh_keys=[KEY, KEY + " \u65e5\u672c"])
+FIXED = render(members=arguments(["10.1.0.7", "10.1.0.8"], "core"), ssh_keys=[KEY])
 BASE = json.loads(TEXT)
 
 
@@ -43,7 +46,7 @@ def test_it_has_the_keys_and_etcd_member_with_the_token():
 
 
 def test_what_is_rendered_keeps_all_rules():
-    assert validate(TEXT) == []
+    assert validate(TEXT) == validate(FIXED) == []
 
 
 USERS, UNITS = "passwd/users", "systemd/units"
@@ -109,7 +112,7 @@ def judged(text: str, folder) -> tuple[int, str]:
 @pytest.mark.system
 @pytest.mark.skipif(not shutil.which("ignition-validate"), reason="needs Debian's ignition")
 def test_ignition_itself_takes_what_is_rendered(tmp_path):
-    assert judged(TEXT, tmp_path) == (0, "")
+    assert judged(TEXT, tmp_path) == judged(FIXED, tmp_path) == (0, "")
 
 
 @pytest.mark.system

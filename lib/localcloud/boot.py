@@ -281,9 +281,9 @@ def _node(body: str | bytes) -> dict:
 
 def _start_member(setting: Callable[[str], str | None], self: Machine) -> list[str]:
     """Be etcd 2 or 3: create the own member id, unless the cluster is full."""
-    base = setting("discovery")
+    base, known = setting("discovery"), setting("initial_cluster")
     if not base:
-        return ["etcd: started alone: no discovery"]
+        return _join_fixed(known, setting) if known else ["etcd: started alone: no discovery"]
     status, body = _ask(self, "GET", f"{base}/_config/size", None)
     if status != 200:
         return [f"etcd: {'discovery: size key not found' if status == 404 else BAD_ENDPOINT}"]
@@ -302,6 +302,17 @@ def _start_member(setting: Callable[[str], str | None], self: Machine) -> list[s
     if member not in sorted(listed, key=listed.__getitem__)[:size]:
         return _full(setting("discovery_fallback"))
     return [f"etcd: member {member}, {len(listed)} of {size} known"]
+
+
+def _join_fixed(known: str, setting: Callable[[str], str | None]) -> list[str]:
+    """Be one of the members that all know from the start; refuse to be another."""
+    members = dict(member.partition("=")[::2] for member in known.split(","))
+    name, urls = setting("name") or "default", setting("initial_advertise_peer_urls")
+    if name not in members:
+        return [f'etcd: couldn\'t find local name "{name}" in the initial cluster configuration']
+    if members[name] != urls:
+        return [f"etcd: --initial-cluster has {members[name]} but missing from {urls}"]
+    return [f"etcd: member {name} of {len(members)} that know each other"]
 
 
 def _full(fallback: str | None) -> list[str]:

@@ -25,13 +25,13 @@ class Settings(NamedTuple):
     def get(self, key: str, address: str) -> str | None:
         """Return a setting: an argument, else the last variable; environment files win.
 
-        A variable of a program in an address counts as the machine's own `address`.
+        A variable of a program in an address or a name counts as the machine's own `address`.
         """
         flag, name = f"--{key.replace('_', '-')}[= ]", rf"(?:\b|\\n)ETCD_{key.upper()}="
         values = [_last(flag, self.own), _last(name, self.files), _last(name, self.own)]
         values += [self.section.get(key), _last(name, self.before)]
         value = next((v for v in values if v), None)
-        if value and ("addr" in key or "urls" in key):
+        if value and ("addr" in key or "urls" in key or key == "name"):
             return VARIABLE.sub(lambda m: "" if m[0].endswith("_ipv4") else address, value)
         return value
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote_plus
 from . import guests, jobs, plugs, seeds, workstation
 from .cloud import Cloud
 from .dialects import DIALECTS
+from .discovery import PREFIX
 from .dispatch import Reply, handle
 from .state import State
 
@@ -238,7 +239,7 @@ class Server:
             "secretkey": me["secretkey"],
             "dialect": self.cloud.dialect.name,
             "time_scale": self.cloud.setting("time")["scale"],
-            "discovery": self.cloud.base_url,
+            "discovery": f"{self.cloud.base_url}/v2/keys{PREFIX}",
             "shell": ["/bin/sh", str(self.folder / "workstation" / "shell")],
             "dir": str(self.folder),
         }

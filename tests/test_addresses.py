@@ -1,0 +1,196 @@
+"""Fixed addresses: chosen, checked, kept, and enough for etcd to form a cluster."""
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+import requests
+from harness import client, play, play_to
+
+from lib import addresses, cloudconfig, ignition
+from lib.errors import CheckFailed, ParamsError
+
+FLATCAR = {"installer": "flatcar-install", "channel": "stable", "discovery": "static"}
+FORMS = {
+    "cloud-config": {},
+    "user data": {"config_delivery": "userdata"},
+    "Ignition": {"config_format": "ignition"},
+    "Ignition as user data": {"config_format": "ignition", "config_delivery": "userdata"},
+}
+FREE = ["10.1.0.252", "10.1.0.253", "10.1.0.254"]  # the last ones of the local cloud's network
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+ASKED = {"discovery": "static", "zone": "local-1", "network": "", "size": 3}
+
+
+@pytest.fixture
+def cloud(server):
+    one = client(server)
+    one.server = server
+    return one
+
+
+def given(cloud) -> dict[str, str]:
+    rows = cloud.list("listVirtualMachines")
+    return {r["name"]: r["nic"][0]["ipaddress"] for r in rows if r["name"] != "my-workstation"}
+
+
+def said(cloud) -> list[str]:
+    """Return what the machines' etcd said when they booted."""
+    rows = cloud.list("listEvents", type="VM.BOOT")
+    return re.findall(r"etcd: .*", "\n".join(r["description"] for r in rows))
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_machines_at_fixed_addresses_need_no_token(cloud, form):
+    play_to(cloud, "60-verify-cluster", **FLATCAR, **form)
+    assert sorted(given(cloud).values()) == FREE
+    assert sorted(said(cloud)) == [f"etcd: member {a} of 3 that know each other" for a in FREE]
+    rows = play(cloud, "60-verify-cluster")["seen"]
+    assert {r["ok"] for r in rows} == {"✓"}
+    assert rows[-1]["what"] == "fixed addresses" and rows[-1]["found"] == "3 of 3"
+    assert cloud.server.cloud.state.setting("discovery", {"rows": {}})["rows"] == {}
+    plans = [play(cloud, s, **FLATCAR, **form)["plan"] for s in ("20-write-cloud-config",
+             "50-deploy-cluster")]  # fmt: skip
+    assert plans == [[], []]
+
+
+def test_addresses_that_are_named_are_taken_in_their_order(cloud):
+    wanted = ["10.1.0.60", "10.1.0.50", "10.1.0.70"]
+    play_to(cloud, "50-deploy-cluster", **FLATCAR, fixed_addresses=wanted)
+    assert given(cloud) == {f"coreos-cluster-{i}": a for i, a in enumerate(wanted, 1)}
+
+
+def test_looking_at_an_empty_cloud_shows_the_addresses_there_would_be(cloud):
+    names = play(cloud, "20-write-cloud-config", **FLATCAR, mode="plan")
+    assert names["fixed"] == FREE and names["plan"][0].params["fixed"] == FREE
+
+
+@pytest.mark.parametrize(
+    "wanted, part",
+    [
+        (["10.1.0.5"], "3 different ones"),
+        (["10.1.0.5"] * 3, "3 different ones"),
+        (["10.1.0.5", "10.1.0.6", "10.2.0.7"], r"in 10\.1\.0\.0/24, found '10\.2\.0\.7'"),
+        (["10.1.0.5", "10.1.0.6", "10.1.0.1"], r"found '10\.1\.0\.1'"),
+        (["10.1.0.5", "10.1.0.6", "core-3"], "found 'core-3'"),
+    ],
+)
+def test_addresses_that_cannot_be_are_refused(cloud, wanted, part):
+    with pytest.raises(ParamsError, match=f"fixed_addresses: .*{part}"):
+        addresses.choose(cloud, **ASKED, wanted=wanted)
+
+
+def test_addresses_without_static_discovery_are_refused(cloud):
+    with pytest.raises(ParamsError, match=r'\[\] unless discovery is "static"'):
+        addresses.choose(cloud, **ASKED | {"discovery": "public"}, wanted=FREE)
+    assert addresses.choose(cloud, **ASKED | {"discovery": "public"}, wanted=[]) == []
+
+
+def test_those_kept_are_taken_before_new_ones_are_chosen(cloud):
+    assert addresses.choose(cloud, **ASKED, wanted=[], kept=["10.1.0.9"]) == ["10.1.0.9"]
+
+
+def test_a_network_that_is_full_is_told(cloud):
+    with pytest.raises(CheckFailed, match="wanted 300, found 252"):
+        addresses.choose(cloud, **ASKED | {"size": 300}, wanted=[])
+
+
+def test_coreos_of_2014_cannot_do_without_a_token(cloud):
+    with pytest.raises(ParamsError, match="etcd of 2014 cannot do without"):
+        play(cloud, "20-write-cloud-config", discovery="static", mode="plan")
+
+
+def test_an_address_that_another_machine_took_is_told_before_anything_is_deployed(cloud):
+    play_to(cloud, "42-create-template", **FLATCAR)
+    zone, offering = cloud.zones[0]["id"], cloud.list("listServiceOfferings")[0]["id"]
+    template = cloud.list("listTemplates", templatefilter="self")[0]["id"]
+    where = {"zoneid": zone, "serviceofferingid": offering, "templateid": template}
+    cloud.call("deployVirtualMachine", **where, name="other", ipaddress=FREE[1])
+    with pytest.raises(CheckFailed, match=rf"{FREE[1]}, meant for coreos-cluster-2.*found other"):
+        play(cloud, "50-deploy-cluster", **FLATCAR)
+    assert list(given(cloud)) == ["other"]
+
+
+def test_another_number_of_machines_is_told(cloud):
+    play_to(cloud, "42-create-template", **FLATCAR)
+    with pytest.raises(CheckFailed, match="wanted 4, the cluster_size, found 3"):
+        play(cloud, "50-deploy-cluster", **FLATCAR, cluster_size=4)
+
+
+def test_a_machine_at_another_address_is_told(cloud):
+    play_to(cloud, "42-create-template", **FLATCAR)
+    zone, offering = cloud.zones[0]["id"], cloud.list("listServiceOfferings")[0]["id"]
+    template = cloud.list("listTemplates", templatefilter="self")[0]["id"]
+    where = {"zoneid": zone, "serviceofferingid": offering, "templateid": template}
+    cloud.call("deployVirtualMachine", **where, name="coreos-cluster-1", ipaddress="10.1.0.99")
+    with pytest.raises(CheckFailed, match=r"address of coreos-cluster-1: .*found 10\.1\.0\.99"):
+        play(cloud, "50-deploy-cluster", **FLATCAR)
+
+
+def test_a_token_is_not_exchanged_for_addresses_of_what_was_written(cloud):
+    play(cloud, "20-write-cloud-config", **FLATCAR | {"discovery": "local"})
+    with pytest.raises(CheckFailed, match=r"(?s)-.*initial-cluster.*90-remove-cluster"):
+        play(cloud, "20-write-cloud-config", **FLATCAR)
+
+
+def arguments_of(text: str, address: str) -> list[str]:
+    """Return etcd's arguments as systemd would give them to it on the machine at the address."""
+    unit = text if text.startswith("#") else _drop_in(text)
+    found = re.search(r"(?s)etcd-wrapper \$ETCD_OPTS \\\n(.*?)\n\s*(?:\n|$)", unit + "\n")[1]
+    return found.replace("\\\n", " ").replace("${ETCD_IP}", address).split()
+
+
+def _drop_in(text: str) -> str:
+    return json.loads(text)["systemd"]["units"][1]["dropins"][0]["contents"]
+
+
+@contextlib.contextmanager
+def members(folder, text: str, where: list[str]):
+    """Run a real etcd at each address with the arguments that a configuration gives it."""
+    running = []
+    try:
+        for address in where:
+            command = ["etcd", "--data-dir", str(folder / address), *arguments_of(text, address)]
+            log = (folder / f"{address}.log").open("wb")
+            with log:
+                # Each listens on all addresses, but here they share one machine.
+                command = [a.replace("http://0.0.0.0:", f"http://{address}:") for a in command]
+                running.append(subprocess.Popen(command, stdout=log, stderr=log))
+        yield running
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait()
+
+
+def healthy(address: str) -> bool:
+    try:
+        return requests.get(f"http://{address}:2379/health", timeout=2).json()["health"] == "true"
+    except (requests.RequestException, ValueError):
+        return False
+
+
+@pytest.mark.system
+@pytest.mark.skipif(not shutil.which("etcd"), reason="needs Debian's etcd-server")
+@pytest.mark.parametrize("form", ["cloud-config", "ignition"])
+def test_real_etcds_form_a_cluster_and_one_that_is_not_of_it_ends(tmp_path, form):
+    where = [f"127.77.0.{i}" for i in (1, 2, 3)]
+    told = addresses.arguments(where, "core")
+    text = ignition.render(members=told, ssh_keys=[KEY])
+    if form == "cloud-config":
+        options = {"installer": "flatcar-install", "discovery_url": "", "members": told}
+        text = cloudconfig.render(**options, ssh_keys=[KEY])
+    with members(tmp_path, text, where):
+        deadline = time.monotonic() + 60
+        while not all(map(healthy, where)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        listed = requests.get(f"http://{where[0]}:2379/v2/members", timeout=5)
+        names = [] if listed.status_code != 200 else [m["name"] for m in listed.json()["members"]]
+        assert all(map(healthy, where)) and names in ([], where)
+        with members(tmp_path, text, ["127.77.0.4"]) as (fourth,):
+            assert fourth.wait(30) == 1
+    assert "couldn't find local name" in (tmp_path / "127.77.0.4.log").read_text()
