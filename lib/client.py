@@ -87,6 +87,11 @@ class Cloud:
         """Whether resources can carry tags (createTags came after 2.2)."""
         return self.version >= (3,)
 
+    @property
+    def may_expunge(self) -> bool:
+        """Whether this account may expunge machines (`allowuserexpungerecovervm`, 4.x)."""
+        return bool(self.capabilities.get("allowuserexpungerecovervm"))
+
     @cached_property
     def zones(self) -> list[dict]:
         """The zones there are, asked once: nearly every question is about one of them."""

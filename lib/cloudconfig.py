@@ -347,10 +347,17 @@ def demand_present(text: str, where: str) -> None:
 
 
 def user_data(
-    cloud, shell: Shell, work_dir: str, config_delivery: str
-) -> UserData | Pending | None:
-    """Return the user data for the machines of the cluster, None where the disk has all.
+    cloud,
+    shell: Shell,
+    work_dir: str,
+    config_delivery: str,
+    *,
+    cluster: str,
+    machines: Sequence[str] = (),
+) -> dict[str, UserData] | Pending | None:
+    """Return the user data by name, None where the disk has all.
 
+    One for the whole cluster, or one for each of the machines that are named, with its host name.
     Raises CheckFailed when the server would not take them, or the machines not read them.
     """
     if config_delivery != "userdata":
@@ -361,9 +368,10 @@ def user_data(
     text = current(shell, work_dir, delivery.USER_DATA)
     if not text:
         return Pending(path(work_dir, delivery.USER_DATA), STAGE)
-    data = userdata.encoded(text)
-    userdata.demand_fits(cloud, data)
-    facts.note(user_data=repr(data))
+    texts = {m: userdata.with_host_name(text, m) for m in machines} or {cluster: text}
+    data = {name: userdata.encoded(own) for name, own in texts.items()}
+    userdata.demand_fits(cloud, max(data.values(), key=len))
+    facts.note(user_data={name: repr(one) for name, one in data.items()})
     return data
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lib import find, own
+from lib import find, own, registered
 from lib.checks import tick, ticks
 from lib.errors import CheckFailed, CloudError
 from lib.plan import Pending, Step, apply, attempt, check_mode
@@ -42,12 +42,14 @@ def plan_deploy(
     network: str,
     group: str,
     owner: dict,
-    user_data: UserData | Pending | None = None,
+    user_data: dict[str, UserData] | Pending | None = None,
     fixed: Sequence[str] = (),
 ) -> list[Step]:
     """Return the steps to N running machines: deploy, start, mark, and clear away what is in Error.
 
-    Each gets its own of the `fixed` addresses, if there are any.
+    Each gets its own of the `fixed` addresses, if there are any, and of the `user_data`, which are
+    those of all under the cluster's name, or of each under its own; they are registered where the
+    cloud can do that.
     Raises CheckFailed when a machine of the name was made from another template, and when the
     template has a token of its own beside that of `user_data`, or there is none in either.
     """
@@ -62,7 +64,6 @@ def plan_deploy(
         "templateid": source["id"] if source and source.get("isready") else what,
         "networkids": find.network_ids(cloud, network, zone_id) or None,
         "group": group or None,
-        "userdata": user_data,
     }
     params = {k: v for k, v in params.items() if v is not None}
     wanted = dict.fromkeys(names(cluster, size), params)
@@ -71,10 +72,25 @@ def plan_deploy(
         wanted = {n: params | {"ipaddress": address} for n, address in pairs}
     missing = [n for n in wanted if n not in there or there[n]["state"] == "Error"]
     mends = [s for m in there.values() for s in _plan_mend(cloud, m, source, owner)]
-    return mends + [_deploy(n, wanted[n], template, owner) for n in missing]
+    registers, given = _plan_user_data(cloud, cluster, missing, user_data)
+    return mends + registers + [_deploy(n, wanted[n] | given[n], template, owner) for n in missing]
 
 
-def _demand_one_token(source: dict | None, user_data: UserData | Pending | None) -> None:
+def _plan_user_data(
+    cloud, cluster: str, missing: list[str], user_data: dict[str, UserData] | Pending | None
+) -> tuple[list[Step], dict[str, dict]]:
+    """Return the steps that register user data, and the parameters of each missing machine."""
+    if not isinstance(user_data, dict):
+        return [], dict.fromkeys(missing, {"userdata": user_data} if user_data else {})
+    of = {n: n if n in user_data else cluster for n in missing}
+    if not missing or not registered.can_be(cloud):
+        return [], {n: {"userdata": user_data[of[n]]} for n in missing}
+    wanted = {name: user_data[name] for name in dict.fromkeys(of.values())}
+    steps, ids = registered.plan_register(cloud, wanted)
+    return steps, {n: {"userdataid": ids[of[n]]} for n in missing}
+
+
+def _demand_one_token(source: dict | None, user_data: dict | Pending | None) -> None:
     if not source or not source.get("tags") or own.is_neutral(source) == bool(user_data):
         return
     kinds = 'neutral (config_delivery "userdata")', 'with a token (config_delivery "disk")'
@@ -108,14 +124,9 @@ def _plan_mend(cloud, machine: dict, source: dict | None, owner: dict) -> list[S
 
 
 def _destroy(cloud, machine: dict, why: str) -> Step:
-    expunge = {"expunge": True} if may_expunge(cloud) else {}
+    expunge = {"expunge": True} if cloud.may_expunge else {}
     params = {"id": machine["id"], **expunge}
     return Step("destroyVirtualMachine", params, why, machine["name"])
-
-
-def may_expunge(cloud) -> bool:
-    """Tell whether this account may expunge machines (`allowuserexpungerecovervm`, 4.x)."""
-    return bool(cloud.capabilities.get("allowuserexpungerecovervm"))
 
 
 def deploy(
@@ -126,10 +137,11 @@ def deploy(
     Raises the last error when no offering is left.
     """
     check_mode(mode)
-    first = [s for s in plan if s.command == "destroyVirtualMachine"]
+    first = [s for s in plan if s.command in ("destroyVirtualMachine", "registerUserData")]
     steps = [s for s in plan if s not in first]
     if first:
         apply(cloud, first, mode, within=within)
+        steps = registered.settled(cloud, steps)
     offerings = list(fallbacks)
     while failed := attempt(cloud, steps, mode, within=within):
         error = next(iter(failed.values()))
@@ -231,6 +243,6 @@ def plan_removal(cloud, *, zone: str, cluster: str, owner: dict) -> list[Step]:
     mine = [r for r in rows if re.fullmatch(re.escape(cluster) + r"-\d+", r["name"])]
     mine = [r for r in mine if own.is_marked(cloud, r, owner) or r["state"] == "Error"]
     gone = (
-        ("Expunging", "Expunged") if may_expunge(cloud) else ("Destroyed", "Expunging", "Expunged")
+        ("Expunging", "Expunged") if cloud.may_expunge else ("Destroyed", "Expunging", "Expunged")
     )
     return [_destroy(cloud, m, "made by this runbook") for m in mine if m["state"] not in gone]

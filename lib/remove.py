@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lib import delivery, machines, notes, own, snapshots, templates, volumes
+from lib import delivery, machines, notes, own, registered, snapshots, templates, volumes
 from lib.errors import ParamsError
 from lib.plan import Step
 from lib.shell import find_text
@@ -35,7 +35,8 @@ def plan_then(
         "snapshot": snapshots.plan_removal(cloud, zone=zone, volume_name=volume, owner=owner),
         "volume": volumes.plan_removal(cloud, zone=zone, name=volume, owner=owner),
     }
-    return [s for kind, found in steps.items() if kind not in keep for s in found]
+    data = registered.plan_removal(cloud, cluster=cluster)
+    return data + [s for kind, found in steps.items() if kind not in keep for s in found]
 
 
 def inventory(
@@ -50,6 +51,8 @@ def inventory(
     image = image if image and own.is_marked(cloud, image, owner) else None
     shots = own.snapshots(cloud, volume, disk)
     rows = [("machine", r["name"], r["state"], r["id"]) for r in vms]
+    data = registered.rows_of(cloud, cluster)
+    rows += [("user data", r["name"], "registered", r["id"]) for r in data]
     rows += [("template", r["name"], _readiness(r), r["id"]) for r in [image] if r]
     rows += [("snapshot", r["name"], r["state"], r["id"]) for r in shots]
     rows += [("volume", r["name"], r["state"], r["id"]) for r in [disk] if r]

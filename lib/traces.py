@@ -126,6 +126,7 @@ MADE = {
     "createSnapshot": _made("listSnapshots", "volumeid", volumeid="volumeid"),
     "createTemplate": _made("listTemplates", "name"),
     "deployVirtualMachine": _made("listVirtualMachines", "name", zoneid="zoneid"),
+    "registerUserData": _made("listUserData", "name"),
 }
 EFFECTS = {
     "attachVolume": _became("listVolumes", _at),
@@ -137,6 +138,7 @@ EFFECTS = {
     "deleteVolume": _gone("listVolumes"),
     "deleteSnapshot": _gone("listSnapshots"),
     "deleteTemplate": _gone("listTemplates"),
+    "deleteUserData": _gone("listUserData"),
     "destroyVirtualMachine": _gone("listVirtualMachines"),
     "createTags": _tagged,
 }

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 
 from lib.errors import CheckFailed, Refused
 
@@ -29,6 +30,25 @@ def encoded(text: str) -> UserData:
     """
     raw = text.encode()
     return UserData(base64.b64encode(raw + b"\n" * (-len(raw) % 3)).decode())
+
+
+def with_host_name(text: str, name: str) -> str:
+    """Return a cloud-config, or an Ignition config, that also sets the machine's host name.
+
+    >>> print(with_host_name("#cloud-config\\n\\nusers: []\\n", "core-1"))
+    #cloud-config
+    <BLANKLINE>
+    hostname: core-1
+    users: []
+    <BLANKLINE>
+    """
+    if text.startswith("#"):
+        first, rest = text.split("\n", 1)
+        return f"{first}\n\nhostname: {name}\n{rest.lstrip()}"
+    config = json.loads(text)
+    file = {"path": "/etc/hostname", "mode": 0o644, "contents": {"source": f"data:,{name}%0A"}}
+    config.setdefault("storage", {}).setdefault("files", []).append(file)
+    return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
 
 
 def demand_fits(cloud, data: UserData) -> None:
