@@ -21,10 +21,10 @@ def _short(value: object) -> str:
     return str(value)
 
 
-def tick(what: str, wanted: object, found: object, ok: bool, next_step: str = "") -> dict:
-    """Return one row for `ticks`."""
+def tick(what: str, wanted: object, found: object, ok: bool | None, next_step: str = "") -> dict:
+    """Return one row for `ticks`; with None for `ok` it could not be asked, and has a dash."""
     return {
-        "ok": "✓" if ok else "✗",
+        "ok": "-" if ok is None else "✓" if ok else "✗",
         "what": what,
         "wanted": str(wanted),
         "found": str(found),
@@ -38,11 +38,11 @@ def ticks(rows: list[dict]) -> pd.DataFrame:
 
 
 def check_ticks(rows: list[dict], mode: str = "apply") -> None:
-    """Raise CheckFailed naming every row without a tick, or print how many there are.
+    """Raise CheckFailed naming every row that is not as wanted, or print how many there are.
 
-    In plan mode a missing tick is only told: what makes it may not have run yet.
+    In plan mode they are only told: what makes them right may not have run yet.
     """
-    bad = [r for r in rows if r["ok"] != "✓"]
+    bad = [r for r in rows if r["ok"] == "✗"]
     if bad and mode == "plan":
         return print(f"plan mode: {len(bad)} of {len(rows)} not as wanted yet")
     if bad:
@@ -50,4 +50,6 @@ def check_ticks(rows: list[dict], mode: str = "apply") -> None:
             f"  {r['what']}: wanted {r['wanted']}, found {r['found']}. {r['next']}" for r in bad
         )
         raise CheckFailed("all ticks", f"{len(rows)} of {len(rows)}", f"{len(bad)} bad:\n{listed}")
-    print(f"✓ all {len(rows)} are as wanted")
+    asked = [r for r in rows if r["ok"] == "✓"]
+    left = f"; {len(rows) - len(asked)} could not be asked" if len(asked) < len(rows) else ""
+    print(f"✓ all {len(asked)} are as wanted{left}")

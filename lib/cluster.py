@@ -1,17 +1,39 @@
 """The cluster: whether the machines that were made are the members that formed."""
 
-from lib import addresses, cloudconfig, discovery, own
+import ipaddress
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+from lib import addresses, cloudconfig, delivery, discovery, etcd, find, own
 from lib.checks import tick
 from lib.progress import Waiting
+
+ON_NO_NETWORK = "not asked: those of the local cloud are stand-ins, unless with local?etcd=real"
+NOWHERE = re.compile(r"(https?://)?(:\d+|127\.0\.0\.1)?/?")
+NO_ADDRESS = (
+    "An empty $private_ipv4: the image does not know it. Set oem as it is: 20-write-cloud-config "
+    "writes what finds the address on an image that does not."
+)
+REUSED = (
+    "A reused token: another cluster had it before. A template with a baked-in token makes one "
+    "cluster only."
+)
+STATES = {
+    "proxy": "It came too late for the token, and passes requests on only: destroy it, or make a "
+    "new cluster of all.",
+    "silent": "Nothing listens there. If it does not come up, look at etcd's log on the machine; "
+    "startVirtualMachine or rebootVirtualMachine brings a dead one back.",
+    "unhealthy": "It has no leader: more than half of the members must run and reach each other.",
+}
 
 
 def formed(
     cloud, shell, *, zone: str, names: list[str], work_dir: str, mode: str, within: float
 ) -> list[dict]:
-    """Return rows with ticks: each machine Running, addresses distinct, registry exactly these.
+    """Return rows with ticks: machines Running, registry exactly these, each etcd a healthy member.
 
     In apply mode machines that still boot are waited for, `within` seconds at most; what is not
-    as wanted then has no tick.
+    as wanted then has no tick. An etcd that cannot be asked from here has a dash.
     """
     text = cloudconfig.cluster_text(shell, work_dir)
     started = cloud.clock()
@@ -19,9 +41,9 @@ def formed(
         while True:
             rows = _rows(cloud, zone, names, text)
             gone = cloud.clock() - started
-            patience = min(within, 300 * max(cloud.profile.time_scale, 0.02))
-            if all(r["ok"] == "✓" for r in rows) or mode == "plan" or gone > patience:
-                return rows
+            patience = min(within, 300 * max(cloud.profile.time_scale, 0.1))
+            if all(r["ok"] != "✗" for r in rows) or mode == "plan" or gone > patience:
+                return rows + _beyond(cloud, shell, zone, names, work_dir, text)
             waiting.show("machines to boot and register")
             cloud.sleep(min(max(gone / 2, 0.1), 2))
 
@@ -34,8 +56,10 @@ def _rows(cloud, zone: str, names: list[str], text: str) -> list[dict]:
     rows.append(tick("addresses", "all distinct", "distinct" if distinct else found, distinct))
     found = {n: _address(m) for n, m in there.items()}
     if fixed := addresses.fixed_in(text):
-        return rows + _fixed(found, dict(zip(names, fixed, strict=False)))
-    return rows + _registry(found, names, cloudconfig.discovery_url(text))
+        rows += _fixed(found, dict(zip(names, fixed, strict=False)))
+    else:
+        rows += _registry(found, names, cloudconfig.discovery_url(text))
+    return rows + _etcds(cloud, found, names, text)
 
 
 def _address(machine: dict) -> str:
@@ -59,21 +83,87 @@ def _fixed(found: dict[str, str], wanted: dict[str, str]) -> list[dict]:
     return [tick("fixed addresses", f"{len(wanted)} of {len(wanted)}", has, ok, step)]
 
 
-def _registry(addresses: dict[str, str], names: list[str], url: str) -> list[dict]:
-    """Return a row for each machine in the registry, and one for each stranger there."""
+def _registry(found: dict[str, str], names: list[str], url: str) -> list[dict]:
+    """Return a row for the machines in the registry, and one for each stranger there."""
     what = "the discovery registry"
     if not url:
         return [tick(what, "a token", "no cloud-config", False, "Run 20-write-cloud-config.")]
     members = discovery.members(url)
-    seen = {n: a for n, a in addresses.items() if a in members.values()}
-    strangers = sorted(set(members.values()) - set(addresses.values()))
+    seen = {n: a for n, a in found.items() if a in members.values()}
+    strangers = sorted(set(members.values()) - set(found.values()))
     count = f"{len(seen)} of {len(names)}"
     missing = ", ".join(n for n in names if n not in seen)
     rows = [tick(what, f"{len(names)} of {len(names)}", count, len(seen) == len(names),
                  f"Not registered: {missing}. Look at etcd's log there: an empty $private_ipv4, or "
                  "a token used before, keeps a machine out.")]  # fmt: skip
+    return rows + [_stranger(a) for a in strangers]
+
+
+def _stranger(address: str) -> dict:
+    if NOWHERE.fullmatch(address):
+        return tick("an address in the registry", "a machine's own", address, False, NO_ADDRESS)
+    return tick("a stranger in the registry", "none", address, False, REUSED)
+
+
+def _etcds(cloud, found: dict[str, str], names: list[str], text: str) -> list[dict]:
+    """Return a row for each machine's etcd as it answers itself."""
+    there = {n: found[n] for n in names if found.get(n)}
+    answers = ask(cloud, there, text)
+    if any(a.state == "on no network" for a in answers.values()):
+        return [tick("etcd of the machines", "healthy", ON_NO_NETWORK, None)]
+    rows = [_etcd(n, answers[n], set(there.values()), len(names)) for n in there]
+    strangers = set().union(*(a.members for a in answers.values())) - set(there.values())
     return rows + [
-        tick("a stranger in the registry", "none", a, False, "The token was used for another "
-             "cluster: a template with a baked-in token makes one cluster only.")
-        for a in strangers
+        tick("a stranger in the cluster", "none", a, False, "Remove it with etcdctl member remove, "
+             "unless it was put there on purpose.")
+        for a in sorted(strangers)
+    ]  # fmt: skip
+
+
+def ask(cloud, found: dict[str, str], text: str) -> dict[str, etcd.Answer]:
+    """Ask the etcd of each machine (name -> address) from here, all at once.
+
+    One that cannot be reached although others can is silent.
+    """
+
+    def one(address: str) -> etcd.Answer:
+        if cloud.profile.shell and not ipaddress.ip_address(address).is_loopback:
+            return etcd.Answer("on no network")
+        return etcd.ask(address, etcd.is_old(text))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = dict(zip(found, pool.map(one, found.values()), strict=True))
+    heard = any(a.state not in ("unreachable", "on no network") for a in answers.values())
+    silent = etcd.Answer("silent")
+    return {n: silent if heard and a.state == "unreachable" else a for n, a in answers.items()}
+
+
+def _etcd(name: str, answer: etcd.Answer, ours: set[str], size: int) -> dict:
+    what, wanted = f"etcd of {name}", f"healthy, with {size} members"
+    if answer.state not in ("healthy", *STATES):
+        return tick(what, wanted, f"not asked: {answer.state} from here", None)
+    known = f", with {len(answer.members & ours)} members" if answer.members else ""
+    ok = answer.state == "healthy" and ours <= answer.members and len(ours) == size
+    return tick(what, wanted, f"{answer.state}{known}", ok, STATES.get(answer.state, "Wait, or "
+                "reboot the one that is missing."))  # fmt: skip
+
+
+def _beyond(cloud, shell, zone: str, names: list[str], work_dir: str, text: str) -> list[dict]:
+    """Return a row for each machine that is not of the cluster, but was made as if it were.
+
+    That is one with a further number, or of the same template while the token is baked in.
+    """
+    rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
+    alive = [r for r in rows if r["state"] not in own.BAD]
+    stem = re.compile(re.escape(names[0].rpartition("-")[0]) + r"-\d+")
+    baked = cloudconfig.find(shell, work_dir, delivery.USER_DATA) is None
+    templates = {r.get("templateid") for r in alive if r["name"] in names and baked}
+    found = [r for r in alive if r["name"] not in names
+             and (stem.fullmatch(r["name"]) or r.get("templateid") in templates)]  # fmt: skip
+    answers = ask(cloud, {r["name"]: _address(r) for r in found if _address(r)}, text)
+    return [
+        tick("a machine too many", f"{len(names)} machines", f"{r['name']}, {r['state']} at "
+             f"{_address(r)}, etcd {getattr(answers.get(r['name']), 'state', 'not asked')}", False,
+             f"The token is for {len(names)}: destroy it, or make a new cluster of all.")
+        for r in found
     ]  # fmt: skip

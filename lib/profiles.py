@@ -23,7 +23,7 @@ from lib.errors import ProfileError
 ROOT = Path(__file__).resolve().parent.parent
 CMK = {"url": "endpoint", "apikey": "key", "secretkey": "secret", "verifycert": "verify"}
 CMK |= {"timeout": "timeout", "algorithm": "algorithm"}
-LOCAL_OPTIONS = {"dialect": "--dialect", "time_scale": "--time-scale"}
+LOCAL_OPTIONS = {"dialect": "--dialect", "time_scale": "--time-scale", "etcd": "--etcd"}
 NO_WORDS = ("false", "no", "off", "0")
 
 

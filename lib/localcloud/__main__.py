@@ -8,7 +8,8 @@ from pathlib import Path
 from . import background
 
 DIALECTS = ("4.20", "2.2")
-PUBLIC = ("endpoint", "dialect", "time_scale", "dir", "pid")
+ETCD = ("stand-in", "real")
+PUBLIC = ("endpoint", "dialect", "time_scale", "etcd", "dir", "pid")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         verb.add_argument("--json", action="store_true", help="print one JSON object, with keys")
         if name in ("start", "serve"):
             verb.add_argument("--time-scale", type=float, help="0.005: 200 times faster than real")
+            verb.add_argument("--etcd", choices=ETCD, help="real: machines run etcd processes")
             verb.add_argument("--port", type=int, help="default: that of the last run, or any")
             verb.add_argument(
                 "--idle", type=float, default=120, help="minutes until it ends itself"
@@ -47,23 +49,29 @@ def parser() -> argparse.ArgumentParser:
 
 
 def start(options: argparse.Namespace, folder: Path) -> int:
-    """Start the server, or give a running one the time scale."""
+    """Start the server, or give a running one the time scale and the kind of etcd."""
     given = {"--port": options.port, "--idle": options.idle, "--time-scale": options.time_scale}
     words = [w for k, v in given.items() if v is not None for w in (k, str(v))]
+    background.demand_etcd(options.etcd)
+    words += ["--etcd", options.etcd] if options.etcd else []
     facts = background.start(folder, options.dialect, words)
-    if options.time_scale is not None and options.time_scale != facts["time_scale"]:
-        facts = _rescale(folder, facts, options.time_scale)
+    if options.time_scale not in (None, facts["time_scale"]):
+        change = ("time", f"scale:{options.time_scale}")
+        facts = _changed(folder, facts, *change, time_scale=options.time_scale)
+    if options.etcd not in (None, facts["etcd"]):
+        change = ("etcd", f"real:{int(options.etcd == 'real')}")
+        facts = _changed(folder, facts, *change, etcd=options.etcd)
     _print(facts, options.json)
     return 0
 
 
-def _rescale(folder: Path, facts: dict, scale: float) -> dict:
+def _changed(folder: Path, facts: dict, setting: str, value: str, **new: object) -> dict:
+    """Return the facts after a setting of the running server was changed."""
     from .remote import configure
 
-    configure(facts, "time", f"scale:{scale}")
-    facts = facts | {"time_scale": scale}
-    background.publish(folder, facts)
-    return facts
+    configure(facts, setting, value)
+    background.publish(folder, facts | new)
+    return facts | new
 
 
 def _print(facts: dict, as_json: bool) -> None:
@@ -102,7 +110,11 @@ def reset(options: argparse.Namespace, folder: Path) -> int:
 
 def serve(options: argparse.Namespace, folder: Path) -> int:
     """Run the server in the foreground."""
-    background.serve(folder, options.dialect, options.time_scale, options.port, options.idle)
+    background.demand_etcd(options.etcd)
+    more = {"real_etcd": options.etcd == "real"}
+    background.serve(
+        folder, options.dialect, options.time_scale, options.port, options.idle, **more
+    )
     return 0
 
 

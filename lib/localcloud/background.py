@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +71,12 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def demand_etcd(kind: str | None) -> None:
+    """Raise Trouble when real etcd processes are wanted, and there is no etcd."""
+    if kind == "real" and not shutil.which("etcd"):
+        raise Trouble("etcd=real needs the program etcd on the PATH (Debian: etcd-server).")
 
 
 def start(folder: Path, dialect: str, options: list[str]) -> dict:
@@ -131,37 +138,43 @@ def reset(folder: Path) -> None:
     stop(folder)
     for name in STATE:
         (folder / name).unlink(missing_ok=True)
-    for name in ("disks", "workstation"):
+    for name in ("disks", "workstation", "machines"):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
 
 
 def serve(
-    folder: Path, dialect: str, time_scale: float | None, port: int | None, idle: float
+    folder: Path,
+    dialect: str,
+    time_scale: float | None,
+    port: int | None,
+    idle: float,
+    real_etcd: bool = False,
 ) -> None:
     """Serve in the foreground until SIGTERM, SIGINT, or `idle` minutes without a request."""
     from .wire import Server  # all of the server, which `start` has no need of
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(folder / "serving", wait=False):
-        server = _on_port(Server, folder, dialect, time_scale, port)
+        make = partial(Server, folder, dialect=dialect, time_scale=time_scale, real_etcd=real_etcd)
+        server = _on_port(make, folder, port)
         facts = server.connection | {"pid": os.getpid(), "port": server.listener.server_port}
         publish(folder, facts)
         _until_told(server, idle * 60)
 
 
-def _on_port(make: type, folder: Path, dialect: str, time_scale: float | None, port: int | None):
+def _on_port(make: Callable, folder: Path, port: int | None):
     from .state import OtherFormat
 
     wanted = port if port is not None else port_of_last_run(folder)
     try:
-        return make(folder, dialect=dialect, time_scale=time_scale, port=wanted)
+        return make(port=wanted)
     except OtherFormat as error:
         raise Trouble(str(error)) from None
     except OSError:
         if port is not None:
             raise Trouble(f"Port {port} is taken: give another --port, or none.") from None
-        return make(folder, dialect=dialect, time_scale=time_scale)
+        return make()
 
 
 def _until_told(server, seconds: float) -> None:

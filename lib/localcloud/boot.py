@@ -1,9 +1,9 @@
 """What a machine does when it boots a CoreOS disk, as far as the network sees it.
 
 It reads the notes of the image, the configuration on the disk and, where the image reads that, the
-user data; then its etcd registers with the discovery service. Programs in the configuration are not
-run: a shell variable in an address counts as the machine's own address, which is what such
-programs find out.
+user data; then its etcd registers with the discovery service, or a real etcd is run with what it is
+told. Programs in the configuration are not run: a shell variable in an address counts as the
+machine's own address, which is what such programs find out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import yaml
@@ -22,6 +23,7 @@ from . import disks, settings
 from .disks import Path
 
 Fetch = Callable[[str, str, dict | None], tuple[int, str | bytes]]
+Run = Callable[[list[str], dict[str, str]], str]  # arguments and variables -> what to say of it
 BAD_ENDPOINT = "discovery: bad discovery endpoint"
 TTL = 604800  # seconds that a registration of etcd 0.4 lives
 STARTS = {"start", "restart", "reload-or-restart"}
@@ -39,6 +41,7 @@ class Machine(NamedTuple):
     id: str
     address: str
     fetch: Fetch
+    run: Run | None
 
 
 class Config(NamedTuple):
@@ -61,11 +64,13 @@ def boot(
     address: str,
     userdata: bytes | None,
     fetch: Fetch,
+    run: Run | None = None,
 ) -> list[str]:
     """Boot, register with the discovery service, and return what the journal says of it.
 
     `fetch(method, url, form)` returns status and body; without an answer it raises OSError, or
     the status is 0. Booting again registers the same name again. No line holds a token.
+    `run(arguments, variables)` starts the etcd of today; without it there is a stand-in.
     """
     if disk is None or not (about := _os_release(disk)):
         return ["no bootable CoreOS on this disk"]
@@ -73,7 +78,7 @@ def boot(
     ident = machine.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{32}", ident):
         ident = hashlib.md5(machine.encode(), usedforsecurity=False).hexdigest()
-    self = Machine(about["ID"], about["VERSION"], oem, ident, address, fetch)
+    self = Machine(about["ID"], about["VERSION"], oem, ident, address, fetch, run)
     lines = [f"{hostname}: {about['NAME']} {self.version}{oem and f' ({oem})'} at {address}"]
     config = Config({}, {}, {})
     for source, text in _sources(disk, self, userdata):
@@ -217,7 +222,8 @@ def _start(config: Config, self: Machine) -> list[str]:
         elif name == "etcd.service":
             lines += _started(_start_etcd, config, name, "etcd", self)
         elif name in MEMBERS:
-            lines += _started(_start_member, config, name, MEMBERS[name], self)
+            start = _run_member if self.run else _start_member
+            lines += _started(start, config, name, MEMBERS[name], self)
     return lines
 
 
@@ -228,13 +234,20 @@ def _started(start: Callable, config: Config, name: str, section: str, self: Mac
     except FileNotFoundError as error:
         return [f"{name}: Failed to load environment files: {error}: No such file or directory"]
     try:
-        return start(lambda key: told.get(key, self.address), self)
+        return start(told, self)
     except (OSError, ValueError, KeyError) as error:  # no answer, or not one of etcd's
         return [f"{name}: the discovery service does not answer ({type(error).__name__})"]
 
 
-def _start_etcd(setting: Callable[[str], str | None], self: Machine) -> list[str]:
+def _run_member(told: settings.Settings, self: Machine) -> list[str]:
+    """Run a real etcd."""
+    said = self.run(told.arguments(self.address, self.id), told.variables(self.address))
+    return [f"etcd: {said}"]
+
+
+def _start_etcd(told: settings.Settings, self: Machine) -> list[str]:
     """Be etcd 0.4: put the own name, say that the cluster has begun, or join the others."""
+    setting = partial(told.get, address=self.address)
     addr = setting("addr") or "127.0.0.1:4001"
     peer = setting("peer_addr") or "127.0.0.1:7001"
     for value in (addr, peer):
@@ -279,8 +292,9 @@ def _node(body: str | bytes) -> dict:
     return node
 
 
-def _start_member(setting: Callable[[str], str | None], self: Machine) -> list[str]:
+def _start_member(told: settings.Settings, self: Machine) -> list[str]:
     """Be etcd 2 or 3: create the own member id, unless the cluster is full."""
+    setting = partial(told.get, address=self.address)
     base, known = setting("discovery"), setting("initial_cluster")
     if not base:
         return _join_fixed(known, setting) if known else ["etcd: started alone: no discovery"]

@@ -1,5 +1,6 @@
 """The cloud: what all commands share, and how to look things up in it."""
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -42,6 +43,10 @@ class Cloud:
     texts: dict = field(default_factory=dict)  # rows as JSON, of the state's version `texts_of`
     texts_of: int = -1
     throttle: tuple[float, int] = (0.0, 0)  # start of the interval, calls made in it
+    processes: dict[Any, subprocess.Popen] = field(default_factory=dict)  # by id of their machine
+
+    def __post_init__(self):
+        self.changed = threading.Condition(self.lock)  # something was put into the registry
 
     def find(self, kind: str, id: Any) -> Row:
         """Return the row with that id, refusing one that is not there (431)."""
@@ -95,6 +100,7 @@ DEFAULTS = {
     "capacity": {"cpus": 26, "memory": 56 * 1024},  # memory in MiB
     "limits": {"vm": 20, "volume": 20, "snapshot": 20, "template": 20},
     "throttle": {"max": 0, "interval": 1},  # calls per so many seconds; 0 is off
+    "etcd": {"real": 0},  # 1: machines run real etcd processes, on loopback addresses
 }
 
 

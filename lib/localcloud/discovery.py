@@ -30,7 +30,7 @@ class EtcdError(Exception):
 
 
 def handle(rows: Rows, method: str, path: str, query: dict, form: dict, base_url: str) -> Reply:
-    """Answer a request with status, content type and body; `wait=true` is answered at once."""
+    """Answer a request with status, content type and body; who waits is answered by `seen`."""
     if path == "/health":
         return _text(200, "OK")
     if path == "/new":
@@ -44,6 +44,23 @@ def handle(rows: Rows, method: str, path: str, query: dict, form: dict, base_url
         return error.status, "application/json", json.dumps(error.body)
 
 
+def seen(rows: Rows, path: str, since: int) -> str | None:
+    """Return what someone who waits for changes from index `since` on is told first, None yet.
+
+    Only what was put and is still there is told.
+    """
+    found = KEY.fullmatch(path)
+    nodes = _alive(rows, found[1]) if found else {}
+    inside = {k: n for k, n in nodes.items() if not found[2] or f"{k}/".startswith(f"{found[2]}/")}
+    fresh = {k: n for k, n in inside.items() if n["modified"] >= since and not k.startswith("_")}
+    if not fresh:
+        return None
+    name = min(fresh, key=lambda k: fresh[k]["modified"])
+    created = fresh[name]["created"] == fresh[name]["modified"]
+    action = "create" if created else "update"
+    return json.dumps({"action": action, "node": _shown(found[1], name, fresh[name])})
+
+
 def _text(status: int, body: str) -> Reply:
     return status, "text/plain; charset=utf-8", body
 
@@ -55,13 +72,14 @@ def _new(rows: Rows, method: str, given: dict, base_url: str) -> Reply:
     if not re.fullmatch(r"[1-9][0-9]{0,8}", size):
         return _text(400, f"strconv.ParseInt: parsing {json.dumps(size)}: invalid syntax\n")
     token = secrets.token_hex(16)
-    row = {"index": _index(rows) + 1, "nodes": {}}
+    row = {"index": last_index(rows) + 1, "nodes": {}}
     row["nodes"][SIZE] = _node(size, row["index"], None)
     rows[token] = row
     return _text(200, f"{base_url}/{token}")
 
 
-def _index(rows: Rows) -> int:
+def last_index(rows: Rows) -> int:
+    """Return the index of the last change, which etcd tells in the header X-Etcd-Index."""
     return max((row["index"] for row in rows.values()), default=0)
 
 
@@ -79,7 +97,7 @@ def _key(rows: Rows, method: str, token: str, name: str | None, given: dict) -> 
     if method == "DELETE" and name:
         return _delete(rows, token, name)
     if method in ("PUT", "DELETE"):
-        raise EtcdError(403, 102, "Not a file", f"{PREFIX}/{token}", _index(rows))
+        raise EtcdError(403, 102, "Not a file", f"{PREFIX}/{token}", last_index(rows))
     return _text(405, "Method Not Allowed\n")
 
 
@@ -107,7 +125,7 @@ def _get(rows: Rows, token: str, name: str | None) -> Reply:
 
 def _not_found(rows: Rows, token: str, name: str | None) -> EtcdError:
     cause = "/".join(filter(None, (PREFIX, token, name)))
-    return EtcdError(404, 100, "Key not found", cause, _index(rows))
+    return EtcdError(404, 100, "Key not found", cause, last_index(rows))
 
 
 def _alive(rows: Rows, token: str) -> dict[str, dict]:
@@ -135,13 +153,13 @@ def _put(rows: Rows, token: str, name: str, given: dict) -> Reply:
     nodes, key = _alive(rows, token), f"{PREFIX}/{token}/{name}"
     before, wanted = nodes.get(name), given.get("prevExist")
     if wanted == "false" and before:
-        raise EtcdError(412, 105, "Key already exists", key, _index(rows))
+        raise EtcdError(412, 105, "Key already exists", key, last_index(rows))
     if wanted == "true" and not before:
         raise _not_found(rows, token, name)
     ttl = given.get("ttl") or None
     if ttl and not re.fullmatch(r"[0-9]{1,9}", ttl):
         raise EtcdError(400, 202, "The given TTL in POST form is not a number", "Update", 0)
-    index = _index(rows) + 1
+    index = last_index(rows) + 1
     node = _node(given.get("value", ""), index, int(ttl) if ttl else None)
     if wanted == "true":  # an update; to set a key anew makes it a new one
         node["created"] = before["created"]
@@ -160,7 +178,7 @@ def _delete(rows: Rows, token: str, name: str) -> Reply:
     before = nodes.pop(name, None)
     if not before:
         raise _not_found(rows, token, name)
-    index = _index(rows) + 1
+    index = last_index(rows) + 1
     rows[token] = {"index": index, "nodes": nodes}
     gone = {"key": f"{PREFIX}/{token}/{name}"} | _indices(index, before["created"])
     return _json(200, {"action": "delete", "node": gone} | _previous(token, name, before))

@@ -22,8 +22,8 @@ TABLE = {
         +iscustomized:boolean=false +isvolatile:boolean=false +provisioningtype=thin
         +state=Active""",
     "ostype": "id oscategoryid description +oscategoryname +name +isuserdefined:boolean=false",
-    "network": f"""id name displaytext traffictype=Guest gateway=10.1.0.1 netmask=255.255.255.0
-        -startip=10.1.0.2 -endip=10.1.0.254 +cidr=10.1.0.0/24 zoneid +zonename networkofferingid
+    "network": f"""id name displaytext traffictype=Guest gateway netmask=255.255.255.0
+        -startip -endip +cidr zoneid +zonename networkofferingid
         networkofferingname=DefaultIsolatedNetworkOfferingWithSourceNatService
         issystem:boolean=false -isshared:boolean=false isdefault:boolean=true state=Implemented
         related type=Isolated +acltype=Account networkdomain=cs2local.internal

@@ -2,10 +2,11 @@
 
 import base64
 import re
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import disks, jobs
+from . import disks, jobs, members
 from .cloud import GIB, Cloud, fitting
 from .plugs import free_device, plug
 from .refusals import full, invalid
@@ -81,27 +82,36 @@ def add_data(cloud: Cloud, machine: Row, offering: Any, size: int | None) -> Non
     plug(cloud, volume, machine, free_device(cloud, machine, None))
 
 
-def boot(cloud: Cloud, machine: Row, job: Row) -> None:
+def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
     """Let the machine run and do what its disk and its user data tell it at boot.
 
     What it says on its console becomes an event; discovery tokens are left out of it.
     """
     from . import boot as firmware  # it is large, and not needed for a cloud that only answers
 
+    members.end(cloud, machine)
     cloud.state.change("virtualmachine", machine, state="Running")
     root = root_of(cloud, machine)
     disk = cloud.disk(root) if root and cloud.disk(root).exists() else None
-    data = machine.get("data")
+    data, address = machine.get("data"), machine["nics"][0]["address"]
     said = firmware.boot(
         disk,
         machine=str(machine["id"]),
         hostname=machine["name"],
-        address=machine["nics"][0]["address"],
+        address=address,
         userdata=base64.b64decode(data) if data else None,
         fetch=lambda method, url, form=None: fetch(cloud, method, url, form),
+        run=partial(members.run, cloud, machine, address) if members.are_real(cloud) else None,
     )
     if said:
-        cloud.note("VM.BOOT", TOKEN.sub("...", "\n".join(said)), parent=job["id"])
+        cloud.note("VM.BOOT", TOKEN.sub("...", "\n".join(said)), parent=job and job["id"])
+
+
+def revive(cloud: Cloud) -> None:
+    """Boot the machines that ran when the server ended, where they have real processes."""
+    for machine in cloud.rows("virtualmachine") if members.are_real(cloud) else []:
+        if machine["state"] in RUNS and not machine.get("workstation"):
+            boot(cloud, machine, None)
 
 
 def fetch(cloud: Cloud, method: str, url: str, form: dict | None) -> tuple[int, str]:
@@ -138,6 +148,11 @@ def discover(cloud: Cloud, method: str, target: str, form: dict | None) -> tuple
     return status, body
 
 
+def registry(cloud: Cloud) -> dict:
+    """Return what this cloud's discovery service holds."""
+    return cloud.state.setting("discovery", {"rows": {}})["rows"]
+
+
 def ask_discovery(
     cloud: Cloud, method: str, target: str, form: dict | None
 ) -> tuple[int, str, str]:
@@ -146,12 +161,12 @@ def ask_discovery(
 
     from . import discovery
 
-    kept = cloud.state.setting("discovery", {"rows": {}})
     path, _, query = target.partition("?")
     pairs = dict(parse_qsl(query, keep_blank_values=True))
-    answer = discovery.handle(kept["rows"], method, path, pairs, form or {}, cloud.base_url)
+    answer = discovery.handle(registry(cloud), method, path, pairs, form or {}, cloud.base_url)
     if method != "GET" or path.startswith("/new"):
-        cloud.state.save("setting", kept)
+        cloud.state.save("setting", cloud.state.table("setting")["discovery"])
+        cloud.changed.notify_all()
     return answer
 
 

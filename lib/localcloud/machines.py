@@ -4,7 +4,7 @@ import re
 import secrets
 from typing import Any
 
-from . import guests
+from . import guests, members
 from .cloud import GIB, Cloud, Listing, check_quota, fitting
 from .jobs import Work
 from .keys import named_key, stored_userdata
@@ -158,7 +158,8 @@ def _address(
 ) -> str:
     taken = {n["address"] for m in cloud.rows("virtualmachine") for n in m["nics"]}
     wanted = ipaddress or (iptonetworklist or [{}])[0].get("ip")
-    free = [a for a in (f"10.1.0.{i}" for i in range(11, 255)) if a not in taken]
+    free = [f"{members.network(cloud)}.{i}" for i in range(11, 255)]
+    free = [a for a in free if a not in taken]
     if wanted and wanted not in free:
         raise invalid(f"The specified IP address {wanted} is not free in network {network['name']}")
     if not free:
@@ -231,6 +232,8 @@ def not_deployed(cloud: Cloud, job: Row) -> None:
 
 
 def _set(cloud: Cloud, row: Row, state: str) -> Row:
+    if state not in guests.RUNS:
+        members.end(cloud, row)
     row["state"] = state
     return cloud.state.save("virtualmachine", row)
 
@@ -396,6 +399,8 @@ def expunge_now(cloud: Cloud, id: Any) -> None:
         return
     for volume in fitting(cloud, "volume", virtualmachineid=id):
         drop(cloud, volume)
+    members.end(cloud, row)
+    members.forget(cloud, row)
     cloud.state.remove("virtualmachine", row)
     tell(cloud, row)
 

@@ -7,11 +7,13 @@ program that such a unit starts, names it; what makes it then stands for what is
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
 CLOUDINIT = "20-cloudinit.conf"  # the drop-in that coreos-cloudinit makes of a section
 VARIABLE = re.compile(r"\$+\{?(\w+)\}?|%+s")  # as a shell, systemd or printf write one
+ASSIGNED = re.compile(r"(?:\b|\\n)([A-Z][A-Z0-9_]*)=([^\s\"'\\]*)")
 
 
 class Settings(NamedTuple):
@@ -34,6 +36,36 @@ class Settings(NamedTuple):
         if value and ("addr" in key or "urls" in key or key == "name"):
             return VARIABLE.sub(lambda m: "" if m[0].endswith("_ipv4") else address, value)
         return value
+
+    def variables(self, address: str) -> dict[str, str]:
+        """Return the variables of the unit; environment files win.
+
+        What a program finds out, which is not run here, is the machine's own `address`.
+        """
+        found = {f"ETCD_{k.upper()}": v for k, v in self.section.items()}
+        for line in re.findall(r"(?m)^Environment=(.*)$", f"{self.before}\n{self.own}"):
+            pairs = (word.partition("=") for word in shlex.split(line))
+            found |= {name: value for name, sign, value in pairs if sign}
+        for name, value in ASSIGNED.findall(self.files):
+            found[name] = VARIABLE.sub(address, value) if value.strip("/|#,") else address
+        return found
+
+    def arguments(self, address: str, machine: str) -> list[str]:
+        """Return what the unit's program is given, expanded as systemd does; %m is `machine`."""
+        joined = re.sub(r"\\\n\s*", " ", f"{self.before}\n{self.own}")
+        lines = re.findall(r"(?m)^ExecStart=(.*)$", joined)
+        _, *words = shlex.split(lines[-1] if lines else "") or ["", "$ETCD_OPTS"]
+        known = {"m": machine, "%": "%"}
+        words = [re.sub("%(.)", lambda m: known.get(m[1], m[0]), word) for word in words]
+        told = self.variables(address)
+        return [part for word in words for part in _expanded(word, told)]
+
+
+def _expanded(word: str, told: dict[str, str]) -> list[str]:
+    """Expand one word: `$X` becomes as many as there are in it, `${X}` stays within the word."""
+    if alone := re.fullmatch(r"\$(\w+)", word):
+        return told.get(alone[1], "").split()
+    return [re.sub(r"\$\{(\w+)\}", lambda m: told.get(m[1], ""), word)]
 
 
 def _last(name: str, text: str) -> str | None:

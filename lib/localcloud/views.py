@@ -5,6 +5,7 @@ from typing import Any
 
 from .cloud import Cloud
 from .fields import chosen
+from .members import network
 from .state import Row
 
 More = Callable[[Cloud, Row], dict]
@@ -45,7 +46,9 @@ def _os_type(cloud: Cloud, row: Row) -> dict:
 
 @more("network")
 def _network(cloud: Cloud, row: Row) -> dict:
-    return {"related": row["id"]}
+    net = network(cloud)
+    ends = {"gateway": f"{net}.1", "startip": f"{net}.2", "endip": f"{net}.254"}
+    return ends | {"related": row["id"], "cidr": f"{net}.0/24"}
 
 
 @more("event")
@@ -122,11 +125,12 @@ def _machine(cloud: Cloud, row: Row) -> dict:
 
 
 def _nic(cloud: Cloud, card: Row) -> dict:
-    network = cloud.find("network", card["networkid"])
-    view = {"id": card["id"], "networkid": network["id"], "netmask": "255.255.255.0"}
-    view |= {"gateway": "10.1.0.1", "ipaddress": card["address"], "traffictype": "Guest"}
+    inside = cloud.find("network", card["networkid"])
+    gateway = f"{card['address'].rpartition('.')[0]}.1"
+    view = {"id": card["id"], "networkid": inside["id"], "netmask": "255.255.255.0"}
+    view |= {"gateway": gateway, "ipaddress": card["address"], "traffictype": "Guest"}
     if cloud.dialect.numeric_ids:
         return view | {"type": "Virtual", "isdefault": True}
     mac = ":".join(f"{byte:02x}" for byte in (2, 0, *card["n"].to_bytes(4, "big")))
-    more = {"networkname": network["name"], "macaddress": mac}
+    more = {"networkname": inside["name"], "macaddress": mac}
     return view | {"type": "Isolated", "isdefault": True} | more

@@ -1,5 +1,6 @@
 """The wire: HTTP/1.1 on 127.0.0.1, the API under /client/api, discovery everywhere else."""
 
+import select
 import socket
 import threading
 import time
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_plus
 
-from . import guests, jobs, plugs, seeds, workstation
+from . import discovery, guests, jobs, members, plugs, seeds, workstation
 from .cloud import Cloud
 from .dialects import DIALECTS
 from .discovery import PREFIX
@@ -73,34 +74,63 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        self.write(reply.status, reply.type, reply.body, reply.error)
+        more = {"X-Description": reply.error} if reply.error else {}
+        self.write(reply.status, reply.type, reply.body, **more)
 
     def answer_discovery(self, form: str) -> None:
         """Answer a request to the discovery service."""
         cloud = self.server.cloud
+        path, _, query = self.path.partition("?")
+        asked = parameters(query, "")
+        if self.command == "GET" and asked.get("wait") == "true":
+            return self.answer_waiting(path, asked.get("waitIndex", ""))
         with cloud.lock:
             jobs.advance(cloud)
             given = parameters("", form)
             found = guests.ask_discovery(cloud, self.command, self.path, given)
+            index = discovery.last_index(guests.registry(cloud))
             cloud.state.commit()
-        self.write(*found)
+        self.write(*found, **{"X-Etcd-Index": str(index)})
 
-    def write(self, status: int, type_: str, body: str, error: str = "") -> None:
+    def answer_waiting(self, path: str, since: str) -> None:
+        """Send the head at once, and what is put into the registry next when it is there."""
+        cloud = self.server.cloud
+        with cloud.lock:
+            index = discovery.last_index(guests.registry(cloud))
+            first = int(since) if since.isdecimal() else index + 1
+            self.wfile.write(self.head(200, "application/json", **{
+                "X-Etcd-Index": str(index), "Transfer-Encoding": "chunked"}))  # fmt: skip
+            while (said := discovery.seen(guests.registry(cloud), path, first)) is None:
+                cloud.changed.wait(1)
+                if self.is_gone():
+                    self.close_connection = True
+                    return
+        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(said), said.encode()))
+
+    def is_gone(self) -> bool:
+        """Tell whether the other side has closed the connection, or we have."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def write(self, status: int, type_: str, body: str, **more: str) -> None:
         """Write an answer in one piece."""
         data = body.encode(errors="replace")
-        reason = self.responses.get(status, ("Error",))[0]
-        head = [
-            f"HTTP/1.1 {status} {reason}",
+        self.wfile.write(
+            self.head(status, type_, **{"Content-Length": str(len(data))} | more) + data
+        )
+
+    def head(self, status: int, type_: str, **more: str) -> bytes:
+        """Return status line and header fields of an answer."""
+        lines = [
+            f"HTTP/1.1 {status} {self.responses.get(status, ('Error',))[0]}",
             f"Date: {self.date_time_string(self.server.cloud.clock())}",
             f"Content-Type: {type_}",
-            f"Content-Length: {len(data)}",
+            *(f"{name}: {_header(value)}" for name, value in more.items()),
             "X-Content-Type-Options: nosniff",
         ]
-        if error:
-            head.append(f"X-Description: {_header(error)}")
         if self.close_connection:
-            head.append("Connection: close")
-        self.wfile.write("\r\n".join([*head, "", ""]).encode("latin-1", "replace") + data)
+            lines.append("Connection: close")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: request lines hold keys and signatures."""
@@ -164,7 +194,8 @@ class Listener(ThreadingHTTPServer):
 class Server:
     """A local cloud in its folder, serving on 127.0.0.1 between `start` and `stop`.
 
-    Port 0 takes any free one. `clock` gives the seconds since 1970.
+    Port 0 takes any free one. `clock` gives the seconds since 1970. With `real_etcd` machines run
+    real etcd processes.
     """
 
     def __init__(
@@ -175,6 +206,7 @@ class Server:
         time_scale: float | None = None,
         port: int = 0,
         clock: Callable[[], float] = time.time,
+        real_etcd: bool = False,
     ):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -186,6 +218,8 @@ class Server:
         self.listener = Listener(port, self.cloud)
         self.cloud.base_url = f"http://127.0.0.1:{self.listener.server_port}"
         self.thread: threading.Thread | None = None
+        if real_etcd:
+            self.cloud.state.change("setting", self.cloud.setting("etcd"), real=1)
         self._prepare(dialect)
 
     def _prepare(self, dialect: str) -> None:
@@ -194,6 +228,7 @@ class Server:
         workstation.prepare(self.folder, dialect)
         workstation.set_time_scale(self.folder, self.cloud.setting("time")["scale"])
         plugs.tell(self.cloud, self.cloud.one("virtualmachine"))
+        guests.revive(self.cloud)
         self.cloud.state.commit()
 
     def serve(self) -> None:
@@ -216,6 +251,7 @@ class Server:
         self.listener.server_close()
         self.listener.drop_connections()
         with self.cloud.lock:
+            members.end_all(self.cloud)
             self.cloud.state.close()
 
     def __enter__(self) -> "Server":
@@ -239,6 +275,7 @@ class Server:
             "secretkey": me["secretkey"],
             "dialect": self.cloud.dialect.name,
             "time_scale": self.cloud.setting("time")["scale"],
+            "etcd": "real" if members.are_real(self.cloud) else "stand-in",
             "discovery": f"{self.cloud.base_url}/v2/keys{PREFIX}",
             "shell": ["/bin/sh", str(self.folder / "workstation" / "shell")],
             "dir": str(self.folder),

@@ -1,0 +1,293 @@
+"""Real clusters form, and what is wrong with one is named: machines run Debian's etcd."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import requests
+from harness import ROOT, client, copied, play, play_to
+
+from lib import cloudconfig, cluster, userdata
+from lib.errors import CheckFailed
+from lib.localcloud import boot, members, settings
+from lib.localcloud.wire import Server
+from lib.shell import write_text
+
+system = [
+    pytest.mark.system,
+    pytest.mark.skipif(not shutil.which("etcd"), reason="needs Debian's etcd-server"),
+]
+FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
+MINE = FLATCAR | {"cluster_name": "mine", "work_dir": "mine"}
+
+
+def until(there, what: str, tries: int = 400):
+    """Return what `there()` returns once it is something; the machines' processes take a while."""
+    for _ in range(tries):
+        if found := there():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder and port of a local cloud on which a neutral template was made."""
+    folder = tmp_path_factory.mktemp("built") / "cloud"
+    with Server(folder, time_scale=0) as server:
+        play_to(client(server), "42-create-template", **FLATCAR)
+        return folder, server.listener.server_port
+
+
+@pytest.fixture
+def cloud(built, tmp_path):
+    """A client of a copy of that cloud, whose machines run real etcds."""
+    shutil.copytree(built[0], tmp_path / "cloud", copy_function=copied)
+    with Server(tmp_path / "cloud", time_scale=0, port=built[1], real_etcd=True) as server:
+        one = client(server)
+        one.server = server
+        yield one
+
+
+def form(cloud, **more) -> None:
+    for stage in ("20-write-cloud-config", "50-deploy-cluster", "60-verify-cluster"):
+        play(cloud, stage, **MINE, **more)
+
+
+def verify(cloud, **more) -> list[dict]:
+    """Return what is wrong with the cluster; it is not waited for."""
+    rows = play(cloud, "60-verify-cluster", **MINE | more, mode="plan")["seen"]
+    return [r for r in rows if r["ok"] == "✗"]
+
+
+def ours(cloud) -> dict[str, dict]:
+    return {m["name"]: m for m in cloud.list("listVirtualMachines") if m["name"][:4] == "mine"}
+
+
+def address(machine: dict) -> str:
+    return machine["nic"][0]["ipaddress"]
+
+
+def text(cloud) -> str:
+    return (cloud.server.folder / "workstation/home/mine/user-data.yml").read_text()
+
+
+def deploy(cloud, name: str, said: str) -> dict:
+    """Deploy one more machine of the template by hand, with these user data."""
+    (template,) = cloud.list("listTemplates", templatefilter="self")
+    offering = cloud.list("listServiceOfferings", name="Small Instance")[0]["id"]
+    given = {"templateid": template["id"], "serviceofferingid": offering, "name": name}
+    zone = cloud.zones[0]["id"]
+    job = cloud.call("deployVirtualMachine", zoneid=zone, **given, userdata=userdata.encoded(said))
+    until(lambda: cloud.call("queryAsyncJobResult", jobid=job["jobid"])["jobstatus"], name)
+    return next(m for m in cloud.list("listVirtualMachines") if m["name"] == name)
+
+
+def log(cloud, machine: dict) -> str:
+    return (cloud.server.folder / "machines" / machine["id"] / "etcd.log").read_text()
+
+
+def etcds(cloud) -> list[str]:
+    """Return the command lines of the etcds of this cloud that run."""
+    said = subprocess.run(["ps", "-ww", "-eo", "args="], capture_output=True, text=True, check=True)
+    return [x for x in said.stdout.splitlines() if f"data-dir={cloud.server.folder}/" in x]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.fixture
+def service(request, tmp_path):
+    """The base of a discovery service: the local cloud's own, an etcd's keys, or Debian's."""
+    if request.param == "local":
+        yield "local"
+        return
+    client_port, peer_port, port = free_port(), free_port(), free_port()
+    at, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
+    flags = {"data-dir": tmp_path / "registry", "name": "one", "initial-cluster": f"one={peer}"}
+    flags |= {"listen-client-urls": at, "advertise-client-urls": at}
+    flags |= {"listen-peer-urls": peer, "initial-advertise-peer-urls": peer}
+    commands = [["etcd", "--enable-v2", *(f"--{k}={v}" for k, v in flags.items())]]
+    own = f"http://127.0.0.1:{port}"
+    if request.param == "etcd-discovery":
+        if not shutil.which("discovery.etcd.io"):
+            pytest.skip("needs Debian's etcd-discovery")
+        commands.append(["discovery.etcd.io", "--addr", f":{port}", "--host", own, "--etcd", at])
+    running = []
+    with open(tmp_path / "service.log", "wb") as said:
+        for command in commands:
+            running.append(subprocess.Popen(command, stdout=said, stderr=said))
+            health = f"{at if len(running) == 1 else own}/health"
+            until(lambda url=health: answers(url), health)
+    yield own if len(running) == 2 else f"{at}/v2/keys/discovery"
+    for process in reversed(running):
+        process.kill()
+        process.wait()
+
+
+class TestReal:
+    pytestmark = system
+
+    @pytest.mark.parametrize("service", ["local", "etcd", "etcd-discovery"], indirect=True)
+    def test_three_machines_form_a_cluster_with_any_discovery_service(self, cloud, service):
+        form(cloud, discovery=service)
+        rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
+        assert {r["ok"] for r in rows} == {"✓"} and len(rows) == 8
+        assert [r["found"] for r in rows[4:]] == ["3 of 3", *["healthy, with 3 members"] * 3]
+
+    def test_three_machines_form_a_cluster_by_fixed_addresses(self, cloud):
+        form(cloud, discovery="static")
+        rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
+        assert {r["ok"] for r in rows} == {"✓"} and len(rows) == 8
+
+    @pytest.mark.parametrize("fallback, state", [("exit", "silent"), ("proxy", "proxy")])
+    @pytest.mark.parametrize("service", ["local", "etcd-discovery"], indirect=True)
+    def test_a_fourth_machine_is_named(self, cloud, service, fallback, state):
+        form(cloud, discovery=service)
+        config = text(cloud).replace("fallback=exit", f"fallback={fallback}")
+        fourth = deploy(cloud, "mine-4", config)
+        until(lambda: "full" in log(cloud, fourth), "etcd's refusal")
+        if state == "proxy":
+            at = f"http://{address(fourth)}:2379/v2/config/local/proxy"
+            until(lambda: answers(at), "the proxy")
+        (wrong,) = verify(cloud)
+        assert wrong["what"] == "a machine too many"
+        assert f"mine-4, Running at {address(fourth)}, etcd {state}" in wrong["found"]
+
+    @pytest.mark.parametrize("service", ["local", "etcd-discovery"], indirect=True)
+    def test_a_reused_token_is_named(self, cloud, service):
+        form(cloud, discovery=service)
+        used, first = text(cloud), {address(m) for m in ours(cloud).values()}
+        for name in ("again-1", "again-2", "again-3"):
+            machine = deploy(cloud, name, used)
+            until(lambda m=machine: "cluster is full" in log(cloud, m), "etcd's refusal")
+        shell = play(cloud, "60-verify-cluster", **MINE)["shell"]
+        write_text(shell, "again/user-data.yml", used)
+        wrong = verify(cloud, cluster_name="again", work_dir="again")
+        named = {r["found"] for r in wrong if "reused token" in r["next"]}
+        assert named == first
+        assert [r["found"] for r in wrong if r["what"].startswith("etcd")] == ["silent"] * 3
+
+    def test_a_proxy_among_the_three_is_named(self, cloud):
+        play(cloud, "20-write-cloud-config", **MINE)
+        said = text(cloud).replace("fallback=exit", "fallback=proxy")
+        for name in ("early-1", "mine-1", "mine-2"):
+            deploy(cloud, name, said)
+        first = ours(cloud)["mine-1"]
+        until(lambda: answers(f"http://{address(first)}:2379/health"), "the cluster of the three")
+        late = deploy(cloud, "mine-3", said)
+        until(lambda: answers(f"http://{address(late)}:2379/v2/config/local/proxy"), "the proxy")
+        wrong = {r["what"]: r for r in verify(cloud)}
+        assert wrong["etcd of mine-3"]["found"] == "proxy"
+        assert {"a stranger in the registry", "a stranger in the cluster"} <= set(wrong)
+
+    def test_a_dead_etcd_and_a_stopped_machine_are_named(self, cloud):
+        form(cloud)
+        second, third = (ours(cloud)[f"mine-{n}"] for n in (2, 3))
+        members.end(cloud.server.cloud, second)
+        (wrong,) = until(lambda: [w for w in [verify(cloud)] if len(w) == 1], "a new leader")[0]
+        assert (wrong["what"], wrong["found"]) == ("etcd of mine-2", "silent")
+        cloud.call("stopVirtualMachine", id=third["id"])
+        until(lambda: ours(cloud)["mine-3"]["state"] == "Stopped", "the stop")
+        found = until(lambda: {r["what"]: r["found"] for r in verify(cloud)
+                               if "unhealthy" in r["found"]}, "the loss of the quorum")  # fmt: skip
+        assert set(found) == {"etcd of mine-1"}
+        with pytest.raises(CheckFailed, match=r"(?s)mine-3: wanted Running.*etcd of mine-2"):
+            cloud.clock = iter(range(0, 10**6, 60)).__next__
+            play(cloud, "60-verify-cluster", **MINE)
+
+    def test_a_machine_that_boots_again_is_a_member_again_with_its_data(self, cloud):
+        form(cloud)
+        one = ours(cloud)["mine-1"]
+        call = ["etcdctl", "--endpoints", f"http://{address(one)}:2379"]
+        env = os.environ | {"ETCDCTL_API": "3"}
+        subprocess.run([*call, "put", "a", "b"], env=env, check=True, capture_output=True)
+        cloud.call("rebootVirtualMachine", id=one["id"])
+        play(cloud, "60-verify-cluster", **MINE)
+        got = subprocess.run([*call, "get", "a"], env=env, check=True, capture_output=True)
+        assert got.stdout.split() == [b"a", b"b"]
+
+    def test_processes_end_with_their_machine(self, cloud):
+        form(cloud)
+        assert len([x for x in etcds(cloud) if x.startswith("etcd ")]) == 3
+        for machine in ours(cloud).values():
+            cloud.call("destroyVirtualMachine", id=machine["id"], expunge=True)
+        until(lambda: not ours(cloud), "the end of the machines")
+        assert etcds(cloud) == []
+        assert list((cloud.server.folder / "machines").iterdir()) == []
+
+    def test_machines_run_on_when_the_server_comes_back(self, built, tmp_path):
+        shutil.copytree(built[0], tmp_path / "cloud", copy_function=copied)
+        place = {"folder": tmp_path / "cloud", "time_scale": 0, "port": built[1]}
+        with Server(**place, real_etcd=True) as server:
+            one = client(server)
+            one.server = server
+            form(one)
+        assert etcds(one) == []
+        with Server(**place) as server:
+            play(client(server), "60-verify-cluster", **MINE)
+
+    def test_nothing_is_left_of_a_server_that_is_killed(self, built, tmp_path):
+        folder = tmp_path / "4.20"
+        shutil.copytree(built[0], folder, copy_function=copied)
+        command = [sys.executable, "-m", "lib.localcloud", "start", "--dir", str(tmp_path)]
+        subprocess.run([*command, "--etcd", "real"], cwd=ROOT, check=True, capture_output=True)
+        found = json.loads((folder / "server.json").read_text())
+        assert found["etcd"] == "real"
+        place = type("Place", (), {"folder": folder, "connection": found})
+        one = client(place)
+        one.server = place
+        form(one)
+        assert len(etcds(one)) >= 3
+        os.kill(found["pid"], signal.SIGKILL)
+        until(lambda: not etcds(one), "the end of the etcds")
+
+
+def test_real_etcds_are_refused_where_there_is_none(tmp_path, monkeypatch, capsys):
+    from lib.localcloud.__main__ import main
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["start", "--etcd", "real", "--dir", str(tmp_path)]) == 1
+    assert "etcd-server" in capsys.readouterr().err
+
+
+def test_what_the_unit_tells_etcd_is_what_systemd_would():
+    text = (
+        "[Service]\nEnvironment=A=1 'B=2 3'\nExecStart=/x/etcd\n"
+        "ExecStart=\nExecStart=/x/etcd $B $NONE \\\n --n=%m ${A}x %%\n"
+    )
+    unit = {"started": True, "own": False, "text": text}
+    told = settings.read("etcd-member.service", {"etcd-member.service": unit}, {}, {})
+    assert told.arguments("127.1.1.11", "abc") == ["2", "3", "--n=abc", "1x", "%"]
+
+
+def test_the_address_that_a_program_finds_out_is_the_machines_own():
+    text = cloudconfig.render(installer="flatcar-install", discovery_url="x", ssh_keys=["k"])
+    config = boot.Config({}, {}, {})
+    boot._apply_cloud_config(config, text, SimpleNamespace(ident="flatcar"))
+    told = settings.read("etcd-member.service", config.units, {}, {})
+    assert "--listen-peer-urls=http://127.1.1.11:2380" in told.arguments("127.1.1.11", "abc")
+
+
+@pytest.mark.parametrize("value", ["http://:7001", "http://:2380", ":7001", "127.0.0.1"])
+def test_an_empty_address_in_the_registry_is_called_so(value):
+    row = cluster._stranger(value)
+    assert row["ok"] == "✗" and "$private_ipv4" in row["next"]
+    assert "reused" in cluster._stranger("10.1.0.7")["next"]
