@@ -3,7 +3,8 @@
 One JSON object a line, in `journal.jsonl` of the run folder; an `intent`, then what is learned of
 it: `accepted` (a job runs), then `done`, `failed`, `refused`, `adopted` (the answer was lost, the
 resource is there), `not-sent` (the change was not made) or `lost` (nobody can tell). It outlives
-the process that writes it, however that ends: the next one takes up what was left open.
+the process that writes it, however that ends: the next one takes up what was left open. What a run
+that was given up had left open is `looked-after` in the journal of the next one.
 """
 
 import fcntl
@@ -85,11 +86,20 @@ class Journal:
             if entry.get("job") == job:
                 self.ended(entry, state, text, resource)
 
+    def looked_after(self, run: str, entry: dict, text: str) -> None:
+        """Write down what became of a change that another run had left open."""
+        line = {"command": entry["command"], "what": entry["what"], "endpoint": self.endpoint}
+        line |= {"run": run, "of": entry["n"], "text": f"left open by {run}: {text}"}
+        self._append({"n": None, "state": "looked-after"} | line)
+
+    def every(self) -> list[dict]:
+        """Return all entries for this cloud as they are now."""
+        self._catch_up()
+        return [e for e in self.entries.values() if e["endpoint"] == self.endpoint]
+
     def unfinished(self) -> list[dict]:
         """Return what was sent to this cloud, or was about to be, and has no outcome yet."""
-        self._catch_up()
-        mine = [e for e in self.entries.values() if e["endpoint"] == self.endpoint]
-        return [e for e in mine if e["state"] in OPEN]
+        return [e for e in self.every() if e["state"] in OPEN]
 
     def _append(self, line: dict, sync: bool = False) -> dict:
         """Write one line, numbering it if need be, and return the entry as it is now."""

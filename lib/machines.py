@@ -241,7 +241,7 @@ def plan_removal(cloud, *, zone: str, cluster: str, owner: dict) -> list[Step]:
     """
     rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
     mine = [r for r in rows if re.fullmatch(re.escape(cluster) + r"-\d+", r["name"])]
-    mine = [r for r in mine if own.is_marked(cloud, r, owner) or r["state"] == "Error"]
+    mine = [r for r in mine if own.is_ours(cloud, r, owner) or r["state"] == "Error"]
     gone = (
         ("Expunging", "Expunged") if cloud.may_expunge else ("Destroyed", "Expunging", "Expunged")
     )

@@ -1,6 +1,6 @@
 """Own things: how the runbook marks what it made, and finds it again by name and mark."""
 
-from lib import delivery, find
+from lib import delivery, earlier, find
 from lib.errors import CheckFailed
 from lib.plan import Step, tag_params
 
@@ -21,6 +21,17 @@ def is_marked(cloud, row: dict, owner: dict) -> bool:
     return all(tags.get(k) == owner[k] for k in ("runbook", "cluster"))
 
 
+def is_ours(cloud, row: dict, owner: dict) -> bool:
+    """Tell whether a row of our name is ours: marked, or not marked yet but in a journal as made.
+
+    So what a run left that ended between making and marking is not taken for somebody else's.
+    """
+    if is_marked(cloud, row, owner):
+        return True
+    named = {t["key"] for t in row.get("tags") or []}
+    return "runbook" not in named and str(row["id"]) in earlier.made(cloud)
+
+
 def is_neutral(template: dict) -> bool:
     """Tell whether a template holds no token, by its tags: any cluster may be made of it."""
     tags = {t["key"]: t.get("value", "") for t in template.get("tags") or []}
@@ -38,8 +49,8 @@ def plan_marks(cloud, row: dict, resource: str, owner: dict) -> list[Step]:
 def volume(cloud, zone: str, name: str, owner: dict) -> dict | None:
     """Return our volume of that name in the zone, None if there is none.
 
-    One of our name without our tags is ours only while `Allocated`: it was just made. Raises
-    CheckFailed for a stranger of that name, and for two volumes of it.
+    One of our name without our tags is ours only if a journal tells so, or while `Allocated`, as
+    nothing can be on it. Raises CheckFailed for a stranger of that name, and for two volumes of it.
     """
     rows = find.named(cloud, "listVolumes", name, zoneid=find.zone_id(cloud, zone))
     if len(rows) > 1:
@@ -47,7 +58,7 @@ def volume(cloud, zone: str, name: str, owner: dict) -> dict | None:
         raise CheckFailed(
             f"volumes named {name}", "one at most", f"{len(rows)} ({ids})", "Rename the others."
         )
-    if rows and not is_marked(cloud, rows[0], owner) and rows[0]["state"] != "Allocated":
+    if rows and rows[0]["state"] != "Allocated" and not is_ours(cloud, rows[0], owner):
         raise CheckFailed(
             f"the volume {name} (id {rows[0]['id']})",
             "one with this cluster's tags",
@@ -82,10 +93,10 @@ def _of(row: dict, source: dict | None, volume_name: str) -> bool:
 def snapshot(cloud, volume_name: str, source: dict | None, owner: dict) -> dict | None:
     """Return our newest snapshot that is usable or on its way, None if there is none.
 
-    Without the volume only our tags tell that a snapshot is ours.
+    Without the volume only our tags, or a journal, tell that a snapshot is ours.
     """
     good = [r for r in snapshots(cloud, volume_name, source) if r["state"] not in BAD]
-    mine = [r for r in good if source or is_marked(cloud, r, owner)]
+    mine = [r for r in good if source or is_ours(cloud, r, owner)]
     return mine[-1] if mine else None
 
 
@@ -103,16 +114,10 @@ def template(cloud, zone: str, name: str, owner: dict) -> dict | None:
         raise CheckFailed(
             f"templates named {name}", "one at most", f"{len(rows)} ({ids})", "Delete the others."
         )
-    if (
-        rows
-        and rows[0].get("isready")
-        and not is_marked(cloud, rows[0], owner)
-        and rows[0].get("tags")
-        and not is_neutral(rows[0])
-    ):
+    if rows and not is_neutral(rows[0]) and not is_ours(cloud, rows[0], owner):
         raise CheckFailed(
-            f"the template {name}",
-            "one with this cluster's tags",
+            f"the template {name} (id {rows[0]['id']})",
+            "one with this cluster's tags, or one that a journal in this folder of runs tells of",
             "another's",
             "Choose another template_name.",
         )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import count
 
-from lib import jobs, traces
+from lib import earlier, jobs, traces
 from lib.errors import JobFailed, JobTimeout, ProfileError, Refused, Unreachable
 from lib.journal import INTERACTIVE, elsewhere, hold, shown
 from lib.progress import Waiting
@@ -119,7 +119,20 @@ def _recovered(cloud, entry: dict, within: float) -> dict | None:
 
 
 def find_out(cloud, entry: dict) -> dict | None:
-    """Return `{"jobid": …}` or the row that a change made, None if it was not made; note which.
+    """Return what `look_for` does, and write it down."""
+    found = look_for(cloud, entry)
+    if found is None:
+        state = "not-sent" if entry["state"] == "intent" else "lost"
+        cloud.journal.ended(entry, state, "neither its job nor its effect can be found")
+    elif "jobid" not in found:
+        cloud.journal.ended(entry, "adopted", "found by what it brought about", found.get("id"))
+    elif entry["state"] == "intent":
+        cloud.journal.accepted(entry, found["jobid"])
+    return found
+
+
+def look_for(cloud, entry: dict) -> dict | None:
+    """Return `{"jobid": …}` or the row that a change made, None if it was not made.
 
     Raises NotOne when there are several that it may have made.
     """
@@ -127,17 +140,12 @@ def find_out(cloud, entry: dict) -> dict | None:
     for pause in pauses(cloud):
         cloud.sleep(pause)
         if job := _known_job(cloud, entry):
-            if entry["state"] == "intent":
-                cloud.journal.accepted(entry, job)
             return {"jobid": job}
         row = traces.find(cloud, entry)
         seen += row is not None
         # A row is there a moment before its job: look twice where a job can be asked for.
         if row and seen > bool(entry["customjobid"]):
-            cloud.journal.ended(entry, "adopted", "found by what it brought about", row.get("id"))
             return row
-    state = "not-sent" if entry["state"] == "intent" else "lost"
-    cloud.journal.ended(entry, state, "neither its job nor its effect can be found")
     return None
 
 
@@ -200,8 +208,9 @@ def is_so_already(cloud, step, result: object) -> bool:
 def settled(cloud):
     """Return the cloud once it is known what became of the changes left open by an earlier attempt.
 
-    Says each; sends none. A job that still runs is waited for, for as many seconds as when it was
-    sent: raises JobTimeout. Raises CheckFailed while the process of the earlier attempt still runs.
+    That is one of this run, or a run beside it that was given up. Says each; sends none. A job that
+    still runs is waited for, for as many seconds as when it was sent: raises JobTimeout. Raises
+    CheckFailed while the process of this run's earlier attempt still runs.
     """
     shared = cloud.folder.name == INTERACTIVE
     if not shared:
@@ -209,26 +218,34 @@ def settled(cloud):
     for entry in cloud.journal.unfinished():
         if shared and elsewhere(entry):
             continue  # another notebook at its own work
-        when = datetime.fromisoformat(entry["sent"]).astimezone().strftime("%H:%M:%S")
-        outcome = _settled(cloud, entry)
-        print(f"{entry['command']} {entry['what']}, left open at {when}: {outcome}")
+        if _leaves_trace(entry):
+            outcome = _outcome(cloud, entry, find_out(cloud, entry))
+        else:
+            outcome = f"nobody can tell how it ended.{traces.state_now(cloud, entry)}"
+            cloud.journal.ended(entry, "lost", outcome)
+        print(f"{entry['command']} {entry['what']}, left open at {_clock(entry)}: {outcome}")
+    for run, entry in earlier.left_open(cloud):
+        if _leaves_trace(entry):
+            outcome = _outcome(cloud, entry, look_for(cloud, entry))
+            cloud.journal.looked_after(run, entry, outcome)
+            print(f"{entry['command']} {entry['what']}, left open by {run}: {outcome}")
     return cloud
 
 
-def _settled(cloud, entry: dict) -> str:
-    """Settle one entry and say how it ended."""
-    if not _leaves_trace(entry):
-        text = f"nobody can tell how it ended.{traces.state_now(cloud, entry)}"
-        cloud.journal.ended(entry, "lost", text)
-        return text
-    found = find_out(cloud, entry)
+def _clock(entry: dict) -> str:
+    return datetime.fromisoformat(entry["sent"]).astimezone().strftime("%H:%M:%S")
+
+
+def _outcome(cloud, entry: dict, found: dict | None) -> str:
+    """Say what became of a change, waiting for its end if it still goes on."""
     if found is None:
         return "it was not made"
-    if "jobid" not in found:
-        return f"it was made (id {found.get('id', 'none')})"
+    within = entry.get("within", 3600)
     try:
+        if "jobid" not in found:
+            return f"it was made (id {_completed(cloud, entry, within).get('id', 'none')})"
         about = {"command": entry["command"], "resource": entry["what"]}
-        jobs.wait(cloud, found["jobid"], **about, within=entry.get("within", 3600))
+        jobs.wait(cloud, found["jobid"], **about, within=within)
     except JobFailed as error:
         return f"its job failed ({error.code}): {error.text}"
     return "its job has succeeded"

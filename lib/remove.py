@@ -48,7 +48,7 @@ def inventory(
     vms = [r for r in cloud.list("listVirtualMachines") if str(r["id"]) in wanted]
     disk = own.volume(cloud, zone, volume, owner)
     image = own.template(cloud, zone, template, owner)
-    image = image if image and own.is_marked(cloud, image, owner) else None
+    image = image if image and own.is_ours(cloud, image, owner) else None
     shots = own.snapshots(cloud, volume, disk)
     rows = [("machine", r["name"], r["state"], r["id"]) for r in vms]
     data = registered.rows_of(cloud, cluster)

@@ -75,9 +75,9 @@ def verify(cloud, *, zone: str, name: str, size: int, owner: dict, mode: str) ->
 
 
 def plan_removal(cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
-    """Return the step that deletes our template, none if it is gone or not marked as ours."""
+    """Return the step that deletes our template, none if it is gone or not ours alone."""
     template = own.template(cloud, zone, name, owner)
-    if not template or not own.is_marked(cloud, template, owner):
+    if not template or not own.is_ours(cloud, template, owner):
         return []
     params = {"id": template["id"], "zoneid": find.zone_id(cloud, zone)}
     return [Step("deleteTemplate", params, "made by this runbook", name)]

@@ -73,6 +73,12 @@ def _since(row: dict, sent: str) -> bool:
     return created >= datetime.fromisoformat(sent) - skew
 
 
+def made_at_once(row: dict, sent: str) -> bool:
+    """Tell whether a row was made when that was sent, and not later."""
+    created = datetime.fromisoformat(row.get("created") or sent)
+    return created <= datetime.fromisoformat(sent) + SKEW
+
+
 def _one(listing: str, key: str, value: str, rows: list[dict]) -> dict | None:
     good = [r for r in rows if r.get("state") != "Error"] or rows[-1:]
     if len(good) > 1:

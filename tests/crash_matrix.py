@@ -1,13 +1,14 @@
 """The crash matrix: the whole procedure, broken at each change in each way, and then continued.
 
-    python tests/crash_matrix.py [--all | --sample N] [--seed S] [--dialect D] [--kind TEXT]
+    python tests/crash_matrix.py [--all | --sample N] [--seed S] [--variant V] [--kind TEXT]
 
 For every state-changing request k of an undisturbed run, and each kind of trouble, the run is
 broken at k and started again with the same run folder until it is through. What there is then must
 be what the undisturbed run left: the same resources, tags, disk contents and notes, nothing twice,
 nothing left over, one discovery token, no change left open in the journal; and after the removal
 what is left after an undisturbed removal. A lost answer must not stop a run; after other trouble
-one more run must do.
+one more run must do. Instead of being continued a run may also be given up: a new one, with a
+folder of its own beside that of the first, must come to the same end, and so must a removal.
 
 A stage runs in a process of its own, the kernel (fresh clients, the notebooks' code, no papermill),
 below another one, the driver. *Kernel killed* is SIGKILL to the first. *Driver killed* is SIGKILL
@@ -43,7 +44,7 @@ from types import SimpleNamespace
 
 from harness import OLD, STAGES, client, play
 
-from lib import cloudconfig
+from lib import cloudconfig, earlier
 from lib.client import QUESTION
 from lib.localcloud import jobs as cloud_jobs
 from lib.localcloud.disks import copy_sparse
@@ -52,9 +53,11 @@ from lib.localcloud.wire import Server
 from lib.reconcile import ASYNC
 from lib.traces import GONE
 
-DIALECTS = ("4.20", "2.2")
+# The dialects, and how the configuration comes to the machines: the parameters of each.
+VARIANTS = {"4.20": {}, "2.2": OLD, "4.20 userdata": {"config_delivery": "userdata"}}
 REMOVAL = "90-remove-cluster"
 RUNNING = 0.8  # seconds that a job goes on which somebody is to be killed during
+PATIENCE = 0.5  # seconds: twice that is more than a job takes
 ATTEMPTS = 4
 TOKEN_STAGE = "20-write-cloud-config"
 # Which function of the stage the kernel is killed at, before or after it.
@@ -74,6 +77,8 @@ KINDS = {
     "job fails": ("fail-job", "", False),
     "job times out": ("", "", True),
     "job forgotten": ("lose-job", "", False),
+    "kernel killed, then run anew": ("slow", "kernel", True),
+    "kernel killed, then removed": ("slow", "kernel", True),
 }
 
 
@@ -81,14 +86,14 @@ KINDS = {
 class Point:
     """Where a run is broken, and how: the change number `k` of a stage."""
 
-    dialect: str
+    variant: str
     stage: str
     k: int
     command: str
     kind: str
 
     def __str__(self) -> str:
-        return f"{self.dialect} {self.stage} {self.command}#{self.k + 1} {self.kind}"
+        return f"{self.variant} {self.stage} {self.command}#{self.k + 1} {self.kind}"
 
 
 class Breaker(Faults):
@@ -130,11 +135,12 @@ def duration(command: str) -> float:
 
 @dataclass
 class Bench:
-    """A folder in which runs of one dialect are broken, and what an undisturbed run left."""
+    """A folder in which runs of one variant are broken, and what an undisturbed run left."""
 
     base: Path
-    dialect: str
+    variant: str
     port: int = 0
+    record: str = "run"  # the run folder in use
     points: list[tuple[str, int, str]] = field(default_factory=list)
     wanted: list[dict] = field(default_factory=list)
 
@@ -145,7 +151,8 @@ class Bench:
 
     def serve(self) -> Server:
         """Return a server of the run at hand, on the port of the first one."""
-        server = Server(self.work / "cloud", dialect=self.dialect, time_scale=0, port=self.port)
+        dialect = self.variant.split()[0]
+        server = Server(self.work / "cloud", dialect=dialect, time_scale=0, port=self.port)
         self.port = server.listener.server_port
         return server
 
@@ -160,14 +167,14 @@ class Bench:
                 assert not error, error
                 self.points += [(stage, k, c) for k, c in enumerate(breaker.changed)]
                 if stage in (STAGES[-1], REMOVAL):
-                    self.wanted.append(what_there_is(server, self.work))
+                    self.wanted.append(what_there_is(self, server))
         return self
 
     def all_points(self) -> list[Point]:
         """Return every change and kind of trouble; what has no job has no trouble with it."""
         pairs = [(where, kind) for where in self.points for kind in KINDS]
-        found = [Point(self.dialect, *w, k) for w, k in pairs if w[2] in ASYNC or "job" not in k]
-        return found + [Point(self.dialect, TOKEN_STAGE, 0, "new token", k) for k in TOKEN_KINDS]
+        found = [Point(self.variant, *w, k) for w, k in pairs if w[2] in ASYNC or "job" not in k]
+        return found + [Point(self.variant, TOKEN_STAGE, 0, "new token", k) for k in TOKEN_KINDS]
 
 
 def copy(source: Path, target: Path) -> None:
@@ -187,17 +194,21 @@ def copy(source: Path, target: Path) -> None:
 def survive(bench: Bench, point: Point, chance: random.Random) -> tuple[str, int]:
     """Break a run at the point and continue it; return what is wrong ("" if nothing), and runs."""
     copy(bench.base / point.stage, bench.work)
+    bench.record = "run"
     with bench.serve() as server:
         hold = chance.uniform(0, 0.15) if "driver" in point.kind else 5
         server.cloud.faults = Breaker(server, point.k, point.kind, hold)
         last = [REMOVAL] if point.stage == REMOVAL else []
         stages = last or STAGES[STAGES.index(point.stage) :]
-        params = {"patience": 0} if point.kind == "job times out" else {}
+        params = {"patience": PATIENCE} if point.kind == "job times out" else {}
         trap = TOKEN_KINDS.get(point.kind)
         error, runs = run(bench, server, stages, trap, **params), 1
         if not server.cloud.faults.struck.is_set() and not trap:
             return f"request {point.k + 1} of {point.stage} never came: {error}", runs
         again = stages if "killed" in point.kind else last or STAGES
+        if "then" in point.kind:
+            bench.record, last = "run-2", [REMOVAL] if "removed" in point.kind else last
+            again = last or STAGES
         while error and runs < ATTEMPTS:
             error, runs = run(bench, server, again), runs + 1
         if not error and runs > (1 if "dropped" in point.kind else 2):
@@ -208,9 +219,13 @@ def survive(bench: Bench, point: Point, chance: random.Random) -> tuple[str, int
 def wrong(bench: Bench, server: Server, removed: bool) -> str:
     """Compare what there is, and after the removal is left, with the undisturbed run."""
     wanted = bench.wanted[1:] if removed else bench.wanted
+    if bench.record != "run" and removed:  # whether there was a token goes by when it was given up
+        left = what_there_is(bench, server)
+        wanted = [wanted[0] | {k: left[k] for k in ("tokens", "members")}]
+        tokens = left["tokens"]
     for n, expected in enumerate(wanted):
         error = run(bench, server, [REMOVAL]) if n else ""
-        found = what_there_is(server, bench.work)
+        found = what_there_is(bench, server)
         said = [f"{k}: wanted {expected[k]}, found {found[k]}" for k in found
                 if found[k] != expected[k]]  # fmt: skip
         if error or said:
@@ -224,8 +239,8 @@ def run(
     """Run stages in a kernel below a driver; return what went wrong, "" if nothing."""
     breaker, log = server.cloud.faults, bench.work / "kernel.log"
     log.write_text("")
-    params |= OLD if bench.dialect == "2.2" else {}
-    facts = server.connection | {"folder": str(server.folder), "trap": trap}
+    facts = server.connection | {"folder": str(server.folder), "trap": trap, "run": bench.record}
+    params |= VARIANTS[bench.variant]
     started = context().Process(target=drive, args=(facts, stages, params, str(log)))
     started.start()
     fresh = not breaker.struck.is_set()
@@ -267,6 +282,7 @@ def work(facts: dict, stages: list[str], params: dict, log: Path) -> int:
                 print("==", stage)
                 server = SimpleNamespace(connection=facts, folder=Path(facts["folder"]))
                 cloud = client(server, sleep=time.sleep)
+                cloud.folder = cloud.folder.with_name(facts["run"])
                 cloud.grace = 10  # times 0.02: the server here has done all it will
                 play(cloud, stage, **params)
         except BaseException:
@@ -296,11 +312,11 @@ def end_with(driver: int) -> None:
     os._exit(3)
 
 
-def what_there_is(server: Server, work: Path) -> dict:
+def what_there_is(bench: Bench, server: Server) -> dict:
     """Return all that a run leaves, without what differs from run to run: ids, times, addresses."""
     viewer = client(server)
-    viewer.folder = work.parent / "viewer"
-    home = work / "cloud/workstation/home/coreos-cluster"
+    viewer.folder = bench.base / "viewer"
+    home = bench.work / "cloud/workstation/home/coreos-cluster"
     known = server.cloud.state.setting("discovery", {"rows": {}})["rows"]
     lists = {"listVolumes": {}, "listSnapshots": {}, "listVirtualMachines": {}}
     lists["listTemplates"] = {"templatefilter": "self"}
@@ -311,13 +327,15 @@ def what_there_is(server: Server, work: Path) -> dict:
         "members": sorted(sum(n[0] != "_" for n in t["nodes"]) for t in known.values()),
         "files": sorted(p.name for p in home.glob("*")),
         "notes": sorted(json.loads((home / "notes.json").read_text())) if home.exists() else [],
-        "left open": [e["command"] for e in journal(server).unfinished()],
+        "left open": [e["command"] for e in left_open(bench, server)],
     }  # fmt: skip
 
 
-def journal(server: Server):
-    """Return the journal of the run at hand."""
-    return client(server).journal
+def left_open(bench: Bench, server: Server) -> list[dict]:
+    """Return the changes whose end neither the run at hand nor one before it has seen."""
+    cloud = client(server)
+    cloud.folder = bench.work / bench.record
+    return cloud.journal.unfinished() + [e for _, e in earlier.left_open(cloud)]
 
 
 def alive(viewer, row: dict) -> bool:
@@ -340,7 +358,7 @@ def try_points(points: list[Point], benches: dict[str, Bench], seed: int, say=pr
     results, chance = [], random.Random(seed)
     for point in points:
         started = time.monotonic()
-        fault, runs = survive(benches[point.dialect], point, chance)
+        fault, runs = survive(benches[point.variant], point, chance)
         say(f"{'ok ' if not fault else 'BAD'} {point} ({runs} runs, "
             f"{time.monotonic() - started:.1f} s)")  # fmt: skip
         if fault:
@@ -350,13 +368,13 @@ def try_points(points: list[Point], benches: dict[str, Bench], seed: int, say=pr
 
 
 def matrix(results: list[tuple]) -> str:
-    """Return the table: survived of tried, by kind and dialect."""
-    tried = Counter((p.kind, p.dialect) for p, *_ in results)
-    survived = Counter((p.kind, p.dialect) for p, fault, _ in results if not fault)
-    lines = [f"{'survived of tried':34}" + "".join(f"{d:>10}" for d in DIALECTS)]
+    """Return the table: survived of tried, by kind and variant."""
+    tried = Counter((p.kind, p.variant) for p, *_ in results)
+    survived = Counter((p.kind, p.variant) for p, fault, _ in results if not fault)
+    lines = [f"{'survived of tried':34}" + "".join(f"{v:>15}" for v in VARIANTS)]
     for kind in [*KINDS, *TOKEN_KINDS]:
-        cells = [f"{survived[kind, d]} of {tried[kind, d]}" for d in DIALECTS]
-        lines.append(f"{kind:34}" + "".join(f"{c:>10}" for c in cells))
+        cells = [f"{survived[kind, v]} of {tried[kind, v]}" for v in VARIANTS]
+        lines.append(f"{kind:34}" + "".join(f"{c:>15}" for c in cells))
     total = f"{sum(survived.values())} of {sum(tried.values())}"
     runs = Counter(n for *_, n in results)
     ends = ", ".join(f"{c} in {n} run{'s' * (n > 1)}" for n, c in sorted(runs.items()))
@@ -369,12 +387,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--all", action="store_true", help="every point")
     parser.add_argument("--sample", type=int, default=24, help="so many points, drawn by the seed")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--dialect", choices=DIALECTS)
+    parser.add_argument("--variant", choices=VARIANTS)
     parser.add_argument("--kind", default="", help="only kinds whose name holds this")
     given = parser.parse_args(argv)
-    dialects = [given.dialect] if given.dialect else DIALECTS
+    variants = [given.variant] if given.variant else VARIANTS
     with tempfile.TemporaryDirectory(prefix="crash-matrix-") as base:
-        benches = {d: Bench(Path(base) / d, d).prepare() for d in dialects}
+        benches = {v: Bench(Path(base) / v.replace(" ", "-"), v).prepare() for v in variants}
         points = [p for b in benches.values() for p in b.all_points() if given.kind in p.kind]
         chosen = points if given.all else draw(points, given.sample, given.seed)
         print(f"{len(chosen)} of {len(points)} points, seed {given.seed}")

@@ -1,0 +1,46 @@
+"""Earlier runs: what the journals beside ours tell of this cloud. They are only read here."""
+
+import time
+
+from lib import traces
+from lib.errors import NotOne
+from lib.journal import OPEN, Journal, elsewhere
+
+LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes`
+
+
+def left_open(cloud) -> list[tuple[str, dict]]:
+    """Return the changes whose end nobody saw, each with the name of its run, of the last day.
+
+    Those are left out whose process still runs, and those that a later run has looked after.
+    """
+    books = _journals(cloud, time.time() - LATELY)
+    seen = {(e["run"], e["of"]) for b in books for e in b.every() if e["state"] == "looked-after"}
+    left = [(b.folder.name, e) for b in books if b.folder != cloud.folder for e in b.unfinished()]
+    return [(run, e) for run, e in left if (run, e["n"]) not in seen and not elsewhere(e)]
+
+
+def made(cloud) -> set[str]:
+    """Return the ids of all that this run and those beside it made at this cloud."""
+    entries = [e for b in _journals(cloud) for e in b.every() if e["command"] in traces.MADE]
+    return {str(e.get("resource") or _found(cloud, e)) for e in entries}
+
+
+def _found(cloud, entry: dict) -> str | None:
+    """Return the id of what a change made whose answer was lost, None if that cannot be told.
+
+    What has the name but was made later may be somebody else's.
+    """
+    if entry["state"] not in (*OPEN, "lost"):
+        return None
+    try:
+        row = traces.find(cloud, entry)
+    except NotOne:
+        return None
+    return row["id"] if row and traces.made_at_once(row, entry["sent"]) else None
+
+
+def _journals(cloud, since: float = 0) -> list[Journal]:
+    paths = sorted(cloud.folder.parent.glob("*/journal.jsonl"))
+    late = [path for path in paths if path.stat().st_mtime > since]
+    return [Journal(path.parent, cloud.profile.endpoint) for path in late]

@@ -1,0 +1,133 @@
+"""What a run left that was given up: the next one finds it by the journal, and nobody else's."""
+
+import json
+import os
+import subprocess
+import time
+from datetime import datetime, timedelta
+
+import psutil
+import pytest
+from harness import changes, client
+
+from lib import earlier, jobs, machines, own, reconcile, templates
+from lib.errors import CheckFailed
+from lib.localcloud.wire import Server
+
+OWNER = own.marks("coreos-cluster", "1")
+ZONE, NAME = "local-1", "coreos_cluster"
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    with Server(tmp_path / "cloud", time_scale=0) as server:
+        one = client(server)
+        one.server = server
+        yield one
+
+
+def anew(cloud, name="run-2"):
+    """Return a client as that of a new run, beside the first."""
+    one = client(cloud.server)
+    one.folder = cloud.folder.with_name(name)
+    return one
+
+
+def written_by(cloud, pid: int) -> None:
+    """Make the journal that of another process."""
+    text = cloud.journal.path.read_text()
+    began = psutil.Process(pid).create_time() if psutil.pid_exists(pid) else 1
+    own_process = json.loads(text.splitlines()[0])["process"]
+    cloud.journal.path.write_text(text.replace(own_process, f"{pid}/{began:.2f}"))
+
+
+def volume(cloud, name="v") -> dict:
+    offer = next(o["id"] for o in cloud.list("listDiskOfferings") if o["iscustomized"])
+    zone = cloud.list("listZones")[0]["id"]
+    return {"name": name, "size": 1, "diskofferingid": offer, "zoneid": zone}
+
+
+def template(cloud) -> str:
+    """Make the template without its tags, as a run does that ends before it marks it."""
+    disk = jobs.run(cloud, "createVolume", **volume(cloud))["id"]
+    where = cloud.list("listVirtualMachines")[0]["id"]
+    jobs.run(cloud, "attachVolume", id=disk, virtualmachineid=where)
+    jobs.run(cloud, "detachVolume", id=disk)
+    shot = jobs.run(cloud, "createSnapshot", volumeid=disk)["id"]
+    kind = cloud.list("listOsTypes")[0]["id"]
+    params = {"name": NAME, "displaytext": NAME, "snapshotid": shot, "ostypeid": kind}
+    return jobs.run(cloud, "createTemplate", **params)["id"]
+
+
+def test_a_template_without_tags_is_ours_if_a_run_beside_made_it(cloud):
+    made = template(cloud)
+    later = anew(cloud)
+    assert own.template(later, ZONE, NAME, OWNER)["id"] == made
+    wanted = {"zone": ZONE, "name": NAME, "volume_name": "v", "os_type": "", "owner": OWNER}
+    (step,) = templates.plan_create(later, **wanted)
+    assert (step.command, step.params["resourceids"]) == ("createTags", [made])
+
+
+def test_a_template_without_tags_that_no_journal_knows_is_a_strangers(cloud):
+    template(cloud)
+    cloud.journal.path.unlink()
+    with pytest.raises(CheckFailed, match="a journal in this folder of runs"):
+        own.template(anew(cloud), ZONE, NAME, OWNER)
+
+
+def test_one_whose_answer_was_lost_is_told_by_when_it_was_sent(cloud):
+    params = volume(cloud)
+    made = cloud.ask("createVolume", **params)["id"]
+    entry = cloud.journal.intend("createVolume", "v", params, None)
+    assert earlier.made(anew(cloud)) == {made}
+    before = datetime.fromisoformat(entry["sent"]) - timedelta(hours=2)
+    text = cloud.journal.path.read_text().replace(entry["at"], before.isoformat())
+    cloud.journal.path.write_text(text)
+    assert made not in earlier.made(anew(cloud))
+
+
+def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_told_once(cloud, capsys):
+    cloud.call("configureSimulator", name="time", value="scale:0.1")
+    cloud.call("createVolume", **volume(cloud))
+    written_by(cloud, 999999999)
+    written = cloud.journal.path.read_bytes()
+    later = reconcile.settled(anew(cloud))
+    said = capsys.readouterr().out
+    assert said == "createVolume , left open by run: its job has succeeded\n"
+    assert later.list("listVolumes")[-1]["state"] == "Allocated"
+    told = json.loads(later.journal.path.read_text())
+    assert (told["state"], told["run"], told["of"]) == ("looked-after", "run", 2)
+    reconcile.settled(anew(cloud, "run-3"))
+    assert capsys.readouterr().out == "" and changes(cloud).count("createVolume") == 1
+    assert cloud.journal.path.read_bytes() == written
+
+
+def test_a_run_that_goes_on_is_left_alone(cloud, capsys):
+    cloud.call("createVolume", **volume(cloud))
+    with subprocess.Popen(["sleep", "60"]) as process:
+        written_by(cloud, process.pid)
+        assert earlier.left_open(anew(cloud)) == []
+        process.kill()
+        process.wait()
+    assert [(run, e["command"]) for run, e in earlier.left_open(anew(cloud))] == [
+        ("run", "createVolume")
+    ]
+
+
+def test_what_was_left_open_days_ago_is_not_asked_for(cloud):
+    cloud.call("createVolume", **volume(cloud))
+    old = time.time() - 2 * earlier.LATELY
+    os.utime(cloud.journal.path, (old, old))
+    assert earlier.left_open(anew(cloud)) == []
+
+
+def test_a_machine_that_was_not_marked_yet_is_removed_with_the_rest(cloud):
+    size = cloud.list("listServiceOfferings")[0]["id"]
+    params = {"zoneid": cloud.list("listZones")[0]["id"], "templateid": template(cloud)}
+    params |= {"serviceofferingid": size, "name": "coreos-cluster-1"}
+    jobs.run(cloud, "deployVirtualMachine", **params)
+    later = anew(cloud)
+    steps = machines.plan_removal(later, zone=ZONE, cluster="coreos-cluster", owner=OWNER)
+    assert [s.what for s in steps] == ["coreos-cluster-1"]
+    cloud.journal.path.unlink()
+    assert not machines.plan_removal(later, zone=ZONE, cluster="coreos-cluster", owner=OWNER)
