@@ -131,4 +131,4 @@ def demand_free(cloud, *, zone: str, names: list[str], addresses: Sequence[str])
         had = [n.get("ipaddress") for n in there.get(name, {}).get("nic", [])]
         if had and address not in had and there[name]["state"] != "Error":
             raise CheckFailed(f"the address of {name}", address, ", ".join(map(str, had)), ANEW)
-    print(f"✓ the fixed addresses are free, or their machines': {', '.join(addresses)}")
+    print(f"✓ nobody else has the fixed addresses: {', '.join(addresses)}")

@@ -157,8 +157,8 @@ def deploy(
 def _exhausted(error: CloudError, fallbacks: list[str]) -> CloudError:
     tried = f"also with {', '.join(fallbacks)}" if fallbacks else "fallback_offerings is empty"
     error.args = (
-        f"{error.args[0]} No host could take it ({tried}). The table above shows what an account "
-        "can see of it; try later, or name other offerings in fallback_offerings.",
+        f"{error.args[0]} No host could take it ({tried}). The notebook's table under Apply shows "
+        "what an account can see of it; try later, or name other offerings in fallback_offerings.",
     )
     return error
 

@@ -242,9 +242,15 @@ def _standing(past: Past, shown: Shown) -> Html:
     words = "What carries a name from the parameters, or was touched by this run, as last seen. "
     later = [s for s in past.stopped.steps if s.get("outcome") == "done"]
     if later:
-        done = ", ".join(f"{s.get('command')} {s.get('what')}" for s in later)
+        ids = {(e.get("command"), e.get("what")): e.get("resource") for e in resources.sent(past)}
+        done = ", ".join(_done(s, ids) for s in later)
         words += f"Before it stopped, {past.stopped.stage} had done: {done}."
     return join(el("p", words), *made)
+
+
+def _done(step: dict, ids: dict[tuple, str | None]) -> str:
+    known = ids.get((step.get("command"), step.get("what")))
+    return f"{step.get('command')} {step.get('what')}" + (f" (id {known})" if known else "")
 
 
 # ── what happened ────────────────────────────────────────────────────────────────────────────────

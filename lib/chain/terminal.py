@@ -26,24 +26,26 @@ _MARKS = {"ok": "✓", "not-run": "·"}
 
 
 def changed(steps: Sequence[dict]) -> str:
-    """Say in a few words what the steps changed.
+    """Say in a few words what the steps changed, and then what failed.
 
     >>> changed([{"outcome": "done", "command": "createVolume", "what": "disk"}])
     'createVolume disk'
     """
+    done = _grouped([s for s in steps if s.get("outcome") == "done"])
+    failed = _grouped([s for s in steps if s.get("outcome") != "done"])
+    return one_line("; ".join(filter(None, [done, failed and f"failed: {failed}"]))) or "nothing"
+
+
+def _grouped(steps: Sequence[dict]) -> str:
     groups: dict[str, list[str]] = {}
     for step in steps:
-        failed = "" if step.get("outcome") == "done" else "failed: "
-        groups.setdefault(f"{failed}{step.get('command', '?')}", []).append(step.get("what", ""))
-    parts = (_group(command, names) for command, names in groups.items())
-    return one_line(", ".join(parts)) or "nothing"
+        groups.setdefault(step.get("command", "?"), []).append(step.get("what", ""))
+    return ", ".join(_group(command, names) for command, names in groups.items())
 
 
 def _group(command: str, names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return f"{command} {names[0]}"
-    failed, _, command = command.rpartition(": ")
-    return f"{failed}{failed and ': '}{len(names)} × {command}"  # noqa: RUF001, read by people
+    one = f"{command} {names[0]}"
+    return one if len(names) == 1 else f"{len(names)} × {command}"  # noqa: RUF001, read by people
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def test_the_exit_code_tells_ok_failed_and_interrupted(run, code):
         ([], "nothing"),
         ([step("createVolume", "disk")], "createVolume disk"),
         ([step("deploy", "a"), step("deploy", "b"), step("tag", "a")], "2 × deploy, tag a"),  # noqa: RUF001
-        ([step("deploy", "a"), step("deploy", "b", "failed")], "deploy a, failed: deploy b"),
+        ([step("deploy", "a"), step("deploy", "b", "failed")], "deploy a; failed: deploy b"),
         ([step("deploy", "a", "failed")] * 2, "failed: 2 × deploy"),  # noqa: RUF001
         ([step("deploy", "a\n\x1b[2Jb")], "deploy a b"),
     ],
