@@ -71,7 +71,8 @@ class Refused(CloudError):
 
     def __init__(self, command: str, code: int, text: str, hint: str = ""):
         self.code, self.text = code, text
-        super().__init__(command, f"{command} was refused ({code}): {text}{hint and ' ' + hint}")
+        joint = ("" if text.rstrip().endswith((".", "!", "?")) else ".") + " " if hint else ""
+        super().__init__(command, f"{command} was refused ({code}): {text}{joint}{hint}")
 
 
 class JobFailed(CloudError):

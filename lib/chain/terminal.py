@@ -165,6 +165,8 @@ class Terminal:
         for result in run.results:
             if result.outcome not in ("ok", "not-run"):
                 self._explain(result)
+        for entry in _left_open(run):
+            self._say(f"Sent, its end not seen: {entry['command']} {entry['what']}")
         for leak in run.leaks:
             self._say(f"A secret stands in the record: {leak}. Keep it to yourself and change it.")
         if run.unsigned:
@@ -180,6 +182,15 @@ class Terminal:
 
     def _say(self, text: str) -> None:
         self.console.print(Text(plain(text)), soft_wrap=True)
+
+
+def _left_open(run: Run) -> list[dict]:
+    """Return what a run that stopped had sent, and whose end it did not see."""
+    if run.cause == "ok" or not run.folder.is_dir():
+        return []
+    from lib.chain import past, resources  # with pandas, which nothing else here needs
+
+    return resources.unsettled(past.read(run.folder, ["journal"]))
 
 
 def _table(results: Sequence[Result]) -> Table:

@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from lib.chain.console import console, plain
 from lib.chain.events import Event
 from lib.chain.run import Result, Run
 from lib.chain.terminal import WAIT, Terminal, Waiting, changed, sentence
+from lib.journal import Journal
 
 
 def step(command, what, outcome="done"):
@@ -81,6 +83,16 @@ def test_the_run_ends_with_table_record_failure_command_and_a_sentence():
         "To continue: runbook run 'my file.yaml'  (it looks first and does only what is left)",
         "Stopped after 3.8 s: 20-write failed; 1 of 3 stages ok, 1 not run.",
     ]
+
+
+def test_what_was_sent_and_not_seen_to_end_is_named(tmp_path):
+    journal = Journal(tmp_path, "http://cloud")
+    for what in ("this", "that"):
+        entry = journal.intend("createVolume", what, {"name": what}, None)
+    journal.ended(entry, "done")
+    lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
+    said = [line for line in lines if line.startswith("Sent")]
+    assert said == ["Sent, its end not seen: createVolume this"]
 
 
 @pytest.mark.parametrize(
