@@ -52,7 +52,7 @@ def service(discovery: str, local: str) -> str:
         return STATIC
     if discovery == "local":
         if not local:
-            raise ParamsError("discovery", '"public" or a URL with this profile', discovery)
+            raise ParamsError("discovery", '"static", "public" or a URL with this profile', discovery)
         return local.rstrip("/")
     if discovery == "public":
         return PUBLIC
