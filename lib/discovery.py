@@ -52,7 +52,8 @@ def service(discovery: str, local: str) -> str:
         return STATIC
     if discovery == "local":
         if not local:
-            raise ParamsError("discovery", '"static", "public" or a URL with this profile', discovery)
+            wanted = '"static", "public" or a URL with this profile'
+            raise ParamsError("discovery", wanted, discovery)
         return local.rstrip("/")
     if discovery == "public":
         return PUBLIC

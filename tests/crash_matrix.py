@@ -222,7 +222,6 @@ def wrong(bench: Bench, server: Server, removed: bool) -> str:
     if bench.record != "run" and removed:  # whether there was a token goes by when it was given up
         left = what_there_is(bench, server)
         wanted = [wanted[0] | {k: left[k] for k in ("tokens", "members")}]
-        tokens = left["tokens"]
     for n, expected in enumerate(wanted):
         error = run(bench, server, [REMOVAL]) if n else ""
         found = what_there_is(bench, server)
