@@ -5,6 +5,7 @@ A token's URL is a secret: whoever has it can join the cluster. No error here ca
 
 import re
 import secrets
+import time
 from urllib.parse import urlsplit
 
 import requests
@@ -17,6 +18,7 @@ STATIC = "static"  # no service: the machines have fixed addresses
 KEYS = "/v2/keys"
 PRESENT = 412  # etcd's status for what was not to be there and is
 TIMEOUT = (5, 30)  # seconds to connect, and to wait for an answer
+PAUSE = 0.25  # seconds before a request is sent again
 NEW_TOKEN = "A token serves one cluster once: run 90-remove-cluster, then 20-write-cloud-config."
 
 
@@ -86,7 +88,7 @@ def ask_token(base: str, size: int) -> TokenUrl:
 
     Asks once: a token made and lost does no harm, but asking twice makes two.
     """
-    text = _answer("GET", f"{base}/new?size={size}", base).text.strip()
+    text = _answer("GET", f"{base}/new?size={size}", base, tries=1).text.strip()
     if not re.fullmatch(r"https?://[^\s/]+/(\S+/)?[0-9a-f]{32}", text):
         raise CheckFailed(
             f"the answer of {base}/new", "the URL of a token", "something else", _is_service(base)
@@ -172,15 +174,15 @@ def _is_service(base: str) -> str:
 
 
 def _answer(
-    method: str, url: str, base: str, *, ok: tuple[int, ...] = (), **more: object
+    method: str, url: str, base: str, *, ok: tuple[int, ...] = (), tries: int = 3, **more: object
 ) -> requests.Response:
-    """Send one request, and return an answer below 400 or among `ok`.
+    """Return an answer below 400 or among `ok` to a request that may be sent again if it is lost.
 
     What `requests` raises names the URL; so nothing of it goes into the error but its kind.
     """
     command = f"{method} at the discovery service"
     try:
-        answer = requests.request(method, url, timeout=TIMEOUT, **more)
+        answer = _sent(method, url, tries, timeout=TIMEOUT, **more)
     except requests.Timeout:
         raise Unreachable(command, base, "no answer in time", may_have_changed=False) from None
     except requests.exceptions.SSLError:
@@ -192,3 +194,15 @@ def _answer(
     if answer.status_code >= 400 and answer.status_code not in ok:
         raise Refused(command, answer.status_code, answer.reason or "", _is_service(base))
     return answer
+
+
+def _sent(method: str, url: str, tries: int, **more: object) -> requests.Response:
+    """Send a request, once more after a lost connection, at most so many times in all."""
+    for left in reversed(range(tries)):
+        try:
+            return requests.request(method, url, **more)
+        except requests.ConnectionError:
+            if not left:
+                raise
+            time.sleep(PAUSE)
+    raise AssertionError("the last try returns or raises")

@@ -19,8 +19,9 @@ copy of the cloud, the workstation and the run folder as they were before the st
 continued, all stages run again from the first; after a kill from that of k, so as to find its job
 still running.
 
-The discovery token is registered at another service, so it has kinds of its own: the kernel is
-killed before it writes the token into the file, before it registers it, and once it has done so.
+That the discovery token is registered, at another service, is a change like the others, and has
+kinds of its own besides: the kernel is killed before it writes the token into the file, before it
+registers it, and once it has done so.
 """
 
 import argparse

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
+from harness import client, fault
 
 from lib import cloudconfig, discovery
 from lib.discovery import (
@@ -24,6 +25,7 @@ from lib.discovery import (
     size_of,
 )
 from lib.errors import CheckFailed, ParamsError, Refused, RunbookError, Unreachable
+from lib.localcloud import wire as localcloud
 from lib.shell import connect_shell, write_text
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
@@ -324,3 +326,21 @@ def test_a_key_of_a_real_etcd_serves_as_discovery(etcd):
     assert members(one) == {"n1": "10.1.0.7"} and members(two) == {}
     with pytest.raises(CheckFailed, match="found unknown"):
         members(f"{base}/{TOKEN}")
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
+def test_a_token_whose_registration_is_lost_is_registered_again(tmp_path, kind):
+    with localcloud.Server(tmp_path / "cloud") as there:
+        fault(client(there), "putDiscovery", f"fault:{kind}")
+        url = choose_token(there.connection["discovery"])
+        register(url, 3)
+        assert size_of(url) == 3
+
+
+def test_a_service_that_chooses_tokens_is_not_asked_twice(tmp_path):
+    with localcloud.Server(tmp_path / "cloud") as there:
+        fault(client(there), "newDiscovery", "fault:drop-after")
+        base = there.connection["discovery"].partition("/v2/")[0]
+        with pytest.raises(Unreachable):
+            ask_token(base, 3)
+        assert len(there.cloud.state.setting("discovery", {"rows": {}})["rows"]) == 1

@@ -29,6 +29,15 @@ class EtcdError(Exception):
         super().__init__(message)
 
 
+def command(method: str, path: str) -> str:
+    """Return the name under which a request is known to those who plan faults.
+
+    >>> command("PUT", "/v2/keys/x"), command("GET", "/new")
+    ('putDiscovery', 'newDiscovery')
+    """
+    return f"{'new' if path == '/new' else method.lower()}Discovery"
+
+
 def handle(rows: Rows, method: str, path: str, query: dict, form: dict, base_url: str) -> Reply:
     """Answer a request with status, content type and body; who waits is answered by `seen`."""
     if path == "/health":

@@ -1,4 +1,8 @@
-"""Commands that real clouds do not have: faults, settings, and the record of calls."""
+"""Commands that real clouds do not have: faults, settings, and the record of calls.
+
+Requests to the discovery service, called newDiscovery, getDiscovery and putDiscovery, can be slow
+or dropped only.
+"""
 
 from typing import Any
 
@@ -13,7 +17,7 @@ NUMBERS = ("count", "skip", "code", "seconds")
 
 @command("""configureSimulator sync
     Plans a fault for the next calls of a command, or changes a setting of the local cloud.
-    name string* a command or *, or: reset, time, capacity, limits, throttle
+    name string* a command, putDiscovery, *; or a setting: reset, time, capacity, limits, throttle
     value string<4096 pairs "key:value;key:value"; for a command: fault, code, text, seconds, skip
     count integer how many calls it strikes, 1 if not given
 """)

@@ -71,14 +71,17 @@ class Handler(BaseHTTPRequestHandler):
         if reply.delay:
             time.sleep(reply.delay)
         if reply.body is None:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
+            return self.drop()
         more = {"X-Description": reply.error} if reply.error else {}
         self.write(reply.status, reply.type, reply.body, **more)
 
+    def drop(self) -> None:
+        """End the connection without an answer."""
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
     def answer_discovery(self, form: str) -> None:
-        """Answer a request to the discovery service."""
+        """Answer a request to the discovery service, late or not at all if a fault says so."""
         cloud = self.server.cloud
         path, _, query = self.path.partition("?")
         asked = parameters(query, "")
@@ -86,10 +89,17 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer_waiting(path, asked.get("waitIndex", ""))
         with cloud.lock:
             jobs.advance(cloud)
+            fault = cloud.faults.take(discovery.command(self.command, path))
+            if fault and fault.kind == "drop-before":
+                return self.drop()
             given = parameters("", form)
             found = guests.ask_discovery(cloud, self.command, self.path, given)
             index = discovery.last_index(guests.registry(cloud))
             cloud.state.commit()
+        if fault and fault.kind == "drop-after":
+            return self.drop()
+        if fault and fault.kind == "slow":
+            time.sleep(fault.seconds)
         self.write(*found, **{"X-Etcd-Index": str(index)})
 
     def answer_waiting(self, path: str, since: str) -> None:

@@ -4,6 +4,7 @@ import time
 from http.client import RemoteDisconnected
 
 import pytest
+import requests
 
 
 def test_a_call_is_refused_as_often_as_wanted(api):
@@ -37,6 +38,15 @@ def test_a_dropped_connection_tells_nothing_about_the_command(api):
         assert api("listVolumes", name="x").get("count", 0) == count
     changed = [c["changed"] for c in api.calls() if c["command"] == "createVolume"]
     assert changed == [False, True]
+
+
+def test_requests_to_the_discovery_service_can_be_dropped_too(api):
+    key = f"{api.server.connection['discovery']}/{'0' * 32}/_config/size"
+    for fault, known in [("drop-before", 404), ("drop-after", 200)]:
+        api.fault("putDiscovery", f"fault:{fault}")
+        with pytest.raises(requests.ConnectionError):
+            requests.put(key, {"value": 3})
+        assert requests.get(key).status_code == known
 
 
 def test_an_answer_can_be_slow(api):
