@@ -18,12 +18,20 @@ from lib.plan import Pending, Step, check_mode
 from lib.shell import Shell, run
 
 MIB = 2**20
-COLUMNS = "NAME,PATH,SIZE,SERIAL,WWN,MODEL,HCTL,TYPE,MOUNTPOINTS,FSTYPE,PTTYPE,PARTTYPE,PARTLABEL,"
-COLUMNS += "LABEL,RO,PKNAME,MAJ:MIN"
-OLDER = COLUMNS.replace("PATH,", "").replace("MOUNTPOINTS", "MOUNTPOINT")  # util-linux before 2.37
+COLUMNS = (
+    "NAME,KNAME,PATH,SIZE,SERIAL,WWN,MODEL,HCTL,TYPE,MOUNTPOINTS,FSTYPE,PTTYPE,PARTTYPE,PARTLABEL,"
+)
+COLUMNS += "LABEL,RO,RM,PKNAME,MAJ:MIN"
+OLDER = COLUMNS.replace("MOUNTPOINTS", "MOUNTPOINT")  # util-linux before 2.37
+OLDEST = OLDER.replace("PATH,", "").replace("PTTYPE,", "")  # before 2.33; 2.27 is the first of all
 SAME = ("name", "size", "serial", "wwn", "hctl", "maj:min")  # what a disk keeps while attached
+# What lsblk calls a disk too, though no hypervisor plugs it in.
+NOT_PLUGGED = re.compile(r"(nbd|zram|ram|fd|sr|mmcblk|mtdblock|md|dm-|rbd|drbd|bcache|zd)\d")
+PREFIX = re.compile(
+    r"0?(qemu_)?qemu_harddisk_"
+)  # before the serial, where udev tells its long form
 # Serials that hypervisors give by themselves: VMware with disk.EnableUUID, plain QEMU.
-NOT_CLOUDSTACKS = re.compile(r"6000c29|QM\d|drive-")
+NOT_CLOUDSTACKS = re.compile(r"6000c29|qm\d|drive-")
 OUR_PARTITIONS = {"EFI-SYSTEM", "BIOS-BOOT", "BOOT-B", "USR-A", "USR-B", "ROOT-C", "OEM"}
 OUR_PARTITIONS |= {"OEM-CONFIG", "ROOT"}
 NEXT = (
@@ -31,7 +39,22 @@ NEXT = (
     "(`echo '- - -' | sudo tee /sys/class/scsi_host/host*/scan`). Otherwise detach the volume and "
     "run 11-attach-volume, which notes the disks before it attaches."
 )
+WIPE = "Nothing was written. See what it holds; to use it all the same, wipe it by hand."
 
+# All in one go, as each look costs a round trip. lsblk names one disk of a mounted btrfs of many.
+LOOK = f"""\
+cat /proc/sys/kernel/random/boot_id &&
+{{ lsblk -J -b -o {COLUMNS} || lsblk -J -b -o {OLDER} || lsblk -J -b -o {OLDEST}; }} &&
+echo IN USE && cat /proc/swaps &&
+{{ ls -d /sys/class/block/*/holders/* /sys/fs/btrfs/*/devices/* 2>/dev/null; true; }}"""
+# What is compared again in the last moment. `wipefs -n` writes nothing, but with -a it opens the
+# disk as one that will: exclusively.
+CLOSE_LOOK = f"""\
+echo lsblk $(lsblk -b -d -n -r -o SIZE,SERIAL,WWN,HCTL,RO,MAJ:MIN {{at}} 2>&1)
+echo real $(readlink -f {{at}})
+blkid -p {{at}}; echo rc $?; wipefs -n {{at}}; echo rc $?
+if wipefs -n -a {{at}} >/dev/null 2>&1; then echo is alone; else echo is busy; fi
+for end in head tail; do echo $end $($end -c {MIB} {{at}} | sha256sum); done"""
 # Where a hot-added disk does not show by itself; a host that cannot be asked is no failure.
 RESCAN = "sh -c 'for s in /sys/class/scsi_host/host*/scan; do echo \"- - -\" | tee $s; done'"
 CANNOT_TELL = "· whether it is the machine that the cloud means cannot be told on it"
@@ -41,21 +64,46 @@ Condition = tuple[str, object, object, bool]  # what, wanted, found, met
 
 
 def inventory(shell: Shell) -> list[dict]:
-    """Return all block devices of the workstation, each with its partitions under `children`."""
-    boot = "cat /proc/sys/kernel/random/boot_id"
-    seen = run(shell, f"{boot} && {{ lsblk -J -b -o {COLUMNS} || lsblk -J -b -o {OLDER}; }}")
-    boot, _, listed = seen.out.partition("\n")
-    return [{"boot": boot} | _row(r) for r in json.loads(listed)["blockdevices"]]
+    """Return all block devices of the workstation, each with its partitions under `children`.
+
+    `uses` of a row tells what has it: swap, a mapping or array, a mounted btrfs.
+    """
+    seen = run(shell, LOOK)
+    boot, _, told = seen.out.partition("\n")
+    listed, _, used_by = told.partition("IN USE\n")
+    uses = _uses(used_by.splitlines())
+    return [{"boot": boot} | _row(r, uses) for r in json.loads(listed)["blockdevices"]]
 
 
-def _row(raw: dict) -> dict:
+def _uses(lines: list[str]) -> dict[str, list[str]]:
+    """Return by name what has a device, from /proc/swaps and paths of /sys.
+
+    >>> _uses(["/dev/sdb2 partition 1 0 -2", "/sys/class/block/sdc/holders/dm-0"])
+    {'sdb2': ['[SWAP]'], 'sdc': ['dm-0']}
+    """
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        *_, parent, kind, name = ["", "", *line.split()[0].split("/")]
+        if kind == "holders":
+            found.setdefault(parent, []).append(name)
+        elif kind == "devices":
+            found.setdefault(name, []).append("a mounted btrfs")
+        elif line.startswith("/dev/"):
+            found.setdefault(line.split()[0].removeprefix("/dev/"), []).append("[SWAP]")
+    return found
+
+
+def _row(raw: dict, uses: dict) -> dict:
     """Return one row with the types of today's lsblk; older ones say everything as text."""
     mounts = raw.get("mountpoints") or [raw.get("mountpoint")]
     row = {k: v.strip() if isinstance(v, str) else v for k, v in raw.items()}
     row |= {"path": raw.get("path") or f"/dev/{raw['name']}", "size": int(raw["size"] or 0)}
-    row |= {"mountpoints": [m for m in mounts if m]}
-    row |= {"ro": str(raw.get("ro")).lower() not in ("false", "0")}
-    return row | {"children": [_row(c) for c in raw.get("children") or []]}
+    row |= {
+        "mountpoints": [m for m in mounts if m],
+        "uses": uses.get(raw.get("kname") or raw["name"], []),
+    }
+    row |= {k: str(raw.get(k)).lower() not in ("false", "0") for k in ("ro", "rm")}
+    return row | {"children": [_row(c, uses) for c in raw.get("children") or []]}
 
 
 def expected_serial(volume_id: str) -> str:
@@ -82,19 +130,25 @@ def find_target(
     since `before`. It must look blank; but the disk of identity `ours`, of which an install was
     noted, may hold CoreOS's partitions. Raises CheckFailed with a table of conditions.
     """
-    disks = [r for r in after if r.get("type") == "disk"]
-    new = [r for r in disks if before and identity(r) not in map(identity, before)]
+    disks = [r for r in after if _is_disk(r)]
+    new = [r for r in after if before and identity(r) not in map(identity, before)]
     named = [r for r in disks if serial and _serial(r) == serial]
     own = [r for r in disks if ours and (identity(r) == ours or r in named)]
-    rows = [(r, _whose(r, before, new, named, serial) + _fitness(r, size, r in own)) for r in disks]
+    rows = [(r, _whose(r, before, new, named, serial) + _fitness(r, size, r in own)) for r in after]
     lost = [] if named else _lost(before or [], disks)
     fit = [r for r, conditions in rows if all(met for *_, met in conditions)]
-    if len(fit) == 1 and not lost and (fit == named or len(new) == 1):
+    new_disks = [r for r in disks if r in new]
+    if len(fit) == 1 and not lost and (fit == named or len(new_disks) == 1):
         return fit[0]
     likely = [(r, c) for r, c in rows if r in new or r in named] or rows
-    found = f"{len(fit)} of {len(disks)} disks ({len(new)} new{''.join(lost)})"
+    found = f"{len(fit)} of {len(disks)} disks ({len(new_disks)} new{''.join(lost)})"
     shown = f"\n{_shown(likely)}\n{NEXT}"
     raise CheckFailed("the disk to write on", "exactly one", found, next_step=shown)
+
+
+def _is_disk(row: dict) -> bool:
+    """Tell whether it may be a volume: a whole disk, of a kind that hypervisors plug in."""
+    return row.get("type") == "disk" and not NOT_PLUGGED.match(row["name"])
 
 
 def identity(row: dict) -> list:
@@ -103,13 +157,13 @@ def identity(row: dict) -> list:
 
 
 def _serial(row: dict) -> str:
-    return (row.get("serial") or "").lower()
+    return PREFIX.sub("", (row.get("serial") or "").lower())
 
 
 def _lost(before: list[dict], disks: list[dict]) -> list[str]:
     """Say which disks of before are not there as they were: names may have moved."""
     now = [identity(d) for d in disks]
-    gone = [r for r in before if r.get("type") == "disk" and identity(r) not in now]
+    gone = [r for r in before if _is_disk(r) and identity(r) not in now]
     return [f"; {r['name']} is not as it was" for r in gone]
 
 
@@ -119,7 +173,7 @@ def _whose(
     """Return the conditions by which a disk is known to be the volume's."""
     is_named, is_new = row in named, "yes" if row in new else "no"
     seen = is_new if before else "the disks before it were not noted"
-    foreign = bool(serial and _serial(row)) and not NOT_CLOUDSTACKS.match(row["serial"])
+    foreign = bool(serial and _serial(row)) and not NOT_CLOUDSTACKS.match(_serial(row))
     # Letters may be dealt anew at a boot; a SCSI address stays.
     same_boot = not before or before[0].get("boot") == row.get("boot") or bool(row.get("hctl"))
     return [
@@ -136,11 +190,13 @@ def _fitness(row: dict, size: int, own: bool) -> list[Condition]:
     mounts = used(row)
     own_parts = own and all(_is_our_partition(p) for p in row["children"])
     return [
+        ("type", "disk", f"{row.get('type')} {row['name']}", _is_disk(row)),
         ("bytes", size, row["size"], row["size"] == size),
         ("partitions, holders", "none", " ".join(parts) or "none", not parts or own_parts),
         ("contents", "none", " ".join(types) or "none", not types or (own and types == ["gpt"])),
-        ("mounts, swap", "none", " ".join(mounts) or "none", not mounts),
+        ("mounts, swap, users", "none", " ".join(mounts) or "none", not mounts),
         ("read-only", "no", "yes" if row["ro"] else "no", not row["ro"]),
+        ("removable", "no", "yes" if row["rm"] else "no", not row["rm"]),
     ]
 
 
@@ -157,8 +213,8 @@ def tree(rows: list[dict]) -> Iterator[dict]:
 
 
 def used(row: dict) -> list[str]:
-    """Return where the disk and all below it are mounted; swap counts."""
-    return [m for r in tree([row]) for m in r["mountpoints"]]
+    """Return where the disk and all below it are mounted, and what else has them."""
+    return [m for r in tree([row]) for m in dict.fromkeys([*r["mountpoints"], *r["uses"]])]
 
 
 def _shown(rows: list[tuple[dict, list[Condition]]]) -> str:
@@ -172,22 +228,61 @@ def _shown(rows: list[tuple[dict, list[Condition]]]) -> str:
     )
 
 
-def blank(shell: Shell, device: str) -> list[str]:
-    """Return the reasons why a disk is not blank, none if it is.
+def look_closely(shell: Shell, device: str) -> str:
+    """Return what is read from the disk itself, of which lsblk may know nothing."""
+    script = CLOSE_LOOK.format(at=shlex.quote(device))
+    return run(shell, f"sh -c {shlex.quote(script)} 2>&1", sudo=True, within=600).out.strip()
 
-    What cannot be read counts as not blank: the ends are compared by their SHA-256.
+
+def _closely(seen: str, device: str, own: bool) -> list[Condition]:
+    """Return the conditions on what is read from the disk; what cannot be read is not met."""
+    real, said, ends, use, zero = _parsed(seen)
+    is_ours = own and said and ends == ["rc 0", "rc 0"] and _kinds(said) <= {"gpt", "PMBR"}
+    is_blank = not said and ends == ["rc 2", "rc 0"]
+    signatures = "; ".join(said) or ("none" if is_blank else "unreadable")
+    found = {True: "all zero", False: "something else"}
+    return [
+        ("resolved path", device, real, real == device),
+        ("signatures", "none", signatures, bool(is_ours or is_blank)),
+        ("opens for us alone", "yes", "yes" if use == "is alone" else "no", use == "is alone"),
+        ("first MiB", "all zero", found[zero[0]], own or zero[0]),
+        ("last MiB", "all zero", found[zero[1]], own or zero[1]),
+    ]
+
+
+def _parsed(seen: str) -> tuple[str, list[str], list[str], str, list[bool]]:
+    """Return path, signatures, exit codes, whether it is ours alone, which ends are zero."""
+    told = re.compile(r"(lsblk|real|rc|is|head|tail)( |$)")
+    lines = seen.splitlines()
+    said = [x for x in lines if not told.match(x) and not x.startswith("DEVICE")]
+    _, real, *ends, use, head, tail = [x for x in lines if told.match(x)]
+    zeros = hashlib.sha256(bytes(MIB)).hexdigest()
+    return real[5:], said, ends, use, [x.split()[1] == zeros for x in (head, tail)]
+
+
+def _kinds(said: list[str]) -> set[str]:
+    """Return the kinds of signatures that blkid and wipefs name in these lines."""
+    words = [line.split() for line in said if re.match(r"\S+ +0x", line)]
+    return {w[2] for w in words} | set(re.findall(r'TYPE="([^"]*)"', " ".join(said)))
+
+
+def state(shell: Shell, device: str, look: str) -> str:
+    """Return what a failed installer left: "untouched", "half written" or "wiped".
+
+    It is looked at: `look` is how it was before. An end that is not zero any more was written on.
     """
-    at, zeros = shlex.quote(device), hashlib.sha256(bytes(MIB)).hexdigest()
-    probes = f"blkid -p {at} 2>&1; echo rc $?; $SUDO wipefs -n {at} 2>&1; echo rc $?"
-    probes += f"; $SUDO wipefs -n -a {at} >/dev/null 2>&1 || echo busy"
-    ends = f"$SUDO head -c {MIB} {at} | sha256sum; $SUDO tail -c {MIB} {at} | sha256sum"
-    *probed, head, tail = run(shell, f"{probes}; {ends}", sudo=True, within=600).out.splitlines()
-    said = [line for line in probed if not line.startswith(("rc ", "busy"))]
-    reasons = [f"it shows {line}" for line in said]
-    reasons += ["it cannot be opened for us alone: something uses it"] if "busy" in probed else []
-    reasons += [] if reasons or probed == ["rc 2", "rc 0"] else ["blkid and wipefs cannot read it"]
-    reasons += [] if head.startswith(zeros) else ["its first MiB is not all zero"]
-    return reasons + ([] if tail.startswith(zeros) else ["its last MiB is not all zero"])
+    now = look_closely(shell, device)
+    _, said, ends, use, zero = _parsed(now)
+    if now.replace(use, "is alone") == look or (
+        not said and ends == ["rc 2", "rc 0"] and all(zero)
+    ):
+        return "untouched"
+    return "half written" if said else "wiped"
+
+
+def blank(shell: Shell, device: str) -> list[Condition]:
+    """Return the conditions that keep the disk from being blank, none if it is."""
+    return [c for c in _closely(look_closely(shell, device), device, False) if not c[-1]]
 
 
 def probed(shell: Shell, parts: list[dict]) -> list[dict]:
@@ -213,20 +308,19 @@ def _tagged(tags: dict) -> dict:
     return {k: tags.get(name) for k, name in names.items()}
 
 
-def guard(noted: dict) -> str:
-    """Return a command for root that fails unless the noted disk is there, the same and unused.
+def guard(noted: dict, command: str) -> str:
+    """Return a command for root: `command`, if the noted disk still looks as when it was checked.
 
-    It is for the last moment before writing: the name may have been dealt anew since the checks.
-    `wipefs -n` writes nothing, but with -a it opens the disk as one that will: exclusively.
+    The disk is held open from before the look until the command ends: so long, its name cannot be
+    dealt to another one. The lock is a shared one, as udev's is.
     """
-    at, same = shlex.quote(noted["device"]), dict(zip(SAME, noted["disk"], strict=True))
-    known = [same[k] for k in ("size", "serial", "wwn", "hctl") if same[k] is not None]
-    wanted = shlex.quote(" ".join(" ".join(map(str, known)).split()))
-    return f"""\
-set -- $(lsblk -b -d -n -o SIZE,SERIAL,WWN,HCTL {at}) && if [ "$*" != {wanted} ]; then
-echo {at} is not the disk that was checked: now it is "$*" >&2; exit {CHANGED}; fi &&
-if [ "$(readlink -f {at})" != {at} ]; then echo {at} is another name >&2; exit {CHANGED}; fi &&
-if ! wipefs -n -a {at} >/dev/null; then echo {at} is in use >&2; exit {CHANGED}; fi"""
+    at, wanted = shlex.quote(noted["device"]), shlex.quote(noted["look"])
+    look = CLOSE_LOOK.format(at=at)
+    stop = f'echo {at} is in use, or not as it was when it was checked: now "$now" >&2'
+    check = f"""now=$({{ {look}
+}} 2>&1) && [ "$now" = {wanted} ] || {{ {stop}; exit {CHANGED}; }}"""
+    held = shlex.quote(f"{check}\nexec {command}")
+    return f"lsblk -d -n {at} >/dev/null && exec flock -s {at} sh -c {held}"
 
 
 def target(shell: Shell, noted: dict, *, volume_id: str, size: int) -> str:
@@ -234,27 +328,28 @@ def target(shell: Shell, noted: dict, *, volume_id: str, size: int) -> str:
     return target_row(shell, noted, volume_id=volume_id, size=size)["path"]
 
 
-def target_row(shell: Shell, noted: dict, *, volume_id: str, size: int) -> dict:
+def target_row(
+    shell: Shell, noted: dict, *, volume_id: str, size: int, rows: list[dict] | None = None
+) -> dict:
     """Look at the disks now, and return the row of the volume of `size` bytes.
 
-    `noted` is what `notes.read` returns. Raises CheckFailed unless exactly one disk is known to be
-    the volume's and is blank, or holds nothing but an install that these notes tell of.
+    `noted` is what `notes.read` returns, `rows` an inventory of just now. Raises CheckFailed with
+    a table unless exactly one disk is known to be the volume's and is blank, or holds nothing but
+    an install that these notes tell of. The row's `look` is what `guard` compares.
     """
     ours = about(noted, ("installed", "installing"), volume_id).get("disk")
     before = about(noted, ("attach",), volume_id).get("before")
     serial = expected_serial(volume_id)
-    rows = [_labelled(shell, r) if identity(r) == ours else r for r in inventory(shell)]
+    rows = rows or inventory(shell)
+    rows = [_labelled(shell, r) if identity(r) == ours else r for r in rows]
     row = find_target(before, rows, size=size, serial=serial, ours=ours)
-    own = ours and (identity(row) == ours or _serial(row) == serial)
-    reasons = [r for r in blank(shell, row["path"]) if not own or " TYPE=" in r or "cannot" in r]
-    if reasons:
-        raise CheckFailed(
-            f"{row['path']} of volume {volume_id}",
-            "blank",
-            "; ".join(reasons),
-            "Nothing was written. See what it holds; to use it all the same, wipe it by hand.",
-        )
-    return row
+    own = bool(ours) and (identity(row) == ours or _serial(row) == serial)
+    look = look_closely(shell, row["path"])
+    conditions = _closely(look, row["path"], own)
+    if not all(met for *_, met in conditions):
+        shown = f"\n{_shown([(row, _fitness(row, size, own) + conditions)])}\n{WIPE}"
+        raise CheckFailed(f"{row['path']} of volume {volume_id}", "blank", "another", shown)
+    return row | {"look": look}
 
 
 def about(noted: dict, kinds: tuple[str, ...], volume_id: str) -> dict:
@@ -294,18 +389,49 @@ def note_device(
         return
     noted = notes.read(shell, work_dir)
     attach = about(noted, ("attach",), volume["id"]) or {"volume": str(volume["id"])}
-    deadline = time.monotonic() + within
-    scan_at = time.monotonic() + within / 3
-    while time.monotonic() < deadline and len(inventory(shell)) == len(attach.get("before", [])):
-        if time.monotonic() > scan_at:
-            run(shell, RESCAN, sudo=True, ok=(0, 1))
-        time.sleep(0.5)
+    rows = _when_there(shell, attach.get("before") or [], within)
     machine, hypervisor = volume.get("virtualmachineid", ""), volume.get("hypervisor", "")
     known = hosts.demand_same(shell, machine, hypervisor)
-    device = target(shell, noted, volume_id=volume["id"], size=volume["size"])
+    wanted = {"volume_id": volume["id"], "size": volume["size"]}
+    device = target_row(shell, noted, **wanted, rows=rows)["path"]
     notes.update(shell, work_dir, attach=attach | {"device": device})
     print(f"✓ {volume['name']} is {device} on {shell.name}")
     print(f"✓ it is machine {machine} by its {known}" if known else CANNOT_TELL)
+
+
+def _when_there(shell: Shell, before: list[dict], within: float) -> list[dict]:
+    """Return the inventory with the disk that came since `before`; without it, when time is up."""
+    began, known = time.monotonic(), [identity(r) for r in before]
+    while True:
+        rows, waited = inventory(shell), time.monotonic() - began
+        if waited >= within or any(_is_disk(r) and identity(r) not in known for r in rows):
+            return rows
+        if waited > within / 3:
+            run(shell, RESCAN, sudo=True, ok=(0, 1))
+        time.sleep(0.5)
+
+
+def demand_idle(shell: Shell, work_dir: str, volume: dict | None, mode: str) -> None:
+    """Raise CheckFailed if something on the workstation still has the installed volume.
+
+    In apply mode its buffers are flushed, so that what was written is on the disk.
+    """
+    check_mode(mode)
+    noted = about(notes.read(shell, work_dir), ("installed",), (volume or {}).get("id", ""))
+    row = next((r for r in inventory(shell) if identity(r) == noted.get("disk")), None)
+    if not row:
+        return print("No installed disk of ours is attached to this workstation.")
+    if used(row):
+        wanted, step = "not mounted, not in use", "umount it there, then run this stage again."
+        raise CheckFailed(f"{row['path']} of {volume['name']}", wanted, " ".join(used(row)), step)
+    if mode == "apply":
+        flush(shell, row["path"])
+    print(f"✓ nothing has {row['path']}")
+
+
+def flush(shell: Shell, device: str) -> None:
+    """Have all that was written to the disk be on it."""
+    run(shell, f"blockdev --flushbufs {shlex.quote(device)}", sudo=True, within=600)
 
 
 def table(shell: Shell) -> pd.DataFrame:

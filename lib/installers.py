@@ -5,17 +5,13 @@ import re
 import shlex
 from collections.abc import Callable
 
-from lib import cloudconfig, delivery, detached, disks, facts, hosts, notes, preflight
+from lib import cloudconfig, delivery, detached, disks, facts, hosts, images, notes, preflight
 from lib.cloudconfig import CLOUD_CONFIG
-from lib.errors import CheckFailed, ParamsError, ShellFailed
+from lib.errors import CheckFailed, ShellFailed
 from lib.plan import Pending, Step, check_mode
 from lib.progress import tell
 from lib.shell import Shell, run
 
-CHANNELS = {
-    "coreos-install": ("stable", "beta", "alpha"),
-    "flatcar-install": ("stable", "beta", "alpha", "lts"),
-}
 PRODUCTS = {
     "coreos-install": r"CoreOS(?: Container Linux)?",
     "flatcar-install": "Flatcar Container Linux",
@@ -24,135 +20,130 @@ USER_DATA = {
     "coreos-install": "var/lib/coreos-install/user_data",
     "flatcar-install": "var/lib/flatcar-install/user_data",
 }
-ROOT, OEM, USR = (
-    ("ROOT", 9),
-    ("OEM", 6),
-    ("USR-A", 3),
-)  # label and number of a partition, in every image of both
-
-
-def command_line(
-    installer: str, device: str, *, channel: str, version: str, oem: str, config_path: str
-) -> str:
-    """Return the installer's command; `version` "current" and `oem` "" leave their flags off.
-
-    So does `config_path` ""; one that ends in .ign is an Ignition config.
-
-    Raises ParamsError for an installer, channel, version or OEM that cannot be.
-    """
-    if installer not in CHANNELS:
-        raise ParamsError("installer", " or ".join(CHANNELS), installer)
-    if channel not in CHANNELS[installer]:
-        raise ParamsError("channel", " or ".join(CHANNELS[installer]), channel)
-    if not re.fullmatch(r"current(-\d+)?|\d+\.\d+\.\d+(\+[\w.-]+)?", version):
-        raise ParamsError("image_version", '"current" or a version such as 367.1.0', version)
-    if not re.fullmatch(r"\w*", oem, re.ASCII):
-        raise ParamsError("oem", '"" or a name such as cloudstack', oem)
-    words = [installer, "-d", device, "-C", channel]
-    words += ["-V", version] if version != "current" else []
-    words += ["-o", oem] if oem else []
-    flag = "-i" if config_path.endswith(".ign") else "-c"
-    return shlex.join([*words, *([flag, config_path] if config_path else [])])
+# Label and number of the partitions that every image of both has.
+LAYOUT = {"EFI-SYSTEM": 1, "USR-A": 3, "OEM": 6, "ROOT": 9}
+# A journal that is not empty would be played back, though mounted read-only.
+READ_ONLY = {"ext3": "ro,noload", "ext4": "ro,noload"}
+STATES = {
+    "untouched": "{} is untouched. Run this stage again when mended.",
+    "half written": "{} is half written: no snapshot of it. Run this stage again.",
+    "wiped": "{} is wiped, with remains of an image: no snapshot of it. Run this stage again.",
+}
+SIGNED = re.compile(r"using \w+ key (?:ID )?([0-9A-F]{8,40})")
 
 
 def install(
     shell: Shell,
-    installer: str,
-    device: str,
+    image: dict,
+    place: dict,
     command: str,
     on_line: Callable[[str], None] = print,
     *,
     folder: str,
-    guard: str = "true",
     joins: bool = False,
     within: float = 3600.0,
 ) -> str:
     """Run the installer's command, passing on each line, and return its Success line.
 
-    It goes on by itself in the `folder` if the connection breaks; with `joins` one that runs there
-    already, or has ended well, is taken up. `guard` must succeed just before it. Raises ShellFailed
-    unless it ends with 0 and names exactly this device as installed; the error says what state
-    the disk is in.
+    `place` tells the device, and its `look` when it was checked. It goes on by itself in the
+    `folder` if the connection breaks; with `joins` one that runs there already, or has ended well,
+    is taken up. Raises ShellFailed unless it ends with 0 and names exactly this device as
+    installed; the error says what state the disk is in.
     """
+    device = place["device"]
     try:
         if not joins:
-            detached.start(shell, folder, f"{guard} && exec {command}", within=within)
+            guarded = images.verified(image, disks.guard(place, command))
+            detached.start(shell, folder, guarded, within=within)
         done = detached.follow(shell, folder, on_line, within=within)
     except detached.OutOfSight:
         raise
     except ShellFailed as failed:
         if shell.remote and failed.rc == 255:  # whether it was started is not known
             raise
-        state = f"{failed.next_step} {_state(failed.said, device)}".strip()
+        state = f"{failed.next_step} {_state(shell, place)}".strip()
         raise ShellFailed(command, failed.rc, failed.said, state) from None
-    success = rf"Success! {PRODUCTS[installer]} .* is installed on {re.escape(device)}"
+    success = rf"Success! {PRODUCTS[image['installer']]} .* is installed on {re.escape(device)}"
     found = [line for line in done.out.splitlines() if re.fullmatch(success, line.strip())]
     if len(found) == 1:
         return found[0].strip()
     missing = f"No line says that it is installed on {device}. "
-    raise ShellFailed(command, 0, done.out, missing + _state(done.out, device))
+    raise ShellFailed(command, 0, done.out, missing + _state(shell, place))
 
 
-def _state(said: str, device: str) -> str:
-    """Say what a failed installer left; both announce the writing before they begin it."""
-    if re.search(r"\bwriting\b", said, re.IGNORECASE):
-        return f"{device} is wiped or half written: no snapshot of it. Run this stage again."
-    return f"{device} is untouched: it failed before it wrote. Run this stage again when mended."
+def _state(shell: Shell, place: dict) -> str:
+    """Say what a failed installer left, by looking at the disk."""
+    try:
+        return STATES[disks.state(shell, place["device"], place["look"])].format(place["device"])
+    except ShellFailed as failed:
+        return f"What it left cannot be seen ({failed.said.strip()}): no snapshot of the disk."
 
 
-def installed_config(shell: Shell, device: str, installer: str, name: str = "") -> str:
+def partitions(shell: Shell, device: str) -> dict[str, dict]:
+    """Return by label the partitions that an install makes; each must be there exactly once.
+
+    Raises CheckFailed if one is absent, there twice, or has another number.
+    """
+    run(shell, "if command -v udevadm >/dev/null; then udevadm settle; fi")
+    rows = [r for r in disks.inventory(shell) if r["path"] == device]
+    parts = disks.probed(shell, [p for r in rows for p in r["children"]])
+    found = {k: [p for p in parts if k in (p.get("partlabel"), p.get("label"))] for k in LAYOUT}
+    if all(
+        len(found[k]) == 1 and re.search(rf"\D{n}$", found[k][0]["path"]) for k, n in LAYOUT.items()
+    ):
+        return {k: p for k, (p,) in found.items()}
+    wanted = ", ".join(f"one {k}, number {n}" for k, n in LAYOUT.items())
+    listed = ", ".join(f"{p['path']} {p.get('partlabel') or ''}".strip() for p in parts) or "none"
+    raise CheckFailed(f"partitions of {device}", wanted, listed, "Make no snapshot of it.")
+
+
+def installed_config(shell: Shell, parts: dict, installer: str, name: str = "") -> str:
     """Return the configuration that the installer put on the disk, mounted for it read-only.
 
     `name` is the file that it was given.
     """
     is_ignition = name.endswith(".ign")
-    part = _partition(shell, device, *(OEM if is_ignition else ROOT))
-    file = "config.ign" if is_ignition else USER_DATA[installer]
+    part = parts["OEM" if is_ignition else "ROOT"]
     is_old_root = part.get("fstype") == "btrfs" and not is_ignition
-    options = "ro,subvol=root" if is_old_root else "ro"
-    return _read(shell, part["path"], options, file)
+    file = "config.ign" if is_ignition else USER_DATA[installer]
+    return _read(shell, part, file, "ro,subvol=root" if is_old_root else "")
 
 
-def _read(shell: Shell, path: str, options: str, file: str) -> str:
+def _read(shell: Shell, part: dict, file: str, options: str = "") -> str:
     """Return what a file holds on a partition that is mounted for it."""
+    options = options or READ_ONLY.get(part.get("fstype") or "", "ro")
     folder = shlex.quote(run(shell, "mktemp -d").out.strip())
     try:
-        run(shell, f"mount -o {options} {shlex.quote(path)} {folder}", sudo=True)
+        run(shell, f"mount -o {options} {shlex.quote(part['path'])} {folder}", sudo=True)
         return run(shell, f"cat {folder}/{file}", sudo=True).out
     finally:
         # rmdir refuses while something is mounted there, so its exit code tells of both.
         run(shell, f"umount {folder}; rmdir {folder}", sudo=True)
 
 
-def resolved(shell: Shell, device: str, success: str) -> str:
+def resolved(shell: Shell, parts: dict, success: str) -> str:
     """Return the version that is installed, "" if neither the Success line nor the disk tells it.
 
     The installer of 2014 says "current", which tells nobody later what that was.
     """
-    said = re.search(r"\b\d+\.\d+\.\d+(\+[\w.-]+)?\b", success.partition(" is installed on ")[0])
+    said = re.search(r"\b\d+\.\d+\.\d+(\+[\w.-]+)?\b", _version_place(success))
     if said:
         return said[0]
     try:
-        about = _read(shell, _partition(shell, device, *USR)["path"], "ro", "lib/os-release")
-    except (ShellFailed, CheckFailed):  # its file system may be newer than this kernel
+        about = _read(shell, parts["USR-A"], "lib/os-release")
+    except ShellFailed:  # its file system may be newer than this kernel
         return ""
     found = re.search(r'^VERSION="?([^"\n]+)', about, re.MULTILINE)
     return found[1] if found else ""
 
 
-def _partition(shell: Shell, device: str, label: str, number: int) -> dict:
-    run(shell, "if command -v udevadm >/dev/null; then udevadm settle; fi")
-    rows = [r for r in disks.inventory(shell) if r["path"] == device]
-    parts = disks.probed(shell, [p for r in rows for p in r["children"]])
-    found = [p for p in parts if label in (p.get("partlabel"), p.get("label"))]
-    if len(found) == 1 and re.search(rf"\D{number}$", found[0]["path"]):
-        return found[0]
-    listed = ", ".join(f"{p['path']} {p.get('partlabel') or ''}".strip() for p in parts) or "none"
-    raise CheckFailed(f"partitions of {device}", f"one {label}, number {number}", listed)
+def _version_place(success: str) -> str:
+    """Return the part of the Success line that may tell a version; a file's name does not."""
+    return success.partition(" is installed on ")[0].partition(" (from ")[0]
 
 
 def verify_disk(
-    shell: Shell, device: str, installer: str, expected_text: str, name: str = CLOUD_CONFIG
+    shell: Shell, parts: dict, installer: str, expected_text: str, name: str = CLOUD_CONFIG
 ) -> None:
     """Raise CheckFailed with the difference unless the disk carries exactly this configuration.
 
@@ -160,11 +151,11 @@ def verify_disk(
     """
     if not name:
         return
-    found = installed_config(shell, device, installer, name)
+    found = installed_config(shell, parts, installer, name)
     if found != expected_text:
         shown = cloudconfig.difference(expected_text, found)
         raise CheckFailed(
-            f"the configuration on {device}",
+            f"the configuration on {parts['ROOT']['path']}",
             f"that of {name}",
             "another",
             f"\n{shown}\nRun this stage again; make no snapshot of it.",
@@ -183,28 +174,30 @@ def plan_install(
     made: bool = False,
     config_format: str = "cloud-config",
     config_delivery: str = "disk",
+    **source: str,
 ) -> list[Step]:
     """Return the step that installs on the volume's disk, none if the notes tell it is done.
 
-    `volume` is its row from the cloud; `made` says that something made from it is there already.
-    Raises CheckFailed when the disk cannot be told or the workstation lacks the installer.
+    `volume` is its row from the cloud; `made` says that something made from it is there already;
+    `source` is where the image comes from, see `images.describe`. Raises CheckFailed when the disk
+    cannot be told, or the workstation lacks the installer or has one that cannot do it.
     """
-    image = {"installer": installer, "channel": channel, "version": version, "oem": oem}
+    image = images.describe(installer, channel=channel, version=version, oem=oem, **source)
     image["config"] = config = delivery.disk_file(config_format, config_delivery)
-    _command("/dev/null", image, "")  # refuses impossible parameters before anything is asked
     noted, text = notes.read(shell, work_dir), _text(shell, work_dir, config)
     params = {"volume": str((volume or {}).get("id", "")), "sha256": sha256(text), **image}
     done = disks.about(noted, ("installed",), params["volume"])
-    if made or (done and params == {k: done.get(k) for k in params}):
+    if made or (done and params == {k: done.get(k, "") for k in params}):
         return []
     if done and not _attached(volume):
         raise _differs(volume, params, done)
-    _demand_installer(shell, installer)
+    _demand_installer(shell, image, config)
     params["device"] = _device(shell, noted, work_dir, volume)
     if config and not text:
         params["sha256"] = Pending(config, "20-write-cloud-config")
     why = "it carries another image or cloud-config" if done else "nothing is installed on it"
-    return [Step(installer, params | {"size": (volume or {}).get("size")}, why, _name(volume))]
+    shown = {k: v for k, v in params.items() if v or k not in images.SOURCE}
+    return [Step(installer, shown | {"size": (volume or {}).get("size")}, why, _name(volume))]
 
 
 def _text(shell: Shell, work_dir: str, config: str) -> str:
@@ -218,7 +211,9 @@ def _attached(volume: dict | None) -> bool:
 def _differs(volume: dict, params: dict, done: dict) -> CheckFailed:
     """Return the error for a disk that is detached already and carries something else."""
     wanted, found = (
-        ", ".join(f"{k} {str(v.get(k))[:12]}" for k in params if params[k] != done.get(k))
+        ", ".join(
+            f"{k} {str(v.get(k) or '(none)')[:12]}" for k in params if params[k] != done.get(k, "")
+        )
         for v in (params, done)
     )
     next_step = "Set the parameters to what it carries, or run 90-remove-cluster and begin anew."
@@ -235,9 +230,8 @@ def sha256(text: str) -> str:
 
 
 def _command(device: str, image: dict, work_dir: str) -> str:
-    flags = {k: image[k] for k in ("channel", "version", "oem")}
     config = cloudconfig.path(work_dir, image["config"]) if image["config"] else ""
-    return command_line(image["installer"], device, config_path=config, **flags)
+    return images.command(dict.fromkeys(images.SOURCE, "") | image, device, config)
 
 
 def _device(shell: Shell, noted: dict, work_dir: str, volume: dict | None) -> str | Pending:
@@ -247,18 +241,34 @@ def _device(shell: Shell, noted: dict, work_dir: str, volume: dict | None) -> st
     if running:  # its disk is in use, as it must be
         return began["device"]
     hosts.demand_same(shell, volume["virtualmachineid"], volume.get("hypervisor", ""))
-    return disks.target(shell, noted, volume_id=volume["id"], size=volume["size"])
+    return _target(shell, noted, volume["id"], volume["size"])["path"]
 
 
-def _demand_installer(shell: Shell, installer: str) -> None:
-    """Raise CheckFailed unless root finds the installer, and it can do no harm to LVM."""
-    if run(shell, f"sh -c 'command -v {installer}'", sudo=True, ok=(0, 1, 127)).rc:
-        raise CheckFailed(
-            f"{installer} on the workstation",
-            "on root's PATH",
-            "absent",
-            "Put it in /usr/local/bin there and make it executable.",
-        )
+def _target(shell: Shell, noted: dict, volume_id: str, size: int) -> dict:
+    """Return the row of the disk to write on; what an earlier install of ours left must be ours."""
+    row = disks.target_row(shell, noted, volume_id=volume_id, size=size)
+    done = disks.about(noted, ("installed",), volume_id)
+    if done and done.get("config") and row["children"]:
+        _demand_ours(shell, row["path"], done)
+    return row
+
+
+def _demand_ours(shell: Shell, device: str, done: dict) -> None:
+    """Raise CheckFailed unless the disk carries the configuration that was noted."""
+    try:
+        parts = partitions(shell, device)
+        found = sha256(installed_config(shell, parts, done["installer"], done["config"]))
+    except (ShellFailed, CheckFailed) as failed:
+        found = f"unreadable: {failed}"
+    if found != done["sha256"]:
+        what, wanted = f"the configuration on {device}", f"that of our install, {done['sha256']}"
+        raise CheckFailed(what, wanted, found, disks.WIPE)
+
+
+def _demand_installer(shell: Shell, image: dict, config: str) -> None:
+    """Raise CheckFailed unless root has an installer that takes all this, and LVM is safe."""
+    installer = image["installer"]
+    images.demand_takers(shell, image, config.endswith(".ign"))
     rows = disks.inventory(shell) if installer == "flatcar-install" else []
     idle = sorted(r["name"] for r in disks.tree(rows) if r["type"] == "lvm" and not disks.used(r))
     if idle:
@@ -307,10 +317,11 @@ def _install_step(
     place = began if running else _look_again(shell, noted, p, text)
     if not joins:
         notes.update(shell, work_dir, installing=place, installed=None)
-    command, device = _command(place["device"], p, work_dir), place["device"]
-    options = {"folder": notes.job(work_dir), "guard": disks.guard(place), "joins": joins}
-    success = install(shell, step.command, device, command, on_line, **options, within=within)
-    _prove(shell, step, work_dir, place, success, text)
+    options = {"folder": notes.job(work_dir), "joins": joins, "within": within}
+    image = dict.fromkeys(images.SOURCE, "") | {"installer": step.command} | p
+    command = _command(place["device"], image, work_dir)
+    success = install(shell, image, place, command, on_line, **options)
+    _prove(shell, image, work_dir, place, success, text)
     return success
 
 
@@ -325,12 +336,13 @@ def at_work(shell: Shell, noted: dict, work_dir: str, volume_id: str) -> tuple[d
 
 def _is_same(began: dict, p: dict, running: bool) -> bool:
     """Tell whether what was begun is what is wanted; another one that still runs is an error."""
-    other = [k for k in p if began and began.get(k) != p[k]]
+    keys = [*p, *(k for k in images.SOURCE if k not in p)]
+    other = [k for k in keys if began and began.get(k, "") != p.get(k, "")]
     if running and other:
         raise CheckFailed(
             "the installer that runs on the workstation",
-            ", ".join(f"{k} {p[k]}" for k in other),
-            ", ".join(f"{k} {began.get(k)}" for k in other),
+            ", ".join(f"{k} {p.get(k) or '(none)'}" for k in other),
+            ", ".join(f"{k} {began.get(k) or '(none)'}" for k in other),
             "Wait for its end, then run this stage again.",
         )
     return bool(began) and not other
@@ -338,29 +350,49 @@ def _is_same(began: dict, p: dict, running: bool) -> bool:
 
 def _look_again(shell: Shell, noted: dict, p: dict, text: str) -> dict:
     """Look at the disks just before they are written on; return what is to be noted of it."""
-    row = disks.target_row(shell, noted, volume_id=p["volume"], size=p["size"])
+    row = _target(shell, noted, p["volume"], p["size"])
     if (row["path"], sha256(text)) != (p["device"], p["sha256"]):
         changed = f"{row['path']}, cloud-config {sha256(text)[:8]}"
         planned = f"{p['device']}, cloud-config {p['sha256'][:8]}"
         raise CheckFailed("disk and cloud-config", planned, changed, "Plan again.")
-    return p | {"device": row["path"], "disk": disks.identity(row)}
+    return p | {"device": row["path"], "disk": disks.identity(row), "look": row["look"]}
 
 
-def _prove(shell: Shell, step: Step, work_dir: str, place: dict, success: str, text: str) -> None:
-    """Compare what the disk carries, and note the install as done."""
-    p, device = step.params, place["device"]
+def _prove(shell: Shell, image: dict, work_dir: str, place: dict, success: str, text: str) -> None:
+    """Compare what the disk carries, have it all written, and note the install as done."""
+    device, folder = place["device"], notes.job(work_dir)
     try:
-        verify_disk(shell, device, step.command, text, p["config"])
+        parts = partitions(shell, device)
+        verify_disk(shell, parts, image["installer"], text, image["config"])
     except CheckFailed:
-        detached.forget(shell, notes.job(work_dir))  # so that it is not taken up again
+        detached.forget(shell, folder)  # so that it is not taken up again
         raise
-    version = resolved(shell, device, success)
-    image = {"installer": step.command, "channel": p["channel"], "version": version}
-    image |= {"installed": success, "installer_sha256": _checksum(shell, step.command)}
-    facts.note(**image, cloud_config_sha256=p["sha256"])
-    done = p | place | {"success": success, "resolved": version}
+    disks.flush(shell, device)
+    told = {"success": success, "resolved": resolved(shell, parts, success)}
+    told |= _provenance(image, detached.log(shell, folder))
+    facts.note(
+        installer=image["installer"],
+        channel=image["channel"],
+        version=told["resolved"],
+        installed=success,
+        installer_sha256=_checksum(shell, image["installer"]),
+        cloud_config_sha256=image["sha256"],
+        **{k: told[k] for k in ("image_checksum", "signed_by")},
+    )
+    done = place | told
+    done.pop("look")
     notes.update(shell, work_dir, installing=None, installed=done)
-    detached.forget(shell, notes.job(work_dir))
+    detached.forget(shell, folder)
+
+
+def _provenance(image: dict, said: str) -> dict:
+    """Return what is known of the image itself; what is not known is said."""
+    if image["file"]:
+        signed = "nobody: a local file, known by its sha256"
+        return {"image_checksum": f"sha256 {image['image_sha256']}", "signed_by": signed}
+    signed = SIGNED.search(said)
+    checksum = "not known: the installer writes the image while it comes, and checks its signature"
+    return {"image_checksum": checksum, "signed_by": f"key {signed[1]}" if signed else "not told"}
 
 
 def _checksum(shell: Shell, installer: str) -> str:
@@ -377,6 +409,10 @@ def verify(shell: Shell, *, work_dir: str, volume: dict | None, made: bool, mode
         return print("Nothing to read back: no installed disk is attached, or it has served.")
     device = disks.target(shell, noted, volume_id=volume["id"], size=volume["size"])
     config = done.get("config", CLOUD_CONFIG)
-    verify_disk(shell, device, done["installer"], _text(shell, work_dir, config), config)
+    parts = partitions(shell, device)
+    verify_disk(shell, parts, done["installer"], _text(shell, work_dir, config), config)
     what = f"carries {config}, byte for byte" if config else "was given no configuration"
-    print(f"✓ {device} {what}")
+    listed = ", ".join(f"{label} {p['path']}" for label, p in parts.items())
+    print(f"✓ {device} {what}\n✓ its partitions: {listed}")
+    known = {"version": "resolved", "image": "image_checksum", "signed by": "signed_by"}
+    print("\n".join(f"· {k}: {done[v] or 'not told'}" for k, v in known.items() if v in done))

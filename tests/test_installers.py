@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from lib import installers, notes
+from lib import disks, images, installers, notes
 from lib.errors import CheckFailed, ParamsError, ShellFailed
-from lib.installers import apply_install, command_line, install, installed_config, plan_install
+from lib.installers import apply_install, installed_config, partitions, plan_install
 from lib.plan import Pending
 from lib.shell import connect_shell, write_text
 
@@ -26,22 +26,26 @@ IMAGE = {
     "version": "current",
     "oem": "cloudstack",
 }
-FLAGS = {k: IMAGE[k] for k in ("channel", "version", "oem")}
+DESCRIBED = images.describe(**IMAGE)
+TAKES = 'case $1 in -h) for o in d V C o c t v h; do echo "    -$o X  It."; done; exit;; esac'
 PROGRAMS = dict.fromkeys(("wget", "gpg", "bunzip2"), "exit 0") | {
     "sudo": 'shift; exec "$@"',
     "lsblk": 'case "$*" in *SIZE,SERIAL,WWN,HCTL*) cat "$HOME/same"; exit;; esac\n'
     'if [ -e "$HOME/user_data" ]; then cat "$HOME/after"; else cat "$HOME/before"; fi',
     "blkid": '[ -e "$HOME/user_data" ] || exit 2; echo PTTYPE=gpt',
     "wipefs": "exit 0",
+    "blockdev": 'echo "$*" >>"$HOME/flushed"',
     "mount": """\
 echo "$*" >>"$HOME/mounts"
 [ -e "$HOME/user_data" ] || exit 32
 mkdir -p "$4/var/lib/coreos-install"; cp "$HOME/user_data" "$4/var/lib/coreos-install/" """,
     "umount": 'echo "umount $1" >>"$HOME/mounts"; rm -rf "$1"/*',
-    "coreos-install": """\
+    "coreos-install": f"{TAKES}\n"
+    """\
 echo "$*" >>"$HOME/calls"
 while [ $# -gt 0 ]; do case "$1" in -d) d=$2;; -c) c=$2;; esac; shift; done
 echo "Downloading and verifying coreos_production_image.bin.bz2..."
+echo "gpg: Signature made today using RSA key ID 74E7E361" >&2
 echo "Writing coreos_production_image.bin.bz2 to $d..."
 cp "$c" "$HOME/user_data"
 echo "Success! CoreOS beta current (cloudstack) is installed on $d" """,
@@ -54,9 +58,19 @@ def program(home, name, text):
 
 
 def rows(device, children):
-    row = {"name": "vdc", "path": device, "size": SIZE, "type": "disk", "ro": False}
+    row = {"name": "vdc", "path": device, "size": SIZE, "type": "disk", "ro": False, "rm": False}
     row |= {"serial": "5f0c2d4e9b314c6a8e77", "pttype": "gpt" if children else None}
     return json.dumps({"blockdevices": [row | {"children": children}]})
+
+
+def parts(device, layout=None):
+    kinds = {"size": 1, "type": "part", "ro": False}
+    layout = layout or [(label, n) for label, n in installers.LAYOUT.items()]
+    return [
+        kinds | {"name": f"vdc{n}", "path": f"{device}{n}", "partlabel": label}
+        | {"fstype": "btrfs" if label == "ROOT" else "ext4"}
+        for label, n in layout
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -72,11 +86,9 @@ def home(tmp_path, monkeypatch):
     device = tmp_path / "vdc"
     with device.open("wb") as f:
         f.truncate(2 * 2**20)
-    part = {"name": "vdc9", "path": f"{device}9", "size": 1, "type": "part", "ro": False}
-    part |= {"partlabel": "ROOT", "fstype": "btrfs"}
     (tmp_path / "same").write_text(f"{SIZE}  5f0c2d4e9b314c6a8e77\n")
     (tmp_path / "before").write_text(rows(str(device), []))
-    (tmp_path / "after").write_text(rows(str(device), [part]))
+    (tmp_path / "after").write_text(rows(str(device), parts(device)))
     return tmp_path
 
 
@@ -95,19 +107,26 @@ def calls(home):
     return (home / "calls").read_text().splitlines() if (home / "calls").exists() else []
 
 
+def line(config="", **more):
+    return images.command(images.describe(**IMAGE | more), "/dev/sdd", config)
+
+
 def test_the_command_is_the_one_of_2014():
-    line = command_line(
-        "coreos-install", "/dev/sdd", channel="beta", version="current", oem="", config_path="c.yml"
+    assert line("c.yml", oem="") == "coreos-install -d /dev/sdd -C beta -c c.yml"
+
+
+def test_version_oem_and_board_have_flags_where_they_are_chosen():
+    chosen = {"installer": "flatcar-install", "channel": "lts", "version": "4081.3.6"}
+    assert line("a b.yml", **chosen, board="arm64-usr") == (
+        "flatcar-install -d /dev/sdd -C lts -V 4081.3.6 -o cloudstack -B arm64-usr -c 'a b.yml'"
     )
-    assert line == "coreos-install -d /dev/sdd -C beta -c c.yml"
 
 
-def test_version_and_oem_have_flags_where_they_are_chosen():
-    line = command_line(
-        "flatcar-install", "/dev/vdc", channel="lts", version="4081.3.6", oem="cloudstack",
-        config_path="a b.yml",
-    )  # fmt: skip
-    assert line == "flatcar-install -d /dev/vdc -C lts -V 4081.3.6 -o cloudstack -c 'a b.yml'"
+def test_a_mirror_or_a_file_takes_the_place_of_the_download():
+    url = "http://mirror.example:8080/flatcar/amd64-usr"
+    assert line(url=url) == f"coreos-install -d /dev/sdd -C beta -o cloudstack -b {url}"
+    file = {"file": "my images/x.bin", "image_sha256": "0" * 64}
+    assert line("c.ign", **file) == "coreos-install -d /dev/sdd -f 'my images/x.bin' -i c.ign"
 
 
 @pytest.mark.parametrize(
@@ -119,41 +138,79 @@ def test_version_and_oem_have_flags_where_they_are_chosen():
         {"version": "latest"},
         {"version": "1; reboot"},
         {"oem": "-x"},
+        {"url": "ftp://mirror.example"},
+        {"url": "https://user:secret@mirror.example"},
+        {"url": "https://mirror.example/x y"},
+        {"file": "-f", "image_sha256": "0" * 64},
+        {"image_sha256": "0" * 63},
+        {"board": "amd64; reboot"},
     ],
 )
 def test_impossible_parameters_are_refused_before_anything_is_asked(there, wrong):
-    (name,) = wrong
-    with pytest.raises(ParamsError, match={"version": "image_version"}.get(name, name)):
+    name = next(iter(wrong))
+    with pytest.raises(ParamsError, match=f"^{images.NAMES.get(name, name)}: wanted"):
         plan(there, **wrong)
+
+
+FILE = {"file": "x.bin", "image_sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "together, name",
+    [
+        ({"file": "x.bin"}, "image_sha256"),
+        ({"image_sha256": "0" * 64}, "image_sha256"),
+        (FILE | {"url": "https://mirror.example"}, "image_url"),
+        (FILE | {"version": "367.1.0"}, "image_version"),
+        (FILE | {"board": "amd64-usr"}, "board"),
+        ({"url": "https://mirror.example", "board": "amd64-usr"}, "board"),
+    ],
+)
+def test_parameters_that_cannot_be_together_are_refused(there, together, name):
+    with pytest.raises(ParamsError, match=f"^{name}: wanted"):
+        plan(there, **together)
+
+
+def test_what_this_installer_cannot_take_is_refused_by_its_usage(there, home):
+    with pytest.raises(
+        CheckFailed, match=r"takes -b \(for image_url\), found one that takes -d -V"
+    ):
+        plan(there, url="https://mirror.example")
+    program(home, "coreos-install", f"{TAKES.replace('t v h', 't v h b B')}")
+    assert plan(there, url="https://mirror.example")[0].params["url"] == "https://mirror.example"
+    assert plan(there, board="arm64-usr")[0].params["board"] == "arm64-usr"
+
+
+def install(there, home, on_line=print, **more):
+    device = str(home / "vdc")
+    place = {"device": device, "look": disks.look_closely(there, device)}
+    command = f"coreos-install -d {device} -c w/cloud-config.yml"
+    folder = {"folder": "w/install"}
+    return installers.install(there, DESCRIBED, place, command, on_line, **folder | more)
 
 
 def test_the_success_line_is_returned_and_each_line_is_passed_on(there, home):
     seen = []
-    line = install(
-        there, "coreos-install", "/dev/x", "coreos-install -d /dev/x -c w/cloud-config.yml",
-        seen.append, folder="w/install",
-    )  # fmt: skip
-    assert line == seen[-1] == "Success! CoreOS beta current (cloudstack) is installed on /dev/x"
+    said = install(there, home, seen.append)
+    assert (
+        said == seen[-1] == f"Success! CoreOS beta current (cloudstack) is installed on {home}/vdc"
+    )
 
 
-WRITING = "echo Writing image to /dev/x...; "
+SAY = "echo Success! CoreOS beta current is installed on $2"
+WRITE = "printf data | dd of=$2 conv=notrunc status=none"
 FAILING = {
     "exit 0 without a word": ("exit 0", "untouched"),
-    "exit 0 without the success line": (f"{WRITING} exit 0", "wiped or half written"),
-    "success on another device": (
-        f"{WRITING} echo Success! CoreOS beta current is installed on /dev/xx", "half written",
-    ),
-    "success of something else": (
-        f"{WRITING} echo 'Success! GRUB beta is installed on /dev/x'", "half written",
-    ),
+    "exit 0 without the success line": (f"{WRITE}; touch user_data", "half written"),
+    "success on another device": (f"{WRITE}; {SAY}x", "wiped"),
+    "success of something else": (f"{WRITE}; {SAY.replace('CoreOS', 'GRUB')}", "wiped"),
     "exit 1 before it wrote": ("echo Image URL unavailable; exit 1", "untouched"),
-    "exit 1 after it wrote": (f"{WRITING} exit 1", "half written"),
-    "success line, then exit 1": (
-        f"{WRITING} echo 'Success! CoreOS beta current is installed on /dev/x'; exit 1",
-        "half written",
-    ),
-    "streams to the disk, then fails": (
-        "echo 'Downloading, writing and verifying x...'; exit 1", "half written",
+    "exit 1 after it said to write, but did not": ("echo Writing to $2...; exit 1", "untouched"),
+    "exit 1 after it wrote without a word": (f"{WRITE}; exit 1", "wiped"),
+    "success line, then exit 1": (f"{WRITE}; touch user_data; {SAY}; exit 1", "half written"),
+    "it is killed": (f"{WRITE}; kill -9 $$", "wiped"),
+    "the disk cannot be looked at any more": (
+        "rm $HOME/bin/wipefs; printf 'exit 1' >$HOME/bin/sudo; exit 1", "cannot be seen",
     ),
 }  # fmt: skip
 
@@ -162,23 +219,21 @@ FAILING = {
 def test_anything_but_exit_0_and_the_success_line_is_a_failure(there, home, text, state):
     program(home, "coreos-install", text)
     with pytest.raises(ShellFailed, match=state) as failed:
-        install(there, "coreos-install", "/dev/x", "coreos-install -d /dev/x", folder="w/install")
-    assert "/dev/x" in str(failed.value)
+        install(there, home)
+    assert f"{home}/vdc" in str(failed.value) or state == "cannot be seen"
 
 
-def test_an_installer_that_hangs_is_ended_and_the_disk_called_half_written(there, home):
-    program(home, "coreos-install", f"{WRITING} sleep 60")
+def test_an_installer_that_hangs_is_ended_and_the_disk_is_looked_at(there, home):
+    program(home, "coreos-install", f"{WRITE}; exec sleep 60")
     began = time.monotonic()
-    with pytest.raises(ShellFailed, match=r"did not end in time[^$]*half written") as failed:
-        install(
-            there, "coreos-install", "/dev/x", "coreos-install -d /dev/x", folder="w", within=0.4
-        )
-    assert failed.value.rc is None and time.monotonic() - began < 5
+    with pytest.raises(ShellFailed, match=r"did not end in time[^$]*wiped") as failed:
+        install(there, home, within=2)
+    assert failed.value.rc is None and time.monotonic() - began < 20
 
 
 def test_the_config_is_read_from_a_read_only_mount_that_is_gone_afterwards(there, home):
     (home / "user_data").write_text(CONFIG)
-    assert installed_config(there, str(home / "vdc"), "coreos-install") == CONFIG
+    assert installed_config(there, partitions(there, str(home / "vdc")), "coreos-install") == CONFIG
     mount, umount = (home / "mounts").read_text().splitlines()
     assert mount.startswith(f"-o ro,subvol=root {home}/vdc9 {home}/tmp/")
     assert umount.startswith("umount ") and list((home / "tmp").iterdir()) == []
@@ -188,7 +243,7 @@ def test_a_mount_that_fails_leaves_no_folder(there, home):
     (home / "user_data").write_text(CONFIG)
     program(home, "mount", "echo mount: wrong fs type >&2; exit 32")
     with pytest.raises(ShellFailed, match="wrong fs type"):
-        installed_config(there, str(home / "vdc"), "coreos-install")
+        installed_config(there, partitions(there, str(home / "vdc")), "coreos-install")
     assert list((home / "tmp").iterdir()) == []
 
 
@@ -196,7 +251,7 @@ def test_a_config_that_is_not_there_leaves_nothing_mounted(there, home):
     (home / "user_data").write_text(CONFIG)
     program(home, "mount", 'echo x >"$4/mounted"')
     with pytest.raises(ShellFailed, match="No such file"):
-        installed_config(there, str(home / "vdc"), "coreos-install")
+        installed_config(there, partitions(there, str(home / "vdc")), "coreos-install")
     assert (home / "mounts").read_text().startswith("umount ")
     assert list((home / "tmp").iterdir()) == []
 
@@ -205,17 +260,28 @@ def test_a_mount_that_cannot_be_undone_is_an_error(there, home):
     (home / "user_data").write_text(CONFIG)
     program(home, "umount", "echo umount: target is busy >&2; exit 32")
     with pytest.raises(ShellFailed, match="target is busy"):
-        installed_config(there, str(home / "vdc"), "coreos-install")
+        installed_config(there, partitions(there, str(home / "vdc")), "coreos-install")
 
 
-@pytest.mark.parametrize("labels", [[], ["USR-A"], ["ROOT", "ROOT"]])
-def test_without_exactly_one_root_nothing_is_mounted(there, home, labels):
-    kinds = {"size": 1, "type": "part", "ro": False}
-    parts = [kinds | {"name": f"vdc{n}9", "partlabel": x} for n, x in enumerate(labels)]
-    (home / "before").write_text(rows(str(home / "vdc"), parts))
-    with pytest.raises(CheckFailed, match="one ROOT, number 9"):
-        installed_config(there, str(home / "vdc"), "coreos-install")
-    assert not (home / "mounts").exists()
+WHOLE = list(installers.LAYOUT.items())
+LAYOUTS = {
+    "none": [("data", 1)],
+    "no ROOT": WHOLE[:-1],
+    "two ROOTs": [*WHOLE, ("ROOT", 19)],
+    "two OEMs": [*WHOLE, ("OEM", 16)],
+    "no USR-A": [WHOLE[0], *WHOLE[2:]],
+    "no EFI-SYSTEM": WHOLE[1:],
+    "ROOT is another one": [*WHOLE[:-1], ("ROOT", 8)],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_layout_that_is_not_that_of_an_image_is_no_install(there, home, layout):
+    device = home / "vdc"
+    (home / "after").write_text(rows(str(device), parts(device, layout)))
+    with pytest.raises(CheckFailed, match=r"one OEM, number 6, one ROOT, number 9.*no snapshot"):
+        apply_install(there, plan(there), "apply", work_dir="w")
+    assert not (home / "mounts").exists() and notes.installed_volume(there, "w") == ""
 
 
 def test_a_config_that_differs_is_shown_without_its_token(there, home):
@@ -224,7 +290,8 @@ def test_a_config_that_differs_is_shown_without_its_token(there, home):
     with pytest.raises(
         CheckFailed, match=r"\+discovery: https://discovery.etcd.io/217d…"
     ) as failed:
-        installers.verify_disk(there, str(home / "vdc"), "coreos-install", CONFIG)
+        found = partitions(there, str(home / "vdc"))
+        installers.verify_disk(there, found, "coreos-install", CONFIG)
     assert token not in str(failed.value)
 
 
@@ -261,7 +328,7 @@ def test_a_detached_disk_that_carries_something_else_is_not_reinstalled(there):
 
 
 def test_an_install_that_failed_half_way_can_be_run_again(there, home):
-    program(home, "coreos-install", f'{WRITING} cp "$HOME/w/cloud-config.yml" user_data; exit 1')
+    program(home, "coreos-install", f'{WRITE}; cp "$HOME/w/cloud-config.yml" user_data; exit 1')
     with pytest.raises(ShellFailed, match="half written"):
         apply_install(there, plan(there), "apply", work_dir="w")
     assert notes.installed_volume(there, "w") == "" and "installing" in notes.read(there, "w")
@@ -281,7 +348,7 @@ def test_a_config_that_did_not_reach_the_disk_is_not_noted_as_installed(there, h
 def test_a_disk_that_changed_since_the_plan_is_not_written_on(there, home):
     steps = plan(there)
     (home / "vdc").write_bytes(b"data" + bytes(2 * 2**20))
-    with pytest.raises(CheckFailed, match="not all zero"):
+    with pytest.raises(CheckFailed, match=r"first MiB +all zero +something else"):
         apply_install(there, steps, "apply", work_dir="w")
     assert calls(home) == []
 

@@ -4,7 +4,10 @@ But for the installers, which cannot download here, and lsblk's TYPE: a loop dev
 written on, so that the one on trial has to be called a disk.
 """
 
+import bz2
+import hashlib
 import os
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -14,6 +17,7 @@ from workstations import (
     LSBLK,
     MIB,
     OF_2014,
+    OF_2019,
     OF_TODAY,
     SUDO,
     Loop,
@@ -220,8 +224,8 @@ def test_reading_back_writes_nothing(there, home, images, disk):
         ("coreos-install", "bad-signature", "untouched"),
         ("coreos-install", "fails-late", "half written"),
         ("flatcar-install", "no-image", "untouched"),
-        ("flatcar-install", "bad-signature", "half written"),
-        ("flatcar-install", "fails-late", "half written"),
+        ("flatcar-install", "bad-signature", "wiped"),
+        ("flatcar-install", "fails-late", "wiped"),
     ],
 )
 def test_a_failure_says_the_state_of_the_disk_and_a_new_run_mends_it(
@@ -249,6 +253,7 @@ REFUSED = {
     "data in its first MiB only": "printf x | dd of={d} bs=1 seek=1000000 conv=notrunc",
     "data in its last MiB only": "printf x | dd of={d} bs=1 seek=100663295 conv=notrunc",
     "read-only": "blockdev --setro {d}",
+    "swap in use": "mkswap {d}; swapon {d}",
 }
 
 
@@ -265,10 +270,26 @@ def test_a_disk_that_is_not_blank_and_idle_is_refused_and_stays_as_it_was(
         with pytest.raises(CheckFailed):
             planned(there, image_of(home, images, "flatcar-install"))
     finally:
-        subprocess.run(["umount", str(home / "m")], check=False, capture_output=True)
+        for command in (["umount", str(home / "m")], ["swapoff", disk.path]):
+            subprocess.run(command, check=False, capture_output=True)
     if "mount" not in prepare:
         call("blockdev", "--flushbufs", disk.path)
         assert data_of(home / "disk.img") == before
+
+
+def test_a_disk_that_is_mounted_in_another_namespace_is_refused(there, home, images, disk):
+    call("mkfs.ext4", "-q", disk.path)
+    (home / "m").mkdir()
+    script = f"mount {disk.path} {home}/m && echo mounted && exec sleep 60"
+    with subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"mounted\n"
+            row = next(r for r in disks.inventory(there) if r["path"] == disk.path)
+            assert disks.used(row) == []
+            with pytest.raises(CheckFailed, match=r"✗ +\S+ +opens for us alone +yes +no"):
+                planned(there, image_of(home, images, "flatcar-install"))
+        finally:
+            other.kill()
 
 
 def guarded(there, home, images, disk, meanwhile):
@@ -305,8 +326,120 @@ def test_a_name_that_means_another_disk_since_the_check_is_not_written_on(
             f.truncate(SIZE - 512)
         call("losetup", disk.path, str(smaller))
 
-    assert "not the disk that was checked" in guarded(there, home, images, disk, swap)
+    assert "not as it was when it was checked" in guarded(there, home, images, disk, swap)
     assert (home / "smaller.img").read_bytes().count(0) == SIZE - 512
+
+
+def test_the_name_cannot_be_dealt_to_another_disk_while_the_image_comes(there, home, images, disk):
+    """The installer of 2014 downloads for minutes, then writes to a name checked before."""
+    (home / "others.img").write_bytes(bytes(SIZE))
+    swap = f"losetup -d {disk.path}; losetup {disk.path} $HOME/others.img && echo dealt anew"
+    (home / "meanwhile").write_text(swap)
+    seen = []
+    with pytest.raises((ShellFailed, CheckFailed)):  # the disk is gone once the installer has ended
+        apply(there, planned(there, image_of(home, images, "coreos-install")), seen.append)
+    assert any("Device or resource busy" in line for line in seen) and "dealt anew" not in seen
+    assert (home / "others.img").read_bytes().count(0) == SIZE
+    assert data_of(home / "disk.img").count(0) < SIZE
+    call("losetup", disk.path, str(home / "disk.img"))
+
+
+def test_the_second_disk_of_a_mounted_btrfs_is_known_to_be_in_use(there, home, disk, plug):
+    other = plug("third")
+    call("mkfs.btrfs", "-q", "--mixed", "-d", "single", "-m", "single", other.path, disk.path)
+    (home / "m").mkdir()
+    call("mount", other.path, str(home / "m"))
+    try:
+        row = next(r for r in disks.inventory(there) if r["path"] == disk.path)
+        assert row["mountpoints"] == [] and disks.used(row) == ["a mounted btrfs"]
+    finally:
+        call("umount", str(home / "m"))
+
+
+def test_our_install_whose_config_somebody_changed_is_not_ours_to_overwrite(
+    there, home, images, disk
+):
+    params = image_of(home, images, "flatcar-install")
+    apply(there, planned(there, params))
+    assert len(planned(there, params | {"channel": "beta"})) == 1
+    (home / "mnt").mkdir()
+    call("mount", disk.part(9), str(home / "mnt"))
+    (home / "mnt" / installers.USER_DATA["flatcar-install"]).write_text("#cloud-config\n")
+    call("umount", str(home / "mnt"))
+    with pytest.raises(CheckFailed, match="that of our install"):
+        planned(there, params | {"channel": "beta"})
+
+
+def local_file(home: Path, image: Path, packed: bool, right: bool = True) -> dict:
+    """Put an image on the workstation; return the parameters that name it."""
+    file = home / ("my.bin.bz2" if packed else "my.bin")
+    file.write_bytes(bz2.compress(image.read_bytes(), 1)) if packed else shutil.copy(image, file)
+    known = hashlib.sha256(file.read_bytes() if right else b"").hexdigest()
+    return {"file": file.name, "image_sha256": known}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_local_image_is_verified_written_and_recorded(there, home, images, disk, packed):
+    program(home, "openssl", "exit 127") if packed else None  # then sha256sum does
+    params, seen = image_of(home, images, "flatcar-install"), []
+    params |= local_file(home, images["flatcar-install"], packed)
+    (home / "image").unlink()  # nothing can be downloaded
+    apply(there, planned(there, params), seen.append)
+    assert seen[:2] == [f"Verifying {params['file']}...", f"Writing {params['file']}..."]
+    done = notes.read(there, "w")["installed"]
+    assert done["image_checksum"] == f"sha256 {params['image_sha256']}"
+    assert done["signed_by"].startswith("nobody") and done["resolved"] == "367.1.0"
+    assert planned(there, params) == []
+
+
+def test_a_local_image_that_is_another_is_refused_before_the_disk_is_touched(
+    there, home, images, disk
+):
+    params = image_of(home, images, "flatcar-install")
+    params |= local_file(home, images["flatcar-install"], packed=False, right=False)
+    with pytest.raises(ShellFailed, match=r"not what image_sha256 says[^$]*is untouched"):
+        apply(there, planned(there, params))
+    assert data_of(home / "disk.img").count(0) == SIZE
+    with pytest.raises(CheckFailed, match="no such file"):
+        planned(there, params | {"file": "absent.bin"})
+
+
+@pytest.mark.parametrize(
+    "source, flag",
+    [
+        ({"url": "https://mirror.example/coreos"}, r"-b \(for image_url\)"),
+        ({"board": "arm64-usr"}, r"-B \(for board\)"),
+        ({"file": "image", "image_sha256": "0" * 64}, r"-f \(for image_file\)"),
+    ],
+)
+def test_what_the_installer_of_2014_cannot_take_is_refused_and_that_of_2019_takes(
+    there, home, images, disk, source, flag
+):
+    params = image_of(home, images, "coreos-install") | source
+    with pytest.raises(CheckFailed, match=rf"wanted one that takes {flag}.*Nothing was sent"):
+        planned(there, params)
+    program(home, "coreos-install", OF_2019)
+    assert len(planned(there, params)) == 1
+
+
+def test_coreoss_last_installer_tells_the_version_itself(there, home, images, disk):
+    program(home, "coreos-install", OF_2019)
+    params = image_of(home, images, "flatcar-install") | {"installer": "coreos-install"}
+    params |= {"url": "https://mirror.example/coreos/", "channel": "stable"}
+    apply(there, planned(there, params))
+    done = notes.read(there, "w")["installed"]
+    assert done["resolved"] == "2512.3.0" and done["signed_by"].startswith("key 52F145DF")
+    assert done["url"] == "https://mirror.example/coreos/"
+
+
+def test_an_ignition_config_is_put_on_the_oem_partition_and_read_back(there, home, images, disk):
+    write_text(there, "w/config.ign", '{"ignition":{"version":"3.3.0"}}\n')
+    params = image_of(home, images, "flatcar-install") | {"config_format": "ignition"}
+    apply(there, planned(there, params))
+    installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
+    write_text(there, "w/config.ign", '{"ignition":{"version":"3.4.0"}}\n')
+    with pytest.raises(CheckFailed, match=r"3\.4\.0"):
+        installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
 
 
 def test_two_disks_that_came_at_once_are_both_refused(there, disk, plug):

@@ -216,12 +216,19 @@ def _make_root(folder: Path, part: str, root_fs: str) -> None:
 
 # What follows is written for these tests, after what is known of the installers: their options,
 # messages, the order of their steps and their exit codes. IMAGE is a raw image on the workstation.
-CHECKS = """\
-name=${0##*/}; device=; channel=$default; version=current; oem=; config=; ignition=
-while getopts "d:V:C:o:c:i:t:vh" option; do
+USAGE = """\
+usage() { echo "Usage: $0 [-V version] [-d /dev/device]"; echo "Options:"
+for o in $takes; do echo "    -$o THING  Said here of -$o."; done; }
+"""
+CHECKS = (
+    USAGE
+    + """\
+name=${0##*/}; device=; channel=$default; version=current; oem=; config=; ignition=; base=; file=
+while getopts "$options" option; do
     case $option in
         d) device=$OPTARG ;; V) version=$OPTARG ;; C) channel=$OPTARG ;; o) oem=$OPTARG ;;
-        c) config=$OPTARG ;; i) ignition=$OPTARG ;; *) exit 1 ;;
+        c) config=$OPTARG ;; i) ignition=$OPTARG ;; b) base=$OPTARG ;; f) file=$OPTARG ;;
+        h) usage; exit ;; t | v | B) ;; *) exit 1 ;;
     esac
 done
 stop() { echo "$name: $*" >&2; exit 1; }
@@ -232,28 +239,38 @@ case $(/usr/bin/lsblk -d -n -o TYPE "$device" 2>/dev/null) in
 esac
 [ -w "$device" ] || stop "Target block device ($device) is not writable (are you root?)"
 [ -z "$config" ] || [ -f "$config" ] || stop "Cloud config file ($config) does not exist."
+[ -z "$ignition" ] || [ -f "$ignition" ] || stop "Ignition config file ($ignition) does not exist."
 [ -e "$HOME/no-image" ] && stop "Image URL unavailable: http://example.invalid/image.bin.bz2"
 # A hook for tests: what happens while the image comes.
 [ -e "$HOME/meanwhile" ] && . "$HOME/meanwhile"
 """
+)
 CONFIGURE = """\
 reread() { partx -d "$device" 2>/dev/null || true; partx -a "$device"; }
+put() {
+    folder=$(mktemp -d)
+    mount $1 "$2" "$folder" || return 1
+    mkdir -p "$folder/${4%/*}" && cp "$3" "$folder/$4"
+    done=$?; chmod 600 "$folder/$4"; umount "$folder"; rmdir "$folder"
+    return $done
+}
 put_config() {
     [ -n "$config" ] || return 0
     echo "Installing cloud-config..."
-    root=$(blkid -t LABEL=ROOT -o device "$device"p*)
-    folder=$(mktemp -d)
-    mount $1 "$root" "$folder" || return 1
-    mkdir -p "$folder/var/lib/$2" && cp "$config" "$folder/var/lib/$2/user_data"
-    done=$?; chmod 600 "$folder/var/lib/$2/user_data"; umount "$folder"; rmdir "$folder"
-    return $done
+    put "$1" "$(blkid -t LABEL=ROOT -o device "$device"p*)" "$config" "var/lib/$2/user_data"
+}
+put_ignition() {
+    [ -n "$ignition" ] || return 0
+    echo "Installing Ignition config $ignition..."
+    put "" "$(blkid -t LABEL=OEM -o device "$device"p*)" "$ignition" ./config.ign
 }
 """
 OF_2014 = f"""\
-default=beta
+default=beta; options=d:V:C:o:c:t:vh; takes="d V C o c t v h"
 {CHECKS}{CONFIGURE}
 echo "Downloading and verifying coreos_production_image.bin.bz2..."
 [ -e "$HOME/bad-signature" ] && stop "GPG signature verification failed for image.bin.bz2"
+echo "gpg: Signature made today using RSA key ID 74E7E361" >&2
 echo "Writing coreos_production_image.bin.bz2 to $device..."
 set -e
 dd if="$HOME/image" of="$device" bs=1M conv=notrunc,fsync status=none
@@ -262,21 +279,38 @@ reread
 put_config "-o subvol=root" coreos-install
 echo "Success! CoreOS $channel $version${{oem:+ ($oem)}} is installed on $device"
 """
-OF_TODAY = f"""\
-default=stable
+# Of 2019 and of today: the image is written while it comes, and wiped if it does not end well.
+LATER = f"""\
+options=d:V:B:C:o:c:i:b:k:f:t:nyvh; takes="d V B C o c i b k f n y v h"
 {CHECKS}{CONFIGURE}
-version=4459.2.0
-echo "Downloading, writing and verifying flatcar_production_image.bin.bz2..."
-trap 'rc=$?; if [ $rc != 0 ]; then echo "Error: return code $rc" >&2; partx -d "$device" 2>/dev/null
-wipefs --all "$device" >/dev/null 2>&1; fi' EXIT
+trap 'rc=$?; set +e; if [ $rc != 0 ]; then echo "Error: return code $rc" >&2
+partx -d "$device" 2>/dev/null; wipefs --all "$device" >/dev/null 2>&1; fi' EXIT
+if [ -n "$file" ]; then
+    [ -r "$file" ] || stop "Could not read image file: $file"
+    echo "Writing $file..."; info="(from $file)"
+    case $file in *.bz2) bzip2 -cd "$file" ;; *) cat "$file" ;; esac | dd bs=1M of="$device" \
+        iflag=fullblock conv=notrunc status=none || exit 1
+else
+    [ "$version" != current ] || version=$newest
+    echo "Downloading, writing and verifying image.bin.bz2..."; info="$channel $version"
+    info="$info${{oem:+ ($oem)}}"
+    dd if="$HOME/image" of="$device" bs=1M conv=notrunc status=none || exit 1
+    [ -e "$HOME/bad-signature" ] && {{ echo "1: GPG signature verification failed" >&2; exit 1; }}
+    echo "gpg:                using RSA key 52F145DFD00BBDCD928CBB5A32DA80F91EF52974" >&2
+fi
 set -e
-dd if="$HOME/image" of="$device" bs=1M conv=notrunc,fsync status=none
-[ -e "$HOME/bad-signature" ] && {{ echo "1: GPG signature verification failed" >&2; exit 1; }}
-[ ! -e "$HOME/fails-late" ]
+[ ! -e "$HOME/fails-late" ] || exit 1
 reread
-put_config "" flatcar-install
-echo "Success! Flatcar Container Linux $channel $version${{oem:+ ($oem)}} is installed on $device"
+put_config "$root_options" $name
+put_ignition
+echo "Success! $product $info is installed on $device"
 """
+OF_2019 = f"""\
+default=stable; newest=2512.3.0; product="CoreOS Container Linux"; root_options=
+{LATER}"""
+OF_TODAY = f"""\
+default=stable; newest=4459.2.0; product="Flatcar Container Linux"; root_options=
+{LATER}"""
 # lsblk, but that loop devices are called disks, and only those listed in $HOME/loops are there.
 LSBLK = """\
 case "$*" in */dev/*) loops= ;; *) loops=$(cat "$HOME/loops") ;; esac

@@ -5,6 +5,7 @@ import re
 _NAME = re.compile(r"secret|api_?key|passw|passphrase|token|private_?key|credential", re.I)
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
 _USER_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONG = re.compile(r"[A-Za-z0-9_+=-]{64,}|(?![/~.])[A-Za-z0-9+/]{62,}={0,2}")
 
 
@@ -28,6 +29,15 @@ def secret_value(value: object) -> bool:
     return isinstance(value, str) and bool(
         _PRIVATE_KEY.search(value) or _USER_IN_URL.search(value) or _key_like(value)
     )
+
+
+def checksum(name: str, value: object) -> bool:
+    """Tell whether a parameter is by its name a checksum, and its value looks like one.
+
+    >>> checksum("image_sha256", "0a" * 32), checksum("image", "0a" * 32)
+    (True, False)
+    """
+    return name.endswith("_sha256") and bool(_SHA256.fullmatch(str(value)))
 
 
 def _key_like(text: str) -> bool:

@@ -16,7 +16,7 @@ from yaml.constructor import SafeConstructor
 
 from lib.chain.faults import BadInput
 from lib.chain.params import Parameter, misfit
-from lib.chain.secrets import secret_name, secret_value
+from lib.chain.secrets import checksum, secret_name, secret_value
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)")
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
@@ -119,7 +119,8 @@ def _from_file(
 
 def _checked(name: str, table: Mapping[str, Parameter], raw: object, read) -> object:
     """Return the value that `read` makes for the declared type, or raise ValueError."""
-    if secret_name(name) or secret_value(name) or secret_value(raw):
+    hidden = secret_value(raw) and not checksum(name, raw)
+    if secret_name(name) or secret_value(name) or hidden:
         raise ValueError(f"looks like a secret: {SECRET}")
     if name not in table:
         near = difflib.get_close_matches(name, table, 1)

@@ -23,7 +23,49 @@ DOWNLOAD, WRITE = 150.0, 40.0  # seconds at scale 1
 IMAGE_KIB = 167 * 1024
 STEPS = 20  # progress lines of a download
 SMALLEST = 10_000_000_000  # bytes a disk must have more than for flatcar-install -s
-SIGNED = 'gpg: Good signature from "CoreOS Buildbot (Offical Builds) <buildbot@coreos.com>"'
+SIGNED = """\
+gpg: Signature made {at} using RSA key ID 74E7E361
+gpg: Good signature from "CoreOS Buildbot (Offical Builds) <buildbot@coreos.com>\""""
+SIGNED_TODAY = """\
+gpg: Signature made {at}
+gpg:                using RSA key 52F145DFD00BBDCD928CBB5A32DA80F91EF52974
+gpg: Good signature from "Flatcar Buildbot (Official Builds) <buildbot@flatcar-linux.org>\""""
+USAGE_2014 = """\
+Usage: coreos-install [-V version] [-d /dev/device]
+Options:
+    -d DEVICE   Install CoreOS to the given device.
+    -V VERSION  Version to install (e.g. current) [default: current]
+    -C CHANNEL  Release channel to use (e.g. beta) [default: beta]
+    -o OEM      OEM type to install (e.g. openstack) [default: (none)]
+    -c CLOUD    Insert a cloud-init config to be executed on boot.
+    -t TMPDIR   Temporary location with enough space to download images.
+    -v          Super verbose, for debugging.
+    -h          This ;-)"""
+USAGE_TODAY = """\
+Usage: flatcar-install {-d <device>|-s} [options]
+Options:
+    -d DEVICE   Install Flatcar Container Linux to the given device.
+    -s          Install to the smallest unmounted disk (larger than 10 GB).
+    -V VERSION  Version to install [default: current].
+    -B BOARD    Board to use [default: amd64-usr].
+    -C CHANNEL  Release channel to use [default: stable].
+    -I|e <M,..> Used with -s: major device numbers to in-/exclude.
+    -o OEM      OEM type to install [default: (none)].
+    -c CLOUD    Insert a cloud-init config to be executed on boot.
+    -i IGNITION Insert an Ignition config to be executed on boot.
+    -b BASEURL  URL to the image mirror (overrides BOARD and CHANNEL).
+    -k KEYFILE  Override default GPG key for verifying image signature.
+    -f IMAGE    Install unverified local image file to disk instead of fetching.
+    -n          Copy generated network units to the root partition.
+    -u          Create UEFI boot entry
+    -y          Dry-run.  Run some checks and print option settings.
+    -v          Super verbose, for debugging.
+    -h          This ;-)."""
+NO_DEVICE = {
+    "coreos-install": "No target block device provided, -d is required.",
+    "flatcar-install": "No target block device provided, either -d or -s is required. "
+    "Or use -D to download image.",
+}
 OEMS = {"", "cloudstack", "openstack", "vmware", "vmware_raw", "ec2", "gce", "azure", "vagrant"}
 
 
@@ -64,7 +106,7 @@ FLATCAR = Generation(
 
 
 class Order(NamedTuple):
-    """What is to be installed where; `shown` is the version in the Success line."""
+    """What is to be installed where; `shown` is what the Success line says of the image."""
 
     disk: Node
     channel: str
@@ -74,6 +116,7 @@ class Order(NamedTuple):
     url: str
     cloud_config: bytes | None
     ignition: bytes | None = None
+    is_file: bool = False
 
     @property
     def image(self) -> str:
@@ -85,15 +128,12 @@ def coreos_install(home: str, args: list[str]) -> int:
     """Write CoreOS to a disk as the script of June 2014 does; return 0."""
     given = _options("coreos-install", args, "d:V:C:o:c:t:vh")
     if "h" in given:
-        return _usage("coreos-install", "-d DEVICE [-V VERSION] [-C CHANNEL] [-o OEM] [-c CLOUD]")
+        return _usage(USAGE_2014)
     order = _order(home, "coreos-install", COREOS, given, "beta")
     scale = _time_scale(home)
     say(f"Downloading and verifying {order.image}...")
     _download(order, scale)
-    say(
-        'gpg: Good signature from "CoreOS Buildbot (Offical Builds) <buildbot@coreos.com>"',
-        err=True,
-    )
+    say(SIGNED.format(at=time.strftime("%c")), err=True)
     say(f"Writing {order.image} to {order.disk['path']}...")
     _write_table(order, COREOS, "\nbunzip2: No space left on device")
     time.sleep(WRITE * scale)
@@ -108,38 +148,48 @@ def flatcar_install(home: str, args: list[str]) -> int:
     """Write Flatcar to a disk as today's script does; a failure after the start leaves it wiped."""
     given = _options("flatcar-install", args, "d:V:B:C:I:e:o:c:i:b:k:f:t:nsDuyvh")
     if "h" in given:
-        return _usage(
-            "flatcar-install", "-d DEVICE|-s [-V VERSION] [-C CHANNEL] [-o OEM] [-c|-i FILE]"
-        )
-    if {"D", "f"} & set(given):
-        raise Failed(1, "flatcar-install: -D and -f are not there on this workstation: no download")
+        return _usage(USAGE_TODAY)
+    if "D" in given:
+        raise Failed(1, "flatcar-install: -D is not there on this workstation: no download")
     if "s" in given and "d" not in given:
         given["d"] = _smallest(home)
     order = _order(home, "flatcar-install", FLATCAR, given, "stable")
+    if order.cloud_config is not None:
+        say("coreos-cloudinit not found. Could not validate config. Continuing...", err=True)
     if "y" in given:
         return _dry_run(order)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        _demand_image(order, FLATCAR, "flatcar-install", given)
         _write_flatcar(order, _time_scale(home))
-    except BaseException as error:
-        rc = error.rc if isinstance(error, Failed) else 143
-        say(f'Error: return code {rc} from write_to_disk "{order.disk["path"]}"', err=True)
-        disks.wipe(order.disk["file"])
-        raise
+    except (Failed, SystemExit) as error:
+        if isinstance(error, Failed):
+            say(str(error), err=True)
+        rc = error.rc if isinstance(error, Failed) else error.code
+        say(f"Error: return code {rc} from exit {rc}", err=True)
+        sys.exit(rc)
     return _success(order, FLATCAR)
 
 
 def _write_flatcar(order: Order, scale: float) -> None:
-    if order.cloud_config is not None:
-        say("coreos-cloudinit not found. Could not validate config. Continuing...", err=True)
-    say(f"Downloading the signature for {order.url}...")
-    say(f"Downloading, writing and verifying {order.image}...")
-    _write_table(order, FLATCAR, "\nwrite_to_disk: Failed writing image to disk")
-    _download(order, scale)
-    time.sleep(WRITE * scale)
-    _fill(order, FLATCAR)
-    _reread(order.disk)
-    _configure(order, FLATCAR)
+    """Write while the download comes; what is on the disk is wiped if it does not end well."""
+    if order.is_file:
+        say(f"Writing {order.url}...")
+    else:
+        say(f"Downloading the signature for {order.url}...")
+        say(f"Downloading, writing and verifying {order.image}...")
+    try:
+        _write_table(order, FLATCAR, "\nwrite_to_disk: Failed writing image to disk")
+        if not order.is_file:
+            _download(order, scale)
+            say(SIGNED_TODAY.format(at=time.strftime("%c")), err=True)
+        time.sleep(WRITE * scale)
+        _fill(order, FLATCAR)
+        _reread(order.disk)
+        _configure(order, FLATCAR)
+    except BaseException:
+        disks.wipe(order.disk["file"])
+        raise
 
 
 def say(line: str, *, err: bool = False) -> None:
@@ -157,8 +207,8 @@ def _options(program: str, args: list[str], short: str) -> dict[str, str]:
     return {key[1:]: value for key, value in found}
 
 
-def _usage(program: str, options: str) -> int:
-    say(f"Usage: {program} {options}\nInstalls an image onto a whole disk.")
+def _usage(text: str) -> int:
+    say(text)
     return 0
 
 
@@ -166,36 +216,51 @@ def _order(
     home: str, program: str, generation: Generation, given: dict[str, str], channel: str
 ) -> Order:
     """Check what is asked for, in the script's order; raises Failed with its words."""
-
-    def refuse(text: str) -> Failed:
-        return Failed(1, f"{program}: {text}")
-
-    disk = _disk(home, given.get("d"), refuse)
+    disk = _disk(home, program, given.get("d"))
     for letter, kind in (("c", "Cloud config"), ("i", "Ignition config")):
         if letter in given and not os.path.isfile(given[letter]):
-            raise refuse(f"{kind} file ({given[letter]}) does not exist.")
+            raise Failed(1, f"{program}: {kind} file ({given[letter]}) does not exist.")
     channel, oem = given.get("C", channel), given.get("o", "")
     wanted = given.get("V", "current")
-    url = _url(generation, given, channel, wanted, oem)
+    url = given.get("f") or _url(generation, given, channel, wanted, oem)
     version = generation.current.get(channel) if wanted == "current" else wanted
-    known = "b" in given or channel in generation.current
-    if generation is FLATCAR and wanted == "current" and not known:
-        raise refuse(f"version.txt unavailable: {os.path.dirname(url)}/version.txt")
-    if not known or oem not in OEMS or not re.fullmatch(r"\d+\.\d+\.\d+", version or "0.0.0"):
-        raise refuse(f"Image URL unavailable: {url}")
     version = version or generation.current["stable"]
-    shown = wanted if generation is COREOS else version
-    return Order(disk, channel, version, shown, oem, url, _read(given, "c"), _read(given, "i"))
+    shown = f"{channel} {wanted if generation is COREOS else version}" + (
+        f" ({oem})" if oem else ""
+    )
+    shown = f"(from {url})" if "f" in given else shown
+    texts = (_read(given, "c"), _read(given, "i"))
+    order = Order(disk, channel, version, shown, oem, url, *texts, "f" in given)
+    if generation is COREOS:
+        _demand_image(order, generation, program, given)
+    return order
 
 
-def _disk(home: str, path: str | None, refuse) -> Node:
+def _demand_image(order: Order, generation: Generation, program: str, given: dict) -> None:
+    """Raise Failed unless there is such an image: a file here, or what would be downloaded."""
+    if order.is_file:
+        if not os.path.isfile(order.url):
+            raise Failed(1, f"{program}: Could not read image file: {order.url}")
+        return
+    known = "b" in given or order.channel in generation.current
+    if generation is FLATCAR and given.get("V", "current") == "current":
+        if not known:
+            text = f"{program}: version.txt unavailable: {os.path.dirname(order.url)}/version.txt"
+            raise Failed(1, text)
+        say(f"Current version of {generation.brand} {order.channel} is {order.version}")
+    if not known or order.oem not in OEMS or not re.fullmatch(r"\d+\.\d+\.\d+", order.version):
+        raise Failed(1, f"{program}: Image URL unavailable: {order.url}")
+
+
+def _disk(home: str, program: str, path: str | None) -> Node:
     if not path:
-        raise refuse("No target block device provided, -d is required.")
+        raise Failed(1, f"{program}: {NO_DEVICE[program]}")
     node = devices.find(home, path)
     if not node or node["type"] != "disk":
-        raise refuse(f"Target block device ({path}) is not a full disk.")
+        raise Failed(1, f"{program}: Target block device ({path}) is not a full disk.")
     if not node["file"]:  # the disk this workstation runs from: there is nothing to write to
-        raise refuse(f"Target block device ({path}) is not writable (are you root?)")
+        text = f"{program}: Target block device ({path}) is not writable (are you root?)"
+        raise Failed(1, text)
     return node
 
 
@@ -222,7 +287,8 @@ def _smallest(home: str) -> str | None:
 
 
 def _dry_run(order: Order) -> int:
-    say(f"Dry run: {order.url} would be written to {order.disk['path']}")
+    say(f"Settings:\n    VERSION:  {order.version}\n    CHANNEL:  {order.channel}")
+    say(f"    OEM:      {order.oem or '(none)'}\n    IMAGE:    {order.url}")
     return 0
 
 
@@ -291,9 +357,7 @@ def _configure(order: Order, generation: Generation) -> None:
 
 
 def _success(order: Order, generation: Generation) -> int:
-    what = f"{generation.brand} {order.channel} {order.shown}"
-    oem = f" ({order.oem})" if order.oem else ""
-    say(f"Success! {what}{oem} is installed on {order.disk['path']}")
+    say(f"Success! {generation.brand} {order.shown} is installed on {order.disk['path']}")
     return 0
 
 

@@ -72,8 +72,25 @@ CAT = """\
 # The real program, but what tells one machine from another is the workstation's own.
 case "$*" in
     /sys/class/dmi/id/* | */*instance-id) set -- "${0%/*}/../dmi/${1##*/}" ;;
+    /proc/swaps) set -- /dev/null ;;
 esac
 command -p cat "$@"
+"""
+LS = """\
+#!/bin/sh
+# The real program, but what the kernel of this machine has in use is not the workstation's.
+case "$*" in
+    */sys/*) exit 0 ;;
+esac
+command -p ls "$@"
+"""
+FLOCK = """\
+#!/bin/sh
+# The real program; but the workstation's disks need no holding, as their names never change.
+case "$2" in
+    /dev/[sv]d*) shift 2; exec "$@" ;;
+esac
+command -p flock "$@"
 """
 NEEDED = ("wget", "gpg", "bunzip2", "btrfstune", "gawk", "lvm")
 UNUSED = """\
@@ -129,6 +146,8 @@ def prepare(folder: os.PathLike, dialect: str) -> None:
         "sudo": SUDO,
         "udevadm": UDEVADM,
         "cat": CAT,
+        "ls": LS,
+        "flock": FLOCK,
         "tee": TEE,
     }
     for name, text in scripts.items():

@@ -244,6 +244,15 @@ def test_ordinary_long_values_are_no_secrets(table, tmp_path):
     assert values.load(table, options=[f"zone={long_name}"])["zone"].value == long_name
 
 
+def test_a_checksum_is_no_secret(book, notebooks):
+    book(notebooks / "10-one.ipynb", parameters='image_sha256: str = ""  # of a file')
+    known = params.gather(notebooks)
+    held = values.load(known, options=[f"image_sha256={'0a' * 32}"])
+    assert held["image_sha256"].value == "0a" * 32
+    with pytest.raises(BadInput, match="looks like a secret"):
+        values.load(known, options=[f"image_sha256={'0A/b' * 20}"])
+
+
 def test_an_empty_file_says_nothing(table, tmp_path):
     file = tmp_path / "empty.yaml"
     file.write_text("# nothing yet\n")

@@ -1,6 +1,7 @@
 """The installers' stand-ins: checks, words and exit codes, and what they leave on the disk."""
 
 import itertools
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -157,8 +158,23 @@ def test_flatcar_install_puts_an_ignition_config_on_the_oem_partition(station):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("", "No target block device provided, -d is required."),
+        (
+            "",
+            "No target block device provided, either -d or -s is required. "
+            "Or use -D to download image.",
+        ),
+        ("-d /dev/vdc1", "Target block device (/dev/vdc1) is not a full disk."),
         ("-d /dev/vdc -i nope", "Ignition config file (nope) does not exist."),
+    ],
+)
+def test_flatcar_install_refuses_in_its_own_words(station, arguments, said):
+    done = station.run(f"flatcar-install {arguments}")
+    assert (done.returncode, done.stderr) == (1, f"flatcar-install: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
         (
             "-d /dev/vdc -C nosuch",
             "version.txt unavailable: "
@@ -168,17 +184,39 @@ def test_flatcar_install_puts_an_ignition_config_on_the_oem_partition(station):
             "-d /dev/vdc -b http://mirror/x/ -V 1.2",
             "Image URL unavailable: http://mirror/x/1.2/flatcar_production_image.bin.bz2",
         ),
+        ("-d /dev/vdc -f nope.bin", "Could not read image file: nope.bin"),
     ],
 )
-def test_flatcar_install_refuses_in_its_own_words(station, arguments, said):
+def test_flatcar_install_that_began_says_its_exit_code_last(station, arguments, said):
     done = station.run(f"flatcar-install {arguments}")
-    assert (done.returncode, done.stderr) == (1, f"flatcar-install: {said}\n")
+    own = f"flatcar-install: {said}\nError: return code 1 from exit 1\n"
+    assert (done.returncode, done.stderr) == (1, own)
+    assert disks.read_partitions(station.disk) == []
+
+
+def test_flatcar_install_takes_a_local_file_and_says_so(station):
+    done = station.run("touch my.bin; flatcar-install -d /dev/vdc -f my.bin -c c.yml")
+    assert done.stdout.splitlines() == [
+        "Writing my.bin...",
+        "Installing cloud-config...",
+        "Success! Flatcar Container Linux (from my.bin) is installed on /dev/vdc",
+    ]
+    assert "--  http" not in done.stderr
+
+
+def test_their_usage_tells_what_each_generation_takes(station):
+    flags = {
+        name: re.findall(r"^ +(-\w)", station.run(f"{name} -h").stdout, re.MULTILINE)
+        for name in ("coreos-install", "flatcar-install")
+    }
+    assert flags["coreos-install"] == ["-d", "-V", "-C", "-o", "-c", "-t", "-v", "-h"]
+    assert {"-b", "-B", "-f", "-i", "-k", "-y"} <= set(flags["flatcar-install"])
 
 
 def test_a_dry_run_of_flatcar_install_changes_nothing(station):
     done = station.run("flatcar-install -y -s")
     assert done.returncode == 0
-    assert "/dev/vdc" in done.stdout
+    assert done.stdout.startswith("Settings:\n") and "flatcar_production" in done.stdout
     assert disks.read_partitions(station.disk) == []
 
 
