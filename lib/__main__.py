@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib import profiles
+from lib.journal import INTERACTIVE
 
 ROOT = Path(__file__).resolve().parent.parent
 HELP = """\
@@ -211,9 +212,13 @@ def _verify(words: list[str]) -> int:
     else:
         runs, folders = given.runs, verify.closed(given.runs)
         found = verify.verify_all(runs, given.signers)
+    if given.noted and not verify.holds(runs, given.noted):
+        found.append(verify.Finding(runs.name, "", f"no run has the seal {given.noted}"))
     for finding in found:
         print(f"✗ {finding}")
     bad = {finding.run for finding in found}
+    if not given.run and (runs / INTERACTIVE).is_dir():
+        print(f"{INTERACTIVE}: {verify.BY_HAND}")
     print(f"{len(folders)} verified, {len(bad)} not as sealed. {verify.told(runs)}")
     return 6 if found else 0
 
@@ -222,14 +227,19 @@ def _verify_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "runbook verify",
         description="Find every edit, insertion, removal, reordering and cut in sealed runs. The "
-        "exit code is 6 if there is one. Changes are evident, not prevented: sign the runs, or "
-        "note the last line elsewhere, to notice also a newest run that was made up or removed.",
+        "exit code is 6 if there is one. Changes are evident, not prevented: who may write into "
+        "the folder of runs can make up or remove the newest runs and mend the log of seals. Sign "
+        "the runs, and note the sha256 that the last line tells elsewhere, to notice that, too.",
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="its folder or name; without it, all")
     parser.add_argument("--runs", **RUN_OPTIONS["--runs"] | {"help": "where the runs are"})
     parser.add_argument(
         "--signers", type=Path, metavar="FILE",
         help="every run must be signed by one of these (ALLOWED SIGNERS in ssh-keygen(1))",
+    )  # fmt: skip
+    parser.add_argument(
+        "--noted", metavar="SHA256",
+        help="some run must have the seal of which this was told after an earlier `verify`",
     )  # fmt: skip
     return parser
 

@@ -1,7 +1,11 @@
-"""Sealing: a last look for secrets, then the manifest, chained to that of the run before."""
+"""Sealing: a last look for secrets, then the manifest, chained to that of the run before.
+
+Every seal is also noted in a log beside the runs, so that the newest run is missed, too.
+"""
 
 import fcntl
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +17,8 @@ from lib.chain.manifest import FILE, SIGNATURE, Manifest
 from lib.chain.redact import Hit, Redactor
 
 NAMESPACE = "runbook"  # of signatures: one made here is good for nothing else
+LOG = "seals.log"
+_LINE = re.compile(r"(\S+)  ([0-9a-f]{64})  (.+)")
 
 
 def seal(folder: Path, redactor: Redactor, key: Path | None = None) -> list[Hit]:
@@ -29,6 +35,7 @@ def seal(folder: Path, redactor: Redactor, key: Path | None = None) -> list[Hit]
         before, link = last(folder.parent)
         made = Manifest(folder.name, manifest.now(), hashes, before, link)
         _write(folder / FILE, manifest.written(made))
+        _note(folder.parent / LOG, made.sealed, folder / FILE)
     if key:
         _write(folder / SIGNATURE, _signature(folder / FILE, key))
     return hits
@@ -47,6 +54,29 @@ def last(runs: Path) -> tuple[str, str]:
         return "", ""
     path = max(sealed)[1]
     return path.parent.name, manifest.digest(path)
+
+
+def noted(runs: Path) -> list[tuple[str, str, str]]:
+    """Return the seals in the log: when, the sha256 of the manifest, the run.
+
+    Raises ValueError when there is no log, or it holds anything else.
+    """
+    path = runs / LOG
+    if not path.exists():
+        raise ValueError("missing: it was removed")
+    found = [_LINE.fullmatch(line) for line in path.read_text("utf-8").splitlines()]
+    if None in found:
+        raise ValueError(f"line {found.index(None) + 1} is none of a seal: it was edited or cut")
+    return [line.groups() for line in found if line]
+
+
+def _note(log: Path, sealed: str, path: Path) -> None:
+    """Append a seal to the log."""
+    line = f"{sealed}  {manifest.digest(path)}  {path.parent.name}\n"
+    with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager

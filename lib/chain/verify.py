@@ -10,7 +10,10 @@ from pathlib import Path
 from lib.chain import ledger, manifest
 from lib.chain.faults import BadInput
 from lib.chain.manifest import FILE, SIGNATURE, Manifest
-from lib.chain.seal import NAMESPACE, last
+from lib.chain.seal import LOG, NAMESPACE, last, noted
+from lib.journal import INTERACTIVE
+
+BY_HAND = "not sealed: notebooks that were run by hand keep their journal here, nobody seals it"
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,26 @@ def verify(folder: Path, signers: Path | None = None) -> list[Finding]:
     if not folder.is_dir():
         raise BadInput([f"{folder}: there is no such folder of a run"])
     folder = folder.resolve()
-    return [*_run(folder, signers), *_chain(folder.parent, only=folder.name)]
+    return _each([*_run(folder, signers), *_beside(folder.parent, only=folder.name)])
 
 
 def verify_all(runs: Path, signers: Path | None = None) -> list[Finding]:
     """Do as `verify` for all runs of a folder that are not still going on."""
-    return [*(found for run in closed(runs) for found in _run(run, signers)), *_chain(runs)]
+    return _each([*(found for run in closed(runs) for found in _run(run, signers)), *_beside(runs)])
+
+
+def holds(runs: Path, hashed: str) -> bool:
+    """Tell whether a run of the folder has the seal with this sha256, or had it before it grew."""
+    folders = closed(runs)
+    return hashed in {manifest.digest(path) for folder in folders for path in _seals(folder)}
+
+
+def _each(findings: Iterable[Finding]) -> list[Finding]:
+    """Return one finding for each file, the first."""
+    found: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        found.setdefault((finding.run, finding.file), finding)
+    return list(found.values())
 
 
 def find(run: str, runs: Path) -> Path:
@@ -48,9 +65,12 @@ def find(run: str, runs: Path) -> Path:
 
 
 def closed(runs: Path) -> list[Path]:
-    """Return the folders of runs that are not still going on, the oldest first."""
+    """Return the folders of runs that are not still going on, the oldest first.
+
+    All folders count but that of notebooks run by hand: a run may have lost its ledger and seal.
+    """
     folders = sorted(p for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []
-    begun = [f for f in folders if (f / ledger.FILE).exists() or _seals(f)]
+    begun = [f for f in folders if f.name != INTERACTIVE]
     return [f for f in begun if not ((f / ledger.FILE).exists() and ledger.held(f))]
 
 
@@ -79,6 +99,8 @@ def _run(folder: Path, signers: Path | None) -> Iterator[Finding]:
 
 
 def _why_unsealed(folder: Path) -> str:
+    if folder.name == INTERACTIVE:
+        return BY_HAND
     if not (folder / ledger.FILE).exists():
         return "not sealed: it is no run, or its ledger was removed"
     state = ledger.state(folder)
@@ -132,17 +154,33 @@ def _begins(path: Path, hashed: str) -> bool:
     return sha.hexdigest() == hashed
 
 
-def _chain(runs: Path, only: str = "") -> Iterator[Finding]:
-    """Yield the links that lead nowhere, those from or to one run if `only` names it."""
+def _beside(runs: Path, only: str = "") -> Iterator[Finding]:
+    """Yield what is missing of a folder's runs; of what has to do with one run if `only` names it.
+
+    Each seal tells of the one before, and a log beside the runs of all of them.
+    """
     for later in _manifests(runs):
-        if not later.before or (only and only not in (later.run, later.before)):
-            continue
-        there = runs / later.before
-        if not there.is_dir():
-            yield Finding(later.before, "", f"removed: {later.run} was sealed after it")
-        elif later.link not in {manifest.digest(p) for p in _seals(there)}:
-            what = f"not the one after which {later.run} was sealed"
-            yield Finding(later.before, FILE, what)
+        if later.before and only in ("", later.run, later.before):
+            words = f"{later.run} was sealed after it", f"after which {later.run} was sealed"
+            yield from _missing(runs / later.before, later.link, *words)
+    try:
+        for sealed, hashed, run in noted(runs) if (runs / LOG).exists() or _sealed(runs) else []:
+            if only in ("", run):
+                words = f"{LOG} tells of its seal of {sealed}", f"that {LOG} tells of at {sealed}"
+                yield from _missing(runs / run, hashed, *words)
+    except ValueError as error:
+        yield Finding(LOG, "", str(error))
+
+
+def _missing(folder: Path, hashed: str, gone: str, other: str) -> Iterator[Finding]:
+    if not folder.is_dir():
+        yield Finding(folder.name, "", f"removed: {gone}")
+    elif hashed not in {manifest.digest(p) for p in _seals(folder)}:
+        yield Finding(folder.name, FILE, f"not the one {other}")
+
+
+def _sealed(runs: Path) -> bool:
+    return any(True for _ in runs.glob(f"*/{FILE}"))
 
 
 def _manifests(runs: Path) -> Iterator[Manifest]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,10 +133,50 @@ def test_a_removed_run_is_told_by_the_next(make):
     ]
 
 
+def test_the_newest_run_removed_is_told_by_the_log(make):
+    runs, last = make("1").parent, make("2")
+    shutil.rmtree(last)
+    (finding,) = verify.verify_all(runs)
+    assert (finding.run, finding.file) == ("2", "") and "removed: seals.log tells" in finding.what
+    shutil.rmtree(runs / "1")
+    assert [f.run for f in verify.verify_all(runs)] == ["1", "2"]
+
+
+def test_the_newest_run_rewritten_with_its_manifest_is_told_by_the_log(make):
+    folder = make("1")
+    (folder / "run.json").write_text('{"user": "somebody else"}\n')
+    files = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}
+    made = manifest.Manifest("1", manifest.now(), files)
+    (folder / manifest.FILE).write_text(manifest.written(made))
+    assert "not the one that seals.log tells of" in found(folder)[manifest.FILE]
+
+
+def test_a_log_of_seals_that_was_edited_or_removed_is_found(make):
+    log = make("1").parent / seal.LOG
+    text = log.read_text()
+    log.write_text(text.replace("  1\n", "  7\n"))
+    assert [f.run for f in verify.verify_all(log.parent)] == ["7"]
+    log.write_text(text + "not a seal\n")
+    assert [str(f) for f in verify.verify_all(log.parent)] == [
+        "seals.log: line 2 is none of a seal: it was edited or cut"
+    ]
+    log.unlink()
+    assert [str(f) for f in verify.verify_all(log.parent)] == ["seals.log: missing: it was removed"]
+
+
+def test_a_folder_that_lost_both_ledger_and_seal_is_not_passed_over(make):
+    folder = make("1")
+    make("2")
+    for path in (folder / manifest.FILE, folder / "events.jsonl"):
+        path.unlink()
+    assert [f.run for f in verify.verify_all(folder.parent)] == ["1", "1"]
+
+
 def test_a_run_under_another_name_is_found(make):
     folder = make("1")
     other = folder.rename(folder.with_name("9"))
     assert found(other) == {manifest.FILE: "is the one of the run 1"}
+    assert [f.run for f in verify.verify_all(folder.parent)] == ["9", "1"]
 
 
 def test_a_continued_run_is_sealed_again_over_its_older_seal(make, redactor):

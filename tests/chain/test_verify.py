@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lib.__main__ import main
-from lib.chain import seal
+from lib.chain import seal, verify
 from lib.chain.redact import Known, Redactor
 
 SECRET = "kept-in-a-file-0123456789abcdef"
@@ -31,6 +31,20 @@ def test_verify_ends_with_6_and_names_what_was_changed(runs, capsys, which):
     words = [word.format(runs=runs) for word in which]
     assert main(["verify", *words, "--runs", str(runs)]) == 6
     assert "✗ 1/events.jsonl: changed" in capsys.readouterr().out
+
+
+def test_a_noted_seal_must_still_be_there(runs, capsys):
+    head = verify.told(runs).rpartition(" ")[2]
+    assert main(["verify", "--runs", str(runs), "--noted", head]) == 0
+    assert main(["verify", "--runs", str(runs), "--noted", "0" * 64]) == 6
+    assert f"✗ runs: no run has the seal {'0' * 64}" in capsys.readouterr().out
+
+
+def test_verify_says_that_nobody_seals_what_was_run_by_hand(runs, capsys):
+    (runs / "interactive").mkdir()
+    assert main(["verify", "--runs", str(runs)]) == 0
+    assert "interactive: not sealed: notebooks that were run by hand" in capsys.readouterr().out
+    assert main(["verify", "interactive", "--runs", str(runs)]) == 6
 
 
 def test_verify_tells_that_there_is_no_such_run(runs, capsys):
