@@ -94,10 +94,10 @@ def _urls(text: str) -> set[str]:
     return found | set(re.findall(r"--discovery=(http[^\s\"']+)", text))
 
 
-def difference(expected: str, found: str) -> str:
+def difference(expected: str, found: str, names: Sequence[str] = ("wanted", "found")) -> str:
     """Return the lines that differ, as `diff -u` shows them, tokens masked."""
     texts = [masked(t).splitlines() for t in (expected, found)]
-    lines = difflib.unified_diff(*texts, "wanted", "found", lineterm="", n=1)
+    lines = difflib.unified_diff(*texts, *names, lineterm="", n=1)
     return "\n".join(lines) or "(only the discovery token or the line ends)"
 
 
@@ -108,12 +108,13 @@ def path(work_dir: str, name: str = CLOUD_CONFIG) -> str:
 
 def find(shell: Shell, work_dir: str, name: str = CLOUD_CONFIG) -> str | None:
     """Return the cloud-config on the workstation, None if there is none."""
-    return _known(find_text(shell, path(work_dir, name)))
+    return known(find_text(shell, path(work_dir, name)))
 
 
-def _known(text: str | None) -> str | None:
+def known(text: str | None) -> str | None:
+    """Return the text, whose token is a known secret from here on, whoever prints it."""
     for url in _urls(text or ""):
-        TokenUrl(url)  # from here on a known secret, whoever prints the text
+        TokenUrl(url)
     return text
 
 
@@ -130,7 +131,7 @@ def cluster_text(shell: Shell, work_dir: str) -> str:
     names = (delivery.USER_DATA, *delivery.ON_DISK.values())
     files = " ".join(shlex.quote(path(work_dir, n)) for n in names)
     command = f"for f in {files}; do if [ -e $f ]; then exec cat -- $f; fi; done"
-    return _known(run(shell, command).out) or ""
+    return known(run(shell, command).out) or ""
 
 
 def plan_write(
@@ -160,11 +161,11 @@ def plan_write(
     delivery.check(installer, oem, config_format, config_delivery)
     on_disk = delivery.disk_file(config_format, config_delivery)
     holds = delivery.token_file(config_format, config_delivery)
-    params = {"installer": installer, "oem": oem, "format": config_format, "ssh_keys": ssh_keys}
-    token = {"base": service(discovery, local), "size": size}
-    if fixed:
-        _demand_flatcar(installer)
-        token |= {"fixed": list(fixed), "cluster": cluster}
+    told = {"installer": installer, "oem": oem, "config_format": config_format}
+    named = {"discovery": discovery, "local": local, "size": size, "cluster": cluster}
+    full = described(**told, **named, ssh_keys=ssh_keys, fixed=fixed)
+    token = {k: v for k, v in full.items() if k in ("base", "size", "fixed", "cluster")}
+    params = {k: v for k, v in full.items() if k not in token}
     _rendered(params, TokenUrl(""))
     noted = notes.read(shell, work_dir)
     _demand_places(noted, on_disk, holds)
@@ -180,6 +181,33 @@ def plan_write(
         elif not (made and name == on_disk):
             steps.append(_plan_file(path(work_dir, name), wanted, deployed))
     return steps
+
+
+def described(
+    *,
+    installer: str,
+    oem: str,
+    config_format: str,
+    ssh_keys: list[str],
+    size: int,
+    discovery: str,
+    local: str,
+    cluster: str = "",
+    fixed: Sequence[str] = (),
+    **_: object,
+) -> dict:
+    """Return the parameters of the step that writes the text with the token, of `plan_write`'s."""
+    params = {"installer": installer, "oem": oem, "format": config_format, "ssh_keys": ssh_keys}
+    params |= {"base": service(discovery, local), "size": size}
+    if fixed:
+        _demand_flatcar(installer)
+        params |= {"fixed": list(fixed), "cluster": cluster}
+    return params
+
+
+def text_for(wanted: dict, url: str) -> str:
+    """Return the text that arguments of `plan_write` give with a token."""
+    return _rendered(described(**wanted), url)
 
 
 def _demand_flatcar(installer: str) -> None:

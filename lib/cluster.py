@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from lib import addresses, cloudconfig, delivery, discovery, etcd, find, own
 from lib.checks import tick
 from lib.progress import Waiting
+from lib.shell import Shell
 
+AWAY = "on no network"
 ON_NO_NETWORK = "not asked: those of the local cloud are stand-ins, unless with local?etcd=real"
 NOWHERE = re.compile(r"(https?://)?(:\d+|127\.0\.0\.1)?/?")
 NO_ADDRESS = (
@@ -109,7 +111,7 @@ def _etcds(cloud, found: dict[str, str], names: list[str], text: str) -> list[di
     """Return a row for each machine's etcd as it answers itself."""
     there = {n: found[n] for n in names if found.get(n)}
     answers = ask(cloud, there, text)
-    if any(a.state == "on no network" for a in answers.values()):
+    if any(a.state == AWAY for a in answers.values()):
         return [tick("etcd of the machines", "healthy", ON_NO_NETWORK, None)]
     rows = [_etcd(n, answers[n], set(there.values()), len(names)) for n in there]
     strangers = set().union(*(a.members for a in answers.values())) - set(there.values())
@@ -120,20 +122,25 @@ def _etcds(cloud, found: dict[str, str], names: list[str], text: str) -> list[di
     ]  # fmt: skip
 
 
-def ask(cloud, found: dict[str, str], text: str) -> dict[str, etcd.Answer]:
-    """Ask the etcd of each machine (name -> address) from here, all at once.
+def ask(
+    cloud, found: dict[str, str], text: str, shells: dict[str, Shell] | None = None
+) -> dict[str, etcd.Answer]:
+    """Ask the etcd of each machine (name -> address), all at once: from here, else on its shell.
 
     One that cannot be reached although others can is silent.
     """
 
-    def one(address: str) -> etcd.Answer:
-        if cloud.profile.shell and not ipaddress.ip_address(address).is_loopback:
-            return etcd.Answer("on no network")
-        return etcd.ask(address, etcd.is_old(text))
+    def one(name: str) -> etcd.Answer:
+        if cloud.profile.shell and not ipaddress.ip_address(found[name]).is_loopback:
+            return etcd.Answer(AWAY)
+        answer = etcd.ask(found[name], etcd.is_old(text))
+        if answer.state != "unreachable" or name not in (shells or {}):
+            return answer
+        return etcd.ask_on(shells[name], found[name], etcd.is_old(text))
 
     with ThreadPoolExecutor(8) as pool:
-        answers = dict(zip(found, pool.map(one, found.values()), strict=True))
-    heard = any(a.state not in ("unreachable", "on no network") for a in answers.values())
+        answers = dict(zip(found, pool.map(one, found), strict=True))
+    heard = any(a.state not in ("unreachable", AWAY) for a in answers.values())
     silent = etcd.Answer("silent")
     return {n: silent if heard and a.state == "unreachable" else a for n, a in answers.items()}
 

@@ -83,6 +83,12 @@ def register(url: TokenUrl, size: int) -> None:
         raise CheckFailed(what, size, found, NEW_TOKEN)
 
 
+def enrol(url: TokenUrl, members: dict[str, str]) -> None:
+    """Put members of a cluster that has formed into the registry of its new token."""
+    for key, value in members.items():
+        _answer("PUT", f"{url}/{key}", _base(url), data={"value": value})
+
+
 def ask_token(base: str, size: int) -> TokenUrl:
     """Ask for the token of a cluster of `size` machines, and return its URL.
 

@@ -3,15 +3,20 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import requests
+
+from lib.errors import ShellFailed
+from lib.shell import Shell, run
 
 OLD_PORT, PORT = 4001, 2379
 TIMEOUT = (2, 5)  # seconds to connect, and to wait for an answer
 # From here machines may not be reachable at all, which says nothing about them.
 AWAY = (requests.ConnectTimeout, requests.ReadTimeout)
+
+CURL_SILENT = (7, 28, 52, 56)  # curl: refused, too late, an empty answer, a broken one
 
 Fetch = Callable[[str, str], tuple[int, str]]  # method, path -> status, body
 
@@ -20,11 +25,15 @@ Fetch = Callable[[str, str], tuple[int, str]]  # method, path -> status, body
 class Answer:
     """What an etcd says: `state` is healthy, unhealthy, proxy, silent or unreachable.
 
-    `members` are the addresses of the members it knows.
+    `members` are the addresses of the members it knows, `registrations` the same as an etcd from
+    version 2 on would register them: id in hex -> `name=peer URL,...`. `started` tells one process
+    from the one before, "" if it is not known.
     """
 
     state: str
     members: frozenset[str] = frozenset()
+    registrations: dict[str, str] = field(default_factory=dict)
+    started: str = ""
 
 
 def is_old(text: str) -> bool:
@@ -51,28 +60,65 @@ def ask(address: str, old: bool) -> Answer:
         return Answer("silent" if "refused" in str(error) else "unreachable")
 
 
+def ask_on(node: Shell, address: str, old: bool) -> Answer:
+    """Ask the etcd of a machine on the machine itself, with its curl."""
+    base = f"http://{address}:{OLD_PORT if old else PORT}"
+    try:
+        return told(lambda method, path: _curl(node, method, base + path), old)
+    except ConnectionRefusedError:
+        return Answer("silent")
+    except ShellFailed as error:
+        return Answer(
+            "unreachable" if error.rc == 255 else f"not told ({error.said.strip()[-60:]})"
+        )
+
+
+def _curl(node: Shell, method: str, url: str) -> tuple[int, str]:
+    data = "-d '{}'" if method == "POST" else ""
+    command = f"curl -s -m 5 --noproxy '*' -X {method} {data} -w '\\n%{{http_code}}' {url}"
+    done = run(node, command, ok=(0, *CURL_SILENT))
+    if done.rc:
+        raise ConnectionRefusedError
+    body, _, status = done.out.rpartition("\n")
+    return int(status), body
+
+
 def told(fetch: Fetch, old: bool) -> Answer:
     """Return what an etcd says; `fetch` raises what it likes when nothing answers."""
     if old:
         status, text = fetch("GET", "/v2/machines")
         leads, _ = fetch("GET", "/v2/leader")
         healthy = status == leads == 200
-        return Answer("healthy" if healthy else "unhealthy", _hosts(text.split(",")))
+        begun = re.search(r'"startTime"\s*:\s*"([^"]+)', fetch("GET", "/v2/stats/self")[1])
+        state = "healthy" if healthy else "unhealthy"
+        return Answer(state, _hosts(text.split(",")), started=begun[1] if begun else "")
     if fetch("GET", "/v2/config/local/proxy")[0] == 200:
         return Answer("proxy")
     status, text = fetch("GET", "/health")
     healthy = status == 200 and re.search(r'"health"\s*:\s*"?true', text)
-    return Answer("healthy" if healthy else "unhealthy", _members(fetch))
+    found = _members(fetch)
+    urls = [u.partition("=")[2] for value in found.values() for u in value.split(",")]
+    begun = re.search(r"(?m)^process_start_time_seconds (\S+)", fetch("GET", "/metrics")[1])
+    state = "healthy" if healthy else "unhealthy"
+    return Answer(state, _hosts(urls), found, begun[1] if begun else "")
 
 
-def _members(fetch: Fetch) -> frozenset[str]:
-    """Return the members' addresses; the list of etcd 2 is asked for where there is no other."""
-    for method, path in (("POST", "/v3/cluster/member/list"), ("GET", "/v2/members")):
+def _members(fetch: Fetch) -> dict[str, str]:
+    """Return the members as discovery has them; etcd 2's list is asked for if there is no other.
+
+    The key is the id in hex, the value `name=peer URL,...`.
+    """
+    for method, path, base in (("POST", "/v3/cluster/member/list", 10), ("GET", "/v2/members", 16)):
         status, text = fetch(method, path)
         if status == 200:
             rows = json.loads(text).get("members") or []
-            return _hosts(u for row in rows for u in row.get("peerURLs") or [])
-    return frozenset()
+            return dict(_registration(row, base) for row in rows if row.get("peerURLs"))
+    return {}
+
+
+def _registration(row: dict, base: int) -> tuple[str, str]:
+    urls = ",".join(f"{row.get('name', '')}={url}" for url in row["peerURLs"])
+    return f"{int(row.get('ID') or row['id'], base):x}", urls
 
 
 def _hosts(urls) -> frozenset[str]:

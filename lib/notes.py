@@ -2,7 +2,9 @@
 
 `attach` {volume, before}: the disks before the volume was attached; `installing` {volume, device,
 ...}: an installer was started; `installed`, the same and {success, resolved}: it ended well;
-`config` {base, size, file}: whose token, for how many machines, is in which file.
+`config` {base, size, file}: whose token, for how many machines, is in which file; `moving` {word,
+old}: a move to a new token has begun, `moved`: the word of the last one; `unbooted`: machines that
+were given another configuration and have yet to boot.
 """
 
 import json
@@ -39,15 +41,16 @@ def clear(shell: Shell, work_dir: str) -> None:
     """Delete the configurations and the notes, and their folder if nothing else is in it."""
     folder = shlex.quote(work_dir)
     names = (*delivery.ON_DISK.values(), delivery.USER_DATA, "notes.json")
-    run(shell, f"rm -f -- {' '.join(f'{folder}/{name}' for name in names)}")
+    run(shell, f"rm -f -- {' '.join(f'{folder}/{name} {folder}/{name}.2*Z' for name in names)}")
     run(shell, f"rm -rf -- {shlex.quote(job(work_dir))}")
     run(shell, f"if [ -d {folder} ]; then rmdir -- {folder}; fi", ok=(0, 1))
 
 
 def clear_user_data(shell: Shell, work_dir: str) -> None:
     """Delete the user data with their spent token; what the disk carries is kept."""
-    run(shell, f"rm -f -- {shlex.quote(work_dir)}/{delivery.USER_DATA}")
-    update(shell, work_dir, config=None)
+    name = f"{shlex.quote(work_dir)}/{delivery.USER_DATA}"
+    run(shell, f"rm -f -- {name} {name}.2*Z")
+    update(shell, work_dir, config=None, moved=None)
 
 
 def installed_volume(shell: Shell, work_dir: str) -> str:

@@ -32,7 +32,7 @@ class Profile:
     """What it takes to talk to one cloud. Keys are never part of its text.
 
     `timeout` in seconds; `expires` is how many seconds a signature stays good, 0 leaves the expiry
-    off; `verify` is False, True or the path of a CA bundle. The last three are the local cloud's.
+    off; `verify` is False, True or the path of a CA bundle. The last four are the local cloud's.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Profile:
     verify: bool | str = True
     discovery: str = ""
     shell: tuple[str, ...] = ()
+    machine_shell: tuple[str, ...] = ()
     time_scale: float = 1.0
 
     def __post_init__(self):
@@ -110,6 +111,7 @@ def _local(name: str, options: dict) -> Profile:
         secret=facts["secretkey"],
         discovery=facts["discovery"],
         shell=tuple(facts["shell"]),
+        machine_shell=tuple(facts["machine_shell"]),
         time_scale=facts["time_scale"],
     )
 

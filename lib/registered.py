@@ -68,6 +68,14 @@ def rows_of(cloud, cluster: str) -> list[dict]:
     return [r for r in cloud.list("listUserData") if ours.fullmatch(r["name"])]
 
 
+def plan_stale(cloud, cluster: str, wanted: dict[str, UserData]) -> list[Step]:
+    """Return the steps that delete what is registered for a cluster, but is not as wanted."""
+    meant = {PREFIX + name: data for name, data in wanted.items()}
+    stale = [r for r in rows_of(cloud, cluster) if r.get("userdata") != meant.get(r["name"])]
+    why = "no machine has them any more"
+    return [Step("deleteUserData", {"id": r["id"]}, why, r["name"]) for r in stale]
+
+
 def plan_removal(cloud, *, cluster: str) -> list[Step]:
     """Return the steps that delete what is registered for a cluster; its machines go before."""
     why = "made by this runbook"

@@ -28,8 +28,12 @@ def encoded(text: str) -> UserData:
     >>> base64.b64decode(encoded("abcd"))
     b'abcd\\n\\n'
     """
-    raw = text.encode()
-    return UserData(base64.b64encode(raw + b"\n" * (-len(raw) % 3)).decode())
+    return exactly(text + "\n" * (-len(text.encode()) % 3))
+
+
+def exactly(text: str) -> UserData:
+    """Return a text in base64, told by its size where it is shown, without what fills it up."""
+    return UserData(base64.b64encode(text.encode()).decode())
 
 
 def with_host_name(text: str, name: str) -> str:

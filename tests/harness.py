@@ -23,6 +23,7 @@ def profile_of(server, **changes) -> Profile:
         "secret": facts["secretkey"],
         "discovery": facts["discovery"],
         "shell": tuple(facts["shell"]),
+        "machine_shell": tuple(facts["machine_shell"]),
         "time_scale": facts["time_scale"],
     }
     return Profile(**values | changes)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import disks, jobs, members
+from . import disks, jobs, login, members
 from .cloud import GIB, Cloud, fitting
 from .plugs import free_device, plug
 from .refusals import full, invalid
@@ -93,6 +93,7 @@ def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
     cloud.state.change("virtualmachine", machine, state="Running")
     root = root_of(cloud, machine)
     disk = cloud.disk(root) if root and cloud.disk(root).exists() else None
+    login.let_in(cloud.folder, machine["id"], disk)
     data, address = machine.get("data"), machine["nics"][0]["address"]
     said = firmware.boot(
         disk,

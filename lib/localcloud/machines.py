@@ -4,7 +4,7 @@ import re
 import secrets
 from typing import Any
 
-from . import guests, members
+from . import guests, login, members
 from .cloud import GIB, Cloud, Listing, check_quota, fitting
 from .jobs import Work
 from .keys import named_key, stored_userdata
@@ -234,6 +234,7 @@ def not_deployed(cloud: Cloud, job: Row) -> None:
 def _set(cloud: Cloud, row: Row, state: str) -> Row:
     if state not in guests.RUNS:
         members.end(cloud, row)
+        login.keep_out(cloud.folder, row["id"])
     row["state"] = state
     return cloud.state.save("virtualmachine", row)
 

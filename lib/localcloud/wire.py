@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_plus
 
-from . import discovery, guests, jobs, members, plugs, seeds, workstation
+from . import discovery, guests, jobs, login, members, plugs, seeds, workstation
 from .cloud import Cloud
 from .dialects import DIALECTS
 from .discovery import PREFIX
@@ -236,6 +236,7 @@ class Server:
         seeds.plant(self.cloud)
         jobs.resume(self.cloud)
         workstation.prepare(self.folder, dialect)
+        login.prepare(self.folder)
         workstation.set_time_scale(self.folder, self.cloud.setting("time")["scale"])
         plugs.tell(self.cloud, self.cloud.one("virtualmachine"))
         guests.revive(self.cloud)
@@ -288,5 +289,6 @@ class Server:
             "etcd": "real" if members.are_real(self.cloud) else "stand-in",
             "discovery": f"{self.cloud.base_url}/v2/keys{PREFIX}",
             "shell": ["/bin/sh", str(self.folder / "workstation" / "shell")],
+            "machine_shell": ["/bin/sh", str(self.folder / "machines" / "shell")],
             "dir": str(self.folder),
         }

@@ -139,8 +139,8 @@ def prepare(folder: os.PathLike, dialect: str) -> None:
     home = os.path.join(folder, "workstation")
     for name in ("bin", "home", "disks", "dmi"):
         os.makedirs(os.path.join(home, name), exist_ok=True)
-    _write(os.path.join(home, "shell"), _shell_text(home))
-    _write(os.path.join(home, "stand-in"), _stand_in_text())
+    write_program(os.path.join(home, "shell"), _shell_text(home))
+    write_program(os.path.join(home, "stand-in"), with_python(STAND_IN))
     scripts = dict.fromkeys(STAND_INS, PROGRAM) | dict.fromkeys(READERS, READER)
     scripts |= dict.fromkeys(NEEDED, UNUSED) | {
         "sudo": SUDO,
@@ -153,7 +153,7 @@ def prepare(folder: os.PathLike, dialect: str) -> None:
     for name, text in scripts.items():
         path = os.path.join(home, "bin", name)
         if not os.path.exists(path):
-            _write(path, text)
+            write_program(path, text)
     if not os.path.exists(os.path.join(home, "devices.json")):
         write_devices(folder, dialect, [])
 
@@ -164,12 +164,12 @@ def set_identity(folder: os.PathLike, dialect: str, machine: str) -> None:
     if dialect == "4.20":
         vendor, ident = "Apache Software Foundation", machine
     for name, text in (("sys_vendor", vendor), ("product_uuid", ident)):
-        _write(os.path.join(folder, "workstation", "dmi", name), f"{text}\n")
+        write_program(os.path.join(folder, "workstation", "dmi", name), f"{text}\n")
 
 
 def set_time_scale(folder: os.PathLike, scale: float) -> None:
     """Say how long one of the installers' seconds takes."""
-    _write(os.path.join(folder, "workstation", "time-scale"), f"{scale}\n")
+    write_program(os.path.join(folder, "workstation", "time-scale"), f"{scale}\n")
 
 
 def _shell_text(home: str) -> str:
@@ -178,12 +178,13 @@ def _shell_text(home: str) -> str:
     return SHELL.format(programs=" ".join(("sudo", *STAND_INS)), **places)
 
 
-def _stand_in_text() -> str:
+def with_python(script: str) -> str:
+    """Fill in which Python runs a script's module, and where its packages are."""
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-    return STAND_IN.format(python=shlex.quote(sys.executable), root=shlex.quote(root))
+    return script.format(python=shlex.quote(sys.executable), root=shlex.quote(root))
 
 
-def _write(path: str, text: str) -> None:
+def write_program(path: str, text: str) -> None:
     """Write an executable file in one step, as a stand-in may be starting just now."""
     part = f"{path}.{os.getpid()}"
     with open(part, "w") as file:

@@ -1,0 +1,93 @@
+"""Logging in to a machine: a shell in which /etc, /home and /var are those on its virtual disk.
+
+There is no machine behind it: commands are the ones of this computer, their paths are rewritten,
+and what they leave in these folders is put back onto the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+from . import disks, mounts, workstation
+
+ROOT = 9  # the partition
+INSIDE = re.compile(r"(?<![\w./}-])/(?=(?:etc|home|var)/)")
+AWAY = 255  # what ssh ends with when it does not get through
+SHELL = """\
+#!/bin/sh
+# A shell on a machine of the local cloud, whose id comes first.
+exec {python} -E -S -c 'import sys
+sys.path.append(sys.argv.pop(1))
+from lib.localcloud.login import main
+sys.exit(main(sys.argv[1:]))' {root} "${{0%/*}}" "$@"
+"""
+SYSTEMCTL = """\
+#!/bin/sh
+# No unit runs here, so none has failed.
+[ "$1" = is-system-running ] && echo running && exit 0
+echo "systemctl: only is-system-running is there" >&2
+exit 1
+"""
+
+
+def prepare(folder: os.PathLike) -> None:
+    """Write the shell of the machines, and the programs that stand in for those of a machine."""
+    home = os.path.join(folder, "machines")
+    os.makedirs(os.path.join(home, "bin"), exist_ok=True, mode=0o700)
+    programs = {"shell": workstation.with_python(SHELL), "bin/sudo": workstation.SUDO}
+    for name, text in (programs | {"bin/systemctl": SYSTEMCTL}).items():
+        workstation.write_program(os.path.join(home, name), text)
+
+
+def let_in(folder: os.PathLike, machine: object, disk: os.PathLike | None) -> None:
+    """Have a machine's shell answer, with this disk of the folder."""
+    place = os.path.join(folder, "machines", str(machine))
+    os.makedirs(place, exist_ok=True, mode=0o700)
+    with open(os.path.join(place, "disk.json"), "w") as file:
+        json.dump(os.path.relpath(disk, folder) if disk else None, file)
+
+
+def keep_out(folder: os.PathLike, machine: object) -> None:
+    """Have a machine's shell answer no more."""
+    path = os.path.join(folder, "machines", str(machine), "disk.json")
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def main(argv: list[str]) -> int:
+    """Run `-c COMMAND` on a machine; return its exit code."""
+    home, machine, _, command = argv
+    path = os.path.join(home, machine, "disk.json")
+    if not os.path.exists(path):
+        print(f"ssh: connect to host {machine} port 22: No route to host", file=sys.stderr)
+        return AWAY
+    with open(path) as file:
+        disk = json.load(file)
+    disk = disk and os.path.join(home, "..", disk)
+    with tempfile.TemporaryDirectory() as folder:
+        os.makedirs(os.path.join(folder, "home/core"))
+        if disk:
+            mounts.unpack(disk, ROOT, folder)
+        before = mounts.pack(folder)
+        done = subprocess.run(
+            ["/bin/sh", "-c", INSIDE.sub(f"{folder}/", command)], env=_environment(home, folder)
+        )
+        if disk and mounts.pack(folder) != before:
+            _put_back(disk, folder)
+    return done.returncode
+
+
+def _environment(home: str, folder: str) -> dict[str, str]:
+    path = f"{home}/bin:{os.environ.get('PATH', '/usr/bin:/bin')}"
+    return os.environ | {"PATH": path, "HOME": os.path.join(folder, "home/core")}
+
+
+def _put_back(disk: str, folder: str) -> None:
+    where = disks.partition(disk, ROOT)
+    old, (files, modes) = disks.filesystem(disk, where), mounts.pack(folder)
+    disks.put_tree(disk, ROOT, files, kind=old.type, label=old.label, modes=modes)

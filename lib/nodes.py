@@ -1,0 +1,144 @@
+"""Nodes: the machines from within, over SSH, through the workstation where that is remote.
+
+A machine that was just made is in no known_hosts: its key is accepted the first time, and kept in
+the run's folder under the machine's id, so that another machine at the same address is not taken
+for it. The workstation's key must be known, as ever.
+"""
+
+import base64
+import re
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lib import cloudconfig, own, ssh
+from lib.errors import CheckFailed, ParamsError, ShellFailed
+from lib.shell import Shell, run
+
+USER = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+KNOWN_HOSTS = "known_hosts"
+FILE = "/var/lib/{}-install/user_data"
+KINDS = ("coreos", "flatcar")
+FIND = """\
+for kind in {kinds}; do f=/var/lib/$kind-install/user_data
+if [ -e "$f" ]; then echo $kind; cat "$f"; exit; fi; done; exit 44"""
+# coreos-cloudinit before 0.10 cannot validate.
+WRITE = """\
+umask 077; new={file}.new; trap 'rm -f "$new"' EXIT
+cat >"$new" && [ "$(wc -c <"$new")" -eq {size} ] || exit 1
+if command -v coreos-cloudinit >/dev/null && coreos-cloudinit -h 2>&1 | grep -q -- -validate; then
+coreos-cloudinit -validate -from-file="$new" || exit 1; fi
+cp -p {file} {file}.{date} && mv -f "$new" {file} && sync"""
+FIRST_BOOT = (
+    "Ignition configures a machine at its first boot only: run 90-remove-cluster and the chain "
+    "again, or deploy new machines one by one."
+)
+LOGIN = (
+    "machine_user logs in with the private half of ssh_key_file: load it into ssh-agent, or name "
+    "it in ~/.ssh/config. Nothing was changed."
+)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine, what it is configured with, and the shell that was asked, if it was."""
+
+    machine: dict
+    text: str
+    file: str = ""
+    shell: Shell | None = None
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        return self.machine["name"]
+
+    @property
+    def address(self) -> str:
+        """The machine's address."""
+        return self.machine["nic"][0]["ipaddress"]
+
+
+def connect(cloud, machine: dict, user: str, workstation_ssh: str) -> Shell:
+    """Return the shell of a machine; nothing is sent yet. Raises ParamsError for no user's name."""
+    if not USER.fullmatch(user):
+        raise ParamsError("machine_user", 'the name of a user, such as "core"', user)
+    name, ident = machine["name"], str(machine["id"])
+    if cloud.profile.machine_shell:
+        return Shell((*cloud.profile.machine_shell, ident), name)
+    address = machine["nic"][0]["ipaddress"]
+    known = Path(cloud.folder).absolute() / KNOWN_HOSTS
+    return Shell(argv(user, address, ident, known, workstation_ssh), name, remote=True)
+
+
+def argv(user: str, address: str, ident: str, known: Path, workstation_ssh: str) -> tuple[str, ...]:
+    """Return the command that reaches a machine, directly or through the workstation.
+
+    ssh's own ProxyJump would not take the workstation's options along, so this is the same in full.
+    """
+    options = [o for o in ssh.OPTIONS if not o.startswith("StrictHostKeyChecking")]
+    options += ["StrictHostKeyChecking=accept-new", f'UserKnownHostsFile="{known}"']
+    options += [f"HostKeyAlias={ident}", "ControlPath=none"]
+    if workstation_ssh:
+        *jump, mark, who, _ = ssh.argv(workstation_ssh)
+        through = shlex.join([*jump, "-W", "[%h]:%p", mark, who]).replace("%C", "%%C")
+        options.append(f"ProxyCommand={through}")
+    flags = (x for o in options for x in ("-o", o))
+    return ("ssh", *flags, "--", f"{user}@{address}", "exec /bin/sh")
+
+
+def look(
+    cloud, *, zone: str, names: list[str], config_delivery: str, machine_user: str,
+    workstation_ssh: str,
+) -> list[Node]:  # fmt: skip
+    """Return the machines with what they are configured with.
+
+    Raises CheckFailed when one is absent, does not run, or cannot be asked.
+    """
+    there = own.machines(cloud, zone, names)
+    for name in names:
+        state = there[name]["state"] if name in there else "absent"
+        if state != "Running":
+            raise CheckFailed(name, "Running", state, "Run 50-deploy-cluster first.")
+    shells = {n: connect(cloud, m, machine_user, workstation_ssh)
+              for n, m in there.items() if machine_user}  # fmt: skip
+    if config_delivery == "userdata":
+        return [Node(there[n], _at_cloud(cloud, there[n]), shell=shells.get(n)) for n in names]
+    return [_on_disk(there[n], shells[n]) for n in names]
+
+
+def _at_cloud(cloud, machine: dict) -> str:
+    rows = cloud.list("listVirtualMachines", id=machine["id"], userdata=True)
+    return cloudconfig.known(base64.b64decode(rows[0].get("userdata") or "").decode().rstrip("\n"))
+
+
+def _on_disk(machine: dict, shell: Shell) -> Node:
+    command = f"sh -c {shlex.quote(FIND.format(kinds=' '.join(KINDS)))}"
+    try:
+        done = run(shell, command, sudo=True, ok=(0, 44))
+    except ShellFailed as error:
+        said = cloudconfig.masked(error.said.strip()[-300:])
+        raise CheckFailed(f"{machine['name']} over SSH", "its user_data", said, LOGIN) from None
+    if done.rc == 44:
+        wanted = " or ".join(map(FILE.format, KINDS))
+        raise CheckFailed(f"the file on {machine['name']}", wanted, "neither", FIRST_BOOT)
+    kind, _, text = done.out.partition("\n")
+    return Node(machine, cloudconfig.known(text), FILE.format(kind), shell)
+
+
+def write(node: Node, raw: bytes) -> None:
+    """Write the file in one step, once the machine finds it valid; the old one stays beside it."""
+    command = WRITE.format(file=shlex.quote(node.file), size=len(raw), date=now())
+    try:
+        run(node.shell, f"sh -c {shlex.quote(command)}", sudo=True, stdin=raw)
+    except ShellFailed as error:
+        text = cloudconfig.masked(error.said)
+        raise CheckFailed(
+            f"{node.file} on {node.name}", "written", text, "It is as it was."
+        ) from None
+
+
+def now() -> str:
+    """Return the time as it stands in the names of files that are kept."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

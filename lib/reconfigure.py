@@ -1,0 +1,173 @@
+"""Reconfiguring: another configuration for machines that run, the old one kept.
+
+What is wanted is written on the workstation first, then given to each machine: into the file that
+it reads at every boot, or as its user data at the cloud.
+"""
+
+import base64
+import shlex
+
+from lib import addresses, cloudconfig, delivery, discovery, nodes, notes, registered, rolling
+from lib import userdata as data
+from lib.errors import CheckFailed, ParamsError
+from lib.nodes import Node
+from lib.plan import Step, check_mode
+from lib.progress import tell
+from lib.shell import Shell, find_text, run, write_text
+
+NAMES = ("now", "wanted")
+OLD_SERVER = 'one that tells a machine\'s user data (4.18 or newer), or config_delivery "disk"'
+
+
+def demand_possible(
+    cloud, *, config_format: str, config_delivery: str, machine_user: str, move_token: str,
+    discovery: str,
+) -> None:  # fmt: skip
+    """Raise CheckFailed or ParamsError for a cluster that cannot be reconfigured in place."""
+    if config_format == "ignition":
+        raise CheckFailed("config_format", "cloud-config", "ignition", nodes.FIRST_BOOT)
+    if config_delivery == "disk" and not machine_user:
+        raise ParamsError("machine_user", 'who logs in to the machines, such as "core"', "")
+    if config_delivery == "userdata" and cloud.version < (4, 18):
+        raise CheckFailed("this server", OLD_SERVER, ".".join(map(str, cloud.version)))
+    if move_token and discovery == "static":
+        raise ParamsError("move_token", '"" with discovery "static", which has none', move_token)
+
+
+def wanted(cloud, shell: Shell, *, work_dir: str, ssh_key_file: str, **more: object) -> dict:
+    """Return what is wanted, as `cloudconfig.plan_write` takes it; fixed addresses stay.
+
+    `more` are cluster, size, discovery, installer, oem, config_format and config_delivery.
+    """
+    fixed = addresses.fixed_in(cloudconfig.cluster_text(shell, work_dir))
+    keys, local = cloudconfig.ssh_keys(ssh_key_file), cloud.profile.discovery
+    return more | {"work_dir": work_dir, "ssh_keys": keys, "local": local, "fixed": fixed}
+
+
+def plan_text(shell: Shell, wanted: dict, *, move_token: str) -> list[Step]:
+    """Return the step that writes what is wanted on the workstation, none if it is there.
+
+    `wanted` is for `cloudconfig.plan_write`. `move_token` asks for a new token, once for each word.
+    """
+    where = _path(wanted)
+    text = cloudconfig.find(shell, wanted["work_dir"], where.rpartition("/")[2])
+    noted = notes.read(shell, wanted["work_dir"])
+    if move_token and noted.get("moved") != move_token:
+        return [Step("move to a new token", {"word": move_token}, "the cluster has another", where)]
+    cloudconfig.demand_present(text or "", where)
+    if text == cloudconfig.text_for(wanted, cloudconfig.discovery_url(text)):
+        return []
+    return [Step("write", {}, "the parameters say other lines", where)]
+
+
+def _path(wanted: dict) -> str:
+    name = delivery.token_file(wanted["config_format"], wanted["config_delivery"])
+    return cloudconfig.path(wanted["work_dir"], name)
+
+
+def text(shell: Shell, wanted: dict, first: list[Step]) -> str:
+    """Return what the machines are to be configured with, once the plan of `plan_text` is done.
+
+    A token that is yet to be made has noughts in it.
+    """
+    url = cloudconfig.discovery_url(cloudconfig.cluster_text(shell, wanted["work_dir"]))
+    if first and first[0].command.startswith("move"):
+        base = discovery.service(wanted["discovery"], wanted["local"])
+        url = discovery.TokenUrl(f"{base}/{'0' * 32}")
+    return cloudconfig.text_for(wanted, url)
+
+
+def plan(
+    cloud, shell: Shell, seen: list[Node], meant: str, *, work_dir: str, cluster: str, each: bool
+) -> list[Step]:
+    """Return the steps for the machines, in their order: the new text, and a reboot after it.
+
+    With `each` a machine's user data also set its host name. A machine that was given its text,
+    but was not seen to boot, is rebooted. What was registered for none but these machines goes.
+    """
+    unbooted = notes.read(shell, work_dir).get("unbooted") or []
+    steps = []
+    for node in seen:
+        own_text = _own_text(node, meant, each)
+        differs = node.text.rstrip("\n") != own_text.rstrip("\n")
+        if differs:
+            steps.append(_give(node, own_text))
+        if differs or node.name in unbooted:
+            why = "it reads its configuration when it boots"
+            steps.append(Step("rebootVirtualMachine", {"id": node.machine["id"]}, why, node.name))
+    if all(node.file for node in seen):
+        return steps
+    texts = {n.name if each else cluster: _own_text(n, meant, each) for n in seen}
+    return steps + registered.plan_stale(
+        cloud, cluster, {k: data.encoded(t) for k, t in texts.items()}
+    )
+
+
+def _own_text(node: Node, meant: str, each: bool) -> str:
+    return data.with_host_name(meant, node.name) if each and not node.file else meant
+
+
+def _give(node: Node, meant: str) -> Step:
+    why = "it is configured with other lines"
+    if not node.file:
+        params = {"id": node.machine["id"], "userdata": data.encoded(meant)}
+        return Step("updateVirtualMachine", params, why, node.name)
+    return Step("write", {"file": node.file, "text": data.exactly(meant)}, why, node.name)
+
+
+def difference(seen: list[Node], then: list[Step]) -> str:
+    """Return the lines that differ on each machine, tokens masked."""
+    given = {s.what: s.params.get("userdata") or s.params.get("text") for s in then[::-1]}
+    shown = []
+    for node in seen:
+        if meant := given.get(node.name):
+            lines = (node.text, base64.b64decode(meant).decode())
+            shown.append(f"{node.name}\n{cloudconfig.difference(*lines, NAMES)}")
+    return "\n\n".join(shown) or "no machine is configured with other lines"
+
+
+def apply_text(
+    cloud, shell: Shell, first: list[Step], mode: str, *, wanted: dict, seen: list[Node]
+) -> None:
+    """Write what is wanted on the workstation, the old text kept beside it with its date.
+
+    With a new token, an etcd that has formed does not look at it any more, so its members are put
+    into the registry for it. May be called again after it was cut off.
+    """
+    check_mode(mode)
+    if mode == "plan" or not first:
+        return print("Plan mode: nothing was written." if first else "Nothing to do.")
+    (step,) = first
+    cloudconfig.demand_valid(text(shell, wanted, first))
+    if step.command == "write":
+        old = cloudconfig.cluster_text(shell, wanted["work_dir"])
+        _set_aside(shell, step.what, f"{step.what}.{nodes.now()}", "cp -p")
+        url = cloudconfig.discovery_url(old)
+        write_text(shell, step.what, cloudconfig.text_for(wanted, url))
+        return tell("done", step.command, step.what, step.why)
+    _move(cloud, shell, step, wanted, seen)
+    tell("done", step.command, step.what, step.why)
+
+
+def _move(cloud, shell: Shell, step: Step, wanted: dict, seen: list[Node]) -> None:
+    work_dir, word = wanted["work_dir"], step.params["word"]
+    noted = notes.read(shell, work_dir).get("moving") or {}
+    if noted.get("word") != word:
+        noted = {"word": word, "old": f"{step.what}.{nodes.now()}"}
+        notes.update(shell, work_dir, moving=noted, config=None)
+    _set_aside(shell, step.what, noted["old"], "mv")
+    asked = (notes.read(shell, work_dir).get("config") or {}).get("asked")
+    if asked or find_text(shell, step.what) is None:
+        command = "register" if asked else "write"
+        new = Step(command, cloudconfig.described(**wanted), step.why, step.what)
+        cloudconfig.apply_write(shell, [new], "apply", work_dir=work_dir)
+    url = cloudconfig.discovery_url(cloudconfig.cluster_text(shell, work_dir))
+    formed = [a for a in rolling.answers(cloud, seen).values() if a.state == "healthy"]
+    discovery.enrol(url, formed[0].registrations if formed else {})
+    notes.update(shell, work_dir, moving=None, moved=word)
+
+
+def _set_aside(shell: Shell, where: str, old: str, how: str) -> None:
+    """Keep a file under another name, unless that has been done."""
+    file, kept = shlex.quote(where), shlex.quote(old)
+    run(shell, f"[ -e {kept} ] || {how} -- {file} {kept}")

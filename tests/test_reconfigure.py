@@ -1,0 +1,282 @@
+"""Machines that run are given another configuration: one at a time, the old one kept."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+from harness import OLD, STAGES, changes, client, copied, fault, play, play_to
+
+from lib import cloudconfig, discovery, nodes
+from lib.errors import CheckFailed, JobFailed, ParamsError
+from lib.localcloud import disks, members
+from lib.localcloud.wire import Server
+
+SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
+USERDATA = FLATCAR | {"config_delivery": "userdata"}
+
+
+@pytest.fixture(scope="module", params=["4.20", "2.2"])
+def built(request, tmp_path_factory):
+    """The folder and port of a local cloud of each dialect on which a cluster runs."""
+    folder = tmp_path_factory.mktemp("built") / "cloud"
+    params = OLD if request.param == "2.2" else {}
+    with Server(folder, dialect=request.param, time_scale=0) as server:
+        play_to(client(server), SIXTY, **params)
+        return folder, server.listener.server_port, request.param, params
+
+
+@pytest.fixture
+def cloud(built, tmp_path):
+    """A client of a copy of that cloud."""
+    folder, port, dialect, params = built
+    shutil.copytree(folder, tmp_path / "cloud", copy_function=copied)
+    with Server(tmp_path / "cloud", dialect=dialect, time_scale=0, port=port) as server:
+        one = client(server)
+        one.server, one.params = server, params | {"machine_user": "core"}
+        yield one
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """A file with another public key."""
+    file = tmp_path / "other.pub"
+    file.write_text(f"{KEY}\n")
+    return {"ssh_key_file": str(file)}
+
+
+def machines(cloud) -> dict[str, dict]:
+    rows = cloud.list("listVirtualMachines")
+    return {m["name"]: m for m in rows if m["name"] != "my-workstation"}
+
+
+def on_disk(cloud, name: str) -> dict[str, str]:
+    """Return the files in the folder of the user data on a machine's disk."""
+    machine = str(machines(cloud)[name]["id"])
+    disk = json.loads((cloud.server.folder / "machines" / machine / "disk.json").read_text())
+    files = disks.tree(cloud.server.folder / disk, 9).items()
+    return {k.rpartition("/")[2]: v.decode() for k, v in files if "-install/" in k}
+
+
+def home(cloud):
+    return cloud.server.folder / "workstation/home/coreos-cluster"
+
+
+def url(cloud) -> str:
+    texts = [home(cloud) / n for n in ("user-data.yml", "cloud-config.yml")]
+    return cloudconfig.discovery_url(next(t for t in texts if t.exists()).read_text())
+
+
+def test_other_keys_are_shown_then_given_to_one_machine_after_the_other(cloud, keys, capsys):
+    before, asked = on_disk(cloud, "coreos-cluster-1")["user_data"], cloud.params | keys
+    seen = changes(cloud)
+    play(cloud, SEVENTY, **asked, mode="plan")
+    said = capsys.readouterr().out
+    assert said.count(f"+  - {KEY}") == 3 and "rehearsal only" in said
+    assert changes(cloud) == seen and on_disk(cloud, "coreos-cluster-1")["user_data"] == before
+    play(cloud, SEVENTY, **asked)
+    assert changes(cloud)[len(seen) :] == ["rebootVirtualMachine"] * 3
+    for name in machines(cloud):
+        files = on_disk(cloud, name)
+        assert KEY in files.pop("user_data")
+        assert list(files.values()) == [before] and next(iter(files)).startswith("user_data.2")
+    seen = changes(cloud)
+    play(cloud, SEVENTY, **asked)
+    for stage in STAGES:
+        play(cloud, stage, **asked)
+    assert changes(cloud) == seen, "something was left to do"
+
+
+def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
+    first = url(cloud)
+    play(cloud, SEVENTY, **cloud.params, move_token="2014-07-19", mode="plan")
+    assert url(cloud) == first and len(discovery.members(first)) == 3
+    play(cloud, SEVENTY, **cloud.params, move_token="2014-07-19")
+    second = url(cloud)
+    addresses = {m["nic"][0]["ipaddress"] for m in machines(cloud).values()}
+    assert second != first and set(discovery.members(second).values()) == addresses
+    assert {r["ok"] for r in play(cloud, SIXTY, **cloud.params)["seen"]} == {"✓", "-"}
+    kept = [p.read_text() for p in home(cloud).glob("cloud-config.yml.2*")]
+    assert [cloudconfig.discovery_url(t) for t in kept] == [first]
+    seen = changes(cloud)
+    play(cloud, SEVENTY, **cloud.params, move_token="2014-07-19")
+    assert url(cloud) == second and changes(cloud) == seen
+    play(cloud, SEVENTY, **cloud.params, move_token="2014-07-20")
+    assert url(cloud) != second
+    said = capsys.readouterr().out
+    assert not [t for t in (first, second, url(cloud)) if t.rpartition("/")[2] in said]
+    play(cloud, "90-remove-cluster", **cloud.params)
+    assert not home(cloud).exists()
+
+
+def test_a_move_that_was_cut_off_is_ended_without_a_third_token(cloud, monkeypatch):
+    first = url(cloud)
+
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("lib.discovery.enrol", broken)
+        play(cloud, SEVENTY, **cloud.params, move_token="a")
+    second = url(cloud)
+    play(cloud, SEVENTY, **cloud.params, move_token="a")
+    assert first != second == url(cloud) and len(discovery.members(second)) == 3
+
+
+def test_a_machine_that_was_written_to_but_not_rebooted_is_rebooted_the_next_time(cloud, keys):
+    fault(cloud, "rebootVirtualMachine", "fault:fail-job;code:530;text:Failed to reboot")
+    with pytest.raises(JobFailed, match="Failed to reboot"):
+        play(cloud, SEVENTY, **cloud.params | keys)
+    assert KEY in on_disk(cloud, "coreos-cluster-1")["user_data"]
+    assert KEY not in on_disk(cloud, "coreos-cluster-2")["user_data"]
+    then = play(cloud, SEVENTY, **cloud.params | keys)["then"]
+    assert [(s.command, s.what[-1]) for s in then][:2] == [
+        ("rebootVirtualMachine", "1"), ("write", "2")]  # fmt: skip
+
+
+def test_what_the_machine_finds_invalid_is_not_written(cloud, keys):
+    program = cloud.server.folder / "machines/bin/coreos-cloudinit"
+    said = 'case "$*" in *-h*) echo " -validate" ;; *) echo "line 1: error: no"; exit 1 ;; esac'
+    program.write_text(f"#!/bin/sh\n{said}\n")
+    program.chmod(0o755)
+    before, seen = on_disk(cloud, "coreos-cluster-1"), changes(cloud)
+    with pytest.raises(CheckFailed, match=r"(?s)line 1: error: no.*It is as it was"):
+        play(cloud, SEVENTY, **cloud.params | keys)
+    assert on_disk(cloud, "coreos-cluster-1") == before and changes(cloud) == seen
+    program.unlink()
+    play(cloud, SEVENTY, **cloud.params | keys)
+
+
+def test_a_machine_that_does_not_run_stops_it_before_anything_is_changed(cloud, keys):
+    cloud.call("stopVirtualMachine", id=machines(cloud)["coreos-cluster-3"]["id"])
+    seen = changes(cloud)
+    with pytest.raises(CheckFailed, match="coreos-cluster-3: wanted Running"):
+        play(cloud, SEVENTY, **cloud.params | keys)
+    assert changes(cloud) == seen
+
+
+@pytest.mark.parametrize(
+    "wrong, error, said",
+    [
+        ({"machine_user": ""}, ParamsError, "machine_user: wanted who logs in"),
+        ({"machine_user": "-oProxyCommand=x"}, ParamsError, "machine_user: wanted the name"),
+        (FLATCAR | {"config_format": "ignition"}, CheckFailed, "first boot only"),
+        (FLATCAR | {"discovery": "static", "move_token": "a"}, ParamsError, "move_token"),
+    ],
+)
+def test_what_cannot_be_is_refused(cloud, wrong, error, said):
+    with pytest.raises(error, match=said):
+        play(cloud, SEVENTY, **cloud.params | wrong)
+
+
+def test_user_data_that_a_server_does_not_tell_are_refused(old_server):
+    with pytest.raises(CheckFailed, match=r"4\.18 or newer"):
+        play(client(old_server), SEVENTY, **USERDATA)
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_user_data_are_given_at_the_cloud(server, keys, each):
+    one = client(server)
+    one.server, asked = server, USERDATA | {"user_data_each": each}
+    play_to(one, SIXTY, **asked)
+    first, seen = url(one), changes(one)
+    play(one, SEVENTY, **asked | keys, move_token="a")
+    updates = ["updateVirtualMachine", "rebootVirtualMachine"] * 3
+    assert changes(one)[len(seen) :] == updates + ["deleteUserData"] * (3 if each else 1)
+    assert url(one) != first and len(discovery.members(url(one))) == 3
+    seen = changes(one)
+    play(one, SEVENTY, **asked | keys, move_token="a")
+    for stage in ("50-deploy-cluster", SIXTY):
+        play(one, stage, **asked | keys)
+    assert changes(one) == seen
+
+
+def test_ssh_goes_through_the_workstation_whose_key_must_be_known(tmp_path):
+    command = nodes.argv("core", "10.1.0.7", "vm-1", tmp_path / "known", "me@ws:2222")
+    text = " ".join(command)
+    assert "StrictHostKeyChecking=accept-new" in command and "HostKeyAlias=vm-1" in command
+    (jump,) = [o for o in command if o.startswith("ProxyCommand=")]
+    assert "StrictHostKeyChecking=yes" in jump and "-p 2222" in jump and "me@ws" in jump
+    assert "accept-new" not in jump and "=no " not in text
+    assert command[-2:] == ("core@10.1.0.7", "exec /bin/sh")
+
+
+@pytest.fixture(scope="module")
+def neutral(tmp_path_factory):
+    """The folder and port of a local cloud on which a neutral template was made."""
+    folder = tmp_path_factory.mktemp("neutral") / "cloud"
+    with Server(folder, time_scale=0) as server:
+        play_to(client(server), "42-create-template", **USERDATA)
+        return folder, server.listener.server_port
+
+
+@pytest.mark.system
+@pytest.mark.skipif(not shutil.which("etcd"), reason="needs Debian's etcd-server")
+class TestReal:
+    @pytest.fixture
+    def real(self, neutral, tmp_path):
+        shutil.copytree(neutral[0], tmp_path / "cloud", copy_function=copied)
+        with Server(tmp_path / "cloud", time_scale=0, port=neutral[1], real_etcd=True) as server:
+            one = client(server)
+            one.server = server
+            play(one, "50-deploy-cluster", **USERDATA)
+            yield one
+
+    def etcdctl(self, cloud, *words: str) -> str:
+        ip = machines(cloud)["coreos-cluster-1"]["nic"][0]["ipaddress"]
+        command = ["etcdctl", "--endpoints", f"http://{ip}:2379", *words]
+        env = os.environ | {"ETCDCTL_API": "3"}
+        return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+
+    def test_a_formed_cluster_moves_to_a_new_token_with_its_members_and_data(self, real):
+        play(real, SIXTY, **USERDATA)
+        first, ids = url(real), self.etcdctl(real, "member", "list")
+        self.etcdctl(real, "put", "a", "b")
+        play(real, SEVENTY, **USERDATA, move_token="a")
+        assert url(real) != first and len(discovery.members(url(real))) == 3
+        assert {r["ok"] for r in play(real, SIXTY, **USERDATA)["seen"]} == {"✓"}
+        assert sorted(self.etcdctl(real, "member", "list").split()) == sorted(ids.split())
+        assert self.etcdctl(real, "get", "a").split() == ["a", "b"]
+
+    def test_a_cluster_whose_token_was_spent_forms_with_a_new_one(self, neutral, tmp_path):
+        shutil.copytree(neutral[0], tmp_path / "cloud", copy_function=copied)
+        with Server(tmp_path / "cloud", time_scale=0, port=neutral[1], real_etcd=True) as server:
+            one = client(server)
+            one.server = server
+            text = home(one) / "user-data.yml"
+            for n in (1, 2, 3):
+                discovery.enrol(url(one), {f"{n}{n}": f"n{n}=http://127.9.9.{n}:2380"})
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("lib.cloudconfig.check_token_unused", lambda *_, **__: None)
+                play(one, "50-deploy-cluster", **USERDATA)
+            rows = play(one, SIXTY, **USERDATA, mode="plan")["seen"]
+            assert sum("reused token" in r["next"] for r in rows) == 3
+            play(one, SEVENTY, **USERDATA, move_token="a")
+            assert {r["ok"] for r in play(one, SIXTY, **USERDATA)["seen"]} == {"✓"}
+            assert text.exists()
+
+    def test_no_machine_reboots_while_the_quorum_hangs_on_it(self, real, keys):
+        play(real, SIXTY, **USERDATA)
+        dead = machines(real)["coreos-cluster-3"]
+        members.end(real.server.cloud, dead)
+        seen = changes(real)
+        real.clock = iter(range(0, 10**6, 10)).__next__
+        with pytest.raises(CheckFailed, match="while coreos-cluster-1 reboots: wanted 2 or more"):
+            play(real, SEVENTY, **USERDATA | keys)
+        assert changes(real) == seen
+        real.clock = time.monotonic
+        real.call("rebootVirtualMachine", id=dead["id"])
+        play(real, SIXTY, **USERDATA)
+        play(real, SEVENTY, **USERDATA | keys)
+
+    def test_the_next_machine_waits_until_the_last_one_is_back(self, real, keys, monkeypatch):
+        play(real, SIXTY, **USERDATA)
+        monkeypatch.setattr(members, "run", lambda *_: "nothing: the image is broken")
+        real.clock = iter(range(0, 10**6, 10)).__next__
+        with pytest.raises(CheckFailed, match=r"coreos-cluster-1: wanted back.*No other machine"):
+            play(real, SEVENTY, **USERDATA | keys)
+        assert changes(real).count("rebootVirtualMachine") == 1
