@@ -320,6 +320,7 @@ def what_there_is(bench: Bench, server: Server) -> dict:
     known = server.cloud.state.setting("discovery", {"rows": {}})["rows"]
     lists = {"listVolumes": {}, "listSnapshots": {}, "listVirtualMachines": {}}
     lists["listTemplates"] = {"templatefilter": "self"}
+    lists |= {"listUserData": {}} if viewer.version >= (4, 18) else {}
     return {
         **{c: sorted(seen(r) for r in viewer.list(c, **f) if alive(viewer, r))
            for c, f in lists.items()},
