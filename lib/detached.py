@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lib.errors import CheckFailed, ShellFailed
-from lib.shell import BECOME_ROOT, GRACE, TIMED_OUT, Result, Shell, run, stream
+from lib.shell import BECOME_ROOT, GRACE, TIMED_OUT, Result, Shell, handed_over, run, stream
 
 BUSY, ABSENT = 75, 44  # exit codes of the scripts below
 START = """\
@@ -76,7 +76,8 @@ def start(shell: Shell, folder: str, command: str, *, within: float = 3600.0) ->
     become_root = BECOME_ROOT.format(seconds=within)
     script = SCRIPT.format(become_root=become_root, command=shlex.quote(command), folder=at)
     words = {"command": shlex.quote(command), "script": shlex.quote(script)}
-    done = run(shell, START.format(folder=at, busy=BUSY, **words), ok=(0, BUSY))
+    text, stdin = handed_over(START.format(folder=at, busy=BUSY, **words))
+    done = run(shell, text, stdin=stdin, ok=(0, BUSY))
     if done.rc == BUSY:
         wait = "Wait for its end, then run this stage again."
         raise CheckFailed(f"what runs in {folder}", "nothing", "another command", wait)

@@ -1,6 +1,7 @@
 """The workstation's shell: one command at a time, here, over ssh, or in the local cloud."""
 
 import codecs
+import getpass
 import os
 import re
 import selectors
@@ -12,24 +13,36 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lib import ssh
-from lib.errors import ShellFailed
+from lib import masks, ssh
+from lib.errors import ParamsError, ShellFailed
 
 # Every command starts in the home folder and speaks English, as its words are read here.
 PROLOGUE = 'export LC_ALL=C; cd "$HOME" || exit 1; '
+# Where sudo wants a password, it comes in the first line of stdin, and goes to sudo by a program
+# that prints a variable: so it is in no command line, no file, and not in what runs as root.
+PASSWORD = "RUNBOOK_SUDO_PASSWORD"
+TAKE_PASSWORD = """\
+IFS= read -r SUDO_ANSWER; SUDO_ASKPASS=$(command -v printenv); export SUDO_ANSWER SUDO_ASKPASS
+"""
 # A sudo that is there is used by root too: the local cloud's reaches its disks. `timeout` runs as
 # root as well, as nobody else may end what root started, and ends it on another machine too.
 BECOME_ROOT = """\
-if command -v sudo >/dev/null; then SUDO='sudo -n timeout -k 5 {seconds:g}'
+how=-n; [ -z "${{SUDO_ANSWER+set}}" ] || how='-A -p SUDO_ANSWER'
+if command -v sudo >/dev/null; then SUDO="sudo $how timeout -k 5 {seconds:g}"
 elif [ "$(id -u)" = 0 ]; then SUDO='timeout -k 5 {seconds:g}'
 else echo 'there is no sudo, and this user is not root' >&2; exit 126; fi
 """
 TIMED_OUT = (124, 137)
 GRACE = 7.0  # seconds that `timeout` is given to end a command by itself
-NO_SUDO = re.compile(r"sudo: (a password|a terminal|.*sudoers)|not allowed to (exec|run)|no sudo")
+NO_SUDO = re.compile(
+    r"sudo: (a password|a terminal|no password was|\d+ incorrect|.*sudoers)"
+    r"|not allowed to (exec|run)|no sudo"
+)
 SUDO_HINT = (
-    "This works on disks: `sudo -n true` must succeed for your user on the workstation. Passwords "
-    "are neither asked nor kept here: allow it without one (NOPASSWD in sudoers), or use root."
+    "This works on disks, so `sudo` must work for your user on the workstation: without a password "
+    f"(NOPASSWD in sudoers), or with the one in the environment variable {PASSWORD}, set where "
+    "runbook or JupyterLab is started. In a notebook `from lib.shell import ask_password; "
+    "ask_password()` asks for it. It is handed to sudo, and never recorded."
 )
 
 
@@ -67,6 +80,31 @@ def connect_shell(prefix: Sequence[str] | None, workstation_ssh: str) -> Shell:
     return Shell(ssh.argv(workstation_ssh), workstation_ssh, remote=True)
 
 
+def ask_password() -> None:
+    """Ask for the password that sudo wants on the workstation; this process alone keeps it."""
+    os.environ[PASSWORD] = getpass.getpass("sudo's password on the workstation: ")
+    password()
+
+
+def password() -> str:
+    """Return the password for sudo, "" if there is none; from now on it is masked.
+
+    Raises ParamsError for one that cannot be handed over in a line.
+    """
+    found = os.environ.get(PASSWORD, "")
+    if "\n" in found:
+        raise ParamsError(PASSWORD, "one line", "more of them")
+    return masks.know(found)
+
+
+def handed_over(text: str, stdin: bytes | None = None) -> tuple[str, bytes | None]:
+    """Return a script for which $SUDO stands for something, and its stdin, with the password."""
+    given = password()
+    if not given:
+        return text, stdin
+    return TAKE_PASSWORD + text, f"{given}\n".encode() + (stdin or b"")
+
+
 def run(
     shell: Shell,
     command: str,
@@ -81,7 +119,8 @@ def run(
     With `sudo` its first program runs as root, and `$SUDO` stands for the same before others.
     Raises ShellFailed for an exit code not in `ok`, and with rc None after `within` seconds.
     """
-    with _started(shell, command, stdin, sudo, within, stderr=subprocess.PIPE) as process:
+    script, stdin = _script(command, stdin, sudo, within)
+    with _started(shell, script, stdin, stderr=subprocess.PIPE) as process:
         try:
             out, err = process.communicate(stdin, within + GRACE * sudo)
         except BaseException as stopped:
@@ -111,8 +150,12 @@ def stream(
     """
     lines = []
     deadline = time.monotonic() + within + GRACE * sudo
-    with _started(shell, command, None, sudo, within, stderr=subprocess.STDOUT) as process:
+    script, stdin = _script(command, None, sudo, within)
+    with _started(shell, script, stdin, stderr=subprocess.STDOUT) as process:
         try:
+            if stdin is not None:
+                process.stdin.write(stdin)
+                process.stdin.close()
             for line in _lines(_chunks(process.stdout, deadline, on_bytes)):
                 lines.append(line)
                 on_line(line)
@@ -125,16 +168,22 @@ def stream(
     return _demand(shell, command, Result(process.returncode, "\n".join(lines), ""), (0,), sudo)
 
 
-def _started(
-    shell: Shell, command: str, stdin: bytes | None, sudo: bool, within: float, *, stderr: int
-) -> subprocess.Popen:
-    root = BECOME_ROOT.format(seconds=within) + "$SUDO " if sudo else ""
-    text = PROLOGUE + root + command
-    argv = [*shell.argv, "-c", shlex.quote(text) if shell.remote else text]
+def _script(
+    command: str, stdin: bytes | None, sudo: bool, within: float
+) -> tuple[str, bytes | None]:
+    """Return what the shell is to run, and what it gets on stdin."""
+    if not sudo:
+        return PROLOGUE + command, stdin
+    return handed_over(f"{PROLOGUE}{BECOME_ROOT.format(seconds=within)}$SUDO {command}", stdin)
+
+
+def _started(shell: Shell, script: str, stdin: bytes | None, *, stderr: int) -> subprocess.Popen:
+    argv = [*shell.argv, "-c", shlex.quote(script) if shell.remote else script]
     source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+    own = {k: v for k, v in os.environ.items() if k != PASSWORD}
     # A session of its own, so that all it started can be ended together.
     return subprocess.Popen(
-        argv, stdin=source, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+        argv, stdin=source, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True, env=own
     )
 
 

@@ -21,6 +21,7 @@ KEPT = 120  # seconds that the shared connection outlives the last command
 LONGEST = 50  # characters of a folder in which the name of a socket still fits
 
 KEY_REFUSED = "Host key verification failed"
+UNHEARD = "kex_exchange_identification"  # where the connection is shared, a jump host is not heard
 HINTS = {
     "Permission denied (": "Its sshd accepted no key of yours: load the key into ssh-agent, or "
     "name it for this host in ~/.ssh/config.",
@@ -63,6 +64,8 @@ def _folder() -> Path | None:
 
 def advice(prefix: Sequence[str], said: str) -> str:
     """Say what to do about what ssh said when it ended with 255."""
+    if UNHEARD in said:
+        said += _again(prefix).stderr
     if KEY_REFUSED in said:
         return _about_key(prefix, "HAS CHANGED" in said)
     return next(text for words, text in HINTS.items() if words in said)
@@ -90,9 +93,15 @@ def _login(prefix: Sequence[str]) -> list[str]:
 
 def _offered(prefix: Sequence[str]) -> list[str]:
     """Return type and fingerprint of the key that is refused, by being refused once more."""
-    again = [*prefix[:1], "-v", "-o", "LogLevel=DEBUG1", "-o", "ControlPath=none", *prefix[1:]]
-    done = subprocess.run(
-        again, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
-    )
-    found = re.findall(r"Server host key: (\S+) (SHA256:\S+)", done.stderr)
+    said = _again(prefix, "-v", "-o", "LogLevel=DEBUG1").stderr
+    found = re.findall(r"Server host key: (\S+) (SHA256:\S+)", said)
     return list(found[-1]) if found else []
+
+
+def _again(prefix: Sequence[str], *options: str) -> subprocess.CompletedProcess:
+    """Log in once more, with a connection of its own, to do nothing."""
+    alone = [x for o in ("ControlPath=none", "ControlPersist=no") for x in ("-o", o)]
+    command = [*prefix[:1], *options, *alone, *prefix[1:]]
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
+    )

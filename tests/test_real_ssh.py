@@ -1,13 +1,15 @@
 """The shell over a real OpenSSH server: keys, one connection, and connections that break."""
 
 import os
+import shutil
 import stat
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from workstations import demand, fingerprint, make_key, program, served
+from workstations import Sshd, call, demand, fingerprint, make_key, program, served
 
 from lib import detached, notes
 from lib.errors import CheckFailed, ShellFailed
@@ -64,6 +66,58 @@ def test_where_others_may_look_into_the_folder_no_connection_is_shared(sshd):
 
 def test_a_host_of_the_ssh_config_is_reached_by_its_name(sshd):
     assert run(connect_shell(None, "alias"), "echo $HOME").out.strip() == str(sshd.home)
+
+
+def test_a_key_in_the_agent_is_enough(sshd, tmp_path, monkeypatch):
+    demand("ssh-agent", "ssh-add")
+    (sshd.home / "key").rename(tmp_path / "elsewhere")
+    config = sshd.home / "ssh_config"
+    lines = [x for x in config.read_text().splitlines() if "Identit" not in x]
+    config.write_text("\n".join(lines))
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    with pytest.raises(ShellFailed, match="no key of yours"):
+        run(connect_shell(None, sshd.target), "true")
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(tmp_path / "agent")]) as agent:
+        try:
+            waited_for(tmp_path / "agent")
+            call("ssh-add", "-q", str(tmp_path / "elsewhere"))
+            assert run(connect_shell(None, sshd.target), "echo in").out == "in\n"
+        finally:
+            agent.terminate()
+
+
+@pytest.fixture
+def behind(sshd, tmp_path):
+    """A server that the client's config reaches by way of the other one."""
+    (tmp_path / "inner").mkdir()
+    inner = Sshd(tmp_path / "inner")
+    shutil.copy(sshd.home / "key.pub", inner.home / "authorized_keys")
+    known = inner.home / "known_hosts"
+    inner.know()
+    with (sshd.home / "known_hosts").open("a") as file:
+        file.write(known.read_text())
+    with (sshd.home / "ssh_config").open("a") as file:
+        file.write(f"Host inner\n    HostName 127.0.0.1\n    Port {inner.port}\n    User root\n")
+        file.write(f"    ProxyJump {sshd.target}\n")
+    inner.start()
+    yield inner
+    inner.stop()
+
+
+def test_a_jump_host_of_the_ssh_config_is_gone_through(sshd, behind):
+    there = connect_shell(None, "inner")
+    assert run(there, "echo $HOME").out.strip() == str(behind.home)
+    detached.start(there, "w/job", "echo done")
+    assert detached.follow(there, "w/job", lambda line: None).out == "done\n"
+    assert connections(sshd) == connections(behind) == 1
+
+
+def test_the_key_of_a_jump_host_is_checked_as_well(sshd, behind):
+    (sshd.home / "known_hosts").write_text((behind.home / "known_hosts").read_text())
+    with pytest.raises(ShellFailed, match="not known here") as failed:
+        run(connect_shell(None, "inner"), "true")
+    assert fingerprint(sshd.home / "host_key.pub") in str(failed.value)
+    assert connections(sshd) == connections(behind) == 0
 
 
 def test_an_unknown_host_key_is_refused_and_shown_with_the_way_to_accept_it(there, sshd):
@@ -161,7 +215,7 @@ def test_sudo_that_wants_a_password_is_an_error_and_none_is_asked(sshd, tmp_path
     demand("sudo", "setpriv")
     ask = "setpriv --reuid 65534 --clear-groups /usr/bin/sudo"
     program(sshd.home, "sudo", f'exec {ask} "$@"')
-    with pytest.raises(ShellFailed, match=r"`sudo -n true` must succeed.*neither asked nor kept"):
+    with pytest.raises(ShellFailed, match=r"the environment variable RUNBOOK_SUDO_PASSWORD"):
         run(connect_shell(None, sshd.target), "true", sudo=True)
 
 

@@ -272,7 +272,7 @@ KNOWN = (
     KnownError(
         r"\bsudo\b|not root",
         "The user on the workstation may not work on disks.",
-        "`sudo -n true` must succeed there without a password.",
+        "Allow it without a password, or set RUNBOOK_SUDO_PASSWORD where runbook is started.",
         MENDED,
     ),
     KnownError(

@@ -1,0 +1,126 @@
+"""Debian's own sudo with a user who has a password: it is handed over, and leaves no trace."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from workstations import call, demand, program, served
+
+from lib import detached, masks, shell
+from lib.errors import ParamsError, ShellFailed
+from lib.shell import PASSWORD, Shell, connect_shell, run, stream, write_text
+
+pytestmark = pytest.mark.system
+SECRET = "pass word$'\\é"
+PROGRAMS = ("sudo", "setpriv", "useradd", "userdel", "chpasswd", "flock", "setsid", "printenv")
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory):
+    """A user of this machine who may do everything with the password, and nothing without."""
+    demand(*PROGRAMS)
+    name = f"runbook{os.getpid()}"
+    home = Path("/var/tmp") / name
+    rule = Path("/etc/sudoers.d") / name
+    call("useradd", "-m", "-d", str(home), "-s", "/bin/sh", name)
+    try:
+        call("chpasswd", input=f"{name}:{SECRET}\n")
+        rule.write_text(f"{name} ALL=(ALL) ALL\nDefaults:{name} timestamp_timeout=0\n")
+        rule.chmod(0o440)
+        yield name
+    finally:
+        rule.unlink(missing_ok=True)
+        call("userdel", "-r", name)
+
+
+@pytest.fixture
+def there(user, monkeypatch):
+    """A shell of that user, whose password is known."""
+    monkeypatch.setenv(PASSWORD, SECRET)
+    monkeypatch.setenv("HOME", f"/var/tmp/{user}")
+    ids = [call("id", flag, user).strip() for flag in ("-u", "-g")]
+    become = ["setpriv", "--reuid", ids[0], "--regid", ids[1], "--init-groups"]
+    return Shell((*become, "/bin/sh"), "the workstation")
+
+
+def test_it_serves_each_program_of_a_command(there):
+    seen = run(there, 'sh -c "id -un; cat" && $SUDO id -u; id -un', sudo=True, stdin=b"in\n")
+    assert seen.out.splitlines()[:3] == ["root", "in", "0"]
+
+
+def test_lines_are_passed_on_and_stdin_ends(there):
+    seen = []
+    stream(there, "sh -c 'id -un; cat; echo end'", seen.append, sudo=True)
+    assert seen == ["root", "end"]
+
+
+def test_what_goes_on_by_itself_becomes_root_too(there):
+    detached.start(there, "job", "id -un; cat")
+    assert detached.follow(there, "job", lambda line: None).out.split() == ["root"]
+
+
+def test_it_is_in_no_command_line_no_file_and_not_in_what_runs_as_root(there, user):
+    look = 'sh -c \'cat /proc/[0-9]*/cmdline | tr "\\0" " "; env\''
+    said = run(there, look, sudo=True).out
+    detached.start(there, "job", look)
+    said += detached.follow(there, "job", lambda line: None).out
+    assert "sudo -A -p SUDO_ANSWER timeout" in said and SECRET not in said
+    search = ["grep", "-rlF", "-e", SECRET, f"/var/tmp/{user}", "/var/log"]
+    assert subprocess.run(search, capture_output=True, check=False).stdout == b""
+
+
+def test_it_is_masked_and_not_handed_to_programs(there):
+    assert run(there, "env").out.find(PASSWORD) == -1
+    run(there, "true", sudo=True)
+    assert SECRET in masks.values()
+
+
+def test_a_wrong_or_missing_one_is_explained_and_not_shown(there, monkeypatch):
+    for wrong in ("not this one", ""):
+        monkeypatch.setenv(PASSWORD, wrong)
+        with pytest.raises(ShellFailed, match=f"the environment variable {PASSWORD}") as failed:
+            run(there, "true", sudo=True)
+        assert not wrong or wrong not in str(failed.value)
+
+
+def test_one_that_is_not_needed_does_no_harm(there, user):
+    rule = Path("/etc/sudoers.d") / user
+    before = rule.read_text()
+    rule.write_text(f"{user} ALL=(ALL) NOPASSWD: ALL\n")
+    try:
+        assert run(there, "cat", sudo=True, stdin=b"x").out == "x"
+        detached.start(there, "job", "id -un; cat")
+        assert detached.follow(there, "job", lambda line: None).out.split() == ["root"]
+    finally:
+        rule.write_text(before)
+
+
+def test_one_of_two_lines_is_refused(there, monkeypatch):
+    monkeypatch.setenv(PASSWORD, "a\nb")
+    with pytest.raises(ParamsError, match=PASSWORD):
+        run(there, "true", sudo=True)
+
+
+def test_it_can_be_asked_for(monkeypatch):
+    monkeypatch.setenv(PASSWORD, "")
+    monkeypatch.setattr(shell.getpass, "getpass", lambda prompt: "typed in")
+    shell.ask_password()
+    assert os.environ[PASSWORD] == "typed in" and "typed in" in masks.values()
+
+
+def test_over_ssh_it_is_the_same(user, tmp_path, monkeypatch):
+    demand("sshd", "ssh", "ssh-keygen")
+    monkeypatch.setenv(PASSWORD, SECRET)
+    (tmp_path / "home").mkdir()
+    ids = [call("id", flag, user).strip() for flag in ("-u", "-g")]
+    with served(tmp_path / "home", tmp_path / "client", monkeypatch) as sshd:
+        ask = f"setpriv --reuid {ids[0]} --regid {ids[1]} --clear-groups /usr/bin/sudo"
+        program(sshd.home, "sudo", f'exec {ask} "$@"')
+        there = connect_shell(None, sshd.target)
+        assert run(there, "cat", sudo=True, stdin=b"x").out == "x"
+        write_text(there, "a", "b")
+        detached.start(there, "job", "id -un")
+        assert detached.follow(there, "job", lambda line: None).out.split() == ["root"]
+        assert not re.search("pass.word", (sshd.home / "sshd.log").read_text())
