@@ -393,10 +393,19 @@ def note_device(
     machine, hypervisor = volume.get("virtualmachineid", ""), volume.get("hypervisor", "")
     known = hosts.demand_same(shell, machine, hypervisor)
     wanted = {"volume_id": volume["id"], "size": volume["size"]}
-    device = target_row(shell, noted, **wanted, rows=rows)["path"]
+    row = target_row(shell, noted, **wanted, rows=rows)
+    device = row["path"]
     notes.update(shell, work_dir, attach=attach | {"device": device})
-    print(f"✓ {volume['name']} is {device} on {shell.name}")
+    print(f"✓ {volume['name']} is {device} on {shell.name}: {_grounds(row, volume['id'])}")
     print(f"✓ it is machine {machine} by its {known}" if known else CANNOT_TELL)
+
+
+def _grounds(row: dict, volume_id: str) -> str:
+    """Say by what the disk is known, and what it holds."""
+    is_named = bool(_serial(row)) and _serial(row) == expected_serial(volume_id)
+    known = f"serial {_serial(row)}" if is_named else "the only new one"
+    holds = "our earlier install" if row["children"] else "nothing"
+    return f"{known}, {row['size']} bytes, {holds} on it, and nobody has it"
 
 
 def _when_there(shell: Shell, before: list[dict], within: float) -> list[dict]:

@@ -20,9 +20,10 @@ FLAGS = {"url": "-b", "file": "-f", "board": "-B"}  # the installer of 2014 has 
 IGNITION = "-i"
 NAMES = {"version": "image_version", "url": "image_url", "file": "image_file"}
 MIRROR = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w.~+-]+)*/?", re.ASCII)
-WRONG_FILE = 77  # exit code of what `verified` returns
-# OpenSSL where there is one: it is some times as fast.
-SHA256 = "{{ openssl dgst -sha256 -r {file} || sha256sum {file}; }} 2>/dev/null"
+ANOTHER = 77  # exit code of what `same_file` returns
+# What changes when anything of a file does. OpenSSL where there is one: it is some times as fast.
+IDENTITY = "stat -L -c '%d %i %s %z' {file}"
+CHECKSUM = "{{ openssl dgst -sha256 -r {file} || sha256sum {file}; }} 2>/dev/null"
 
 
 def describe(
@@ -90,18 +91,29 @@ def command(image: dict, device: str, config_path: str = "") -> str:
     return shlex.join([*words, *([flag, config_path] if config_path else [])])
 
 
-def verified(image: dict, then: str) -> str:
-    """Return a command for root: `then`, if the image is no local file, or the one that is meant.
+def demand_file(shell: Shell, image: dict) -> str:
+    """Return what tells the local image from any other, once its checksum is right.
 
-    It comes before the disk is touched; the installer itself verifies only what it downloads.
+    The installer verifies only what it downloads. Raises CheckFailed unless it is right.
     """
+    file = shlex.quote(image["file"])
+    script = f"{IDENTITY.format(file=file)} && {CHECKSUM.format(file=file)}"
+    seen = run(shell, f"sh -c {shlex.quote(script)}", sudo=True, within=3600).out.splitlines()
+    found = seen[-1].split()[0] if len(seen) == 2 else "unreadable"
+    if found != image["image_sha256"]:
+        step = "Nothing was written. Fetch it again, or correct image_sha256."
+        raise CheckFailed(f"sha256 of {image['file']}", image["image_sha256"], found, step)
+    return seen[0]
+
+
+def same_file(image: dict, then: str) -> str:
+    """Return a command for root: `then`, if the local image is still the one that was verified."""
     if not image["file"]:
         return then
-    file, wanted = shlex.quote(image["file"]), image["image_sha256"]
-    return f"""\
-echo Verifying {file}... && set -- $({SHA256.format(file=file)}) &&
-if [ "$1" != {wanted} ]; then
-echo {file} is not what image_sha256 says: it has "$1" >&2; exit {WRONG_FILE}; fi && {then}"""
+    file, wanted = shlex.quote(image["file"]), shlex.quote(image["image_is"])
+    stop = f"echo {file} is not the file any more that was verified >&2; exit {ANOTHER}"
+    return f"""if [ "$({IDENTITY.format(file=file)})" != {wanted} ]; then {stop}; fi
+{then}"""
 
 
 def demand_takers(shell: Shell, image: dict, ignition: bool) -> None:

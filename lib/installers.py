@@ -53,7 +53,7 @@ def install(
     device = place["device"]
     try:
         if not joins:
-            guarded = images.verified(image, disks.guard(place, command))
+            guarded = images.same_file(image, disks.guard(place, command))
             detached.start(shell, folder, guarded, within=within)
         done = detached.follow(shell, folder, on_line, within=within)
     except detached.OutOfSight:
@@ -192,6 +192,7 @@ def plan_install(
     if done and not _attached(volume):
         raise _differs(volume, params, done)
     _demand_installer(shell, image, config)
+    params |= {"image_is": images.demand_file(shell, image)} if image["file"] else {}
     params["device"] = _device(shell, noted, work_dir, volume)
     if config and not text:
         params["sha256"] = Pending(config, "20-write-cloud-config")
@@ -391,7 +392,7 @@ def _provenance(image: dict, said: str) -> dict:
         signed = "nobody: a local file, known by its sha256"
         return {"image_checksum": f"sha256 {image['image_sha256']}", "signed_by": signed}
     signed = SIGNED.search(said)
-    checksum = "not known: the installer writes the image while it comes, and checks its signature"
+    checksum = "not known: the installer itself downloads the image and checks its signature"
     return {"image_checksum": checksum, "signed_by": f"key {signed[1]}" if signed else "not told"}
 
 
@@ -414,5 +415,6 @@ def verify(shell: Shell, *, work_dir: str, volume: dict | None, made: bool, mode
     what = f"carries {config}, byte for byte" if config else "was given no configuration"
     listed = ", ".join(f"{label} {p['path']}" for label, p in parts.items())
     print(f"✓ {device} {what}\n✓ its partitions: {listed}")
-    known = {"version": "resolved", "image": "image_checksum", "signed by": "signed_by"}
+    known = {"version": "resolved", "checksum of the image": "image_checksum"}
+    known |= {"signed by": "signed_by"}
     print("\n".join(f"· {k}: {done[v] or 'not told'}" for k, v in known.items() if v in done))

@@ -194,7 +194,10 @@ def test_a_disk_that_takes_its_time_is_waited_for(there, machine, capsys):
     with subprocess.Popen(["/bin/sh", "-c", f"sleep 0.3; {appear}"]):
         disks.note_device(there, "w", VOLUME, "", "apply", within=5)
     assert notes.read(there, "w")["attach"]["device"] == "/dev/sdd"
-    assert "disk is /dev/sdd" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (
+        f"disk is /dev/sdd on this machine: the only new one, {SIZE} bytes, nothing on it" in said
+    )
 
 
 def test_a_disk_that_does_not_show_is_looked_for_on_the_scsi_buses(there, machine):

@@ -171,6 +171,11 @@ class Loop:
         call("losetup", "-d", self.path)
 
 
+def bytes_read(loop: Loop) -> int:
+    """Return how many bytes were read from the device so far, of what the kernel had not kept."""
+    return 512 * int(Path(f"/sys/class/block/{Path(loop.path).name}/stat").read_text().split()[2])
+
+
 def call(*words: str, **more) -> str:
     """Run a program that must succeed; return what it says."""
     done = subprocess.run(words, capture_output=True, text=True, check=False, **more)
@@ -288,8 +293,10 @@ partx -d "$device" 2>/dev/null; wipefs --all "$device" >/dev/null 2>&1; fi' EXIT
 if [ -n "$file" ]; then
     [ -r "$file" ] || stop "Could not read image file: $file"
     echo "Writing $file..."; info="(from $file)"
-    case $file in *.bz2) bzip2 -cd "$file" ;; *) cat "$file" ;; esac | dd bs=1M of="$device" \
-        iflag=fullblock conv=notrunc status=none || exit 1
+    case $file in
+        *.bz2) bzip2 -cd "$file" | dd bs=1M of="$device" iflag=fullblock conv=notrunc status=none ;;
+        *) dd bs=1M of="$device" conv=notrunc status=none <"$file" ;;
+    esac || exit 1
 else
     [ "$version" != current ] || version=$newest
     echo "Downloading, writing and verifying image.bin.bz2..."; info="$channel $version"
