@@ -58,7 +58,9 @@ from lib.traces import GONE
 VARIANTS = {"4.20": {}, "2.2": OLD, "4.20 userdata": {"config_delivery": "userdata"}}
 REMOVAL = "90-remove-cluster"
 RUNNING = 0.8  # seconds that a job goes on which somebody is to be killed during
-PATIENCE = 0.5  # seconds: twice that is more than a job takes
+LATE = 1.5  # and one whose end is not waited for
+PATIENCE = 1.0  # seconds: less than that, and twice is more
+TIMES_OUT = "job times out"
 ATTEMPTS = 4
 TOKEN_STAGE = "20-write-cloud-config"
 # Which function of the stage the kernel is killed at, before or after it.
@@ -67,19 +69,19 @@ TOKEN_KINDS = {
     "killed before registering it": ("register", "before"),
     "killed after registering it": ("register", "after"),
 }
-# What happens to request k: the fault at the server, whom SIGKILL strikes, and whether the job of
-# k takes a while.
+# What happens to request k: the fault at the server, whom SIGKILL strikes, and how many seconds the
+# job of k takes.
 KINDS = {
-    "dropped before it ran": ("drop-before", "", False),
-    "dropped after it ran": ("drop-after", "", False),
-    "driver killed": ("slow", "driver", True),
-    "kernel killed": ("slow", "kernel", True),
-    "kernel killed, k not received": ("drop-before", "kernel", False),
-    "job fails": ("fail-job", "", False),
-    "job times out": ("", "", True),
-    "job forgotten": ("lose-job", "", False),
-    "kernel killed, then run anew": ("slow", "kernel", True),
-    "kernel killed, then removed": ("slow", "kernel", True),
+    "dropped before it ran": ("drop-before", "", 0),
+    "dropped after it ran": ("drop-after", "", 0),
+    "driver killed": ("slow", "driver", RUNNING),
+    "kernel killed": ("slow", "kernel", RUNNING),
+    "kernel killed, k not received": ("drop-before", "kernel", 0),
+    "job fails": ("fail-job", "", 0),
+    TIMES_OUT: ("", "", LATE),
+    "job forgotten": ("lose-job", "", 0),
+    "kernel killed, then run anew": ("slow", "kernel", RUNNING),
+    "kernel killed, then removed": ("slow", "kernel", RUNNING),
 }
 
 
@@ -103,7 +105,7 @@ class Breaker(Faults):
     def __init__(self, server: Server, k: int = -1, kind: str = "", hold: float = 0):
         super().__init__()
         self.server, self.k, self.hold = server, k, hold
-        self.fault, self.victim, self.slow = KINDS.get(kind, ("", "", False))
+        self.fault, self.victim, self.seconds = KINDS.get(kind, ("", "", 0))
         self.changed: list[str] = []
         self.struck = threading.Event()
 
@@ -114,8 +116,8 @@ class Breaker(Faults):
         self.changed.append(command)
         if len(self.changed) != self.k + 1:
             return None
-        if self.slow:
-            self._set_scale(RUNNING / duration(command))
+        if self.seconds:
+            self._set_scale(self.seconds / duration(command))
         self.struck.set()
         return Fault(command, self.fault, code=530, seconds=self.hold) if self.fault else None
 
@@ -172,10 +174,15 @@ class Bench:
         return self
 
     def all_points(self) -> list[Point]:
-        """Return every change and kind of trouble; what has no job has no trouble with it."""
+        """Return every change and kind of trouble that fits it."""
         pairs = [(where, kind) for where in self.points for kind in KINDS]
-        found = [Point(self.variant, *w, k) for w, k in pairs if w[2] in ASYNC or "job" not in k]
+        found = [Point(self.variant, *w, k) for w, k in pairs if fits(w[2], k)]
         return found + [Point(self.variant, TOKEN_STAGE, 0, "new token", k) for k in TOKEN_KINDS]
+
+
+def fits(command: str, kind: str) -> bool:
+    """Tell whether a command has that trouble: one without a job has none, tags have no patience."""
+    return "job" not in kind or (command in ASYNC and (command, kind) != ("createTags", TIMES_OUT))
 
 
 def copy(source: Path, target: Path) -> None:
@@ -201,11 +208,13 @@ def survive(bench: Bench, point: Point, chance: random.Random) -> tuple[str, int
         server.cloud.faults = Breaker(server, point.k, point.kind, hold)
         last = [REMOVAL] if point.stage == REMOVAL else []
         stages = last or STAGES[STAGES.index(point.stage) :]
-        params = {"patience": PATIENCE} if point.kind == "job times out" else {}
+        params = {"patience": PATIENCE / 60} if point.kind == TIMES_OUT else {}
         trap = TOKEN_KINDS.get(point.kind)
         error, runs = run(bench, server, stages, trap, **params), 1
         if not server.cloud.faults.struck.is_set() and not trap:
             return f"request {point.k + 1} of {point.stage} never came: {error}", runs
+        if point.kind == TIMES_OUT and "JobTimeout" not in error:
+            return f"it should have timed out: {error}", runs
         again = stages if "killed" in point.kind else last or STAGES
         if "then" in point.kind:
             bench.record, last = "run-2", [REMOVAL] if "removed" in point.kind else last
