@@ -181,7 +181,7 @@ class Bench:
 
 
 def fits(command: str, kind: str) -> bool:
-    """Tell whether a command has that trouble: one without a job has none, tags have no patience."""
+    """Tell whether a command has that trouble: some have no job, and tags no patience."""
     return "job" not in kind or (command in ASYNC and (command, kind) != ("createTags", TIMES_OUT))
 
 
