@@ -1,6 +1,10 @@
 """Words that tests share: a client of a server in this process, its changes, its faults."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -48,6 +52,49 @@ def changes(cloud) -> list[str]:
 def fault(cloud, command: str, value: str, count: int = 1) -> None:
     """Plan a fault for the next calls of a command."""
     cloud.call("configureSimulator", name=command, value=value, count=count)
+
+
+BIN = Path(sys.executable).parent
+INSTANT = ["-p", "profile=local?time_scale=0"]
+
+
+class Place:
+    """A local cloud and a folder for runs, used by commands as an operator types them."""
+
+    def __init__(self, folder: Path, dialect: str = "4.20"):
+        self.runs, self.dialect = folder / "runs", dialect
+        self.env = os.environ | {"RUNBOOK_LOCALCLOUD": str(folder / "cloud"), "COLUMNS": "200"}
+
+    def start(self, *words: str) -> subprocess.Popen:
+        """Start a command and return its process."""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([BIN / "runbook", *words], cwd=ROOT, env=self.env, **pipes)
+
+    def runbook(self, *words: str) -> subprocess.CompletedProcess:
+        """Run a command to its end."""
+        with self.start(*words) as process:
+            said = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(words, process.returncode, *said)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess:
+        """Run stages with params/local.yaml."""
+        return self.runbook("run", "params/local.yaml", *INSTANT, "--runs", str(self.runs), *words)
+
+    @property
+    def facts(self) -> dict:
+        """How to reach the cloud."""
+        asked = ["local-cloud", "status", "--json", "--dialect", self.dialect]
+        return json.loads(self.runbook(*asked).stdout)
+
+    def cloud(self) -> Cloud:
+        """Return a client of the cloud, whose records go elsewhere than into the runs."""
+        facts = self.facts
+        profile = Profile("local", facts["endpoint"], facts["apikey"], facts["secretkey"])
+        return Cloud(profile, folder=self.runs.with_name("viewer"))
+
+    def changes(self) -> list[str]:
+        """Return the commands so far that may have changed something."""
+        return changes(self.cloud())
 
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,51 +1,13 @@
 """The whole chain as an operator runs it: the command, kernels, papermill, the record it leaves."""
 
-import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
-from harness import ROOT, STAGES
+from harness import BIN, INSTANT, ROOT, STAGES, Place
 from nbclient import NotebookClient
-
-from lib.client import Cloud
-from lib.profiles import Profile
-
-BIN = Path(sys.executable).parent
-INSTANT = ["-p", "profile=local?time_scale=0"]
-
-
-class Place:
-    """A local cloud and a folder for runs, used by commands as an operator types them."""
-
-    def __init__(self, folder: Path):
-        self.runs = folder / "runs"
-        self.env = os.environ | {"RUNBOOK_LOCALCLOUD": str(folder / "cloud"), "COLUMNS": "200"}
-
-    def runbook(self, *words: str) -> subprocess.CompletedProcess:
-        command = [BIN / "runbook", *words]
-        return subprocess.run(
-            command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=240
-        )
-
-    def run(self, *words: str) -> subprocess.CompletedProcess:
-        return self.runbook("run", "params/local.yaml", *INSTANT, "--runs", str(self.runs), *words)
-
-    @property
-    def facts(self) -> dict:
-        return json.loads(self.runbook("local-cloud", "status", "--json").stdout)
-
-    def changes(self) -> list[str]:
-        facts = self.facts
-        profile = Profile("local", facts["endpoint"], facts["apikey"], facts["secretkey"])
-        calls = Cloud(profile).list("listSimulatorCalls")
-        return [
-            c["command"] for c in calls if c["changed"] and c["command"] != "configureSimulator"
-        ]
 
 
 @pytest.fixture(scope="module")

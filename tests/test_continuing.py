@@ -1,0 +1,73 @@
+"""A run that is killed and interrupted, and continued each time, by the commands of an operator."""
+
+import os
+import signal
+import time
+from collections import Counter
+
+import pytest
+from harness import OLD, STAGES, Place, changes, fault
+
+from lib.chain import ledger
+
+OPTIONS = {"4.20": [], "2.2": [f"service_offering={OLD['service_offering']}"]}
+
+
+@pytest.fixture(params=OPTIONS)
+def place(request, tmp_path):
+    there = Place(tmp_path, request.param)
+    started = there.runbook("local-cloud", "start", "--dialect", there.dialect, "--time-scale", "0")
+    assert started.returncode == 0, started.stderr
+    yield there
+    there.runbook("local-cloud", "stop", "--dialect", there.dialect)
+
+
+def struck(cloud, process, command: str, number: int) -> str:
+    """Send a signal while the cloud holds back its answer to a command; return what was said."""
+    until = time.monotonic() + 120
+    while command not in changes(cloud):
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.2)
+    process.send_signal(number)
+    return process.communicate(timeout=60)[0]
+
+
+def test_a_run_killed_and_interrupted_comes_to_the_end_of_an_undisturbed_one(place):
+    cloud, runs = place.cloud(), ["--runs", str(place.runs)]
+    for command in ("createSnapshot", "deployVirtualMachine"):
+        fault(cloud, command, "fault:slow;seconds:20")
+    profile = f"profile=local?dialect={place.dialect}&time_scale=0"
+    options = [word for value in (profile, *OPTIONS[place.dialect]) for word in ("-p", value)]
+    process = place.start("run", "params/local.yaml", *options, *runs)
+    struck(cloud, process, "createSnapshot", signal.SIGKILL)
+    (folder,) = (path for path in place.runs.iterdir() if path.is_dir())
+    assert not ledger.held(folder, 10) and ledger.state(folder) == "abandoned"
+
+    process = place.start("resume", folder.name, *runs)
+    said = struck(cloud, process, "deployVirtualMachine", signal.SIGINT)
+    assert process.returncode == 130 and "50-deploy-cluster interrupted" in said
+    assert ledger.state(folder) == "interrupted"
+    assert processes_of(folder) == []
+
+    done = place.runbook("resume", folder.name, *runs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Done: {len(STAGES)} of {len(STAGES)} stages ok" in done.stdout
+    made = Counter(changes(cloud))
+    once = ("createVolume", "attachVolume", "detachVolume", "createSnapshot", "createTemplate")
+    assert [made[command] for command in once] == [1] * 5
+    assert made["deployVirtualMachine"] == 3
+    assert place.runbook("verify", folder.name, *runs).returncode == 0
+    assert ledger.attempts(ledger.read(folder))["41-create-snapshot"] == 3
+    assert (folder / "41-create-snapshot.attempt1.ipynb").exists()
+
+
+def processes_of(folder) -> list[str]:
+    """Return the processes that work in a run's folder, as far as this system tells of them."""
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc/self") else []):
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                found += [name] * (os.fsencode(folder) in file.read())
+        except OSError:
+            continue
+    return found
