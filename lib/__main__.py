@@ -142,6 +142,7 @@ def _run(words: list[str]) -> int:
     table = params.gather(given.notebooks)
     mode = [f"mode={given.mode}"] if given.mode else []
     merged = values.load(table, given.files, [*given.p, *mode], profiles.kept())
+    how = _how(given)
     # Only now: papermill takes its time to import, and bad input should be told at once.
     from lib.chain.run import run
     from lib.chain.terminal import Terminal
@@ -150,7 +151,7 @@ def _run(words: list[str]) -> int:
     with Terminal(console()) as terminal:
         ended = run(
             chosen, table, merged,
-            runs=given.runs, tell=terminal, **_how(given),
+            runs=given.runs, tell=terminal, **how,
         )  # fmt: skip
     return _summed_up(terminal, ended)
 
@@ -184,7 +185,14 @@ def _summed_up(terminal, ended) -> int:
 
 
 def _how(given: argparse.Namespace) -> dict:
-    """Return how a run is to be carried out, as far as its options say it."""
+    """Return how a run is to be carried out, as far as its options say it.
+
+    Raises BadInput for a key to sign with that is not there.
+    """
+    if given.sign and not given.sign.is_file():
+        from lib.chain.faults import BadInput
+
+        raise BadInput([f"--sign: wanted the file of an SSH key, found none at {given.sign}"])
     chosen = {"cell_timeout": given.cell_timeout, "reason": given.reason, "key": given.sign}
     return chosen | {"preload": PRELOAD, "secrets": profiles.kept()}
 

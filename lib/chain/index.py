@@ -33,7 +33,7 @@ class Line:
         return [
             f"{mark(self.outcome)} {self.outcome}", self.folder.name, self.cluster,
             f"{self.reached}, {self.stages}", str(self.changes), span(self.took), self.mode,
-            clock(self.began),
+            clock(self.began, seconds=False),
         ]  # fmt: skip
 
 

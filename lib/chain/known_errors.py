@@ -198,7 +198,7 @@ KNOWN = (
     ),
     KnownError(
         _code("530"),
-        "Something went wrong inside the cloud, and it tells an account no more than that.",
+        "Something went wrong inside the cloud. All that it tells an account is the text below.",
         "Try once more. If it fails again, give the provider the job id and the time.",
     ),
     KnownError(

@@ -114,5 +114,6 @@ def _signature(path: Path, key: Path) -> str:
         done = subprocess.run(command, stdin=file, capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no reason given"]
-        raise BadInput([f"{path}: sealed, but not signed with {key}: {said[-1]}"])
+        later = f"To sign it: ssh-keygen -Y sign -f {key} -n {NAMESPACE} {path}"
+        raise BadInput([f"{path}: sealed, but not signed with {key}: {said[-1]}. {later}"])
     return done.stdout

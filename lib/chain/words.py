@@ -28,6 +28,7 @@ def span(seconds: float) -> str:
     return f"{minutes}m{rest:02}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"
 
 
-def clock(moment: datetime | None) -> str:
+def clock(moment: datetime | None, *, seconds: bool = True) -> str:
     """Say a moment in local time, "" for none."""
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}" if moment else ""
+    form = "%Y-%m-%d %H:%M:%S %Z" if seconds else "%Y-%m-%d %H:%M %Z"
+    return f"{moment.astimezone():{form}}" if moment else ""

@@ -197,3 +197,49 @@ def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(
     assert "10-one killed: the cell did not end when told to" in said
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
+
+
+def test_a_key_to_sign_with_that_is_not_there_is_told_before_anything_starts(
+    book, notebooks, folders, tmp_path, capsys
+):
+    book(notebooks / "10-one.ipynb", "1")
+    assert main(["run", "--sign", str(tmp_path / "key"), *folders]) == 2
+    assert f"found none at {tmp_path / 'key'}" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def made_key(path, passphrase=""):
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "operator", "-f", path]
+    subprocess.run(command, check=True)
+    public = path.with_suffix(".pub").read_text()
+    path.with_name("allowed").write_text(f"operator {public}")
+    return path
+
+
+def test_a_run_is_signed_and_its_signature_checked(book, notebooks, folders, tmp_path, capsys):
+    book(notebooks / "10-one.ipynb", "1")
+    key = made_key(tmp_path / "key")
+    assert main(["run", "--sign", str(key), *folders]) == 0
+    asked = ["verify", *folders[2:], "--signers", str(tmp_path / "allowed")]
+    assert main(asked) == 0
+    (only_run(tmp_path) / "MANIFEST.sha256.sig").unlink()
+    assert main(asked) == 6
+    assert "the run was not signed, or this was removed" in capsys.readouterr().out
+
+
+def test_a_run_that_could_not_be_signed_says_how_to_sign_it_later(
+    book, notebooks, folders, tmp_path, capsys
+):
+    book(notebooks / "10-one.ipynb", "1")
+    key = made_key(tmp_path / "key", "a passphrase")
+    command = [*RUNBOOK, "run", "--sign", str(key), *folders]
+    alone = {"start_new_session": True, "env": os.environ | {"SSH_ASKPASS_REQUIRE": "never"}}
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **alone)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    said = next(ln for ln in ran.stdout.splitlines() if "not signed with" in ln)
+    words = said.partition("To sign it: ")[2].split()
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-P", "a passphrase", "-N", "", "-f", key], check=True
+    )
+    subprocess.run(words, check=True, capture_output=True)
+    assert main(["verify", *folders[2:], "--signers", str(tmp_path / "allowed")]) == 0
