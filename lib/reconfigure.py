@@ -20,7 +20,7 @@ OLD_SERVER = 'one that tells a machine\'s user data (4.18 or newer), or config_d
 
 
 def demand_possible(
-    cloud, *, config_format: str, config_delivery: str, machine_user: str, move_token: str,
+    cloud, *, config_format: str, config_delivery: str, machine_user: str, move_discovery: str,
     discovery: str,
 ) -> None:  # fmt: skip
     """Raise CheckFailed or ParamsError for a cluster that cannot be reconfigured in place."""
@@ -30,8 +30,10 @@ def demand_possible(
         raise ParamsError("machine_user", 'who logs in to the machines, such as "core"', "")
     if config_delivery == "userdata" and cloud.version < (4, 18):
         raise CheckFailed("this server", OLD_SERVER, ".".join(map(str, cloud.version)))
-    if move_token and discovery == "static":
-        raise ParamsError("move_token", '"" with discovery "static", which has none', move_token)
+    if move_discovery and discovery == "static":
+        raise ParamsError(
+            "move_discovery", '"" with discovery "static", which has none', move_discovery
+        )
 
 
 def wanted(cloud, shell: Shell, *, work_dir: str, ssh_key_file: str, **more: object) -> dict:
@@ -44,16 +46,18 @@ def wanted(cloud, shell: Shell, *, work_dir: str, ssh_key_file: str, **more: obj
     return more | {"work_dir": work_dir, "ssh_keys": keys, "local": local, "fixed": fixed}
 
 
-def plan_text(shell: Shell, wanted: dict, *, move_token: str) -> list[Step]:
+def plan_text(shell: Shell, wanted: dict, *, move_discovery: str) -> list[Step]:
     """Return the step that writes what is wanted on the workstation, none if it is there.
 
-    `wanted` is for `cloudconfig.plan_write`. `move_token` asks for a new token, once for each word.
+    `wanted` is for `cloudconfig.plan_write`. `move_discovery` asks for a new token, once a word.
     """
     where = _path(wanted)
     text = cloudconfig.find(shell, wanted["work_dir"], where.rpartition("/")[2])
     noted = notes.read(shell, wanted["work_dir"])
-    if move_token and noted.get("moved") != move_token:
-        return [Step("move to a new token", {"word": move_token}, "the cluster has another", where)]
+    if move_discovery and noted.get("moved") != move_discovery:
+        return [
+            Step("move to a new token", {"word": move_discovery}, "the cluster has another", where)
+        ]
     cloudconfig.demand_present(text or "", where)
     if text == cloudconfig.text_for(wanted, cloudconfig.discovery_url(text)):
         return []

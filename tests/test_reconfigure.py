@@ -93,9 +93,9 @@ def test_other_keys_are_shown_then_given_to_one_machine_after_the_other(cloud, k
 
 def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     first = url(cloud)
-    play(cloud, SEVENTY, **cloud.params, move_token="2014-07-19", mode="plan")
+    play(cloud, SEVENTY, **cloud.params, move_discovery="2014-07-19", mode="plan")
     assert url(cloud) == first and len(discovery.members(first)) == 3
-    play(cloud, SEVENTY, **cloud.params, move_token="2014-07-19")
+    play(cloud, SEVENTY, **cloud.params, move_discovery="2014-07-19")
     second = url(cloud)
     addresses = {m["nic"][0]["ipaddress"] for m in machines(cloud).values()}
     assert second != first and set(discovery.members(second).values()) == addresses
@@ -103,9 +103,9 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     kept = [p.read_text() for p in home(cloud).glob("cloud-config.yml.2*")]
     assert [cloudconfig.discovery_url(t) for t in kept] == [first]
     seen = changes(cloud)
-    play(cloud, SEVENTY, **cloud.params, move_token="2014-07-19")
+    play(cloud, SEVENTY, **cloud.params, move_discovery="2014-07-19")
     assert url(cloud) == second and changes(cloud) == seen
-    play(cloud, SEVENTY, **cloud.params, move_token="2014-07-20")
+    play(cloud, SEVENTY, **cloud.params, move_discovery="2014-07-20")
     assert url(cloud) != second
     said = capsys.readouterr().out
     assert not [t for t in (first, second, url(cloud)) if t.rpartition("/")[2] in said]
@@ -121,9 +121,9 @@ def test_a_move_that_was_cut_off_is_ended_without_a_third_token(cloud, monkeypat
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("lib.discovery.enrol", broken)
-        play(cloud, SEVENTY, **cloud.params, move_token="a")
+        play(cloud, SEVENTY, **cloud.params, move_discovery="a")
     second = url(cloud)
-    play(cloud, SEVENTY, **cloud.params, move_token="a")
+    play(cloud, SEVENTY, **cloud.params, move_discovery="a")
     assert first != second == url(cloud) and len(discovery.members(second)) == 3
 
 
@@ -165,7 +165,7 @@ def test_a_machine_that_does_not_run_stops_it_before_anything_is_changed(cloud, 
         ({"machine_user": ""}, ParamsError, "machine_user: wanted who logs in"),
         ({"machine_user": "-oProxyCommand=x"}, ParamsError, "machine_user: wanted the name"),
         (FLATCAR | {"config_format": "ignition"}, CheckFailed, "first boot only"),
-        (FLATCAR | {"discovery": "static", "move_token": "a"}, ParamsError, "move_token"),
+        (FLATCAR | {"discovery": "static", "move_discovery": "a"}, ParamsError, "move_discovery"),
     ],
 )
 def test_what_cannot_be_is_refused(cloud, wrong, error, said):
@@ -184,12 +184,12 @@ def test_user_data_are_given_at_the_cloud(server, keys, each):
     one.server, asked = server, USERDATA | {"user_data_each": each}
     play_to(one, SIXTY, **asked)
     first, seen = url(one), changes(one)
-    play(one, SEVENTY, **asked | keys, move_token="a")
+    play(one, SEVENTY, **asked | keys, move_discovery="a")
     updates = ["updateVirtualMachine", "rebootVirtualMachine"] * 3
     assert changes(one)[len(seen) :] == updates + ["deleteUserData"] * (3 if each else 1)
     assert url(one) != first and len(discovery.members(url(one))) == 3
     seen = changes(one)
-    play(one, SEVENTY, **asked | keys, move_token="a")
+    play(one, SEVENTY, **asked | keys, move_discovery="a")
     for stage in ("50-deploy-cluster", SIXTY):
         play(one, stage, **asked | keys)
     assert changes(one) == seen
@@ -236,7 +236,7 @@ class TestReal:
         play(real, SIXTY, **USERDATA)
         first, ids = url(real), self.etcdctl(real, "member", "list")
         self.etcdctl(real, "put", "a", "b")
-        play(real, SEVENTY, **USERDATA, move_token="a")
+        play(real, SEVENTY, **USERDATA, move_discovery="a")
         assert url(real) != first and len(discovery.members(url(real))) == 3
         assert {r["ok"] for r in play(real, SIXTY, **USERDATA)["seen"]} == {"✓"}
         assert sorted(self.etcdctl(real, "member", "list").split()) == sorted(ids.split())
@@ -255,7 +255,7 @@ class TestReal:
                 play(one, "50-deploy-cluster", **USERDATA)
             rows = play(one, SIXTY, **USERDATA, mode="plan")["seen"]
             assert sum("reused token" in r["next"] for r in rows) == 3
-            play(one, SEVENTY, **USERDATA, move_token="a")
+            play(one, SEVENTY, **USERDATA, move_discovery="a")
             assert {r["ok"] for r in play(one, SIXTY, **USERDATA)["seen"]} == {"✓"}
             assert text.exists()
 
