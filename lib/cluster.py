@@ -4,7 +4,7 @@ import ipaddress
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from lib import addresses, cloudconfig, delivery, discovery, etcd, find, own
+from lib import addresses, cloudconfig, delivery, discovery, etcd, find, inside, nodes, own
 from lib.checks import tick
 from lib.progress import Waiting
 from lib.shell import Shell
@@ -30,28 +30,40 @@ STATES = {
 
 
 def formed(
-    cloud, shell, *, zone: str, names: list[str], work_dir: str, mode: str, within: float
-) -> list[dict]:
+    cloud, shell, *, zone: str, names: list[str], work_dir: str, mode: str, within: float,
+    machine_user: str = "", workstation_ssh: str = "",
+) -> list[dict]:  # fmt: skip
     """Return rows with ticks: machines Running, registry exactly these, each etcd a healthy member.
 
-    In apply mode machines that still boot are waited for, `within` seconds at most; what is not
-    as wanted then has no tick. An etcd that cannot be asked from here has a dash.
+    With a `machine_user` the machines are asked over SSH too. In apply mode machines that still
+    boot are waited for, `within` seconds at most; what is not as wanted then has no tick, and what
+    could not be asked a dash.
     """
     text = cloudconfig.cluster_text(shell, work_dir)
+    how = {"user": machine_user, "workstation_ssh": workstation_ssh}
     started = cloud.clock()
     with Waiting() as waiting:
         while True:
-            rows = _rows(cloud, zone, names, text)
-            gone = cloud.clock() - started
-            patience = min(within, 300 * max(cloud.profile.time_scale, 0.1))
-            if all(r["ok"] != "✗" for r in rows) or mode == "plan" or gone > patience:
+            there = own.machines(cloud, zone, names)
+            rows = _rows(cloud, there, names, text, how)
+            late = cloud.clock() - started > min(within, 300 * max(cloud.profile.time_scale, 0.1))
+            if mode == "plan" or late or not _bad(rows):
+                rows += inside.rows(cloud, shell, _running(there), **how, work_dir=work_dir)
+            if mode == "plan" or late or not _bad(rows):
                 return rows + _beyond(cloud, shell, zone, names, work_dir, text)
             waiting.show("machines to boot and register")
-            cloud.sleep(min(max(gone / 2, 0.1), 2))
+            cloud.sleep(min(max((cloud.clock() - started) / 2, 0.1), 2))
 
 
-def _rows(cloud, zone: str, names: list[str], text: str) -> list[dict]:
-    there = own.machines(cloud, zone, names)
+def _bad(rows: list[dict]) -> bool:
+    return any(r["ok"] == "✗" for r in rows)
+
+
+def _running(there: dict[str, dict]) -> dict[str, dict]:
+    return {n: m for n, m in there.items() if m["state"] == "Running" and _address(m)}
+
+
+def _rows(cloud, there: dict, names: list[str], text: str, how: dict) -> list[dict]:
     rows = [_machine(n, there.get(n)) for n in names]
     found = [a for a in map(_address, there.values()) if a]
     distinct = len(set(found)) == len(found)
@@ -61,7 +73,8 @@ def _rows(cloud, zone: str, names: list[str], text: str) -> list[dict]:
         rows += _fixed(found, dict(zip(names, fixed, strict=False)))
     else:
         rows += _registry(found, names, cloudconfig.discovery_url(text))
-    return rows + _etcds(cloud, found, names, text)
+    shells = {n: nodes.connect(cloud, m, **how) for n, m in _running(there).items() if how["user"]}
+    return rows + _etcds(cloud, found, names, text, shells)
 
 
 def _address(machine: dict) -> str:
@@ -107,10 +120,12 @@ def _stranger(address: str) -> dict:
     return tick("a stranger in the registry", "none", address, False, REUSED)
 
 
-def _etcds(cloud, found: dict[str, str], names: list[str], text: str) -> list[dict]:
+def _etcds(
+    cloud, found: dict[str, str], names: list[str], text: str, shells: dict[str, Shell]
+) -> list[dict]:
     """Return a row for each machine's etcd as it answers itself."""
     there = {n: found[n] for n in names if found.get(n)}
-    answers = ask(cloud, there, text)
+    answers = ask(cloud, there, text, shells)
     if any(a.state == AWAY for a in answers.values()):
         return [tick("etcd of the machines", "healthy", ON_NO_NETWORK, None)]
     rows = [_etcd(n, answers[n], set(there.values()), len(names)) for n in there]

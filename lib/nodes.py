@@ -69,6 +69,7 @@ def connect(cloud, machine: dict, user: str, workstation_ssh: str) -> Shell:
         return Shell((*cloud.profile.machine_shell, ident), name)
     address = machine["nic"][0]["ipaddress"]
     known = Path(cloud.folder).absolute() / KNOWN_HOSTS
+    known.parent.mkdir(parents=True, exist_ok=True)
     return Shell(argv(user, address, ident, known, workstation_ssh), name, remote=True)
 
 

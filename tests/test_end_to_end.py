@@ -69,6 +69,24 @@ def test_a_second_run_changes_nothing(place, done):
     assert place.changes() == before
 
 
+def test_the_cluster_moves_to_a_new_token_when_asked_for(place, done):
+    before = place.changes()
+    moved = place.run("--stages", "70", "-p", "move_discovery=2014-07-19")
+    assert moved.returncode == 0, moved.stdout
+    assert place.changes()[len(before) :].count("rebootVirtualMachine") == 3
+    home = Path(place.facts["dir"]) / "workstation/home/coreos-cluster"
+    texts = [p.read_text() for p in home.glob("cloud-config.yml*")]
+    tokens = [t.split("discovery: ")[1].split()[0].rsplit("/", 1)[1] for t in texts]
+    assert len(set(tokens)) == 2
+    (last,) = [p for p in place.runs.iterdir() if (p / "70-reconfigure-cluster.ipynb").exists()]
+    kept = "".join(p.read_text() for p in last.iterdir())
+    assert not [t for t in tokens if t in kept]
+    again = place.run("--stages", "60-70", "-p", "move_discovery=2014-07-19")
+    assert (
+        again.returncode == 0 and place.changes()[len(before) :].count("rebootVirtualMachine") == 3
+    )
+
+
 def test_run_all_in_jupyterlab_changes_nothing(place, done, monkeypatch):
     monkeypatch.setenv("RUNBOOK_LOCALCLOUD", place.env["RUNBOOK_LOCALCLOUD"])
     before = place.changes()

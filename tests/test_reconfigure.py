@@ -270,7 +270,6 @@ class TestReal:
         assert changes(real) == seen
         real.clock = time.monotonic
         real.call("rebootVirtualMachine", id=dead["id"])
-        play(real, SIXTY, **USERDATA)
         play(real, SEVENTY, **USERDATA | keys)
 
     def test_the_next_machine_waits_until_the_last_one_is_back(self, real, keys, monkeypatch):

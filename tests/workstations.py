@@ -14,7 +14,7 @@ import pytest
 
 SSHD = "/usr/sbin/sshd"
 CONFIG = """\
-ListenAddress 127.0.0.1:{port}
+ListenAddress {host}:{port}
 HostKey {home}/host_key
 AuthorizedKeysFile {home}/authorized_keys
 PidFile none
@@ -57,16 +57,16 @@ def program(home: Path, name: str, text: str) -> None:
 class Sshd:
     """An OpenSSH server with a key, a home and a client's config of its own."""
 
-    def __init__(self, home: Path):
-        self.home, self.process = home, None
+    def __init__(self, home: Path, host: str = "127.0.0.1", more: str = ""):
+        self.home, self.host, self.process = home, host, None
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((host, 0))
             self.port = free.getsockname()[1]
         for name in ("host_key", "key"):
             make_key(home / name)
         shutil.copy(home / "key.pub", home / "authorized_keys")
-        for name, text in (("sshd_config", CONFIG), ("ssh_config", CLIENT)):
-            (home / name).write_text(text.format(home=home, port=self.port))
+        for name, text in (("sshd_config", CONFIG + more), ("ssh_config", CLIENT)):
+            (home / name).write_text(text.format(home=home, host=host, port=self.port))
         program(home, "sudo", SUDO)
 
     @property
@@ -86,7 +86,7 @@ class Sshd:
             self.process = subprocess.Popen(command, stderr=log, start_new_session=True)
         for _ in range(100):
             with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", self.port)) == 0:
+                if s.connect_ex((self.host, self.port)) == 0:
                     return
             time.sleep(0.05)
         raise RuntimeError((self.home / "sshd.log").read_text())

@@ -1,4 +1,4 @@
-"""Logging in to a machine: a shell in which /etc, /home and /var are those on its virtual disk.
+"""Logging in to a machine: a shell in which /etc, /home, /oem and /var are on its virtual disk.
 
 There is no machine behind it: commands are the ones of this computer, their paths are rewritten,
 and what they leave in these folders is put back onto the disk.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,8 @@ import tempfile
 from . import disks, mounts, workstation
 
 ROOT = 9  # the partition
-INSIDE = re.compile(r"(?<![\w./}-])/(?=(?:etc|home|var)/)")
+INSIDE = re.compile(r"(?<![\w./}-])/(?=(?:etc|home|oem|var)/)")
+OEM = 6  # what is in there is shown, but not put back
 AWAY = 255  # what ssh ends with when it does not get through
 SHELL = """\
 #!/bin/sh
@@ -74,9 +76,12 @@ def main(argv: list[str]) -> int:
         if disk:
             mounts.unpack(disk, ROOT, folder)
         before = mounts.pack(folder)
+        if disk:
+            mounts.unpack(disk, OEM, os.path.join(folder, "oem"))
         done = subprocess.run(
             ["/bin/sh", "-c", INSIDE.sub(f"{folder}/", command)], env=_environment(home, folder)
         )
+        shutil.rmtree(os.path.join(folder, "oem"), ignore_errors=True)
         if disk and mounts.pack(folder) != before:
             _put_back(disk, folder)
     return done.returncode

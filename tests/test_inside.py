@@ -1,0 +1,213 @@
+"""The machines are asked over real SSH, through a workstation, and what is wrong is named."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+from harness import changes, client, play, play_to
+from workstations import Sshd, demand, program, served
+
+from lib import cluster, etcd, inside, nodes
+from lib.errors import CheckFailed, ShellFailed
+from lib.localcloud import members
+from lib.localcloud.wire import Server
+from lib.shell import Shell
+
+SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
+FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
+LOGIN = 'ForceCommand /bin/sh {shell} {machine} -c "$SSH_ORIGINAL_COMMAND"\n'
+
+
+class Machines:
+    """A cluster whose machines each have an sshd at their address, reached through another one."""
+
+    def __init__(self, cloud, workstation: Sshd, folder):
+        self.cloud, self.workstation, self.sshds = cloud, workstation, {}
+        for row in cloud.list("listVirtualMachines"):
+            if row["name"].startswith("coreos"):
+                self.sshds[row["name"]] = self._serve(row, folder / row["name"])
+
+    def _serve(self, row: dict, home) -> Sshd:
+        """Serve a machine's shell at its address; the tests' ssh is told the port."""
+        home.mkdir()
+        address = row["nic"][0]["ipaddress"]
+        shell = self.cloud.server.folder / "machines/shell"
+        one = Sshd(home, address, LOGIN.format(shell=shell, machine=row["id"]))
+        shutil.copy(self.workstation.home / "key.pub", home / "authorized_keys")
+        config = self.workstation.home / "ssh_config"
+        config.write_text(f"Host {address}\n    Port {one.port}\n{config.read_text()}")
+        one.start()
+        return one
+
+    def ask(self, stage: str = SIXTY, **more) -> dict:
+        away = {"machine_user": "root", "workstation_ssh": self.workstation.target}
+        return play(self.cloud, stage, **FLATCAR, **away | more)
+
+    def wrong(self) -> dict[str, str]:
+        """Return what is wrong now: what -> found."""
+        rows = self.ask(mode="plan")["seen"]
+        return {r["what"]: r["found"] for r in rows if r["ok"] == "✗"}
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    demand("sshd", "ssh", "ssh-keygen", "etcd", "curl")
+    home = tmp_path / "workstation"
+    home.mkdir()
+    with (
+        served(home, tmp_path / "client", monkeypatch) as workstation,
+        Server(tmp_path / "cloud", time_scale=0, real_etcd=True) as server,
+    ):
+        cloud = client(server, machine_shell=())
+        cloud.server = server
+        play_to(cloud, "50-deploy-cluster", **FLATCAR)
+        machines = Machines(cloud, workstation, tmp_path)
+        yield machines
+        for one in machines.sshds.values():
+            one.stop()
+
+
+def came_in(sshd: Sshd) -> int:
+    return (sshd.home / "sshd.log").read_text().count("Accepted publickey")
+
+
+@pytest.mark.system
+class TestOverSsh:
+    def test_each_machine_is_asked_through_the_workstation(self, there):
+        rows = there.ask()["seen"]
+        assert {r["ok"] for r in rows} == {"✓"}
+        whats = [r["what"] for r in rows]
+        assert "configuration of coreos-cluster-2" in whats
+        assert "systemd of coreos-cluster-3" in whats
+        assert "accepted the first time" in rows[-1]["found"] and "known_hosts" in rows[-1]["found"]
+        assert 1 <= came_in(there.workstation) <= 3  # the first ones may come at once
+        assert all(map(came_in, there.sshds.values()))
+        kept = (there.cloud.folder / "known_hosts").read_text()
+        ids = [m["id"] for m in there.cloud.list("listVirtualMachines") if "cluster" in m["name"]]
+        assert sorted(line.split()[0] for line in kept.splitlines()) == sorted(ids)
+
+    def test_the_cluster_moves_to_a_new_token_over_ssh(self, there):
+        there.ask()
+        there.ask(SEVENTY, move_discovery="a")
+        assert {r["ok"] for r in there.ask()["seen"]} == {"✓"}
+
+    def test_the_workstations_key_must_be_known_all_the_same(self, there):
+        (there.workstation.home / "known_hosts").unlink()
+        wrong = there.wrong()
+        assert set(wrong) == {f"coreos-cluster-{n} over SSH" for n in (1, 2, 3)}
+        assert came_in(there.workstation) == 0
+        with pytest.raises(CheckFailed, match="coreos-cluster-1 over SSH"):
+            there.ask(SEVENTY)
+
+    def test_a_machine_whose_host_key_has_changed_is_not_talked_to(self, there):
+        there.ask()
+        one = there.sshds["coreos-cluster-2"]
+        one.stop()
+        for name in ("host_key", "host_key.pub"):
+            shutil.copy(there.workstation.home / name, one.home / name)
+        one.start()
+        before = came_in(one)
+        assert list(there.wrong()) == ["coreos-cluster-2 over SSH"]
+        assert came_in(one) == before
+
+    def test_a_machine_that_does_not_answer_is_named(self, there):
+        there.sshds["coreos-cluster-3"].stop()
+        assert list(there.wrong()) == ["coreos-cluster-3 over SSH"]
+
+    def test_another_configuration_and_a_failed_unit_are_named(self, there):
+        file = "/var/lib/flatcar-install/user_data"
+        shell = [*there.cloud.server.connection["machine_shell"]]
+        one = there.cloud.list("listVirtualMachines", name="coreos-cluster-1")[0]
+        subprocess.run([*shell, one["id"], "-c", f"echo '# more' >>{file}"], check=True)
+        said = 'case $1 in is-*) echo degraded; exit 1 ;; --failed) echo "a.service x" ;; esac'
+        program(there.cloud.server.folder / "machines", "systemctl", said)
+        wrong = there.wrong()
+        assert wrong.pop("configuration of coreos-cluster-1").endswith("user_data")
+        assert wrong == {f"systemd of coreos-cluster-{n}": "degraded a.service" for n in (1, 2, 3)}
+        seen = changes(there.cloud)
+        assert len(there.ask(SEVENTY, mode="plan")["then"]) == 2
+        assert changes(there.cloud) == seen
+
+    def test_an_etcd_says_the_same_on_its_machine_as_from_here(self, there):
+        there.ask()
+        one = there.cloud.list("listVirtualMachines", name="coreos-cluster-2")[0]
+        shell = nodes.connect(there.cloud, one, "root", there.workstation.target)
+        address = one["nic"][0]["ipaddress"]
+        assert etcd.ask_on(shell, address, False) == etcd.ask(address, False)
+        assert len(etcd.ask(address, False).members) == 3
+        members.end(there.cloud.server.cloud, one)
+        assert etcd.ask_on(shell, address, False).state == "silent"
+        there.sshds["coreos-cluster-2"].stop()
+        assert etcd.ask_on(shell, address, False).state == "unreachable"
+
+
+CURL = """\
+for url; do :; done
+case $url in
+    */health) printf '{"health":"true"}\\n200' ;;
+    */v3/*) printf '{"members":[{"ID":"255","name":"a","peerURLs":["http://192.0.2.1:2380"]}]}'
+        printf '\\n200' ;;
+    *) printf '404 page not found\\n404' ;;
+esac"""
+
+
+def test_an_etcd_that_cannot_be_reached_from_here_is_asked_on_its_machine(tmp_path, monkeypatch):
+    program(tmp_path, "curl", CURL)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    far = SimpleNamespace(profile=SimpleNamespace(shell=()))
+    found, text = {"m-1": "127.9.8.7"}, "etcd-member"
+    with deaf("127.9.8.7", etcd.PORT):
+        assert cluster.ask(far, found, text)["m-1"].state == "unreachable"
+        node = Shell(("/bin/sh",), "m-1")
+        answer = cluster.ask(far, found, text, {"m-1": node})["m-1"]
+    assert (answer.state, answer.members) == ("healthy", {"192.0.2.1"})
+    assert answer.registrations == {"ff": "a=http://192.0.2.1:2380"}
+
+
+@contextlib.contextmanager
+def deaf(address: str, port: int):
+    """Have a port that answers nobody: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((address, port))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((address, port))
+        yield
+
+
+def test_what_a_machine_of_2014_says_becomes_rows():
+    said = {"carries": f"{'a' * 64} user_data", "system": "Unknown operation", "fleet": "2"}
+    said |= {"address": ":4001"}
+    rows = list(inside._machine("m-1", said, "a" * 64, 3))
+    assert [(r["what"], r["ok"], r["found"]) for r in rows] == [
+        ("configuration of m-1", "✓", f"{'a' * 12} user_data"),
+        ("fleet of m-1", "✗", "2"),
+        ("$private_ipv4 of m-1", "✗", ":4001"),
+    ]
+
+
+def test_the_questions_find_an_empty_address_and_count_fleets_machines(tmp_path):
+    folder = tmp_path / "etcd.service.d"
+    folder.mkdir()
+    text = '[Service]\nEnvironment="ETCD_ADDR=:4001"\nEnvironment="ETCD_PEER_ADDR=:7001"\n'
+    (folder / "20-cloudinit.conf").write_text(text)
+    program(tmp_path, "fleetctl", "echo a 10.1.0.7 -; echo b 10.1.0.8 -")
+    program(tmp_path, "systemctl", "echo Unknown operation $1 >&2; exit 1")
+    asked = inside.QUESTIONS.replace("/run/systemd/system/etcd.service.d", str(folder))
+    env = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, env=env, check=True)
+    lines = done.stdout.splitlines()
+    assert "address :4001" in lines and "fleet 2" in lines
+    assert "system Unknown operation is-system-running" in lines
+
+
+def test_a_machine_that_cannot_be_reached_has_one_row_that_says_so():
+    error = ShellFailed("sh", 255, "x\nssh: connect to host 10.1.0.7 port 22: No route to host\n")
+    (row,) = inside._machine("m-1", error, "a", 3)
+    assert row["ok"] == "✗" and row["found"].endswith("No route to host")
