@@ -134,7 +134,17 @@ def find_target(
     new = [r for r in after if before and identity(r) not in map(identity, before)]
     named = [r for r in disks if serial and _serial(r) == serial]
     own = [r for r in disks if ours and (identity(r) == ours or r in named)]
-    rows = [(r, _whose(r, before, new, named, serial) + _fitness(r, size, r in own)) for r in after]
+    rows = [
+        (
+            r,
+            [
+                *_whose(r, before, new, named, serial),
+                *_fitness(r, size, r in own),
+                _alone(r, after),
+            ],
+        )
+        for r in after
+    ]
     lost = [] if named else _lost(before or [], disks)
     fit = [r for r, conditions in rows if all(met for *_, met in conditions)]
     new_disks = [r for r in disks if r in new]
@@ -175,11 +185,12 @@ def _whose(
     seen = is_new if before else "the disks before it were not noted"
     foreign = bool(serial and _serial(row)) and not NOT_CLOUDSTACKS.match(_serial(row))
     # Letters may be dealt anew at a boot; a SCSI address stays.
+    wanted = "any" if is_named else "yes"
     same_boot = not before or before[0].get("boot") == row.get("boot") or bool(row.get("hctl"))
     return [
         ("serial", serial or "any", _serial(row) or "none", is_named or not (named or foreign)),
-        ("new since the attach", "yes", seen, is_named or row in new),
-        ("same boot", "yes", "yes" if same_boot else "no", is_named or same_boot),
+        ("new since the attach", wanted, seen, is_named or row in new),
+        ("same boot", wanted, "yes" if same_boot else "no", is_named or same_boot),
     ]
 
 
@@ -198,6 +209,14 @@ def _fitness(row: dict, size: int, own: bool) -> list[Condition]:
         ("read-only", "no", "yes" if row["ro"] else "no", not row["ro"]),
         ("removable", "no", "yes" if row["rm"] else "no", not row["rm"]),
     ]
+
+
+def _alone(row: dict, rows: list[dict]) -> Condition:
+    """Return the condition that an installer which looks for DEVICE* finds only this disk's."""
+    own = [r["path"] for r in tree([row])]
+    longer = [r["path"] for r in tree(rows) if r["path"].startswith(row["path"])]
+    others = [path for path in longer if path not in own]
+    return "longer names of others", "none", " ".join(others) or "none", not others
 
 
 def _is_our_partition(row: dict) -> bool:

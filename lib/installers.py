@@ -29,6 +29,7 @@ STATES = {
     "half written": "{} is half written: no snapshot of it. Run this stage again.",
     "wiped": "{} is wiped, with remains of an image: no snapshot of it. Run this stage again.",
 }
+FETCHED = re.compile(r"Downloading the signature for (\S+)\.\.\.")
 SIGNED = re.compile(r"using \w+ key (?:ID )?([0-9A-F]{8,40})")
 
 
@@ -74,7 +75,8 @@ def install(
 def _state(shell: Shell, place: dict) -> str:
     """Say what a failed installer left, by looking at the disk."""
     try:
-        return STATES[disks.state(shell, place["device"], place["look"])].format(place["device"])
+        left = disks.state(shell, place["device"], place.get("look", ""))
+        return STATES[left].format(place["device"])
     except ShellFailed as failed:
         return f"What it left cannot be seen ({failed.said.strip()}): no snapshot of the disk."
 
@@ -279,7 +281,7 @@ def _demand_installer(shell: Shell, image: dict, config: str) -> None:
             ", ".join(idle),
             f"{installer} would deactivate them: use a workstation without them.",
         )
-    preflight.demand(shell, installer)
+    preflight.demand(shell, installer, space=0 if image["file"] else preflight.SPACE)
 
 
 def apply_install(
@@ -370,7 +372,7 @@ def _prove(shell: Shell, image: dict, work_dir: str, place: dict, success: str, 
         raise
     disks.flush(shell, device)
     told = {"success": success, "resolved": resolved(shell, parts, success)}
-    told |= _provenance(image, detached.log(shell, folder))
+    told |= _provenance(shell, image, detached.log(shell, folder))
     facts.note(
         installer=image["installer"],
         channel=image["channel"],
@@ -386,14 +388,26 @@ def _prove(shell: Shell, image: dict, work_dir: str, place: dict, success: str, 
     detached.forget(shell, folder)
 
 
-def _provenance(image: dict, said: str) -> dict:
+def _provenance(shell: Shell, image: dict, said: str) -> dict:
     """Return what is known of the image itself; what is not known is said."""
     if image["file"]:
         signed = "nobody: a local file, known by its sha256"
         return {"image_checksum": f"sha256 {image['image_sha256']}", "signed_by": signed}
-    signed = SIGNED.search(said)
-    checksum = "not known: the installer itself downloads the image and checks its signature"
+    signed, fetched = SIGNED.search(said), FETCHED.search(said)
+    checksum = _stated(shell, fetched[1]) if fetched else ""
+    checksum = (
+        checksum or "not known: the installer itself fetches the image and checks its signature"
+    )
     return {"image_checksum": checksum, "signed_by": f"key {signed[1]}" if signed else "not told"}
+
+
+def _stated(shell: Shell, url: str) -> str:
+    """Return the checksum that is published beside an image, "" if none is."""
+    fetch = f"timeout 40 wget -q -T 15 -t 2 -O - {shlex.quote(url)}.DIGESTS"
+    listed = run(shell, fetch, ok=tuple(range(256))).out  # only the record is poorer without
+    name = re.escape(url.rpartition("/")[2])
+    found = re.search(rf"^([0-9a-f]{{128}}) +\*?{name}$", listed, re.MULTILINE)
+    return f"sha512 {found[1]}, says {url}.DIGESTS" if found else ""
 
 
 def _checksum(shell: Shell, installer: str) -> str:

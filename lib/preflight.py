@@ -25,12 +25,12 @@ NEEDS = {
 SPACE = 300  # MB for what is downloaded; the image of 2014 has 167, later ones are not kept
 
 
-def demand(shell: Shell, installer: str) -> None:
-    """Raise CheckFailed unless root finds the programs, and there is space for a download."""
+def demand(shell: Shell, installer: str, *, space: int = SPACE) -> None:
+    """Raise CheckFailed unless root finds the programs, and `space` MB for a download."""
     needs = NEEDS[installer]
     look = f"for p in {' '.join(needs)}; do command -v $p >/dev/null || echo no $p; done"
-    space = 'df -Pk "${TMPDIR:-/tmp}" | tail -n 1; command -v dpkg || command -v rpm'
-    said = run(shell, f"sh -c '{look}; {space}'", sudo=True, ok=(0, 1, 127)).out.splitlines()
+    room = 'df -Pk "${TMPDIR:-/tmp}" | tail -n 1; command -v dpkg || command -v rpm'
+    said = run(shell, f"sh -c '{look}; {room}'", sudo=True, ok=(0, 1, 127)).out.splitlines()
     missing = [line.split()[1] for line in said if line.startswith("no ")]
     kind = int(said[-1].endswith("/rpm"))
     if missing:
@@ -38,6 +38,6 @@ def demand(shell: Shell, installer: str) -> None:
         step = f"Install these packages on the workstation: {packages}."
         raise CheckFailed(f"programs for {installer}", "all", f"no {', '.join(missing)}", step)
     free = next(int(x[3]) // 1000 for x in map(str.split, said) if len(x) > 5)
-    if free < SPACE:
+    if free < space:
         step = "Free some of it; sudo may take TMPDIR away, then it is /tmp."
-        raise CheckFailed("space in TMPDIR", f"{SPACE} MB or more", f"{free} MB", step)
+        raise CheckFailed("space in TMPDIR", f"{space} MB or more", f"{free} MB", step)

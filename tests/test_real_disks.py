@@ -122,6 +122,7 @@ def test_an_install_is_planned_done_proved_and_then_not_planned_again(
     assert steps[0].params["device"] == disk.path
     apply(there, steps, seen.append)
     assert seen[-1].startswith("Success! ") and seen[-1].endswith(disk.path)
+    assert notes.read(there, "w")["installed"]["image_checksum"].startswith("not known")
     assert planned(there, params) == []
     done = notes.read(there, "w")["installed"]
     assert done["resolved"] == ("367.1.0" if installer == "coreos-install" else "4459.2.0")
@@ -440,11 +441,15 @@ def test_what_the_installer_of_2014_cannot_take_is_refused_and_that_of_2019_take
 def test_coreoss_last_installer_tells_the_version_itself(there, home, images, disk):
     program(home, "coreos-install", OF_2019)
     params = image_of(home, images, "flatcar-install") | {"installer": "coreos-install"}
-    params |= {"url": "https://mirror.example/coreos/", "channel": "stable"}
+    params |= {"url": "https://mirror.example/coreos", "channel": "stable"}
+    digests = f"printf '# SHA512 HASH\\n{'0a' * 64}  image.bin.bz2\\n'"
+    program(home, "wget", f"for url; do :; done; case $url in *.DIGESTS) {digests} ;; esac")
     apply(there, planned(there, params))
     done = notes.read(there, "w")["installed"]
     assert done["resolved"] == "2512.3.0" and done["signed_by"].startswith("key 52F145DF")
-    assert done["url"] == "https://mirror.example/coreos/"
+    assert done["url"] == "https://mirror.example/coreos"
+    stated = "https://mirror.example/coreos/2512.3.0/image.bin.bz2.DIGESTS"
+    assert done["image_checksum"] == f"sha512 {'0a' * 64}, says {stated}"
 
 
 def test_an_ignition_config_is_put_on_the_oem_partition_and_read_back(there, home, images, disk):

@@ -84,8 +84,12 @@ WRITTEN = {
     "two came, one has our serial": ("/dev/vdb", kvm(MINE, disk("vdc", SIZE, serial=OTHERS))),
     "rebooted, letters moved, our serial": (
         "/dev/vda",
-        kvm(volume=UUID, boot="b2")
-        | {"after": [disk("vda", SIZE, serial=SERIAL), KVM[0] | {"name": "vdb"}]},
+        kvm(boot="b2") | {
+            "after": [
+                disk("vda", SIZE, serial=SERIAL),
+                disk("vdb", 80 * 2**30, children=[part("vdb1", mountpoints=["/"])]),
+            ]
+        },
     ),
     "rebooted, the address stayed": ("/dev/sdd", seed(OURS, boot="b2")),
     "on Xen": ("/dev/xvde", seed(disk("xvde", SIZE))),
@@ -162,6 +166,11 @@ REFUSED = {
     "the same address, another size before": seed() | {
         "before": [*BEFORE, OURS | {"size": 2**30}], "after": [*BEFORE, OURS],
     },
+    # The installer looks for its partitions as DEVICE*, and would find another disk's.
+    "another disk's name begins with ours": seed(OURS, before=[*BEFORE, disk("sdda", SIZE)]),
+    "another disk's name begins with ours, on NVMe": seed(
+        disk("nvme1n1", SIZE), before=[*BEFORE, disk("nvme1n10", SIZE)]
+    ),
     # It is no disk that a hypervisor plugged in.
     "a DVD of the size": seed(disk("sr0", SIZE, type="rom", rm=True)),
     "a loop device of the size": seed(disk("loop0", SIZE, type="loop")),

@@ -299,6 +299,7 @@ if [ -n "$file" ]; then
     esac || exit 1
 else
     [ "$version" != current ] || version=$newest
+    echo "Downloading the signature for ${{base:-http://example.invalid}}/$version/image.bin.bz2..."
     echo "Downloading, writing and verifying image.bin.bz2..."; info="$channel $version"
     info="$info${{oem:+ ($oem)}}"
     dd if="$HOME/image" of="$device" bs=1M conv=notrunc status=none || exit 1

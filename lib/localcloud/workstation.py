@@ -92,7 +92,13 @@ case "$2" in
 esac
 command -p flock "$@"
 """
-NEEDED = ("wget", "gpg", "bunzip2", "btrfstune", "gawk", "lvm")
+WGET = """\
+#!/bin/sh
+# There is no network behind the workstation: what installers download is simulated.
+echo "wget: unable to resolve host address" >&2
+exit 4
+"""
+NEEDED = ("gpg", "bunzip2", "btrfstune", "gawk", "lvm")
 UNUSED = """\
 #!/bin/sh
 # Real installers need this; their stand-ins do without. It is the real one where there is one.
@@ -148,6 +154,7 @@ def prepare(folder: os.PathLike, dialect: str) -> None:
         "cat": CAT,
         "ls": LS,
         "flock": FLOCK,
+        "wget": WGET,
         "tee": TEE,
     }
     for name, text in scripts.items():
