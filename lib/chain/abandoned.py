@@ -14,9 +14,12 @@ CLOSED = ("run-ended", "run-abandoned")
 
 
 def find(runs: Path) -> list[Path]:
-    """Return the folders of runs that ended without a word and were not found so before."""
-    ledgers = sorted(runs.glob(f"*/{ledger.FILE}"))
-    return [path.parent for path in ledgers if _open(path.parent) and not ledger.held(path.parent)]
+    """Return the folders of runs that ended without a word and were not found so before.
+
+    Where the driver is dead, a kernel that lives on for a moment is waited for.
+    """
+    found = [path.parent for path in sorted(runs.glob(f"*/{ledger.FILE}")) if _open(path.parent)]
+    return [f for f in found if not ledger.held(f, 0 if ledger.is_led(f) else ledger.LINGERING)]
 
 
 def _open(folder: Path) -> bool:

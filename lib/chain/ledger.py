@@ -21,6 +21,7 @@ from lib.chain.faults import BadInput
 FILE = "events.jsonl"
 WAIT = "application/vnd.runbook.wait+json"
 BEGINNINGS = ("run-started", "run-resumed")
+LINGERING = 3.0  # seconds that a kernel may live on after its driver
 
 
 class Ledger:
@@ -197,6 +198,20 @@ def going_on(folder: Path) -> str:
 def driver(folder: Path) -> int:
     """Return the process id of the last driver."""
     return beginning(folder, read(folder))["pid"]
+
+
+def is_led(folder: Path) -> bool:
+    """Tell whether the last driver lives, as far as this machine can tell."""
+    began = beginning(folder, read(folder))
+    if began.get("host") != gethostname():
+        return True
+    try:
+        os.kill(began["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, but it lives
+    return True
 
 
 def ended(lines: Iterable[dict]) -> str:

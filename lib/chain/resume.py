@@ -12,8 +12,6 @@ from lib.chain.faults import BadInput
 from lib.chain.run import Work
 from lib.chain.stages import Stage
 
-LINGERING = 3.0  # seconds that a kernel may live on after its driver
-
 
 def folder_of(run: str, runs: Path) -> Path:
     """Return the folder of a run, given by its path or by its name below `runs`."""
@@ -41,7 +39,7 @@ def work(
     still goes on or cannot be repeated.
     """
     lines = ledger.read(folder)
-    if ledger.held(folder, LINGERING):
+    if ledger.held(folder, ledger.LINGERING):
         raise BadInput([ledger.going_on(folder)])
     if ledger.ended(lines) == "ok":
         return None

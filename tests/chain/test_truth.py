@@ -214,6 +214,16 @@ def test_a_driver_that_is_killed_leaves_an_abandoned_run_that_the_next_command_f
     assert "second try" in notebook(folder).printed
 
 
+def test_a_new_run_waits_for_the_kernel_of_a_driver_that_was_just_killed(drive, notebooks, capsys):
+    driver = drive()
+    driver.process.kill()
+    driver.process.wait()
+    at = ["--notebooks", str(notebooks), "--runs", str(driver.runs)]
+    killed = driver.folder
+    assert main(["run", "--stages", "20", *at]) == 0
+    assert f"{killed.name} was abandoned: its driver died in 10-one." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("cause", "signal", "leaks", "code"),
     [
