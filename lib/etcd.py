@@ -110,9 +110,13 @@ def _members(fetch: Fetch) -> dict[str, str]:
     """
     for method, path, base in (("POST", "/v3/cluster/member/list", 10), ("GET", "/v2/members", 16)):
         status, text = fetch(method, path)
-        if status == 200:
+        if status != 200:
+            continue
+        try:
             rows = json.loads(text).get("members") or []
             return dict(_registration(row, base) for row in rows if row.get("peerURLs"))
+        except (ValueError, AttributeError, KeyError, TypeError):
+            return {}  # whatever listens there is no etcd, and is not called healthy
     return {}
 
 

@@ -4,15 +4,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
-import requests
 from harness import ROOT, client, copied, play, play_to
+from registries import answers, serving, until
 
 from lib import cloudconfig, cluster, userdata
 from lib.errors import CheckFailed
@@ -26,15 +24,6 @@ system = [
 ]
 FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
 MINE = FLATCAR | {"cluster_name": "mine", "work_dir": "mine"}
-
-
-def until(there, what: str, tries: int = 400):
-    """Return what `there()` returns once it is something; the machines' processes take a while."""
-    for _ in range(tries):
-        if found := there():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not come")
 
 
 @pytest.fixture(scope="module")
@@ -100,46 +89,14 @@ def etcds(cloud) -> list[str]:
     return [x for x in said.stdout.splitlines() if f"data-dir={cloud.server.folder}/" in x]
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=2).status_code == 200
-    except requests.ConnectionError:
-        return False
-
-
 @pytest.fixture
 def service(request, tmp_path):
-    """The base of a discovery service: the local cloud's own, an etcd's keys, or Debian's."""
+    """What the parameter `discovery` says for one of the kinds of service."""
     if request.param == "local":
         yield "local"
         return
-    client_port, peer_port, port = free_port(), free_port(), free_port()
-    at, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
-    flags = {"data-dir": tmp_path / "registry", "name": "one", "initial-cluster": f"one={peer}"}
-    flags |= {"listen-client-urls": at, "advertise-client-urls": at}
-    flags |= {"listen-peer-urls": peer, "initial-advertise-peer-urls": peer}
-    commands = [["etcd", "--enable-v2", *(f"--{k}={v}" for k, v in flags.items())]]
-    own = f"http://127.0.0.1:{port}"
-    if request.param == "etcd-discovery":
-        if not shutil.which("discovery.etcd.io"):
-            pytest.skip("needs Debian's etcd-discovery")
-        commands.append(["discovery.etcd.io", "--addr", f":{port}", "--host", own, "--etcd", at])
-    running = []
-    with open(tmp_path / "service.log", "wb") as said:
-        for command in commands:
-            running.append(subprocess.Popen(command, stdout=said, stderr=said))
-            health = f"{at if len(running) == 1 else own}/health"
-            until(lambda url=health: answers(url), health)
-    yield own if len(running) == 2 else f"{at}/v2/keys/discovery"
-    for process in reversed(running):
-        process.kill()
-        process.wait()
+    with serving(request.param, tmp_path) as base:
+        yield base
 
 
 class TestReal:

@@ -7,7 +7,7 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-from harness import changes, client, play, play_to
+from harness import changes, client, copied, play, play_to
 from workstations import Sshd, demand, program, served
 
 from lib import cluster, etcd, inside, nodes
@@ -52,18 +52,28 @@ class Machines:
         return {r["what"]: r["found"] for r in rows if r["ok"] == "✗"}
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder and port of a local cloud on which the template was made."""
+    folder = tmp_path_factory.mktemp("built") / "cloud"
+    with Server(folder, time_scale=0) as server:
+        play_to(client(server), "42-create-template", **FLATCAR)
+        return folder, server.listener.server_port
+
+
 @pytest.fixture
-def there(tmp_path, monkeypatch):
+def there(built, tmp_path, monkeypatch):
     demand("sshd", "ssh", "ssh-keygen", "etcd", "curl")
+    shutil.copytree(built[0], tmp_path / "cloud", copy_function=copied)
     home = tmp_path / "workstation"
     home.mkdir()
     with (
         served(home, tmp_path / "client", monkeypatch) as workstation,
-        Server(tmp_path / "cloud", time_scale=0, real_etcd=True) as server,
+        Server(tmp_path / "cloud", time_scale=0, port=built[1], real_etcd=True) as server,
     ):
         cloud = client(server, machine_shell=())
         cloud.server = server
-        play_to(cloud, "50-deploy-cluster", **FLATCAR)
+        play(cloud, "50-deploy-cluster", **FLATCAR)
         machines = Machines(cloud, workstation, tmp_path)
         yield machines
         for one in machines.sshds.values():

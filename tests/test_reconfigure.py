@@ -103,7 +103,8 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     kept = [p.read_text() for p in home(cloud).glob("cloud-config.yml.2*")]
     assert [cloudconfig.discovery_url(t) for t in kept] == [first]
     seen = changes(cloud)
-    play(cloud, SEVENTY, **cloud.params, move_discovery="2014-07-19")
+    for stage in (*STAGES, SEVENTY):
+        play(cloud, stage, **cloud.params, move_discovery="2014-07-19")
     assert url(cloud) == second and changes(cloud) == seen
     play(cloud, SEVENTY, **cloud.params, move_discovery="2014-07-20")
     assert url(cloud) != second

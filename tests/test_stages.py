@@ -281,8 +281,9 @@ def test_without_that_unit_a_plain_image_forms_none_and_60_says_where_to_look(mo
         # The cloud-config is written for an image that knows $private_ipv4.
         play(modern, stage, oem="cloudstack" if stage[:2] == "20" else "")
     modern.clock = iter(range(0, 10**6, 60)).__next__
-    with pytest.raises(CheckFailed, match=r"0 of 3.*empty \$private_ipv4"):
+    with pytest.raises(CheckFailed, match=r"0 of 3.*empty \$private_ipv4") as error:
         play(modern, "60-verify-cluster", oem="")
+    assert "$private_ipv4 of coreos-cluster-2: wanted its address, found :4001" in str(error.value)
 
 
 def test_a_stranger_in_the_registry_is_named(templated):

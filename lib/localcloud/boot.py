@@ -24,6 +24,7 @@ from .disks import Path
 
 Fetch = Callable[[str, str, dict | None], tuple[int, str | bytes]]
 Run = Callable[[list[str], dict[str, str]], str]  # arguments and variables -> what to say of it
+Put = Callable[[str, str], None]  # path and text of a file below /run
 BAD_ENDPOINT = "discovery: bad discovery endpoint"
 TTL = 604800  # seconds that a registration of etcd 0.4 lives
 STARTS = {"start", "restart", "reload-or-restart"}
@@ -65,12 +66,14 @@ def boot(
     userdata: bytes | None,
     fetch: Fetch,
     run: Run | None = None,
+    put: Put = lambda path, text: None,
 ) -> list[str]:
     """Boot, register with the discovery service, and return what the journal says of it.
 
     `fetch(method, url, form)` returns status and body; without an answer it raises OSError, or
     the status is 0. Booting again registers the same name again. No line holds a token.
     `run(arguments, variables)` starts the etcd of today; without it there is a stand-in.
+    `put(path, text)` is told what coreos-cloudinit writes below /run of a section for etcd.
     """
     if disk is None or not (about := _os_release(disk)):
         return ["no bootable CoreOS on this disk"]
@@ -86,7 +89,17 @@ def boot(
             _apply(config, text, self, _addresses(disk, self))
         except BadConfig as error:
             lines.append(f"coreos-cloudinit: {source}: {error}")
+    _put_drop_ins(config, put)
     return lines + _start(config, self)
+
+
+def _put_drop_ins(config: Config, put: Put) -> None:
+    """Write what coreos-cloudinit makes of the sections for etcd."""
+    for name in config.sections.keys() & {"etcd", "etcd2"}:
+        pairs = config.sections[name].items()
+        lines = [f'Environment="ETCD_{k.upper()}={"" if v is None else v}"' for k, v in pairs]
+        path = f"systemd/system/{name}.service.d/{settings.CLOUDINIT}"
+        put(path, "\n".join(["[Service]", *lines, ""]))
 
 
 def _os_release(disk: Path) -> dict[str, str]:

@@ -103,6 +103,7 @@ def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
         userdata=base64.b64decode(data) if data else None,
         fetch=lambda method, url, form=None: fetch(cloud, method, url, form),
         run=partial(members.run, cloud, machine, address) if members.are_real(cloud) else None,
+        put=partial(login.put, cloud.folder, machine["id"]),
     )
     if said:
         cloud.note("VM.BOOT", TOKEN.sub("...", "\n".join(said)), parent=job and job["id"])

@@ -1,7 +1,7 @@
-"""Logging in to a machine: a shell in which /etc, /home, /oem and /var are on its virtual disk.
+"""Logging in to a machine: a shell in which /etc, /home, /oem, /run and /var are its own.
 
 There is no machine behind it: commands are the ones of this computer, their paths are rewritten,
-and what they leave in these folders is put back onto the disk.
+and what they leave in these folders is put back onto its virtual disk.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 from . import disks, mounts, workstation
 
 ROOT = 9  # the partition
-INSIDE = re.compile(r"(?<![\w./}-])/(?=(?:etc|home|oem|var)/)")
+INSIDE = re.compile(r"(?<![\w./}-])/(?=(etc|home|oem|run|var)/)")
 OEM = 6  # what is in there is shown, but not put back
 AWAY = 255  # what ssh ends with when it does not get through
 SHELL = """\
@@ -50,8 +50,17 @@ def let_in(folder: os.PathLike, machine: object, disk: os.PathLike | None) -> No
     """Have a machine's shell answer, with this disk of the folder."""
     place = os.path.join(folder, "machines", str(machine))
     os.makedirs(place, exist_ok=True, mode=0o700)
+    shutil.rmtree(os.path.join(place, "run"), ignore_errors=True)
     with open(os.path.join(place, "disk.json"), "w") as file:
         json.dump(os.path.relpath(disk, folder) if disk else None, file)
+
+
+def put(folder: os.PathLike, machine: object, path: str, text: str) -> None:
+    """Write a file below a machine's /run."""
+    place = os.path.join(folder, "machines", str(machine), "run", path)
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    with open(place, "w") as file:
+        file.write(text)
 
 
 def keep_out(folder: os.PathLike, machine: object) -> None:
@@ -78,9 +87,9 @@ def main(argv: list[str]) -> int:
         before = mounts.pack(folder)
         if disk:
             mounts.unpack(disk, OEM, os.path.join(folder, "oem"))
-        done = subprocess.run(
-            ["/bin/sh", "-c", INSIDE.sub(f"{folder}/", command)], env=_environment(home, folder)
-        )
+        own = os.path.join(home, machine)
+        command = INSIDE.sub(lambda m: f"{own if m[1] == 'run' else folder}/", command)
+        done = subprocess.run(["/bin/sh", "-c", command], env=_environment(home, folder))
         shutil.rmtree(os.path.join(folder, "oem"), ignore_errors=True)
         if disk and mounts.pack(folder) != before:
             _put_back(disk, folder)

@@ -1,0 +1,103 @@
+"""What an etcd answers at its client port, by the answers of the generations that cannot be run."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from lib import etcd
+
+HERE = "127.9.9.11"
+OLD = {
+    "/v2/machines": (200, f"http://{HERE}:4001, http://127.9.9.12:4001"),
+    "/v2/leader": (200, f"http://{HERE}:7001"),
+    "/v2/stats/self": (200, '{"name":"a","startTime":"2014-07-19T04:05:06.7Z"}'),
+}
+TWO = {
+    "/health": (200, '{"health": "true"}'),
+    "/v2/members": (200, json.dumps({"members": [
+        {"id": "8e9e05c52164694d", "name": "a", "peerURLs": [f"http://{HERE}:2380"]},
+        {"id": "91bc3c398fb3c146", "name": "b", "peerURLs": ["http://127.9.9.12:2380"]},
+    ]})),
+}  # fmt: skip
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with what the test put into `server.answers`."""
+
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, text = self.server.answers.get(self.path, (404, "404 page not found"))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    do_POST = do_GET
+
+    def log_message(self, *args):
+        """Keep quiet."""
+
+
+@pytest.fixture
+def serve():
+    """Return a function that starts an etcd with these answers, at its own port."""
+    running = []
+
+    def start(port: int, answers: dict) -> None:
+        server = ThreadingHTTPServer((HERE, port), Handler)
+        server.answers = answers
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        running.append((server, thread))
+
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_an_etcd_of_2014_is_asked_at_its_own_port(serve):
+    serve(etcd.OLD_PORT, OLD)
+    answer = etcd.ask(HERE, old=True)
+    assert (answer.state, answer.members) == ("healthy", {HERE, "127.9.9.12"})
+    assert answer.started == "2014-07-19T04:05:06.7Z" and answer.registrations == {}
+
+
+def test_an_etcd_of_2014_without_a_leader_is_unhealthy(serve):
+    serve(etcd.OLD_PORT, OLD | {"/v2/leader": (500, "")})
+    assert etcd.ask(HERE, old=True).state == "unhealthy"
+
+
+def test_an_etcd_2_lists_its_members_with_ids_in_hex(serve):
+    serve(etcd.PORT, TWO)
+    answer = etcd.ask(HERE, old=False)
+    assert (answer.state, answer.members) == ("healthy", {HERE, "127.9.9.12"})
+    assert answer.registrations["8e9e05c52164694d"] == f"a=http://{HERE}:2380"
+
+
+def test_an_etcd_without_a_leader_is_unhealthy(serve):
+    serve(etcd.PORT, TWO | {"/health": (503, '{"health": "false"}')})
+    assert etcd.ask(HERE, old=False).state == "unhealthy"
+
+
+def test_a_proxy_is_known_although_it_passes_on_the_health_of_others(serve):
+    serve(etcd.PORT, TWO | {"/v2/config/local/proxy": (200, '{"endpoints":[]}')})
+    assert etcd.ask(HERE, old=False) == etcd.Answer("proxy")
+
+
+@pytest.mark.parametrize("text", ["<html>hello</html>", "[]", '{"members": [{"peerURLs": ["x"]}]}'])
+def test_something_else_at_the_port_is_not_healthy(serve, text):
+    serve(etcd.PORT, dict.fromkeys(("/health", "/v3/cluster/member/list"), (200, text)))
+    assert etcd.ask(HERE, old=False) == etcd.Answer("unhealthy")
+
+
+def test_where_nothing_listens_an_etcd_is_silent():
+    assert etcd.ask("127.9.9.13", old=False).state == "silent"
+
+
+def test_which_etcd_it_is_stands_in_the_configuration():
+    assert etcd.is_old("#cloud-config\ncoreos:\n  etcd:\n")
+    assert not etcd.is_old("ExecStart=/usr/lib/flatcar/etcd-wrapper\n[etcd-member.service]")
