@@ -90,6 +90,7 @@ class Journal:
         """Write down what became of a change that another run had left open."""
         line = {"command": entry["command"], "what": entry["what"], "endpoint": self.endpoint}
         line |= {"run": run, "of": entry["n"], "text": f"left open by {run}: {text}"}
+        line |= {"stage": os.environ.get("RUNBOOK_STAGE", "")}
         self._append({"n": None, "state": "looked-after"} | line)
 
     def every(self) -> list[dict]:

@@ -312,10 +312,18 @@ def _sent(entries: Iterable[dict]) -> Html:
     head = ["stage", "command", "what", "state", "resource, job", "text"]
     body = [
         [_short(e.get(n)) for n in head[:4]]
-        + [join(_short(e.get("resource")), el("br"), _short(e.get("job"))), _short(e.get("text"))]
+        + [
+            join(_short(e.get("resource")), el("br"), _short(_job(e))),
+            _short(e.get("text")),
+        ]
         for e in entries
     ]
     return rows(head, body)
+
+
+def _job(entry: dict) -> object:
+    """Return the id of the job, or the one that was to be its."""
+    return entry.get("job") or entry.get("customjobid")
 
 
 def _short(value: object) -> Html | str:

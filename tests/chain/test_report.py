@@ -172,6 +172,8 @@ def test_what_was_sent_without_a_known_end_is_named_with_its_ids(tmp_path):
     text = words(page_of(folder))
     start = text.index("Sent without a known end")
     assert f"createVolume web_disk accepted {ID} {JOB}" in text[start : start + 400]
+    write_lines(folder / "journal.jsonl", [folders.journal(5)[0] | {"customjobid": JOB}])
+    assert f"createVolume web_disk intent {JOB}" in words(page_of(folder))
 
 
 def test_what_was_lost_and_then_done_is_not_said_to_be_open(tmp_path):
