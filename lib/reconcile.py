@@ -221,15 +221,21 @@ def settled(cloud):
         if _leaves_trace(entry):
             outcome = _outcome(cloud, entry, find_out(cloud, entry))
         else:
-            outcome = f"nobody can tell how it ended.{traces.state_now(cloud, entry)}"
+            outcome = _unknown(cloud, entry)
             cloud.journal.ended(entry, "lost", outcome)
         print(f"{entry['command']} {entry['what']}, left open at {_clock(entry)}: {outcome}")
     for run, entry in earlier.left_open(cloud):
         if _leaves_trace(entry):
             outcome = _outcome(cloud, entry, look_for(cloud, entry))
-            cloud.journal.looked_after(run, entry, outcome)
-            print(f"{entry['command']} {entry['what']}, left open by {run}: {outcome}")
+        else:
+            outcome = _unknown(cloud, entry)
+        cloud.journal.looked_after(run, entry, outcome)
+        print(f"{entry['command']} {entry['what']}, left open by {run}: {outcome}")
     return cloud
+
+
+def _unknown(cloud, entry: dict) -> str:
+    return f"nobody can tell how it ended.{traces.state_now(cloud, entry)}"
 
 
 def _clock(entry: dict) -> str:

@@ -102,6 +102,14 @@ def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_told_once(cloud, cap
     assert cloud.journal.path.read_bytes() == written
 
 
+def test_of_what_leaves_no_trace_it_is_said_that_nobody_can_tell(cloud, capsys):
+    machine = cloud.list("listVirtualMachines")[0]["id"]
+    cloud.journal.intend("rebootVirtualMachine", "w", {"id": machine}, None)
+    reconcile.settled(anew(cloud))
+    assert "left open by run: nobody can tell how it ended. my-w" in capsys.readouterr().out
+    assert earlier.left_open(anew(cloud)) == []
+
+
 def test_a_run_that_goes_on_is_left_alone(cloud, capsys):
     cloud.call("createVolume", **volume(cloud))
     with subprocess.Popen(["sleep", "60"]) as process:
