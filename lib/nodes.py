@@ -111,7 +111,8 @@ def look(
 
 def _at_cloud(cloud, machine: dict) -> str:
     rows = cloud.list("listVirtualMachines", id=machine["id"], userdata=True)
-    return cloudconfig.known(base64.b64decode(rows[0].get("userdata") or "").decode().rstrip("\n"))
+    raw = base64.b64decode(rows[0].get("userdata") or "")
+    return cloudconfig.known(raw.decode(errors="replace").rstrip("\n"))
 
 
 def _on_disk(machine: dict, shell: Shell) -> Node:

@@ -49,15 +49,16 @@ def wanted(cloud, shell: Shell, *, work_dir: str, ssh_key_file: str, **more: obj
 def plan_text(shell: Shell, wanted: dict, *, move_discovery: str) -> list[Step]:
     """Return the step that writes what is wanted on the workstation, none if it is there.
 
-    `wanted` is for `cloudconfig.plan_write`. `move_discovery` asks for a new token, once a word.
+    `wanted` is for `cloudconfig.plan_write`. `move_discovery` asks for a new token, once a word;
+    a move that was cut off goes on in any case.
     """
     where = _path(wanted)
     text = cloudconfig.find(shell, wanted["work_dir"], where.rpartition("/")[2])
     noted = notes.read(shell, wanted["work_dir"])
-    if move_discovery and noted.get("moved") != move_discovery:
-        return [
-            Step("move to a new token", {"word": move_discovery}, "the cluster has another", where)
-        ]
+    begun = (noted.get("moving") or {}).get("word")
+    if word := begun or (move_discovery if noted.get("moved") != move_discovery else ""):
+        why = "it was begun, and is to be ended" if begun else "the cluster has another"
+        return [Step("move to a new token", {"word": word}, why, where)]
     cloudconfig.demand_present(text or "", where)
     if text == cloudconfig.text_for(wanted, cloudconfig.discovery_url(text)):
         return []
@@ -77,7 +78,7 @@ def text(shell: Shell, wanted: dict, first: list[Step]) -> str:
     url = cloudconfig.discovery_url(cloudconfig.cluster_text(shell, wanted["work_dir"]))
     if first and first[0].command.startswith("move"):
         base = discovery.service(wanted["discovery"], wanted["local"])
-        url = discovery.TokenUrl(f"{base}/{'0' * 32}")
+        url = f"{base}/{'0' * 32}"
     return cloudconfig.text_for(wanted, url)
 
 
@@ -125,7 +126,7 @@ def difference(seen: list[Node], then: list[Step]) -> str:
     shown = []
     for node in seen:
         if meant := given.get(node.name):
-            lines = (node.text, base64.b64decode(meant).decode())
+            lines = [t.rstrip("\n") for t in (node.text, base64.b64decode(meant).decode())]
             shown.append(f"{node.name}\n{cloudconfig.difference(*lines, NAMES)}")
     return "\n\n".join(shown) or "no machine is configured with other lines"
 
@@ -155,6 +156,8 @@ def apply_text(
 
 def _move(cloud, shell: Shell, step: Step, wanted: dict, seen: list[Node]) -> None:
     work_dir, word = wanted["work_dir"], step.params["word"]
+    etcds = rolling.answers(cloud, seen)
+    rolling.demand_known(etcds)
     noted = notes.read(shell, work_dir).get("moving") or {}
     if noted.get("word") != word:
         noted = {"word": word, "old": f"{step.what}.{nodes.now()}"}
@@ -166,8 +169,8 @@ def _move(cloud, shell: Shell, step: Step, wanted: dict, seen: list[Node]) -> No
         new = Step(command, cloudconfig.described(**wanted), step.why, step.what)
         cloudconfig.apply_write(shell, [new], "apply", work_dir=work_dir)
     url = cloudconfig.discovery_url(cloudconfig.cluster_text(shell, work_dir))
-    formed = [a for a in rolling.answers(cloud, seen).values() if a.state == "healthy"]
-    discovery.enrol(url, formed[0].registrations if formed else {})
+    members = [a.registrations for a in etcds.values() if a.registrations]
+    discovery.enrol(url, members[0] if members else {})
     notes.update(shell, work_dir, moving=None, moved=word)
 
 

@@ -36,7 +36,7 @@ def apply_plan(
     if mode == "plan" or not then:
         return print("Plan mode: nothing was sent." if then else "Nothing to do.")
     before = answers(cloud, seen)
-    _demand_known(before)
+    demand_known(before)
     forms = any(a.state in ("healthy", "unhealthy") for a in before.values())
     for node in seen:
         mine = [s for s in then if s.what == node.name]
@@ -72,7 +72,8 @@ def _write(shell: Shell, node: Node, step: Step, work_dir: str) -> None:
         raise
 
 
-def _demand_known(before: dict[str, etcd.Answer]) -> None:
+def demand_known(before: dict[str, etcd.Answer]) -> None:
+    """Raise CheckFailed unless the etcd of every machine could be asked, be it alive or not."""
     unknown = [n for n, a in before.items() if a.state not in KNOWN]
     if unknown:
         raise CheckFailed(

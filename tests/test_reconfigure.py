@@ -114,18 +114,23 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     assert not home(cloud).exists()
 
 
-def test_a_move_that_was_cut_off_is_ended_without_a_third_token(cloud, monkeypatch):
-    first = url(cloud)
+@pytest.mark.parametrize("where", ["lib.cloudconfig.apply_write", "lib.discovery.enrol"])
+def test_a_move_that_was_cut_off_is_ended_without_a_third_token(cloud, monkeypatch, where):
+    first, work = url(cloud), home(cloud) / "cloud-config.yml"
 
-    def broken(*_):
+    def broken(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("lib.discovery.enrol", broken)
+        patch.setattr(where, broken)
         play(cloud, SEVENTY, **cloud.params, move_discovery="a")
-    second = url(cloud)
+    written = url(cloud) if work.exists() else ""
+    play(cloud, SEVENTY, **cloud.params)  # also when nobody asks for it any more
+    assert url(cloud) == written or not written
+    assert url(cloud) != first and len(discovery.members(url(cloud))) == 3
+    seen = changes(cloud)
     play(cloud, SEVENTY, **cloud.params, move_discovery="a")
-    assert first != second == url(cloud) and len(discovery.members(second)) == 3
+    assert changes(cloud) == seen
 
 
 def test_a_machine_that_was_written_to_but_not_rebooted_is_rebooted_the_next_time(cloud, keys):
