@@ -31,7 +31,9 @@ ExecStart=/usr/lib/flatcar/etcd-wrapper $ETCD_OPTS \\
   {members}
 """
 
-BY_TOKEN = "--discovery={url} --discovery-fallback=exit"  # one too many fails, and is no proxy
+# The name is given, as it is not known to come through to the container otherwise; one too many
+# fails, and is no proxy.
+BY_TOKEN = "--name=%m --discovery={url} --discovery-fallback=exit"
 
 # CoreOS of 2014: its coreos-cloudinit knows no drop-ins of units, so they are written as files.
 # Where $private_ipv4 is empty, they win over its 20-cloudinit.conf: an EnvironmentFile always does.

@@ -228,11 +228,12 @@ def survive(bench: Bench, point: Point, chance: random.Random) -> tuple[str, int
         if "then" in point.kind:
             bench.record, last = "run-2", [REMOVAL] if "removed" in point.kind else last
             again = last or STAGES
+        said = ""
         while error and runs < ATTEMPTS:
-            error, runs = run(bench, server, again), runs + 1
+            said, error, runs = error, run(bench, server, again), runs + 1
         untold = (point.variant, point.command) == ("2.2", "rebootVirtualMachine")
         if not error and runs > (1 if "dropped" in point.kind and not untold else 2):
-            return "it came through, but only after more runs than should do", runs
+            return f"it came through, but only after more runs than should do: {said}", runs
         return error or wrong(bench, server, again[-1]), runs
 
 
