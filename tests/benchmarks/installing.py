@@ -90,6 +90,7 @@ def _fill(image: Path, size: int) -> None:
 
 
 def _dd(image: Path, loop: Loop) -> float:
+    call("blkdiscard", loop.path)  # both begin with a blank disk, as a new volume is one
     began = time.perf_counter()
     command = ["dd", f"if={image}", f"of={loop.path}", "bs=1M", "conv=notrunc,fsync"]
     subprocess.run(command, check=True, capture_output=True)
@@ -99,6 +100,7 @@ def _dd(image: Path, loop: Loop) -> float:
 def _install(image: dict, loop: Loop) -> tuple[float, int]:
     """Install and read back as the stage does; return the seconds, and the bytes read back."""
     shell = connect_shell(None, "")
+    call("blkdiscard", loop.path)
     write_text(shell, "w/cloud-config.yml", CONFIG)
     place = {"device": loop.path, "look": disks.look_closely(shell, loop.path)}
     command = images.command(image, loop.path, cloudconfig.path("w", "cloud-config.yml"))
