@@ -30,7 +30,7 @@ from workstations import (
 from lib import cloudconfig, detached, disks, images, installers
 from lib.shell import connect_shell, write_text
 
-SIZE = 4480 * MIB  # what the image of 2014 has
+SIZE = 7997 * MIB  # what an image of Flatcar has, unpacked
 CONFIG = "#cloud-config\n\nhostname: a\n"
 AT_LEAST = 0.9  # of dd's speed
 
