@@ -1,5 +1,6 @@
 """Plans: lists of steps that can be shown, compared, and applied side by side."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -89,8 +90,8 @@ def attempt(
         print("Nothing to do.")
     failed, made = {}, []
     with Waiting() as waiting:
-        for step, result in jobs.run_all(cloud, plan, at_once, within, waiting.show):
-            if reconcile.is_so_already(cloud, step, result):
+        for step, result, was_so in _outcomes(cloud, plan, at_once, within, waiting.show):
+            if was_so:
                 tell("done", step.command, step.what, "it was so already")
             elif isinstance(result, CloudError):
                 tell("failed", step.command, step.what, str(result))
@@ -101,6 +102,22 @@ def attempt(
     if made and cloud.has_tags:
         _tag(cloud, made)
     return failed
+
+
+def _outcomes(
+    cloud, plan: list[Step], at_once: int, within: float, said: Callable[[str, float], None]
+) -> Iterator[tuple]:
+    """Yield each step with its result or error, and whether it failed only as it had been done.
+
+    After such a one the steps go on that were not started because of it.
+    """
+    left, failed = list(plan), False
+    while left and not failed:
+        for step, result in jobs.run_all(cloud, left, at_once, within, said):
+            was_so = reconcile.is_so_already(cloud, step, result)
+            failed = failed or (isinstance(result, CloudError) and not was_so)
+            left = [s for s in left if s is not step]
+            yield step, result, was_so
 
 
 def _tag(cloud, made: list[tuple[Step, str]]) -> None:

@@ -89,6 +89,14 @@ def test_what_was_made_though_its_answer_was_lost_is_not_made_again(cloud):
     assert changes(cloud) == ["createVolume", "createTags"]
 
 
+def test_what_had_been_done_already_keeps_no_other_step_from_its_start(cloud, capsys):
+    gone = cloud.call("createVolume", **volume(cloud, "a").params)["id"]
+    cloud.call("deleteVolume", id=gone)
+    steps = [Step("deleteVolume", {"id": gone}, "ours", "a"), volume(cloud, "b")]
+    assert attempt(cloud, steps, "apply", at_once=1) == {}
+    assert names(cloud).count("b") == 1 and "it was so already" in capsys.readouterr().out
+
+
 def test_html_in_the_middle_of_polling_is_passed_over(cloud):
     fault(cloud, "queryAsyncJobResult", "fault:html;code:503", count=7)
     apply(cloud, [volume(cloud, "a")], "apply")
