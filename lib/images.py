@@ -20,10 +20,22 @@ FLAGS = {"url": "-b", "file": "-f", "board": "-B"}  # the installer of 2014 has 
 IGNITION = "-i"
 NAMES = {"version": "image_version", "url": "image_url", "file": "image_file"}
 MIRROR = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w.~+-]+)*/?", re.ASCII)
-ANOTHER = 77  # exit code of what `same_file` returns
-# What changes when anything of a file does. OpenSSL where there is one: it is some times as fast.
-IDENTITY = "stat -L -c '%d %i %s %z' {file}"
-CHECKSUM = "{{ openssl dgst -sha256 -r {file} || sha256sum {file}; }} 2>/dev/null"
+# OpenSSL where there is one: it is some times as fast. Not to be read is no checksum.
+SUM = "{{ openssl dgst -sha256 -r {file} || sha256sum {file}; }} 2>/dev/null | cut -c1-64"
+ANOTHER = 77  # exit code of what follows, if the image is not the one that is wanted
+# The identity changes when anything of the file does.
+WHILE_WRITTEN = """\
+identity() {{ stat -L -c '%d %i %s %z' {file}; }}
+was=$(identity)
+{then} &
+found=$({sum})
+wait $!; rc=$?
+[ "$(identity)" = "$was" ] || found='another at its end than at its start'
+[ "$found" != {wanted} ] || exit $rc
+partx -d {at} 2>/dev/null; wipefs -a -q {at}
+echo "sha256 of {file}: ${{found:-unreadable}}" >&2; exit {another}
+"""
+FOUND = re.compile(r"^sha256 of .*: (.*)$", re.MULTILINE)
 
 
 def describe(
@@ -91,29 +103,35 @@ def command(image: dict, device: str, config_path: str = "") -> str:
     return shlex.join([*words, *([flag, config_path] if config_path else [])])
 
 
-def demand_file(shell: Shell, image: dict) -> str:
-    """Return what tells the local image from any other, once its checksum is right.
-
-    The installer verifies only what it downloads. Raises CheckFailed unless it is right.
-    """
-    file = shlex.quote(image["file"])
-    script = f"{IDENTITY.format(file=file)} && {CHECKSUM.format(file=file)}"
-    seen = run(shell, f"sh -c {shlex.quote(script)}", sudo=True, within=3600).out.splitlines()
-    found = seen[-1].split()[0] if len(seen) == 2 else "unreadable"
+def demand_file(shell: Shell, image: dict) -> None:
+    """Raise CheckFailed unless the local image, if it is one, has the checksum that is wanted."""
+    if not image["file"]:
+        return
+    script = SUM.format(file=shlex.quote(image["file"]))
+    found = run(shell, f"sh -c {shlex.quote(script)}", sudo=True, within=3600).out.strip()
     if found != image["image_sha256"]:
-        step = "Nothing was written. Fetch it again, or correct image_sha256."
-        raise CheckFailed(f"sha256 of {image['file']}", image["image_sha256"], found, step)
-    return seen[0]
+        raise another(image, found or "unreadable", "Nothing was written.")
+    print(f"✓ {image['file']} has the sha256 that is wanted")
 
 
-def same_file(image: dict, then: str) -> str:
-    """Return a command for root: `then`, if the local image is still the one that was verified."""
+def another(image: dict, found: str, after: str) -> CheckFailed:
+    """Return the error for a local image that is not the one that is wanted."""
+    step = f"{after} Fetch it again, or correct image_sha256."
+    return CheckFailed(f"sha256 of {image['file']}", image["image_sha256"], found, step)
+
+
+def verified(image: dict, device: str, then: str) -> str:
+    """Return a command for root: `then`, while the local image that it writes is verified.
+
+    No installer verifies a local file. As they do with what they download, it wipes the disk if the
+    image is not the one that is wanted, ends with ANOTHER, and says what was FOUND.
+    """
     if not image["file"]:
         return then
-    file, wanted = shlex.quote(image["file"]), shlex.quote(image["image_is"])
-    stop = f"echo {file} is not the file any more that was verified >&2; exit {ANOTHER}"
-    return f"""if [ "$({IDENTITY.format(file=file)})" != {wanted} ]; then {stop}; fi
-{then}"""
+    file = shlex.quote(image["file"])
+    words = {"file": file, "at": shlex.quote(device), "then": then, "sum": SUM.format(file=file)}
+    words |= {"wanted": image["image_sha256"], "another": ANOTHER}
+    return f"sh -c {shlex.quote(WHILE_WRITTEN.format(**words))}"
 
 
 def demand_takers(shell: Shell, image: dict, ignition: bool) -> None:

@@ -49,12 +49,13 @@ def install(
     `place` tells the device, and its `look` when it was checked. It goes on by itself in the
     `folder` if the connection breaks; with `joins` one that runs there already, or has ended well,
     is taken up. Raises ShellFailed unless it ends with 0 and names exactly this device as
-    installed; the error says what state the disk is in.
+    installed, and CheckFailed if the local image is another than is wanted; the error says what
+    state the disk is in.
     """
     device = place["device"]
     try:
         if not joins:
-            guarded = images.same_file(image, disks.guard(place, command))
+            guarded = disks.guard(place, images.verified(image, device, command))
             detached.start(shell, folder, guarded, within=within)
         done = detached.follow(shell, folder, on_line, within=within)
     except detached.OutOfSight:
@@ -63,6 +64,8 @@ def install(
         if shell.remote and failed.rc == 255:  # whether it was started is not known
             raise
         state = f"{failed.next_step} {_state(shell, place)}".strip()
+        if image["file"] and failed.rc == images.ANOTHER:
+            raise images.another(image, images.FOUND.findall(failed.said)[-1], state) from None
         raise ShellFailed(command, failed.rc, failed.said, state) from None
     success = rf"Success! {PRODUCTS[image['installer']]} .* is installed on {re.escape(device)}"
     found = [line for line in done.out.splitlines() if re.fullmatch(success, line.strip())]
@@ -194,7 +197,6 @@ def plan_install(
     if done and not _attached(volume):
         raise _differs(volume, params, done)
     _demand_installer(shell, image, config)
-    params |= {"image_is": images.demand_file(shell, image)} if image["file"] else {}
     params["device"] = _device(shell, noted, work_dir, volume)
     if config and not text:
         params["sha256"] = Pending(config, "20-write-cloud-config")
@@ -293,8 +295,14 @@ def apply_install(
     on_line: Callable[[str], None] = print,
     within: float = 3600.0,
 ) -> None:
-    """Install as planned, read the cloud-config back, and note it; in plan mode do nothing."""
+    """Install as planned, read the configuration back, and note it; in plan mode write nothing.
+
+    In plan mode a local image is verified; otherwise that is done while it is written.
+    """
     check_mode(mode)
+    if mode == "plan":
+        for step in plan:
+            images.demand_file(shell, _image(step))
     if mode == "plan" or not plan:
         print("Plan mode: nothing was written." if plan else "Nothing to do.")
         return
@@ -321,11 +329,16 @@ def _install_step(
     if not joins:
         notes.update(shell, work_dir, installing=place, installed=None)
     options = {"folder": notes.job(work_dir), "joins": joins, "within": within}
-    image = dict.fromkeys(images.SOURCE, "") | {"installer": step.command} | p
+    image = _image(step)
     command = _command(place["device"], image, work_dir)
     success = install(shell, image, place, command, on_line, **options)
     _prove(shell, image, work_dir, place, success, text)
     return success
+
+
+def _image(step: Step) -> dict:
+    """Return the image of a step, in which what is "" is left out."""
+    return dict.fromkeys(images.SOURCE, "") | {"installer": step.command} | step.params
 
 
 def at_work(shell: Shell, noted: dict, work_dir: str, volume_id: str) -> tuple[dict, bool]:

@@ -31,7 +31,8 @@ ExecStart=/usr/lib/flatcar/etcd-wrapper $ETCD_OPTS \\
   {members}
 """
 
-# The name is given, as it is not known to come through to the container otherwise; one too many
+# With a name given, Flatcar's etcd-wrapper takes ETCD_NAME away, as etcd refuses both; it hands on
+# the rest of ETCD_* and the host's network (flatcar/scripts, app-admin/etcd-wrapper). One too many
 # fails, and is no proxy.
 BY_TOKEN = "--name=%m --discovery={url} --discovery-fallback=exit"
 

@@ -395,27 +395,48 @@ def test_a_local_image_is_verified_written_and_recorded(there, home, images, dis
     assert planned(there, params) == []
 
 
-def test_a_local_image_that_is_another_is_refused_before_the_disk_is_touched(
-    there, home, images, disk
-):
+def test_a_local_image_that_is_another_is_refused_in_plan_mode(there, home, images, disk, capsys):
     params = image_of(home, images, "flatcar-install")
-    wrong = local_file(home, images["flatcar-install"], packed=False, right=False)
-    with pytest.raises(CheckFailed, match=r"sha256 of my\.bin: wanted e3b0.*Nothing was written"):
-        planned(there, params | wrong)
     with pytest.raises(CheckFailed, match="no such file"):
-        planned(there, params | wrong | {"file": "absent.bin"})
-
-
-def test_a_local_image_that_was_changed_since_it_was_verified_is_not_written(
-    there, home, images, disk
-):
-    params = image_of(home, images, "flatcar-install")
-    steps = planned(there, params | local_file(home, images["flatcar-install"], packed=False))
-    with (home / "my.bin").open("r+b") as file:
-        file.write(b"x")
-    with pytest.raises(ShellFailed, match=r"not the file any more[^$]*is untouched"):
-        apply(there, steps)
+        planned(there, params | {"file": "absent.bin", "image_sha256": "0" * 64})
+    for right in (True, False):
+        file = local_file(home, images["flatcar-install"], packed=False, right=right)
+        steps = planned(there, params | file)
+        if right:
+            installers.apply_install(there, steps, "plan", work_dir="w")
+    assert "✓ my.bin has the sha256 that is wanted\n" in capsys.readouterr().out
+    with pytest.raises(CheckFailed, match=r"sha256 of my\.bin: wanted e3b0.*Nothing was written"):
+        installers.apply_install(there, steps, "plan", work_dir="w")
     assert data_of(home / "disk.img").count(0) == SIZE
+
+
+CHANGES = 'printf x | dd of="$HOME/my.bin" bs=1 seek=70000000 conv=notrunc status=none'
+
+
+@pytest.mark.parametrize(
+    "right, meanwhile, found",
+    [
+        (False, "", "[0-9a-f]{64}"),
+        (True, f"{CHANGES}; sleep 0.01", "(another at its end than at its start|[0-9a-f]{64})"),
+        (True, "rm $HOME/my.bin", "[^.]*"),
+    ],
+    ids=["another", "changed meanwhile", "gone meanwhile"],
+)
+def test_a_local_image_that_turns_out_to_be_another_is_wiped_and_a_right_one_installed(
+    there, home, images, disk, right, meanwhile, found
+):
+    params, image = image_of(home, images, "flatcar-install"), images["flatcar-install"]
+    (home / "meanwhile").write_text(meanwhile)
+    steps = planned(there, params | local_file(home, image, packed=False, right=right))
+    state = "is untouched" if "rm" in meanwhile else "is wiped, with remains"
+    with pytest.raises(CheckFailed, match=rf"(?s)my\.bin: wanted .*, found {found}\. .* {state}"):
+        apply(there, steps)
+    assert not any(r["children"] for r in disks.inventory(there))
+    assert "installed" not in notes.read(there, "w")
+    (home / "meanwhile").unlink()
+    params |= local_file(home, image, packed=False)
+    apply(there, planned(there, params))
+    assert planned(there, params) == []
 
 
 @pytest.mark.parametrize(

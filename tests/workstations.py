@@ -156,6 +156,7 @@ class Loop:
         if done.returncode:
             pytest.skip(f"needs loop devices: {done.stderr.strip()}")
         self.path = done.stdout.strip()
+        self.size = size
 
     def part(self, number: int) -> str:
         return f"{self.path}p{number}"

@@ -14,7 +14,7 @@ NAMES = {
     "noticing": "noticing that a job has ended: lag and requests, against polls at fixed times",
     "listing": "10,000 volumes into a table: time and memory, against cs and pandas",
     "redaction": "20 MB of outputs and 600 secrets: seconds to mask and seal, against 20 MB/s",
-    "installing": "7.8 GiB onto a loop device and proved, against dd (root; three minutes)",
+    "installing": "7.8 GiB onto a loop device and proved, against dd (root; five minutes)",
     "recording": "ledger, redaction and sealing, of a run's wall time on the local cloud",
     "serving": "the local cloud's requests a second, against a bare http.server (more is better)",
 }
