@@ -116,7 +116,7 @@ def demand_file(shell: Shell, image: dict) -> None:
 
 def another(image: dict, found: str, after: str) -> CheckFailed:
     """Return the error for a local image that is not the one that is wanted."""
-    step = f"{after} Fetch it again, or correct image_sha256."
+    step = f"Fetch it again, or correct image_sha256. {after}"
     return CheckFailed(f"sha256 of {image['file']}", image["image_sha256"], found, step)
 
 
