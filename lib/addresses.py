@@ -6,6 +6,7 @@ Each etcd is called by its own address, so that one configuration serves all mac
 import ipaddress
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from lib import find, own
 from lib.discovery import STATIC
@@ -99,13 +100,11 @@ def _free(cloud, network: dict, size: int) -> list[str]:
             f"the addresses of network {network['name']}", "a cidr", "none", "Set fixed_addresses."
         )
     taken = set(_holders(cloud)) | {network.get("gateway")}
-    free = []
-    for address in reversed(list(ipaddress.ip_network(network["cidr"]).hosts())):
-        if len(free) == size:
-            break
-        free += [str(address)] if str(address) not in taken else []
+    net = ipaddress.ip_network(network["cidr"])
+    last_first = (str(net[-n]) for n in range(2, net.num_addresses))  # without listing a whole /8
+    free = list(islice((a for a in last_first if a not in taken), size))
     if len(free) < size:
-        what = f"free addresses in {network['cidr']}"
+        what = f"free addresses in {net}"
         raise CheckFailed(what, size, len(free), "Choose another `network`.")
     return free[::-1]
 
