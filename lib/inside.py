@@ -102,5 +102,6 @@ def _given(cloud, shell: Shell, there: dict[str, dict], work_dir: str) -> list[d
 def _host_keys(cloud, shells: dict[str, Shell]) -> list[dict]:
     if not any(s.remote for s in shells.values()):
         return []
-    found = f"accepted the first time, kept in {nodes.KNOWN_HOSTS} of {cloud.folder.name}"
+    known = nodes.known_hosts(cloud)
+    found = f"a new machine's was accepted, kept in {known.parent.name}/{known.name}"
     return [tick("host keys of the machines", "the same as before", found, True)]

@@ -1,8 +1,8 @@
 """Nodes: the machines from within, over SSH, through the workstation where that is remote.
 
-A machine that was just made is in no known_hosts: its key is accepted the first time, and kept in
-the run's folder under the machine's id, so that another machine at the same address is not taken
-for it. The workstation's key must be known, as ever.
+A machine that was just made is in no known_hosts: its key is accepted the first time, and kept
+beside the runs under the machine's id, so that another machine at the same address is not taken for
+it, and later runs know it. The workstation's key must be known, as ever.
 """
 
 import base64
@@ -11,13 +11,13 @@ import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lib import cloudconfig, own, ssh
 from lib.errors import CheckFailed, ParamsError, ShellFailed
 from lib.shell import Shell, run
 
 USER = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
-KNOWN_HOSTS = "known_hosts"
 FILE = "/var/lib/{}-install/user_data"
 KINDS = ("coreos", "flatcar")
 FIND = """\
@@ -68,19 +68,25 @@ def connect(cloud, machine: dict, user: str, workstation_ssh: str) -> Shell:
     if cloud.profile.machine_shell:
         return Shell((*cloud.profile.machine_shell, ident), name)
     address = machine["nic"][0]["ipaddress"]
-    known = Path(cloud.folder).absolute() / KNOWN_HOSTS
+    known = known_hosts(cloud)
     known.parent.mkdir(parents=True, exist_ok=True)
-    return Shell(argv(user, address, ident, known, workstation_ssh), name, remote=True)
+    alias = f"{ident}.{urlsplit(cloud.profile.endpoint).hostname}"  # ids of 2.2 are mere numbers
+    return Shell(argv(user, address, alias, known, workstation_ssh), name, remote=True)
 
 
-def argv(user: str, address: str, ident: str, known: Path, workstation_ssh: str) -> tuple[str, ...]:
+def known_hosts(cloud) -> Path:
+    """Return the file of the machines' host keys, one for all runs."""
+    return Path(cloud.folder).absolute().parent / "known_hosts"
+
+
+def argv(user: str, address: str, alias: str, known: Path, workstation_ssh: str) -> tuple[str, ...]:
     """Return the command that reaches a machine, directly or through the workstation.
 
     ssh's own ProxyJump would not take the workstation's options along, so this is the same in full.
     """
     options = [o for o in ssh.OPTIONS if not o.startswith("StrictHostKeyChecking")]
     options += ["StrictHostKeyChecking=accept-new", f'UserKnownHostsFile="{known}"']
-    options += [f"HostKeyAlias={ident}", "ControlPath=none"]
+    options += [f"HostKeyAlias={alias}", "ControlPath=none"]
     if workstation_ssh:
         *jump, mark, who, _ = ssh.argv(workstation_ssh)
         through = shlex.join([*jump, "-W", "[%h]:%p", mark, who]).replace("%C", "%%C")
