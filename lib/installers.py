@@ -64,8 +64,9 @@ def install(
         if shell.remote and failed.rc == 255:  # whether it was started is not known
             raise
         state = f"{failed.next_step} {_state(shell, place)}".strip()
-        if image["file"] and failed.rc == images.ANOTHER:
-            raise images.another(image, images.FOUND.findall(failed.said)[-1], state) from None
+        found = images.FOUND.findall(failed.said)
+        if found and failed.rc == images.ANOTHER:
+            raise images.another(image, found[-1], state) from None
         raise ShellFailed(command, failed.rc, failed.said, state) from None
     success = rf"Success! {PRODUCTS[image['installer']]} .* is installed on {re.escape(device)}"
     found = [line for line in done.out.splitlines() if re.fullmatch(success, line.strip())]
