@@ -32,7 +32,7 @@ found=$({sum})
 wait $!; rc=$?
 [ "$(identity)" = "$was" ] || found='another at its end than at its start'
 [ "$found" != {wanted} ] || exit $rc
-partx -d {at} 2>/dev/null; wipefs -a -q {at}
+partx -d {at} 2>/dev/null; wipefs -a {at}
 echo "sha256 of {file}: ${{found:-unreadable}}" >&2; exit {another}
 """
 FOUND = re.compile(r"^sha256 of .*: (.*)$", re.MULTILINE)
