@@ -26,6 +26,7 @@ LAYOUT = {"EFI-SYSTEM": 1, "USR-A": 3, "OEM": 6, "ROOT": 9}
 READ_ONLY = {"ext3": "ro,noload", "ext4": "ro,noload"}
 STATES = {
     "untouched": "{} is untouched. Run this stage again when mended.",
+    "blank": "{} is blank. Run this stage again when mended.",
     "half written": "{} is half written: no snapshot of it. Run this stage again.",
     "wiped": "{} is wiped, with remains of an image: no snapshot of it. Run this stage again.",
 }
@@ -63,10 +64,10 @@ def install(
     except ShellFailed as failed:
         if shell.remote and failed.rc == 255:  # whether it was started is not known
             raise
-        state = f"{failed.next_step} {_state(shell, place)}".strip()
         found = images.FOUND.findall(failed.said)
         if found and failed.rc == images.ANOTHER:
-            raise images.another(image, found[-1], state) from None
+            raise images.another(image, found[-1], _state(shell, place, "blank")) from None
+        state = f"{failed.next_step} {_state(shell, place)}".strip()
         raise ShellFailed(command, failed.rc, failed.said, state) from None
     success = rf"Success! {PRODUCTS[image['installer']]} .* is installed on {re.escape(device)}"
     found = [line for line in done.out.splitlines() if re.fullmatch(success, line.strip())]
@@ -76,11 +77,11 @@ def install(
     raise ShellFailed(command, 0, done.out, missing + _state(shell, place))
 
 
-def _state(shell: Shell, place: dict) -> str:
-    """Say what a failed installer left, by looking at the disk."""
+def _state(shell: Shell, place: dict, as_before: str = "untouched") -> str:
+    """Say what a failed installer left, by looking at the disk; `as_before` if it looks as then."""
     try:
         left = disks.state(shell, place["device"], place.get("look", ""))
-        return STATES[left].format(place["device"])
+        return STATES[as_before if left == "untouched" else left].format(place["device"])
     except ShellFailed as failed:
         return f"What it left cannot be seen ({failed.said.strip()}): no snapshot of the disk."
 

@@ -428,7 +428,7 @@ def test_a_local_image_that_turns_out_to_be_another_is_wiped_and_a_right_one_ins
     params, image = image_of(home, images, "flatcar-install"), images["flatcar-install"]
     (home / "meanwhile").write_text(meanwhile)
     steps = planned(there, params | local_file(home, image, packed=False, right=right))
-    state = "is untouched" if "rm" in meanwhile else "is wiped, with remains"
+    state = "is blank" if "rm" in meanwhile else "is wiped, with remains"
     with pytest.raises(CheckFailed, match=rf"(?s)my\.bin: wanted .*, found {found}\. .* {state}"):
         apply(there, steps)
     assert not any(r["children"] for r in disks.inventory(there))
