@@ -1,6 +1,8 @@
 """Every stage on a local cloud of each dialect: looking is free, it acts, then it is done."""
 
+import hashlib
 import shutil
+from functools import partial
 
 import pytest
 import requests
@@ -10,6 +12,7 @@ from harness import OLD, ROOT, STAGES, changes, client, copied, fault, inventory
 from lib import cloudconfig, discovery
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed
 from lib.localcloud.wire import Server
+from lib.shell import connect_shell, write_text
 
 ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "60")]  # at the cloud, that is
 
@@ -228,6 +231,22 @@ def test_a_disk_that_already_holds_data_is_never_written_to(modern):
     with open(image, "rb") as file:
         file.seek(1024)
         assert file.read(15) == b"somebody's data"
+
+
+def test_another_image_than_was_meant_is_wiped_and_told_and_the_right_one_installed(modern, capsys):
+    params = {"installer": "flatcar-install", "channel": "stable", "image_file": "my.bin"}
+    play_to(modern, "20-write-cloud-config", **params)
+    shell = connect_shell(modern.profile.shell, "")
+    write_text(shell, "my.bin", "an image")
+    wrong, right = (hashlib.sha256(t.encode()).hexdigest() for t in ("another", "an image"))
+    stage = partial(play, modern, "30-install-coreos", **params)
+    with pytest.raises(CheckFailed, match=rf"wanted {wrong}, found {right}\..*Nothing was written"):
+        stage(image_sha256=wrong, mode="plan")
+    with pytest.raises(CheckFailed, match=rf"wanted {wrong}, found {right}\..*is blank"):
+        stage(image_sha256=wrong)
+    assert "erased at offset" in capsys.readouterr().out
+    stage(image_sha256=right)
+    assert stage(image_sha256=right)["plan"] == []
 
 
 def test_an_installer_that_ends_with_0_but_says_no_success_is_a_failure(modern):
