@@ -5,7 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pytest
@@ -14,6 +17,7 @@ import yaml
 from lib import reconcile
 from lib.client import Cloud
 from lib.localcloud.disks import copy_sparse
+from lib.localcloud.wire import Server
 from lib.profiles import Profile
 
 
@@ -36,10 +40,19 @@ def profile_of(server, **changes) -> Profile:
 def client(server, sleep=lambda seconds: None, **changes) -> Cloud:
     """Return a client of a server in this process that does not sleep between tries.
 
-    Its records go into `run` beside the server's folder.
+    Its records go into `run` beside the server's folder; `server` of it is the server.
     """
     folder = server.folder.parent / "run"
-    return Cloud(profile_of(server, **changes), sleep=sleep, folder=folder)
+    cloud = Cloud(profile_of(server, **changes), sleep=sleep, folder=folder)
+    cloud.server = server
+    return cloud
+
+
+@contextmanager
+def running(folder: Path, **options) -> Iterator[Cloud]:
+    """Have a local cloud in a folder, which ends its jobs at once, and give its client."""
+    with Server(folder, time_scale=0, **options) as server:
+        yield client(server)
 
 
 def changes(cloud) -> list[str]:
@@ -128,8 +141,32 @@ def play_to(cloud, last: str, **params) -> None:
         play(cloud, stage, **params)
 
 
-def copied(source: str, target: str) -> None:
-    """Copy a file of a local cloud's folder, leaving its holes as they are."""
+class Built(NamedTuple):
+    """A local cloud at rest on which stages were played, to be copied for each test."""
+
+    folder: Path
+    options: dict
+
+    def copy(self, folder: Path) -> None:
+        """Copy its folder, leaving the holes of its disks as they are."""
+        shutil.copytree(self.folder, folder, copy_function=_copy)
+
+    @contextmanager
+    def running(self, folder: Path, **options) -> Iterator[Cloud]:
+        """Have a copy of it; on the same port, as its disks hold URLs with it."""
+        self.copy(folder)
+        with running(folder, **self.options, **options) as cloud:
+            yield cloud
+
+
+def build(folder: Path, last: str = "42-create-template", dialect="4.20", **params) -> Built:
+    """Play the stages up to `last` on a new local cloud, by itself to the template."""
+    with running(folder, dialect=dialect) as cloud:
+        play_to(cloud, last, **params)
+        return Built(folder, {"dialect": dialect, "port": cloud.server.listener.server_port})
+
+
+def _copy(source: str, target: str) -> None:
     copy_sparse(Path(source), Path(target))
     shutil.copymode(source, target)
 

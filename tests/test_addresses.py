@@ -28,9 +28,7 @@ ASKED = {"discovery": "static", "zone": "local-1", "network": "", "size": 3}
 
 @pytest.fixture
 def cloud(server):
-    one = client(server)
-    one.server = server
-    return one
+    return client(server)
 
 
 def given(cloud) -> dict[str, str]:

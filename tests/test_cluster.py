@@ -9,13 +9,12 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from harness import ROOT, client, copied, play, play_to
+from harness import ROOT, build, client, play, running
 from registries import answers, serving, until
 
 from lib import cloudconfig, cluster, userdata
 from lib.errors import CheckFailed
 from lib.localcloud import boot, members, settings
-from lib.localcloud.wire import Server
 from lib.shell import write_text
 
 system = [
@@ -28,20 +27,14 @@ MINE = FLATCAR | {"cluster_name": "mine", "work_dir": "mine"}
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder and port of a local cloud on which a neutral template was made."""
-    folder = tmp_path_factory.mktemp("built") / "cloud"
-    with Server(folder, time_scale=0) as server:
-        play_to(client(server), "42-create-template", **FLATCAR)
-        return folder, server.listener.server_port
+    """A local cloud on which a neutral template was made."""
+    return build(tmp_path_factory.mktemp("built") / "cloud", **FLATCAR)
 
 
 @pytest.fixture
 def cloud(built, tmp_path):
     """A client of a copy of that cloud, whose machines run real etcds."""
-    shutil.copytree(built[0], tmp_path / "cloud", copy_function=copied)
-    with Server(tmp_path / "cloud", time_scale=0, port=built[1], real_etcd=True) as server:
-        one = client(server)
-        one.server = server
+    with built.running(tmp_path / "cloud", real_etcd=True) as one:
         yield one
 
 
@@ -194,26 +187,20 @@ class TestReal:
         assert left == {"bin", "shell"}
 
     def test_machines_run_on_when_the_server_comes_back(self, built, tmp_path):
-        shutil.copytree(built[0], tmp_path / "cloud", copy_function=copied)
-        place = {"folder": tmp_path / "cloud", "time_scale": 0, "port": built[1]}
-        with Server(**place, real_etcd=True) as server:
-            one = client(server)
-            one.server = server
+        with built.running(tmp_path / "cloud", real_etcd=True) as one:
             form(one)
         assert etcds(one) == []
-        with Server(**place) as server:
-            play(client(server), "60-verify-cluster", **MINE)
+        with running(tmp_path / "cloud", **built.options) as one:
+            play(one, "60-verify-cluster", **MINE)
 
     def test_nothing_is_left_of_a_server_that_is_killed(self, built, tmp_path):
         folder = tmp_path / "4.20"
-        shutil.copytree(built[0], folder, copy_function=copied)
+        built.copy(folder)
         command = [sys.executable, "-m", "lib.localcloud", "start", "--dir", str(tmp_path)]
         subprocess.run([*command, "--etcd", "real"], cwd=ROOT, check=True, capture_output=True)
         found = json.loads((folder / "server.json").read_text())
         assert found["etcd"] == "real"
-        place = type("Place", (), {"folder": folder, "connection": found})
-        one = client(place)
-        one.server = place
+        one = client(SimpleNamespace(folder=folder, connection=found))
         form(one)
         assert len(etcds(one)) >= 3
         os.kill(found["pid"], signal.SIGKILL)

@@ -1,15 +1,13 @@
 """A neutral template serves many clusters: each is given its own token as user data."""
 
 import json
-import shutil
 from types import SimpleNamespace
 
 import pytest
-from harness import OLD, changes, client, copied, inventory, play, play_to
+from harness import OLD, build, changes, client, inventory, play, play_to, running
 
 from lib import cloudconfig, delivery, own, userdata
 from lib.errors import CheckFailed, ParamsError, Refused
-from lib.localcloud.wire import Server
 from lib.plan import Step, show
 
 USERDATA = {"config_delivery": "userdata"}
@@ -21,27 +19,19 @@ FORMS = {"cloud-config": {}, "Flatcar's": FLATCAR, "Ignition": IGNITION}
 
 @pytest.fixture
 def cloud(server):
-    one = client(server)
-    one.server = server
-    return one
+    return client(server)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder and port of a local cloud on which a neutral template was made."""
-    folder = tmp_path_factory.mktemp("neutral") / "cloud"
-    with Server(folder, time_scale=0) as server:
-        play_to(client(server), "42-create-template", **USERDATA)
-        return folder, server.listener.server_port
+    """A local cloud on which a neutral template was made."""
+    return build(tmp_path_factory.mktemp("neutral") / "cloud", **USERDATA)
 
 
 @pytest.fixture
 def neutral(built, tmp_path):
-    """A client of a copy of that cloud; on the same port, as its disks hold URLs with it."""
-    shutil.copytree(built[0], tmp_path / "cloud", copy_function=copied)
-    with Server(tmp_path / "cloud", time_scale=0, port=built[1]) as server:
-        one = client(server)
-        one.server = server
+    """A client of a copy of that cloud."""
+    with built.running(tmp_path / "cloud") as one:
         yield one
 
 
@@ -84,9 +74,9 @@ def test_the_second_cluster_is_removed_without_the_template_of_the_first(neutral
 
 
 def test_it_works_on_the_cloud_of_2014_too(tmp_path):
-    with Server(tmp_path / "cloud", dialect="2.2", time_scale=0) as server:
+    with running(tmp_path / "cloud", dialect="2.2") as cloud:
         for where in ({}, OTHER):
-            play_to(client(server), "60-verify-cluster", **OLD, **USERDATA, **where)
+            play_to(cloud, "60-verify-cluster", **OLD, **USERDATA, **where)
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)

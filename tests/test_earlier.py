@@ -12,18 +12,14 @@ from harness import changes, client
 
 from lib import earlier, jobs, machines, own, reconcile, templates
 from lib.errors import CheckFailed
-from lib.localcloud.wire import Server
 
 OWNER = own.marks("coreos-cluster", "1")
 ZONE, NAME = "local-1", "coreos_cluster"
 
 
 @pytest.fixture
-def cloud(tmp_path):
-    with Server(tmp_path / "cloud", time_scale=0) as server:
-        one = client(server)
-        one.server = server
-        yield one
+def cloud(server):
+    return client(server)
 
 
 def anew(cloud, name="run-2"):

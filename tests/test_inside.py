@@ -7,13 +7,12 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-from harness import changes, client, copied, play, play_to
+from harness import build, changes, client, play
 from workstations import Sshd, demand, program, served
 
 from lib import cluster, etcd, inside, nodes
 from lib.errors import CheckFailed, ShellFailed
 from lib.localcloud import members
-from lib.localcloud.wire import Server
 from lib.shell import Shell
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
@@ -54,25 +53,20 @@ class Machines:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder and port of a local cloud on which the template was made."""
-    folder = tmp_path_factory.mktemp("built") / "cloud"
-    with Server(folder, time_scale=0) as server:
-        play_to(client(server), "42-create-template", **FLATCAR)
-        return folder, server.listener.server_port
+    """A local cloud on which the template was made."""
+    return build(tmp_path_factory.mktemp("built") / "cloud", **FLATCAR)
 
 
 @pytest.fixture
 def there(built, tmp_path, monkeypatch):
     demand("sshd", "ssh", "ssh-keygen", "etcd", "curl")
-    shutil.copytree(built[0], tmp_path / "cloud", copy_function=copied)
     home = tmp_path / "workstation"
     home.mkdir()
     with (
         served(home, tmp_path / "client", monkeypatch) as workstation,
-        Server(tmp_path / "cloud", time_scale=0, port=built[1], real_etcd=True) as server,
+        built.running(tmp_path / "cloud", real_etcd=True) as there,
     ):
-        cloud = client(server, machine_shell=())
-        cloud.server = server
+        cloud = client(there.server, machine_shell=())
         play(cloud, "50-deploy-cluster", **FLATCAR)
         machines = Machines(cloud, workstation, tmp_path)
         yield machines

@@ -3,11 +3,10 @@
 import json
 
 import pytest
-from harness import changes, client, fault
+from harness import changes, client, fault, running
 
 from lib import jobs, own, reconcile, traces
 from lib.errors import JobFailed, JobTimeout, NotOne, Refused, Unreachable
-from lib.localcloud.wire import Server
 from lib.plan import Step, apply
 
 LOST = ["drop-before", "drop-after", "malformed", "html;code:503"]
@@ -16,17 +15,13 @@ OWNER = own.marks("c", "1")
 
 @pytest.fixture(params=["4.20", "2.2"])
 def cloud(request, tmp_path):
-    with Server(tmp_path / "cloud", dialect=request.param, time_scale=0) as server:
-        one = client(server)
-        one.server = server
+    with running(tmp_path / "cloud", dialect=request.param) as one:
         yield one
 
 
 def again(cloud):
     """Return a client as a new process would have, in the same run folder."""
-    one = client(cloud.server)
-    one.server = cloud.server
-    return one
+    return client(cloud.server)
 
 
 def volume(cloud, name="v") -> dict:

@@ -7,12 +7,11 @@ import subprocess
 import time
 
 import pytest
-from harness import OLD, STAGES, changes, client, copied, fault, play, play_to
+from harness import OLD, STAGES, build, changes, client, fault, play, play_to
 
 from lib import cloudconfig, discovery, nodes
 from lib.errors import CheckFailed, JobFailed, ParamsError
 from lib.localcloud import disks, members
-from lib.localcloud.wire import Server
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
@@ -22,22 +21,17 @@ USERDATA = FLATCAR | {"config_delivery": "userdata"}
 
 @pytest.fixture(scope="module", params=["4.20", "2.2"])
 def built(request, tmp_path_factory):
-    """The folder and port of a local cloud of each dialect on which a cluster runs."""
-    folder = tmp_path_factory.mktemp("built") / "cloud"
+    """A local cloud of each dialect on which a cluster runs."""
     params = OLD if request.param == "2.2" else {}
-    with Server(folder, dialect=request.param, time_scale=0) as server:
-        play_to(client(server), SIXTY, **params)
-        return folder, server.listener.server_port, request.param, params
+    return build(tmp_path_factory.mktemp("built") / "cloud", SIXTY, request.param, **params)
 
 
 @pytest.fixture
 def cloud(built, tmp_path):
-    """A client of a copy of that cloud."""
-    folder, port, dialect, params = built
-    shutil.copytree(folder, tmp_path / "cloud", copy_function=copied)
-    with Server(tmp_path / "cloud", dialect=dialect, time_scale=0, port=port) as server:
-        one = client(server)
-        one.server, one.params = server, params | {"machine_user": "core"}
+    """A client of a copy of that cloud; `cloud.params` fit the dialect."""
+    with built.running(tmp_path / "cloud") as one:
+        params = OLD if built.options["dialect"] == "2.2" else {}
+        one.params = params | {"machine_user": "core"}
         yield one
 
 
@@ -187,7 +181,7 @@ def test_user_data_that_a_server_does_not_tell_are_refused(old_server):
 @pytest.mark.parametrize("each", [False, True])
 def test_user_data_are_given_at_the_cloud(server, keys, each):
     one = client(server)
-    one.server, asked = server, USERDATA | {"user_data_each": each}
+    asked = USERDATA | {"user_data_each": each}
     play_to(one, SIXTY, **asked)
     first, seen = url(one), changes(one)
     play(one, SEVENTY, **asked | keys, move_discovery="a")
@@ -213,11 +207,8 @@ def test_ssh_goes_through_the_workstation_whose_key_must_be_known(tmp_path):
 
 @pytest.fixture(scope="module")
 def neutral(tmp_path_factory):
-    """The folder and port of a local cloud on which a neutral template was made."""
-    folder = tmp_path_factory.mktemp("neutral") / "cloud"
-    with Server(folder, time_scale=0) as server:
-        play_to(client(server), "42-create-template", **USERDATA)
-        return folder, server.listener.server_port
+    """A local cloud on which a neutral template was made."""
+    return build(tmp_path_factory.mktemp("neutral") / "cloud", **USERDATA)
 
 
 @pytest.mark.system
@@ -225,10 +216,7 @@ def neutral(tmp_path_factory):
 class TestReal:
     @pytest.fixture
     def real(self, neutral, tmp_path):
-        shutil.copytree(neutral[0], tmp_path / "cloud", copy_function=copied)
-        with Server(tmp_path / "cloud", time_scale=0, port=neutral[1], real_etcd=True) as server:
-            one = client(server)
-            one.server = server
+        with neutral.running(tmp_path / "cloud", real_etcd=True) as one:
             play(one, "50-deploy-cluster", **USERDATA)
             yield one
 
@@ -249,10 +237,7 @@ class TestReal:
         assert self.etcdctl(real, "get", "a").split() == ["a", "b"]
 
     def test_a_cluster_whose_token_was_spent_forms_with_a_new_one(self, neutral, tmp_path):
-        shutil.copytree(neutral[0], tmp_path / "cloud", copy_function=copied)
-        with Server(tmp_path / "cloud", time_scale=0, port=neutral[1], real_etcd=True) as server:
-            one = client(server)
-            one.server = server
+        with neutral.running(tmp_path / "cloud", real_etcd=True) as one:
             text = home(one) / "user-data.yml"
             for n in (1, 2, 3):
                 discovery.enrol(url(one), {f"{n}{n}": f"n{n}=http://127.9.9.{n}:2380"})

@@ -4,12 +4,11 @@ import base64
 import json
 
 import pytest
-from harness import OLD, changes, client, fault, play, play_to
+from harness import OLD, changes, client, fault, play, play_to, running
 
 from lib import ignition, registered, userdata
 from lib.cloudlint import validate
 from lib.errors import CheckFailed, Refused
-from lib.localcloud.wire import Server
 
 USERDATA = {"config_delivery": "userdata"}
 IGNITION = USERDATA | {"installer": "flatcar-install", "channel": "stable"}
@@ -111,8 +110,7 @@ def test_where_the_account_may_not_expunge_they_are_sent_with_each_machine(cloud
 
 
 def test_a_server_that_cannot_register_is_sent_them_with_each_machine(tmp_path):
-    with Server(tmp_path / "cloud", dialect="2.2", time_scale=0) as server:
-        old = client(server)
+    with running(tmp_path / "cloud", dialect="2.2") as old:
         assert not registered.can_be(old) and registered.rows_of(old, "coreos-cluster") == []
         play_to(old, "60-verify-cluster", **OLD, **USERDATA)
         with pytest.raises(Refused):

@@ -1,17 +1,27 @@
 """Every stage on a local cloud of each dialect: looking is free, it acts, then it is done."""
 
 import hashlib
-import shutil
 from functools import partial
 
 import pytest
 import requests
 import yaml
-from harness import OLD, ROOT, STAGES, changes, client, copied, fault, inventory, play, play_to
+from harness import (
+    OLD,
+    ROOT,
+    STAGES,
+    build,
+    changes,
+    client,
+    fault,
+    inventory,
+    play,
+    play_to,
+    running,
+)
 
 from lib import cloudconfig, discovery
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed
-from lib.localcloud.wire import Server
 from lib.shell import connect_shell, write_text
 
 ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "60")]  # at the cloud, that is
@@ -20,36 +30,27 @@ ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "60")]  # at the cl
 @pytest.fixture(params=["4.20", "2.2"])
 def cloud(request, tmp_path):
     """A client of a local cloud, of each dialect in turn; `cloud.params` fit the dialect."""
-    with Server(tmp_path / "cloud", dialect=request.param, time_scale=0) as server:
-        one = client(server)
-        one.server, one.params = server, OLD if request.param == "2.2" else {}
+    with running(tmp_path / "cloud", dialect=request.param) as one:
+        one.params = OLD if request.param == "2.2" else {}
         yield one
 
 
 @pytest.fixture
 def modern(server):
     """A client of a local cloud of today's dialect."""
-    one = client(server)
-    one.server = server
-    return one
+    return client(server)
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """The folder and port of a local cloud on which the template was made."""
-    folder = tmp_path_factory.mktemp("built") / "cloud"
-    with Server(folder, time_scale=0) as server:
-        play_to(client(server), "42-create-template")
-        return folder, server.listener.server_port
+    """A local cloud on which the template was made."""
+    return build(tmp_path_factory.mktemp("built") / "cloud")
 
 
 @pytest.fixture
 def templated(built, tmp_path):
-    """A client of a copy of that cloud; on the same port, as its disks hold URLs with it."""
-    shutil.copytree(built[0], tmp_path / "cloud", copy_function=copied)
-    with Server(tmp_path / "cloud", time_scale=0, port=built[1]) as server:
-        one = client(server)
-        one.server = server
+    """A client of a copy of that cloud."""
+    with built.running(tmp_path / "cloud") as one:
         yield one
 
 
@@ -98,8 +99,8 @@ def test_the_parameter_files_to_copy_from_build_a_cluster(file, dialect, tmp_pat
     values = yaml.safe_load((ROOT / f"params/{file}.yaml").read_text())
     here = {"zone": "local-1", "discovery": "local", "ssh_key_file": "params/rehearsal.pub"}
     here |= {"disk_offering": "Custom Disk"}
-    with Server(tmp_path / "cloud", dialect=dialect, time_scale=0) as server:
-        play_to(client(server), "60-verify-cluster", **values | here)
+    with running(tmp_path / "cloud", dialect=dialect) as cloud:
+        play_to(cloud, "60-verify-cluster", **values | here)
 
 
 def test_the_machines_register_with_their_own_addresses(cloud):
