@@ -403,16 +403,13 @@ def user_data(
     return data
 
 
-def check_token_unused(
-    shell: Shell, work_dir: str, machines: dict[str, str], size: int | None = None
-) -> None:
-    """Raise CheckFailed unless the token is for our machines (name -> address) alone.
+def check_token_unused(text: str, machines: dict[str, str], size: int | None = None) -> None:
+    """Raise CheckFailed unless the token in a text is for our machines (name -> address) alone.
 
     That is if others registered with it, and, before the first of ours is there, if a cluster of it
     had begun already, or it is for another `size`: etcd 0.4 does not look at that, later ones wait
     or turn away.
     """
-    text = cluster_text(shell, work_dir)
     url = discovery_url(text)
     if not url and addresses.fixed_in(text):
         return print("✓ no token is needed: the machines know each other by fixed addresses")

@@ -26,7 +26,7 @@ from lib.discovery import (
 )
 from lib.errors import CheckFailed, ParamsError, Refused, RunbookError, Unreachable
 from lib.localcloud import wire as localcloud
-from lib.shell import connect_shell, write_text
+from lib.shell import connect_shell
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
@@ -242,27 +242,25 @@ def test_an_invalid_cloud_config_is_not_written(server, here, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-def test_strangers_who_used_the_token_stop_a_deploy(server, here):
-    cloudconfig.check_token_unused(here, "w", {})
+def test_strangers_who_used_the_token_stop_a_deploy(server):
+    cloudconfig.check_token_unused("", {})
     url = f"{server.base}/{TOKEN}"
     text = cloudconfig.render(installer="coreos-install", discovery_url=url, ssh_keys=["k"])
-    write_text(here, "w/cloud-config.yml", text)
     server.answers[f"/{TOKEN}"] = listing(("a", "http://10.1.0.7:7001"))
-    cloudconfig.check_token_unused(here, "w", {"m-1": "10.1.0.7"})
+    cloudconfig.check_token_unused(text, {"m-1": "10.1.0.7"})
     with pytest.raises(CheckFailed, match=r"none but ours, found 10\.1\.0\.7"):
-        cloudconfig.check_token_unused(here, "w", {})
+        cloudconfig.check_token_unused(text, {})
 
 
-def test_a_token_whose_members_are_gone_stops_the_first_deploy(server, here):
+def test_a_token_whose_members_are_gone_stops_the_first_deploy(server):
     url = f"{server.base}/{TOKEN}"
     text = cloudconfig.render(installer="coreos-install", discovery_url=url, ssh_keys=["k"])
-    write_text(here, "w/cloud-config.yml", text)
     server.answers[f"/{TOKEN}"] = listing()
-    cloudconfig.check_token_unused(here, "w", {})
+    cloudconfig.check_token_unused(text, {})
     server.answers[f"/{TOKEN}/_state"] = (200, {"node": {"value": "started"}})
     with pytest.raises(CheckFailed, match=r"wanted none, found one\. Its members are gone"):
-        cloudconfig.check_token_unused(here, "w", {})
-    cloudconfig.check_token_unused(here, "w", {"m-1": "10.1.0.7"})
+        cloudconfig.check_token_unused(text, {})
+    cloudconfig.check_token_unused(text, {"m-1": "10.1.0.7"})
 
 
 def test_a_chosen_token_is_written_before_it_is_registered_and_registered_again(
