@@ -93,6 +93,13 @@ class Cloud:
         return bool(self.capabilities.get("allowuserexpungerecovervm"))
 
     @cached_property
+    def may_register(self) -> bool:
+        """Whether it may register user data, and delete them again; asked once."""
+        if not self.may_expunge or self.version < (4, 18):
+            return False
+        return all(self.list("listApis", name=c) for c in ("registerUserData", "deleteUserData"))
+
+    @cached_property
     def zones(self) -> list[dict]:
         """The zones there are, asked once: nearly every question is about one of them."""
         return self.list("listZones", available=True)

@@ -83,7 +83,7 @@ def _plan_user_data(
     if not isinstance(user_data, dict):
         return [], dict.fromkeys(missing, {"userdata": user_data} if user_data else {})
     of = {n: n if n in user_data else cluster for n in missing}
-    if not missing or not registered.can_be(cloud):
+    if not missing or not cloud.may_register:
         return [], {n: {"userdata": user_data[of[n]]} for n in missing}
     wanted = {name: user_data[name] for name in dict.fromkeys(of.values())}
     steps, ids = registered.plan_register(cloud, wanted)
@@ -241,7 +241,8 @@ def plan_removal(cloud, *, zone: str, cluster: str, owner: dict) -> list[Step]:
     """
     rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
     mine = [r for r in rows if re.fullmatch(re.escape(cluster) + r"-\d+", r["name"])]
-    mine = [r for r in mine if own.is_ours(cloud, r, owner) or r["state"] == "Error"]
+    known = own.ours(cloud, mine, owner)
+    mine = [r for r in mine if r in known or r["state"] == "Error"]
     gone = (
         ("Expunging", "Expunged") if cloud.may_expunge else ("Destroyed", "Expunging", "Expunged")
     )

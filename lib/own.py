@@ -21,15 +21,20 @@ def is_marked(cloud, row: dict, owner: dict) -> bool:
     return all(tags.get(k) == owner[k] for k in ("runbook", "cluster"))
 
 
-def is_ours(cloud, row: dict, owner: dict) -> bool:
-    """Tell whether a row of our name is ours: marked, or not marked yet but in a journal as made.
+def ours(cloud, rows: list[dict], owner: dict) -> list[dict]:
+    """Return those rows of our names that are ours: marked, or not yet but in a journal as made.
 
     So what a run left that ended between making and marking is not taken for somebody else's.
     """
-    if is_marked(cloud, row, owner):
-        return True
-    named = {t["key"] for t in row.get("tags") or []}
-    return "runbook" not in named and str(row["id"]) in earlier.made(cloud)
+    marked = [r for r in rows if is_marked(cloud, r, owner)]
+    bare = [r for r in rows if "runbook" not in {t["key"] for t in r.get("tags") or []}]
+    made = earlier.made(cloud) if any(r not in marked for r in bare) else set()
+    return [r for r in rows if r in marked or (r in bare and str(r["id"]) in made)]
+
+
+def is_ours(cloud, row: dict, owner: dict) -> bool:
+    """Tell whether one row is ours."""
+    return bool(ours(cloud, [row], owner))
 
 
 def is_neutral(template: dict) -> bool:
@@ -96,7 +101,7 @@ def snapshot(cloud, volume_name: str, source: dict | None, owner: dict) -> dict 
     Without the volume only our tags, or a journal, tell that a snapshot is ours.
     """
     good = [r for r in snapshots(cloud, volume_name, source) if r["state"] not in BAD]
-    mine = [r for r in good if source or is_ours(cloud, r, owner)]
+    mine = good if source else ours(cloud, good, owner)
     return mine[-1] if mine else None
 
 

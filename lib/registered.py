@@ -14,13 +14,6 @@ PREFIX = "runbook-"
 STAGE = "50-deploy-cluster"
 
 
-def can_be(cloud) -> bool:
-    """Tell whether this account can register user data, and delete them as it expunges machines."""
-    if not cloud.may_expunge or cloud.version < (4, 18):
-        return False
-    return all(cloud.list("listApis", name=c) for c in ("registerUserData", "deleteUserData"))
-
-
 def plan_register(cloud, wanted: dict[str, UserData]) -> tuple[list[Step], dict[str, object]]:
     """Return the steps that register user data, and their ids, or what stands for them, by name.
 

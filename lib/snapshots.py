@@ -73,6 +73,6 @@ def plan_removal(cloud, *, zone: str, volume_name: str, owner: dict) -> list[Ste
     volume = own.volume(cloud, zone, volume_name, owner)
     rows = own.snapshots(cloud, volume_name, volume)
     good = [r for r in rows if "Destroy" not in r["state"] and r["state"] != "Error"]
-    mine = [r for r in good if own.is_ours(cloud, r, owner)]
+    mine = own.ours(cloud, good, owner)
     failed = [r for r in rows if volume and _is_rubbish(cloud, r)]
     return _deletions(mine + failed)

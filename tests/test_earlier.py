@@ -125,6 +125,15 @@ def test_what_was_left_open_days_ago_is_not_asked_for(cloud):
     assert earlier.left_open(anew(cloud)) == []
 
 
+def test_the_journals_are_asked_once_for_all_that_is_not_marked(cloud):
+    cloud.journal.intend("createVolume", "v", volume(cloud), None)
+    later = anew(cloud)
+    rows = [{"id": n} for n in range(3)]
+    assert own.ours(later, rows, OWNER) == []
+    asked = [c["command"] for c in later.list("listSimulatorCalls")]
+    assert asked.count("listVolumes") == 1
+
+
 def test_a_machine_that_was_not_marked_yet_is_removed_with_the_rest(cloud):
     size = cloud.list("listServiceOfferings")[0]["id"]
     params = {"zoneid": cloud.list("listZones")[0]["id"], "templateid": template(cloud)}

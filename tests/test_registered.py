@@ -103,6 +103,13 @@ def test_others_under_the_same_name_are_told_before_anything_is_sent(cloud):
     assert changes(cloud) == before
 
 
+def test_a_client_asks_once_whether_they_can_be_registered(cloud):
+    play_to(cloud, "50-deploy-cluster", **USERDATA)
+    calls = cloud.list("listSimulatorCalls")
+    asked = [c["params"]["name"] for c in calls if c["command"] == "listApis"]
+    assert sorted(asked) == ["deleteUserData", "registerUserData"]
+
+
 def test_where_the_account_may_not_expunge_they_are_sent_with_each_machine(cloud):
     cloud.capabilities["allowuserexpungerecovervm"] = False
     play_to(cloud, "50-deploy-cluster", **USERDATA)
@@ -111,7 +118,7 @@ def test_where_the_account_may_not_expunge_they_are_sent_with_each_machine(cloud
 
 def test_a_server_that_cannot_register_is_sent_them_with_each_machine(tmp_path):
     with running(tmp_path / "cloud", dialect="2.2") as old:
-        assert not registered.can_be(old) and registered.rows_of(old, "coreos-cluster") == []
+        assert not old.may_register and registered.rows_of(old, "coreos-cluster") == []
         play_to(old, "60-verify-cluster", **OLD, **USERDATA)
         with pytest.raises(Refused):
             old.call("listUserData")
