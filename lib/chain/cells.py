@@ -10,9 +10,8 @@ import pandas as pd
 
 from lib import records
 from lib.chain.page import Html, el, join, rows
-from lib.chain.past import STEP
+from lib.progress import STEP, WAIT
 
-WAIT = "application/vnd.runbook.wait+json"
 ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 

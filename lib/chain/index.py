@@ -6,12 +6,11 @@ from pathlib import Path
 
 from lib.chain import page, past
 from lib.chain.page import Html, el, rows
-from lib.chain.words import clock, mark, span, tone
+from lib.chain.words import clock, colour, mark, span, tone
 
 FILE = "index.html"
 HEAD = ["outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "began"]
 REPORT = "report.html"
-COLOURS = {"ok": "green", "warn": "yellow", "bad": "red", "off": "dim"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def show(runs: Path) -> None:
         table.add_column(name, overflow="fold", justify="right" if name == "took" else "left")
     for line in found:
         texts = [Text(one_line(word)) for word in line.words()[: len(HEAD) - 1]]
-        texts[0].stylize(COLOURS[tone(line.outcome)])
+        texts[0].stylize(colour(line.outcome))
         table.add_row(*texts)
     console().print(table)
     if said := _abandoned(found):

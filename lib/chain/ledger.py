@@ -10,16 +10,15 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
-from typing import ClassVar
 
 from lib.chain.events import Event
 from lib.chain.faults import BadInput
+from lib.journal import now
+from lib.progress import WAIT
 
 FILE = "events.jsonl"
-WAIT = "application/vnd.runbook.wait+json"
 BEGINNINGS = ("run-started", "run-resumed")
 LINGERING = 3.0  # seconds that a kernel may live on after its driver
 
@@ -54,7 +53,7 @@ class Ledger:
 
     def write(self, event: str, **facts: object) -> None:
         """Append a line; None and "" are left out."""
-        line = {"at": _now(), "event": event, **facts}
+        line = {"at": now(), "event": event, **facts}
         kept = {key: value for key, value in line.items() if value not in (None, "")}
         self.lines.append(kept)
         text = self._redact(json.dumps(kept, ensure_ascii=False))
@@ -64,43 +63,45 @@ class Ledger:
 
     def __call__(self, event: Event) -> None:
         """Append what an event of the run tells, if it is for the ledger."""
-        if event.kind == "stage":
-            self._attempt = event.data["attempt"]
-        if heard := self._HEARD.get(event.kind):
-            whose = {"stage": event.stage, "attempt": self._attempt} if event.stage else {}
-            heard(self, whose, event.data)
+        data = event.data
+        self._attempt = data.get("attempt", self._attempt)
+        whose = {"stage": event.stage, "attempt": self._attempt}
+        match event.kind:
+            case "run":
+                self._run(data)
+            case "stage":
+                self.write("stage-started", **whose)
+            case "cell":
+                self.write("cell-started", **whose, cell=data["cell"], index=data["index"])
+            case "cell-end":
+                self._cell_end(whose, data)
+            case "message":
+                self._message(whose, data["message"]["content"])
+            case "end":
+                self._stage_end(whose, data["result"])
+            case "done":
+                facts = {"cause": data["cause"], "seconds": round(data["seconds"], 3)}
+                self.write("run-ended", **facts, error=data.get("error"))
 
     def stage(self, name: str) -> list[dict]:
         """Return the lines so far of the last attempt at a stage."""
         return [ln for ln in self.lines if _whose(ln) == (name, self._attempt)]
 
-    def _run(self, _: dict, data: dict) -> None:
+    def _run(self, data: dict) -> None:
         kind = "run-resumed" if data["resumed"] else "run-started"
         facts = {key: data.get(key) for key in ("notebooks", "cell_timeout", "scratch", "reason")}
         self.write(kind, pid=os.getpid(), host=gethostname(), stages=data["stages"], **facts)
-
-    def _stage(self, whose: dict, _: dict) -> None:
-        self.write("stage-started", **whose)
-
-    def _cell(self, whose: dict, data: dict) -> None:
-        self.write("cell-started", **whose, cell=data["cell"], index=data["index"])
 
     def _cell_end(self, whose: dict, data: dict) -> None:
         for shown in list(self._waits):  # a wait that its cell did not live to end
             self._wait(whose, shown, "")
         self.write("cell-ended", **whose, **data | {"seconds": round(data["seconds"], 3)})
 
-    def _stage_end(self, whose: dict, data: dict) -> None:
-        result = data["result"]
+    def _stage_end(self, whose: dict, result) -> None:
         facts = {"cause": result.outcome, "seconds": round(result.seconds, 3)}
         self.write("stage-ended", **whose, **facts, error=result.error, steps=result.steps)
 
-    def _run_end(self, _: dict, data: dict) -> None:
-        facts = {"cause": data["cause"], "seconds": round(data["seconds"], 3)}
-        self.write("run-ended", **facts, error=data.get("error"))
-
-    def _message(self, whose: dict, data: dict) -> None:
-        content = data["message"]["content"]
+    def _message(self, whose: dict, content: dict) -> None:
         facts = (content.get("data") or {}).get(WAIT)
         if isinstance(facts, dict):
             shown = (content.get("transient") or {}).get("display_id", "")
@@ -116,16 +117,6 @@ class Ledger:
             self.write("wait", **whose, waiting=before, seconds=spent)
         if what and what != before:
             self.write("wait", **whose, waiting=what)
-
-    _HEARD: ClassVar = {
-        "run": _run,
-        "stage": _stage,
-        "cell": _cell,
-        "cell-end": _cell_end,
-        "message": _message,
-        "end": _stage_end,
-        "done": _run_end,
-    }
 
     def _mend(self) -> None:
         """End a line that the death of its writer cut off."""
@@ -146,10 +137,6 @@ def _locked(file: int) -> bool:
 
 def _whose(line: dict) -> tuple:
     return line.get("stage"), line.get("attempt")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def read(folder: Path) -> list[dict]:

@@ -18,11 +18,11 @@ import yaml
 from lib.chain.faults import BadInput
 from lib.chain.provenance import TOLD, told
 from lib.chain.secrets import secret_name
+from lib.progress import STEP
 
 ENDED_WELL = ("ok", "skipped")
 FILES = ("events", "journal", "api")
 TURNS = ("run-started", "run-resumed", "run-ended", "run-abandoned")
-STEP = "application/vnd.runbook.step+json"
 _ORIGIN = re.compile(r"^([A-Za-z_]\w*):.*?  # (.+)$", re.M)
 
 
@@ -221,9 +221,8 @@ def _attempts(events: Iterable[dict], alive: bool) -> list[Attempt]:
     for event in events:
         if not event.get("stage") or event.get("event") in TURNS:
             continue
-        key = (str(event["stage"]), int(event.get("attempt") or 1))
-        attempt = found.setdefault(key, Attempt(*key))
-        _HEAR.get(str(event.get("event")), _pass)(attempt, event)
+        attempt = found.setdefault(_whose(event), Attempt(*_whose(event)))
+        _hear(attempt, event)
     made = list(found.values())
     for attempt in made:
         if not attempt.cause:
@@ -234,49 +233,31 @@ def _attempts(events: Iterable[dict], alive: bool) -> list[Attempt]:
 
 def _gone(attempt: Attempt, events: Iterable[dict]) -> float:
     """Return the seconds up to the last that was heard of an attempt without an end."""
-    own = (e for e in events if e.get("stage") == attempt.stage and _same(e, attempt))
-    heard = [when(e) for e in own if e.get("event") not in TURNS]
+    own = (e for e in events if e.get("stage") and e.get("event") not in TURNS)
+    heard = [when(e) for e in own if _whose(e) == (attempt.stage, attempt.number)]
     last = max(filter(None, heard), default=None)
     return (last - attempt.started).total_seconds() if last and attempt.started else 0.0
 
 
-def _same(event: dict, attempt: Attempt) -> bool:
-    return int(event.get("attempt") or 1) == attempt.number
+def _whose(event: dict) -> tuple[str, int]:
+    return str(event["stage"]), int(event.get("attempt") or 1)
 
 
-def _pass(attempt: Attempt, event: dict) -> None:
-    """Take nothing from an event of a kind that is not known here."""
-
-
-def _started(attempt: Attempt, event: dict) -> None:
-    attempt.started = when(event)
-
-
-def _ended(attempt: Attempt, event: dict) -> None:
-    attempt.cause = str(event.get("cause") or "")
-    attempt.seconds = float(event.get("seconds") or 0)
-    attempt.error = str(event.get("error") or "")
-    attempt.steps = [s for s in event.get("steps") or [] if isinstance(s, dict)]
-
-
-def _cell(attempt: Attempt, event: dict) -> None:
-    attempt.cells[str(event.get("cell"))] = {
-        "cause": str(event.get("cause") or "running"),
-        "seconds": float(event.get("seconds") or 0),
-    }
-
-
-def _waited(attempt: Attempt, event: dict) -> None:
-    attempt.waits.append(event)
-
-
-_HEAR = {
-    "stage-started": _started,
-    "stage-ended": _ended,
-    "cell-started": _cell,
-    "cell-ended": _cell,
-    "wait": _waited,
-}
+def _hear(attempt: Attempt, event: dict) -> None:
+    """Take what an event tells of an attempt; one of another kind tells nothing."""
+    cause, seconds = str(event.get("cause") or ""), float(event.get("seconds") or 0)
+    match event.get("event"):
+        case "stage-started":
+            attempt.started = when(event)
+        case "stage-ended":
+            attempt.cause, attempt.seconds = cause, seconds
+            attempt.error = str(event.get("error") or "")
+            attempt.steps = [s for s in event.get("steps") or [] if isinstance(s, dict)]
+        case "cell-started" | "cell-ended":
+            told = {"cause": cause or "running", "seconds": seconds}
+            attempt.cells[str(event.get("cell"))] = told
+        case "wait":
+            attempt.waits.append(event)
 
 
 def _named(events: list[dict], facts: dict) -> list[str]:
@@ -310,11 +291,20 @@ def _notebook(folder: Path, attempt: Attempt, last: Attempt) -> Path | None:
 
 def _complete(attempt: Attempt) -> None:
     """Take from the notebook what the ledger lacks when an attempt came to no end of its own."""
-    told = [o for c in attempt.book.get("cells", []) for o in c.get("outputs", [])]
-    steps = [o["data"][STEP] for o in told if STEP in o.get("data", {})]
+    told = _outputs(attempt.book)
     errors = [f"{o['ename']}: {o['evalue']}" for o in told if o.get("output_type") == "error"]
-    attempt.steps = attempt.steps or [s for s in steps if isinstance(s, dict)]
+    attempt.steps = attempt.steps or steps(attempt.book)
     attempt.error = attempt.error or next(iter(errors), "")
+
+
+def steps(notebook: dict) -> list[dict]:
+    """Return what the cells of an executed notebook say they changed, in order."""
+    told = [output.get("data", {}).get(STEP) for output in _outputs(notebook)]
+    return [dict(step) for step in told if isinstance(step, dict)]
+
+
+def _outputs(notebook: dict) -> list[dict]:
+    return [o for cell in notebook.get("cells", []) for o in cell.get("outputs", [])]
 
 
 def _cause(events: list[dict], stages: list[Attempt], alive: bool) -> str:

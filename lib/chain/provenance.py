@@ -14,11 +14,11 @@ import pwd
 import re
 import subprocess
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 from lib.chain.manifest import digest
+from lib.journal import now
 
 FILE = "run.json"
 TOLD = "facts.jsonl"
@@ -41,7 +41,7 @@ def begin(
         "pid": os.getpid(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "started": _now(),
+        "started": now(),
         "code": code(ROOT),
         "packages": packages(ROOT / "requirements.txt"),
         "notebooks": {path.name: digest(path) for path in notebooks},
@@ -53,21 +53,14 @@ def begin(
 def finish(folder: Path, *, outcome: str, exit_code: int | None = None, masked: int = 0) -> None:
     """Add the end, and what the kernels told."""
     facts = _read(folder)
-    end = {"ended": _now(), "outcome": outcome, "exit_code": exit_code, "masked": masked}
+    end = {"ended": now(), "outcome": outcome, "exit_code": exit_code, "masked": masked}
     _write(folder, facts | end | {"told": told(folder / TOLD)})
 
 
 def code(root: Path) -> dict:
     """Return commit, whether files differ from it, and which (20 at most); {} outside of git."""
-    command = [
-        "git",
-        "-C",
-        str(root),
-        "status",
-        "--porcelain=v2",
-        "--branch",
-        "--untracked-files=all",
-    ]
+    command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch"]
+    command.append("--untracked-files=all")
     quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=quiet)
@@ -126,10 +119,6 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _read(folder: Path) -> dict:

@@ -4,10 +4,9 @@ What is done already costs a look; a stage that did not end starts from its top 
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
-from lib.chain import ledger, params, stages, values
+from lib.chain import ledger, params, past, stages, values
 from lib.chain.faults import BadInput
 from lib.chain.run import Work
 from lib.chain.stages import Stage
@@ -15,13 +14,10 @@ from lib.chain.stages import Stage
 
 def folder_of(run: str, runs: Path) -> Path:
     """Return the folder of a run, given by its path or by its name below `runs`."""
-    for folder in (Path(run), runs / run):
-        if (folder / ledger.FILE).is_file():
-            return folder.resolve()
-    known = [path.parent.name for path in sorted(runs.glob(f"*/{ledger.FILE}"))]
-    near = get_close_matches(Path(run).name, known, 1, 0.4) or known[-1:]
-    hint = f"; did you mean {near[0]}?" if near else f"; there is none in {runs}"
-    raise BadInput([f"{run}: there is no run with a ledger ({ledger.FILE}) in it{hint}"])
+    folder = past.named(run, runs)
+    if not (folder / ledger.FILE).is_file():
+        raise BadInput([f"{folder}: there is no ledger ({ledger.FILE}) in it to go on from"])
+    return folder
 
 
 def work(

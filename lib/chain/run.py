@@ -19,11 +19,11 @@ from lib.chain.interrupts import trapped
 from lib.chain.kernels import NAME, Kernels, Place
 from lib.chain.ledger import Ledger
 from lib.chain.params import Parameter
+from lib.chain.past import steps
 from lib.chain.redact import Known, Redactor
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
 
-STEP = "application/vnd.runbook.step+json"
 LANGUAGE = "python"
 
 
@@ -254,10 +254,3 @@ def _section(notebook: nbformat.NotebookNode) -> str:
     pairs = zip(notebook.cells, engine.headings(notebook), strict=True)
     failed = (heading for cell, heading in pairs if cell.metadata.papermill["status"] == "failed")
     return next(failed, "")
-
-
-def steps(notebook: nbformat.NotebookNode) -> list[dict]:
-    """Return what the cells of an executed notebook say they changed, in order."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    told = [output.get("data", {}).get(STEP) for output in outputs]
-    return [dict(step) for step in told if isinstance(step, dict)]

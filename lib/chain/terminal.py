@@ -18,11 +18,8 @@ from rich.text import Text
 from lib.chain.console import one_line, plain
 from lib.chain.events import Event
 from lib.chain.run import Result, Run
-from lib.chain.words import span
-
-WAIT = "application/vnd.runbook.wait+json"
-_STYLES = {"ok": "green", "not-run": "dim"}
-_MARKS = {"ok": "✓", "not-run": "·"}
+from lib.chain.words import colour, mark, span
+from lib.progress import WAIT
 
 
 def changed(steps: Sequence[dict]) -> str:
@@ -148,9 +145,9 @@ class Terminal:
 
     def _end(self, result: Result) -> None:
         self._still()
-        mark = _MARKS.get(result.outcome, "✗")
-        line = f"{mark} {result.stage:{self.width}}  {result.outcome:11} {result.seconds:7.1f} s  "
-        text = Text(line + changed(result.steps), style=_STYLES.get(result.outcome, "red"))
+        how = f"{mark(result.outcome)} {result.stage:{self.width}}  {result.outcome:11}"
+        line = f"{how} {result.seconds:7.1f} s  {changed(result.steps)}"
+        text = Text(line, style=colour(result.outcome))
         self.console.print(text, soft_wrap=True)
 
     def _still(self) -> None:
@@ -203,7 +200,7 @@ def _table(results: Sequence[Result]) -> Table:
         ran = result.outcome != "not-run"
         table.add_row(
             Text(result.stage),
-            Text(result.outcome, style=_STYLES.get(result.outcome, "red")),
+            Text(result.outcome, style=colour(result.outcome)),
             f"{result.seconds:.1f}" if ran else "",
             Text(changed(result.steps) if ran else ""),
         )

@@ -1,7 +1,6 @@
 """Verifying: whether sealed runs are as they were when they were sealed, and which file is not."""
 
 import hashlib
-import re
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -215,15 +214,6 @@ def _signature(folder: Path, signers: Path | None) -> Iterable[str]:
                 text=folder / FILE) is not None
     ]  # fmt: skip
     return [] if known else [f"of a key that {signers} does not allow"]
-
-
-def signer(folder: Path) -> str:
-    """Return the fingerprint of the key that signed a run, "" if none did."""
-    if not (folder / SIGNATURE).exists():
-        return ""
-    told = _ssh("check-novalidate", "-n", NAMESPACE, "-s", folder / SIGNATURE, text=folder / FILE)
-    found = re.search(r"SHA256:\S+", told or "")
-    return found[0] if found else ""
 
 
 def _ssh(action: str, *words: object, text: Path | None = None) -> str | None:

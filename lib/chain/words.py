@@ -4,6 +4,7 @@ from datetime import datetime
 
 MARKS = {"ok": "✓", "skipped": "–", "not-run": "·", "running": "…"}  # noqa: RUF001
 TONES = {"ok": "ok", "running": "warn", "skipped": "off", "not-run": "off"}
+COLOURS = {"ok": "green", "warn": "yellow", "bad": "red", "off": "dim"}
 
 
 def mark(cause: str) -> str:
@@ -14,6 +15,11 @@ def mark(cause: str) -> str:
 def tone(cause: str) -> str:
     """Return the class by which pages colour a cause."""
     return TONES.get(cause, "bad")
+
+
+def colour(cause: str) -> str:
+    """Return the style in which the terminal shows a cause."""
+    return COLOURS[tone(cause)]
 
 
 def span(seconds: float) -> str:

@@ -81,6 +81,12 @@ def test_a_run_that_is_not_there_is_told_with_the_nearest_one(broken, capsys):
     assert f"did you mean {broken.name}?" in capsys.readouterr().err
 
 
+def test_a_run_without_its_ledger_is_told(broken, capsys):
+    (broken / ledger.FILE).unlink()
+    assert resumed(broken) == 2
+    assert "there is no ledger (events.jsonl) in it" in capsys.readouterr().err
+
+
 def test_a_stage_that_is_gone_is_told_before_anything_starts(notebooks, broken, capsys):
     (notebooks / "20-two.ipynb").unlink()
     assert resumed(broken) == 2

@@ -236,7 +236,6 @@ def test_a_signature_is_checked_against_those_who_may_sign(make, key):
     allowed = key.with_name("allowed")
     assert verify.verify(folder) == []
     assert verify.verify(folder, allowed) == []
-    assert verify.signer(folder).startswith("SHA256:")
     assert [f.run for f in verify.verify_all(folder.parent, allowed)] == [unsigned.name]
     allowed.write_text("")
     (finding,) = verify.verify(folder, allowed)
