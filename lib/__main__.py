@@ -35,54 +35,80 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
-RUN_OPTIONS = {
-    "files": {
-        "nargs": "*",
-        "metavar": "FILE",
-        "help": "parameter files (YAML); a later one wins",
-    },
-    "-p": {
-        "action": "append",
-        "default": [],
-        "metavar": "NAME=VALUE",
-        "help": "set one parameter; wins over all files",
-    },
-    "--mode": {
-        "choices": ["plan", "apply"],
-        "help": "plan: look only; apply: make changes (short for -p mode=...)",
-    },
-    "--stages": {
-        "default": "",
-        "metavar": "LIST",
-        "help": "such as 10-42 or 10,20,50-60; without it all below 70",
-    },
-    "--cell-timeout": {
-        "type": _seconds,
-        "metavar": "SECONDS",
-        "help": "how long one cell may take; without it there is no limit",
-    },
-    "--reason": {
-        "default": "",
-        "metavar": "TEXT",
-        "help": "why this is done, or its ticket; kept in the record",
-    },
-    "--sign": {
-        "type": Path,
-        "metavar": "KEY",
-        "help": "sign the record with this SSH key (its private file, or its .pub with an agent)",
-    },
-    "--notebooks": {
-        "type": Path,
-        "default": ROOT / "notebooks",
-        "metavar": "DIR",
-        "help": "where the stages are",
-    },
-    "--runs": {
-        "type": Path,
-        "default": ROOT / "runs",
-        "metavar": "DIR",
-        "help": "where the folder of the run is made",
-    },
+# What commands take: its placeholder, its help, and what else argparse is to know of it.
+OPTIONS = {
+    "files": ("FILE", "parameter files (YAML); a later one wins", {"nargs": "*"}),
+    "run": ("RUN", "folder of the run, or its name in --runs", {}),
+    "run?": ("RUN", "its folder or name; without it, all", {"nargs": "?"}),
+    "A": (None, "folder of a run, or its name in --runs", {}),
+    "B": (None, "folder of a run, or its name in --runs", {}),
+    "-p": (
+        "NAME=VALUE",
+        "set one parameter; wins over all files",
+        {"action": "append", "default": []},
+    ),
+    "--mode": (
+        None,
+        "plan: look only; apply: make changes (short for -p mode=...)",
+        {"choices": ["plan", "apply"]},
+    ),
+    "--stages": ("LIST", "such as 10-42 or 10,20,50-60; without it all below 70", {"default": ""}),
+    "--cell-timeout": (
+        "SECONDS",
+        "how long one cell may take; without it there is no limit",
+        {"type": _seconds},
+    ),
+    "--reason": ("TEXT", "why this is done, or its ticket; kept in the record", {"default": ""}),
+    "--sign": (
+        "KEY",
+        "sign the record with this SSH key (its private file, or its .pub with an agent)",
+        {"type": Path},
+    ),
+    "--notebooks": ("DIR", "where the stages are", {"type": Path, "default": ROOT / "notebooks"}),
+    "--runs": ("DIR", "where the folders of runs are", {"type": Path, "default": ROOT / "runs"}),
+    "--signers": (
+        "FILE",
+        "every run must be signed by one of these (ALLOWED SIGNERS in ssh-keygen(1))",
+        {"type": Path},
+    ),
+    "--noted": (
+        "SHA256",
+        "some run must have the seal of which this was told after an earlier `verify`",
+        {},
+    ),
+    "--to": ("FILE", "write it there, as for a draft", {"type": Path}),
+    "--format": (
+        None,
+        "how to print it",
+        {"choices": ["table", "json", "markdown"], "default": "table"},
+    ),
+}
+# What each command does, and which of these it takes.
+TAKES = {
+    "run": (
+        "Run the stages in order, each into an executed notebook.",
+        "files -p --mode --stages --cell-timeout --reason --sign --notebooks --runs",
+    ),
+    "resume": (
+        "Continue a run in its folder: all its stages in order, with its parameters. What is done "
+        "costs a look; earlier attempts are kept as NN-name.attemptK.ipynb.",
+        "run --cell-timeout --reason --sign --notebooks --runs",
+    ),
+    "verify": (
+        "Find every edit, insertion, removal, reordering and cut in sealed runs. The exit code is "
+        "6 if there is one. Changes are evident, not prevented: who may write into the folder of "
+        "runs can make up or remove the newest runs and mend the log of seals. Sign the runs, and "
+        "note the sha256 that the last line tells elsewhere, to notice that, too.",
+        "run? --runs --signers --noted",
+    ),
+    "list": ("List the runs, newest first.", "--runs"),
+    "diff": (
+        "Show what differs between two runs: parameters, outcomes, resources, durations, versions. "
+        "What is new in every run, as ids and times, is left out.",
+        "A B --runs",
+    ),
+    "report": ("Write the report of a run.", "run --to --runs"),
+    "params": ("List all parameters.", "--format --notebooks"),
 }
 
 
@@ -133,11 +159,20 @@ def _guarded(command, words: list[str]) -> int:
         return 130
 
 
+def _parser(command: str) -> argparse.ArgumentParser:
+    description, options = TAKES[command]
+    parser = argparse.ArgumentParser(f"runbook {command}", description=description)
+    for name in options.split():
+        metavar, meaning, more = OPTIONS[name]
+        parser.add_argument(name.rstrip("?"), metavar=metavar, help=meaning, **more)
+    return parser
+
+
 def _run(words: list[str]) -> int:
     from lib.chain import params, stages, values
     from lib.chain.console import console
 
-    given = _run_parser().parse_intermixed_args(words)
+    given = _parser("run").parse_intermixed_args(words)
     chosen = stages.choose(stages.find(given.notebooks), given.stages)
     table = params.gather(given.notebooks)
     mode = [f"mode={given.mode}"] if given.mode else []
@@ -162,7 +197,9 @@ def _resume(words: list[str]) -> int:
     from lib.chain.run import perform
     from lib.chain.terminal import Terminal, near
 
-    given = _resume_parser().parse_args(words)
+    parser = _parser("resume")
+    parser.set_defaults(notebooks=None)  # those that the run had
+    given = parser.parse_args(words)
     folder = resume.folder_of(given.run, given.runs)
     work = resume.work(folder, notebooks=given.notebooks, **_how(given))
     if not work:
@@ -197,23 +234,10 @@ def _how(given: argparse.Namespace) -> dict:
     return chosen | {"preload": PRELOAD, "secrets": profiles.kept()}
 
 
-def _resume_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "runbook resume",
-        description="Continue a run in its folder: all its stages in order, with its parameters. "
-        "What is done costs a look; earlier attempts are kept as NN-name.attemptK.ipynb.",
-    )
-    parser.add_argument("run", metavar="RUN", help="folder of the run, or its name in --runs")
-    for option in ("--cell-timeout", "--reason", "--sign", "--notebooks", "--runs"):
-        parser.add_argument(option, **RUN_OPTIONS[option])
-    parser.set_defaults(notebooks=None)  # those that the run had
-    return parser
-
-
 def _verify(words: list[str]) -> int:
     from lib.chain import verify
 
-    given = _verify_parser().parse_args(words)
+    given = _parser("verify").parse_args(words)
     if given.run:
         folders = [verify.find(given.run, given.runs).resolve()]
         runs, found = folders[0].parent, verify.verify(folders[0], given.signers)
@@ -231,46 +255,16 @@ def _verify(words: list[str]) -> int:
     return 6 if found else 0
 
 
-def _verify_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "runbook verify",
-        description="Find every edit, insertion, removal, reordering and cut in sealed runs. The "
-        "exit code is 6 if there is one. Changes are evident, not prevented: who may write into "
-        "the folder of runs can make up or remove the newest runs and mend the log of seals. Sign "
-        "the runs, and note the sha256 that the last line tells elsewhere, to notice that, too.",
-    )
-    parser.add_argument("run", metavar="RUN", nargs="?", help="its folder or name; without it, all")
-    parser.add_argument("--runs", **RUN_OPTIONS["--runs"] | {"help": "where the runs are"})
-    parser.add_argument(
-        "--signers", type=Path, metavar="FILE",
-        help="every run must be signed by one of these (ALLOWED SIGNERS in ssh-keygen(1))",
-    )  # fmt: skip
-    parser.add_argument(
-        "--noted", metavar="SHA256",
-        help="some run must have the seal of which this was told after an earlier `verify`",
-    )  # fmt: skip
-    return parser
-
-
 def _list(words: list[str]) -> int:
-    parser = argparse.ArgumentParser("runbook list", description="List the runs, newest first.")
-    parser.add_argument("--runs", **RUN_OPTIONS["--runs"] | {"help": "where the runs are"})
+    given = _parser("list").parse_args(words)
     from lib.chain import index
 
-    index.show(parser.parse_args(words).runs)
+    index.show(given.runs)
     return 0
 
 
 def _diff(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        "runbook diff",
-        description="Show what differs between two runs: parameters, outcomes, resources, "
-        "durations, versions. What is new in every run, as ids and times, is left out.",
-    )
-    for name in ("A", "B"):
-        parser.add_argument(name, help="folder of a run, or its name in --runs")
-    parser.add_argument("--runs", **RUN_OPTIONS["--runs"] | {"help": "where the runs are"})
-    given = parser.parse_args(words)
+    given = _parser("diff").parse_args(words)
     from lib.chain import diff, past
 
     diff.show(past.named(given.A, given.runs), past.named(given.B, given.runs))
@@ -278,11 +272,7 @@ def _diff(words: list[str]) -> int:
 
 
 def _report(words: list[str]) -> int:
-    parser = argparse.ArgumentParser("runbook report", description="Write the report of a run.")
-    parser.add_argument("run", metavar="RUN", help="its folder or its name in --runs")
-    parser.add_argument("--to", type=Path, metavar="FILE", help="write it there, as for a draft")
-    parser.add_argument("--runs", **RUN_OPTIONS["--runs"] | {"help": "where the runs are"})
-    given = parser.parse_args(words)
+    given = _parser("report").parse_args(words)
     from lib.chain import past, report
 
     print(report.write_unsealed(past.named(given.run, given.runs), given.to))
@@ -306,15 +296,6 @@ def _close_abandoned(runs: Path) -> None:
         print(f"To continue: {_to_resume(folder)}")
 
 
-def _run_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "runbook run", description="Run the stages in order, each into an executed notebook."
-    )
-    for words, options in RUN_OPTIONS.items():
-        parser.add_argument(*words.split(), **options)
-    return parser
-
-
 def _invoked() -> list[str]:
     """Return the words by which this command was called, to be typed again."""
     called = Path(sys.argv[0])
@@ -327,11 +308,7 @@ def _invoked() -> list[str]:
 
 
 def _params(words: list[str]) -> int:
-    parser = argparse.ArgumentParser("runbook params", description="List all parameters.")
-    add = parser.add_argument
-    add("--format", choices=["table", "json", "markdown"], default="table", help="how to print it")
-    add("--notebooks", type=Path, default=ROOT / "notebooks", metavar="DIR", help="where they are")
-    given = parser.parse_args(words)
+    given = _parser("params").parse_args(words)
     from lib.chain import listing, params
 
     listing.show(params.gather(given.notebooks), given.format)
