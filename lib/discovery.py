@@ -125,21 +125,6 @@ def size_of(url: str) -> int | None:
     return int(value) if value.isdigit() else None
 
 
-def compare(members: dict[str, str], machines: dict[str, str]) -> list[dict]:
-    """Return a row for each machine (name -> address), and one for each member that is none.
-
-    >>> compare({"m1": "10.1.0.7", "m2": "10.1.0.9"}, {"core-1": "10.1.0.7", "core-2": "10.1.0.8"})
-    ... # doctest: +NORMALIZE_WHITESPACE
-    [{'machine': 'core-1', 'address': '10.1.0.7', 'registered': 'yes'},
-     {'machine': 'core-2', 'address': '10.1.0.8', 'registered': 'no'},
-     {'machine': '(member m2)', 'address': '10.1.0.9', 'registered': 'stranger'}]
-    """
-    there, ours = set(members.values()), set(machines.values())
-    rows = [(m, ip, "yes" if ip in there else "no") for m, ip in machines.items()]
-    rows += [(f"(member {n})", ip, "stranger") for n, ip in members.items() if ip not in ours]
-    return [dict(zip(("machine", "address", "registered"), row, strict=True)) for row in rows]
-
-
 def _member(node: dict) -> tuple[str, str]:
     """Return name and address: etcd 0.4 has the name in the key, etcd 2 and 3 in the value."""
     key, value = node["key"].rpartition("/")[2], node.get("value", "")

@@ -16,9 +16,9 @@ KINDS = {
 }
 
 
-def named(cloud, command: str, name: str, *, by: str = "name", **filters) -> list[dict]:
-    """Return the rows whose field `by` is exactly `name`; a filter matches otherwise."""
-    return [r for r in cloud.list(command, **filters) if r.get(by) == name]
+def named(cloud, command: str, name: str, **filters) -> list[dict]:
+    """Return the rows whose name is exactly that; a filter matches otherwise."""
+    return [r for r in cloud.list(command, **filters) if r.get("name") == name]
 
 
 def one(cloud, command: str, name: str, *, by: str = "name", **filters) -> dict:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lib.errors import CloudError, JobFailed, JobTimeout, Refused, Unreachable
-from lib.progress import expected
+from lib.progress import Waiting, expected
 
 LONGEST = 2.0  # seconds between two looks at a job that may end any moment
 TRANSIENT = (500, 502, 503, 504, 530)
@@ -45,13 +45,6 @@ def looks(expect: float = 0) -> Iterator[float]:
             now += max(LONGEST, sparse - sparse % LONGEST)
 
 
-def submit(
-    cloud, command: str, *, what: str = "", within: float = 3600, expect: float = 0, **params
-) -> dict:
-    """Send one change and return its answer: with `jobid` if it goes on as a job."""
-    return cloud.change(command, params, what=what, within=within, expect=expect)
-
-
 def run(
     cloud, command: str, *, what: str = "", within: float = 3600, expect: float = 0, **params
 ) -> dict:
@@ -60,17 +53,11 @@ def run(
     Raises Refused, JobFailed, JobTimeout (after `within` seconds) or Unreachable.
     """
     started = cloud.clock()
-    answer = submit(cloud, command, what=what, within=within, expect=expect, **params)
-    return finish(cloud, command, answer, started, within, expect)
-
-
-def finish(cloud, command, answer: dict, started: float, within: float, expect=0.0) -> dict:
-    """Wait for the job that `answer` names, if any, and return its result."""
+    answer = cloud.change(command, params, what=what, within=within, expect=expect)
     if "jobid" not in answer:
         return unwrapped(answer)
-    return wait(
-        cloud, answer["jobid"], command=command, within=within, expect=expect, since=started
-    )
+    terms = {"within": within, "expect": expect, "since": started}
+    return wait(cloud, answer["jobid"], command=command, **terms)
 
 
 def wait(
@@ -126,6 +113,26 @@ def look(cloud, job: Job) -> dict | None:
     text = result.get("errortext") or f"the cloud gave no reason (jobstatus {status})"
     cloud.journal.job_ended(job.id, "failed", f"{code}: {text}")
     raise JobFailed(job.command, job.id, code, text, job.resource)
+
+
+def settled(
+    cloud, read: Callable[[], dict | None], field: str, wanted: object, what: str, within: float
+) -> object:
+    """Read a row until its field is as wanted and return that; return "" when there is no row.
+
+    Looks short at first, then every 2 s, for at most `within` seconds. Raises JobTimeout.
+    """
+    started = cloud.clock()
+    with Waiting() as waiting:
+        while row := read():
+            if row.get(field) == wanted:
+                return wanted
+            gone = cloud.clock() - started
+            if gone > within:
+                raise JobTimeout(f"waiting for {what}", "ended", gone, f"{row.get(field)}")
+            waiting.show(f"{what} to be {field} {wanted}")
+            cloud.sleep(min(max(gone / 2, 0.05), 2))
+    return ""
 
 
 def _known(cloud, job: Job) -> float:

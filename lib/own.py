@@ -58,11 +58,7 @@ def volume(cloud, zone: str, name: str, owner: dict) -> dict | None:
     nothing can be on it. Raises CheckFailed for a stranger of that name, and for two volumes of it.
     """
     rows = find.named(cloud, "listVolumes", name, zoneid=find.zone_id(cloud, zone))
-    if len(rows) > 1:
-        ids = ", ".join(str(r["id"]) for r in rows)
-        raise CheckFailed(
-            f"volumes named {name}", "one at most", f"{len(rows)} ({ids})", "Rename the others."
-        )
+    _demand_one(rows, f"volumes named {name}", "Rename the others.")
     if rows and rows[0]["state"] != "Allocated" and not is_ours(cloud, rows[0], owner):
         raise CheckFailed(
             f"the volume {name} (id {rows[0]['id']})",
@@ -114,11 +110,7 @@ def template(cloud, zone: str, name: str, owner: dict) -> dict | None:
     zone_id = find.zone_id(cloud, zone)
     rows = find.named(cloud, "listTemplates", name, templatefilter="self", zoneid=zone_id)
     rows = [r for r in rows if str(r.get("zoneid", zone_id)) == str(zone_id)]
-    if len(rows) > 1:
-        ids = ", ".join(str(r["id"]) for r in rows)
-        raise CheckFailed(
-            f"templates named {name}", "one at most", f"{len(rows)} ({ids})", "Delete the others."
-        )
+    _demand_one(rows, f"templates named {name}", "Delete the others.")
     if rows and not is_neutral(rows[0]) and not is_ours(cloud, rows[0], owner):
         raise CheckFailed(
             f"the template {name} (id {rows[0]['id']})",
@@ -134,16 +126,15 @@ def machines(cloud, zone: str, names: list[str]) -> dict[str, dict]:
 
     Raises CheckFailed when a name is borne by two.
     """
-    rows = [
-        r
-        for r in cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
-        if r["name"] in names
-    ]
+    rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
     alive = [r for r in rows if r["state"] not in BAD or r["state"] == "Error"]
     for name in names:
-        same = [str(r["id"]) for r in alive if r["name"] == name]
-        if len(same) > 1:
-            raise CheckFailed(
-                f"machines named {name}", "one at most", ", ".join(same), "Rename one."
-            )
-    return {r["name"]: r for r in alive}
+        same = [r for r in alive if r["name"] == name]
+        _demand_one(same, f"machines named {name}", "Rename one.")
+    return {r["name"]: r for r in alive if r["name"] in names}
+
+
+def _demand_one(rows: list[dict], what: str, next_step: str) -> None:
+    if len(rows) > 1:
+        ids = ", ".join(str(r["id"]) for r in rows)
+        raise CheckFailed(what, "one at most", f"{len(rows)} ({ids})", next_step)

@@ -9,7 +9,7 @@ same when it is done twice is sent again at once.
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import count
 
@@ -218,32 +218,26 @@ def settled(cloud):
     for entry in cloud.journal.unfinished():
         if shared and elsewhere(entry):
             continue  # another notebook at its own work
-        if _leaves_trace(entry):
-            outcome = _outcome(cloud, entry, find_out(cloud, entry))
-        else:
-            outcome = _unknown(cloud, entry)
+        outcome = _became(cloud, entry, find_out)
+        if not _leaves_trace(entry):
             cloud.journal.ended(entry, "lost", outcome)
         print(f"{entry['command']} {entry['what']}, left open at {_clock(entry)}: {outcome}")
     for run, entry in earlier.left_open(cloud):
-        if _leaves_trace(entry):
-            outcome = _outcome(cloud, entry, look_for(cloud, entry))
-        else:
-            outcome = _unknown(cloud, entry)
+        outcome = _became(cloud, entry, look_for)
         cloud.journal.looked_after(run, entry, outcome)
         print(f"{entry['command']} {entry['what']}, left open by {run}: {outcome}")
     return cloud
-
-
-def _unknown(cloud, entry: dict) -> str:
-    return f"nobody can tell how it ended.{traces.state_now(cloud, entry)}"
 
 
 def _clock(entry: dict) -> str:
     return datetime.fromisoformat(entry["sent"]).astimezone().strftime("%H:%M:%S")
 
 
-def _outcome(cloud, entry: dict, found: dict | None) -> str:
-    """Say what became of a change, waiting for its end if it still goes on."""
+def _became(cloud, entry: dict, look: Callable[..., dict | None]) -> str:
+    """Say what became of a change, as `look` finds it, waiting for its end if it still goes on."""
+    if not _leaves_trace(entry):
+        return f"nobody can tell how it ended.{traces.state_now(cloud, entry)}"
+    found = look(cloud, entry)
     if found is None:
         return "it was not made"
     within = entry.get("within", 3600)

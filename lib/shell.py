@@ -261,13 +261,13 @@ def read_text(shell: Shell, path: str) -> str:
     return run(shell, f"cat -- {shlex.quote(path)}").out
 
 
-def write_text(shell: Shell, path: str, text: str, mode: int = 0o600) -> None:
-    """Write a file in one step, making its folder if need be; the path starts at $HOME."""
+def write_text(shell: Shell, path: str, text: str) -> None:
+    """Write a file in one step, for us alone; make its folder if need be. It starts at $HOME."""
     data = text.encode()
     where, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
     # The count tells a whole text from the first part of one, sent before a connection broke.
     command = f"""umask 077; mkdir -p -- {folder} || exit 1
 new=$(mktemp -- {folder}/.new.XXXXXX) && trap 'rm -f -- "$new"' EXIT || exit 1
 cat >"$new" && [ "$(wc -c <"$new")" -eq {len(data)} ] || exit 1
-chmod {mode:o} -- "$new" && mv -f -- "$new" {where}"""
+chmod 600 -- "$new" && mv -f -- "$new" {where}"""
     run(shell, command, stdin=data)

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 
-from lib import own
+from lib import jobs, own
 from lib.plan import Pending, Step
-from lib.settle import settled
 
 SECONDS_PER_GIB = 14.25  # 40 GB took 9m30s on the cloud of 2014
 
@@ -62,7 +61,7 @@ def wait_backed_up(cloud, *, zone: str, volume_name: str, owner: dict, within: f
     def read() -> dict | None:
         return own.snapshot(cloud, volume_name, volume, owner)
 
-    return settled(cloud, read, "state", "BackedUp", f"snapshot of {volume_name}", within)
+    return jobs.settled(cloud, read, "state", "BackedUp", f"snapshot of {volume_name}", within)
 
 
 def plan_removal(cloud, *, zone: str, volume_name: str, owner: dict) -> list[Step]:

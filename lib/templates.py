@@ -1,10 +1,9 @@
 """Templates: ours is the one of our name; it is usable once `isready` is true."""
 
-from lib import delivery, find, own
+from lib import delivery, find, jobs, own
 from lib.checks import check
 from lib.errors import CheckFailed
 from lib.plan import Pending, Step
-from lib.settle import settled
 
 SECONDS_PER_GIB = 3.0
 
@@ -60,7 +59,7 @@ def wait_ready(cloud, *, zone: str, name: str, owner: dict, within: float) -> bo
     def read() -> dict | None:
         return own.template(cloud, zone, name, owner)
 
-    return bool(settled(cloud, read, "isready", True, f"template {name}", within))
+    return bool(jobs.settled(cloud, read, "isready", True, f"template {name}", within))
 
 
 def verify(cloud, *, zone: str, name: str, size: int, owner: dict, mode: str) -> None:

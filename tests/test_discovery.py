@@ -17,7 +17,6 @@ from lib import cloudconfig, discovery
 from lib.discovery import (
     ask_token,
     choose_token,
-    compare,
     has_begun,
     members,
     register,
@@ -203,11 +202,6 @@ def test_no_error_carries_the_token(server, answer):
 def test_a_token_shown_by_itself_is_masked(server):
     server.answers["/new"] = (200, f"{server.base}/{TOKEN}")
     assert TOKEN not in repr(ask_token(server.base, 3))
-
-
-def test_machines_are_matched_by_address():
-    rows = compare({"a": "10.0.0.1", "b": "10.0.0.9"}, {"m-1": "10.0.0.1", "m-2": "10.0.0.2"})
-    assert [r["registered"] for r in rows] == ["yes", "no", "stranger"]
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Refusals: the errors CloudStack answers with, and their numbers."""
 
-INVALID_VALUE, RUNTIME, PERMISSION = 4350, 4250, 4365
-ALLOCATION, CAPACITY, DIRECT = 4370, 4325, 9999
+INVALID_VALUE, RUNTIME, CAPACITY, DIRECT = 4350, 4250, 4325, 9999
 
 
 class ApiError(Exception):
@@ -20,11 +19,6 @@ def invalid(text: str) -> ApiError:
 def broken(text: str) -> ApiError:
     """Return the refusal that stands for an exception inside the server (530)."""
     return ApiError(530, text, RUNTIME)
-
-
-def denied(text: str) -> ApiError:
-    """Return the refusal for want of permission (531)."""
-    return ApiError(531, text, PERMISSION)
 
 
 def full(text: str) -> ApiError:

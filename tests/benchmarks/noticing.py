@@ -110,7 +110,7 @@ def volume(cloud: Cloud) -> dict:
 
 
 def _watched(server: Server, cloud: Cloud, params: dict, expect: float) -> Seen:
-    job = jobs.submit(cloud, "createVolume", **params)["jobid"]
+    job = cloud.call("createVolume", **params)["jobid"]
     before = len(server.cloud.faults.calls)
     jobs.wait(cloud, job, expect=expect)
     looks = len(server.cloud.faults.calls) - before
