@@ -1,11 +1,14 @@
-"""Discovery services that marked tests run: an etcd's keys, and Debian's etcd-discovery."""
+"""Discovery services and etcds: what answers as a test wants, and real ones for marked tests."""
 
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,47 @@ def answers(url: str) -> bool:
         return requests.get(url, timeout=2).status_code == 200
     except requests.ConnectionError:
         return False
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with what the test put into `server.answers`, noting what was asked.
+
+    To a PUT `server.refused` comes first; status 0 ends the connection without an answer.
+    """
+
+    def do_GET(self):
+        length = int(self.headers.get("Content-Length", 0))
+        asked = f"{self.command} {self.path} {self.rfile.read(length).decode()}".strip()
+        self.server.asked.append(asked)
+        answers, path = self.server.answers, self.path.split("?")[0]
+        if self.command == "PUT":
+            answers = answers | self.server.refused
+        status, body = answers.get(path, (404, "page not found"))
+        if status == 0:
+            return self.connection.close()
+        text = body if isinstance(body, str) else json.dumps(body)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    do_PUT = do_POST = do_GET
+
+    def log_message(self, *_):
+        """Keep quiet."""
+
+
+@contextlib.contextmanager
+def answering(answers: dict, host: str = "127.0.0.1", port: int = 0) -> Iterator:
+    """Run a server that gives these answers: path -> status and body, a text or JSON."""
+    with ThreadingHTTPServer((host, port), Handler) as server:
+        server.answers, server.refused, server.asked = answers, {}, []
+        server.base = f"http://{host}:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @contextlib.contextmanager

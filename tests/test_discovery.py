@@ -1,17 +1,15 @@
 """The discovery service, asked over HTTP."""
 
-import json
 import shutil
 import socket
 import stat
 import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
 from harness import client, fault
+from registries import answering
 
 from lib import cloudconfig, discovery
 from lib.discovery import (
@@ -31,41 +29,10 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers with what the test put into `server.answers`, noting what was asked."""
-
-    def do_GET(self):
-        length = int(self.headers.get("Content-Length", 0))
-        asked = f"{self.command} {self.path} {self.rfile.read(length).decode()}".strip()
-        self.server.asked.append(asked)
-        answers, path = self.server.answers, self.path.split("?")[0]
-        if self.command == "PUT":
-            answers = answers | self.server.refused
-        status, body = answers.get(path, (404, "page not found"))
-        if status == 0:
-            return self.connection.close()
-        text = body if isinstance(body, str) else json.dumps(body)
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text.encode())))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    do_PUT = do_GET
-
-    def log_message(self, *args):
-        """Keep quiet."""
-
-
 @pytest.fixture
 def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.answers, server.refused, server.asked = {}, {}, []
-        server.base = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with answering({}) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def listing(*nodes):

@@ -1,10 +1,10 @@
 """What an etcd answers at its client port, by the answers of the generations that cannot be run."""
 
+import contextlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from registries import answering
 
 from lib import etcd
 
@@ -23,40 +23,11 @@ TWO = {
 }  # fmt: skip
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers with what the test put into `server.answers`."""
-
-    def do_GET(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status, text = self.server.answers.get(self.path, (404, "404 page not found"))
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    do_POST = do_GET
-
-    def log_message(self, *args):
-        """Keep quiet."""
-
-
 @pytest.fixture
 def serve():
     """Return a function that starts an etcd with these answers, at its own port."""
-    running = []
-
-    def start(port: int, answers: dict) -> None:
-        server = ThreadingHTTPServer((HERE, port), Handler)
-        server.answers = answers
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        running.append((server, thread))
-
-    yield start
-    for server, thread in running:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with contextlib.ExitStack() as running:
+        yield lambda port, answers: running.enter_context(answering(answers, HERE, port))
 
 
 def test_an_etcd_of_2014_is_asked_at_its_own_port(serve):
