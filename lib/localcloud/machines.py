@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from functools import partial
 from typing import Any
 
 from . import guests, login, members
@@ -239,20 +240,16 @@ def _set(cloud: Cloud, row: Row, state: str) -> Row:
     return cloud.state.save("virtualmachine", row)
 
 
-@command("""startVirtualMachine async virtualmachine
-    Starts a machine that is stopped.
-    id uuid* the machine
-""")
-def start(cloud: Cloud, id: Any) -> Work:
-    """Queue the start."""
+def _queued(cloud: Cloud, id: Any, **_: Any) -> Work:
+    """Queue what is to be done with a machine."""
     row = cloud.find("virtualmachine", id)
     return Work(row, row)
 
 
-@phase("startVirtualMachine", "begin")
-def starting(cloud: Cloud, job: Row) -> None:
-    """Show that it starts."""
-    _when(cloud, job, "Stopped", "Starting")
+command("""startVirtualMachine async virtualmachine
+    Starts a machine that is stopped.
+    id uuid* the machine
+""")(_queued)
 
 
 def _when(cloud: Cloud, job: Row, state: str, then: str) -> None:
@@ -274,27 +271,11 @@ def started(cloud: Cloud, job: Row, id: Any) -> dict:
     return {"virtualmachine": show(cloud, "virtualmachine", row)}
 
 
-@phase("startVirtualMachine", "failed")
-def not_started(cloud: Cloud, job: Row) -> None:
-    """Show that it is stopped still."""
-    _when(cloud, job, "Starting", "Stopped")
-
-
-@command("""stopVirtualMachine async virtualmachine
+command("""stopVirtualMachine async virtualmachine
     Stops a machine; one that is stopped stays so.
     id uuid* the machine
     forced boolean without asking its system
-""")
-def stop(cloud: Cloud, id: Any, forced: bool = False) -> Work:
-    """Queue the stop."""
-    row = cloud.find("virtualmachine", id)
-    return Work(row, row)
-
-
-@phase("stopVirtualMachine", "begin")
-def stopping(cloud: Cloud, job: Row) -> None:
-    """Show that it stops."""
-    _when(cloud, job, "Running", "Stopping")
+""")(_queued)
 
 
 @phase("stopVirtualMachine", "finish")
@@ -305,21 +286,20 @@ def stopped(cloud: Cloud, job: Row, **_: Any) -> dict:
     return {"virtualmachine": show(cloud, "virtualmachine", row)}
 
 
-@phase("stopVirtualMachine", "failed")
-def not_stopped(cloud: Cloud, job: Row) -> None:
-    """Show that it runs still."""
-    _when(cloud, job, "Stopping", "Running")
+# What a machine is shown as meanwhile, and again when it comes to nothing.
+for _verb, _before, _meanwhile in (
+    ("start", "Stopped", "Starting"),
+    ("stop", "Running", "Stopping"),
+):
+    phase(f"{_verb}VirtualMachine", "begin")(partial(_when, state=_before, then=_meanwhile))
+    phase(f"{_verb}VirtualMachine", "failed")(partial(_when, state=_meanwhile, then=_before))
 
 
-@command("""rebootVirtualMachine async virtualmachine
+command("""rebootVirtualMachine async virtualmachine
     Reboots a machine that runs.
     id uuid* the machine
     forced boolean@4.16.0 (4.20) without asking its system
-""")
-def reboot(cloud: Cloud, id: Any, forced: bool = False) -> Work:
-    """Queue the reboot."""
-    row = cloud.find("virtualmachine", id)
-    return Work(row, row)
+""")(_queued)
 
 
 @phase("rebootVirtualMachine", "finish")
