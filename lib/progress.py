@@ -22,14 +22,16 @@ def _kernel() -> bool:
     return bool(shell) and hasattr(shell, "kernel")
 
 
-def clock(seconds: float) -> str:
-    """Say a duration as an operator would.
+def span(seconds: float) -> str:
+    """Say a duration as people do.
 
-    >>> clock(4.2), clock(190), clock(119.7)
-    ('4.2 s', '3m10s', '2m00s')
+    >>> span(4.21), span(59.97), span(190), span(7300)
+    ('4.2 s', '1m00s', '3m10s', '2h01m')
     """
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{seconds:.1f} s" if round(seconds, 1) < 60 else f"{minutes}m{rest:02}s"
+    return f"{minutes}m{rest:02}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"
 
 
 def spell(seconds: float, about: float) -> str:
@@ -38,7 +40,7 @@ def spell(seconds: float, about: float) -> str:
     >>> spell(190, 570), spell(4.2, 0)
     ('3m10s of about 9m30s', '4.2 s')
     """
-    return f"{clock(seconds)} of about {clock(about)}" if about else clock(seconds)
+    return f"{span(seconds)} of about {span(about)}" if about else span(seconds)
 
 
 def expected(command: str, otherwise: float = 0.0) -> float:
@@ -114,7 +116,7 @@ class Waiting:
     def __exit__(self, *_) -> None:
         if self.shown:
             seconds = round(time.monotonic() - self.started, 1)
-            self._display(f"waited {clock(seconds)}", {"waiting": "", "seconds": seconds})
+            self._display(f"waited {span(seconds)}", {"waiting": "", "seconds": seconds})
 
     def _display(self, text: str, facts: dict) -> None:
         from IPython.display import display

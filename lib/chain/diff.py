@@ -8,7 +8,7 @@ import pandas as pd
 
 from lib.chain import resources
 from lib.chain.past import Attempt, Past, read
-from lib.chain.words import span
+from lib.progress import span
 
 # What is new in every run and so tells nothing: ids, stamps in names, moments, addresses' ports.
 _PASSING = re.compile(

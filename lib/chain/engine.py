@@ -5,7 +5,6 @@ pressed; here each cell's end is told with its cause, and whatever ended the not
 """
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from traitlets import Instance
 
-from lib.chain import causes
+from lib.chain import causes, whole
 from lib.chain.events import Event, Tell
 from lib.chain.interrupts import Stop
 from lib.chain.kernels import Kernels, Place
@@ -60,13 +59,7 @@ class Task:
 
 def write(notebook: nbformat.NotebookNode, path: Path, *, lasting: bool = False) -> None:
     """Write a notebook as a whole or not at all; `lasting` waits until it is on the disk."""
-    unfinished = path.with_name(f".{path.name}.part")
-    with open(unfinished, "w", encoding="utf-8") as file:
-        file.write(nbformat.writes(notebook) + "\n")
-        if lasting:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    whole.write(path, nbformat.writes(notebook) + "\n", lasting=lasting)
 
 
 def headings(notebook: nbformat.NotebookNode) -> list[str]:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from lib.chain import page, past
+from lib.chain import past, whole
 
 FILE = "history.json"
 LAST = 5  # runs that count for a command
@@ -26,7 +26,7 @@ def write(folder: Path) -> Path:
     profile = past.params(folder).get("profile")
     others = [f for f in past.folders(folder.parent) if f != folder]
     found = expected(others, profile)
-    return page.write(folder / FILE, json.dumps(found, indent=1) + "\n")
+    return whole.write(folder / FILE, json.dumps(found, indent=1) + "\n")
 
 
 def expected(folders: Iterable[Path], profile: object) -> dict[str, dict]:

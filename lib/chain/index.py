@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from lib.chain import page, past
+from lib.chain import page, past, whole
 from lib.chain.page import Html, el, rows
-from lib.chain.words import clock, colour, mark, span, tone
+from lib.chain.words import clock, colour, mark, tone
+from lib.progress import span
 
 FILE = "index.html"
 HEAD = ["outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "began"]
@@ -60,7 +61,7 @@ def _line(run: past.Past) -> Line:
 
 def write(runs: Path) -> Path:
     """Write the page of all runs beside their folders, and return its path."""
-    return page.write(runs / FILE, html(lines(runs)))
+    return whole.write(runs / FILE, html(lines(runs)))
 
 
 def html(found: list[Line]) -> str:

@@ -3,10 +3,8 @@
 Texts come from notebooks and through them from a cloud; only what is built here is markup.
 """
 
-import os
 from collections.abc import Collection
 from html import escape
-from pathlib import Path
 
 from lib.chain.console import plain
 
@@ -68,14 +66,6 @@ def page(title: str, *body: object) -> str:
         el("style", Html(CSS)),
     )
     return f'<!DOCTYPE html>\n<html lang="en">{el("head", head)}{el("body", *body)}</html>\n'
-
-
-def write(path: Path, text: str) -> Path:
-    """Write a page as a whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
-    return path
 
 
 # Should markup of others ever get in, it may still run nothing and load nothing.

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+from lib.chain import whole
 from lib.chain.manifest import digest
 from lib.journal import now
 
@@ -127,6 +128,4 @@ def _read(folder: Path) -> dict:
 
 
 def _write(folder: Path, facts: dict) -> None:
-    unfinished = folder / f".{FILE}.part"
-    unfinished.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    unfinished.replace(folder / FILE)
+    whole.write(folder / FILE, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")

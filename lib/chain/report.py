@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.chain import cells, page, resources, timeline
+from lib.chain import cells, page, resources, timeline, whole
 from lib.chain.cells import Limits
 from lib.chain.faults import BadInput
 from lib.chain.known_errors import explain
 from lib.chain.page import Html, el, join, rows
 from lib.chain.past import ENDED_WELL, Attempt, Past, read
 from lib.chain.resources import Shown
-from lib.chain.words import clock, mark, span, tone
+from lib.chain.words import clock, mark, tone
+from lib.progress import span
 
 FILE = "report.html"
 SEAL = "MANIFEST.sha256"
@@ -33,7 +34,7 @@ MOST_CHANGES = 200
 
 def write(folder: Path, to: Path | None = None) -> Path:
     """Write the report of a run from what is in its folder, and return its path."""
-    return page.write(to or folder / FILE, html(read(folder)))
+    return whole.write(to or folder / FILE, html(read(folder)))
 
 
 def write_unsealed(folder: Path, to: Path | None = None) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lib.chain import manifest
+from lib.chain import manifest, whole
 from lib.chain.faults import BadInput
 from lib.chain.manifest import FILE, SIGNATURE, Manifest
 from lib.chain.redact import Hit, Redactor
@@ -34,10 +34,11 @@ def seal(folder: Path, redactor: Redactor, key: Path | None = None) -> list[Hit]
         hashes = {name: manifest.digest(path) for name, path in files.items()}
         before, link = last(folder.parent)
         made = Manifest(folder.name, manifest.now(), hashes, before, link)
-        _write(folder / FILE, manifest.written(made))
+        text = manifest.written(made)
+        whole.write(folder / FILE, text, lasting=True, errors="surrogateescape")
         _note(folder.parent / LOG, made.sealed, folder / FILE)
     if key:
-        _write(folder / SIGNATURE, _signature(folder / FILE, key))
+        whole.write(folder / SIGNATURE, _signature(folder / FILE, key), lasting=True)
     return hits
 
 
@@ -96,15 +97,6 @@ def _set_aside(folder: Path) -> None:
     for name in (FILE, SIGNATURE):
         if (folder / name).exists():
             (folder / name).rename(folder / name.replace(".", f".{number}.", 1))
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.part")
-    with unfinished.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
 
 
 def _signature(path: Path, key: Path) -> str:

@@ -18,8 +18,8 @@ from rich.text import Text
 from lib.chain.console import one_line, plain
 from lib.chain.events import Event
 from lib.chain.run import Result, Run
-from lib.chain.words import colour, mark, span
-from lib.progress import WAIT
+from lib.chain.words import colour, mark
+from lib.progress import WAIT, span
 
 
 def changed(steps: Sequence[dict]) -> str:
