@@ -5,6 +5,7 @@ import os
 import pytest
 
 from lib.localcloud.wire import Server
+from lib.shell import connect_shell
 
 
 @pytest.hookimpl(wrapper=True)
@@ -21,6 +22,13 @@ def pytest_runtest_makereport(item):
 def pytest_collection_modifyitems(items):
     """Put the longest file first, so that it does not run alone at the end."""
     items.sort(key=lambda item: "test_end_to_end" not in item.nodeid)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A shell on this machine whose home is the test's own folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return connect_shell(None, "")
 
 
 @pytest.fixture

@@ -31,6 +31,14 @@ def cloud(server):
     return client(server)
 
 
+def deploy(cloud, name: str, address: str) -> None:
+    """Deploy a machine of the template by hand."""
+    zone, offering = cloud.zones[0]["id"], cloud.list("listServiceOfferings")[0]["id"]
+    template = cloud.list("listTemplates", templatefilter="self")[0]["id"]
+    where = {"zoneid": zone, "serviceofferingid": offering, "templateid": template}
+    cloud.call("deployVirtualMachine", **where, name=name, ipaddress=address)
+
+
 def given(cloud) -> dict[str, str]:
     rows = cloud.list("listVirtualMachines")
     return {r["name"]: r["nic"][0]["ipaddress"] for r in rows if r["name"] != "my-workstation"}
@@ -104,10 +112,7 @@ def test_coreos_of_2014_cannot_do_without_a_token(cloud):
 
 def test_an_address_that_another_machine_took_is_told_before_anything_is_deployed(cloud):
     play_to(cloud, "42-create-template", **FLATCAR)
-    zone, offering = cloud.zones[0]["id"], cloud.list("listServiceOfferings")[0]["id"]
-    template = cloud.list("listTemplates", templatefilter="self")[0]["id"]
-    where = {"zoneid": zone, "serviceofferingid": offering, "templateid": template}
-    cloud.call("deployVirtualMachine", **where, name="other", ipaddress=FREE[1])
+    deploy(cloud, "other", FREE[1])
     with pytest.raises(CheckFailed, match=rf"{FREE[1]}, meant for coreos-cluster-2.*found other"):
         play(cloud, "50-deploy-cluster", **FLATCAR)
     assert list(given(cloud)) == ["other"]
@@ -121,10 +126,7 @@ def test_another_number_of_machines_is_told(cloud):
 
 def test_a_machine_at_another_address_is_told(cloud):
     play_to(cloud, "42-create-template", **FLATCAR)
-    zone, offering = cloud.zones[0]["id"], cloud.list("listServiceOfferings")[0]["id"]
-    template = cloud.list("listTemplates", templatefilter="self")[0]["id"]
-    where = {"zoneid": zone, "serviceofferingid": offering, "templateid": template}
-    cloud.call("deployVirtualMachine", **where, name="coreos-cluster-1", ipaddress="10.1.0.99")
+    deploy(cloud, "coreos-cluster-1", "10.1.0.99")
     with pytest.raises(CheckFailed, match=r"address of coreos-cluster-1: .*found 10\.1\.0\.99"):
         play(cloud, "50-deploy-cluster", **FLATCAR)
 

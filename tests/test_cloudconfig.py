@@ -9,7 +9,7 @@ from lib import cloudconfig, notes
 from lib.cloudconfig import plan_write, render, ssh_keys
 from lib.cloudlint import validate
 from lib.errors import CheckFailed, ParamsError
-from lib.shell import connect_shell, write_text
+from lib.shell import write_text
 
 TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
 URL = f"https://discovery.etcd.io/{TOKEN}"
@@ -109,12 +109,6 @@ def test_a_file_that_is_no_public_key_is_refused_and_not_repeated(tmp_path, text
 def test_a_key_file_that_is_absent_is_named():
     with pytest.raises(ParamsError, match=r"ssh_key_file params/none.pub.*FileNotFoundError"):
         ssh_keys("params/none.pub")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return connect_shell(None, "")
 
 
 WANTED = {

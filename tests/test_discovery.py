@@ -23,7 +23,6 @@ from lib.discovery import (
 )
 from lib.errors import CheckFailed, ParamsError, Refused, RunbookError, Unreachable
 from lib.localcloud import wire as localcloud
-from lib.shell import connect_shell
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
@@ -169,12 +168,6 @@ def test_no_error_carries_the_token(server, answer):
 def test_a_token_shown_by_itself_is_masked(server):
     server.answers["/new"] = (200, f"{server.base}/{TOKEN}")
     assert TOKEN not in repr(ask_token(server.base, 3))
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return connect_shell(None, "")
 
 
 def wanted(server, key=KEY):

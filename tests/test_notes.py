@@ -4,13 +4,7 @@ import pytest
 
 from lib import notes
 from lib.errors import CheckFailed
-from lib.shell import connect_shell, write_text
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return connect_shell(None, "")
+from lib.shell import write_text
 
 
 def test_there_are_no_notes_at_first(here):

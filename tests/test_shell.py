@@ -12,12 +12,6 @@ from lib.errors import ParamsError, ShellFailed
 from lib.shell import Shell, connect_shell, find_text, read_text, run, stream, write_text
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return connect_shell(None, "")
-
-
 def program(folder, name, text):
     folder.mkdir(exist_ok=True)
     file = folder / name
