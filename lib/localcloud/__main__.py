@@ -66,10 +66,17 @@ def start(options: argparse.Namespace, folder: Path) -> int:
 
 
 def _changed(folder: Path, facts: dict, setting: str, value: str, **new: object) -> dict:
-    """Return the facts after a setting of the running server was changed."""
-    from .remote import configure
+    """Return the facts after a setting of the running server was changed by a signed call."""
+    from urllib.parse import urlencode
+    from urllib.request import urlopen
 
-    configure(facts, setting, value)
+    from .auth import signature
+
+    params = {"command": "configureSimulator", "response": "json", "name": setting, "value": value}
+    params |= {"apikey": facts["apikey"]}
+    params |= {"signature": signature(params, facts["secretkey"])}
+    with urlopen(facts["endpoint"], urlencode(params).encode(), timeout=10) as answer:
+        answer.read()
     background.publish(folder, facts | new)
     return facts | new
 

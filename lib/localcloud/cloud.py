@@ -74,12 +74,7 @@ class Cloud:
     def owner(self) -> dict:
         """Return the fields that say whose something is."""
         me = self.account()
-        return {
-            "account": me["name"],
-            "domainid": me["domainid"],
-            "domain": me["domain"],
-            "domainpath": me["domainpath"],
-        }
+        return {"account": me["name"]} | {k: me[k] for k in ("domainid", "domain", "domainpath")}
 
     def setting(self, name: str) -> Row:
         """Return one of the settings that `configureSimulator` changes."""

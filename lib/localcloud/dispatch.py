@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from . import auth, envelope, jobs, params
 from .cloud import Cloud, Listing
-from .commands import load
 from .faults import Fault
 from .refusals import ApiError, invalid
-from .registry import Command, known
+from .registry import Command, known, load
 from .state import Row
 from .views import show
 

@@ -6,7 +6,6 @@ import hashlib
 from typing import Any
 from urllib.parse import unquote
 
-from . import rsa
 from .cloud import Cloud, Listing, fitting
 from .refusals import ApiError, broken, invalid
 from .registry import command
@@ -30,8 +29,19 @@ def list_keys(cloud: Cloud, **filters: Any) -> Listing:
 def create_key(cloud: Cloud, name: str) -> dict:
     """Make a key and answer with its private half."""
     _check_name(cloud, name)
-    private, public = rsa.new_key()
+    private, public = _new_key()
     return _add(cloud, name, public) | {"privatekey": private}
+
+
+def _new_key() -> tuple[str, str]:
+    """Return an RSA key: the private half as PEM, the public one as a line of authorized_keys."""
+    from cryptography.hazmat.primitives import serialization as forms  # slow to import
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+    key, pem = generate_private_key(65537, 2048), forms.PrivateFormat.TraditionalOpenSSL
+    private = key.private_bytes(forms.Encoding.PEM, pem, forms.NoEncryption())
+    line = (forms.Encoding.OpenSSH, forms.PublicFormat.OpenSSH)
+    return private.decode(), key.public_key().public_bytes(*line).decode()
 
 
 @command("""registerSSHKeyPair sync keypair

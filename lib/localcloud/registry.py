@@ -11,12 +11,14 @@ says that the other one does not know it. Kinds: list, sync, async, async-create
 uuid, uuids, strings, long, integer, boolean, date, map.
 """
 
+import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
+MODULES = "zones volumes snapshots templates machines labels keys accounts simulator"
 HEAD = re.compile(r"(\w+)(?:\((2\.2|4\.20)\))? ([a-z-]+)(?: (\w+))?")
 LINE = re.compile(
     r"(\w+) ([a-z]+)(\*(?:2\.2)?)?(?:<(\d+))?(?:@([\d.]+))?(?: \((2\.2|4\.20)\))? (\S.*)"
@@ -110,6 +112,12 @@ def _param(line: str) -> Param:
         raise ValueError(f"not a parameter line: {line!r}")
     name, type_, required, length, since, only, description = found.groups("")
     return Param(name, type_, required, int(length or 255), since, only, description)
+
+
+def load() -> None:
+    """Import every module that registers commands."""
+    for name in MODULES.split():
+        importlib.import_module(f".{name}", __package__)
 
 
 @cache

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lib.localcloud import registry
-from lib.localcloud.commands import load
 from lib.localcloud.fields import fields_of
+from lib.localcloud.registry import load
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 load()
