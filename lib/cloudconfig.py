@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from lib import addresses, delivery, facts, ignition, notes, units, userdata
+from lib import addresses, delivery, facts, ignition, notes, units, userdata, writes
 from lib.cloudlint import key_fault, validate
 from lib.cloudtext import neutral, render
 from lib.discovery import (
@@ -277,6 +277,8 @@ def apply_write(shell: Shell, plan: list[Step], mode: str, *, work_dir: str) -> 
     time; nobody has the first then.
     """
     check_mode(mode)
+    if mode == "apply":
+        writes.settle_files(shell, writes.workstation(shell))
     if mode == "plan" or not plan:
         print("Plan mode: nothing was written." if plan else "Nothing to do.")
         return
@@ -291,24 +293,38 @@ def apply_write(shell: Shell, plan: list[Step], mode: str, *, work_dir: str) -> 
 def _apply_step(shell: Shell, step: Step, token: dict, work_dir: str) -> str:
     """Do one step, and return what to say of it."""
     if "base" not in step.params:
-        write_text(shell, step.what, _rendered(step.params, ""))
+        write(shell, step.what, _rendered(step.params, ""))
         return "without a token: for any cluster"
     if "fixed" in step.params:
         notes.update(shell, work_dir, config=token)
-        write_text(shell, step.what, _rendered(step.params, ""))
+        write(shell, step.what, _rendered(step.params, ""))
         return f"with the addresses {', '.join(step.params['fixed'])}"
     if step.command == "register":
         return _register(shell, discovery_url(read_text(shell, step.what)), token, work_dir)
     if url := choose_token(token["base"]):
         notes.update(shell, work_dir, config=token | {"asked": True})
-        write_text(shell, step.what, _rendered(step.params, url))
+        write(shell, step.what, _rendered(step.params, url))
         return _register(shell, url, token, work_dir)
     notes.update(shell, work_dir, config=token)
     journal, entry = _intended(token, step.what)
     url = ask_token(token["base"], token["size"])
-    write_text(shell, step.what, _rendered(step.params, url))
+    write(shell, step.what, _rendered(step.params, url))
     journal.ended(entry, "done", masked_url(url))
     return f"with the token {masked_url(url)}"
+
+
+def write(shell: Shell, where: str, text: str, old: str = "", kept: str = "") -> None:
+    """Write a configuration on the workstation, and into the journal that this is done.
+
+    `old` is what was there, "" if nothing was, and `kept` where that stays.
+    """
+    told = {"file": where, "before": old and writes.sha256(old), "after": writes.sha256(text)}
+    told |= {"kept": kept} if kept else {}
+    at, what = writes.workstation(shell), f"{where} on {shell.name}"
+    with writes.noted(at, "write", what, told) as ended:
+        write_text(shell, where, text)
+        more = f"; the old one is kept as {kept}" if kept else ""
+        ended["text"] = f"sha256 {told['after']}{more}"
 
 
 def _register(shell: Shell, url: TokenUrl, token: dict, work_dir: str) -> str:

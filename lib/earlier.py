@@ -1,6 +1,7 @@
 """Earlier runs: what the journals beside ours tell of this cloud. They are only read here."""
 
 import time
+from pathlib import Path
 
 from lib import traces
 from lib.errors import NotOne
@@ -10,19 +11,25 @@ LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes
 
 
 def left_open(cloud) -> list[tuple[str, dict]]:
+    """Return the changes of the last day at this cloud whose end nobody saw, as `beside` does."""
+    return beside(cloud.folder, cloud.profile.endpoint)
+
+
+def beside(folder: Path, endpoint: str) -> list[tuple[str, dict]]:
     """Return the changes whose end nobody saw, each with the name of its run, of the last day.
 
     Those are left out whose process still runs, and those that a later run has looked after.
     """
-    books = _journals(cloud, time.time() - LATELY)
+    books = _journals(folder, endpoint, time.time() - LATELY)
     seen = {(e["run"], e["of"]) for b in books for e in b.every() if e["state"] == "looked-after"}
-    left = [(b.folder.name, e) for b in books if b.folder != cloud.folder for e in b.unfinished()]
+    left = [(b.folder.name, e) for b in books if b.folder != folder for e in b.unfinished()]
     return [(run, e) for run, e in left if (run, e["n"]) not in seen and not elsewhere(e)]
 
 
 def made(cloud) -> set[str]:
     """Return the ids of all that this run and those beside it made at this cloud."""
-    entries = [e for b in _journals(cloud) for e in b.every() if e["command"] in traces.MADE]
+    books = _journals(cloud.folder, cloud.profile.endpoint)
+    entries = [e for b in books for e in b.every() if e["command"] in traces.MADE]
     return {str(e.get("resource") or _found(cloud, e)) for e in entries}
 
 
@@ -40,7 +47,7 @@ def _found(cloud, entry: dict) -> str | None:
     return row["id"] if row and traces.made_at_once(row, entry["sent"]) else None
 
 
-def _journals(cloud, since: float = 0) -> list[Journal]:
-    paths = sorted(cloud.folder.parent.glob("*/journal.jsonl"))
+def _journals(folder: Path, endpoint: str, since: float = 0) -> list[Journal]:
+    paths = sorted(folder.parent.glob("*/journal.jsonl"))
     late = [path for path in paths if path.stat().st_mtime > since]
-    return [Journal(path.parent, cloud.profile.endpoint) for path in late]
+    return [Journal(path.parent, endpoint) for path in late]

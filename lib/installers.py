@@ -1,6 +1,5 @@
 """The installers of CoreOS and Flatcar: run on the volume's disk, and what they wrote is proved."""
 
-import hashlib
 import re
 import shlex
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from lib.errors import CheckFailed, ShellFailed
 from lib.plan import Pending, Step, check_mode
 from lib.progress import tell
 from lib.shell import Shell, run
+from lib.writes import noted as journalled
+from lib.writes import settle_volume, sha256, workstation
 
 PRODUCTS = {
     "coreos-install": r"CoreOS(?: Container Linux)?",
@@ -231,11 +232,6 @@ def _name(volume: dict | None) -> str:
     return volume["name"] if volume else "the volume"
 
 
-def sha256(text: str) -> str:
-    """Return the SHA-256 of a text as hex digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _command(device: str, image: dict, work_dir: str) -> str:
     config = cloudconfig.path(work_dir, image["config"]) if image["config"] else ""
     return images.command(dict.fromkeys(images.SOURCE, "") | image, device, config)
@@ -333,8 +329,12 @@ def _install_step(
     options = {"folder": notes.job(work_dir), "joins": joins, "within": within}
     image = _image(step)
     command = _command(place["device"], image, work_dir)
-    success = install(shell, image, place, command, on_line, **options)
-    _prove(shell, image, work_dir, place, success, text)
+    what = f"{step.what}, {place['device']} of {shell.name}"
+    told = {k: v for k, v in place.items() if k not in ("disk", "look")} | {"runs": command}
+    at = workstation(shell)
+    with journalled(at, step.command, what, told, joins=joins) as ended:
+        ended["text"] = success = install(shell, image, place, command, on_line, **options)
+        _prove(shell, image, work_dir, place, success, text)
     return success
 
 
@@ -435,6 +435,8 @@ def verify(shell: Shell, *, work_dir: str, volume: dict | None, made: bool, mode
     check_mode(mode)
     noted = notes.read(shell, work_dir)
     done = disks.about(noted, ("installed",), (volume or {}).get("id", ""))
+    if done and mode == "apply":
+        settle_volume(workstation(shell), done["volume"], done["success"])
     if mode == "plan" or made or not done or not volume.get("virtualmachineid"):
         return print("Nothing to read back: no installed disk is attached, or it has served.")
     device = disks.target(shell, noted, volume_id=volume["id"], size=volume["size"])

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lib import cloudconfig, own, ssh
+from lib import cloudconfig, own, ssh, writes
 from lib.errors import CheckFailed, ParamsError, ShellFailed
 from lib.shell import Shell, run
 
@@ -26,14 +26,16 @@ if [ -e "$f" ]; then echo $kind; cat "$f"; exit; fi; done; exit 44"""
 # coreos-cloudinit before 0.10 cannot validate.
 WRITE = """\
 umask 077; new={file}.new; trap 'rm -f "$new"' EXIT
+[ "$(sha256sum <{file} | cut -c1-64)" = {before} ] || {{ echo 'it was changed meanwhile'; exit 1; }}
 cat >"$new" && [ "$(wc -c <"$new")" -eq {size} ] || exit 1
 if command -v coreos-cloudinit >/dev/null && coreos-cloudinit -h 2>&1 | grep -q -- -validate; then
 coreos-cloudinit -validate -from-file="$new" || exit 1; fi
-cp -p {file} {file}.{date} && mv -f "$new" {file} && sync"""
+cp -p {file} {kept} && mv -f "$new" {file} && sync"""
 FIRST_BOOT = (
     "Ignition configures a machine at its first boot only: run 90-remove-cluster and the chain "
     "again, or deploy new machines one by one."
 )
+UNSEEN = "Whether it was written is not known: run this stage again, it looks first."
 LOGIN = (
     "machine_user logs in with the private half of ssh_key_file: load it into ssh-agent, or name "
     "it in ~/.ssh/config. Nothing was changed."
@@ -135,16 +137,32 @@ def _on_disk(machine: dict, shell: Shell) -> Node:
     return Node(machine, cloudconfig.known(text), FILE.format(kind), shell)
 
 
+def settle(node: Node) -> None:
+    """Find out whether the file was written, if an earlier try of that was not seen to end."""
+    if node.file:
+        writes.settle_files(node.shell, _machine(node), sudo=True)
+
+
+def _machine(node: Node) -> str:
+    """Return what tells a machine from others, also from an earlier one of its name."""
+    return f"{node.name}, id {node.machine['id']}"
+
+
 def write(node: Node, raw: bytes) -> None:
     """Write the file in one step, once the machine finds it valid; the old one stays beside it."""
-    command = WRITE.format(file=shlex.quote(node.file), size=len(raw), date=now())
-    try:
-        run(node.shell, f"sh -c {shlex.quote(command)}", sudo=True, stdin=raw)
-    except ShellFailed as error:
-        text = cloudconfig.masked(error.said)
-        raise CheckFailed(
-            f"{node.file} on {node.name}", "written", text, "It is as it was."
-        ) from None
+    what = f"{node.file} on {node.name}"
+    told = {"file": node.file, "before": writes.sha256(node.text), "kept": f"{node.file}.{now()}"}
+    command = WRITE.format(size=len(raw), **{k: shlex.quote(v) for k, v in told.items()})
+    told["after"] = writes.sha256(raw.decode())
+    with writes.noted(_machine(node), "write", what, told) as ended:
+        try:
+            run(node.shell, f"sh -c {shlex.quote(command)}", sudo=True, stdin=raw)
+        except ShellFailed as error:
+            text = cloudconfig.masked(error.said)
+            if error.rc in (None, 255):
+                raise ShellFailed(f"write {what}", error.rc, text, UNSEEN) from None
+            raise CheckFailed(what, "written", text, "It is as it was.") from None
+        ended["text"] = f"sha256 {told['after']}; the old one is kept as {told['kept']}"
 
 
 def now() -> str:

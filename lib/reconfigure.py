@@ -13,7 +13,8 @@ from lib.errors import CheckFailed, ParamsError
 from lib.nodes import Node
 from lib.plan import Step, check_mode
 from lib.progress import tell
-from lib.shell import Shell, find_text, run, write_text
+from lib.shell import Shell, find_text, run
+from lib.writes import settle_files, workstation
 
 NAMES = ("now", "wanted")
 OLD_SERVER = 'one that tells a machine\'s user data (4.18 or newer), or config_delivery "disk"'
@@ -140,15 +141,18 @@ def apply_text(
     into the registry for it. May be called again after it was cut off.
     """
     check_mode(mode)
+    if mode == "apply":
+        settle_files(shell, workstation(shell))
     if mode == "plan" or not first:
         return print("Plan mode: nothing was written." if first else "Nothing to do.")
     (step,) = first
     cloudconfig.demand_valid(text(shell, wanted, first))
     if step.command == "write":
         old = cloudconfig.cluster_text(shell, wanted["work_dir"])
-        _set_aside(shell, step.what, f"{step.what}.{nodes.now()}", "cp -p")
-        url = cloudconfig.discovery_url(old)
-        write_text(shell, step.what, cloudconfig.text_for(wanted, url))
+        kept = f"{step.what}.{nodes.now()}"
+        _set_aside(shell, step.what, kept, "cp -p")
+        meant = cloudconfig.text_for(wanted, cloudconfig.discovery_url(old))
+        cloudconfig.write(shell, step.what, meant, old, kept)
         return tell("done", step.command, step.what, step.why)
     _move(cloud, shell, step, wanted, seen)
     tell("done", step.command, step.what, step.why)

@@ -56,6 +56,7 @@ def apply_plan(
 def _give_all(cloud, shell, node: Node, steps: list[Step], work_dir: str, within: float) -> None:
     unbooted = notes.read(shell, work_dir).get("unbooted") or []
     notes.update(shell, work_dir, unbooted=[*unbooted, node.name])
+    nodes.settle(node)
     for step in steps:
         if step.command == "write":
             _write(shell, node, step, work_dir)

@@ -5,6 +5,7 @@ written on, so that the one on trial has to be called a disk.
 """
 
 import bz2
+import contextlib
 import hashlib
 import os
 import shutil
@@ -29,9 +30,10 @@ from workstations import (
     served,
 )
 
-from lib import detached, disks, installers, notes
+from lib import detached, disks, installers, notes, writes
 from lib.disks import find_target, identity
 from lib.errors import CheckFailed, ShellFailed
+from lib.journal import Journal, run_folder
 from lib.shell import connect_shell, write_text
 
 pytestmark = pytest.mark.system
@@ -54,6 +56,7 @@ def home(tmp_path, monkeypatch):
     """A workstation on this machine."""
     demand(*PROGRAMS)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "runs/first"))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}:/usr/sbin:/sbin")
     scripts = {"sudo": SUDO, "lsblk": LSBLK}
     for name, text in (scripts | {"coreos-install": OF_2014, "flatcar-install": OF_TODAY}).items():
@@ -109,6 +112,11 @@ def apply(there, steps, on_line=lambda line: None):
     installers.apply_install(there, steps, "apply", work_dir="w", on_line=on_line)
 
 
+def journalled(there) -> list[dict]:
+    """Return what the journal of this run holds of the workstation."""
+    return Journal(run_folder(), writes.workstation(there)).every()
+
+
 def data_of(path: str, size: int = SIZE) -> bytes:
     return Path(path).read_bytes()[:size]
 
@@ -127,12 +135,19 @@ def test_an_install_is_planned_done_proved_and_then_not_planned_again(
     done = notes.read(there, "w")["installed"]
     assert done["resolved"] == ("367.1.0" if installer == "coreos-install" else "4459.2.0")
     installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
+    (entry,) = journalled(there)
+    told, line = entry["params"], f"{installer} -d {disk.path} -C {params['channel']}"
+    assert (entry["state"], entry["text"]) == ("done", seen[-1])
+    assert entry["what"] == f"disk, {disk.path} of this machine"
+    assert (told["volume"], told["device"]) == (VOLUME["id"], disk.path)
+    assert told["sha256"] == installers.sha256(CONFIG) and told["runs"].startswith(line)
     assert detached.look(there, notes.job("w")) is None
     assert call("findmnt", "-rn", "-o", "SOURCE").count(disk.path) == 0
     assert data_of(home / "other.img").count(0) == SIZE
 
 
 WAITS = "echo run >>$HOME/calls; echo it waits; while [ ! -e $HOME/go ]; do sleep 0.05; done"
+DIES = "; [ ! -e $HOME/dies ] || kill -KILL $$"
 
 
 def interrupted(there, home, params):
@@ -141,7 +156,7 @@ def interrupted(there, home, params):
     def stop(line):
         raise KeyboardInterrupt
 
-    (home / "meanwhile").write_text(WAITS)
+    (home / "meanwhile").write_text(WAITS + DIES)
     with pytest.raises(KeyboardInterrupt):
         apply(there, planned(there, params), stop)
 
@@ -155,6 +170,40 @@ def test_a_new_run_joins_the_installer_that_is_still_at_work(there, home, images
     apply(there, steps, seen.append)
     assert seen[0] == "it waits" and seen[-1].startswith("Success!")
     assert (home / "calls").read_text() == "run\n" and planned(there, params) == []
+    assert [(e["state"], e["text"]) for e in journalled(there)] == [("done", seen[-1])]
+
+
+def test_what_an_earlier_run_began_gets_its_end_from_the_one_that_joins_it(
+    there, home, images, disk, monkeypatch
+):
+    params = image_of(home, images, "flatcar-install")
+    interrupted(there, home, params)
+    (begun,) = journalled(there)
+    assert begun["state"] == "intent"
+    monkeypatch.setenv("RUNBOOK_RUN", str(home / "runs/second"))
+    (home / "go").touch()
+    seen = []
+    apply(there, planned(there, params), seen.append)
+    own, other = journalled(there)
+    assert (own["state"], own["text"], own["params"]) == ("done", seen[-1], begun["params"])
+    assert (other["state"], other["run"], other["of"]) == ("looked-after", "first", begun["n"])
+    assert other["text"] == f"left open by first: done: {seen[-1]}"
+    assert writes.left_open(writes.workstation(there)) == []
+
+
+def test_an_installer_that_was_killed_is_told_as_failed_once_another_is_begun(
+    there, home, images, disk
+):
+    params = image_of(home, images, "coreos-install")
+    interrupted(there, home, params)
+    (home / "dies").touch()
+    (home / "go").touch()
+    with contextlib.suppress(ShellFailed):
+        detached.follow(there, notes.job("w"), lambda line: None)
+    (home / "meanwhile").unlink()
+    apply(there, planned(there, params))
+    assert [(e["state"], e["text"][:8]) for e in journalled(there)] == [
+        ("failed", "it was n"), ("done", "Success!")]  # fmt: skip
 
 
 def test_a_new_run_takes_what_an_installer_did_unseen(there, home, images, disk):
@@ -239,6 +288,8 @@ def test_a_failure_says_the_state_of_the_disk_and_a_new_run_mends_it(
     with pytest.raises(ShellFailed, match=state):
         apply(there, planned(there, params))
     assert (data_of(home / "disk.img").count(0) == SIZE) == (state == "untouched")
+    (entry,) = journalled(there)
+    assert entry["state"] == "failed" and state in entry["text"]
     (home / flag).unlink()
     apply(there, planned(there, params))
     assert planned(there, params) == []

@@ -9,8 +9,9 @@ import time
 import pytest
 from harness import OLD, STAGES, build, changes, client, fault, play, play_to
 
-from lib import cloudconfig, discovery, nodes
-from lib.errors import CheckFailed, JobFailed, ParamsError
+from lib import cloudconfig, discovery, nodes, writes
+from lib.errors import CheckFailed, JobFailed, ParamsError, ShellFailed
+from lib.journal import Journal
 from lib.localcloud import disks, members
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
@@ -60,6 +61,14 @@ def home(cloud):
     return cloud.server.folder / "workstation/home/coreos-cluster"
 
 
+def nodes_entry(cloud, name: str) -> dict:
+    """Return the one entry of the journal on a file that was written on a machine."""
+    machine = f"{name}, id {machines(cloud)[name]['id']}"
+    (entry,) = Journal(cloud.folder, machine).every()
+    assert entry["command"] == "write" and entry["what"].endswith(f"user_data on {name}")
+    return entry
+
+
 def url(cloud) -> str:
     texts = [home(cloud) / n for n in ("user-data.yml", "cloud-config.yml")]
     return cloudconfig.discovery_url(next(t for t in texts if t.exists()).read_text())
@@ -78,6 +87,11 @@ def test_other_keys_are_shown_then_given_to_one_machine_after_the_other(cloud, k
         files = on_disk(cloud, name)
         assert KEY in files.pop("user_data")
         assert list(files.values()) == [before] and next(iter(files)).startswith("user_data.2")
+        written = nodes_entry(cloud, name)
+        told, new = written["params"], on_disk(cloud, name)["user_data"]
+        assert (told["before"], told["after"]) == (writes.sha256(before), writes.sha256(new))
+        assert written["state"] == "done" and written["text"].endswith(next(iter(files)))
+        assert told["kept"].endswith(next(iter(files))) and KEY not in str(written)
     seen = changes(cloud)
     play(cloud, SEVENTY, **asked)
     for stage in STAGES:
@@ -149,6 +163,47 @@ def test_what_the_machine_finds_invalid_is_not_written(cloud, keys):
     assert on_disk(cloud, "coreos-cluster-1") == before and changes(cloud) == seen
     program.unlink()
     play(cloud, SEVENTY, **cloud.params | keys)
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_write_that_was_not_seen_to_end_is_looked_for(cloud, keys, monkeypatch, capsys, written):
+    def lost(shell, command, **more):
+        if "cp -p" in command and more.get("sudo"):
+            if written:
+                run(shell, command, **more)
+            raise ShellFailed(command, 255, "Connection closed")
+        return run(shell, command, **more)
+
+    run = nodes.run
+    with monkeypatch.context() as patch, pytest.raises(ShellFailed, match="it looks first"):
+        patch.setattr(nodes, "run", lost)
+        play(cloud, SEVENTY, **cloud.params | keys)
+    assert nodes_entry(cloud, "coreos-cluster-1")["state"] == "intent"
+    then = play(cloud, SEVENTY, **cloud.params | keys)["then"]
+    assert [s.command for s in then if s.what == "coreos-cluster-1"] == (
+        ["rebootVirtualMachine"] if written else ["write", "rebootVirtualMachine"]
+    )
+    said = "left open before: it was " + ("written" if written else "not written")
+    assert f"user_data on coreos-cluster-1, {said}" in capsys.readouterr().out
+    machine = f"coreos-cluster-1, id {machines(cloud)['coreos-cluster-1']['id']}"
+    states = [e["state"] for e in Journal(cloud.folder, machine).every()]
+    assert states == (["adopted"] if written else ["not-sent", "done"])
+
+
+def test_what_was_changed_on_a_machine_since_it_was_shown_is_not_written_over(
+    cloud, keys, monkeypatch
+):
+    def changed(shell, command, **more):
+        if "cp -p" in command and more.get("sudo"):
+            run(shell, f"sh -c 'echo >>{nodes.FILE.format('coreos')}'", sudo=True)
+        return run(shell, command, **more)
+
+    run, seen = nodes.run, changes(cloud)
+    with monkeypatch.context() as patch, pytest.raises(CheckFailed, match="changed meanwhile"):
+        patch.setattr(nodes, "run", changed)
+        play(cloud, SEVENTY, **cloud.params | keys)
+    assert nodes_entry(cloud, "coreos-cluster-1")["state"] == "failed"
+    assert changes(cloud) == seen and list(on_disk(cloud, "coreos-cluster-1")) == ["user_data"]
 
 
 def test_a_machine_that_does_not_run_stops_it_before_anything_is_changed(cloud, keys):

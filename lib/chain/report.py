@@ -225,10 +225,10 @@ def _open(past: Past) -> Html | None:
     if not entries:
         return None
     return join(
-        el("h3", "Sent without a known end"),
-        el("p", "These may have been done, or may still be going on at the cloud. Resuming asks "
-           "for each of them first."),
-        _sent(entries),
+        el("h3", "Begun without a known end"),
+        el("p", "These may have been done, or may still be going on, at the cloud or on "
+           "the machine that is named. Resuming looks for each of them first."),
+        _sent([{"text": _params(e)} | e for e in entries]),
     )  # fmt: skip
 
 
@@ -320,6 +320,10 @@ def _sent(entries: Iterable[dict]) -> Html:
         for e in entries
     ]
     return rows(head, body)
+
+
+def _params(entry: dict) -> str:
+    return ", ".join(f"{k} {v}" for k, v in (entry.get("params") or {}).items())
 
 
 def _job(entry: dict) -> object:

@@ -163,7 +163,7 @@ class Terminal:
             if result.outcome not in ("ok", "not-run"):
                 self._explain(result)
         for entry in _left_open(run):
-            self._say(f"Sent, its end not seen: {entry['command']} {entry['what']}")
+            self._say(f"Begun, its end not seen: {entry['command']} {entry['what']}")
         for leak in run.leaks:
             self._say(f"A secret stands in the record: {leak}. Keep it to yourself and change it.")
         if run.unsigned:

@@ -15,6 +15,7 @@ from lib.chain import past, report, resources, timeline
 from lib.chain.cells import trimmed
 from lib.chain.faults import BadInput
 from lib.chain.known_errors import UNKNOWN, explain
+from lib.writes import noted
 
 HOSTILE = '<script>alert(1)</script><img src="http://evil/x"> & "quoted"'
 
@@ -170,10 +171,21 @@ def test_what_was_sent_without_a_known_end_is_named_with_its_ids(tmp_path):
     folder = failed(tmp_path, "the kernel died", "kernel-died")
     write_lines(folder / "journal.jsonl", folders.journal(5)[:2])
     text = words(page_of(folder))
-    start = text.index("Sent without a known end")
+    start = text.index("Begun without a known end")
     assert f"createVolume web_disk accepted {ID} {JOB}" in text[start : start + 400]
     write_lines(folder / "journal.jsonl", [folders.journal(5)[0] | {"customjobid": JOB}])
     assert f"createVolume web_disk intent {JOB}" in words(page_of(folder))
+
+
+def test_what_was_begun_on_a_machine_is_named_with_what_it_was_to_write(tmp_path, monkeypatch):
+    folder = failed(tmp_path, "the kernel died", "kernel-died")
+    monkeypatch.setenv("RUNBOOK_RUN", str(folder))
+    params = {"volume": ID, "device": "/dev/vdb", "sha256": "ab" * 32}
+    with pytest.raises(KeyboardInterrupt), noted("me@ws", "coreos-install", "disk of ws", params):
+        raise KeyboardInterrupt
+    text = words(page_of(folder))
+    shown = text[text.index("Begun without a known end") :][:400]
+    assert f"coreos-install disk of ws intent volume {ID}, device /dev/vdb, sha256 abab" in shown
 
 
 def test_what_was_lost_and_then_done_is_not_said_to_be_open(tmp_path):
@@ -181,10 +193,10 @@ def test_what_was_lost_and_then_done_is_not_said_to_be_open(tmp_path):
     intent, _, done = folders.journal(5, command="updateVirtualMachine")
     lost = done | {"state": "lost"}
     write_lines(folder / "journal.jsonl", [intent, lost])
-    assert "Sent without a known end" in words(page_of(folder))
+    assert "Begun without a known end" in words(page_of(folder))
     again = [intent, lost, intent | {"n": 2}, done | {"n": 2}]
     write_lines(folder / "journal.jsonl", again)
-    assert "Sent without a known end" not in words(page_of(folder))
+    assert "Begun without a known end" not in words(page_of(folder))
 
 
 def test_a_failed_job_is_not_said_to_have_changed_nothing():

@@ -11,6 +11,7 @@ from lib.chain.events import Event
 from lib.chain.run import Result, Run
 from lib.chain.terminal import WAIT, Terminal, Waiting, changed, sentence
 from lib.journal import Journal
+from lib.writes import noted
 
 
 def step(command, what, outcome="done"):
@@ -91,8 +92,17 @@ def test_what_was_sent_and_not_seen_to_end_is_named(tmp_path):
         entry = journal.intend("createVolume", what, {"name": what}, None)
     journal.ended(entry, "done")
     lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
-    said = [line for line in lines if line.startswith("Sent")]
-    assert said == ["Sent, its end not seen: createVolume this"]
+    said = [line for line in lines if line.startswith("Begun")]
+    assert said == ["Begun, its end not seen: createVolume this"]
+
+
+def test_of_what_was_begun_on_a_machine_it_is_said_on_which(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path))
+    params = {"volume": "v-1", "device": "/dev/vdb"}
+    with pytest.raises(KeyboardInterrupt), noted("me@ws", "flatcar-install", "disk of ws", params):
+        raise KeyboardInterrupt
+    lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
+    assert "Begun, its end not seen: flatcar-install disk of ws" in lines
 
 
 @pytest.mark.parametrize(

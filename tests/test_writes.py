@@ -1,0 +1,116 @@
+"""What is changed on a machine through its shell stands in the journal from before it is made."""
+
+import json
+
+import pytest
+from harness import changes, client
+
+from lib import cloudconfig, reconcile, writes
+from lib.detached import OutOfSight
+from lib.errors import CheckFailed, ShellFailed
+from lib.journal import Journal, run_folder
+from lib.shell import read_text, write_text
+
+WS = "me@ws"
+INSTALL = {"volume": "v-1", "device": "/dev/vdb"}
+
+
+@pytest.fixture(autouse=True)
+def first(tmp_path, monkeypatch):
+    """The folder of the run at hand."""
+    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "runs/first"))
+
+
+def states(machine=WS) -> list[str]:
+    return [e["state"] for e in Journal(run_folder(), machine).every()]
+
+
+def install(error: BaseException | None = None, joins=False):
+    with writes.noted(WS, "coreos-install", "disk", INSTALL, joins=joins) as ended:
+        assert states()[-1] == "intent", "it is there before the change is made"
+        if error:
+            raise error
+        ended["text"] = "Success!"
+
+
+@pytest.mark.parametrize(
+    "error, state, text",
+    [
+        (CheckFailed("the table", "a", "b", "lines\nWait."), "failed", "the table. Wait."),
+        (
+            ShellFailed("x", 3, "pass=word", "Wiped."),
+            "failed",
+            "it ended with 3. Wiped.",
+        ),
+        (ShellFailed("x", None, ""), "failed", "it left no exit code."),
+        (ShellFailed("x", 255, "closed"), "intent", None),
+        (OutOfSight("x", None, ""), "intent", None),
+        (KeyboardInterrupt(), "intent", None),
+    ],
+)
+def test_an_install_is_failed_only_if_it_was_seen_to_fail(error, state, text):
+    with pytest.raises(type(error)):
+        install(error)
+    (entry,) = Journal(run_folder(), WS).every()
+    assert (entry["state"], entry.get("text")) == (state, text)
+
+
+def test_one_that_is_joined_is_one_entry_and_one_that_is_begun_anew_another():
+    with pytest.raises(KeyboardInterrupt):
+        install(KeyboardInterrupt())
+    install(joins=True)
+    assert states() == ["done"]
+    with pytest.raises(OutOfSight):
+        install(OutOfSight("x", None, ""))
+    install()
+    assert states() == ["done", "failed", "done"]
+
+
+def test_what_another_run_left_open_is_settled_by_what_is_known_of_the_volume(
+    tmp_path, monkeypatch
+):
+    with pytest.raises(KeyboardInterrupt):
+        install(KeyboardInterrupt())
+    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "runs/second"))
+    writes.settle_volume(WS, "v-2", "Success!")
+    assert [run for run, _ in writes.left_open(WS)] == ["first"] and states() == []
+    writes.settle_volume(WS, "v-1", "Success!")
+    assert writes.left_open(WS) == [] and states() == ["looked-after"]
+
+
+@pytest.mark.parametrize(
+    "meanwhile, state",
+    [("new", "adopted"), ("old", "not-sent"), ("other", "lost"), (None, "lost")],
+)
+def test_a_file_tells_whether_it_was_written(here, tmp_path, capsys, meanwhile, state):
+    at, file = writes.workstation(here), "w d/it's.yml"
+    told = {"file": file, "before": writes.sha256("old"), "after": writes.sha256("new")}
+    with pytest.raises(KeyboardInterrupt), writes.noted(at, "write", "it", told):
+        if meanwhile:
+            write_text(here, file, meanwhile)
+        raise KeyboardInterrupt
+    writes.settle_files(here, at)
+    assert states(at) == [state] and "write it, left open before: " in capsys.readouterr().out
+    writes.settle_files(here, at)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_configuration_is_noted_by_its_checksums_without_its_text(here):
+    cloudconfig.write(here, "w/c.yml", "hostname: first\n")
+    cloudconfig.write(here, "w/c.yml", "hostname: second\n", "hostname: first\n", "w/c.yml.old")
+    assert read_text(here, "w/c.yml") == "hostname: second\n"
+    first, second = Journal(run_folder(), writes.workstation(here)).every()
+    assert first["params"]["before"] == "" and first["what"] == "w/c.yml on this machine"
+    assert second["params"]["before"] == first["params"]["after"]
+    assert second["text"].endswith("; the old one is kept as w/c.yml.old")
+    assert "hostname" not in json.dumps([first, second])
+
+
+def test_no_cloud_is_asked_about_it(server):
+    cloud = client(server)
+    before = changes(cloud)
+    with pytest.raises(KeyboardInterrupt):
+        install(KeyboardInterrupt())
+    cloud.folder = run_folder()
+    assert reconcile.settled(cloud) is cloud and cloud.journal.every() == []
+    assert states() == ["intent"] and changes(cloud) == before
