@@ -23,13 +23,13 @@ import requests
 from lib import facts, masks, profiles, reconcile, tables
 from lib.apilog import Request
 from lib.errors import ParamsError, ProfileError, Refused, RunbookError, Unreachable
+from lib.jobs import BUSY
 from lib.journal import Journal, run_folder
 from lib.signing import sign
 
 QUESTION = re.compile(r"^(list|query|get|find)[A-Z]")
 PAGE = 500  # CloudStack's own default and maximum, `default.page.size`
 TRIES = 5
-BUSY = (500, 502, 503, 504, 530)
 
 
 def connect(profile: str, **settings) -> Cloud:

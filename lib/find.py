@@ -41,11 +41,8 @@ def pick(rows: list[dict], command: str, name: str, by: str = "name") -> dict:
 
 def _nearest(rows: list[dict], name: str, by: str) -> list[dict]:
     close = get_close_matches(name, [str(r.get(by)) for r in rows], n=20, cutoff=0)
-    return sorted(rows, key=lambda r: _rank(close, str(r.get(by))))[:20]
-
-
-def _rank(order: list[str], name: str) -> int:
-    return order.index(name) if name in order else len(order)
+    order = {found: place for place, found in enumerate(close)}
+    return sorted(rows, key=lambda r: order.get(str(r.get(by)), len(order)))[:20]
 
 
 def zone_id(cloud, zone: str) -> str:

@@ -12,7 +12,7 @@ from lib.errors import CloudError, JobFailed, JobTimeout, Refused, Unreachable
 from lib.progress import Waiting, expected
 
 LONGEST = 2.0  # seconds between two looks at a job that may end any moment
-TRANSIENT = (500, 502, 503, 504, 530)
+BUSY = (500, 502, 503, 504, 530)  # a cloud that may answer when it is asked again
 
 
 @dataclass
@@ -97,7 +97,7 @@ def look(cloud, job: Job) -> dict | None:
     except Unreachable:
         return None
     except Refused as no:
-        if no.code in TRANSIENT:
+        if no.code in BUSY:
             return None
         text = f"the cloud does not tell how the job ended: {no.text}"
         cloud.journal.job_ended(job.id, "lost", text)

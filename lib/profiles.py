@@ -142,21 +142,15 @@ def _from_files(name: str) -> Profile:
 
 
 def _cs_files() -> list[Path]:
-    return [Path.home() / ".cloudstack.ini", *_here(), *_named()]
+    """Return cs's files, the project's own too: a notebook's folder is not where one stands."""
+    named = os.environ.get("CLOUDSTACK_CONFIG")
+    here = dict.fromkeys([ROOT / "cloudstack.ini", Path.cwd() / "cloudstack.ini"])
+    files = [Path.home() / ".cloudstack.ini", *here]
+    return [*files, Path(named).expanduser()] if named else files
 
 
 def _cmk_file() -> Path:
     return Path.home() / ".cmk" / "config"
-
-
-def _here() -> list[Path]:
-    """`./cloudstack.ini`, and the project's own: a notebook's folder is not where one stands."""
-    return list(dict.fromkeys([ROOT / "cloudstack.ini", Path.cwd() / "cloudstack.ini"]))
-
-
-def _named() -> list[Path]:
-    named = os.environ.get("CLOUDSTACK_CONFIG")
-    return [Path(named).expanduser()] if named else []
 
 
 def _section(paths: list[Path], name: str) -> dict:

@@ -221,16 +221,13 @@ def settled(cloud):
         outcome = _became(cloud, entry, find_out)
         if not _leaves_trace(entry):
             cloud.journal.ended(entry, "lost", outcome)
-        print(f"{entry['command']} {entry['what']}, left open at {_clock(entry)}: {outcome}")
+        at = datetime.fromisoformat(entry["sent"]).astimezone()
+        print(f"{entry['command']} {entry['what']}, left open at {at:%H:%M:%S}: {outcome}")
     for run, entry in earlier.left_open(cloud):
         outcome = _became(cloud, entry, look_for)
         cloud.journal.looked_after(run, entry, outcome)
         print(f"{entry['command']} {entry['what']}, left open by {run}: {outcome}")
     return cloud
-
-
-def _clock(entry: dict) -> str:
-    return datetime.fromisoformat(entry["sent"]).astimezone().strftime("%H:%M:%S")
 
 
 def _became(cloud, entry: dict, look: Callable[..., dict | None]) -> str:
