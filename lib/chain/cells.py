@@ -71,12 +71,10 @@ def _cell(cell: dict, causes: dict[str, dict], limits: Limits, whole: str) -> Ht
     told = metadata.get("runbook", {}) | causes.get(cell.get("id", ""), {})
     tags = metadata.get("tags", [])
     shown = [_output(o, limits, whole) for o in _merged(cell.get("outputs", []))]
-    code = limits.code and "parameters" not in tags and _code(source, _fate(cell, told))
-    return join(code, *shown)
-
-
-def _code(source: str, fate: Html | str) -> Html:
-    return el("details", el("summary", "code", fate), el("pre", source))
+    if limits.code and "parameters" not in tags:
+        summary = el("summary", "code", _fate(cell, told))
+        shown.insert(0, el("details", summary, el("pre", source)))
+    return join(*shown)
 
 
 def _fate(cell: dict, told: dict) -> Html | str:

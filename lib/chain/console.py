@@ -6,8 +6,11 @@ character of theirs reaches the terminal.
 
 import re
 import sys
+from collections.abc import Collection, Iterable
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 WIDE = 140  # columns where there is no terminal, as in a log
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.?)")
@@ -33,3 +36,18 @@ def plain(text: object) -> str:
 def one_line(text: object) -> str:
     """Return a text as `plain` does, on one line."""
     return " ".join(plain(text).split())
+
+
+def grid(
+    head: Iterable[str],
+    rows: Iterable[Iterable[Text]],
+    right: Collection[str] = (),
+    title: str = "",
+) -> Table:
+    """Return a table that folds long cells; `right` names columns of numbers."""
+    table = Table(title=title or None, title_justify="left")
+    for name in head:
+        table.add_column(name, overflow="fold", justify="right" if name in right else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -121,10 +121,9 @@ def _versions(facts: Mapping[str, object], prefix: str = "") -> dict[str, str]:
 
 def show(one: Path, other: Path) -> bool:
     """Print what differs between two runs on the terminal; return whether anything does."""
-    from rich.table import Table
     from rich.text import Text
 
-    from lib.chain.console import console, one_line
+    from lib.chain.console import console, grid, one_line
 
     tables = compare(one, other)
     out = console()
@@ -132,12 +131,9 @@ def show(one: Path, other: Path) -> bool:
     for title, found in tables.items():
         if not len(found):
             continue
-        table = Table(title=title, title_justify="left")
-        for name in found.columns:
-            table.add_column(name, overflow="fold")
-        for row in found.itertuples(index=False, name=None):
-            table.add_row(*(Text(one_line(value)) for value in row))
-        out.print(table)
+        rows = found.itertuples(index=False, name=None)
+        texts = [[Text(one_line(value)) for value in row] for row in rows]
+        out.print(grid(found.columns, texts, title=title))
     same = [title for title, found in tables.items() if not len(found)]
     if same:
         out.print(Text(f"No difference in: {', '.join(same)}."))

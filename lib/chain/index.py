@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lib.chain import page, past, whole
-from lib.chain.page import Html, el, rows
+from lib.chain.page import el, rows
 from lib.chain.words import clock, colour, mark, tone
 from lib.progress import span
 
@@ -80,11 +80,8 @@ def _cells(line: Line) -> list[object]:
     outcome, name, *rest = line.words()
     there = (line.folder / REPORT).exists()
     where = f"{line.folder.name}/{REPORT}" if there else f"{line.folder.name}/"
-    return [el("span", outcome, class_=tone(line.outcome)), _link(name, where, there), *rest]
-
-
-def _link(name: str, where: str, there: bool) -> Html:
-    return page.join(el("a", name, href=where), not there and el("small", " (no report)"))
+    link = page.join(el("a", name, href=where), not there and el("small", " (no report)"))
+    return [el("span", outcome, class_=tone(line.outcome)), link, *rest]
 
 
 def _abandoned(found: list[Line]) -> str:
@@ -98,21 +95,16 @@ def _abandoned(found: list[Line]) -> str:
 
 def show(runs: Path) -> None:
     """Print the runs on the terminal."""
-    from rich.table import Table
     from rich.text import Text
 
-    from lib.chain.console import console, one_line
+    from lib.chain.console import console, grid, one_line
 
     found = lines(runs)
     if not found:
         return print(f"There are no runs in {runs}.")
-    table = Table()
-    for name in HEAD[:-1]:
-        table.add_column(name, overflow="fold", justify="right" if name == "took" else "left")
-    for line in found:
-        texts = [Text(one_line(word)) for word in line.words()[: len(HEAD) - 1]]
-        texts[0].stylize(colour(line.outcome))
-        table.add_row(*texts)
-    console().print(table)
+    texts = [[Text(one_line(word)) for word in line.words()[: len(HEAD) - 1]] for line in found]
+    for line, row in zip(found, texts, strict=True):
+        row[0].stylize(colour(line.outcome))
+    console().print(grid(HEAD[:-1], texts, right=["took"]))
     if said := _abandoned(found):
         print(said)

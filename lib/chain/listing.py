@@ -27,17 +27,11 @@ def markdown(table: Mapping[str, Parameter]) -> str:
 
 
 def _print_table(table: Mapping[str, Parameter]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    from lib.chain.console import console
+    from lib.chain.console import console, grid
 
-    shown = Table()
-    for column in COLUMNS:
-        shown.add_column(column, overflow="fold")
-    for parameter in table.values():
-        shown.add_row(*map(Text, _row(parameter)))
-    console().print(shown)
+    console().print(grid(COLUMNS, (map(Text, _row(parameter)) for parameter in table.values())))
 
 
 def _row(parameter: Parameter) -> list[str]:

@@ -172,6 +172,11 @@ def when(row: dict) -> datetime | None:
         return None
 
 
+def ms(line: dict) -> float:
+    """Return how many milliseconds the request of a line took."""
+    return float(line.get("ms") or 0)
+
+
 def _json(path: Path, unread: list[str]) -> dict:
     if not path.exists():
         return {}

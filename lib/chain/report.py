@@ -11,7 +11,7 @@ from lib.chain.cells import Limits
 from lib.chain.faults import BadInput
 from lib.chain.known_errors import explain
 from lib.chain.page import Html, el, join, rows
-from lib.chain.past import ENDED_WELL, Attempt, Past, read
+from lib.chain.past import ENDED_WELL, Attempt, Past, ms, read
 from lib.chain.resources import Shown
 from lib.chain.words import clock, mark, tone
 from lib.progress import span
@@ -57,7 +57,8 @@ def html(past: Past) -> str:
 def _above(past: Past) -> Html:
     shown = resources.tables(past)
     what_failed, made = _failure(past, shown), _resources(past, shown)
-    return join(_head(past), _strip(past), what_failed, _timeline(past), made)
+    strip = el("ul", *(el("li", _chip(a)) for a in past.stages), class_="strip")
+    return join(_head(past), strip, what_failed, _timeline(past), made)
 
 
 def _below(past: Past) -> Html:
@@ -146,7 +147,7 @@ def _mend(past: Past) -> Html:
         el("p", known.means),
         el("p", el("b", "What to do: "), known.do),
         el("p", el("b", "Is trying again safe? "), known.again),
-        _again(past),
+        el("pre", f"runbook resume {shlex.quote(_near(past.folder))}", class_="cmd"),
     )
 
 
@@ -159,14 +160,6 @@ def _near(folder: Path) -> str:
     """Return a folder as it is typed in the project's folder."""
     whole = folder.resolve()
     return str(whole.relative_to(PROJECT) if whole.is_relative_to(PROJECT) else whole)
-
-
-def _again(past: Past) -> Html:
-    return el("pre", f"runbook resume {shlex.quote(_near(past.folder))}", class_="cmd")
-
-
-def _strip(past: Past) -> Html:
-    return el("ul", *(el("li", _chip(a)) for a in past.stages), class_="strip")
 
 
 def _chip(attempt: Attempt) -> Html:
@@ -314,7 +307,7 @@ def _sent(entries: Iterable[dict]) -> Html:
     body = [
         [_short(e.get(n)) for n in head[:4]]
         + [
-            join(_short(e.get("resource")), el("br"), _short(_job(e))),
+            join(_short(e.get("resource")), el("br"), _short(e.get("job") or e.get("customjobid"))),
             _short(e.get("text")),
         ]
         for e in entries
@@ -324,11 +317,6 @@ def _sent(entries: Iterable[dict]) -> Html:
 
 def _params(entry: dict) -> str:
     return ", ".join(f"{k} {v}" for k, v in (entry.get("params") or {}).items())
-
-
-def _job(entry: dict) -> object:
-    """Return the id of the job, or the one that was to be its."""
-    return entry.get("job") or entry.get("customjobid")
 
 
 def _short(value: object) -> Html | str:
@@ -391,19 +379,15 @@ def _requests(past: Past) -> Html | None:
     by: dict[str, list[dict]] = {}
     for line in past.api:
         by.setdefault(str(line.get("command")), []).append(line)
-    told = sorted(by.items(), key=lambda item: -sum(map(_ms, item[1])))
+    told = sorted(by.items(), key=lambda item: -sum(map(ms, item[1])))
     body = [
-        [name, str(len(of)), f"{sum(map(_ms, of)):.0f}", f"{max(map(_ms, of)):.0f}", _bad(of)]
+        [name, str(len(of)), f"{sum(map(ms, of)):.0f}", f"{max(map(ms, of)):.0f}", _bad(of)]
         for name, of in told
     ]
-    whole = f"{len(past.api)} requests, {sum(map(_ms, past.api)) / 1000:.1f} s in all."
+    whole = f"{len(past.api)} requests, {sum(map(ms, past.api)) / 1000:.1f} s in all."
     head = ["command", "count", "total, ms", "slowest, ms", "not answered well"]
     table = rows(head, body, right=head[1:4])
     return el("section", el("h2", "API requests"), el("p", whole), table)
-
-
-def _ms(line: dict) -> float:
-    return float(line.get("ms") or 0)
 
 
 def _bad(of: list[dict]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from lib.chain.page import Html, el, join, rows
-from lib.chain.past import Attempt, Past, when
+from lib.chain.past import Attempt, Past, ms, when
 
 WIDE = 1000  # units of the drawing across all of the time
 PAUSE = 0.04  # of the whole width, for each pause that is cut
@@ -61,14 +61,10 @@ def _calls(api: Iterable[dict]) -> list[Span]:
     """Return the requests, each from its sending to its answer."""
     known = [(when(line), line) for line in api]
     return [
-        Span(at.timestamp(), at.timestamp() + _ms(line) / 1000, str(line.get("command")))
+        Span(at.timestamp(), at.timestamp() + ms(line) / 1000, str(line.get("command")))
         for at, line in known
         if at
     ]
-
-
-def _ms(line: dict) -> float:
-    return float(line.get("ms") or 0)
 
 
 def _jobs(journal: Iterable[dict]) -> list[Span]:

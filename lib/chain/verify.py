@@ -163,7 +163,8 @@ def _beside(runs: Path, only: str = "") -> Iterator[Finding]:
             words = f"{later.run} was sealed after it", f"after which {later.run} was sealed"
             yield from _missing(runs / later.before, later.link, *words)
     try:
-        for sealed, hashed, run in noted(runs) if (runs / LOG).exists() or _sealed(runs) else []:
+        any_seal = (runs / LOG).exists() or any(runs.glob(f"*/{FILE}"))
+        for sealed, hashed, run in noted(runs) if any_seal else []:
             if only in ("", run):
                 words = f"{LOG} tells of its seal of {sealed}", f"that {LOG} tells of at {sealed}"
                 yield from _missing(runs / run, hashed, *words)
@@ -176,10 +177,6 @@ def _missing(folder: Path, hashed: str, gone: str, other: str) -> Iterator[Findi
         yield Finding(folder.name, "", f"removed: {gone}")
     elif hashed not in {manifest.digest(p) for p in _seals(folder)}:
         yield Finding(folder.name, FILE, f"not the one {other}")
-
-
-def _sealed(runs: Path) -> bool:
-    return any(True for _ in runs.glob(f"*/{FILE}"))
 
 
 def _manifests(runs: Path) -> Iterator[Manifest]:
