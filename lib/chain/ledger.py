@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
 
+from lib.chain import whole
 from lib.chain.events import Event
 from lib.chain.faults import BadInput
 from lib.journal import now
@@ -141,16 +142,7 @@ def _whose(line: dict) -> tuple:
 
 def read(folder: Path) -> list[dict]:
     """Return all lines of a run's ledger but those that were cut off; [] if it has none."""
-    path = folder / FILE
-    return list(_parsed(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
-
-
-def _parsed(lines: Iterable[str]) -> Iterable[dict]:
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue  # the writer died within this line, and what it tells of had not begun
+    return whole.lines(folder / FILE)[0]
 
 
 def held(folder: Path, patience: float = 0.0) -> bool:

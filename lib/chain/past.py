@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from lib.chain import whole
 from lib.chain.faults import BadInput
 from lib.chain.provenance import TOLD, told
 from lib.chain.secrets import secret_name
@@ -147,18 +148,7 @@ def named(run: str, runs: Path) -> Path:
 
 def lines(path: Path, unread: list[str]) -> list[dict]:
     """Return the JSON objects of a file, a line each; none if there is no such file."""
-    if not path.exists():
-        return []
-    found, bad = [], 0
-    for line in path.read_text("utf-8", "replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            found.append(row)
-        else:
-            bad += 1
+    found, bad = whole.lines(path)
     if bad:
         unread.append(f"{path.name}: {bad} of {bad + len(found)} lines")
     return found

@@ -90,21 +90,12 @@ def packages(requirements: Path) -> dict[str, str]:
 
 def told(path: Path) -> dict:
     """Return what the kernels told; where they told different things, all of them in order."""
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
     found: dict[str, list] = {}
-    for line in filter(None, map(_parsed, lines)):
+    for line in whole.lines(path)[0]:
         for name, value in line.items():
             if name not in ("at", "stage") and value not in found.setdefault(name, []):
                 found[name].append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
-
-
-def _parsed(line: str) -> dict:
-    """Return a line, {} for one that the death of its writer cut off."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return {}
 
 
 def _version(name: str) -> str:

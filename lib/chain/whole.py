@@ -1,5 +1,6 @@
-"""Whole files: who reads one finds all of it, or what it was before, never a part."""
+"""Whole files, of which nobody ever finds a part, and of files that grow the whole lines."""
 
+import json
 import os
 from pathlib import Path
 
@@ -14,3 +15,22 @@ def write(path: Path, text: str, *, lasting: bool = False, errors: str = "strict
             os.fsync(file.fileno())
     os.replace(unfinished, path)
     return path
+
+
+def lines(path: Path) -> tuple[list[dict], int]:
+    """Return the JSON objects of a file, a line each, and how many other lines there are.
+
+    The last line may have been cut off by the death of its writer; what it tells of had not begun.
+    """
+    texts = path.read_text("utf-8", "replace").split("\n") if path.exists() else []
+    rows = [_object(text) for text in texts if text]
+    found = [row for row in rows if row is not None]
+    return found, len(rows) - len(found)
+
+
+def _object(text: str) -> dict | None:
+    try:
+        row = json.loads(text)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None

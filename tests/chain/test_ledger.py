@@ -101,6 +101,11 @@ def test_a_line_that_was_cut_off_is_left_out_and_does_not_spoil_the_next(tmp_pat
     assert len((tmp_path / FILE).read_text().splitlines()) == 3
 
 
+def test_a_line_separator_in_a_text_does_not_cut_its_line(tmp_path):
+    (line,) = told(tmp_path, ("done", {"cause": "failed", "seconds": 1.0, "error": "a\u2028b"}))
+    assert line["error"] == "a\u2028b"
+
+
 def test_a_resumed_run_is_not_ended_until_it_ends_again(tmp_path):
     done = {"cause": "failed", "seconds": 1.0}
     assert ledger.ended(told(tmp_path, ("run", RUN), ("done", done))) == "failed"
