@@ -134,17 +134,12 @@ def find_target(
     new = [r for r in after if before and identity(r) not in map(identity, before)]
     named = [r for r in disks if serial and _serial(r) == serial]
     own = [r for r in disks if ours and (identity(r) == ours or r in named)]
-    rows = [
-        (
-            r,
-            [
-                *_whose(r, before, new, named, serial),
-                *_fitness(r, size, r in own),
-                _alone(r, after),
-            ],
-        )
-        for r in after
-    ]
+
+    def judged(row: dict) -> list[Condition]:
+        whose = _whose(row, before, new, named, serial)
+        return [*whose, *_fitness(row, size, row in own), _alone(row, after)]
+
+    rows = [(r, judged(r)) for r in after]
     lost = [] if named else _lost(before or [], disks)
     fit = [r for r, conditions in rows if all(met for *_, met in conditions)]
     new_disks = [r for r in disks if r in new]

@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+from workstations import program
 
 from lib import disks, images, installers, notes
 from lib.errors import CheckFailed, ParamsError, ShellFailed
@@ -52,11 +53,6 @@ echo "Success! CoreOS beta current (cloudstack) is installed on $d" """,
 }
 
 
-def program(home, name, text):
-    (home / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
-    (home / "bin" / name).chmod(0o755)
-
-
 def rows(device, children):
     row = {"name": "vdc", "path": device, "size": SIZE, "type": "disk", "ro": False, "rm": False}
     row |= {"serial": "5f0c2d4e9b314c6a8e77", "pttype": "gpt" if children else None}
@@ -79,7 +75,6 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-    (tmp_path / "bin").mkdir()
     (tmp_path / "tmp").mkdir()
     for name, text in PROGRAMS.items():
         program(tmp_path, name, text)

@@ -6,18 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from workstations import program
 
 from lib import shell
 from lib.errors import ParamsError, ShellFailed
 from lib.shell import Shell, connect_shell, find_text, read_text, run, stream, write_text
-
-
-def program(folder, name, text):
-    folder.mkdir(exist_ok=True)
-    file = folder / name
-    file.write_text(f"#!/bin/sh\n{text}\n")
-    file.chmod(0o755)
-    return file
 
 
 def runs(pid_file):
@@ -79,7 +72,7 @@ def test_a_hanging_command_is_ended_with_its_children(here, tmp_path):
 
 
 def test_a_hanging_root_command_is_ended_by_the_workstation(here, tmp_path, monkeypatch):
-    program(tmp_path / "bin", "sudo", 'shift; exec "$@"')
+    program(tmp_path, "sudo", 'shift; exec "$@"')
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     with pytest.raises(ShellFailed, match="did not end in time: began") as failed:
         stream(here, "sh -c 'echo began; sleep 60'", print, sudo=True, within=0.4)
@@ -87,20 +80,20 @@ def test_a_hanging_root_command_is_ended_by_the_workstation(here, tmp_path, monk
 
 
 def test_sudo_is_not_interactive_and_serves_each_program(here, tmp_path, monkeypatch):
-    program(tmp_path / "bin", "sudo", 'echo "$1 $7"; shift; exec "$@"')
+    program(tmp_path, "sudo", 'echo "$1 $7"; shift; exec "$@"')
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     assert run(here, "echo a; $SUDO echo b", sudo=True).out == "-n a\na\n-n b\nb\n"
 
 
 def test_missing_sudo_rights_are_explained(here, tmp_path, monkeypatch):
-    program(tmp_path / "bin", "sudo", "echo 'sudo: a password is required' >&2; exit 1")
+    program(tmp_path, "sudo", "echo 'sudo: a password is required' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     with pytest.raises(ShellFailed, match="`sudo` must work for your user"):
         run(here, "true", sudo=True)
 
 
 def test_a_failing_program_under_sudo_is_not_blamed_on_sudo(here, tmp_path, monkeypatch):
-    program(tmp_path / "bin", "sudo", 'shift; exec "$@"')
+    program(tmp_path, "sudo", 'shift; exec "$@"')
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     with pytest.raises(ShellFailed) as failed:
         run(here, "sh -c 'exit 4'", sudo=True)
@@ -115,20 +108,20 @@ def test_a_failing_program_under_sudo_is_not_blamed_on_sudo(here, tmp_path, monk
     ],
 )
 def test_ssh_that_fails_is_explained(tmp_path, said, advice):
-    ssh = program(tmp_path / "bin", "ssh", f"echo '{said}' >&2; exit 255")
+    ssh = program(tmp_path, "ssh", f"echo '{said}' >&2; exit 255")
     with pytest.raises(ShellFailed, match=advice):
         run(Shell((str(ssh),), "h", remote=True), "true")
 
 
 def test_a_key_that_ssh_does_not_show_is_said_to_be_unseen(tmp_path):
-    ssh = program(tmp_path / "bin", "ssh", "echo 'Host key verification failed.' >&2; exit 255")
+    ssh = program(tmp_path, "ssh", "echo 'Host key verification failed.' >&2; exit 255")
     with pytest.raises(ShellFailed, match=r"not shown by ssh.*by hand: ssh me@h$"):
         run(Shell((str(ssh), "-o", "x", "--", "me@h"), "h", remote=True), "true")
 
 
 def test_a_remote_command_arrives_unchanged(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    ssh = program(tmp_path / "bin", "ssh", 'exec /bin/sh -c "$*"')  # as sshd does
+    ssh = program(tmp_path, "ssh", 'exec /bin/sh -c "$*"')  # as sshd does
     there = Shell((str(ssh), "exec /bin/sh"), "h", remote=True)
     assert run(there, """printf '%s|' "a  b" 'c"d' '$HOME' \\\\""").out == """a  b|c"d|$HOME|\\|"""
 
@@ -188,7 +181,7 @@ def test_writing_replaces_the_file_in_one_step(here, tmp_path):
 
 def test_a_text_cut_off_on_its_way_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    cut = program(tmp_path / "bin", "cut", 'head -c 3 | exec /bin/sh "$@"')
+    cut = program(tmp_path, "cut", 'head -c 3 | exec /bin/sh "$@"')
     with pytest.raises(ShellFailed):
         write_text(Shell((str(cut),), "cut"), "f/x", "whole text")
     assert list((tmp_path / "f").iterdir()) == []

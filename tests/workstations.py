@@ -46,12 +46,13 @@ def demand(*programs: str) -> None:
         pytest.skip(f"needs {', '.join(missing)}")
 
 
-def program(home: Path, name: str, text: str) -> None:
+def program(home: Path, name: str, text: str) -> Path:
     """Put a shell script on the workstation's PATH."""
     (home / "bin").mkdir(parents=True, exist_ok=True)
     file = home / "bin" / name
     file.write_text(f"#!/bin/sh\n{text}\n")
     file.chmod(0o755)
+    return file
 
 
 class Sshd:

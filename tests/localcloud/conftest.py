@@ -105,15 +105,8 @@ class Api:
 
     def volume(self, name: str = "disk", size: int = 1, **more: object) -> dict:
         """Make a volume."""
-        offering = self.id_of("listDiskOfferings", "Custom Disk")
-        return self.done(
-            "createVolume",
-            name=name,
-            size=size,
-            diskofferingid=offering,
-            zoneid=self.zone(),
-            **more,
-        )
+        more |= {"diskofferingid": self.id_of("listDiskOfferings", "Custom Disk")}
+        return self.done("createVolume", name=name, size=size, zoneid=self.zone(), **more)
 
     def attached(self, name: str = "disk", size: int = 1) -> dict:
         """Make a volume and attach it to the workstation."""
