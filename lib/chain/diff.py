@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib.chain import resources
-from lib.chain.past import Attempt, Past, read
+from lib.chain.past import Past, read
 from lib.progress import span
 
 # What is new in every run and so tells nothing: ids, stamps in names, moments, addresses' ports.
@@ -71,26 +71,23 @@ def _lasting(text: str) -> str:
 
 def _durations(a: Past, b: Past) -> pd.DataFrame:
     """Return the stages that took notably longer in one of the runs, and the whole."""
-    one = {s.stage: s for s in a.stages if s.seconds}
-    two = {s.stage: s for s in b.stages if s.seconds}
+    one, two = _seconds(a), _seconds(b)
     pairs = [(name, one[name], two[name]) for name in one if name in two]
-    found = [_duration(name, x, y) for name, x, y in pairs if _notable(x.seconds, y.seconds)]
-    if _notable(a.seconds, b.seconds):
-        found.append(_duration("the run", _whole(a), _whole(b)))
+    found = [
+        {"what": name, "A": span(x), "B": span(y), "B / A": f"{y / x:.2f}"}
+        for name, x, y in pairs
+        if _notable(x, y)
+    ]
     return pd.DataFrame(found, columns=["what", "A", "B", "B / A"], dtype="str")
 
 
-def _whole(run: Past) -> Attempt:
-    return Attempt("", seconds=run.seconds)
+def _seconds(run: Past) -> dict[str, float]:
+    taken = {s.stage: s.seconds for s in run.stages} | {"the run": run.seconds}
+    return {name: seconds for name, seconds in taken.items() if seconds}
 
 
 def _notable(a: float, b: float) -> bool:
     return abs(a - b) > 0.5 and max(a, b) > NOTABLE * min(a, b)
-
-
-def _duration(name: str, a: Attempt, b: Attempt) -> dict[str, str]:
-    times = f"{b.seconds / a.seconds:.2f}"
-    return {"what": name, "A": span(a.seconds), "B": span(b.seconds), "B / A": times}
 
 
 def _circumstances(a: Mapping[str, object], b: Mapping[str, object]) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """The index: all runs of a folder, the newest first, as a page beside them and on the terminal."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from lib.chain import page, past, whole
@@ -16,25 +15,11 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class Line:
-    """One run in a few words."""
+    """One run: its folder, its outcome, and its texts in the order of HEAD."""
 
     folder: Path
     outcome: str
-    cluster: str
-    reached: str
-    stages: str
-    changes: int
-    took: float  # seconds
-    mode: str
-    began: datetime | None
-
-    def words(self) -> list[str]:
-        """Return the line's texts in the order of HEAD."""
-        return [
-            f"{mark(self.outcome)} {self.outcome}", self.folder.name, self.cluster,
-            f"{self.reached}, {self.stages}", str(self.changes), span(self.took), self.mode,
-            clock(self.began, seconds=False),
-        ]  # fmt: skip
+    words: list[str]
 
 
 def lines(runs: Path) -> list[Line]:
@@ -46,17 +31,12 @@ def _line(run: past.Past) -> Line:
     ran = [a for a in run.stages if a.cause != "not-run"]
     at = run.stopped or (ran[-1] if ran else None)
     well = sum(a.cause in past.ENDED_WELL for a in run.stages)
-    return Line(
-        run.folder,
-        run.cause,
-        str(run.params.get("cluster_name", "")),
-        at.stage if at else "",
-        f"{well} of {len(run.stages)} ok",
-        sum(s.get("outcome") == "done" for s in run.steps),
-        run.seconds,
-        str(run.params.get("mode", "")),
-        run.started,
-    )
+    cluster, mode = (str(run.params.get(name, "")) for name in ("cluster_name", "mode"))
+    reached = f"{at.stage if at else ''}, {well} of {len(run.stages)} ok"
+    changes = str(sum(s.get("outcome") == "done" for s in run.steps))
+    words = [f"{mark(run.cause)} {run.cause}", run.folder.name, cluster, reached, changes]
+    words += [span(run.seconds), mode, clock(run.started, seconds=False)]
+    return Line(run.folder, run.cause, words)
 
 
 def write(runs: Path) -> Path:
@@ -77,7 +57,7 @@ def html(found: list[Line]) -> str:
 
 
 def _cells(line: Line) -> list[object]:
-    outcome, name, *rest = line.words()
+    outcome, name, *rest = line.words
     there = (line.folder / REPORT).exists()
     where = f"{line.folder.name}/{REPORT}" if there else f"{line.folder.name}/"
     link = page.join(el("a", name, href=where), not there and el("small", " (no report)"))
@@ -102,7 +82,7 @@ def show(runs: Path) -> None:
     found = lines(runs)
     if not found:
         return print(f"There are no runs in {runs}.")
-    texts = [[Text(one_line(word)) for word in line.words()[: len(HEAD) - 1]] for line in found]
+    texts = [[Text(one_line(word)) for word in line.words[:-1]] for line in found]
     for line, row in zip(found, texts, strict=True):
         row[0].stylize(colour(line.outcome))
     console().print(grid(HEAD[:-1], texts, right=["took"]))
