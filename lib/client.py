@@ -58,6 +58,7 @@ class Cloud:
     session: requests.Session = field(default_factory=requests.Session, repr=False)
     folder: Path = field(default_factory=run_folder, repr=False)
     grace: float = 30
+    books: dict[Path, Journal] = field(default_factory=dict, repr=False)  # read by `lib.earlier`
 
     def __str__(self) -> str:
         return f"{self.profile.name} at {self.profile.endpoint}"

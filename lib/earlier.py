@@ -28,7 +28,8 @@ def beside(folder: Path, endpoint: str) -> list[tuple[str, dict]]:
 
 def made(cloud) -> set[str]:
     """Return the ids of all that this run and those beside it made at this cloud."""
-    books = _journals(cloud.folder, cloud.profile.endpoint)
+    found = _journals(cloud.folder, cloud.profile.endpoint)
+    books = [cloud.books.setdefault(b.folder, b) for b in found]  # of which only more is read
     entries = [e for b in books for e in b.every() if e["command"] in traces.MADE]
     return {str(e.get("resource") or _found(cloud, e)) for e in entries}
 

@@ -12,6 +12,7 @@ from harness import changes, client
 
 from lib import earlier, jobs, machines, own, reconcile, templates
 from lib.errors import CheckFailed
+from lib.journal import Journal, now
 
 OWNER = own.marks("coreos-cluster", "1")
 ZONE, NAME = "local-1", "coreos_cluster"
@@ -132,6 +133,20 @@ def test_the_journals_are_asked_once_for_all_that_is_not_marked(cloud):
     assert own.ours(later, rows, OWNER) == []
     asked = [c["command"] for c in later.list("listSimulatorCalls")]
     assert asked.count("listVolumes") == 1
+
+
+def test_a_journal_is_not_read_again_but_for_what_was_added(cloud, monkeypatch):
+    first, later, read = jobs.run(cloud, "createVolume", **volume(cloud))["id"], anew(cloud), []
+    take = Journal._take
+    monkeypatch.setattr(Journal, "_take", lambda self, raw: read.append(raw) or take(self, raw))
+    assert earlier.made(later) == earlier.made(later) == {first}
+    assert len(read) == len(set(read)) > 0
+    del read[:]
+    with cloud.journal.path.open("ab") as file:
+        line = {"at": now(), "n": 9, "state": "done", "resource": "second"}
+        line |= {"command": "createVolume", "endpoint": cloud.journal.endpoint}
+        file.write(json.dumps(line).encode() + b"\n")
+    assert earlier.made(later) == {first, "second"} and len(read) == 1
 
 
 def test_a_machine_that_was_not_marked_yet_is_removed_with_the_rest(cloud):
