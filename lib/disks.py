@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from lib import hosts, notes, tables
-from lib.errors import CheckFailed
+from lib.errors import CheckFailed, ShellFailed
 from lib.plan import Pending, Step, check_mode
 from lib.shell import Shell, run
 
@@ -58,6 +58,8 @@ for end in head tail; do echo $end $($end -c {MIB} {{at}} | sha256sum); done"""
 # Where a hot-added disk does not show by itself; a host that cannot be asked is no failure.
 RESCAN = "sh -c 'for s in /sys/class/scsi_host/host*/scan; do echo \"- - -\" | tee $s; done'"
 CANNOT_TELL = "· whether it is the machine that the cloud means cannot be told on it"
+NO_JSON = re.compile(r"(invalid|unrecognized) option.*J")
+TOO_OLD = "Nothing was written. Use a workstation with a newer system, as of 2016 or later."
 CHANGED = 76  # exit code of the guard
 
 Condition = tuple[str, object, object, bool]  # what, wanted, found, met
@@ -66,9 +68,15 @@ Condition = tuple[str, object, object, bool]  # what, wanted, found, met
 def inventory(shell: Shell) -> list[dict]:
     """Return all block devices of the workstation, each with its partitions under `children`.
 
-    `uses` of a row tells what has it: swap, a mapping or array, a mounted btrfs.
+    `uses` of a row tells what has it: swap, a mapping or array, a mounted btrfs. Raises CheckFailed
+    for an lsblk that is too old to tell them as data.
     """
-    seen = run(shell, LOOK)
+    seen = run(shell, LOOK, ok=(0, 1))
+    if seen.rc and NO_JSON.search(seen.err):
+        found = run(shell, "lsblk --version").out.strip()
+        raise CheckFailed("lsblk of the workstation", "util-linux 2.27 or newer", found, TOO_OLD)
+    if seen.rc:
+        raise ShellFailed("lsblk", seen.rc, seen.err)
     boot, _, told = seen.out.partition("\n")
     listed, _, used_by = told.partition("IN USE\n")
     uses = _uses(used_by.splitlines())

@@ -67,6 +67,14 @@ def test_an_lsblk_that_fails_is_an_error(there, machine):
         disks.inventory(there)
 
 
+def test_an_lsblk_that_knows_no_json_is_named_with_its_version(there, machine):
+    old = 'case "$*" in --version) echo lsblk from util-linux 2.23.2 ;; *)'
+    says = "echo \"lsblk: invalid option -- 'J'\" >&2; exit 1 ;; esac"
+    program(machine.home, "lsblk", f"{old} {says}")
+    with pytest.raises(CheckFailed, match=r"2\.27 or newer, found .*2\.23\.2\."):
+        disks.inventory(there)
+
+
 def counting(machine) -> Shell:
     """Return a shell that logs each use of it."""
     program(machine.home, "counted", 'echo run >>"$HOME/runs"; exec /bin/sh "$@"')
