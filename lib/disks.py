@@ -71,12 +71,14 @@ def inventory(shell: Shell) -> list[dict]:
     `uses` of a row tells what has it: swap, a mapping or array, a mounted btrfs. Raises CheckFailed
     for an lsblk that is too old to tell them as data.
     """
-    seen = run(shell, LOOK, ok=(0, 1))
-    if seen.rc and NO_JSON.search(seen.err):
+    try:
+        seen = run(shell, LOOK)
+    except ShellFailed as failed:
+        if not NO_JSON.search(failed.said):
+            raise
         found = run(shell, "lsblk --version").out.strip()
-        raise CheckFailed("lsblk of the workstation", "util-linux 2.27 or newer", found, TOO_OLD)
-    if seen.rc:
-        raise ShellFailed("lsblk", seen.rc, seen.err)
+        wanted = "util-linux 2.27 or newer"
+        raise CheckFailed("lsblk of the workstation", wanted, found, TOO_OLD) from None
     boot, _, told = seen.out.partition("\n")
     listed, _, used_by = told.partition("IN USE\n")
     uses = _uses(used_by.splitlines())

@@ -232,11 +232,6 @@ def _name(volume: dict | None) -> str:
     return volume["name"] if volume else "the volume"
 
 
-def _command(device: str, image: dict, work_dir: str) -> str:
-    config = cloudconfig.path(work_dir, image["config"]) if image["config"] else ""
-    return images.command(dict.fromkeys(images.SOURCE, "") | image, device, config)
-
-
 def _device(shell: Shell, noted: dict, work_dir: str, volume: dict | None) -> str | Pending:
     if not _attached(volume):
         return Pending("the disk of the volume", "11-attach-volume")
@@ -328,7 +323,8 @@ def _install_step(
         notes.update(shell, work_dir, installing=place, installed=None)
     options = {"folder": notes.job(work_dir), "joins": joins, "within": within}
     image = _image(step)
-    command = _command(place["device"], image, work_dir)
+    config = cloudconfig.path(work_dir, image["config"]) if image["config"] else ""
+    command = images.command(image, place["device"], config)
     what = f"{step.what}, {place['device']} of {shell.name}"
     told = {k: v for k, v in place.items() if k not in ("disk", "look")} | {"runs": command}
     at = workstation(shell)
@@ -339,7 +335,7 @@ def _install_step(
 
 
 def _image(step: Step) -> dict:
-    """Return the image of a step, in which what is "" is left out."""
+    """Return the image that a step installs; the step leaves out of its source what is ""."""
     return dict.fromkeys(images.SOURCE, "") | {"installer": step.command} | step.params
 
 
