@@ -343,7 +343,7 @@ def _intended(token: dict, what: str) -> tuple[Journal, dict]:
         if entry["command"] == "new token":
             journal.ended(entry, "lost", "the process ended before it was written")
             print(f"✗ a token asked for at {entry['sent'][:19]} was not written: asking anew")
-        else:
+        elif entry["command"] == "register token":
             journal.ended(entry, "not-sent", "registered again")
     command = "register token" if KEYS in token["base"] else "new token"
     return journal, journal.intend(command, what, {k: token[k] for k in ("base", "size")}, None)

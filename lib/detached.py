@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib.errors import CheckFailed, ShellFailed
+from lib.errors import CheckFailed, OutOfSight, ShellFailed
 from lib.shell import BECOME_ROOT, GRACE, TIMED_OUT, Result, Shell, handed_over, run, stream
 
 BUSY, ABSENT = 75, 44  # exit codes of the scripts below
@@ -38,10 +38,6 @@ tail -c +{start} -s 0.1 -f --pid=$! {folder}/log; exit $?
 """
 REST = "tail -c +{start} {folder}/log"
 RECONNECT = 120.0  # seconds that a lost connection is tried again
-
-
-class OutOfSight(ShellFailed):
-    """The command cannot be seen any more; it may run on."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +93,11 @@ def follow(
         try:
             _follow_on(shell, folder, on_line, seen)
             return _ended(shell, folder)
-        except ShellFailed as failed:
-            if not shell.remote or failed.rc != 255:
-                raise
         except TimeoutError:
             raise _out_of_sight(folder, "It takes too long.") from None
+        except OutOfSight as lost:
+            if not shell.remote or time.monotonic() > seen.deadline:
+                raise _out_of_sight(folder, lost.said) from None
         except BaseException as stopped:
             stopped.add_note(f"{folder}: the command runs on; run this stage again to follow it.")
             raise
@@ -127,8 +123,8 @@ def _follow_on(shell: Shell, folder: str, on_line: Callable[[str], None], seen: 
         left = max(1.0, seen.deadline - time.monotonic())
         try:
             stream(shell, command, on_line, within=left, on_bytes=seen.add)
-        except ShellFailed as failed:
-            if failed.rc is None:
+        except OutOfSight as lost:
+            if lost.rc is None:
                 raise TimeoutError from None
             raise
 

@@ -6,6 +6,7 @@ RunbookError
 ├── NotOne           nothing was sent
 ├── CheckFailed      nothing was sent by this cell
 ├── ShellFailed      a command on the workstation failed; its text says how far it came
+│   └── OutOfSight   its end was not seen: it may run on, or be done
 └── CloudError
     ├── Refused      the cloud said no; nothing changed
     ├── JobFailed    accepted, then failed; something may have changed
@@ -56,6 +57,10 @@ class ShellFailed(RunbookError):
         end = "did not end in time" if rc is None else f"ended with {rc}"
         text = f"`{command}` on the workstation {end}: {said.strip()[-500:] or '(no output)'}"
         super().__init__(f"{text}\n{next_step}" if next_step else text)
+
+
+class OutOfSight(ShellFailed):
+    """The end of a command was not seen: it may run on, or be done."""
 
 
 class CloudError(RunbookError):

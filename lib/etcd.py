@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from lib.errors import ShellFailed
+from lib.errors import OutOfSight, ShellFailed
 from lib.shell import Shell, run
 
 OLD_PORT, PORT = 4001, 2379
@@ -67,10 +67,10 @@ def ask_on(node: Shell, address: str, old: bool) -> Answer:
         return told(lambda method, path: _curl(node, method, base + path), old)
     except ConnectionRefusedError:
         return Answer("silent")
+    except OutOfSight:
+        return Answer("unreachable")
     except ShellFailed as error:
-        return Answer(
-            "unreachable" if error.rc == 255 else f"not told ({error.said.strip()[-60:]})"
-        )
+        return Answer(f"not told ({error.said.strip()[-60:]})")
 
 
 def _curl(node: Shell, method: str, url: str) -> tuple[int, str]:

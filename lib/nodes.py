@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lib import cloudconfig, own, ssh, writes
-from lib.errors import CheckFailed, ParamsError, ShellFailed
+from lib.errors import CheckFailed, OutOfSight, ParamsError, ShellFailed
 from lib.shell import Shell, run
 
 USER = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
@@ -157,10 +157,11 @@ def write(node: Node, raw: bytes) -> None:
     with writes.noted(_machine(node), "write", what, told) as ended:
         try:
             run(node.shell, f"sh -c {shlex.quote(command)}", sudo=True, stdin=raw)
+        except OutOfSight as lost:
+            text = cloudconfig.masked(lost.said)
+            raise OutOfSight(f"write {what}", lost.rc, text, UNSEEN) from None
         except ShellFailed as error:
             text = cloudconfig.masked(error.said)
-            if error.rc in (None, 255):
-                raise ShellFailed(f"write {what}", error.rc, text, UNSEEN) from None
             raise CheckFailed(what, "written", text, "It is as it was.") from None
         ended["text"] = f"sha256 {told['after']}; the old one is kept as {told['kept']}"
 

@@ -10,11 +10,12 @@ import shlex
 from lib import addresses, cloudconfig, delivery, discovery, nodes, notes, registered, rolling
 from lib import userdata as data
 from lib.errors import CheckFailed, ParamsError
+from lib.etcd import Answer
 from lib.nodes import Node
 from lib.plan import Step, check_mode
 from lib.progress import tell
 from lib.shell import Shell, find_text, run
-from lib.writes import settle_files, workstation
+from lib.writes import noted, settle_files, sha256, workstation
 
 NAMES = ("now", "wanted")
 OLD_SERVER = 'one that tells a machine\'s user data (4.18 or newer), or config_delivery "disk"'
@@ -150,7 +151,7 @@ def apply_text(
     if step.command == "write":
         old = cloudconfig.cluster_text(shell, wanted["work_dir"])
         kept = f"{step.what}.{nodes.now()}"
-        _set_aside(shell, step.what, kept, "cp -p")
+        run(shell, f"cp -p -- {shlex.quote(step.what)} {shlex.quote(kept)}")
         meant = cloudconfig.text_for(wanted, cloudconfig.discovery_url(old))
         cloudconfig.write(shell, step.what, meant, old, kept)
         return tell("done", step.command, step.what, step.why)
@@ -162,23 +163,38 @@ def _move(cloud, shell: Shell, step: Step, wanted: dict, seen: list[Node]) -> No
     work_dir, word = wanted["work_dir"], step.params["word"]
     etcds = rolling.answers(cloud, seen)
     rolling.demand_known(etcds)
-    noted = notes.read(shell, work_dir).get("moving") or {}
-    if noted.get("word") != word:
-        noted = {"word": word, "old": f"{step.what}.{nodes.now()}"}
-        notes.update(shell, work_dir, moving=noted, config=None)
-    _set_aside(shell, step.what, noted["old"], "mv")
+    moving = notes.read(shell, work_dir).get("moving") or {}
+    if moving.get("word") != word:
+        moving = {"word": word, "old": f"{step.what}.{nodes.now()}"}
+        notes.update(shell, work_dir, moving=moving, config=None)
+    _set_aside(shell, step.what, moving["old"])
     asked = (notes.read(shell, work_dir).get("config") or {}).get("asked")
     if asked or find_text(shell, step.what) is None:
         command = "register" if asked else "write"
         new = Step(command, cloudconfig.described(**wanted), step.why, step.what)
         cloudconfig.apply_write(shell, [new], "apply", work_dir=work_dir)
     url = cloudconfig.discovery_url(cloudconfig.cluster_text(shell, work_dir))
-    members = [a.registrations for a in etcds.values() if a.registrations]
-    discovery.enrol(url, members[0] if members else {})
+    _enrol(url, step.what, etcds)
     notes.update(shell, work_dir, moving=None, moved=word)
 
 
-def _set_aside(shell: Shell, where: str, old: str, how: str) -> None:
-    """Keep a file under another name, unless that has been done."""
-    file, kept = shlex.quote(where), shlex.quote(old)
-    run(shell, f"[ -e {kept} ] || {how} -- {file} {kept}")
+def _set_aside(shell: Shell, where: str, old: str) -> None:
+    """Move a file to another name, unless that has been done."""
+    text = find_text(shell, where)
+    if text is None or find_text(shell, old) is not None:
+        return
+    told = {"file": where, "before": sha256(text), "after": "", "kept": old}
+    with noted(workstation(shell), "move", f"{where} on {shell.name}", told) as ended:
+        run(shell, f"mv -- {shlex.quote(where)} {shlex.quote(old)}")
+        ended["text"] = f"it is kept as {old}"
+
+
+def _enrol(url: str, where: str, etcds: dict[str, Answer]) -> None:
+    """Put the members that an etcd tells into the registry of the token in a file."""
+    members = next((a.registrations for a in etcds.values() if a.registrations), {})
+    if not members:
+        return
+    told = {"file": where, "members": len(members)}
+    base = url.rpartition("/")[0]
+    with noted(base, "enrol", "the members of the cluster that has formed", told):
+        discovery.enrol(url, members)

@@ -1,11 +1,14 @@
 """Removal: everything that carries a cluster's names and tags, in order of dependence."""
 
+import shlex
+from collections.abc import Callable
+
 import pandas as pd
 
-from lib import delivery, machines, notes, own, registered, snapshots, templates, volumes
+from lib import delivery, machines, notes, own, registered, snapshots, templates, volumes, writes
 from lib.errors import ParamsError
 from lib.plan import Step
-from lib.shell import find_text
+from lib.shell import Shell, find_text, run
 
 KEEPABLE = ("template", "snapshot", "volume")
 
@@ -63,16 +66,27 @@ def _readiness(template: dict) -> str:
     return "ready" if template.get("isready") else str(template.get("status", "not ready"))
 
 
-def clear_notes(shell, work_dir: str, keep: list[str], mode: str) -> None:
+def clear_notes(shell: Shell, work_dir: str, keep: list[str], mode: str) -> None:
     """Delete the cloud-config with its spent token, and the notes, from the workstation.
 
     What a template has in it that is kept stays; user data go, so that the next run gets a token.
     """
     if mode == "plan":
         return
+    writes.settle_files(shell, writes.workstation(shell))
     if "template" not in keep:
-        return notes.clear(shell, work_dir)
-    if find_text(shell, f"{work_dir}/{delivery.USER_DATA}") is None:
+        return _delete(shell, work_dir, notes.clear, work_dir)
+    where = f"{work_dir}/{delivery.USER_DATA}"
+    if find_text(shell, where) is None:
         return print(f"kept {work_dir}: the template kept carries that token, now used up")
-    notes.clear_user_data(shell, work_dir)
+    _delete(shell, where, notes.clear_user_data, work_dir)
     print(f"kept {work_dir}, but for the user data with the token, now used up")
+
+
+def _delete(shell: Shell, where: str, clear: Callable[[Shell, str], None], work_dir: str) -> None:
+    """Delete by `clear` what is there, and write that down."""
+    if run(shell, f"[ -e {shlex.quote(where)} ]", ok=(0, 1)).rc:
+        return
+    at, what = writes.workstation(shell), f"{where} on {shell.name}"
+    with writes.noted(at, "delete", what, {"file": where}):
+        clear(shell, work_dir)

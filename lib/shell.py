@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from lib import masks, ssh
-from lib.errors import ParamsError, ShellFailed
+from lib.errors import OutOfSight, ParamsError, ShellFailed
 
 # Every command starts in the home folder and speaks English, as its words are read here.
 PROLOGUE = 'export LC_ALL=C; cd "$HOME" || exit 1; '
@@ -117,7 +117,8 @@ def run(
     """Run a command and return how it ended.
 
     With `sudo` its first program runs as root, and `$SUDO` stands for the same before others.
-    Raises ShellFailed for an exit code not in `ok`, and with rc None after `within` seconds.
+    Raises ShellFailed for an exit code not in `ok`; OutOfSight if the connection broke, and with
+    rc None after `within` seconds.
     """
     script, stdin = _script(command, stdin, sudo, within)
     with _started(shell, script, stdin, stderr=subprocess.PIPE) as process:
@@ -126,7 +127,7 @@ def run(
         except BaseException as stopped:
             _end(process)
             if isinstance(stopped, subprocess.TimeoutExpired):
-                raise ShellFailed(command, None, "") from None
+                raise OutOfSight(command, None, "") from None
             raise
     result = Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
     return _demand(shell, command, result, ok, sudo)
@@ -145,8 +146,8 @@ def stream(
 
     Of a line that redraws itself with carriage returns the states that were seen are passed on.
     `on_bytes` is told of each piece of output how many bytes it has.
-    Raises ShellFailed for an exit code other than 0, and with rc None after `within` seconds;
-    then all that it started is ended.
+    Raises ShellFailed for an exit code other than 0; OutOfSight if the connection broke, and with
+    rc None after `within` seconds; then all that it started is ended.
     """
     lines = []
     deadline = time.monotonic() + within + GRACE * sudo
@@ -163,7 +164,7 @@ def stream(
         except BaseException as stopped:
             _end(process)
             if isinstance(stopped, (TimeoutError, subprocess.TimeoutExpired)):
-                raise ShellFailed(command, None, "\n".join(lines)) from None
+                raise OutOfSight(command, None, "\n".join(lines)) from None
             raise
     return _demand(shell, command, Result(process.returncode, "\n".join(lines), ""), (0,), sudo)
 
@@ -243,10 +244,12 @@ def _demand(shell: Shell, command: str, result: Result, ok: tuple[int, ...], sud
     if result.rc in ok:
         return result
     said = result.err + result.out
-    hint = SUDO_HINT if sudo and NO_SUDO.search(said) else ""
     if shell.remote and result.rc == 255:
-        hint = ssh.advice(shell.argv, said)
-    raise ShellFailed(command, None if sudo and result.rc in TIMED_OUT else result.rc, said, hint)
+        raise OutOfSight(command, 255, said, ssh.advice(shell.argv, said))
+    if sudo and result.rc in TIMED_OUT:
+        raise OutOfSight(command, None, said)
+    hint = SUDO_HINT if sudo and NO_SUDO.search(said) else ""
+    raise ShellFailed(command, result.rc, said, hint)
 
 
 def find_text(shell: Shell, path: str) -> str | None:

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lib import earlier
-from lib.detached import OutOfSight
-from lib.errors import CheckFailed, ShellFailed
+from lib.errors import CheckFailed, OutOfSight, ShellFailed
 from lib.journal import Journal, elsewhere, run_folder
 from lib.shell import Shell, run
 
-ANEW = "it was not seen to end well, and was begun anew"
+ANEW = "nobody saw how it ended; it was begun anew"
 Open = tuple[str, dict]  # the run beside this one that left it open, "" for this one; the entry
 
 
@@ -43,32 +42,23 @@ def noted(
     journal = Journal(run_folder(), machine)
     begun = [(r, e) for r, e in left_open(machine) if _thing(e["params"]) == _thing(params)]
     if not joins:
-        _end(journal, begun, "failed", ANEW)
+        _end(journal, begun, "lost", ANEW)
         begun = []
     if not any(run == "" for run, _ in begun):
         begun.append(("", journal.intend(command, what, params, None)))
     told = {}
     try:
         yield told
+    except OutOfSight:
+        raise
     except (CheckFailed, ShellFailed) as error:
-        if _is_known(error, params):
-            _end(journal, begun, "failed", _said(error))
+        _end(journal, begun, "failed", _said(error))
         raise
     _end(journal, begun, "done", told.get("text", ""))
 
 
 def _thing(params: dict) -> str:
     return params.get("volume") or params["file"]
-
-
-def _is_known(error: CheckFailed | ShellFailed, params: dict) -> bool:
-    """Tell whether the change has ended; a lost shell may go on writing, or have written all."""
-    if isinstance(error, CheckFailed):
-        return True
-    # An installer that left no exit code was seen to be gone.
-    return not isinstance(error, OutOfSight) and error.rc not in (
-        (None, 255) if "after" in params else (255,)
-    )
 
 
 def _said(error: CheckFailed | ShellFailed) -> str:
@@ -104,13 +94,13 @@ def settle_files(shell: Shell, machine: str, *, sudo: bool = False) -> None:
 
 
 def _outcome(shell: Shell, params: dict, sudo: bool) -> tuple[str, str]:
-    """Return the state and the words for a file that was, or was not, written."""
+    """Return the state and the words for a file that was, or was not, written or moved."""
     script = "[ ! -e {0} ] || sha256sum <{0}".format(shlex.quote(params["file"]))
     found = run(shell, f"sh -c {shlex.quote(script)}", sudo=sudo).out[:64]
     if found == params["after"]:
-        return "adopted", "it was written"
+        return "adopted", "it was done"
     if found == params["before"]:
-        return "not-sent", "it was not written"
+        return "not-sent", "it was not done"
     return "lost", "the file holds another text now" if found else "the file is gone now"
 
 

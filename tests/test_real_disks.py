@@ -191,7 +191,7 @@ def test_what_an_earlier_run_began_gets_its_end_from_the_one_that_joins_it(
     assert writes.left_open(writes.workstation(there)) == []
 
 
-def test_an_installer_that_was_killed_is_told_as_failed_once_another_is_begun(
+def test_an_installer_that_was_killed_is_told_as_lost_once_another_is_begun(
     there, home, images, disk
 ):
     params = image_of(home, images, "coreos-install")
@@ -203,7 +203,7 @@ def test_an_installer_that_was_killed_is_told_as_failed_once_another_is_begun(
     (home / "meanwhile").unlink()
     apply(there, planned(there, params))
     assert [(e["state"], e["text"][:8]) for e in journalled(there)] == [
-        ("failed", "it was n"), ("done", "Success!")]  # fmt: skip
+        ("lost", "nobody s"), ("done", "Success!")]  # fmt: skip
 
 
 def test_a_new_run_takes_what_an_installer_did_unseen(there, home, images, disk):

@@ -10,9 +10,10 @@ import pytest
 from harness import OLD, STAGES, build, changes, client, fault, play, play_to
 
 from lib import cloudconfig, discovery, nodes, writes
-from lib.errors import CheckFailed, JobFailed, ParamsError, ShellFailed
+from lib.errors import CheckFailed, JobFailed, OutOfSight, ParamsError, ShellFailed
 from lib.journal import Journal
 from lib.localcloud import disks, members
+from lib.shell import connect_shell
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
@@ -117,12 +118,19 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     play(cloud, SEVENTY, **cloud.params, move_discovery="2014-07-20")
     assert url(cloud) != second
     said = capsys.readouterr().out
-    assert not [t for t in (first, second, url(cloud)) if t.rpartition("/")[2] in said]
+    tokens = [u.rpartition("/")[2] for u in (first, second, url(cloud))]
     play(cloud, "90-remove-cluster", **cloud.params)
     assert not home(cloud).exists()
+    journal = (cloud.folder / "journal.jsonl").read_text()
+    assert not [t for t in tokens if t in said or t in journal]
+    shell = connect_shell(cloud.profile.shell, "")
+    noted = Journal(cloud.folder, writes.workstation(shell)).every()
+    assert [e["command"] for e in noted] == ["move", "write", "move", "write", "delete"]
+    assert {e["state"] for e in noted} == {"done"} and "cloud-config.yml.2" in noted[0]["text"]
+    assert noted[1]["params"]["after"] == noted[2]["params"]["before"]
 
 
-@pytest.mark.parametrize("where", ["lib.cloudconfig.apply_write", "lib.discovery.enrol"])
+@pytest.mark.parametrize("where", ["lib.cloudconfig.apply_write", "lib.reconfigure._enrol"])
 def test_a_move_that_was_cut_off_is_ended_without_a_third_token(cloud, monkeypatch, where):
     first, work = url(cloud), home(cloud) / "cloud-config.yml"
 
@@ -171,7 +179,7 @@ def test_a_write_that_was_not_seen_to_end_is_looked_for(cloud, keys, monkeypatch
         if "cp -p" in command and more.get("sudo"):
             if written:
                 run(shell, command, **more)
-            raise ShellFailed(command, 255, "Connection closed")
+            raise OutOfSight(command, 255, "Connection closed")
         return run(shell, command, **more)
 
     run = nodes.run
@@ -183,7 +191,7 @@ def test_a_write_that_was_not_seen_to_end_is_looked_for(cloud, keys, monkeypatch
     assert [s.command for s in then if s.what == "coreos-cluster-1"] == (
         ["rebootVirtualMachine"] if written else ["write", "rebootVirtualMachine"]
     )
-    said = "left open before: it was " + ("written" if written else "not written")
+    said = "left open before: it was " + ("done" if written else "not done")
     assert f"user_data on coreos-cluster-1, {said}" in capsys.readouterr().out
     machine = f"coreos-cluster-1, id {machines(cloud)['coreos-cluster-1']['id']}"
     states = [e["state"] for e in Journal(cloud.folder, machine).every()]
@@ -287,6 +295,8 @@ class TestReal:
         self.etcdctl(real, "put", "a", "b")
         play(real, SEVENTY, **USERDATA, move_discovery="a")
         assert url(real) != first and len(discovery.members(url(real))) == 3
+        (put,) = Journal(real.folder, first.rpartition("/")[0]).every()[-1:]
+        assert (put["command"], put["params"]["members"], put["state"]) == ("enrol", 3, "done")
         assert {r["ok"] for r in play(real, SIXTY, **USERDATA)["seen"]} == {"✓"}
         assert sorted(self.etcdctl(real, "member", "list").split()) == sorted(ids.split())
         assert self.etcdctl(real, "get", "a").split() == ["a", "b"]

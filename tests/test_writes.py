@@ -6,8 +6,7 @@ import pytest
 from harness import changes, client
 
 from lib import cloudconfig, reconcile, writes
-from lib.detached import OutOfSight
-from lib.errors import CheckFailed, ShellFailed
+from lib.errors import CheckFailed, OutOfSight, ShellFailed
 from lib.journal import Journal, run_folder
 from lib.shell import read_text, write_text
 
@@ -43,7 +42,8 @@ def install(error: BaseException | None = None, joins=False):
             "it ended with 3. Wiped.",
         ),
         (ShellFailed("x", None, ""), "failed", "it left no exit code."),
-        (ShellFailed("x", 255, "closed"), "intent", None),
+        (ShellFailed("x", 255, ""), "failed", "it ended with 255."),
+        (OutOfSight("x", 255, "closed"), "intent", None),
         (OutOfSight("x", None, ""), "intent", None),
         (KeyboardInterrupt(), "intent", None),
     ],
@@ -63,7 +63,7 @@ def test_one_that_is_joined_is_one_entry_and_one_that_is_begun_anew_another():
     with pytest.raises(OutOfSight):
         install(OutOfSight("x", None, ""))
     install()
-    assert states() == ["done", "failed", "done"]
+    assert states() == ["done", "lost", "done"]
 
 
 def test_what_another_run_left_open_is_settled_by_what_is_known_of_the_volume(
