@@ -134,16 +134,17 @@ def verified(image: dict, device: str, then: str) -> str:
     return f"sh -c {shlex.quote(WHILE_WRITTEN.format(**words))}"
 
 
-def demand_takers(shell: Shell, image: dict, ignition: bool) -> None:
-    """Raise CheckFailed unless root has an installer that takes all that it is to be told.
+def demand_takers(shell: Shell, image: dict, ignition: bool, size: int | None = None) -> list[str]:
+    """Return the flags that root's installer takes, by its usage text.
 
-    Of which generation it is, is seen by its usage text, asked for where it matters.
+    Raises CheckFailed unless it is there and takes all that it is to be told, and the local image
+    can be read and has no more than `size` bytes, those of the volume.
     """
     name, file = image["installer"], shlex.quote(image["file"])
     needed = {flag: NAMES.get(n, n) for n, flag in FLAGS.items() if image[n]}
     needed |= {IGNITION: "config_format ignition"} if ignition else {}
-    script = f"command -v {name} >/dev/null || exit 127"
-    script += f"; {name} -h 2>&1; if [ -r {file} ]; then echo readable; fi" if needed else ""
+    script = f"command -v {name} >/dev/null || exit 127; {name} -h 2>&1"
+    script += f"; [ -r {file} ] && stat -L -c 'readable %s' {file}; true"
     seen = run(shell, f"sh -c {shlex.quote(script)}", sudo=True, ok=(0, 127))
     if seen.rc:
         step = "Put it in /usr/local/bin there and make it executable."
@@ -155,6 +156,17 @@ def demand_takers(shell: Shell, image: dict, ignition: bool) -> None:
         found = f"one that takes {' '.join(has) or 'nothing that its -h tells'}"
         wanted = f"one that takes {', '.join(lacks)}"
         raise CheckFailed(f"{name} on the workstation", wanted, found, step)
-    if image["file"] and "readable" not in seen.out.splitlines():
+    if image["file"]:
+        _demand_fits(image, re.findall(r"^readable (\d+)$", seen.out, re.MULTILINE), size)
+    return has
+
+
+def _demand_fits(image: dict, found: list[str], size: int | None) -> None:
+    """Raise CheckFailed unless the local image was `found`, with no more bytes than its volume."""
+    what = "image_file on the workstation"
+    if not found:
         step = "Nothing was sent. Put it there; a path without / at its start begins at $HOME."
-        raise CheckFailed("image_file on the workstation", image["file"], "no such file", step)
+        raise CheckFailed(what, image["file"], "no such file", step)
+    if size and int(found[-1]) > size:
+        step = "Nothing was sent. Run 90-remove-cluster, and begin anew with a larger volume_size."
+        raise CheckFailed(what, f"{size} bytes or less", f"{found[-1]} bytes", step)

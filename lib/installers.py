@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lib import cloudconfig, delivery, detached, disks, facts, hosts, images, notes, preflight
 from lib.cloudconfig import CLOUD_CONFIG
-from lib.errors import CheckFailed, ShellFailed
+from lib.errors import CheckFailed, OutOfSight, ShellFailed
 from lib.plan import Pending, Step, check_mode
 from lib.progress import tell
 from lib.shell import Shell, run
@@ -60,11 +60,9 @@ def install(
             guarded = disks.guard(place, images.verified(image, device, command))
             detached.start(shell, folder, guarded, within=within)
         done = detached.follow(shell, folder, on_line, within=within)
-    except detached.OutOfSight:
+    except OutOfSight:
         raise
     except ShellFailed as failed:
-        if shell.remote and failed.rc == 255:  # whether it was started is not known
-            raise
         found = images.FOUND.findall(failed.said)
         if found and failed.rc == images.ANOTHER:
             raise images.another(image, found[-1], _state(shell, place, "blank")) from None
@@ -139,6 +137,8 @@ def resolved(shell: Shell, parts: dict, success: str) -> str:
         return said[0]
     try:
         about = _read(shell, parts["USR-A"], "lib/os-release")
+    except OutOfSight:
+        raise
     except ShellFailed:  # its file system may be newer than this kernel
         return ""
     found = re.search(r'^VERSION="?([^"\n]+)', about, re.MULTILINE)
@@ -199,7 +199,7 @@ def plan_install(
         return []
     if done and not _attached(volume):
         raise _differs(volume, params, done)
-    _demand_installer(shell, image, config)
+    _demand_installer(shell, image, config, (volume or {}).get("size"))
     params["device"] = _device(shell, noted, work_dir, volume)
     if config and not text:
         params["sha256"] = Pending(config, "20-write-cloud-config")
@@ -263,10 +263,10 @@ def _demand_ours(shell: Shell, device: str, done: dict) -> None:
         raise CheckFailed(what, wanted, found, disks.WIPE)
 
 
-def _demand_installer(shell: Shell, image: dict, config: str) -> None:
-    """Raise CheckFailed unless root has an installer that takes all this, and LVM is safe."""
+def _demand_installer(shell: Shell, image: dict, config: str, size: int | None) -> None:
+    """Raise CheckFailed unless root has all that is needed for this, and LVM is safe."""
     installer = image["installer"]
-    images.demand_takers(shell, image, config.endswith(".ign"))
+    takes = images.demand_takers(shell, image, config.endswith(".ign"), size)
     rows = disks.inventory(shell) if installer == "flatcar-install" else []
     idle = sorted(r["name"] for r in disks.tree(rows) if r["type"] == "lvm" and not disks.used(r))
     if idle:
@@ -276,7 +276,18 @@ def _demand_installer(shell: Shell, image: dict, config: str) -> None:
             ", ".join(idle),
             f"{installer} would deactivate them: use a workstation without them.",
         )
-    preflight.demand(shell, installer, space=0 if image["file"] else preflight.SPACE)
+    space = 0 if image["file"] else preflight.SPACE
+    preflight.demand(shell, installer, space=space, btrfs=_mounts_btrfs(installer, config, takes))
+
+
+def _mounts_btrfs(installer: str, config: str, takes: list[str]) -> bool:
+    """Tell whether the configuration goes onto a btrfs: OEM of Flatcar, or ROOT of 2014.
+
+    The installer of that year, the one without -f, has `subvol=root` in its words.
+    """
+    if installer == "coreos-install":
+        return bool(config) and images.FLAGS["file"] not in takes
+    return config.endswith(".ign")
 
 
 def apply_install(

@@ -23,12 +23,18 @@ NEEDS = {
     },
 }
 SPACE = 300  # MB for what is downloaded; the image of 2014 has 167, later ones are not kept
+# Those of Red Hat have none, so no program can be installed that would help.
+BTRFS = "grep -qw btrfs /proc/filesystems || modprobe -n -q btrfs || echo cannot mount btrfs"
 
 
-def demand(shell: Shell, installer: str, *, space: int = SPACE) -> None:
-    """Raise CheckFailed unless root finds the programs, and `space` MB for a download."""
+def demand(shell: Shell, installer: str, *, space: int = SPACE, btrfs: bool = False) -> None:
+    """Raise CheckFailed unless root finds the programs, and `space` MB for a download.
+
+    With `btrfs` also unless the kernel can mount one, or has a module for it.
+    """
     needs = NEEDS[installer]
     look = f"for p in {' '.join(needs)}; do command -v $p >/dev/null || echo no $p; done"
+    look += f"; {BTRFS}" if btrfs else ""
     room = 'df -Pk "${TMPDIR:-/tmp}" | tail -n 1; command -v dpkg || command -v rpm'
     said = run(shell, f"sh -c '{look}; {room}'", sudo=True, ok=(0, 1, 127)).out.splitlines()
     missing = [line.split()[1] for line in said if line.startswith("no ")]
@@ -37,6 +43,9 @@ def demand(shell: Shell, installer: str, *, space: int = SPACE) -> None:
         packages = " ".join(sorted({needs[p][kind] for p in missing}))
         step = f"Install these packages on the workstation: {packages}."
         raise CheckFailed(f"programs for {installer}", "all", f"no {', '.join(missing)}", step)
+    if "cannot mount btrfs" in said:
+        step = f"{installer} would fail once the image is written: use a workstation that has it."
+        raise CheckFailed("kernel of the workstation", "one that mounts btrfs", "one without", step)
     free = next(int(x[3]) // 1000 for x in map(str.split, said) if len(x) > 5)
     if free < space:
         step = "Free some of it; sudo may take TMPDIR away, then it is /tmp."

@@ -31,6 +31,7 @@ DESCRIBED = images.describe(**IMAGE)
 TAKES = 'case $1 in -h) for o in d V C o c t v h; do echo "    -$o X  It."; done; exit;; esac'
 PROGRAMS = dict.fromkeys(("wget", "gpg", "bunzip2"), "exit 0") | {
     "sudo": 'shift; exec "$@"',
+    "modprobe": "exit 0",
     "lsblk": 'case "$*" in *SIZE,SERIAL,WWN,HCTL*) cat "$HOME/same"; exit;; esac\n'
     'if [ -e "$HOME/user_data" ]; then cat "$HOME/after"; else cat "$HOME/before"; fi',
     "blkid": '[ -e "$HOME/user_data" ] || exit 2; echo PTTYPE=gpt',
@@ -323,7 +324,8 @@ def test_a_detached_disk_that_carries_something_else_is_not_reinstalled(there):
 
 
 def test_an_install_that_failed_half_way_can_be_run_again(there, home):
-    program(home, "coreos-install", f'{WRITE}; cp "$HOME/w/cloud-config.yml" user_data; exit 1')
+    half = f'{TAKES}\n{WRITE}; cp "$HOME/w/cloud-config.yml" user_data; exit 1'
+    program(home, "coreos-install", half)
     with pytest.raises(ShellFailed, match="half written"):
         apply_install(there, plan(there), "apply", work_dir="w")
     assert notes.installed_volume(there, "w") == "" and "installing" in notes.read(there, "w")
@@ -369,6 +371,44 @@ def test_an_installer_that_is_not_there_is_named(there, home):
     (home / "bin/coreos-install").unlink()
     with pytest.raises(CheckFailed, match=r"coreos-install on the workstation.*usr/local/bin"):
         plan(there)
+
+
+@pytest.mark.parametrize(
+    "takes, more, asked",
+    [
+        ("t v h", {}, True),
+        ("t v h", {"config_delivery": "userdata", "config_format": "ignition"}, False),
+        ("t v h f", {}, False),
+        ("t v h i", {"installer": "flatcar-install"}, False),
+        ("t v h i", {"installer": "flatcar-install", "config_format": "ignition"}, True),
+    ],
+)
+def test_only_who_puts_the_config_onto_a_btrfs_needs_a_kernel_that_mounts_it(
+    there, home, takes, more, asked
+):
+    program(home, more.get("installer", "coreos-install"), TAKES.replace("t v h", takes))
+    for name in ("btrfstune", "gawk", "lvm", "udevadm"):
+        program(home, name, "exit 0")
+    program(home, "grep", "exit 1")
+    program(home, "modprobe", "exit 1")
+    if not asked:
+        assert len(plan(there, **more)) == 1
+        return
+    with pytest.raises(CheckFailed, match="kernel of the workstation: wanted one that mounts"):
+        plan(there, **more)
+
+
+def test_a_local_image_larger_than_the_volume_is_refused(there, home):
+    program(home, "coreos-install", TAKES.replace("t v h", "t v h f"))
+    with (home / "x.bin").open("wb") as file:
+        file.truncate(SIZE)
+        image = {"file": "x.bin", "image_sha256": "0" * 64}
+        assert len(plan(there, **image)) == 1
+        file.truncate(SIZE + 1)
+    with pytest.raises(CheckFailed, match=rf"wanted {SIZE} bytes or less, found {SIZE + 1} bytes"):
+        plan(there, **image)
+    assert len(plan(there, **image, volume=None)) == 1, "of which the size is not known yet"
+    assert calls(home) == []
 
 
 def test_flatcars_installer_is_kept_from_idle_lvm(there, home):

@@ -51,3 +51,17 @@ def test_too_little_space_for_the_download_is_named(home):
     program(home, "df", DF.format(free=299_000))
     with pytest.raises(CheckFailed, match="wanted 300 MB or more, found 299 MB"):
         preflight.demand(connect_shell(None, ""), "coreos-install")
+
+
+@pytest.mark.parametrize("listed, module, passes", [(0, 1, True), (1, 0, True), (1, 1, False)])
+def test_a_kernel_mounts_btrfs_by_itself_or_with_a_module(home, listed, module, passes):
+    have(home, *preflight.NEEDS["coreos-install"])
+    program(home, "grep", f"exit {listed}")
+    program(home, "modprobe", f"exit {module}")
+    shell = connect_shell(None, "")
+    preflight.demand(shell, "coreos-install")
+    if passes:
+        preflight.demand(shell, "coreos-install", btrfs=True)
+        return
+    with pytest.raises(CheckFailed, match="wanted one that mounts btrfs, found one without"):
+        preflight.demand(shell, "coreos-install", btrfs=True)

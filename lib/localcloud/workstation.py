@@ -104,6 +104,11 @@ UNUSED = """\
 # Real installers need this; their stand-ins do without. It is the real one where there is one.
 command -p "${0##*/}" "$@"
 """
+MODPROBE = """\
+#!/bin/sh
+# Its kernel has what installers mount, whatever that of this machine has.
+exit 0
+"""
 TEE = """\
 #!/bin/sh
 # The real program; but there is no bus of disks to look over, as they appear at once.
@@ -156,6 +161,7 @@ def prepare(folder: os.PathLike, dialect: str) -> None:
         "flock": FLOCK,
         "wget": WGET,
         "tee": TEE,
+        "modprobe": MODPROBE,
     }
     for name, text in scripts.items():
         path = os.path.join(home, "bin", name)
