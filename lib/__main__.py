@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _guarded(command, words: list[str]) -> int:
     """Run a command; turn bad input and Ctrl-C into their exit codes."""
-    from lib.chain.faults import BadInput
+    from lib.chain.faults import BadInput, RecordCut
 
     try:
         return command(words)
@@ -151,6 +151,9 @@ def _guarded(command, words: list[str]) -> int:
         print(f"Nothing was started: {count} fault{'s' * (count > 1)}.", file=sys.stderr)
         print("\n".join(f"  {fault}" for fault in bad.faults), file=sys.stderr)
         return 2
+    except RecordCut as cut:
+        print(f"{cut}\nMake room, then: {_to_resume(cut.folder)}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"runbook: {error}", file=sys.stderr)
         return 1
@@ -203,6 +206,7 @@ def _resume(words: list[str]) -> int:
     folder = resume.folder_of(given.run, given.runs)
     work = resume.work(folder, notebooks=given.notebooks, **_how(given))
     if not work:
+        _close_abandoned(folder.parent)
         print(f"{near(folder)} ended well: there is nothing to continue.")
         return 0
     _close_abandoned(folder.parent)
@@ -289,6 +293,9 @@ def _close_abandoned(runs: Path) -> None:
     """Close the records of runs whose driver died, and say how to continue them."""
     from lib.chain import abandoned
 
+    for folder in abandoned.unsealed(runs):
+        cause = abandoned.seal_late(folder)
+        print(f"{folder.name} had ended ({cause}), but was not sealed; it is now.")
     for folder in abandoned.find(runs):
         stage = abandoned.close(folder)
         place = f" in {stage}" if stage else ""

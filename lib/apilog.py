@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from lib.journal import now, shown
+from lib.lines import append
 
 
 class Request:
@@ -24,4 +25,4 @@ class Request:
         self.folder.mkdir(parents=True, exist_ok=True)
         # Opened for each line: it costs 20 µs, and a process that is killed has nothing to flush.
         with open(self.folder / "api.jsonl", "ab", buffering=0) as file:
-            file.write(text.encode() + b"\n")
+            append(file.fileno(), text.encode() + b"\n")

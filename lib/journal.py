@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lib.errors import CheckFailed
+from lib.lines import append
 from lib.profiles import ROOT
 
 INTERACTIVE = "interactive"  # the folder of runs without the chain, shared by all notebooks
@@ -111,7 +112,7 @@ class Journal:
             line["n"] = line["n"] or max(self.entries, default=0) + 1
             torn = self.read != file.seek(0, os.SEEK_END)  # a line cut off by a crash
             text = json.dumps({"at": now()} | line, default=str, ensure_ascii=False)
-            file.write(b"\n" * torn + text.encode() + b"\n")
+            append(file.fileno(), b"\n" * torn + text.encode() + b"\n")
             if sync:
                 os.fsync(file.fileno())
         self._catch_up()

@@ -7,6 +7,8 @@ also written there, for those who write the record: they mask it in whatever is 
 import json
 import os
 
+from lib import lines
+
 SHORTEST = 6  # characters; what is shorter would be found in everything
 TOLD = ("password", "privatekey", "secretkey")  # fields of answers that hold a secret
 _known: dict[str, str] = {}  # value -> the file it was written to
@@ -46,6 +48,6 @@ def _append(file: str, value: str) -> None:
     """Add a line that is whole at once, so that a reader never sees half a value."""
     handle = os.open(file, os.O_WRONLY | os.O_APPEND)
     try:
-        os.write(handle, (json.dumps(value) + "\n").encode())
+        lines.append(handle, (json.dumps(value) + "\n").encode())
     finally:
         os.close(handle)

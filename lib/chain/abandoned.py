@@ -1,11 +1,12 @@
 """Abandoned runs: their driver died without a word, and the next command closes their record."""
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import nbformat
 
-from lib.chain import closing, ledger, statuses
+from lib.chain import closing, ledger, manifest, seal, statuses
 from lib.chain.engine import write
 from lib.chain.ledger import Ledger
 from lib.chain.redact import Known, Redactor
@@ -20,6 +21,34 @@ def find(runs: Path) -> list[Path]:
     """
     found = [path.parent for path in sorted(runs.glob(f"*/{ledger.FILE}")) if _open(path.parent)]
     return [f for f in found if not ledger.held(f, 0 if ledger.is_led(f) else ledger.LINGERING)]
+
+
+def unsealed(runs: Path) -> list[Path]:
+    """Return the folders of runs that came to their end, but whose driver died before the seal.
+
+    One that has lost its seal is none of them: the log of seals tells of it.
+    """
+    noted = seal.counted(runs)
+    paths = [path.parent for path in sorted(runs.glob(f"*/{ledger.FILE}"))]
+    return [f for f in paths if _lacks_seal(f, noted) and not ledger.held(f)]
+
+
+def _lacks_seal(folder: Path, noted: Counter) -> bool:
+    lines = ledger.read(folder)
+    ends = sum(line["event"] in CLOSED for line in lines)
+    seals = max(noted[folder.name], len(manifest.every(folder)))
+    return bool(lines) and lines[-1]["event"] in CLOSED and ends > seals
+
+
+def seal_late(folder: Path) -> str:
+    """Seal a run that came to its end; return how it had ended."""
+    lines = ledger.read(folder)
+    cause = ledger.ended(lines) or "abandoned"
+    with _known(ledger.beginning(folder, lines)) as known:
+        redactor = Redactor(known)
+        with Ledger(folder, redactor.text):
+            closing.end(folder, redactor, outcome=cause)
+    return cause
 
 
 def _open(folder: Path) -> bool:

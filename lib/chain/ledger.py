@@ -17,6 +17,7 @@ from lib.chain import whole
 from lib.chain.events import Event
 from lib.chain.faults import BadInput
 from lib.journal import now
+from lib.lines import append
 from lib.progress import WAIT
 
 FILE = "events.jsonl"
@@ -58,7 +59,7 @@ class Ledger:
         kept = {key: value for key, value in line.items() if value not in (None, "")}
         self.lines.append(kept)
         text = self._redact(json.dumps(kept, ensure_ascii=False))
-        os.write(self._file, text.encode() + b"\n")
+        append(self._file, text.encode() + b"\n")
         if event.startswith(("run-", "stage-")):
             os.fsync(self._file)
 
@@ -123,7 +124,7 @@ class Ledger:
         """End a line that the death of its writer cut off."""
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
-            os.write(self._file, b"\n")
+            append(self._file, b"\n")
 
 
 def _locked(file: int) -> bool:

@@ -77,6 +77,12 @@ def earlier(folder: Path) -> list[Path]:
     return [p for p, m in sorted((p, m) for p, m in numbered if m)]
 
 
+def every(folder: Path) -> list[Path]:
+    """Return the manifests of all seals of a run that are there, the newest last."""
+    newest = folder / FILE
+    return [*earlier(folder), *([newest] if newest.exists() else [])]
+
+
 def now() -> str:
     """Return the time as a manifest says it."""
     return datetime.now(UTC).isoformat(timespec="microseconds")

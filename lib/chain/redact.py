@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+from lib import lines
 from lib.chain import joints
 from lib.chain.forms import Form, forms
 from lib.chain.joints import Span
@@ -43,8 +44,8 @@ class Known:
 
     def add(self, values: Iterable[str]) -> None:
         """Add values, for all who share the file."""
-        lines = "".join(json.dumps(value) + "\n" for value in values)
-        os.write(self._handle, lines.encode())
+        text = "".join(json.dumps(value) + "\n" for value in values)
+        lines.append(self._handle, text.encode())
 
     def fresh(self) -> list[str]:
         """Return what was added by anyone since the last call."""

@@ -1,6 +1,7 @@
 """A run: stages executed in order into a folder of their own, up to the first that fails."""
 
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,9 +13,10 @@ import nbformat
 import papermill
 from papermill.engines import papermill_engines
 
-from lib.chain import causes, closing, engine, ledger, statuses
+from lib.chain import causes, closing, engine, ledger, statuses, whole
 from lib.chain.engine import Session, Task
 from lib.chain.events import Event, Tell
+from lib.chain.faults import NO_ROOM, BadInput, RecordCut, no_room
 from lib.chain.interrupts import trapped
 from lib.chain.kernels import NAME, Kernels, Place
 from lib.chain.ledger import Ledger
@@ -95,18 +97,38 @@ def run(
     tell: Tell,
     **more: object,
 ) -> Run:
-    """Run the stages in a new folder below `runs`; `more` is what else `Work` takes."""
+    """Run the stages in a new folder below `runs`; `more` is what else `Work` takes.
+
+    Raises `BadInput` where there is no room to begin a record.
+    """
     name = str(values["cluster_name"].value) if "cluster_name" in values else "run"
     folder = new_folder(runs, name)
-    (folder / "params.yaml").write_text(as_yaml(values), encoding="utf-8")
-    return perform(Work(folder, stages, table, values, **more), tell)
+    try:
+        whole.write(folder / "params.yaml", as_yaml(values))
+        return perform(Work(folder, stages, table, values, **more), tell)
+    except (OSError, RecordCut) as error:
+        cause = error.__cause__ if isinstance(error, RecordCut) else error
+        if cause.errno not in NO_ROOM or ledger.read(folder):
+            raise
+        shutil.rmtree(folder)
+        raise BadInput([f"a record cannot be begun: {no_room(runs, cause)}"]) from None
 
 
 def perform(work: Work, tell: Tell) -> Run:
     """Run the stages in order, one executed notebook each; those after a failed one are not run.
 
-    Raises `BadInput` when another process is at work in the folder.
+    Raises `BadInput` when another process is at work in the folder, and `RecordCut` when there is
+    no room for the record any more.
     """
+    try:
+        return _performed(work, tell)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise RecordCut(work.folder, error) from error
+
+
+def _performed(work: Work, tell: Tell) -> Run:
     with ExitStack() as held:
         redactor = Redactor(held.enter_context(Known.create()))
         redactor.known.add(work.secrets)

@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from lib.chain import manifest, whole
 from lib.chain.faults import BadInput
 from lib.chain.manifest import FILE, SIGNATURE, Manifest
 from lib.chain.redact import Hit, Redactor
+from lib.lines import append
 
 NAMESPACE = "runbook"  # of signatures: one made here is good for nothing else
 LOG = "seals.log"
@@ -36,7 +38,11 @@ def seal(folder: Path, redactor: Redactor, key: Path | None = None) -> list[Hit]
         made = Manifest(folder.name, manifest.now(), hashes, before, link)
         text = manifest.written(made)
         whole.write(folder / FILE, text, lasting=True, errors="surrogateescape")
-        _note(folder.parent / LOG, made.sealed, folder / FILE)
+        try:
+            _note(folder.parent / LOG, made.sealed, folder / FILE)
+        except OSError:  # then it is not sealed, and can be later
+            (folder / FILE).unlink()
+            raise
     if key:
         whole.write(folder / SIGNATURE, _signature(folder / FILE, key), lasting=True)
     return hits
@@ -71,12 +77,24 @@ def noted(runs: Path) -> list[tuple[str, str, str]]:
     return [line.groups() for line in found if line]
 
 
+def counted(runs: Path) -> Counter[str]:
+    """Return how many seals of each run are in the log, as far as it can be read."""
+    try:
+        return Counter(run for _, _, run in noted(runs))
+    except ValueError:  # for `verify` to tell
+        return Counter()
+
+
 def _note(log: Path, sealed: str, path: Path) -> None:
     """Append a seal to the log."""
     line = f"{sealed}  {manifest.digest(path)}  {path.parent.name}\n"
-    with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(line)
-        file.flush()
+    with log.open("ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            append(file.fileno(), line.encode("utf-8", "surrogateescape"))
+        except OSError:
+            file.truncate(before)
+            raise
         os.fsync(file.fileno())
 
 

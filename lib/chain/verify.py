@@ -9,7 +9,7 @@ from pathlib import Path
 from lib.chain import ledger, manifest
 from lib.chain.faults import BadInput
 from lib.chain.manifest import FILE, SIGNATURE, Manifest
-from lib.chain.seal import LOG, NAMESPACE, last, noted
+from lib.chain.seal import LOG, NAMESPACE, counted, last, noted
 from lib.journal import INTERACTIVE
 
 BY_HAND = "not sealed: notebooks that were run by hand keep their journal here, nobody seals it"
@@ -46,8 +46,8 @@ def verify_all(runs: Path, signers: Path | None = None) -> list[Finding]:
 
 def holds(runs: Path, hashed: str) -> bool:
     """Tell whether a run of the folder has the seal with this sha256, or had it before it grew."""
-    folders = closed(runs)
-    return hashed in {manifest.digest(path) for folder in folders for path in _seals(folder)}
+    seals = [path for folder in closed(runs) for path in manifest.every(folder)]
+    return hashed in {manifest.digest(path) for path in seals}
 
 
 def _each(findings: Iterable[Finding]) -> list[Finding]:
@@ -105,7 +105,10 @@ def _why_unsealed(folder: Path) -> str:
     state = ledger.state(folder)
     if state in ("running", "abandoned"):
         return f"not sealed: the run is {state}"
-    return f"not sealed, though the run has ended ({state}): {FILE} was removed"
+    said = f"not sealed, though the run has ended ({state})"
+    if counted(folder.parent)[folder.name]:
+        return f"{said}: {FILE} was removed"
+    return f"{said}: its driver died before, or all traces of the seal were removed"
 
 
 def _files(folder: Path, sealed: Manifest) -> Iterator[Finding]:
@@ -175,22 +178,17 @@ def _beside(runs: Path, only: str = "") -> Iterator[Finding]:
 def _missing(folder: Path, hashed: str, gone: str, other: str) -> Iterator[Finding]:
     if not folder.is_dir():
         yield Finding(folder.name, "", f"removed: {gone}")
-    elif hashed not in {manifest.digest(p) for p in _seals(folder)}:
+    elif hashed not in {manifest.digest(p) for p in manifest.every(folder)}:
         yield Finding(folder.name, FILE, f"not the one {other}")
 
 
 def _manifests(runs: Path) -> Iterator[Manifest]:
     for folder in sorted(p for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []:
-        for path in _seals(folder):
+        for path in manifest.every(folder):
             try:
                 yield manifest.read(path)
             except ValueError:
                 continue  # the run's own findings tell it
-
-
-def _seals(folder: Path) -> list[Path]:
-    newest = folder / FILE
-    return [*manifest.earlier(folder), *([newest] if newest.exists() else [])]
 
 
 def _signature(folder: Path, signers: Path | None) -> Iterable[str]:

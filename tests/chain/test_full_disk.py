@@ -1,0 +1,129 @@
+"""A disk that fills up ends a run where its record ends; with room it is continued or sealed."""
+
+import errno
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+from lib.__main__ import main
+from lib.chain import ledger, seal
+from lib.journal import Journal
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def small_disk(folder, kib: int):
+    """Mount a file system of so many KiB at a new folder."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={kib}k", "tmpfs"]
+    done = subprocess.run(["mount", *options, folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def at(book, notebooks, tmp_path):
+    """Options for runs of two stages."""
+    for name in ("10-one", "20-two"):
+        book(notebooks / f"{name}.ipynb", "# A title", "import os", "print(os.urandom(9000).hex())")
+    return ["--notebooks", str(notebooks), "--runs", str(tmp_path / "disk/runs")]
+
+
+def folders(runs):
+    return [f for f in runs.iterdir() if f.is_dir()] if runs.exists() else []
+
+
+@pytest.mark.system
+def test_a_run_on_a_disk_that_fills_up_is_continued_once_there_is_room(at, tmp_path, capsys):
+    codes = []
+    with small_disk(tmp_path / "disk", 4000) as disk:
+        runs, filler = disk / "runs", disk / "filler"
+        while not codes or codes[-1]:
+            shutil.rmtree(runs, ignore_errors=True)
+            place = os.statvfs(disk)
+            filler.write_bytes(bytes(place.f_bavail * place.f_frsize - 20 * 1024 * len(codes)))
+            codes.append(main(["run", *at]))
+            filler.unlink()
+            said = capsys.readouterr().err
+            if codes[-1] == 2:
+                assert "No space left on device. Free are 0.0 MB in" in said
+                assert folders(runs) == []
+            elif codes[-1]:
+                (folder,) = folders(runs)
+                assert said.endswith(f"Make room, then: runbook resume {folder}\n")
+                assert main(["resume", str(folder)]) == 0
+                assert ledger.state(folder) == "ok"
+            assert main(["verify", "--runs", str(runs)]) == 0
+            assert not list(runs.glob("*/.*.part"))
+    assert codes[0] == 2 and codes.count(1) >= 4 and sorted(codes, key=[2, 1, 0].index) == codes
+
+
+@pytest.mark.parametrize("where", ["lib.chain.closing.end", "lib.chain.seal._note"])
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_a_run_that_ended_without_its_seal_is_sealed_by_the_next_command(
+    at, tmp_path, monkeypatch, capsys, where, command
+):
+    runs = tmp_path / "disk/runs"
+
+    def full(*_, **__):
+        raise FULL
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, full)
+        assert main(["run", *at]) == 1
+    (folder,) = folders(runs)
+    assert "Free are" in capsys.readouterr().err and ledger.state(folder) == "ok"
+    assert main(["verify", "--runs", str(runs)]) == 6
+    assert "(ok): its driver died before" in capsys.readouterr().out
+    assert main(["resume", str(folder)] if command == "resume" else ["run", *at]) == 0
+    assert (
+        f"{folder.name} had ended (ok), but was not sealed; it is now." in capsys.readouterr().out
+    )
+    assert main(["verify", "--runs", str(runs)]) == 0
+
+
+def test_a_continued_run_that_ended_without_its_seal_is_sealed_later(
+    at, book, notebooks, tmp_path, monkeypatch
+):
+    runs = tmp_path / "disk/runs"
+    book(notebooks / "20-two.ipynb", "1 / 0")
+    assert main(["run", *at]) == 1
+    (folder,) = folders(runs)
+    book(notebooks / "20-two.ipynb", "1 / 1")
+    with monkeypatch.context() as patch:
+        patch.setattr(seal.manifest, "written", lambda made: (_ for _ in ()).throw(FULL))
+        assert main(["resume", str(folder)]) == 1
+    assert main(["resume", str(folder)]) == 0
+    assert main(["verify", "--runs", str(runs)]) == 0
+
+
+def test_a_seal_that_was_removed_is_not_made_anew(at, tmp_path):
+    runs = tmp_path / "disk/runs"
+    assert main(["run", *at]) == 0
+    (folder,) = folders(runs)
+    (folder / "MANIFEST.sha256").unlink()
+    assert main(["run", *at]) == 0
+    assert main(["verify", "--runs", str(runs)]) == 6
+    assert not (folder / "MANIFEST.sha256").exists()
+
+
+@pytest.mark.system
+def test_a_line_is_written_as_a_whole_or_it_is_said_that_it_was_not(tmp_path):
+    with small_disk(tmp_path / "disk", 64) as disk:
+        journal = Journal(disk / "run", "here")
+        with pytest.raises(OSError, match="No space left on device"):
+            for number in range(99):
+                journal.intend("write", "x" * 3000, {"n": number}, None)
+        entries = Journal(disk / "run", "here").every()
+        assert [e["params"]["n"] for e in entries] == list(range(number))
+        subprocess.run(["mount", "-o", "remount,size=128k", disk], check=True)
+        again = journal.intend("write", "y", {}, None)
+        assert Journal(disk / "run", "here").every()[-1] == again
