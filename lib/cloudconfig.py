@@ -3,34 +3,27 @@
 It carries the discovery token, which is a secret: what is shown of it goes through `masked`.
 """
 
-import difflib
-import re
 import shlex
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from lib import addresses, delivery, facts, ignition, notes, units, userdata, writes
-from lib.cloudlint import key_fault, validate
+from lib import addresses, delivery, facts, ignition, notes, tokens, units, userdata, writes
+from lib.cloudlint import validate
 from lib.cloudtext import neutral, render
 from lib.discovery import (
     KEYS,
-    NEW_TOKEN,
     PUBLIC,
     STATIC,
     TokenUrl,
     ask_token,
     choose_token,
-    has_begun,
-    members,
     register,
     service,
 )
 from lib.discovery import masked as masked_url
-from lib.discovery import size_of as token_size
 from lib.errors import CheckFailed, ParamsError
 from lib.journal import Journal, run_folder
 from lib.plan import Pending, Step, check_mode
-from lib.profiles import ROOT
 from lib.progress import tell
 from lib.shell import Shell, find_text, read_text, run, write_text
 from lib.userdata import UserData
@@ -44,63 +37,6 @@ BAKED = (
 )
 
 
-def ssh_keys(path: str) -> list[str]:
-    """Return the public keys of a file, one a line; a relative path starts at the project's root.
-
-    Raises ParamsError naming the line that is no public key; nothing of the file is repeated.
-    """
-    file = ROOT / Path(path).expanduser()
-    try:
-        text = file.read_text(encoding="utf-8").removeprefix("\ufeff")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise _bad_key_file(path, f"one that cannot be read ({type(fault).__name__})") from None
-    if "PRIVATE KEY" in text or text.startswith("PuTTY-User-Key-File"):
-        raise _bad_key_file(path, "a private key: give the .pub file beside it")
-    lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1)]
-    keys = [(n, line) for n, line in lines if line and not line.startswith("#")]
-    for number, key in keys:
-        if key_fault(key):
-            raise _bad_key_file(path, f"in line {number} something else: {key_fault(key)}")
-    if not keys:
-        raise _bad_key_file(path, "none in it")
-    return [key for _, key in keys]
-
-
-def _bad_key_file(path: str, found: str) -> ParamsError:
-    return ParamsError(f"ssh_key_file {path}", "public ssh keys, one a line", found)
-
-
-def masked(text: str) -> str:
-    """Return the text with the discovery token hidden but for its first four digits.
-
-    >>> masked("discovery: https://discovery.etcd.io/217d781a5ad5c7c4660bfbbc239bd0c0")
-    'discovery: https://discovery.etcd.io/217d…'
-    """
-    url = r"(?i)(discovery[\"']?\s*[:=]\s*[\"']?)(https?://[^\s\"']+)"
-    text = re.sub(url, lambda m: m[1] + masked_url(m[2]), text)
-    return re.sub(r"\b([0-9a-f]{4})[0-9a-f]{28}\b", r"\1…", text)
-
-
-def discovery_url(text: str) -> TokenUrl:
-    """Return the token's URL in a cloud-config, "" if none. Raises CheckFailed for two of them."""
-    found = _urls(text)
-    if len(found) > 1:
-        raise CheckFailed("the cloud-config", "one discovery URL", f"{len(found)}", START_ANEW)
-    return TokenUrl(found.pop() if found else "")
-
-
-def _urls(text: str) -> set[str]:
-    found = set(re.findall(r"(?m)^\s*discovery:\s*[\"']?(http[^\s\"']+)", text))
-    return found | set(re.findall(r"--discovery=(http[^\s\"']+)", text))
-
-
-def difference(expected: str, found: str, names: Sequence[str] = ("wanted", "found")) -> str:
-    """Return the lines that differ, as `diff -u` shows them, tokens masked."""
-    texts = [masked(t).splitlines() for t in (expected, found)]
-    lines = difflib.unified_diff(*texts, *names, lineterm="", n=1)
-    return "\n".join(lines) or "(only the discovery token or the line ends)"
-
-
 def path(work_dir: str, name: str = CLOUD_CONFIG) -> str:
     """Return where the cloud-config, or another of its folder, is on the workstation."""
     return f"{work_dir}/{name}"
@@ -108,14 +44,7 @@ def path(work_dir: str, name: str = CLOUD_CONFIG) -> str:
 
 def find(shell: Shell, work_dir: str, name: str = CLOUD_CONFIG) -> str | None:
     """Return the cloud-config on the workstation, None if there is none."""
-    return known(find_text(shell, path(work_dir, name)))
-
-
-def known(text: str | None) -> str | None:
-    """Return the text, whose token is a known secret from here on, whoever prints it."""
-    for url in _urls(text or ""):
-        TokenUrl(url)
-    return text
+    return tokens.known(find_text(shell, path(work_dir, name)))
 
 
 def current(shell: Shell, work_dir: str, name: str = CLOUD_CONFIG) -> str:
@@ -131,7 +60,7 @@ def cluster_text(shell: Shell, work_dir: str) -> str:
     names = (delivery.USER_DATA, *delivery.ON_DISK.values())
     files = " ".join(shlex.quote(path(work_dir, n)) for n in names)
     command = f"for f in {files}; do if [ -e $f ]; then exec cat -- $f; fi; done"
-    return known(run(shell, command).out) or ""
+    return tokens.known(run(shell, command).out) or ""
 
 
 def plan_write(
@@ -240,9 +169,9 @@ def _demand_places(noted: dict, on_disk: str, holds: str) -> None:
 
 def _demand_same(text: str, noted: dict, where: str, params: dict) -> None:
     """Raise CheckFailed unless the text is what the parameters give with the token it has."""
-    wanted = _rendered(params, discovery_url(text) if "base" in params else TokenUrl(""))
+    wanted = _rendered(params, tokens.url_in(text) if "base" in params else TokenUrl(""))
     if text != wanted:
-        shown = f"\n{difference(wanted, text)}\n{START_ANEW}"
+        shown = f"\n{tokens.difference(wanted, text)}\n{START_ANEW}"
         raise CheckFailed(where, "as the parameters say", "other lines", shown)
     want = {k: params[k] for k in ("base", "size") if k in params}
     got = want | {k: noted[k] for k in want if k in noted}
@@ -300,7 +229,7 @@ def _apply_step(shell: Shell, step: Step, token: dict, work_dir: str) -> str:
         write(shell, step.what, _rendered(step.params, ""))
         return f"with the addresses {', '.join(step.params['fixed'])}"
     if step.command == "register":
-        return _register(shell, discovery_url(read_text(shell, step.what)), token, work_dir)
+        return _register(shell, tokens.url_in(read_text(shell, step.what)), token, work_dir)
     if url := choose_token(token["base"]):
         notes.update(shell, work_dir, config=token | {"asked": True})
         write(shell, step.what, _rendered(step.params, url))
@@ -355,8 +284,8 @@ def demand_valid(text: str) -> None:
     what = "the Ignition config" if is_json else "the cloud-config"
     problems = ignition.validate(text) if is_json else validate(text)
     if problems:
-        listed = "\n".join(f"  {p}" for p in problems)
-        shown = f"\n{masked(listed)}\nNothing was written: mend the lines, or what they came from."
+        listed = tokens.masked("\n".join(f"  {p}" for p in problems))
+        shown = f"\n{listed}\nNothing was written: mend the lines, or what they came from."
         raise CheckFailed(what, "valid", f"{len(problems)} problems", shown)
     print(f"✓ {what} is valid: {len(text.splitlines())} lines")
 
@@ -417,33 +346,3 @@ def user_data(
     userdata.demand_fits(cloud, max(data.values(), key=len))
     facts.note(user_data={name: repr(one) for name, one in data.items()})
     return data
-
-
-def check_token_unused(text: str, machines: dict[str, str], size: int | None = None) -> None:
-    """Raise CheckFailed unless the token in a text is for our machines (name -> address) alone.
-
-    That is if others registered with it, and, before the first of ours is there, if a cluster of it
-    had begun already, or it is for another `size`: etcd 0.4 does not look at that, later ones wait
-    or turn away.
-    """
-    url = discovery_url(text)
-    if not url and addresses.fixed_in(text):
-        return print("✓ no token is needed: the machines know each other by fixed addresses")
-    found = members(url) if url else {}
-    strangers = sorted(set(found.values()) - set(machines.values()))
-    if strangers:
-        listed = ", ".join(strangers)
-        raise CheckFailed("who registered with the token", "none but ours", listed, NEW_TOKEN)
-    if url and not machines and has_begun(url):
-        what, next_step = "clusters that used the token", f"Its members are gone. {NEW_TOKEN}"
-        raise CheckFailed(what, "none", "one", next_step)
-    if size and url and not machines and "--discovery=" in text:
-        _demand_size(url, size)
-    print(f"✓ the token is free for the cluster: {len(found)} of ours registered, no strangers")
-
-
-def _demand_size(url: TokenUrl, size: int) -> None:
-    found = token_size(url)
-    if found not in (size, None):
-        what = "machines that the token is for"
-        raise CheckFailed(what, f"{size}, the cluster_size", f"{found}", NEW_TOKEN)

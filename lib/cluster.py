@@ -4,7 +4,7 @@ import ipaddress
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from lib import addresses, cloudconfig, delivery, discovery, etcd, find, inside, nodes, own
+from lib import addresses, cloudconfig, delivery, discovery, etcd, find, inside, nodes, own, tokens
 from lib.checks import tick
 from lib.progress import Waiting
 from lib.shell import Shell
@@ -72,7 +72,7 @@ def _rows(cloud, there: dict, names: list[str], text: str, how: dict) -> list[di
     if fixed := addresses.fixed_in(text):
         rows += _fixed(found, dict(zip(names, fixed, strict=False)))
     else:
-        rows += _registry(found, names, cloudconfig.discovery_url(text))
+        rows += _registry(found, names, tokens.url_in(text))
     shells = {n: nodes.connect(cloud, m, **how) for n, m in _running(there).items() if how["user"]}
     return rows + _etcds(cloud, found, names, text, shells)
 

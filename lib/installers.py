@@ -10,6 +10,7 @@ from lib.errors import CheckFailed, OutOfSight, ShellFailed
 from lib.plan import Pending, Step, check_mode
 from lib.progress import tell
 from lib.shell import Shell, run
+from lib.tokens import difference
 from lib.writes import noted as journalled
 from lib.writes import settle_volume, sha256, workstation
 
@@ -161,7 +162,7 @@ def verify_disk(
         return
     found = installed_config(shell, parts, installer, name)
     if found != expected_text:
-        shown = cloudconfig.difference(expected_text, found)
+        shown = difference(expected_text, found)
         raise CheckFailed(
             f"the configuration on {parts['ROOT']['path']}",
             f"that of {name}",

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lib import cloudconfig, own, ssh, writes
+from lib import own, ssh, tokens, writes
 from lib.errors import CheckFailed, OutOfSight, ParamsError, ShellFailed
 from lib.shell import Shell, run
 
@@ -120,7 +120,7 @@ def look(
 def _at_cloud(cloud, machine: dict) -> str:
     rows = cloud.list("listVirtualMachines", id=machine["id"], userdata=True)
     raw = base64.b64decode(rows[0].get("userdata") or "")
-    return cloudconfig.known(raw.decode(errors="replace").rstrip("\n"))
+    return tokens.known(raw.decode(errors="replace").rstrip("\n"))
 
 
 def _on_disk(machine: dict, shell: Shell) -> Node:
@@ -128,13 +128,13 @@ def _on_disk(machine: dict, shell: Shell) -> Node:
     try:
         done = run(shell, command, sudo=True, ok=(0, 44))
     except ShellFailed as error:
-        said = cloudconfig.masked(error.said.strip()[-300:])
+        said = tokens.masked(error.said.strip()[-300:])
         raise CheckFailed(f"{machine['name']} over SSH", "its user_data", said, LOGIN) from None
     if done.rc == 44:
         wanted = " or ".join(map(FILE.format, KINDS))
         raise CheckFailed(f"the file on {machine['name']}", wanted, "neither", FIRST_BOOT)
     kind, _, text = done.out.partition("\n")
-    return Node(machine, cloudconfig.known(text), FILE.format(kind), shell)
+    return Node(machine, tokens.known(text), FILE.format(kind), shell)
 
 
 def settle(node: Node) -> None:
@@ -158,10 +158,10 @@ def write(node: Node, raw: bytes) -> None:
         try:
             run(node.shell, f"sh -c {shlex.quote(command)}", sudo=True, stdin=raw)
         except OutOfSight as lost:
-            text = cloudconfig.masked(lost.said)
+            text = tokens.masked(lost.said)
             raise OutOfSight(f"write {what}", lost.rc, text, UNSEEN) from None
         except ShellFailed as error:
-            text = cloudconfig.masked(error.said)
+            text = tokens.masked(error.said)
             raise CheckFailed(what, "written", text, "It is as it was.") from None
         ended["text"] = f"sha256 {told['after']}; the old one is kept as {told['kept']}"
 

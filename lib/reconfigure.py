@@ -15,6 +15,9 @@ from lib.nodes import Node
 from lib.plan import Step, check_mode
 from lib.progress import tell
 from lib.shell import Shell, find_text, run
+from lib.sshkeys import ssh_keys
+from lib.tokens import difference as differing
+from lib.tokens import url_in
 from lib.writes import noted, settle_files, sha256, workstation
 
 NAMES = ("now", "wanted")
@@ -44,7 +47,7 @@ def wanted(cloud, shell: Shell, *, work_dir: str, ssh_key_file: str, **more: obj
     `more` are cluster, size, discovery, installer, oem, config_format and config_delivery.
     """
     fixed = addresses.fixed_in(cloudconfig.cluster_text(shell, work_dir))
-    keys, local = cloudconfig.ssh_keys(ssh_key_file), cloud.profile.discovery
+    keys, local = ssh_keys(ssh_key_file), cloud.profile.discovery
     return more | {"work_dir": work_dir, "ssh_keys": keys, "local": local, "fixed": fixed}
 
 
@@ -62,7 +65,7 @@ def plan_text(shell: Shell, wanted: dict, *, move_discovery: str) -> list[Step]:
         why = "it was begun, and is to be ended" if begun else "the cluster has another"
         return [Step("move to a new token", {"word": word}, why, where)]
     cloudconfig.demand_present(text or "", where)
-    if text == cloudconfig.text_for(wanted, cloudconfig.discovery_url(text)):
+    if text == cloudconfig.text_for(wanted, url_in(text)):
         return []
     return [Step("write", {}, "the parameters say other lines", where)]
 
@@ -77,7 +80,7 @@ def text(shell: Shell, wanted: dict, first: list[Step]) -> str:
 
     A token that is yet to be made has noughts in it.
     """
-    url = cloudconfig.discovery_url(cloudconfig.cluster_text(shell, wanted["work_dir"]))
+    url = url_in(cloudconfig.cluster_text(shell, wanted["work_dir"]))
     if first and first[0].command.startswith("move"):
         base = discovery.service(wanted["discovery"], wanted["local"])
         url = f"{base}/{'0' * 32}"
@@ -129,7 +132,7 @@ def difference(seen: list[Node], then: list[Step]) -> str:
     for node in seen:
         if meant := given.get(node.name):
             lines = [t.rstrip("\n") for t in (node.text, base64.b64decode(meant).decode())]
-            shown.append(f"{node.name}\n{cloudconfig.difference(*lines, NAMES)}")
+            shown.append(f"{node.name}\n{differing(*lines, NAMES)}")
     return "\n\n".join(shown) or "no machine is configured with other lines"
 
 
@@ -152,7 +155,7 @@ def apply_text(
         old = cloudconfig.cluster_text(shell, wanted["work_dir"])
         kept = f"{step.what}.{nodes.now()}"
         run(shell, f"cp -p -- {shlex.quote(step.what)} {shlex.quote(kept)}")
-        meant = cloudconfig.text_for(wanted, cloudconfig.discovery_url(old))
+        meant = cloudconfig.text_for(wanted, url_in(old))
         cloudconfig.write(shell, step.what, meant, old, kept)
         return tell("done", step.command, step.what, step.why)
     _move(cloud, shell, step, wanted, seen)
@@ -173,7 +176,7 @@ def _move(cloud, shell: Shell, step: Step, wanted: dict, seen: list[Node]) -> No
         command = "register" if asked else "write"
         new = Step(command, cloudconfig.described(**wanted), step.why, step.what)
         cloudconfig.apply_write(shell, [new], "apply", work_dir=work_dir)
-    url = cloudconfig.discovery_url(cloudconfig.cluster_text(shell, work_dir))
+    url = url_in(cloudconfig.cluster_text(shell, work_dir))
     _enrol(url, step.what, etcds)
     notes.update(shell, work_dir, moving=None, moved=word)
 

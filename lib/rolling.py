@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable
 from functools import partial
 
-from lib import addresses, cloudconfig, cluster, discovery, etcd, nodes, notes
+from lib import addresses, cloudconfig, cluster, discovery, etcd, nodes, notes, tokens
 from lib.errors import CheckFailed
 from lib.nodes import Node
 from lib.plan import Step, apply, check_mode
@@ -126,7 +126,7 @@ def _is_registered(shell: Shell, node: Node, work_dir: str) -> bool:
     meant = cloudconfig.cluster_text(shell, work_dir)
     if addresses.fixed_in(meant):
         return True
-    return node.address in discovery.members(cloudconfig.discovery_url(meant)).values()
+    return node.address in discovery.members(tokens.url_in(meant)).values()
 
 
 def _note_booted(shell: Shell, work_dir: str, name: str) -> None:

@@ -5,8 +5,8 @@ import re
 import pytest
 import yaml
 
-from lib import cloudconfig, notes
-from lib.cloudconfig import plan_write, render, ssh_keys
+from lib import cloudconfig, notes, sshkeys, tokens
+from lib.cloudconfig import plan_write, render
 from lib.cloudlint import validate
 from lib.errors import CheckFailed, ParamsError
 from lib.shell import write_text
@@ -53,7 +53,7 @@ def test_flatcar_gets_etcd_member_with_its_own_address_and_no_fallback():
 @BOTH
 def test_what_is_rendered_is_valid_and_has_one_token(installer):
     text = rendered(installer, [KEY, KEY + ": a # b"])
-    assert validate(text) == [] and cloudconfig.discovery_url(text) == URL
+    assert validate(text) == [] and tokens.url_in(text) == URL
     assert yaml.safe_load(text)["ssh_authorized_keys"] == [KEY, KEY + ": a # b"]
 
 
@@ -64,27 +64,25 @@ def test_another_installer_is_refused():
 
 @BOTH
 def test_no_token_is_shown(installer):
-    shown = cloudconfig.masked(rendered(installer))
+    shown = tokens.masked(rendered(installer))
     assert TOKEN not in shown and "https://discovery.etcd.io/217d…" in shown
-    assert (
-        repr(cloudconfig.discovery_url(rendered(installer))) == "'https://discovery.etcd.io/217d…'"
-    )
+    assert repr(tokens.url_in(rendered(installer))) == "'https://discovery.etcd.io/217d…'"
 
 
 def test_a_token_of_ones_own_etcd_is_masked_too():
     text = 'discovery: "http://10.1.0.5:2379/v2/keys/discovery/my-cluster"\n'
-    assert cloudconfig.masked(text) == 'discovery: "http://10.1.0.5:2379/v2/keys/discovery/…"\n'
+    assert tokens.masked(text) == 'discovery: "http://10.1.0.5:2379/v2/keys/discovery/…"\n'
 
 
 def test_two_tokens_are_one_too_many():
     with pytest.raises(CheckFailed, match="found 2"):
-        cloudconfig.discovery_url(rendered() + f"# --discovery={URL}0\n")
-    assert cloudconfig.discovery_url("#cloud-config\n") == ""
+        tokens.url_in(rendered() + f"# --discovery={URL}0\n")
+    assert tokens.url_in("#cloud-config\n") == ""
 
 
 def test_keys_are_read_one_a_line(tmp_path):
     (tmp_path / "k.pub").write_text(f"# mine\n{KEY}\r\n\n{KEY}2\n")
-    assert ssh_keys(str(tmp_path / "k.pub")) == [KEY, KEY + "2"]
+    assert sshkeys.ssh_keys(str(tmp_path / "k.pub")) == [KEY, KEY + "2"]
 
 
 @pytest.mark.parametrize(
@@ -102,13 +100,13 @@ def test_a_file_that_is_no_public_key_is_refused_and_not_repeated(tmp_path, text
     file = tmp_path / "k"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ParamsError, match=re.escape(said)) as failed:
-        ssh_keys(str(file))
+        sshkeys.ssh_keys(str(file))
     assert "SECRET" not in str(failed.value)
 
 
 def test_a_key_file_that_is_absent_is_named():
     with pytest.raises(ParamsError, match=r"ssh_key_file params/none.pub.*FileNotFoundError"):
-        ssh_keys("params/none.pub")
+        sshkeys.ssh_keys("params/none.pub")
 
 
 WANTED = {

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from harness import OLD, build, changes, client, inventory, play, play_to, running
 
-from lib import cloudconfig, delivery, own, userdata
+from lib import delivery, own, tokens, userdata
 from lib.errors import CheckFailed, ParamsError, Refused
 from lib.plan import Step, show
 
@@ -42,7 +42,7 @@ def home(cloud):
 
 def token(cloud, work_dir: str) -> str:
     text = (home(cloud) / work_dir / "user-data.yml").read_text()
-    return cloudconfig.discovery_url(text)
+    return tokens.url_in(text)
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)

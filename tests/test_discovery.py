@@ -11,7 +11,7 @@ import requests
 from harness import client, fault
 from registries import answering
 
-from lib import cloudconfig, discovery
+from lib import cloudconfig, discovery, tokens
 from lib.discovery import (
     ask_token,
     choose_token,
@@ -197,24 +197,24 @@ def test_an_invalid_cloud_config_is_not_written(server, here, tmp_path):
 
 
 def test_strangers_who_used_the_token_stop_a_deploy(server):
-    cloudconfig.check_token_unused("", {})
+    tokens.check_token_unused("", {})
     url = f"{server.base}/{TOKEN}"
     text = cloudconfig.render(installer="coreos-install", discovery_url=url, ssh_keys=["k"])
     server.answers[f"/{TOKEN}"] = listing(("a", "http://10.1.0.7:7001"))
-    cloudconfig.check_token_unused(text, {"m-1": "10.1.0.7"})
+    tokens.check_token_unused(text, {"m-1": "10.1.0.7"})
     with pytest.raises(CheckFailed, match=r"none but ours, found 10\.1\.0\.7"):
-        cloudconfig.check_token_unused(text, {})
+        tokens.check_token_unused(text, {})
 
 
 def test_a_token_whose_members_are_gone_stops_the_first_deploy(server):
     url = f"{server.base}/{TOKEN}"
     text = cloudconfig.render(installer="coreos-install", discovery_url=url, ssh_keys=["k"])
     server.answers[f"/{TOKEN}"] = listing()
-    cloudconfig.check_token_unused(text, {})
+    tokens.check_token_unused(text, {})
     server.answers[f"/{TOKEN}/_state"] = (200, {"node": {"value": "started"}})
     with pytest.raises(CheckFailed, match=r"wanted none, found one\. Its members are gone"):
-        cloudconfig.check_token_unused(text, {})
-    cloudconfig.check_token_unused(text, {"m-1": "10.1.0.7"})
+        tokens.check_token_unused(text, {})
+    tokens.check_token_unused(text, {"m-1": "10.1.0.7"})
 
 
 def test_a_chosen_token_is_written_before_it_is_registered_and_registered_again(
@@ -224,7 +224,7 @@ def test_a_chosen_token_is_written_before_it_is_registered_and_registered_again(
     want = wanted(server) | {"discovery": base}
     with pytest.raises(Refused):
         cloudconfig.apply_write(here, cloudconfig.plan_write(here, **want), "apply", work_dir="w")
-    url = cloudconfig.discovery_url((tmp_path / "w/cloud-config.yml").read_text())
+    url = tokens.url_in((tmp_path / "w/cloud-config.yml").read_text())
     (step,) = cloudconfig.plan_write(here, **want)
     assert step.command == "register" and url.rpartition("/")[2] not in repr(step)
     server.answers[f"{url.removeprefix(server.base)}/_config/size"] = (201, {"node": {}})

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from lib import cloudconfig, units
+from lib import tokens, units
 from lib.addresses import arguments
 from lib.ignition import render, validate
 
@@ -41,8 +41,8 @@ def test_it_has_the_keys_and_etcd_member_with_the_token():
     assert f"--discovery={URL} --discovery-fallback=exit\n" in text
     assert "--initial-advertise-peer-urls=http://${ETCD_IP}:2380 \\\n" in text
     assert address["name"] in text and member["enabled"] is True
-    assert cloudconfig.discovery_url(TEXT) == URL
-    assert URL not in cloudconfig.masked(TEXT)
+    assert tokens.url_in(TEXT) == URL
+    assert URL not in tokens.masked(TEXT)
 
 
 def test_what_is_rendered_keeps_all_rules():

@@ -9,7 +9,7 @@ import time
 import pytest
 from harness import OLD, STAGES, build, changes, client, fault, play, play_to
 
-from lib import cloudconfig, discovery, nodes, writes
+from lib import discovery, nodes, tokens, writes
 from lib.errors import CheckFailed, JobFailed, OutOfSight, ParamsError, ShellFailed
 from lib.journal import Journal
 from lib.localcloud import disks, members
@@ -72,7 +72,7 @@ def nodes_entry(cloud, name: str) -> dict:
 
 def url(cloud) -> str:
     texts = [home(cloud) / n for n in ("user-data.yml", "cloud-config.yml")]
-    return cloudconfig.discovery_url(next(t for t in texts if t.exists()).read_text())
+    return tokens.url_in(next(t for t in texts if t.exists()).read_text())
 
 
 def test_other_keys_are_shown_then_given_to_one_machine_after_the_other(cloud, keys, capsys):
@@ -110,7 +110,7 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     assert second != first and set(discovery.members(second).values()) == addresses
     assert {r["ok"] for r in play(cloud, SIXTY, **cloud.params)["seen"]} == {"✓", "-"}
     kept = [p.read_text() for p in home(cloud).glob("cloud-config.yml.2*")]
-    assert [cloudconfig.discovery_url(t) for t in kept] == [first]
+    assert [tokens.url_in(t) for t in kept] == [first]
     seen = changes(cloud)
     for stage in (*STAGES, SEVENTY):
         play(cloud, stage, **cloud.params, move_discovery="2014-07-19")
@@ -118,11 +118,11 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     play(cloud, SEVENTY, **cloud.params, move_discovery="2014-07-20")
     assert url(cloud) != second
     said = capsys.readouterr().out
-    tokens = [u.rpartition("/")[2] for u in (first, second, url(cloud))]
+    secret = [u.rpartition("/")[2] for u in (first, second, url(cloud))]
     play(cloud, "90-remove-cluster", **cloud.params)
     assert not home(cloud).exists()
     journal = (cloud.folder / "journal.jsonl").read_text()
-    assert not [t for t in tokens if t in said or t in journal]
+    assert not [t for t in secret if t in said or t in journal]
     shell = connect_shell(cloud.profile.shell, "")
     noted = Journal(cloud.folder, writes.workstation(shell)).every()
     assert [e["command"] for e in noted] == ["move", "write", "move", "write", "delete"]
@@ -307,7 +307,7 @@ class TestReal:
             for n in (1, 2, 3):
                 discovery.enrol(url(one), {f"{n}{n}": f"n{n}=http://127.9.9.{n}:2380"})
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("lib.cloudconfig.check_token_unused", lambda *_, **__: None)
+                patch.setattr("lib.tokens.check_token_unused", lambda *_, **__: None)
                 play(one, "50-deploy-cluster", **USERDATA)
             rows = play(one, SIXTY, **USERDATA, mode="plan")["seen"]
             assert sum("reused token" in r["next"] for r in rows) == 3

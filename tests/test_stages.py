@@ -20,7 +20,7 @@ from harness import (
     running,
 )
 
-from lib import cloudconfig, discovery
+from lib import cloudconfig, discovery, tokens
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed
 from lib.shell import connect_shell, write_text
 
@@ -309,7 +309,7 @@ def test_without_that_unit_a_plain_image_forms_none_and_60_says_where_to_look(mo
 def test_a_stranger_in_the_registry_is_named(templated):
     play(templated, "50-deploy-cluster")
     shell = play(templated, "60-verify-cluster")["shell"]
-    url = cloudconfig.discovery_url(cloudconfig.current(shell, "coreos-cluster"))
+    url = tokens.url_in(cloudconfig.current(shell, "coreos-cluster"))
     assert len(discovery.members(url)) == 3
     requests.put(f"{url}/{'ab' * 16}", data={"value": "http://10.9.9.9:7001"}, timeout=5)
     templated.clock = iter(range(0, 10**6, 60)).__next__
