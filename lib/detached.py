@@ -1,7 +1,8 @@
 """Commands that outlive the connection: they run on by themselves, and are followed.
 
 What a command is, says and ends with is kept in files of a folder on the workstation. The lock
-there is held by the command and all that it starts, so whether it still runs is never a guess.
+there is held by the shell that runs it, so whether it still runs is not guessed by a number; sudo
+closes it, so of a command whose shell alone was killed nothing is known.
 """
 
 import shlex
@@ -37,6 +38,10 @@ flock -s {folder}/lock true &
 tail -c +{start} -s 0.1 -f --pid=$! {folder}/log; exit $?
 """
 REST = "tail -c +{start} {folder}/log"
+KILLED = {
+    None: "It left no exit code: it was killed, or the workstation went down.",
+    137: "It was killed: memory was short, or it did not end in time.",
+}
 RECONNECT = 120.0  # seconds that a lost connection is tried again
 
 
@@ -154,14 +159,18 @@ def _ended(shell: Shell, folder: str) -> Result:
     if job and job.rc == 0:
         return Result(0, said, "")
     command, rc = (job.command, job.rc) if job else (folder, None)
-    killed = "It left no exit code: it was killed, or the workstation went down."
-    raise ShellFailed(command, None if rc in TIMED_OUT else rc, said, "" if rc else killed)
+    raise ShellFailed(command, None if rc == TIMED_OUT[0] else rc, said, KILLED.get(rc, ""))
 
 
 def log(shell: Shell, folder: str) -> str:
     """Return what the command has written, of redrawn lines the last state."""
     text = run(shell, f"cat -- {shlex.quote(folder)}/log").out.replace("\r\n", "\n")
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+
+
+def disown(shell: Shell, folder: str) -> None:
+    """Delete how the last command ended, so that it is not taken up again."""
+    run(shell, f"rm -f -- {shlex.quote(folder)}/rc")
 
 
 def forget(shell: Shell, folder: str) -> None:

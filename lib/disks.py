@@ -58,6 +58,7 @@ for end in head tail; do echo $end $($end -c {MIB} {{at}} | sha256sum); done"""
 # Where a hot-added disk does not show by itself; a host that cannot be asked is no failure.
 RESCAN = "sh -c 'for s in /sys/class/scsi_host/host*/scan; do echo \"- - -\" | tee $s; done'"
 CANNOT_TELL = "· whether it is the machine that the cloud means cannot be told on it"
+UNKNOWN = "· which disk it is cannot be told here any more, so nobody looked whether it is in use"
 NO_JSON = re.compile(r"(invalid|unrecognized) option.*J")
 TOO_OLD = "Nothing was written. Use a workstation with a newer system, as of 2016 or later."
 CHANGED = 76  # exit code of the guard
@@ -254,8 +255,8 @@ def _shown(rows: list[tuple[dict, list[Condition]]]) -> str:
 
 def look_closely(shell: Shell, device: str) -> str:
     """Return what is read from the disk itself, of which lsblk may know nothing."""
-    script = CLOSE_LOOK.format(at=shlex.quote(device))
-    return run(shell, f"sh -c {shlex.quote(script)} 2>&1", sudo=True, within=600).out.strip()
+    script = "exec 2>&1\n" + CLOSE_LOOK.format(at=shlex.quote(device))  # not what sudo says itself
+    return run(shell, f"sh -c {shlex.quote(script)}", sudo=True, within=600).out.strip()
 
 
 def _closely(seen: str, device: str, own: bool) -> list[Condition]:
@@ -335,15 +336,16 @@ def _tagged(tags: dict) -> dict:
 def guard(noted: dict, command: str) -> str:
     """Return a command for root: `command`, if the noted disk still looks as when it was checked.
 
-    The disk is held open from before the look until the command ends: so long, its name cannot be
-    dealt to another one. The lock is a shared one, as udev's is.
+    The file `mark` of the note is there from then on: what is on the disk may be ours. The disk is
+    held open from before the look until the command ends: so long, its name cannot be dealt to
+    another one. The lock is a shared one, as udev's is.
     """
     at, wanted = shlex.quote(noted["device"]), shlex.quote(noted["look"])
-    look = CLOSE_LOOK.format(at=at)
-    stop = f'echo {at} is in use, or not as it was when it was checked: now "$now" >&2'
+    look, mark = CLOSE_LOOK.format(at=at), shlex.quote(noted["mark"])
+    stop = f'rm -f {mark}; echo {at} is in use, or not as it was checked: now "$now" >&2'
     check = f"""now=$({{ {look}
 }} 2>&1) && [ "$now" = {wanted} ] || {{ {stop}; exit {CHANGED}; }}"""
-    held = shlex.quote(f"{check}\nexec {command}")
+    held = shlex.quote(f"{check}\n: >{mark} || exit 1\nexec {command}")
     return f"lsblk -d -n {at} >/dev/null && exec flock -s {at} sh -c {held}"
 
 
@@ -361,7 +363,7 @@ def target_row(
     a table unless exactly one disk is known to be the volume's and is blank, or holds nothing but
     an install that these notes tell of. The row's `look` is what `guard` compares.
     """
-    ours = about(noted, ("installed", "installing"), volume_id).get("disk")
+    ours = _ours(shell, noted, volume_id)
     before = about(noted, ("attach",), volume_id).get("before")
     serial = expected_serial(volume_id)
     rows = rows or inventory(shell)
@@ -374,6 +376,15 @@ def target_row(
         shown = f"\n{_shown([(row, _fitness(row, size, own) + conditions)])}\n{WIPE}"
         raise CheckFailed(f"{row['path']} of volume {volume_id}", "blank", "another", shown)
     return row | {"look": look}
+
+
+def _ours(shell: Shell, noted: dict, volume_id: str) -> list | None:
+    """Return the identity of the disk that we wrote on, None if an install did not come so far."""
+    if done := about(noted, ("installed",), volume_id):
+        return done.get("disk")
+    began = about(noted, ("installing",), volume_id)
+    mark = shlex.quote(began.get("mark") or "")
+    return began["disk"] if began and run(shell, f"[ -e {mark} ]", ok=(0, 1)).rc == 0 else None
 
 
 def about(noted: dict, kinds: tuple[str, ...], volume_id: str) -> dict:
@@ -451,9 +462,13 @@ def demand_idle(shell: Shell, work_dir: str, volume: dict | None, mode: str) -> 
     """
     check_mode(mode)
     noted = about(notes.read(shell, work_dir), ("installed",), (volume or {}).get("id", ""))
-    row = next((r for r in inventory(shell) if identity(r) == noted.get("disk")), None)
+    serial = expected_serial(str(noted.get("volume", "")))
+    rows = inventory(shell) if noted else []
+    named = [r for r in rows if serial and _serial(r) == serial]
+    row = next((r for r in [*named, *rows] if r in named or identity(r) == noted["disk"]), None)
     if not row:
-        return print("No installed disk of ours is attached to this workstation.")
+        there = bool(noted) and bool(volume.get("virtualmachineid"))
+        return print(UNKNOWN if there else "No installed disk of ours is attached to a machine.")
     if used(row):
         wanted, step = "not mounted, not in use", "umount it there, then run this stage again."
         raise CheckFailed(f"{row['path']} of {volume['name']}", wanted, " ".join(used(row)), step)

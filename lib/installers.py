@@ -32,6 +32,8 @@ STATES = {
     "half written": "{} is half written: no snapshot of it. Run this stage again.",
     "wiped": "{} is wiped, with remains of an image: no snapshot of it. Run this stage again.",
 }
+CHANGED = ("as it was when it was checked", "in use, or something else on it")
+NOT_OURS = "Nothing was written. See what has it; this stage looks at the disks anew."
 FETCHED = re.compile(r"Downloading the signature for (\S+)\.\.\.")
 SIGNED = re.compile(r"using \w+ key (?:ID )?([0-9A-F]{8,40})")
 
@@ -64,23 +66,37 @@ def install(
     except OutOfSight:
         raise
     except ShellFailed as failed:
+        if failed.rc == disks.CHANGED and not _may_be_ours(shell, place):
+            detached.forget(shell, folder)
+            raise CheckFailed(device, *CHANGED, f"{NOT_OURS}\n{failed.said.strip()}") from None
         found = images.FOUND.findall(failed.said)
         if found and failed.rc == images.ANOTHER:
-            raise images.another(image, found[-1], _state(shell, place, "blank")) from None
-        state = f"{failed.next_step} {_state(shell, place)}".strip()
+            raise images.another(image, found[-1], _state(shell, place, folder, "blank")) from None
+        state = f"{failed.next_step} {_state(shell, place, folder)}".strip()
         raise ShellFailed(command, failed.rc, failed.said, state) from None
     success = rf"Success! {PRODUCTS[image['installer']]} .* is installed on {re.escape(device)}"
     found = [line for line in done.out.splitlines() if re.fullmatch(success, line.strip())]
     if len(found) == 1:
         return found[0].strip()
     missing = f"No line says that it is installed on {device}. "
-    raise ShellFailed(command, 0, done.out, missing + _state(shell, place))
+    detached.disown(shell, folder)
+    raise ShellFailed(command, 0, done.out, missing + _state(shell, place, folder))
 
 
-def _state(shell: Shell, place: dict, as_before: str = "untouched") -> str:
-    """Say what a failed installer left, by looking at the disk; `as_before` if it looks as then."""
+def _may_be_ours(shell: Shell, place: dict) -> bool:
+    """Tell whether the installer was let at the disk."""
+    return run(shell, f"[ -e {shlex.quote(place['mark'])} ]", ok=(0, 1)).rc == 0
+
+
+def _state(shell: Shell, place: dict, folder: str, as_before: str = "untouched") -> str:
+    """Say what a failed installer left, by looking at the disk; `as_before` if it looks as then.
+
+    Of a blank disk it is forgotten that we were at it: what comes onto it later is not ours.
+    """
     try:
         left = disks.state(shell, place["device"], place.get("look", ""))
+        if left == "untouched" and not disks.blank(shell, place["device"]):
+            detached.forget(shell, folder)
         return STATES[as_before if left == "untouched" else left].format(place["device"])
     except ShellFailed as failed:
         return f"What it left cannot be seen ({failed.said.strip()}): no snapshot of the disk."
@@ -331,14 +347,16 @@ def _install_step(
     began, running = at_work(shell, noted, work_dir, p["volume"])
     joins = _is_same(began, p, running)
     place = began if running else _look_again(shell, noted, p, text)
+    place |= {"mark": f"{notes.job(work_dir)}/writing"} | ({"look": began["look"]} if joins else {})
     if not joins:
+        detached.disown(shell, notes.job(work_dir))
         notes.update(shell, work_dir, installing=place, installed=None)
     options = {"folder": notes.job(work_dir), "joins": joins, "within": within}
     image = _image(step)
     config = cloudconfig.path(work_dir, image["config"]) if image["config"] else ""
     command = images.command(image, place["device"], config)
     what = f"{step.what}, {place['device']} of {shell.name}"
-    told = {k: v for k, v in place.items() if k not in ("disk", "look")} | {"runs": command}
+    told = {k: v for k, v in place.items() if k not in ("disk", "look", "mark")} | {"runs": command}
     at = workstation(shell)
     with journalled(at, step.command, what, told, joins=joins) as ended:
         ended["text"] = success = install(shell, image, place, command, on_line, **options)
@@ -391,7 +409,7 @@ def _prove(shell: Shell, image: dict, work_dir: str, place: dict, success: str, 
         parts = partitions(shell, device)
         verify_disk(shell, parts, image["installer"], text, image["config"])
     except CheckFailed:
-        detached.forget(shell, folder)  # so that it is not taken up again
+        detached.disown(shell, folder)
         raise
     disks.flush(shell, device)
     told = {"success": success, "resolved": resolved(shell, parts, success)}
@@ -405,8 +423,7 @@ def _prove(shell: Shell, image: dict, work_dir: str, place: dict, success: str, 
         cloud_config_sha256=image["sha256"],
         **{k: told[k] for k in ("image_checksum", "signed_by")},
     )
-    done = place | told
-    done.pop("look")
+    done = {k: v for k, v in place.items() if k not in ("look", "mark")} | told
     notes.update(shell, work_dir, installing=None, installed=done)
     detached.forget(shell, folder)
 

@@ -80,6 +80,12 @@ def test_one_that_was_killed_is_neither_running_nor_well(here, tmp_path):
     assert detached.look(here, "w/job") == detached.Job("echo $PPID $$; exec sleep 60", False, None)
 
 
+def test_one_that_was_killed_for_want_of_memory_is_not_said_to_take_too_long(here):
+    with pytest.raises(ShellFailed, match=r"ended with 137.*\n.*memory was short") as failed:
+        ended(here, "kill -9 $$")
+    assert failed.value.rc == 137
+
+
 def test_an_interrupted_look_leaves_it_running(here):
     def stop(line):
         raise KeyboardInterrupt

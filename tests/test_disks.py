@@ -239,6 +239,14 @@ def test_an_installed_disk_that_something_still_has_is_not_detached(there, machi
     disks.demand_idle(there, "w", VOLUME, "apply")
     assert (machine.home / "flushed").read_text() == "--flushbufs /dev/sdd\n"
     assert "nothing has /dev/sdd" in capsys.readouterr().out
+    attached, serial = VOLUME | {"virtualmachineid": "m"}, VOLUME["id"].replace("-", "")[:20]
+    renamed = disk("sde", SIZE, serial=serial, children=[part("sde9", mountpoints=["/mnt"])])
+    machine.show([*BEFORE, renamed])
+    with pytest.raises(CheckFailed, match=r"/dev/sde of .*found /mnt\."):
+        disks.demand_idle(there, "w", attached, "apply")
+    machine.show(BEFORE)
+    disks.demand_idle(there, "w", attached, "apply")
+    assert "which disk it is cannot be told here any more" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("volume", [None, VOLUME | {"id": "80921"}])

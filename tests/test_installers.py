@@ -7,7 +7,7 @@ import time
 import pytest
 from workstations import program
 
-from lib import disks, images, installers, notes
+from lib import detached, disks, images, installers, notes
 from lib.errors import CheckFailed, ParamsError, ShellFailed
 from lib.installers import apply_install, installed_config, partitions, plan_install
 from lib.plan import Pending
@@ -179,7 +179,7 @@ def test_what_this_installer_cannot_take_is_refused_by_its_usage(there, home):
 
 def install(there, home, on_line=print, **more):
     device = str(home / "vdc")
-    place = {"device": device, "look": disks.look_closely(there, device)}
+    place = {"device": device, "look": disks.look_closely(there, device), "mark": "w/writing"}
     command = f"coreos-install -d {device} -c w/cloud-config.yml"
     folder = {"folder": "w/install"}
     return installers.install(there, DESCRIBED, place, command, on_line, **folder | more)
@@ -332,6 +332,40 @@ def test_an_install_that_failed_half_way_can_be_run_again(there, home):
     program(home, "coreos-install", PROGRAMS["coreos-install"])
     apply_install(there, plan(there), "apply", work_dir="w")
     assert plan(there) == [] and len(calls(home)) == 1
+
+
+def test_an_install_without_its_success_line_is_begun_anew_by_the_next_run(there, home):
+    text = PROGRAMS["coreos-install"]
+    program(home, "coreos-install", text.replace("Success!", "Done!"))
+    with pytest.raises(ShellFailed, match=r"No line says .* half written"):
+        apply_install(there, plan(there), "apply", work_dir="w")
+    program(home, "coreos-install", text)
+    apply_install(there, plan(there), "apply", work_dir="w")
+    assert plan(there) == [] and len(calls(home)) == 2
+
+
+def test_how_another_install_ended_is_not_taken_for_the_one_that_was_cut_off(
+    there, home, monkeypatch
+):
+    detached.start(there, notes.job("w"), "echo Success! CoreOS beta current is installed on it")
+    detached.follow(there, notes.job("w"), print)
+
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(installers.detached, "start", cut)
+        apply_install(there, plan(there), "apply", work_dir="w")
+    assert calls(home) == []
+    apply_install(there, plan(there), "apply", work_dir="w")
+    assert len(calls(home)) == 1
+
+
+def test_what_sudo_says_itself_is_not_on_the_disk(there, home):
+    says = 'echo "sudo: unable to resolve host ws: Name or service not known" >&2; '
+    program(home, "sudo", says + PROGRAMS["sudo"])
+    apply_install(there, plan(there), "apply", work_dir="w")
+    assert plan(there) == []
 
 
 def test_a_config_that_did_not_reach_the_disk_is_not_noted_as_installed(there, home):

@@ -347,7 +347,10 @@ def test_a_disk_that_is_mounted_in_another_namespace_is_refused(there, home, ima
 
 
 def guarded(there, home, images, disk, meanwhile):
-    """Let something happen between the last look and the writing; return what is refused."""
+    """Let something happen between the last look and the writing; return what is refused.
+
+    What is there now is not taken for ours by the next run.
+    """
     params = image_of(home, images, "flatcar-install")
     steps, real = planned(there, params), installers.detached.start
 
@@ -357,8 +360,10 @@ def guarded(there, home, images, disk, meanwhile):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(installers.detached, "start", late)
-        with pytest.raises(ShellFailed, match="untouched") as failed:
+        with pytest.raises(CheckFailed, match="Nothing was written") as failed:
             apply(there, steps)
+    with pytest.raises(CheckFailed):
+        planned(there, params)
     return str(failed.value)
 
 
@@ -368,6 +373,21 @@ def test_a_disk_that_something_opened_since_the_check_is_not_written_on(there, h
     assert "in use" in guarded(there, home, images, disk, meanwhile)
     os.close(held[0])
     assert data_of(home / "disk.img").count(0) == SIZE
+
+
+@pytest.mark.parametrize(
+    "come",
+    [["sgdisk", "-o"], ["sgdisk", "-n1:2048:+1M", "-c", "1:ROOT"], ["dd", "if=/dev/urandom"]],
+)
+def test_what_others_put_onto_the_disk_since_the_check_is_not_taken_for_ours(
+    there, home, images, disk, come
+):
+    more = ["count=1", f"of={disk.path}"] if come[0] == "dd" else [disk.path]
+    assert "not as it was checked" in guarded(there, home, images, disk, lambda: call(*come, *more))
+    before = data_of(home / "disk.img")
+    with pytest.raises(CheckFailed):
+        apply(there, planned(there, image_of(home, images, "coreos-install")))
+    assert data_of(home / "disk.img") == before
 
 
 def test_a_name_that_means_another_disk_since_the_check_is_not_written_on(
@@ -380,7 +400,7 @@ def test_a_name_that_means_another_disk_since_the_check_is_not_written_on(
             f.truncate(SIZE - 512)
         call("losetup", disk.path, str(smaller))
 
-    assert "not as it was when it was checked" in guarded(there, home, images, disk, swap)
+    assert "not as it was checked" in guarded(there, home, images, disk, swap)
     assert (home / "smaller.img").read_bytes().count(0) == SIZE - 512
 
 

@@ -227,6 +227,9 @@ REFUSED = {
     "data in its last MiB only": ours(ends=("tail",)),
     # It carries CoreOS, but not ours, or not only.
     "somebody's CoreOS": seed(AGAIN),
+    "like ours, begun but not written by us": seed(
+        AGAIN, noted={"installing": identity(OURS)}, wrote=False
+    ),
     "our CoreOS of another volume": seed(AGAIN, noted=INSTALLED, of="80922"),
     "CoreOS noted of another disk": seed(AGAIN, noted={"installed": identity(FOREIGN)}),
     "our install is mounted": over(*COREOS[:-1], COREOS[-1] | {"mountpoints": ["/coremnt"]}),
@@ -276,12 +279,15 @@ def target_of(machine: Machine, case: dict) -> None:
         if not case["before"]:
             notes.update(there, "w", attach={"volume": volume, "before": []})
     for kind, known in case.get("noted", {}).items():
-        notes.update(there, "w", **{kind: {"volume": case.get("of", volume), "disk": known}})
+        told = {"volume": case.get("of", volume), "disk": known, "mark": "wrote"}
+        notes.update(there, "w", **{kind: told})
+    if case.get("wrote", True):
+        (machine.home / "wrote").touch()
     machine.show(case["after"], boot=case.get("boot", "b1"), **shown(case))
     row = disks.target_row(there, notes.read(there, "w"), volume_id=volume, size=SIZE)
     if "late" in case:
         machine.show(case["late"], **shown(case))
-    place = {"device": row["path"], "look": row["look"]}
+    place = {"device": row["path"], "look": row["look"], "mark": "wrote"}
     run(there, f"sh -c '{guarded(place)}'", sudo=True)
 
 

@@ -116,7 +116,8 @@ def _install(image: dict, loop: Loop, cold: bool) -> tuple[float, int]:
     shell = connect_shell(None, "")
     _begin(image["file"], loop, cold)
     write_text(shell, "w/cloud-config.yml", CONFIG)
-    place = {"device": loop.path, "look": disks.look_closely(shell, loop.path)}
+    look = disks.look_closely(shell, loop.path)
+    place = {"device": loop.path, "look": look, "mark": "w/install/writing"}
     command = images.command(image, loop.path, cloudconfig.path("w", "cloud-config.yml"))
     began = time.perf_counter()
     installers.install(shell, image, place, command, lambda line: None, folder="w/install")
