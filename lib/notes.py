@@ -1,7 +1,8 @@
 """Notes on the workstation: what the cloud cannot tell a later stage, in notes.json.
 
 `attach` {volume, before}: the disks before the volume was attached; `installing` {volume, device,
-...}: an installer was started; `installed`, the same and {success, resolved}: it ended well;
+mark, ...}: an installer was started, and the file `mark` is there once it was let at the disk;
+`installed`, the same and {success, resolved}: it ended well;
 `config` {base, size, file}: whose token, for how many machines, is in which file; `moving` {word,
 old}: a move to a new token has begun, `moved`: the word of the last one; `unbooted`: machines that
 were given another configuration and have yet to boot.
