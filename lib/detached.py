@@ -77,7 +77,7 @@ def start(shell: Shell, folder: str, command: str, *, within: float = 3600.0) ->
     become_root = BECOME_ROOT.format(seconds=within)
     script = SCRIPT.format(become_root=become_root, command=shlex.quote(command), folder=at)
     words = {"command": shlex.quote(command), "script": shlex.quote(script)}
-    text, stdin = handed_over(START.format(folder=at, busy=BUSY, **words))
+    text, stdin = handed_over(shell, START.format(folder=at, busy=BUSY, **words))
     done = run(shell, text, stdin=stdin, ok=(0, BUSY))
     if done.rc == BUSY:
         wait = "Wait for its end, then run this stage again."

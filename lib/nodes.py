@@ -38,7 +38,7 @@ FIRST_BOOT = (
 UNSEEN = "Whether it was written is not known: run this stage again, it looks first."
 LOGIN = (
     "machine_user logs in with the private half of ssh_key_file: load it into ssh-agent, or name "
-    "it in ~/.ssh/config. Nothing was changed."
+    "it in ~/.ssh/config. Its `sudo` must need no password. Nothing was changed."
 )
 
 

@@ -44,15 +44,20 @@ SUDO_HINT = (
     "runbook or JupyterLab is started. In a notebook `from lib.shell import ask_password; "
     "ask_password()` asks for it. It is handed to sudo, and never recorded."
 )
+NODE_HINT = "`sudo` must work there without a password (NOPASSWD in sudoers): none is handed over."
 
 
 @dataclass(frozen=True)
 class Shell:
-    """How to reach a POSIX shell: an argv prefix that takes `-c COMMAND`, and what to call it."""
+    """How to reach a POSIX shell: an argv prefix that takes `-c COMMAND`, and what to call it.
+
+    The password for sudo is handed over to the workstation alone, which `takes_password`.
+    """
 
     argv: tuple[str, ...]
     name: str
     remote: bool = False
+    takes_password: bool = False
 
     def __repr__(self) -> str:
         return self.name
@@ -74,10 +79,10 @@ def connect_shell(prefix: Sequence[str] | None, workstation_ssh: str) -> Shell:
     "" is this machine.
     """
     if prefix:
-        return Shell(tuple(prefix), "the local cloud's workstation")
+        return Shell(tuple(prefix), "the local cloud's workstation", takes_password=True)
     if not workstation_ssh:
-        return Shell(("/bin/sh",), "this machine")
-    return Shell(ssh.argv(workstation_ssh), workstation_ssh, remote=True)
+        return Shell(("/bin/sh",), "this machine", takes_password=True)
+    return Shell(ssh.argv(workstation_ssh), workstation_ssh, remote=True, takes_password=True)
 
 
 def ask_password() -> None:
@@ -97,9 +102,12 @@ def password() -> str:
     return masks.know(found)
 
 
-def handed_over(text: str, stdin: bytes | None = None) -> tuple[str, bytes | None]:
-    """Return a script for which $SUDO stands for something, and its stdin, with the password."""
-    given = password()
+def handed_over(shell: Shell, text: str, stdin: bytes | None = None) -> tuple[str, bytes | None]:
+    """Return a script for which $SUDO stands for something, and its stdin.
+
+    A shell that takes the password gets it there, if there is one.
+    """
+    given = password() if shell.takes_password else ""
     if not given:
         return text, stdin
     return TAKE_PASSWORD + text, f"{given}\n".encode() + (stdin or b"")
@@ -120,7 +128,7 @@ def run(
     Raises ShellFailed for an exit code not in `ok`; OutOfSight if the connection broke, and with
     rc None after `within` seconds.
     """
-    script, stdin = _script(command, stdin, sudo, within)
+    script, stdin = _script(shell, command, stdin, sudo, within)
     with _started(shell, script, stdin, stderr=subprocess.PIPE) as process:
         try:
             out, err = process.communicate(stdin, within + GRACE * sudo)
@@ -151,7 +159,7 @@ def stream(
     """
     lines = []
     deadline = time.monotonic() + within + GRACE * sudo
-    script, stdin = _script(command, None, sudo, within)
+    script, stdin = _script(shell, command, None, sudo, within)
     with _started(shell, script, stdin, stderr=subprocess.STDOUT) as process:
         try:
             if stdin is not None:
@@ -170,12 +178,13 @@ def stream(
 
 
 def _script(
-    command: str, stdin: bytes | None, sudo: bool, within: float
+    shell: Shell, command: str, stdin: bytes | None, sudo: bool, within: float
 ) -> tuple[str, bytes | None]:
     """Return what the shell is to run, and what it gets on stdin."""
     if not sudo:
         return PROLOGUE + command, stdin
-    return handed_over(f"{PROLOGUE}{BECOME_ROOT.format(seconds=within)}$SUDO {command}", stdin)
+    script = f"{PROLOGUE}{BECOME_ROOT.format(seconds=within)}$SUDO {command}"
+    return handed_over(shell, script, stdin)
 
 
 def _started(shell: Shell, script: str, stdin: bytes | None, *, stderr: int) -> subprocess.Popen:
@@ -248,8 +257,8 @@ def _demand(shell: Shell, command: str, result: Result, ok: tuple[int, ...], sud
         raise OutOfSight(command, 255, said, ssh.advice(shell.argv, said))
     if sudo and result.rc in TIMED_OUT:
         raise OutOfSight(command, None, said)
-    hint = SUDO_HINT if sudo and NO_SUDO.search(said) else ""
-    raise ShellFailed(command, result.rc, said, hint)
+    hint = SUDO_HINT if shell.takes_password else NODE_HINT
+    raise ShellFailed(command, result.rc, said, hint if sudo and NO_SUDO.search(said) else "")
 
 
 def find_text(shell: Shell, path: str) -> str | None:

@@ -13,7 +13,7 @@ from workstations import Sshd, demand, program, served
 from lib import cluster, etcd, inside, nodes
 from lib.errors import CheckFailed, ShellFailed
 from lib.localcloud import members
-from lib.shell import Shell
+from lib.shell import PASSWORD, Shell
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
@@ -184,6 +184,24 @@ def deaf(address: str, port: int):
             waiting.setblocking(False)
             waiting.connect_ex((address, port))
         yield
+
+
+def test_no_machine_is_handed_the_workstations_password(tmp_path, monkeypatch):
+    """A machine's key is accepted on first contact, so whoever answers there would have it."""
+    program(tmp_path, "ssh", f"cat >>{tmp_path}/got; echo 'sudo: a password is required'; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv(PASSWORD, "pass word")
+    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "run"))
+    profile = SimpleNamespace(machine_shell=(), endpoint="http://cloud.test/api")
+    cloud = SimpleNamespace(profile=profile, folder=tmp_path / "run")
+    machine = {"name": "m-1", "id": "1", "nic": [{"ipaddress": "192.0.2.1"}]}
+    shell = nodes.connect(cloud, machine, "core", "")
+    with pytest.raises(CheckFailed, match="must need no password"):
+        nodes._on_disk(machine, shell)
+    assert "none is handed over" in str(inside._ask(shell))
+    with pytest.raises(CheckFailed):
+        nodes.write(nodes.Node(machine, "a", "/f", shell), b"the text")
+    assert (tmp_path / "got").read_bytes() == b"the text"
 
 
 def test_what_a_machine_of_2014_says_becomes_rows():

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def there(user, monkeypatch):
     monkeypatch.setenv("HOME", f"/var/tmp/{user}")
     ids = [call("id", flag, user).strip() for flag in ("-u", "-g")]
     become = ["setpriv", "--reuid", ids[0], "--regid", ids[1], "--init-groups"]
-    return Shell((*become, "/bin/sh"), "the workstation")
+    return Shell((*become, "/bin/sh"), "the workstation", takes_password=True)
 
 
 def test_it_serves_each_program_of_a_command(there):
@@ -108,6 +109,14 @@ def test_it_can_be_asked_for(monkeypatch):
     monkeypatch.setattr(shell.getpass, "getpass", lambda prompt: "typed in")
     shell.ask_password()
     assert os.environ[PASSWORD] == "typed in" and "typed in" in masks.values()
+
+
+def test_a_machine_that_is_not_the_workstation_gets_none(there):
+    node = replace(there, takes_password=False)
+    assert run(node, "cat", stdin=b"in").out == "in"
+    with pytest.raises(ShellFailed, match="none is handed over") as failed:
+        run(node, "true", sudo=True, stdin=b"in")
+    assert PASSWORD not in str(failed.value)
 
 
 def test_over_ssh_it_is_the_same(user, tmp_path, monkeypatch):

@@ -263,6 +263,13 @@ KNOWN = (
         "try again: the disk is written from its beginning.",
     ),
     KnownError(
+        r"over SSH: wanted",
+        "A machine of the cluster was not reached over ssh, or its user may not use sudo there.",
+        "Load the private half of ssh_key_file into the agent; on the machine sudo must work "
+        "without a password: none is handed over to it.",
+        MENDED,
+    ),
+    KnownError(
         r"Host key verification failed|Permission denied|workstation was not reached",
         "The workstation was not reached over ssh.",
         "Log in by hand once with the same user and host, accept the host key after comparing it, "
