@@ -59,7 +59,7 @@ def cluster_text(shell: Shell, work_dir: str) -> str:
     """
     names = (delivery.USER_DATA, *delivery.ON_DISK.values())
     files = " ".join(shlex.quote(path(work_dir, n)) for n in names)
-    command = f"for f in {files}; do if [ -e $f ]; then exec cat -- $f; fi; done"
+    command = f'for f in {files}; do if [ -e "$f" ]; then exec cat -- "$f"; fi; done'
     return tokens.known(run(shell, command).out) or ""
 
 

@@ -81,6 +81,13 @@ def test_the_procedure_builds_a_cluster_stage_by_stage_and_then_has_nothing_to_d
     assert changes(cloud) == gone
 
 
+def test_a_folder_with_a_space_serves_as_well_as_another(cloud):
+    params = cloud.params | {"work_dir": "my cluster"}
+    play_to(cloud, "60-verify-cluster", **params)
+    play(cloud, "90-remove-cluster", **params)
+    assert not (workstation(cloud).parent / "home/my cluster").exists()
+
+
 def test_plan_mode_runs_through_on_an_empty_cloud(cloud):
     for stage in STAGES:
         play(cloud, stage, mode="plan", **cloud.params)
