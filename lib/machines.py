@@ -132,22 +132,42 @@ def _destroy(cloud, machine: dict, why: str) -> Step:
 def deploy(
     cloud, plan: list[Step], mode: str, *, zone: str, fallbacks: list[str], within: float
 ) -> None:
-    """Carry out a plan of `plan_deploy`; after a 533 explain, clear away, try the next offering.
+    """Carry out a plan of `plan_deploy`: first mend what is there, then deploy what is missing.
 
-    Raises the last error when no offering is left.
+    A 533 is explained; after that of a deployment what is broken is cleared away, and the next
+    offering tried. Raises the last error when none is left, and that of a machine that does not
+    start.
     """
     check_mode(mode)
-    first = [s for s in plan if s.command in ("destroyVirtualMachine", "registerUserData")]
+    first = [s for s in plan if s.command != "deployVirtualMachine"]
     steps = [s for s in plan if s not in first]
     if first:
-        apply(cloud, first, mode, within=within)
+        _mend(cloud, first, mode, zone, within)
         steps = registered.settled(cloud, steps)
+    if steps or not first:
+        _deploy_all(cloud, steps, mode, zone, fallbacks, within)
+
+
+def _mend(cloud, steps: list[Step], mode: str, zone: str, within: float) -> None:
+    for name, error in attempt(cloud, steps, mode, within=within).items():
+        if _is_full(error):
+            _show_explained(cloud, zone, own.machines(cloud, zone, [name])[name])
+        raise error
+
+
+def _is_full(error: CloudError) -> bool:
+    return getattr(error, "code", None) == NO_CAPACITY
+
+
+def _deploy_all(
+    cloud, steps: list[Step], mode: str, zone: str, fallbacks: list[str], within: float
+) -> None:
     offerings = list(fallbacks)
     while failed := attempt(cloud, steps, mode, within=within):
-        error = next(iter(failed.values()))
-        if getattr(error, "code", None) != NO_CAPACITY:
+        name, error = next(iter(failed.items()))
+        if not _is_full(error):
             raise error
-        _show_explained(cloud, zone, steps[0].params)
+        _show_explained(cloud, zone, next(s.params for s in steps if s.what == name))
         clear_away(cloud, zone, [s.what for s in steps], within)
         if not offerings:
             raise _exhausted(error, fallbacks)
@@ -181,11 +201,11 @@ def _with_offering(cloud, zone: str, steps: list[Step], offering: str) -> list[S
     return [_deploy(s.what, s.params | new, "the same template", s.tags) for s in left]
 
 
-def _show_explained(cloud, zone: str, params: dict) -> None:
+def _show_explained(cloud, zone: str, machine: dict) -> None:
     print(
         "533 says that no place was found for a machine. What this account can see of the causes:"
     )
-    show_table(explain(cloud, zone, params["templateid"], params["serviceofferingid"]))
+    show_table(explain(cloud, zone, machine["templateid"], machine["serviceofferingid"]))
 
 
 def explain(cloud, zone: str, template_id: str, offering_id: str) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from harness import (
     running,
 )
 
-from lib import cloudconfig, discovery, tokens
+from lib import cloudconfig, discovery, jobs, tokens
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed
 from lib.shell import connect_shell, write_text
 
@@ -297,6 +297,22 @@ def test_the_next_offering_is_tried_after_533(templated, capsys):
     made = [m for m in templated.list("listVirtualMachines") if m["name"].startswith("coreos")]
     assert {m["serviceofferingname"] for m in made} == {"Small Instance"} and len(made) == 3
     assert "gpu" in capsys.readouterr().out, "the offering's host tag explains the 533"
+
+
+def test_a_machine_that_finds_no_place_to_start_is_explained_and_told(cloud, capsys):
+    play_to(cloud, "50-deploy-cluster", **cloud.params, cluster_size=1)
+    (one,) = [m for m in cloud.list("listVirtualMachines") if m["name"] == "coreos-cluster-1"]
+    jobs.run(cloud, "stopVirtualMachine", id=one["id"])
+    cloud.call("configureSimulator", name="capacity", value="cpus:0")
+    seen, offerings = changes(cloud), {"fallback_offerings": ["Small Instance"]}
+    for size in (1, 3):
+        with pytest.raises((JobFailed, Refused), match=r"startVirtualMachine.*533"):
+            play(cloud, "50-deploy-cluster", **cloud.params | offerings, cluster_size=size)
+        assert "size of the offering" in capsys.readouterr().out
+    assert changes(cloud)[len(seen) :] == ["startVirtualMachine"] * 2
+    cloud.call("configureSimulator", name="capacity", value="cpus:100")
+    play(cloud, "50-deploy-cluster", **cloud.params)
+    play(cloud, "60-verify-cluster", **cloud.params)
 
 
 def test_a_plain_image_forms_a_cluster_by_the_unit_that_finds_its_address(modern):
