@@ -57,8 +57,8 @@ def noted(
     _end(journal, begun, "done", told.get("text", ""))
 
 
-def _thing(params: dict) -> str:
-    return params.get("volume") or params["file"]
+def _thing(params: dict) -> str | None:
+    return params.get("volume") or params.get("file")  # a token asked for at a service has neither
 
 
 def _said(error: CheckFailed | ShellFailed) -> str:

@@ -106,6 +106,13 @@ def test_a_configuration_is_noted_by_its_checksums_without_its_text(here):
     assert "hostname" not in json.dumps([first, second])
 
 
+def test_a_token_that_was_asked_for_at_the_same_place_is_another_thing():
+    Journal(run_folder(), WS).intend("new token", "w/c.yml", {"base": WS, "size": 3}, None)
+    with writes.noted(WS, "enrol", "the members", {"file": "w/c.yml", "members": 3}):
+        assert states() == ["intent", "intent"]
+    assert states() == ["intent", "done"]
+
+
 def test_no_cloud_is_asked_about_it(server):
     cloud = client(server)
     before = changes(cloud)
