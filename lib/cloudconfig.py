@@ -4,7 +4,8 @@ It carries the discovery token, which is a secret: what is shown of it goes thro
 """
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from lib import addresses, delivery, facts, ignition, notes, tokens, units, userdata, writes
@@ -21,7 +22,7 @@ from lib.discovery import (
     service,
 )
 from lib.discovery import masked as masked_url
-from lib.errors import CheckFailed, ParamsError
+from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
 from lib.journal import Journal, run_folder
 from lib.plan import Pending, Step, check_mode
 from lib.progress import tell
@@ -235,10 +236,10 @@ def _apply_step(shell: Shell, step: Step, token: dict, work_dir: str) -> str:
         write(shell, step.what, _rendered(step.params, url))
         return _register(shell, url, token, work_dir)
     notes.update(shell, work_dir, config=token)
-    journal, entry = _intended(token, step.what)
-    url = ask_token(token["base"], token["size"])
-    write(shell, step.what, _rendered(step.params, url))
-    journal.ended(entry, "done", masked_url(url))
+    with _intended(token, step.what) as ended:
+        url = ask_token(token["base"], token["size"])
+        write(shell, step.what, _rendered(step.params, url))
+        ended["text"] = masked_url(url)
     return f"with the token {masked_url(url)}"
 
 
@@ -258,15 +259,19 @@ def write(shell: Shell, where: str, text: str, old: str = "", kept: str = "") ->
 
 def _register(shell: Shell, url: TokenUrl, token: dict, work_dir: str) -> str:
     """Make a written token known to its service, once more if need be."""
-    journal, entry = _intended(token, token["file"])
-    register(url, token["size"])
-    journal.ended(entry, "done", masked_url(url))
+    with _intended(token, token["file"]) as ended:
+        register(url, token["size"])
+        ended["text"] = masked_url(url)
     notes.update(shell, work_dir, config=token)
     return f"with the token {masked_url(url)}"
 
 
-def _intended(token: dict, what: str) -> tuple[Journal, dict]:
-    """Write into the journal that a token is about to be asked for; close what was left open."""
+@contextmanager
+def _intended(token: dict, what: str) -> Iterator[dict]:
+    """Write into the journal that a token is about to be asked for, and how that ended.
+
+    What was left open before is closed. What is put into the dict as `text` is told of its end.
+    """
     journal = Journal(run_folder(), token["base"])
     for entry in journal.unfinished():
         if entry["command"] == "new token":
@@ -275,7 +280,24 @@ def _intended(token: dict, what: str) -> tuple[Journal, dict]:
         elif entry["command"] == "register token":
             journal.ended(entry, "not-sent", "registered again")
     command = "register token" if KEYS in token["base"] else "new token"
-    return journal, journal.intend(command, what, {k: token[k] for k in ("base", "size")}, None)
+    entry = journal.intend(command, what, {k: token[k] for k in ("base", "size")}, None)
+    told = {}
+    try:
+        yield told
+    except (CheckFailed, Refused, Unreachable) as error:
+        journal.ended(entry, *_end_of(error))
+        raise
+    journal.ended(entry, "done", told["text"])
+
+
+def _end_of(error: CheckFailed | Refused | Unreachable) -> tuple[str, str]:
+    """Return the state and the words for a token that was not given or not registered."""
+    if isinstance(error, CheckFailed):
+        return "failed", f"{error.what}: wanted {error.wanted}, found {error.got}"
+    if isinstance(error, Unreachable):
+        return "lost" if error.may_have_changed else "not-sent", error.cause
+    # A service, or a gateway before it, that breaks down may have done it all the same.
+    return "refused" if error.code < 500 else "lost", tokens.masked(f"{error.code}: {error.text}")
 
 
 def demand_valid(text: str) -> None:

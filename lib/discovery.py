@@ -76,17 +76,18 @@ def register(url: TokenUrl, size: int) -> None:
     Raises CheckFailed for a token that is in use for another size.
     """
     form = {"value": size, "prevExist": "false"}
-    answer = _answer("PUT", f"{url}/_config/size", _base(url), ok=(PRESENT,), data=form)
+    answer = _answer(
+        "PUT", f"{url}/_config/size", _base(url), ok=(PRESENT,), changes=True, data=form
+    )
     found = size_of(url) if answer.status_code == PRESENT else size
     if found != size:
         what = f"machines that the token {masked(url)} is for"
         raise CheckFailed(what, size, found, NEW_TOKEN)
 
 
-def enrol(url: TokenUrl, members: dict[str, str]) -> None:
-    """Put members of a cluster that has formed into the registry of its new token."""
-    for key, value in members.items():
-        _answer("PUT", f"{url}/{key}", _base(url), data={"value": value})
+def enrol(url: TokenUrl, key: str, value: str) -> None:
+    """Put a member of a cluster that has formed into the registry of its new token."""
+    _answer("PUT", f"{url}/{key}", _base(url), changes=True, data={"value": value})
 
 
 def ask_token(base: str, size: int) -> TokenUrl:
@@ -94,7 +95,7 @@ def ask_token(base: str, size: int) -> TokenUrl:
 
     Asks once: a token made and lost does no harm, but asking twice makes two.
     """
-    text = _answer("GET", f"{base}/new?size={size}", base, tries=1).text.strip()
+    text = _answer("GET", f"{base}/new?size={size}", base, changes=True, tries=1).text.strip()
     if not re.fullmatch(r"https?://[^\s/]+/(\S+/)?[0-9a-f]{32}", text):
         raise CheckFailed(
             f"the answer of {base}/new", "the URL of a token", "something else", _is_service(base)
@@ -165,35 +166,54 @@ def _is_service(base: str) -> str:
 
 
 def _answer(
-    method: str, url: str, base: str, *, ok: tuple[int, ...] = (), tries: int = 3, **more: object
+    method: str,
+    url: str,
+    base: str,
+    *,
+    ok: tuple[int, ...] = (),
+    changes: bool = False,
+    tries: int = 3,
+    **more: object,
 ) -> requests.Response:
     """Return an answer below 400 or among `ok` to a request that may be sent again if it is lost.
 
-    What `requests` raises names the URL; so nothing of it goes into the error but its kind.
+    `changes` says that something is made by it.
     """
     command = f"{method} at the discovery service"
-    try:
-        answer = _sent(method, url, tries, timeout=TIMEOUT, **more)
-    except requests.Timeout:
-        raise Unreachable(command, base, "no answer in time", may_have_changed=False) from None
-    except requests.exceptions.SSLError:
-        cause = "its TLS certificate was not accepted"
-        raise Unreachable(command, base, cause, may_have_changed=False) from None
-    except requests.RequestException as error:
-        cause = f"the connection failed ({type(error).__name__})"
-        raise Unreachable(command, base, cause, may_have_changed=False) from None
+    answer = _sent(command, base, changes, tries, method=method, url=url, **more)
     if answer.status_code >= 400 and answer.status_code not in ok:
         raise Refused(command, answer.status_code, answer.reason or "", _is_service(base))
     return answer
 
 
-def _sent(method: str, url: str, tries: int, **more: object) -> requests.Response:
-    """Send a request, once more after a lost connection, at most so many times in all."""
+def _sent(
+    command: str, base: str, changes: bool, tries: int, **request: object
+) -> requests.Response:
+    """Send a request, once more after a lost connection, at most so many times in all.
+
+    What `requests` raises names the URL; so nothing of it goes into the error but its kind.
+    """
+    begun = False
     for left in reversed(range(tries)):
         try:
-            return requests.request(method, url, **more)
-        except requests.ConnectionError:
-            if not left:
-                raise
-            time.sleep(PAUSE)
+            return requests.request(**request, timeout=TIMEOUT)
+        except requests.RequestException as error:
+            begun = begun or not _never_sent(error)
+            if not left or not isinstance(error, requests.ConnectionError):
+                told = {"may_have_changed": changes and begun}
+                raise Unreachable(command, base, _cause(error), **told) from None
+        time.sleep(PAUSE)
     raise AssertionError("the last try returns or raises")
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    kinds = requests.ConnectTimeout | requests.exceptions.SSLError
+    return isinstance(error, kinds) or "NewConnection" in repr(error)
+
+
+def _cause(error: requests.RequestException) -> str:
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its TLS certificate was not accepted"
+    return f"the connection failed ({type(error).__name__})"

@@ -199,5 +199,7 @@ def _enrol(url: str, where: str, etcds: dict[str, Answer]) -> None:
         return
     told = {"file": where, "members": len(members)}
     base = url.rpartition("/")[0]
-    with noted(base, "enrol", "the members of the cluster that has formed", told):
-        discovery.enrol(url, members)
+    with noted(base, "enrol", "the members of the cluster that has formed", told) as ended:
+        for n, (key, value) in enumerate(members.items(), 1):
+            discovery.enrol(url, key, value)
+            ended["so_far"] = f"{n} of {len(members)} were put before."

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lib import earlier
-from lib.errors import CheckFailed, OutOfSight, ShellFailed
+from lib.errors import CheckFailed, CloudError, OutOfSight, ShellFailed
 from lib.journal import Journal, elsewhere, run_folder
 from lib.shell import Shell, run
 
@@ -35,9 +35,9 @@ def noted(
 ) -> Iterator[dict]:
     """Write down a change of a machine before it is made, and how it ended.
 
-    What is put into the dict as `text` is told of its end. With `joins` it goes on since before:
-    then it is one with the entry that this run had left open, and entries of other runs get the
-    same end. It stays open where nobody knows how it ended.
+    What is put into the dict as `text` is told of its end, and `so_far` of a bad one. With `joins`
+    it goes on since before: then it is one with the entry that this run had left open, and entries
+    of other runs get the same end. It stays open where nobody knows how it ended.
     """
     journal = Journal(run_folder(), machine)
     begun = [(r, e) for r, e in left_open(machine) if _thing(e["params"]) == _thing(params)]
@@ -49,10 +49,9 @@ def noted(
     told = {}
     try:
         yield told
-    except OutOfSight:
-        raise
-    except (CheckFailed, ShellFailed) as error:
-        _end(journal, begun, "failed", _said(error))
+    except (CheckFailed, CloudError, ShellFailed) as error:
+        if not getattr(error, "may_have_changed", isinstance(error, OutOfSight)):
+            _end(journal, begun, "failed", f"{_said(error)} {told.get('so_far', '')}".strip())
         raise
     _end(journal, begun, "done", told.get("text", ""))
 
@@ -61,8 +60,10 @@ def _thing(params: dict) -> str | None:
     return params.get("volume") or params.get("file")  # a token asked for at a service has neither
 
 
-def _said(error: CheckFailed | ShellFailed) -> str:
+def _said(error: CheckFailed | CloudError | ShellFailed) -> str:
     """Say how it failed, without what machine or program said: that may hold a secret."""
+    if isinstance(error, CloudError):
+        return f"{error.command}: {getattr(error, 'code', '') or error.cause}."
     if isinstance(error, CheckFailed):
         said = f"{error.what}."
     else:

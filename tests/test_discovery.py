@@ -9,7 +9,7 @@ import time
 import pytest
 import requests
 from harness import client, fault
-from registries import answering
+from registries import answering, free_port
 
 from lib import cloudconfig, discovery, tokens
 from lib.discovery import (
@@ -22,6 +22,7 @@ from lib.discovery import (
     size_of,
 )
 from lib.errors import CheckFailed, ParamsError, Refused, RunbookError, Unreachable
+from lib.journal import Journal, run_folder
 from lib.localcloud import wire as localcloud
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
@@ -186,6 +187,45 @@ def test_writing_a_cloud_config_asks_for_one_token_and_is_then_done(server, here
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert cloudconfig.plan_write(here, **wanted(server)) == [] and len(server.asked) == 1
     assert TOKEN not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "answer, end",
+    [
+        ((403, "no"), ("refused", "403: Forbidden")),
+        ((502, "no"), ("lost", "502: Bad Gateway")),
+        ((0, ""), ("lost", "the connection failed (ConnectionError)")),
+        ((200, f"x {TOKEN}"), ("failed", "the answer of")),
+        (None, ("not-sent", "the connection failed (ConnectionError)")),
+    ],
+)
+@pytest.mark.parametrize("chosen", [False, True])
+def test_the_journal_tells_how_asking_for_a_token_failed(
+    server, here, tmp_path, monkeypatch, capsys, answer, end, chosen
+):
+    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "run"))
+    base = f"{server.base}/v2/keys/d" if chosen else server.base
+    path = "/v2/keys/d/" + "0" * 31 + "1/_config/size" if chosen else "/new"
+    monkeypatch.setattr(discovery.secrets, "token_hex", lambda n: "0" * 31 + "1")
+    if answer is None:
+        base = base.replace(server.base, f"http://127.0.0.1:{free_port()}")
+    elif chosen and answer[0] == 200:
+        server.refused[path] = (412, "no")
+        answer = (200, {"node": {"key": "x", "value": "5"}})
+        end = ("failed", "machines that the token")
+    server.answers[path] = answer
+    want = wanted(server) | {"discovery": base}
+    with pytest.raises(RunbookError) as failed:
+        cloudconfig.apply_write(here, cloudconfig.plan_write(here, **want), "apply", work_dir="w")
+    (entry,) = Journal(run_folder(), base).every()
+    assert (entry["state"], entry["text"][: len(end[1])]) == end
+    if isinstance(failed.value, Unreachable):
+        assert failed.value.may_have_changed == (answer is not None)
+    with pytest.raises(RunbookError):
+        cloudconfig.apply_write(here, cloudconfig.plan_write(here, **want), "apply", work_dir="w")
+    assert "was not written" not in capsys.readouterr().out
+    told = (tmp_path / "run/journal.jsonl").read_text()
+    assert TOKEN not in told and "0" * 31 not in told
 
 
 def test_an_invalid_cloud_config_is_not_written(server, here, tmp_path):

@@ -8,15 +8,26 @@ import time
 
 import pytest
 from harness import OLD, STAGES, build, changes, client, fault, play, play_to
+from registries import answering
 
-from lib import discovery, nodes, tokens, writes
-from lib.errors import CheckFailed, JobFailed, OutOfSight, ParamsError, ShellFailed
-from lib.journal import Journal
+from lib import discovery, nodes, reconfigure, tokens, writes
+from lib.errors import (
+    CheckFailed,
+    JobFailed,
+    OutOfSight,
+    ParamsError,
+    Refused,
+    ShellFailed,
+    Unreachable,
+)
+from lib.etcd import Answer
+from lib.journal import Journal, run_folder
 from lib.localcloud import disks, members
 from lib.shell import connect_shell
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
 USERDATA = FLATCAR | {"config_delivery": "userdata"}
 
@@ -236,6 +247,30 @@ def test_what_cannot_be_is_refused(cloud, wrong, error, said):
         play(cloud, SEVENTY, **cloud.params | wrong)
 
 
+@pytest.mark.parametrize(
+    "answer, ends",
+    [
+        ((403, "no"), ["failed", "done"]),
+        ((0, ""), ["lost", "done"]),
+    ],
+)
+def test_members_that_were_not_all_enrolled_are_told(tmp_path, monkeypatch, answer, ends):
+    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "run"))
+    with answering({f"/{TOKEN}/{n}": (201, {}) for n in "ab"}) as registry:
+        registry.refused[f"/{TOKEN}/b"] = answer
+        etcds = {"n": Answer("healthy", registrations={"a": "n=http://1", "b": "m=http://2"})}
+        ask = f"{registry.base}/{TOKEN}", "w/user-data.yml", etcds
+        with pytest.raises((Refused, Unreachable)):
+            reconfigure._enrol(*ask)
+        (entry,) = Journal(run_folder(), registry.base).every()
+        told = ("failed", "PUT at the discovery service: 403. 1 of 2 were put before.")
+        assert (entry["state"], entry.get("text")) == (told if answer[0] else ("intent", None))
+        registry.refused.clear()
+        reconfigure._enrol(*ask)
+    assert [e["state"] for e in Journal(run_folder(), registry.base).every()] == ends
+    assert TOKEN not in (tmp_path / "run/journal.jsonl").read_text()
+
+
 def test_user_data_that_a_server_does_not_tell_are_refused(old_server):
     with pytest.raises(CheckFailed, match=r"4\.18 or newer"):
         play(client(old_server), SEVENTY, **USERDATA)
@@ -305,7 +340,7 @@ class TestReal:
         with neutral.running(tmp_path / "cloud", real_etcd=True) as one:
             text = home(one) / "user-data.yml"
             for n in (1, 2, 3):
-                discovery.enrol(url(one), {f"{n}{n}": f"n{n}=http://127.9.9.{n}:2380"})
+                discovery.enrol(url(one), f"{n}{n}", f"n{n}=http://127.9.9.{n}:2380")
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("lib.tokens.check_token_unused", lambda *_, **__: None)
                 play(one, "50-deploy-cluster", **USERDATA)
