@@ -98,7 +98,7 @@ def plan_write(
     params = {k: v for k, v in full.items() if k not in token}
     _rendered(params, TokenUrl(""))
     noted = notes.read(shell, work_dir)
-    _demand_places(noted, on_disk, holds)
+    demand_places(noted, on_disk, holds)
     steps = []
     for name in dict.fromkeys(n for n in (on_disk, holds) if n):
         wanted = params | (token if name == holds else {})
@@ -158,8 +158,11 @@ def _plan_file(where: str, params: dict, deployed: Iterable[str]) -> Step:
     return Step("write", params, why, where)
 
 
-def _demand_places(noted: dict, on_disk: str, holds: str) -> None:
-    """Raise CheckFailed when an earlier run put the token, or what the disk has, elsewhere."""
+def demand_places(noted: dict, on_disk: str, holds: str) -> None:
+    """Raise CheckFailed when an earlier run put the token, or what the disk has, elsewhere.
+
+    `noted` are the notes, the others the files that the parameters name.
+    """
     baked = noted["installed"].get("config", CLOUD_CONFIG) if "installed" in noted else on_disk
     if baked != on_disk:
         raise CheckFailed("what the disk carries", on_disk or "nothing", baked, BAKED)

@@ -6,18 +6,20 @@ it reads at every boot, or as its user data at the cloud.
 
 import base64
 import shlex
+from pathlib import PurePosixPath
 
 from lib import addresses, cloudconfig, delivery, discovery, nodes, notes, registered, rolling
 from lib import userdata as data
+from lib.discovery import TokenUrl
 from lib.errors import CheckFailed, ParamsError
 from lib.etcd import Answer
 from lib.nodes import Node
 from lib.plan import Step, check_mode
 from lib.progress import tell
-from lib.shell import Shell, find_text, run
+from lib.shell import Shell, find_text, read_text, run
 from lib.sshkeys import ssh_keys
 from lib.tokens import difference as differing
-from lib.tokens import url_in
+from lib.tokens import known, url_in
 from lib.writes import noted, settle_files, sha256, workstation
 
 NAMES = ("now", "wanted")
@@ -55,11 +57,13 @@ def plan_text(shell: Shell, wanted: dict, *, move_discovery: str) -> list[Step]:
     """Return the step that writes what is wanted on the workstation, none if it is there.
 
     `wanted` is for `cloudconfig.plan_write`. `move_discovery` asks for a new token, once a word;
-    a move that was cut off goes on in any case.
+    a move that was cut off goes on in any case. Raises CheckFailed when the cluster was made with
+    another `config_format` or `config_delivery`.
     """
-    where = _path(wanted)
-    text = cloudconfig.find(shell, wanted["work_dir"], where.rpartition("/")[2])
-    noted = notes.read(shell, wanted["work_dir"])
+    form = wanted["config_format"], wanted["config_delivery"]
+    where, noted = _path(wanted), notes.read(shell, wanted["work_dir"])
+    cloudconfig.demand_places(noted, delivery.disk_file(*form), delivery.token_file(*form))
+    text = known(find_text(shell, where))
     begun = (noted.get("moving") or {}).get("word")
     if word := begun or (move_discovery if noted.get("moved") != move_discovery else ""):
         why = "it was begun, and is to be ended" if begun else "the cluster has another"
@@ -75,12 +79,16 @@ def _path(wanted: dict) -> str:
     return cloudconfig.path(wanted["work_dir"], name)
 
 
+def _url(shell: Shell, where: str) -> TokenUrl:
+    return url_in(find_text(shell, where) or "")
+
+
 def text(shell: Shell, wanted: dict, first: list[Step]) -> str:
     """Return what the machines are to be configured with, once the plan of `plan_text` is done.
 
     A token that is yet to be made has noughts in it.
     """
-    url = url_in(cloudconfig.cluster_text(shell, wanted["work_dir"]))
+    url = _url(shell, _path(wanted))
     if first and first[0].command.startswith("move"):
         base = discovery.service(wanted["discovery"], wanted["local"])
         url = f"{base}/{'0' * 32}"
@@ -152,7 +160,7 @@ def apply_text(
     (step,) = first
     cloudconfig.demand_valid(text(shell, wanted, first))
     if step.command == "write":
-        old = cloudconfig.cluster_text(shell, wanted["work_dir"])
+        old = read_text(shell, step.what)
         kept = f"{step.what}.{nodes.now()}"
         run(shell, f"cp -p -- {shlex.quote(step.what)} {shlex.quote(kept)}")
         meant = cloudconfig.text_for(wanted, url_in(old))
@@ -169,15 +177,15 @@ def _move(cloud, shell: Shell, step: Step, wanted: dict, seen: list[Node]) -> No
     moving = notes.read(shell, work_dir).get("moving") or {}
     if moving.get("word") != word:
         moving = {"word": word, "old": f"{step.what}.{nodes.now()}"}
-        notes.update(shell, work_dir, moving=moving, config=None)
+        file = PurePosixPath(step.what).name
+        notes.update(shell, work_dir, moving=moving, config={"file": file})
     _set_aside(shell, step.what, moving["old"])
     asked = (notes.read(shell, work_dir).get("config") or {}).get("asked")
     if asked or find_text(shell, step.what) is None:
         command = "register" if asked else "write"
         new = Step(command, cloudconfig.described(**wanted), step.why, step.what)
         cloudconfig.apply_write(shell, [new], "apply", work_dir=work_dir)
-    url = url_in(cloudconfig.cluster_text(shell, work_dir))
-    _enrol(url, step.what, etcds)
+    _enrol(_url(shell, step.what), step.what, etcds)
     notes.update(shell, work_dir, moving=None, moved=word)
 
 

@@ -86,6 +86,10 @@ def url(cloud) -> str:
     return tokens.url_in(next(t for t in texts if t.exists()).read_text())
 
 
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_other_keys_are_shown_then_given_to_one_machine_after_the_other(cloud, keys, capsys):
     before, asked = on_disk(cloud, "coreos-cluster-1")["user_data"], cloud.params | keys
     seen = changes(cloud)
@@ -144,12 +148,8 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
 @pytest.mark.parametrize("where", ["lib.cloudconfig.apply_write", "lib.reconfigure._enrol"])
 def test_a_move_that_was_cut_off_is_ended_without_a_third_token(cloud, monkeypatch, where):
     first, work = url(cloud), home(cloud) / "cloud-config.yml"
-
-    def broken(*_, **__):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(where, broken)
+        patch.setattr(where, interrupted)
         play(cloud, SEVENTY, **cloud.params, move_discovery="a")
     written = url(cloud) if work.exists() else ""
     play(cloud, SEVENTY, **cloud.params)  # also when nobody asks for it any more
@@ -245,6 +245,35 @@ def test_a_machine_that_does_not_run_stops_it_before_anything_is_changed(cloud, 
 def test_what_cannot_be_is_refused(cloud, wrong, error, said):
     with pytest.raises(error, match=said):
         play(cloud, SEVENTY, **cloud.params | wrong)
+
+
+@pytest.mark.parametrize("move", ["", "a"])
+@pytest.mark.parametrize("begun", ["disk", "userdata"])
+def test_another_delivery_than_the_cluster_was_made_with_is_refused(server, keys, begun, move):
+    one = client(server)
+    play_to(one, SIXTY, **FLATCAR, config_delivery=begun)
+    before = {p.name: p.read_bytes() for p in home(one).iterdir()}
+    other = {"disk": "userdata", "userdata": "disk"}[begun]
+    asked = FLATCAR | {"machine_user": "core", "config_delivery": other}
+    seen = changes(one)
+    with pytest.raises(CheckFailed, match="what holds the token: wanted"):
+        play(one, SEVENTY, **asked | keys, move_discovery=move)
+    assert {p.name: p.read_bytes() for p in home(one).iterdir()} == before
+    assert changes(one) == seen
+    play(one, "20-write-cloud-config", **FLATCAR, config_delivery=begun)
+
+
+def test_a_move_that_was_begun_with_another_delivery_is_not_ended_in_the_wrong_file(
+    server, monkeypatch
+):
+    one = client(server)
+    play_to(one, SIXTY, **USERDATA)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("lib.reconfigure._set_aside", interrupted)
+        play(one, SEVENTY, **USERDATA, move_discovery="a")
+    with pytest.raises(CheckFailed, match="what holds the token: wanted"):
+        play(one, SEVENTY, **FLATCAR, machine_user="core")
+    play(one, SEVENTY, **USERDATA)
 
 
 @pytest.mark.parametrize(
