@@ -5,12 +5,24 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from lib import delivery, machines, notes, own, registered, snapshots, templates, volumes, writes
-from lib.errors import ParamsError
+from lib import (
+    delivery,
+    detached,
+    machines,
+    notes,
+    own,
+    registered,
+    snapshots,
+    templates,
+    volumes,
+    writes,
+)
+from lib.errors import CheckFailed, ParamsError
 from lib.plan import Step
 from lib.shell import Shell, find_text, run
 
 KEEPABLE = ("template", "snapshot", "volume")
+WAIT = "Wait for its end (30-install-coreos follows it), then run this stage again."
 
 
 def check_keep(keep: list[str]) -> list[str]:
@@ -19,6 +31,15 @@ def check_keep(keep: list[str]) -> list[str]:
     if unknown:
         raise ParamsError("keep", f"a list of {', '.join(KEEPABLE)}", unknown[0])
     return keep
+
+
+def demand_idle(shell: Shell, work_dir: str) -> None:
+    """Raise CheckFailed while an installer runs: it would write on all the same."""
+    job = detached.look(shell, notes.job(work_dir))
+    if job and job.running:
+        began = notes.read(shell, work_dir).get("installing") or {}
+        found = f"{began.get('installer', 'one')} on {began.get('device', 'a disk')}"
+        raise CheckFailed("installers at work on the workstation", "none", found, WAIT)
 
 
 def plan_first(
@@ -70,9 +91,11 @@ def clear_notes(shell: Shell, work_dir: str, keep: list[str], mode: str) -> None
     """Delete the cloud-config with its spent token, and the notes, from the workstation.
 
     What a template has in it that is kept stays; user data go, so that the next run gets a token.
+    Raises CheckFailed while an installer runs.
     """
     if mode == "plan":
         return
+    demand_idle(shell, work_dir)
     writes.settle_files(shell, writes.workstation(shell))
     if "template" not in keep:
         return _delete(shell, work_dir, notes.clear, work_dir)

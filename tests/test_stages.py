@@ -19,8 +19,9 @@ from harness import (
     play_to,
     running,
 )
+from workstations import program
 
-from lib import cloudconfig, discovery, jobs, tokens
+from lib import cloudconfig, detached, discovery, jobs, notes, remove, tokens
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed
 from lib.shell import connect_shell, write_text
 
@@ -265,6 +266,32 @@ def test_an_installer_that_ends_with_0_but_says_no_success_is_a_failure(modern):
         play(modern, "30-install-coreos")
     with pytest.raises(CheckFailed, match="Run 30-install-coreos first"):
         play(modern, "41-create-snapshot")
+
+
+def test_nothing_is_removed_while_an_installer_writes(modern, monkeypatch):
+    play_to(modern, "20-write-cloud-config")
+    waits = "[ $1 != -h ] || exit 0; for _ in $(seq 3000); do [ -e go ] && exit; sleep 0.02; done"
+    program(workstation(modern).parent, "coreos-install", waits)
+
+    def left(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("lib.detached.follow", left)
+        play(modern, "30-install-coreos")
+    seen, shell = changes(modern), connect_shell(modern.profile.shell, "")
+    at_work = pytest.raises(CheckFailed, match=r"found coreos-install on /dev/vdc\. Wait for its")
+    for mode in ("plan", "apply"):
+        with at_work:
+            play(modern, "90-remove-cluster", mode=mode)
+    with at_work:
+        remove.clear_notes(shell, "coreos-cluster", [], "apply")
+    folder = notes.job("coreos-cluster")
+    assert changes(modern) == seen and detached.look(shell, folder).running
+    write_text(shell, "go", "")
+    detached.follow(shell, folder, print)
+    play(modern, "90-remove-cluster")
+    assert "coreos_cluster_disk" not in inventory(modern)["listVolumes"]
 
 
 def test_a_job_that_fails_says_why_and_the_stage_can_be_run_again(cloud):

@@ -256,6 +256,12 @@ KNOWN = (
         "Download again; if it stays so, compare the mirror and the key. Do not go round it.",
     ),
     KnownError(
+        r"installers at work on the workstation",
+        "An installer still writes onto the disk that is to be removed.",
+        "Let it end; 30-install-coreos follows it. Then try again.",
+        WAIT,
+    ),
+    KnownError(
         r"(coreos|flatcar)-install|`.*install.*` on the workstation",
         "The installer ended badly. Its last lines stand above; they tell whether the disk was "
         "written to already.",

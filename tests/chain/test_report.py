@@ -233,6 +233,8 @@ def test_a_failed_job_is_not_said_to_have_changed_nothing():
         (errors.CheckFailed("coreos-install on the workstation", "on root's PATH", "absent"),
          "installer is not on"),
         (errors.ShellFailed("true", 255, "Host key verification failed."), "over ssh"),
+        (errors.CheckFailed("installers at work on the workstation", "none", "coreos-install"),
+         "still writes"),
         (errors.CheckFailed("m-1 over SSH", "its user_data", "sudo: a password is required"),
          "machine of the cluster"),
         (errors.NotOne("zone", "name 'x'", []), "fits nothing"),
