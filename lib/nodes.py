@@ -22,7 +22,8 @@ FILE = "/var/lib/{}-install/user_data"
 KINDS = ("coreos", "flatcar")
 FIND = """\
 for kind in {kinds}; do f=/var/lib/$kind-install/user_data
-if [ -e "$f" ]; then echo $kind; cat "$f"; exit; fi; done; exit 44"""
+if [ -e "$f" ]; then echo $kind $(sha256sum <"$f" | cut -c1-64); cat "$f"; exit; fi
+done; exit 44"""
 # coreos-cloudinit before 0.10 cannot validate.
 WRITE = """\
 umask 077; new={file}.new; trap 'rm -f "$new"' EXIT
@@ -44,12 +45,16 @@ LOGIN = (
 
 @dataclass(frozen=True)
 class Node:
-    """A machine, what it is configured with, and the shell that was asked, if it was."""
+    """A machine, what it is configured with, and the shell that was asked, if it was.
+
+    The machine itself tells the `sha256` of the file: its text may be none, and is read as one.
+    """
 
     machine: dict
     text: str
     file: str = ""
     shell: Shell | None = None
+    sha256: str = ""
 
     @property
     def name(self) -> str:
@@ -133,8 +138,9 @@ def _on_disk(machine: dict, shell: Shell) -> Node:
     if done.rc == 44:
         wanted = " or ".join(map(FILE.format, KINDS))
         raise CheckFailed(f"the file on {machine['name']}", wanted, "neither", FIRST_BOOT)
-    kind, _, text = done.out.partition("\n")
-    return Node(machine, tokens.known(text), FILE.format(kind), shell)
+    first, _, text = done.out.partition("\n")
+    kind, _, sha256 = first.partition(" ")
+    return Node(machine, tokens.known(text), FILE.format(kind), shell, sha256)
 
 
 def settle(node: Node) -> None:
@@ -151,7 +157,7 @@ def _machine(node: Node) -> str:
 def write(node: Node, raw: bytes) -> None:
     """Write the file in one step, once the machine finds it valid; the old one stays beside it."""
     what = f"{node.file} on {node.name}"
-    told = {"file": node.file, "before": writes.sha256(node.text), "kept": f"{node.file}.{now()}"}
+    told = {"file": node.file, "before": node.sha256, "kept": f"{node.file}.{now()}"}
     command = WRITE.format(size=len(raw), **{k: shlex.quote(v) for k, v in told.items()})
     told["after"] = writes.sha256(raw.decode())
     with writes.noted(_machine(node), "write", what, told) as ended:

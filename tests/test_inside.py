@@ -200,7 +200,7 @@ def test_no_machine_is_handed_the_workstations_password(tmp_path, monkeypatch):
         nodes._on_disk(machine, shell)
     assert "none is handed over" in str(inside._ask(shell))
     with pytest.raises(CheckFailed):
-        nodes.write(nodes.Node(machine, "a", "/f", shell), b"the text")
+        nodes.write(nodes.Node(machine, "a", "/f", shell, "0"), b"the text")
     assert (tmp_path / "got").read_bytes() == b"the text"
 
 

@@ -23,7 +23,7 @@ from lib.errors import (
 from lib.etcd import Answer
 from lib.journal import Journal, run_folder
 from lib.localcloud import disks, members
-from lib.shell import connect_shell
+from lib.shell import connect_shell, run
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
@@ -182,6 +182,17 @@ def test_what_the_machine_finds_invalid_is_not_written(cloud, keys):
     assert on_disk(cloud, "coreos-cluster-1") == before and changes(cloud) == seen
     program.unlink()
     play(cloud, SEVENTY, **cloud.params | keys)
+
+
+def test_a_text_that_is_no_utf8_is_taken_for_what_it_is(cloud):
+    shell = nodes.connect(cloud, machines(cloud)["coreos-cluster-2"], "core", "")
+    file = nodes.FILE.format("coreos")
+    asked = f"sh -c 'printf \"# J\\374rgen\\n\" >>{file}; sha256sum <{file}'"
+    before = run(shell, asked, sudo=True).out[:64]
+    play(cloud, SEVENTY, **cloud.params)
+    written = nodes_entry(cloud, "coreos-cluster-2")
+    assert (written["state"], written["params"]["before"]) == ("done", before)
+    assert play(cloud, SEVENTY, **cloud.params)["then"] == []
 
 
 @pytest.mark.parametrize("written", [True, False])
