@@ -1,21 +1,27 @@
 """Machines: the cluster's members, how they should be, and the steps that get them there."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pandas as pd
 
-from lib import find, own, registered
+from lib import discovery, etcd, find, own, registered, tokens
 from lib.checks import tick, ticks
 from lib.errors import CheckFailed, CloudError
 from lib.plan import Pending, Step, apply, attempt, check_mode
-from lib.progress import show_table
+from lib.progress import awaited, show_table
 from lib.userdata import UserData
 
 NO_CAPACITY = 533  # ApiErrorCode.INSUFFICIENT_CAPACITY_ERROR
 NAME = re.compile(
     r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )  # what CloudStack takes as host name
+UNREGISTERED = (
+    "No other machine was deployed: etcd of 2014 takes them one at a time. 60-verify-cluster tells "
+    "more. Look at etcd's log on the machine: an empty $private_ipv4, or no way to the discovery "
+    "service, keeps it out. Running this stage again goes on once it is listed."
+)
 
 
 def names(cluster: str, size: int) -> list[str]:
@@ -130,9 +136,14 @@ def _destroy(cloud, machine: dict, why: str) -> Step:
 
 
 def deploy(
-    cloud, plan: list[Step], mode: str, *, zone: str, fallbacks: list[str], within: float
-) -> None:
+    cloud, plan: list[Step], mode: str, *, zone: str, names: list[str], text: str,
+    fallbacks: list[str], within: float,
+) -> None:  # fmt: skip
     """Carry out a plan of `plan_deploy`: first mend what is there, then deploy what is missing.
+
+    That is done side by side, but one after the other where the `text` that configures the
+    machines is for etcd 0.4, each waited for until the discovery registry lists it: there members
+    that come at once find no leader. Raises CheckFailed when it does not list one in time.
 
     A 533 is explained; after that of a deployment what is broken is cleared away, and the next
     offering tried. Raises the last error when none is left, and that of a machine that does not
@@ -145,7 +156,34 @@ def deploy(
         _mend(cloud, first, mode, zone, within)
         steps = registered.settled(cloud, steps)
     if steps or not first:
-        _deploy_all(cloud, steps, mode, zone, fallbacks, within)
+        url = tokens.url_in(text) if etcd.is_old(text) else ""
+        deploying = partial(_one_by_one, zone=zone, names=names, url=url) if url else attempt
+        _deploy_all(cloud, steps, mode, deploying, zone, fallbacks, within)
+
+
+def _one_by_one(
+    cloud, steps: list[Step], mode: str, *, within: float, zone: str, names: list[str], url: str
+) -> dict[str, CloudError]:
+    """Do as `attempt` does, but each step only when the machines there are have registered."""
+    if mode == "plan" or not steps:
+        return attempt(cloud, steps, mode, within=within)
+    _demand_registered(cloud, zone, names, url, within)
+    for step in steps:
+        if failed := attempt(cloud, [step], mode, within=within):
+            return failed
+        _demand_registered(cloud, zone, names, url, within)
+    return {}
+
+
+def _demand_registered(cloud, zone: str, names: list[str], url: str, within: float) -> None:
+    there = addresses(cloud, zone, names)
+
+    def missing() -> str:
+        listed = discovery.members(url).values()
+        return ", ".join(n for n, a in there.items() if a not in listed)
+
+    if not awaited(cloud, lambda: not missing(), "machines to boot and register", within):
+        raise CheckFailed(f"the registration of {missing()}", "in time", "none", UNREGISTERED)
 
 
 def _mend(cloud, steps: list[Step], mode: str, zone: str, within: float) -> None:
@@ -160,10 +198,11 @@ def _is_full(error: CloudError) -> bool:
 
 
 def _deploy_all(
-    cloud, steps: list[Step], mode: str, zone: str, fallbacks: list[str], within: float
-) -> None:
+    cloud, steps: list[Step], mode: str, deploying: Callable[..., dict[str, CloudError]],
+    zone: str, fallbacks: list[str], within: float,
+) -> None:  # fmt: skip
     offerings = list(fallbacks)
-    while failed := attempt(cloud, steps, mode, within=within):
+    while failed := deploying(cloud, steps, mode, within=within):
         name, error = next(iter(failed.items()))
         if not _is_full(error):
             raise error

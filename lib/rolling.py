@@ -1,14 +1,13 @@
 """Rolling: machines reboot one at a time, the next one when the last is back in the cluster."""
 
 import base64
-from collections.abc import Callable
 from functools import partial
 
 from lib import addresses, cloudconfig, cluster, discovery, etcd, nodes, notes, tokens
 from lib.errors import CheckFailed
 from lib.nodes import Node
 from lib.plan import Step, apply, check_mode
-from lib.progress import Waiting, tell
+from lib.progress import awaited, tell
 from lib.shell import Shell
 
 ALONE = "No other machine was rebooted. Look at etcd's log on it, then run this stage again."
@@ -47,7 +46,7 @@ def apply_plan(
         back = partial(_is_registered, shell, node, work_dir)
         if forms:
             back = partial(_is_member, cloud, seen, node, now[node.name].started)
-        if not _await(cloud, back, f"{node.name} to be back in the cluster", within):
+        if not awaited(cloud, back, f"{node.name} to be back in the cluster", within):
             raise CheckFailed(node.name, "back in the cluster", "not in time", ALONE)
         _note_booted(shell, work_dir, node.name)
     apply(cloud, [s for s in then if s.command == "deleteUserData"], "apply", within=within)
@@ -92,26 +91,12 @@ def _with_quorum(cloud, seen: list[Node], node: Node, within: float) -> dict[str
         return others >= least
 
     least = min(len(seen) // 2 + 1, len(seen) - 1)
-    if not _await(cloud, holds, f"a quorum without {node.name}", min(within, ELECTION)):
+    if not awaited(cloud, holds, f"a quorum without {node.name}", min(within, ELECTION)):
         raise CheckFailed(
             f"healthy members while {node.name} reboots", f"{least} or more", "fewer",
             "Run 60-verify-cluster, bring the others back, then run this stage again.",
         )  # fmt: skip
     return answers(cloud, seen)
-
-
-def _await(cloud, is_so: Callable[[], bool], what: str, within: float) -> bool:
-    """Tell whether it became so in time."""
-    started = cloud.clock()
-    limit = min(within, 600 * max(cloud.profile.time_scale, 0.1))
-    with Waiting() as waiting:
-        while not is_so():
-            gone = cloud.clock() - started
-            if gone > limit:
-                return False
-            waiting.show(what)
-            cloud.sleep(min(max(gone / 2, 0.1), 2))
-    return True
 
 
 def _is_member(cloud, seen: list[Node], node: Node, before: str) -> bool:

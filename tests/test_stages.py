@@ -1,6 +1,7 @@
 """Every stage on a local cloud of each dialect: looking is free, it acts, then it is done."""
 
 import hashlib
+import json
 from functools import partial
 
 import pytest
@@ -23,6 +24,7 @@ from workstations import program
 
 from lib import cloudconfig, detached, discovery, jobs, notes, remove, tokens
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed
+from lib.localcloud import guests
 from lib.shell import connect_shell, write_text
 
 ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "60")]  # at the cloud, that is
@@ -346,14 +348,69 @@ def test_a_plain_image_forms_a_cluster_by_the_unit_that_finds_its_address(modern
     play_to(modern, "60-verify-cluster", oem="")
 
 
-def test_without_that_unit_a_plain_image_forms_none_and_60_says_where_to_look(modern):
-    for stage in STAGES[: STAGES.index("50-deploy-cluster") + 1]:
+def test_without_that_unit_a_plain_image_forms_none_and_50_and_60_say_where_to_look(modern):
+    for stage in STAGES[: STAGES.index("50-deploy-cluster")]:
         # The cloud-config is written for an image that knows $private_ipv4.
         play(modern, stage, oem="cloudstack" if stage[:2] == "20" else "")
     modern.clock = iter(range(0, 10**6, 60)).__next__
+    with pytest.raises(CheckFailed, match=r"coreos-cluster-1: wanted .*empty \$private_ipv4"):
+        play(modern, "50-deploy-cluster", oem="")
+    assert changes(modern).count("deployVirtualMachine") == 1
     with pytest.raises(CheckFailed, match=r"0 of 3.*empty \$private_ipv4") as error:
         play(modern, "60-verify-cluster", oem="")
-    assert "$private_ipv4 of coreos-cluster-2: wanted its address, found :4001" in str(error.value)
+    assert "$private_ipv4 of coreos-cluster-1: wanted its address, found :4001" in str(error.value)
+
+
+def deployments(cloud) -> list[str]:
+    """Return the states of the deployments' entries in the journal, in the order of its lines."""
+    lines = map(json.loads, (cloud.folder / "journal.jsonl").read_text().splitlines())
+    known = {e["n"] for e in cloud.journal.every() if e["command"] == "deployVirtualMachine"}
+    return [x["state"] for x in lines if x["n"] in known]
+
+
+@pytest.mark.parametrize("singly", [True, False])
+def test_machines_of_2014_are_made_one_after_the_other_those_of_flatcar_at_once(modern, singly):
+    kind = {} if singly else {"installer": "flatcar-install", "channel": "stable"}
+    play_to(modern, "50-deploy-cluster", **kind)
+    one = ["intent", "accepted", "done"]
+    assert deployments(modern) == (one * 3 if singly else one[:2] * 3 + one[2:] * 3)
+
+
+def test_the_next_machine_of_2014_is_made_when_the_last_has_registered(templated, monkeypatch):
+    def boot_anew(_seconds: float) -> None:
+        """While the stage waits for the first machine, boot it until it reaches the service."""
+        there = templated.server.cloud
+        if deployments(templated) == ["intent", "accepted", "done"]:
+            waits.append("the only one")
+            (row,) = [m for m in there.rows("virtualmachine") if m["name"] == "coreos-cluster-1"]
+            with there.lock:
+                guests.boot(there, row, None)
+
+    def fetch(*request) -> tuple[int, str]:
+        return reaches(*request) if len(waits) == 2 else (503, "")
+
+    waits, reaches = [], guests.fetch
+    monkeypatch.setattr(guests, "fetch", fetch)
+    monkeypatch.setattr(templated, "sleep", boot_anew)
+    play(templated, "50-deploy-cluster")
+    assert len(waits) == 2
+    play(templated, "60-verify-cluster")
+
+
+def test_a_machine_of_2014_that_does_not_register_keeps_the_others_from_being_made(
+    templated, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(guests, "fetch", lambda *_: (503, ""))
+        patch.setattr(templated, "clock", iter(range(0, 10**6, 60)).__next__)
+        for _ in range(2):
+            with pytest.raises(CheckFailed, match="the registration of coreos-cluster-1: wanted"):
+                play(templated, "50-deploy-cluster")
+    (one,) = [m for m in templated.list("listVirtualMachines") if m["name"] == "coreos-cluster-1"]
+    assert changes(templated).count("deployVirtualMachine") == 1
+    jobs.run(templated, "rebootVirtualMachine", id=one["id"])
+    play(templated, "50-deploy-cluster")
+    play(templated, "60-verify-cluster")
 
 
 def test_a_stranger_in_the_registry_is_named(templated):
