@@ -18,6 +18,7 @@ TARGET = re.compile(
 OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=10", "LogLevel=ERROR")
 OPTIONS += ("ServerAliveInterval=5", "ServerAliveCountMax=3")
 KEPT = 120  # seconds that the shared connection outlives the last command
+AGAIN = 30  # seconds for a login that only shows what is wrong
 LONGEST = 50  # characters of a folder in which the name of a socket still fits
 
 KEY_REFUSED = "Host key verification failed"
@@ -50,14 +51,17 @@ def _shared(folder: Path | None) -> tuple[str, ...]:
 
 
 def _folder() -> Path | None:
-    """Return the folder of the shared connections; None if nobody but us may not be kept out.
+    """Return the folder of the shared connections; None if there can be none for us alone.
 
     Without it all works the same, with a connection for each command.
     """
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     folder = Path(base if len(base) < LONGEST - 20 else "/tmp") / f"runbook-ssh-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    seen = folder.lstat()
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        seen = folder.lstat()
+    except OSError:
+        return None
     private = stat.S_ISDIR(seen.st_mode) and not stat.S_IMODE(seen.st_mode) & 0o077
     return folder if private and seen.st_uid == os.getuid() else None
 
@@ -65,7 +69,7 @@ def _folder() -> Path | None:
 def advice(prefix: Sequence[str], said: str) -> str:
     """Say what to do about what ssh said when it ended with 255."""
     if UNHEARD in said:
-        said += _again(prefix).stderr
+        said += _again(prefix)
     if KEY_REFUSED in said:
         return _about_key(prefix, "HAS CHANGED" in said)
     return next(text for words, text in HINTS.items() if words in said)
@@ -93,15 +97,20 @@ def _login(prefix: Sequence[str]) -> list[str]:
 
 def _offered(prefix: Sequence[str]) -> list[str]:
     """Return type and fingerprint of the key that is refused, by being refused once more."""
-    said = _again(prefix, "-v", "-o", "LogLevel=DEBUG1").stderr
+    said = _again(prefix, "-v", "-o", "LogLevel=DEBUG1")
     found = re.findall(r"Server host key: (\S+) (SHA256:\S+)", said)
     return list(found[-1]) if found else []
 
 
-def _again(prefix: Sequence[str], *options: str) -> subprocess.CompletedProcess:
-    """Log in once more, with a connection of its own, to do nothing."""
+def _again(prefix: Sequence[str], *options: str) -> str:
+    """Log in once more, with a connection of its own, to do nothing; return what ssh says.
+
+    That is "" if it does not end in time.
+    """
     alone = [x for o in ("ControlPath=none", "ControlPersist=no") for x in ("-o", o)]
     command = [*prefix[:1], *options, *alone, *prefix[1:]]
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
-    )
+    told = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": AGAIN}
+    try:
+        return subprocess.run(command, check=False, **told).stderr
+    except subprocess.TimeoutExpired:
+        return ""

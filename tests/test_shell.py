@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 import time
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def test_ssh_asks_nothing_and_trusts_no_unknown_host():
     assert argv[0] == "ssh" and argv[-3:] == ("--", "core@10.1.0.5", "exec /bin/sh")
     assert {"BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=10"} <= set(argv)
     assert argv[argv.index("-p") + 1] == "2222"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_without_a_folder_for_them_no_connections_are_shared(monkeypatch, there):
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:  # short, as its name counts
+        (Path(base) / f"runbook-ssh-{os.getuid()}").touch()
+        monkeypatch.setenv("XDG_RUNTIME_DIR", base if there else f"{base}/absent")
+        argv = connect_shell(None, "me@h").argv
+    assert "BatchMode=yes" in argv and "ControlMaster=auto" not in argv
 
 
 @pytest.mark.parametrize(
@@ -117,6 +127,23 @@ def test_a_key_that_ssh_does_not_show_is_said_to_be_unseen(tmp_path):
     ssh = program(tmp_path, "ssh", "echo 'Host key verification failed.' >&2; exit 255")
     with pytest.raises(ShellFailed, match=r"not shown by ssh.*by hand: ssh me@h$"):
         run(Shell((str(ssh), "-o", "x", "--", "me@h"), "h", remote=True), "true")
+
+
+@pytest.mark.parametrize(
+    "said, advice",
+    [
+        ("Host key verification failed.", "not shown by ssh"),
+        ("kex_exchange_identification: closed", "was not reached"),
+    ],
+)
+def test_ssh_that_hangs_when_it_is_asked_again_has_not_answered(
+    tmp_path, monkeypatch, said, advice
+):
+    monkeypatch.setattr("lib.ssh.AGAIN", 0.2)
+    hangs = "case $* in *ControlPath=none*) exec sleep 60 ;; esac"
+    ssh = program(tmp_path, "ssh", f"{hangs}; echo '{said}' >&2; exit 255")
+    with pytest.raises(ShellFailed, match=advice):
+        run(Shell((str(ssh), "--", "me@h"), "h", remote=True), "true")
 
 
 def test_a_remote_command_arrives_unchanged(tmp_path, monkeypatch):
