@@ -31,7 +31,6 @@ from lib.userdata import UserData
 
 STAGE = "20-write-cloud-config"
 CLOUD_CONFIG = delivery.ON_DISK["cloud-config"]
-START_ANEW = f"Move the file away, or run 90-remove-cluster; then {STAGE} writes a new one."
 BAKED = (
     "What is baked into a disk stays there, and machines that find an Ignition config on it read "
     "no user data: set config_format and config_delivery as they were, or run 90-remove-cluster."
@@ -168,19 +167,19 @@ def demand_places(noted: dict, on_disk: str, holds: str) -> None:
         raise CheckFailed("what the disk carries", on_disk or "nothing", baked, BAKED)
     found = noted["config"].get("file", CLOUD_CONFIG) if "config" in noted else holds
     if found != holds:
-        raise CheckFailed("what holds the token", holds, found, START_ANEW)
+        raise CheckFailed("what holds the token", holds, found, tokens.ANEW)
 
 
 def _demand_same(text: str, noted: dict, where: str, params: dict) -> None:
     """Raise CheckFailed unless the text is what the parameters give with the token it has."""
     wanted = _rendered(params, tokens.url_in(text) if "base" in params else TokenUrl(""))
     if text != wanted:
-        shown = f"\n{tokens.difference(wanted, text)}\n{START_ANEW}"
+        shown = f"\n{tokens.difference(wanted, text)}\n{tokens.ANEW}"
         raise CheckFailed(where, "as the parameters say", "other lines", shown)
     want = {k: params[k] for k in ("base", "size") if k in params}
     got = want | {k: noted[k] for k in want if k in noted}
     if want != got:
-        raise CheckFailed(f"the token in {where}", _service(want), _service(got), START_ANEW)
+        raise CheckFailed(f"the token in {where}", _service(want), _service(got), tokens.ANEW)
 
 
 def _service(token: dict) -> str:

@@ -1,12 +1,11 @@
 """Inside: what the machines say of themselves over SSH, as rows with ticks."""
 
-import hashlib
 import re
 import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from lib import cloudconfig, delivery, nodes, userdata
+from lib import cloudconfig, delivery, nodes, userdata, writes
 from lib.checks import tick
 from lib.errors import ShellFailed
 from lib.shell import Shell, run
@@ -58,7 +57,7 @@ def _meant(shell: Shell, work_dir: str) -> str:
     """Return the sha256 of what was meant for the disk, "" if nothing is known of it."""
     for name in delivery.ON_DISK.values():
         if text := cloudconfig.current(shell, work_dir, name):
-            return hashlib.sha256(text.encode()).hexdigest()
+            return writes.sha256(text)
     return ""
 
 

@@ -42,9 +42,7 @@ def demand_idle(shell: Shell, work_dir: str) -> None:
         raise CheckFailed("installers at work on the workstation", "none", found, WAIT)
 
 
-def plan_first(
-    cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict
-) -> list[Step]:
+def plan_first(cloud, *, zone: str, cluster: str, volume: str, owner: dict) -> list[Step]:
     """Return the steps that come first: destroy the machines, detach the disk."""
     gone = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
     return gone + volumes.plan_release(cloud, zone=zone, name=volume, owner=owner)

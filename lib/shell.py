@@ -128,7 +128,10 @@ def run(
     Raises ShellFailed for an exit code not in `ok`; OutOfSight if the connection broke, and with
     rc None after `within` seconds.
     """
-    script, stdin = _script(shell, command, stdin, sudo, within)
+    script = PROLOGUE + command
+    if sudo:
+        script = f"{PROLOGUE}{BECOME_ROOT.format(seconds=within)}$SUDO {command}"
+        script, stdin = handed_over(shell, script, stdin)
     with _started(shell, script, stdin, stderr=subprocess.PIPE) as process:
         try:
             out, err = process.communicate(stdin, within + GRACE * sudo)
@@ -146,7 +149,6 @@ def stream(
     command: str,
     on_line: Callable[[str], None],
     *,
-    sudo: bool = False,
     within: float = 3600.0,
     on_bytes: Callable[[int], None] | None = None,
 ) -> Result:
@@ -158,13 +160,9 @@ def stream(
     rc None after `within` seconds; then all that it started is ended.
     """
     lines = []
-    deadline = time.monotonic() + within + GRACE * sudo
-    script, stdin = _script(shell, command, None, sudo, within)
-    with _started(shell, script, stdin, stderr=subprocess.STDOUT) as process:
+    deadline = time.monotonic() + within
+    with _started(shell, PROLOGUE + command, None, stderr=subprocess.STDOUT) as process:
         try:
-            if stdin is not None:
-                process.stdin.write(stdin)
-                process.stdin.close()
             for line in _lines(_chunks(process.stdout, deadline, on_bytes)):
                 lines.append(line)
                 on_line(line)
@@ -174,17 +172,7 @@ def stream(
             if isinstance(stopped, (TimeoutError, subprocess.TimeoutExpired)):
                 raise OutOfSight(command, None, "\n".join(lines)) from None
             raise
-    return _demand(shell, command, Result(process.returncode, "\n".join(lines), ""), (0,), sudo)
-
-
-def _script(
-    shell: Shell, command: str, stdin: bytes | None, sudo: bool, within: float
-) -> tuple[str, bytes | None]:
-    """Return what the shell is to run, and what it gets on stdin."""
-    if not sudo:
-        return PROLOGUE + command, stdin
-    script = f"{PROLOGUE}{BECOME_ROOT.format(seconds=within)}$SUDO {command}"
-    return handed_over(shell, script, stdin)
+    return _demand(shell, command, Result(process.returncode, "\n".join(lines), ""))
 
 
 def _started(shell: Shell, script: str, stdin: bytes | None, *, stderr: int) -> subprocess.Popen:
@@ -248,7 +236,9 @@ def _redrawn(rest: str) -> tuple[str, str, str]:
     return seen.rpartition("\r")[2], mark, last + end
 
 
-def _demand(shell: Shell, command: str, result: Result, ok: tuple[int, ...], sudo: bool) -> Result:
+def _demand(
+    shell: Shell, command: str, result: Result, ok: tuple[int, ...] = (0,), sudo: bool = False
+) -> Result:
     """Return the result if its exit code is among `ok`, else raise ShellFailed with advice."""
     if result.rc in ok:
         return result

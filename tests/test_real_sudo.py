@@ -11,7 +11,7 @@ from workstations import call, demand, program, served
 
 from lib import detached, masks, shell
 from lib.errors import ParamsError, ShellFailed
-from lib.shell import PASSWORD, Shell, connect_shell, run, stream, write_text
+from lib.shell import PASSWORD, Shell, connect_shell, run, write_text
 
 pytestmark = pytest.mark.system
 SECRET = "pass word$'\\é"
@@ -49,12 +49,6 @@ def there(user, monkeypatch):
 def test_it_serves_each_program_of_a_command(there):
     seen = run(there, 'sh -c "id -un; cat" && $SUDO id -u; id -un', sudo=True, stdin=b"in\n")
     assert seen.out.splitlines()[:3] == ["root", "in", "0"]
-
-
-def test_lines_are_passed_on_and_stdin_ends(there):
-    seen = []
-    stream(there, "sh -c 'id -un; cat; echo end'", seen.append, sudo=True)
-    assert seen == ["root", "end"]
 
 
 def test_what_goes_on_by_itself_becomes_root_too(there):

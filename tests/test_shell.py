@@ -85,7 +85,7 @@ def test_a_hanging_root_command_is_ended_by_the_workstation(here, tmp_path, monk
     program(tmp_path, "sudo", 'shift; exec "$@"')
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     with pytest.raises(ShellFailed, match="did not end in time: began") as failed:
-        stream(here, "sh -c 'echo began; sleep 60'", print, sudo=True, within=0.4)
+        run(here, "sh -c 'echo began; sleep 60'", sudo=True, within=0.4)
     assert failed.value.rc is None
 
 
@@ -177,6 +177,12 @@ def test_bytes_that_are_no_text_do_not_stop_the_stream(here):
 def test_a_stream_that_fails_says_its_last_words(here):
     with pytest.raises(ShellFailed, match="ended with 5: first\nlast"):
         stream(here, "echo first; echo last; exit 5", lambda x: None)
+
+
+def test_a_stream_that_hangs_is_ended(here, tmp_path):
+    with pytest.raises(ShellFailed, match="did not end in time: began") as failed:
+        stream(here, "echo $$ >pid; echo began; sleep 60", print, within=0.4)
+    assert failed.value.rc is None and not runs(tmp_path / "pid")
 
 
 def test_an_error_in_the_callers_code_ends_the_command(here, tmp_path):
