@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lib import earlier
-from lib.errors import CheckFailed, CloudError, OutOfSight, ShellFailed
+from lib.errors import CheckFailed, OutOfSight, Refused, ShellFailed, Unreachable
 from lib.journal import Journal, elsewhere, run_folder
 from lib.shell import Shell, run
 
@@ -49,7 +49,7 @@ def noted(
     told = {}
     try:
         yield told
-    except (CheckFailed, CloudError, ShellFailed) as error:
+    except (CheckFailed, Refused, ShellFailed, Unreachable) as error:
         if not getattr(error, "may_have_changed", isinstance(error, OutOfSight)):
             _end(journal, begun, "failed", f"{_said(error)} {told.get('so_far', '')}".strip())
         raise
@@ -60,9 +60,9 @@ def _thing(params: dict) -> str | None:
     return params.get("volume") or params.get("file")  # a token asked for at a service has neither
 
 
-def _said(error: CheckFailed | CloudError | ShellFailed) -> str:
+def _said(error: CheckFailed | Refused | ShellFailed | Unreachable) -> str:
     """Say how it failed, without what machine or program said: that may hold a secret."""
-    if isinstance(error, CloudError):
+    if isinstance(error, Refused | Unreachable):
         return f"{error.command}: {getattr(error, 'code', '') or error.cause}."
     if isinstance(error, CheckFailed):
         said = f"{error.what}."
