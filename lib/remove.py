@@ -22,6 +22,8 @@ from lib.plan import Step
 from lib.shell import Shell, find_text, run
 
 KEEPABLE = ("template", "snapshot", "volume")
+GONE = ("Destroyed", "Expunging")
+KEEP = "Nothing was removed. Set keep: [template], or remove the clusters of these machines first."
 WAIT = "Wait for its end (30-install-coreos follows it), then run this stage again."
 
 
@@ -51,14 +53,33 @@ def plan_first(cloud, *, zone: str, cluster: str, volume: str, owner: dict) -> l
 def plan_then(
     cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict, keep: list[str]
 ) -> list[Step]:
-    """Return the steps that delete template, snapshots and volume, but for what is kept."""
+    """Return the steps that delete template, snapshots and volume, but for what is kept.
+
+    Raises CheckFailed when machines of another cluster use the template.
+    """
     steps = {
         "template": templates.plan_removal(cloud, zone=zone, name=template, owner=owner),
         "snapshot": snapshots.plan_removal(cloud, zone=zone, volume_name=volume, owner=owner),
         "volume": volumes.plan_removal(cloud, zone=zone, name=volume, owner=owner),
     }
     data = registered.plan_removal(cloud, cluster=cluster)
-    return data + [s for kind, found in steps.items() if kind not in keep for s in found]
+    left = [s for kind, found in steps.items() if kind not in keep for s in found]
+    ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
+    _demand_unused(cloud, left, ours)
+    return data + left
+
+
+def _demand_unused(cloud, steps: list[Step], ours: list[Step]) -> None:
+    """Raise CheckFailed when machines of others were made from a template that is to go.
+
+    A cloud of today would refuse to delete it, once the machines of this one are gone already.
+    """
+    ids = {str(s.params["id"]) for s in steps if s.command == "deleteTemplate"}
+    own_ids = {str(s.params["id"]) for s in ours}
+    rows = cloud.list("listVirtualMachines") if ids else []
+    there = [r for r in rows if str(r["id"]) not in own_ids and r["state"] not in GONE]
+    if users := [r["name"] for r in there if str(r.get("templateid")) in ids]:
+        raise CheckFailed("other machines of the template", "none", ", ".join(users), KEEP)
 
 
 def inventory(

@@ -66,6 +66,11 @@ def test_the_second_cluster_is_removed_without_the_template_of_the_first(neutral
     before = inventory(neutral)
     play_to(neutral, "50-deploy-cluster", **USERDATA, **OTHER)
     assert len(inventory(neutral)["listVirtualMachines"]) == 4
+    seen = changes(neutral)
+    with pytest.raises(CheckFailed, match=r"found other-1, .*keep: \[template\]"):
+        play(neutral, "90-remove-cluster")
+    assert changes(neutral) == seen
+    play(neutral, "90-remove-cluster", mode="plan", keep=["template"])
     play(neutral, "90-remove-cluster", **OTHER)
     assert inventory(neutral) == before
     play(neutral, "90-remove-cluster")
