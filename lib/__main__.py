@@ -191,7 +191,10 @@ def _run(words: list[str]) -> int:
             chosen, table, merged,
             runs=given.runs, tell=terminal, **how,
         )  # fmt: skip
-    return _summed_up(terminal, ended)
+    code = _summed_up(terminal, ended)
+    if not code and "mode" in merged and merged["mode"].value == "plan":
+        print("Plan mode: nothing was changed. What would be stands under Plan in the notebooks.")
+    return code
 
 
 def _resume(words: list[str]) -> int:
@@ -255,7 +258,7 @@ def _verify(words: list[str]) -> int:
     bad = {finding.run for finding in found}
     if not given.run and (runs / INTERACTIVE).is_dir():
         print(f"{INTERACTIVE}: {verify.BY_HAND}")
-    print(f"{len(folders)} verified, {len(bad)} not as sealed. {verify.told(runs)}")
+    print(f"{len(folders)} checked, {len(bad)} not as sealed. {verify.told(runs)}")
     return 6 if found else 0
 
 

@@ -49,7 +49,7 @@ def check_ticks(rows: list[dict], mode: str = "apply") -> None:
         listed = "\n".join(
             f"  {r['what']}: wanted {r['wanted']}, found {r['found']}. {r['next']}" for r in bad
         )
-        raise CheckFailed("all ticks", f"{len(rows)} of {len(rows)}", f"{len(bad)} bad:\n{listed}")
+        raise CheckFailed("the checks", "all ✓", f"{len(bad)} of {len(rows)} not:\n{listed}")
     asked = [r for r in rows if r["ok"] == "✓"]
     left = f"; {len(rows) - len(asked)} could not be asked" if len(asked) < len(rows) else ""
     print(f"✓ all {len(asked)} are as wanted{left}")

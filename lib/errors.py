@@ -45,7 +45,7 @@ class CheckFailed(RunbookError):
 
     def __init__(self, what: str, wanted: object, got: object, next_step: str = ""):
         self.what, self.wanted, self.got, self.next_step = what, wanted, got, next_step
-        text = f"{what}: wanted {wanted}, found {got}."
+        text = f"{what}: wanted {wanted}, found {got}{'' if str(got).endswith('.') else '.'}"
         super().__init__(f"{text} {next_step}" if next_step else text)
 
 

@@ -8,7 +8,10 @@ from lib import addresses, discovery
 from lib.discovery import NEW_TOKEN, TokenUrl
 from lib.errors import CheckFailed
 
-ANEW = "Move the file away, or run 90-remove-cluster; then 20-write-cloud-config writes a new one."
+ANEW = (
+    "Set the parameters as they were when it was written, or run 90-remove-cluster and begin anew; "
+    "to machines that run, 70-reconfigure-cluster gives other lines."
+)
 
 
 def masked(text: str) -> str:

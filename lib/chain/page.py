@@ -120,6 +120,7 @@ details.stage{border-top:1px solid var(--line);margin:0;padding:.6rem 0}
 details.stage>summary{color:var(--ink);font-size:1.02rem;font-weight:600}
 details.stage>summary small{font-weight:400}
 details.stage>div{padding:.3rem 0 1rem 1.1rem}
+body:has(.list){max-width:100rem}
 .list td{white-space:nowrap}
 .time table{width:100%}.time td{vertical-align:middle;white-space:nowrap;padding-right:1rem}
 .time td:nth-child(2){width:60%;min-width:20rem;max-width:none}

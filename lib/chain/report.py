@@ -113,7 +113,7 @@ def sentence(past: Past) -> str:
 
 def _made(past: Past) -> str:
     if past.params.get("mode") == "plan":
-        return "; they only looked, nothing was changed"
+        return "; nothing was changed, as the run only looked"
     done = sum(s.get("outcome") == "done" for s in past.steps)
     if not done:
         return " and found nothing left to do"

@@ -168,7 +168,9 @@ class Terminal:
             self._say(f"A secret stands in the record: {leak}. Keep it to yourself and change it.")
         if run.unsigned:
             self._say(run.unsigned)
-        if run.cause != "ok":
+        if any(result.error.startswith("ParamsError") for result in run.results):
+            self._say("Correct the parameter and start the run anew: it does only what is left.")
+        elif run.cause != "ok":
             self._say(f"To continue: {again}  (it looks first and does only what is left)")
         self._say(sentence(run))
 

@@ -38,6 +38,8 @@ def test_a_run_takes_files_and_options_in_any_order(book, notebooks, folders, tm
     assert said.splitlines()[-1].startswith("Done: 1 of 1 stages ok in ")
     book = nbformat.read(only_run(tmp_path) / "10-one.ipynb", 4)
     assert book.cells[-1].outputs[0].text == "apply 5\n"
+    assert main(["run", str(first), "--mode", "plan", *folders]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Plan mode: nothing was changed.")
 
 
 def test_a_failed_run_says_what_to_type_to_continue(book, notebooks, folders, tmp_path, capfd):
@@ -50,6 +52,14 @@ def test_a_failed_run_says_what_to_type_to_continue(book, notebooks, folders, tm
     assert f"To continue: runbook resume {only_run(tmp_path)}" in said
     assert "Traceback" not in said
     assert noise == ""
+
+
+def test_where_a_parameter_is_wrong_no_resuming_is_advised(book, notebooks, folders, capsys):
+    fault = "from lib.errors import ParamsError\nraise ParamsError('size', 'less', 9)"
+    book(notebooks / "10-one.ipynb", fault)
+    assert main(["run", *folders]) == 1
+    said = capsys.readouterr().out
+    assert "Correct the parameter and start the run anew" in said and "resume" not in said
 
 
 def test_all_faults_end_the_command_with_2_before_anything_starts(

@@ -57,7 +57,7 @@ def test_the_outcome_and_what_to_do_next_come_first(tmp_path):
 def test_a_plan_says_how_to_make_its_changes(tmp_path):
     folder = folders.run(tmp_path, "20260304-050607-web", stage("10-make", 0, 4), mode="plan")
     text = words(page_of(folder))
-    assert "they only looked, nothing was changed" in text
+    assert "nothing was changed, as the run only looked" in text
     assert f"runbook run {folder}/params.yaml --mode apply" in text
 
 

@@ -22,7 +22,7 @@ def runs(tmp_path: Path) -> Path:
 
 def test_verify_ends_with_0_when_all_is_as_sealed(runs, capsys):
     assert main(["verify", "--runs", str(runs)]) == 0
-    assert capsys.readouterr().out.startswith("2 verified, 0 not as sealed. The newest seal is")
+    assert capsys.readouterr().out.startswith("2 checked, 0 not as sealed. The newest seal is")
 
 
 @pytest.mark.parametrize("which", [[], ["1"], ["{runs}/1"]])
