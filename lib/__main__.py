@@ -208,11 +208,10 @@ def _resume(words: list[str]) -> int:
     given = parser.parse_args(words)
     folder = resume.folder_of(given.run, given.runs)
     work = resume.work(folder, notebooks=given.notebooks, **_how(given))
+    _close_abandoned(folder.parent)
     if not work:
-        _close_abandoned(folder.parent)
         print(f"{near(folder)} ended well: there is nothing to continue.")
         return 0
-    _close_abandoned(folder.parent)
     with Terminal(console()) as terminal:
         ended = perform(work, terminal)
     return _summed_up(terminal, ended)
@@ -296,11 +295,11 @@ def _close_abandoned(runs: Path) -> None:
     """Close the records of runs whose driver died, and say how to continue them."""
     from lib.chain import abandoned
 
-    for folder in abandoned.unsealed(runs):
-        cause = abandoned.seal_late(folder)
-        print(f"{folder.name} had ended ({cause}), but was not sealed; it is now.")
     for folder in abandoned.find(runs):
-        stage = abandoned.close(folder)
+        ended, stage = abandoned.close(folder)
+        if ended:
+            print(f"{folder.name} had ended ({ended}), but was not sealed; it is now.")
+            continue
         place = f" in {stage}" if stage else ""
         print(f"{folder.name} was abandoned: its driver died{place}.")
         print(f"To continue: {_to_resume(folder)}")

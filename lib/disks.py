@@ -383,8 +383,13 @@ def _ours(shell: Shell, noted: dict, volume_id: str) -> list | None:
     if done := about(noted, ("installed",), volume_id):
         return done.get("disk")
     began = about(noted, ("installing",), volume_id)
-    mark = shlex.quote(began.get("mark") or "")
-    return began["disk"] if began and run(shell, f"[ -e {mark} ]", ok=(0, 1)).rc == 0 else None
+    return began["disk"] if began and was_let_at(shell, began) else None
+
+
+def was_let_at(shell: Shell, noted: dict) -> bool:
+    """Tell whether an installer passed the `guard` of this note, so that the disk may be ours."""
+    mark = shlex.quote(noted.get("mark", ""))
+    return run(shell, f"[ -e {mark} ]", ok=(0, 1)).rc == 0
 
 
 def about(noted: dict, kinds: tuple[str, ...], volume_id: str) -> dict:

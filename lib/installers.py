@@ -66,7 +66,7 @@ def install(
     except OutOfSight:
         raise
     except ShellFailed as failed:
-        if failed.rc == disks.CHANGED and not _may_be_ours(shell, place):
+        if failed.rc == disks.CHANGED and not disks.was_let_at(shell, place):
             detached.forget(shell, folder)
             raise CheckFailed(device, *CHANGED, f"{NOT_OURS}\n{failed.said.strip()}") from None
         found = images.FOUND.findall(failed.said)
@@ -81,11 +81,6 @@ def install(
     missing = f"No line says that it is installed on {device}. "
     detached.disown(shell, folder)
     raise ShellFailed(command, 0, done.out, missing + _state(shell, place, folder))
-
-
-def _may_be_ours(shell: Shell, place: dict) -> bool:
-    """Tell whether the installer was let at the disk."""
-    return run(shell, f"[ -e {shlex.quote(place['mark'])} ]", ok=(0, 1)).rc == 0
 
 
 def _state(shell: Shell, place: dict, folder: str, as_before: str = "untouched") -> str:

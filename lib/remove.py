@@ -64,19 +64,19 @@ def plan_then(
     }
     data = registered.plan_removal(cloud, cluster=cluster)
     left = [s for kind, found in steps.items() if kind not in keep for s in found]
-    ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
-    _demand_unused(cloud, left, ours)
+    if ids := {str(s.params["id"]) for s in left if s.command == "deleteTemplate"}:
+        ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
+        _demand_unused(cloud, ids, ours)
     return data + left
 
 
-def _demand_unused(cloud, steps: list[Step], ours: list[Step]) -> None:
-    """Raise CheckFailed when machines of others were made from a template that is to go.
+def _demand_unused(cloud, ids: set[str], ours: list[Step]) -> None:
+    """Raise CheckFailed when machines of others were made from templates, by id, that are to go.
 
     A cloud of today would refuse to delete it, once the machines of this one are gone already.
     """
-    ids = {str(s.params["id"]) for s in steps if s.command == "deleteTemplate"}
     own_ids = {str(s.params["id"]) for s in ours}
-    rows = cloud.list("listVirtualMachines") if ids else []
+    rows = cloud.list("listVirtualMachines")
     there = [r for r in rows if str(r["id"]) not in own_ids and r["state"] not in GONE]
     if users := [r["name"] for r in there if str(r.get("templateid")) in ids]:
         raise CheckFailed("other machines of the template", "none", ", ".join(users), KEEP)

@@ -15,64 +15,46 @@ CLOSED = ("run-ended", "run-abandoned")
 
 
 def find(runs: Path) -> list[Path]:
-    """Return the folders of runs that ended without a word and were not found so before.
+    """Return the folders of runs that lack an end, or the seal that follows it.
 
     Where the driver is dead, a kernel that lives on for a moment is waited for.
     """
-    found = [path.parent for path in sorted(runs.glob(f"*/{ledger.FILE}")) if _open(path.parent)]
+    noted = seal.counted(runs)
+    paths = [path.parent for path in sorted(runs.glob(f"*/{ledger.FILE}"))]
+    found = [folder for folder in paths if _lacks(folder, noted)]
     return [f for f in found if not ledger.held(f, 0 if ledger.is_led(f) else ledger.LINGERING)]
 
 
-def unsealed(runs: Path) -> list[Path]:
-    """Return the folders of runs that came to their end, but whose driver died before the seal.
-
-    One that has lost its seal is none of them: the log of seals tells of it.
-    """
-    noted = seal.counted(runs)
-    paths = [path.parent for path in sorted(runs.glob(f"*/{ledger.FILE}"))]
-    return [f for f in paths if _lacks_seal(f, noted) and not ledger.held(f)]
-
-
-def _lacks_seal(folder: Path, noted: Counter) -> bool:
+def _lacks(folder: Path, noted: Counter[str]) -> bool:
+    """Tell whether a run has no end, or an end more than seals; one that lost a seal has not."""
     lines = ledger.read(folder)
+    if not lines or lines[-1]["event"] not in CLOSED:
+        return bool(lines)
     ends = sum(line["event"] in CLOSED for line in lines)
-    seals = max(noted[folder.name], len(manifest.every(folder)))
-    return bool(lines) and lines[-1]["event"] in CLOSED and ends > seals
+    return ends > max(noted[folder.name], len(manifest.every(folder)))
 
 
-def seal_late(folder: Path) -> str:
-    """Seal a run that came to its end; return how it had ended."""
-    lines = ledger.read(folder)
-    cause = ledger.ended(lines) or "abandoned"
-    with _known(ledger.beginning(folder, lines)) as known:
-        redactor = Redactor(known)
-        with Ledger(folder, redactor.text):
-            closing.end(folder, redactor, outcome=cause)
-    return cause
+def close(folder: Path) -> tuple[str, str]:
+    """Close the record of a run that `find` found, and seal it.
 
-
-def _open(folder: Path) -> bool:
-    lines = ledger.read(folder)
-    return bool(lines) and lines[-1]["event"] not in CLOSED
-
-
-def close(folder: Path) -> str:
-    """Close the record of an abandoned run; return the stage in which its driver died, or "".
-
-    Its last notebook's statuses are set to what the ledger tells: the cell that ran was killed.
+    Return how it had ended, and "" for the stage; or "", and the stage in which its driver died, if
+    in one. Then its last notebook's statuses are set to what the ledger tells: the cell that ran
+    was killed.
     """
     lines = ledger.read(folder)
+    ended = (ledger.ended(lines) or "abandoned") if lines[-1]["event"] in CLOSED else ""
     begun = [ln for ln in lines if ln["event"] in ("stage-started", "stage-ended")]
-    last = begun[-1] if begun and begun[-1]["event"] == "stage-started" else {}
+    last = begun[-1] if not ended and begun and begun[-1]["event"] == "stage-started" else {}
     stage = last.get("stage", "")
     with _known(ledger.beginning(folder, lines)) as known:
         redactor = Redactor(known)
         with Ledger(folder, redactor.text) as book:
             if stage:
                 _close_notebook(folder / f"{stage}.ipynb", last, lines, redactor)
-            book.write("run-abandoned", stage=stage)
-        closing.end(folder, redactor, outcome="abandoned")
-    return stage
+            if not ended:
+                book.write("run-abandoned", stage=stage)
+        closing.end(folder, redactor, outcome=ended or "abandoned")
+    return ended, stage
 
 
 def _close_notebook(path: Path, begun: dict, lines: list[dict], redactor: Redactor) -> None:
