@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CMK = {"url": "endpoint", "apikey": "key", "secretkey": "secret", "verifycert": "verify"}
 CMK |= {"timeout": "timeout", "algorithm": "algorithm"}
 LOCAL_OPTIONS = {"dialect": "--dialect", "time_scale": "--time-scale", "etcd": "--etcd"}
+LOCAL_OPTIONS |= {"expunge_delay": "--expunge-delay", "may_expunge": "--may-expunge"}
+LOCAL_OPTIONS |= {"refuse": "--refuse"}
 NO_WORDS = ("false", "no", "off", "0")
 
 

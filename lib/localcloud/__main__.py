@@ -9,7 +9,8 @@ from . import background
 
 DIALECTS = ("4.20", "2.2")
 ETCD = ("stand-in", "real")
-PUBLIC = ("endpoint", "dialect", "time_scale", "etcd", "dir", "pid")
+SETTINGS = ("time_scale", "expunge_delay", "may_expunge", "refuse")
+PUBLIC = ("endpoint", "dialect", "etcd", *SETTINGS, "dir", "pid")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
         verb.add_argument("--json", action="store_true", help="print one JSON object, with keys")
         if name in ("start", "serve"):
             verb.add_argument("--time-scale", type=float, help="0.005: 200 times faster than real")
+            verb.add_argument("--expunge-delay", type=float, help="CloudStack's, in seconds")
+            verb.add_argument("--may-expunge", type=_switch, help="true: the account may expunge")
+            verb.add_argument("--refuse", help="commands that the account's role lacks: A,B")
             verb.add_argument("--etcd", choices=ETCD, help="real: machines run etcd processes")
             verb.add_argument("--port", type=int, help="default: that of the last run, or any")
             verb.add_argument(
@@ -48,37 +52,49 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _switch(text: str) -> int:
+    return {"true": 1, "false": 0}[text.lower()]
+
+
+def _settings(options: argparse.Namespace) -> dict:
+    """Return the settings that were given; those not given are None."""
+    real = None if options.etcd is None else int(options.etcd == "real")
+    return {name: getattr(options, name) for name in SETTINGS} | {"real_etcd": real}
+
+
 def start(options: argparse.Namespace, folder: Path) -> int:
-    """Start the server, or give a running one the time scale and the kind of etcd."""
-    given = {"--port": options.port, "--idle": options.idle, "--time-scale": options.time_scale}
-    words = [w for k, v in given.items() if v is not None for w in (k, str(v))]
+    """Start the server, or give a running one the settings."""
     background.demand_etcd(options.etcd)
-    words += ["--etcd", options.etcd] if options.etcd else []
+    given = {n: getattr(options, n) for n in ("port", "idle", "etcd", *SETTINGS)}
+    given["may_expunge"] = {1: "true", 0: "false"}.get(options.may_expunge)
+    given = {f"--{n.replace('_', '-')}": v for n, v in given.items() if v is not None}
+    words = [f"{name}={value}" for name, value in given.items()]
     facts = background.start(folder, options.dialect, words)
-    if options.time_scale not in (None, facts["time_scale"]):
-        change = ("time", f"scale:{options.time_scale}")
-        facts = _changed(folder, facts, *change, time_scale=options.time_scale)
-    if options.etcd not in (None, facts["etcd"]):
-        change = ("etcd", f"real:{int(options.etcd == 'real')}")
-        facts = _changed(folder, facts, *change, etcd=options.etcd)
+    for name, value in _settings(options).items():
+        if value not in (None, facts[name]):
+            facts = _changed(folder, facts, name, value)
     _print(facts, options.json)
     return 0
 
 
-def _changed(folder: Path, facts: dict, setting: str, value: str, **new: object) -> dict:
+def _changed(folder: Path, facts: dict, name: str, value: object) -> dict:
     """Return the facts after a setting of the running server was changed by a signed call."""
     from urllib.parse import urlencode
     from urllib.request import urlopen
 
     from .auth import signature
+    from .cloud import OPTIONS
 
-    params = {"command": "configureSimulator", "response": "json", "name": setting, "value": value}
-    params |= {"apikey": facts["apikey"]}
+    setting, key = OPTIONS[name]
+    params = {"command": "configureSimulator", "response": "json", "name": setting}
+    params |= {"value": f"{key}:{value}", "apikey": facts["apikey"]}
     params |= {"signature": signature(params, facts["secretkey"])}
     with urlopen(facts["endpoint"], urlencode(params).encode(), timeout=10) as answer:
         answer.read()
-    background.publish(folder, facts | new)
-    return facts | new
+    facts = facts | {name: value}
+    facts["etcd"] = "real" if facts["real_etcd"] else "stand-in"
+    background.publish(folder, facts)
+    return facts
 
 
 def _print(facts: dict, as_json: bool) -> None:
@@ -86,8 +102,8 @@ def _print(facts: dict, as_json: bool) -> None:
         print(json.dumps({k: v for k, v in facts.items() if k != "port"}))
         return
     for key in PUBLIC:
-        print(f"{key:10} {facts[key]}")
-    print("keys       status --json prints them")
+        print(f"{key:13} {facts[key]}")
+    print("keys          status --json prints them")
 
 
 def status(options: argparse.Namespace, folder: Path) -> int:
@@ -118,10 +134,7 @@ def reset(options: argparse.Namespace, folder: Path) -> int:
 def serve(options: argparse.Namespace, folder: Path) -> int:
     """Run the server in the foreground."""
     background.demand_etcd(options.etcd)
-    more = {"real_etcd": options.etcd == "real"}
-    background.serve(
-        folder, options.dialect, options.time_scale, options.port, options.idle, **more
-    )
+    background.serve(folder, options.dialect, options.port, options.idle, _settings(options))
     return 0
 
 

@@ -32,13 +32,18 @@ def list_capabilities(cloud: Cloud) -> dict:
     return {"cloudstackversion": cloud.dialect.version} | (limits if throttle["max"] else {})
 
 
+@more("capability")
+def _capability(cloud: Cloud, row: Row) -> dict:
+    return {"allowuserexpungerecovervm": bool(cloud.setting("expunge")["allowed"])}
+
+
 @command("""listApis(4.20) list api
     Lists the commands there are, with their parameters and what they answer.
     name string the command
 """)
 def list_apis(cloud: Cloud, name: str | None = None, keyword: str = "") -> Listing:
     """Answer with the registry."""
-    rows = list(known(cloud.dialect.name).values())
+    rows = [c for c in known(cloud.dialect.name).values() if not cloud.lacks(c.name)]
     if name is not None:
         rows = [c for c in rows if c.name.lower() == name.lower()]
         if not rows:
@@ -136,7 +141,7 @@ def _words(limit: int) -> str:
 
 
 @command("""listEvents list event
-    Lists what happened, the latest first.
+    Lists what happened: the latest page first, and the oldest first within a page.
     id uuid the event
     type string its type, such as VM.CREATE
     level string INFO, WARN or ERROR
@@ -156,7 +161,7 @@ def list_events(
         for row in reversed(fitting(cloud, "event", **filters))
         if startdate <= row["at"] <= enddate and keyword.lower() in row["description"].lower()
     ]
-    return Listing("event", rows)
+    return Listing("event", rows, flipped=True)
 
 
 @command("""queryAsyncJobResult sync asyncjobs

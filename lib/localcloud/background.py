@@ -143,20 +143,13 @@ def reset(folder: Path) -> None:
             shutil.rmtree(folder / name)
 
 
-def serve(
-    folder: Path,
-    dialect: str,
-    time_scale: float | None,
-    port: int | None,
-    idle: float,
-    real_etcd: bool = False,
-) -> None:
+def serve(folder: Path, dialect: str, port: int | None, idle: float, options: dict) -> None:
     """Serve in the foreground until SIGTERM, SIGINT, or `idle` minutes without a request."""
     from .wire import Server  # all of the server, which `start` has no need of
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(folder / "serving", wait=False):
-        make = partial(Server, folder, dialect=dialect, time_scale=time_scale, real_etcd=real_etcd)
+        make = partial(Server, folder, dialect=dialect, **options)
         server = _on_port(make, folder, port)
         facts = server.connection | {"pid": os.getpid(), "port": server.listener.server_port}
         publish(folder, facts)

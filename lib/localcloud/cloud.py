@@ -20,11 +20,15 @@ NAMES = {"virtualmachine": "virtual machine", "diskoffering": "disk offering", "
 
 
 class Listing(NamedTuple):
-    """An answer of a list command: rows of a kind, and what to show besides."""
+    """An answer of a list command: rows of a kind, and what to show besides.
+
+    The rows of a page stand in the opposite order if they are `flipped`.
+    """
 
     kind: str
     rows: list[Row]
     extra: Callable[[Row], dict] | None = None
+    flipped: bool = False
 
 
 @dataclass
@@ -80,6 +84,10 @@ class Cloud:
         """Return one of the settings that `configureSimulator` changes."""
         return self.state.setting(name, DEFAULTS[name])
 
+    def lacks(self, command: str) -> bool:
+        """Say whether the account's role lacks a command."""
+        return command in self.setting("role")["refuse"].split(",")
+
     def disk(self, row: Row) -> Path:
         """Return the file that holds the data of a volume, snapshot or template."""
         return self.folder / "disks" / f"{row['id']}.raw"
@@ -96,6 +104,17 @@ DEFAULTS = {
     "limits": {"vm": 20, "volume": 20, "snapshot": 20, "template": 20},
     "throttle": {"max": 0, "interval": 1},  # calls per so many seconds; 0 is off
     "etcd": {"real": 0},  # 1: machines run real etcd processes, on loopback addresses
+    # CloudStack's expunge.delay in seconds, and allow.user.expunge.recover.vm
+    "expunge": {"delay": 86400, "allowed": 0},
+    "role": {"refuse": ""},  # commands that the account's role lacks, with commas between
+}
+# The options of a new or running cloud: the setting that each changes.
+OPTIONS = {
+    "time_scale": ("time", "scale"),
+    "real_etcd": ("etcd", "real"),
+    "expunge_delay": ("expunge", "delay"),
+    "may_expunge": ("expunge", "allowed"),
+    "refuse": ("role", "refuse"),
 }
 
 

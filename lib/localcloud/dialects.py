@@ -37,6 +37,7 @@ class Dialect:
     template_names_unique: bool = False
     template_guarded: bool = True  # not deleted while machines use it
     host_names_unique: bool = True
+    expunges_errors: bool = False  # a machine in Error, as soon as it is destroyed
     reboot_refusal: int = 431
     userdata_get: int = 4096  # base64 characters, at most
     userdata_post: int = 1048576
@@ -78,6 +79,7 @@ OLD = Dialect(
     template_names_unique=True,
     template_guarded=False,
     host_names_unique=False,
+    expunges_errors=True,
     reboot_refusal=530,
     userdata_get=4096,
     userdata_post=4096,

@@ -62,13 +62,19 @@ def _answer(
         _strike(fault)
         text = execute(cloud, command, given, fault)
     except ApiError as error:
-        return _refused(cloud, name, given, error), False
+        return _refused(cloud, name, given, _seen_by_users(cloud, error)), False
     except Exception:
         traceback.print_exc(file=sys.stderr)
         return _refused(cloud, name, given, ApiError(530, jobs.INTERNAL, 4250)), False
     if fault and fault.kind == "malformed":
         text = text[: len(text) // 2]
     return _reply(cloud, given, 200, text), command.changes
+
+
+def _seen_by_users(cloud: Cloud, error: ApiError) -> ApiError:
+    """Hide what an exception inside the server says, as `ApiServer.handleRequest` does."""
+    hidden = error.hidden and cloud.dialect.error_extras
+    return ApiError(error.code, jobs.INTERNAL, error.cause) if hidden else error
 
 
 def _strike(fault: Fault | None) -> None:
@@ -99,7 +105,7 @@ def authenticate(cloud: Cloud, given: dict[str, str]) -> Command:
     me = cloud.account()
     if apikey != me["apikey"]:
         raise auth.unverified(name)
-    if command is None:
+    if command is None or cloud.lacks(name):
         raise _not_for_users(cloud, name)
     _throttle(cloud)
     auth.check_signature(given, signature, me["secretkey"])

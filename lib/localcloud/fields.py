@@ -42,9 +42,10 @@ TABLE = {
         serviceofferingdisplaytext snapshotid attached:date destroyed:boolean=false
         isextractable:boolean=false -hypervisor -storage=none +templateid +templatename
         +provisioningtype=thin +tags:set""",
-    "snapshot": f"""id name {OWNER} snapshottype=MANUAL intervaltype=MANUAL volumeid volumename
+    "snapshot": f"""id name {OWNER} snapshottype intervaltype=MANUAL volumeid volumename
         volumetype +volumestate created:date state +zoneid +zonename +physicalsize:long
-        +virtualsize:long +locationtype +revertable:boolean=false +tags:set""",
+        +virtualsize:long +locationtype +datastoretype +datastorestate
+        +revertable:boolean=false +tags:set""",
     "template": f"""id name displaytext ispublic:boolean created:date isready:boolean
         passwordenabled:boolean format bootable:boolean=true isfeatured:boolean
         crossZones:boolean=false ostypeid ostypename {OWNER} zoneid zonename status size:long
@@ -68,7 +69,7 @@ TABLE = {
         userpublictemplateenabled:boolean=true supportELB=false +customdiskofferingminsize:long=1
         +customdiskofferingmaxsize:long=1024 +kvmsnapshotenabled:boolean=true
         +apilimitinterval:integer +apilimitmax:integer +allowuserviewdestroyedvm:boolean=false
-        +allowuserexpungerecovervm:boolean=true +allowuserexpungerecovervolume:boolean=true
+        +allowuserexpungerecovervm:boolean +allowuserexpungerecovervolume:boolean=true
         +dynamicrolesenabled:boolean=true""",
     "api": "name description isasync:boolean related params:set response:set",
     "apilimit": "accountid account apiIssued:integer apiAllowed:integer expireAfter:long",

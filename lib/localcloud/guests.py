@@ -1,6 +1,7 @@
 """Guests: the inner life of machines: room to run, disks, booting."""
 
 import base64
+import json
 import re
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 from . import disks, jobs, login, members
 from .cloud import GIB, Cloud, fitting
 from .plugs import free_device, plug
-from .refusals import full, invalid
+from .refusals import broken, full, invalid
 from .state import Row
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -18,7 +19,7 @@ RUNS = ("Running", "Stopping")
 
 
 def check_room(cloud: Cloud, machine: Row) -> None:
-    """Refuse to start a machine for which no host has room, or none fits (533)."""
+    """Refuse to start a machine for which no host has room (533) or the host tag (530)."""
     there = cloud.setting("capacity")
     wanted = cloud.find("serviceoffering", machine["serviceofferingid"])
     taken = [
@@ -28,8 +29,21 @@ def check_room(cloud: Cloud, machine: Row) -> None:
     ]
     cpus = wanted["cpunumber"] + sum(o["cpunumber"] for o in taken)
     memory = wanted["memory"] + sum(o["memory"] for o in taken)
-    if wanted["hosttags"] or cpus > there["cpus"] or memory > there["memory"]:
+    crowded = cpus > there["cpus"] or memory > there["memory"]
+    if cloud.dialect.numeric_ids and (crowded or wanted["hosttags"]):
         raise full(f"Unable to create a deployment for VM[User|{machine['name']}]")
+    if wanted["hosttags"]:
+        raise broken("No suitable host found.")
+    if crowded:
+        stopped = vm_text(machine | {"state": "Stopped"})
+        raise full(f"No destination found for a deployment for {stopped}")
+
+
+def vm_text(machine: Row) -> str:
+    """Return a machine as CloudStack's messages name it (VMInstanceVO.toString)."""
+    facts = {"id": machine["n"], "instanceName": f"i-2-{machine['n']}-VM"}
+    facts |= {"state": machine["state"], "type": "User", "uuid": machine["id"]}
+    return f"VM instance {json.dumps(facts, separators=(',', ':'))}"
 
 
 def add_root(cloud: Cloud, machine: Row, template: Row, least: int) -> None:
@@ -38,7 +52,7 @@ def add_root(cloud: Cloud, machine: Row, template: Row, least: int) -> None:
         "volume",
         name=f"ROOT-{machine['n']}",
         type="ROOT",
-        state="Creating",
+        state="Creating" if machine["state"] == "Starting" else "Allocated",
         size=max(template["size"], least),
         zoneid=machine["zoneid"],
         virtualmachineid=machine["id"],
@@ -55,10 +69,12 @@ def root_of(cloud: Cloud, machine: Row) -> Row | None:
 
 
 def fill_root(cloud: Cloud, machine: Row) -> None:
-    """Copy the template's data onto the root volume; a template may hold none."""
+    """Copy the template's data onto a new root volume; a template may hold none."""
     root = root_of(cloud, machine)
     if root is None:
         raise invalid(f"The VM {machine['name']} has no root volume")
+    if root["state"] == "Ready":
+        return
     template = cloud.find("template", machine["templateid"])
     if cloud.disk(template).exists():
         disks.copy_sparse(cloud.disk(template), cloud.disk(root))
@@ -172,6 +188,12 @@ def ask_discovery(
     return answer
 
 
-def expunge_later(cloud: Cloud, machine: Row, seconds: float) -> None:
-    """Have a destroyed machine removed after a while."""
-    jobs.schedule(cloud, cloud.clock() + seconds, "expunge", machine["id"])
+def expunge_later(cloud: Cloud, machine: Row) -> None:
+    """Have a destroyed machine removed after `expunge.delay`, scaled as all that takes time.
+
+    Where nothing takes time (scale 0), it takes as long as on a real cloud.
+    """
+    scale = cloud.setting("time")["scale"] or 1
+    at = cloud.clock() + cloud.setting("expunge")["delay"] * scale
+    cloud.state.change("virtualmachine", machine, expunge_at=at)
+    jobs.schedule(cloud, at, "expunge", machine["id"])

@@ -10,7 +10,7 @@ from .cloud import GIB, Cloud, Listing, check_quota, fitting
 from .jobs import Work
 from .keys import named_key, stored_userdata
 from .plugs import tell, unplug
-from .refusals import ApiError, full, invalid
+from .refusals import ApiError, broken, full, invalid
 from .registry import command, phase
 from .seeds import nic
 from .state import Row
@@ -24,7 +24,6 @@ BAD_NAME = (
     '"-" and can\'t start with digit'
 )
 HIDDEN = ("Destroyed", "Expunging")  # from users, as allow.user.view.destroyed.vm is false
-EXPUNGE_DELAY = 86400  # seconds, not scaled
 
 
 @command("""listVirtualMachines list virtualmachine
@@ -178,7 +177,7 @@ def _check_name(cloud: Cloud, name: str, network: Row) -> None:
     if any(m["name"].lower() == name.lower() for m in cloud.rows("virtualmachine")):
         raise invalid(
             f"The vm with hostName {name} already exists in the network domain: "
-            f"cs2local.internal; network={network['id']}"
+            f"cs2local.internal; network={network['name']}"
         )
 
 
@@ -212,7 +211,7 @@ def deployed(cloud: Cloud, job: Row, **params: Any) -> dict:
     starts = row["state"] == "Starting"
     if starts:
         guests.check_room(cloud, row)
-    guests.fill_root(cloud, row)
+        guests.fill_root(cloud, row)
     if params.get("diskofferingid") is not None:
         guests.add_data(cloud, row, params["diskofferingid"], params.get("size"))
     if starts:
@@ -262,11 +261,14 @@ def _when(cloud: Cloud, job: Row, state: str, then: str) -> None:
 def started(cloud: Cloud, job: Row, id: Any) -> dict:
     """Find room for the machine and boot it."""
     row = cloud.find("virtualmachine", id)
-    if row["state"] == "Running":
+    if row["state"] == "Running" and cloud.dialect.numeric_ids:
         return {"virtualmachine": show(cloud, "virtualmachine", row)}
+    if row["state"] == "Running":
+        raise invalid(f"The virtual machine {row['id']} ({row['name']}) is already running")
     if row["state"] != "Starting":
         raise invalid(f"The VM {row['name']} cannot be started in state {row['state']}")
     guests.check_room(cloud, row)
+    guests.fill_root(cloud, row)
     guests.boot(cloud, row, job)
     return {"virtualmachine": show(cloud, "virtualmachine", row)}
 
@@ -334,19 +336,24 @@ def destroy(cloud: Cloud, id: Any, expunge: bool = False, volumeids: list | None
 def destroyed(
     cloud: Cloud, job: Row, id: Any, expunge: bool = False, volumeids: list | None = None
 ) -> dict:
-    """Detach the data volumes and end the machine; one in Error is expunged in any case."""
+    """Detach the data volumes and end the machine; it stays until `expunge.delay` has passed.
+
+    To expunge it at once needs the permission (`UserVmManagerImpl.destroyVm`).
+    """
     row = cloud.find("virtualmachine", id)
+    if expunge and not cloud.setting("expunge")["allowed"]:
+        raise broken("Account does not have permission for expunging.")
     for volume in fitting(cloud, "volume", virtualmachineid=id, type="DATADISK"):
         unplug(cloud, volume)
         if volume["id"] in (volumeids or []):
             drop(cloud, volume)
-    if row["state"] == "Error" or expunge:
+    if expunge or (row["state"] == "Error" and cloud.dialect.expunges_errors):
         _set(cloud, row, "Expunging")
     elif row["state"] not in HIDDEN:
         _set(cloud, row, "Destroyed")
         for root in fitting(cloud, "volume", virtualmachineid=id):
             cloud.state.change("volume", root, state="Destroy")
-        guests.expunge_later(cloud, row, EXPUNGE_DELAY)
+        guests.expunge_later(cloud, row)
     result = {"virtualmachine": show(cloud, "virtualmachine", row)}
     if row["state"] == "Expunging":
         expunge_now(cloud, row["id"])
@@ -360,6 +367,8 @@ def destroyed(
 def expunge(cloud: Cloud, id: Any) -> Work:
     """Queue the removal."""
     row = cloud.find("virtualmachine", id)
+    if not cloud.setting("expunge")["allowed"]:
+        raise broken("Parameter expunge can be passed by Admin only")
     if row["state"] not in (*HIDDEN, "Error"):
         raise invalid(f"Please destroy vm with specified vmId before expunge: {row['name']}")
     return Work(row, row)
@@ -373,6 +382,13 @@ def expunged(cloud: Cloud, job: Row, id: Any) -> dict:
 
 
 @phase("expungeVirtualMachine", "expunge")
+def expunge_due(cloud: Cloud, id: Any) -> None:
+    """Remove a machine whose time is over, unless it was recovered meanwhile."""
+    row = cloud.state.get("virtualmachine", id)
+    if row and row["state"] == "Destroyed" and row["expunge_at"] <= cloud.clock():
+        expunge_now(cloud, id)
+
+
 def expunge_now(cloud: Cloud, id: Any) -> None:
     """Remove a machine with its root disk; its name and address are free again."""
     row = cloud.state.get("virtualmachine", id)
@@ -413,7 +429,8 @@ def update(
         _check_name(cloud, name, cloud.one("network"))
         row["name"] = name
     if userdata or userdataid is not None:
-        row["data"], row["userdataid"] = stored_userdata(cloud, userdata, userdataid)
+        row["data"], stored = stored_userdata(cloud, userdata, userdataid)
+        row["userdataid"] = stored or row["userdataid"]  # which text given inline does not change
     row |= {k: more[k] for k in ("displayname", "deleteprotection") if k in more}
     row |= _extras(cloud, **more)
     return cloud.state.save("virtualmachine", row)
@@ -434,3 +451,30 @@ def reset_userdata(
         raise invalid(f"VM {row['name']} should be stopped to do UserData reset")
     row["data"], row["userdataid"] = stored_userdata(cloud, userdata, userdataid)
     return cloud.state.save("virtualmachine", row)
+
+
+@command("""changeServiceForVirtualMachine sync virtualmachine
+    Gives a stopped machine another service offering.
+    id uuid* the machine
+    serviceofferingid uuid* the service offering
+    details map (4.20) cpuNumber, cpuSpeed and memory, for an offering of custom size
+""")
+def change_service(
+    cloud: Cloud, id: Any, serviceofferingid: Any, details: list | None = None
+) -> dict:
+    """Change the offering; whether a host has room for it shows when the machine starts."""
+    row = cloud.find("virtualmachine", id)
+    if row["state"] != "Stopped":
+        raise invalid(
+            f"Unable to upgrade virtual machine {guests.vm_text(row)} in state {row['state']}; "
+            "make sure the virtual machine is stopped"
+        )
+    new = cloud.find("serviceoffering", serviceofferingid)
+    if new["id"] == row["serviceofferingid"]:
+        raise invalid(
+            f"Not upgrading vm {guests.vm_text(row)} since it already has the requested service "
+            f"offering ({new['name']})"
+        )
+    for root in fitting(cloud, "volume", virtualmachineid=id, type="ROOT"):
+        cloud.state.change("volume", root, serviceofferingid=new["id"])
+    return cloud.state.change("virtualmachine", row, serviceofferingid=new["id"])

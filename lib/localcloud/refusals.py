@@ -6,6 +6,8 @@ INVALID_VALUE, RUNTIME, CAPACITY, DIRECT = 4350, 4250, 4325, 9999
 class ApiError(Exception):
     """The server says no: HTTP and API code, text, and CloudStack's own number for the cause."""
 
+    hidden = False  # users see its text only when a job ends with it
+
     def __init__(self, code: int, text: str, cause: int | None = INVALID_VALUE, key: str = ""):
         self.code, self.text, self.cause, self.key = code, text, cause, key
         super().__init__(f"{code} {text}")
@@ -18,7 +20,9 @@ def invalid(text: str) -> ApiError:
 
 def broken(text: str) -> ApiError:
     """Return the refusal that stands for an exception inside the server (530)."""
-    return ApiError(530, text, RUNTIME)
+    error = ApiError(530, text, RUNTIME)
+    error.hidden = True
+    return error
 
 
 def full(text: str) -> ApiError:

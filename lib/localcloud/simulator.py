@@ -17,7 +17,7 @@ NUMBERS = ("count", "skip", "code", "seconds")
 
 @command("""configureSimulator sync
     Plans a fault for the next calls of a command, or changes a setting of the local cloud.
-    name string* a command, putDiscovery, *; or a setting: reset, time, capacity, limits, throttle
+    name string* a command, putDiscovery, *; reset; or a setting, such as time, limits, expunge
     value string<4096 pairs "key:value;key:value"; for a command: fault, code, text, seconds, skip
     count integer how many calls it strikes, 1 if not given
 """)
@@ -47,10 +47,14 @@ def _change(cloud: Cloud, name: str, pairs: dict[str, str]) -> None:
     if unknown:
         wanted = ", ".join(DEFAULTS[name])
         raise invalid(f"{name}: wanted {wanted}, found {', '.join(sorted(unknown))}")
-    numbers = {key: _number(key, text) for key, text in pairs.items()}
-    cloud.state.change("setting", setting, **numbers)
+    values = {k: _value(k, text, DEFAULTS[name][k]) for k, text in pairs.items()}
+    cloud.state.change("setting", setting, **values)
     if name == "time":
         set_time_scale(cloud.folder, setting["scale"])
+
+
+def _value(key: str, text: str, default: Any) -> Any:
+    return text if isinstance(default, str) else _number(key, text)
 
 
 def _number(key: str, text: str) -> float:

@@ -1,6 +1,8 @@
 """Commands for snapshots."""
 
+import random
 import time
+from functools import partial
 from typing import Any
 
 from . import disks
@@ -23,15 +25,37 @@ UNFINISHED = ("Creating", "CreatedOnPrimary", "BackingUp")
     snapshottype string MANUAL or RECURRING
     intervaltype string MANUAL, HOURLY and so on
     zoneid uuid (4.20) its zone
+    showunique boolean@4.19.0 (4.20) false: with all tags, and once for each store that holds it
     tags map (4.20) tags it must carry, one of them at least
 """)
 def list_snapshots(
-    cloud: Cloud, snapshottype: str = "MANUAL", intervaltype: str = "MANUAL", **filters: Any
+    cloud: Cloud,
+    snapshottype: str = "MANUAL",
+    intervaltype: str = "MANUAL",
+    showunique: bool = True,
+    **filters: Any,
 ) -> Listing:
     """Answer with the account's snapshots that fit; all are made by hand."""
     manual = snapshottype.upper() == intervaltype.upper() == "MANUAL"
     rows = fitting(cloud, "snapshot", **filters) if manual else []
-    return Listing("snapshot", rows)
+    if not showunique:
+        copies = [row | {"datastoretype": kind} for row in rows for kind in _stores(row)]
+        return Listing("snapshot", copies, lambda copy: {"datastorestate": "Ready"})
+    return Listing("snapshot", rows, partial(_one_tag, cloud))
+
+
+def _one_tag(cloud: Cloud, row: Row) -> dict:
+    """Return the one tag that is shown of several, whichever the database comes upon first.
+
+    `SnapshotJoinDaoImpl` groups the rows of its view, one for each tag, by id.
+    """
+    tags = row.get("tags", [])
+    return {"tags": [random.Random(str(row["id"])).choice(tags) | cloud.owner()] if tags else []}
+
+
+def _stores(row: Row) -> tuple[str, ...]:
+    """Return the kinds of storage that hold a copy of a snapshot: primary, and secondary."""
+    return ("Primary", "Image") if row["state"] == "BackedUp" else ("Primary",)
 
 
 @command("""createSnapshot async-create snapshot
@@ -129,7 +153,7 @@ def taken(cloud: Cloud, job: Row, **_: Any) -> dict:
     row = cloud.find("snapshot", job["instance"])
     cloud.state.change("snapshot", row, state="CreatedOnPrimary")
     _release(cloud, row)
-    return {"snapshot": show(cloud, "snapshot", row)}
+    return {"snapshot": show(cloud, "snapshot", row, snapshottype="MANUAL")}
 
 
 @phase("createSnapshot", "after")

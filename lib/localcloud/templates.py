@@ -1,16 +1,16 @@
 """Commands for templates."""
 
+import json
 from typing import Any
 
 from . import disks
 from .cloud import GIB, Cloud, Listing, check_quota, fitting
+from .guests import vm_text
 from .jobs import Work
 from .refusals import broken, invalid
 from .registry import command, phase
 from .state import Row
 from .views import show
-
-GONE = ("Destroyed", "Expunging", "Error")
 
 
 @command("""listTemplates list template
@@ -162,21 +162,32 @@ def delete_template(cloud: Cloud, id: Any, forced: bool = False, **_: Any) -> Wo
     row = cloud.state.get("template", id)
     if row is None or not row["own"]:
         raise invalid(f"unable to find template with id {id}")
-    users = [
-        m["name"]
-        for m in cloud.rows("virtualmachine")
-        if m["templateid"] == row["id"] and m["state"] not in GONE
-    ]
-    if users and cloud.dialect.template_guarded and not forced:
-        why = f"because VM instances: [{', '.join(users)}] are using it."
-        raise invalid(f"Unable to delete template: {row['name']} {why}")
     return Work(row)
 
 
+def _check_unused(cloud: Cloud, row: Row) -> None:
+    """Refuse to delete what machines use, those that are Destroyed included."""
+    users = [m for m in cloud.rows("virtualmachine") if m["templateid"] == row["id"]]
+    if users:
+        texts = ",".join(map(vm_text, users))
+        raise invalid(
+            f"Unable to delete template: {_text(row)} because VM instances: [{texts}] are using it."
+        )
+
+
+def _text(row: Row) -> str:
+    """Return a template as CloudStack's messages name it (VMTemplateVO.toString)."""
+    facts = {"format": "QCOW2", "id": row["n"], "name": row["name"]}
+    facts |= {"uniqueName": f"{row['n']}-2-{row['id']}", "uuid": row["id"]}
+    return f"Template {json.dumps(facts, separators=(',', ':'))}"
+
+
 @phase("deleteTemplate", "finish")
-def deleted(cloud: Cloud, job: Row, id: Any, **_: Any) -> dict:
+def deleted(cloud: Cloud, job: Row, id: Any, forced: bool = False, **_: Any) -> dict:
     """Drop the template and its data; machines made from it go on."""
     row = cloud.find("template", id)
+    if cloud.dialect.template_guarded and not forced:
+        _check_unused(cloud, row)
     cloud.disk(row).unlink(missing_ok=True)
     cloud.state.remove("template", row)
     return {"success": True}

@@ -65,7 +65,13 @@ def _userdata(cloud: Cloud, row: Row) -> dict:
 def _snapshot(cloud: Cloud, row: Row) -> dict:
     volume = cloud.state.get("volume", row["volumeid"])  # which it may outlive
     size = row["size"]
-    return {"volumestate": volume and volume["state"], "physicalsize": size, "virtualsize": size}
+    return {
+        "volumestate": volume["state"] if volume else "Expunged",
+        "physicalsize": size,
+        "virtualsize": size,
+        # Newer servers tell it in the job's result only (SnapshotJoinDaoImpl).
+        "snapshottype": "MANUAL" if cloud.dialect.numeric_ids else None,
+    }
 
 
 @more("template")

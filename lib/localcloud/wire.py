@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from . import discovery, guests, jobs, login, members, plugs, seeds, workstation
-from .cloud import Cloud
+from .cloud import OPTIONS, Cloud
 from .dialects import DIALECTS
 from .discovery import PREFIX
 from .dispatch import Reply, handle
@@ -204,8 +204,8 @@ class Listener(ThreadingHTTPServer):
 class Server:
     """A local cloud in its folder, serving on 127.0.0.1 between `start` and `stop`.
 
-    Port 0 takes any free one. `clock` gives the seconds since 1970. With `real_etcd` machines run
-    real etcd processes.
+    Port 0 takes any free one. `clock` gives the seconds since 1970. Other options are those of
+    `cloud.OPTIONS`; one that is None is left as it is in the folder.
     """
 
     def __init__(
@@ -213,23 +213,22 @@ class Server:
         folder: Path,
         *,
         dialect: str = "4.20",
-        time_scale: float | None = None,
         port: int = 0,
         clock: Callable[[], float] = time.time,
-        real_etcd: bool = False,
+        **options: Any,
     ):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.folder / "disks").mkdir(exist_ok=True)
         kind = DIALECTS[dialect]
         self.cloud = Cloud(State(self.folder / "state.sqlite", kind), kind, self.folder, clock)
-        if time_scale is not None:
-            self.cloud.setting("time")["scale"] = time_scale
+        for name, value in options.items():
+            setting, key = OPTIONS[name]
+            if value is not None:
+                self.cloud.state.change("setting", self.cloud.setting(setting), **{key: value})
         self.listener = Listener(port, self.cloud)
         self.cloud.base_url = f"http://127.0.0.1:{self.listener.server_port}"
         self.thread: threading.Thread | None = None
-        if real_etcd:
-            self.cloud.state.change("setting", self.cloud.setting("etcd"), real=1)
         self._prepare(dialect)
 
     def _prepare(self, dialect: str) -> None:
@@ -280,12 +279,12 @@ class Server:
     def connection(self) -> dict:
         """Return what a client needs to know, keys included."""
         me = self.cloud.account()
-        return {
+        values = {name: self.cloud.setting(s)[key] for name, (s, key) in OPTIONS.items()}
+        return values | {
             "endpoint": f"{self.cloud.base_url}{API}",
             "apikey": me["apikey"],
             "secretkey": me["secretkey"],
             "dialect": self.cloud.dialect.name,
-            "time_scale": self.cloud.setting("time")["scale"],
             "etcd": "real" if members.are_real(self.cloud) else "stand-in",
             "discovery": f"{self.cloud.base_url}/v2/keys{PREFIX}",
             "shell": ["/bin/sh", str(self.folder / "workstation" / "shell")],

@@ -14,6 +14,7 @@ import pytest
 
 from lib.localcloud import background
 from lib.localcloud.__main__ import main
+from lib.localcloud.cloud import OPTIONS
 from lib.localcloud.wire import Server
 
 ROOT = Path(__file__).parents[2]
@@ -111,15 +112,17 @@ def test_of_two_starts_at_once_one_starts_the_server(run):
     assert len({f["pid"] for f in facts}) == len({f["endpoint"] for f in facts}) == 1
     assert set(facts[0]) == {
         "endpoint", "apikey", "secretkey", "dialect", "time_scale", "discovery", "shell", "dir",
-        "pid", "etcd", "machine_shell",
+        "pid", "etcd", "machine_shell", *OPTIONS,
     }  # fmt: skip
     assert facts[0]["time_scale"] == 0.005
 
 
 def test_a_server_starts_stops_and_starts_at_the_same_port(run, tmp_path):
     first = json.loads(run("start", "--json"))
-    again = json.loads(run("start", "--json", "--time-scale", "0.5"))
-    assert again == first | {"time_scale": 0.5}
+    more = ["--expunge-delay", "60", "--may-expunge", "true", "--refuse", "listEvents,listHosts"]
+    again = json.loads(run("start", "--json", "--time-scale", "0.5", *more))
+    changed = {"time_scale": 0.5, "expunge_delay": 60, "may_expunge": 1}
+    assert again == first | changed | {"refuse": "listEvents,listHosts"}
     assert json.loads(run("status", "--json")) == again
     assert first["secretkey"] not in run("status")
     kept = tmp_path / "4.20" / "server.json"

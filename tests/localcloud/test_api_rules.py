@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+HIDDEN = "Internal error executing command, please contact your system administrator"
 BOTH = pytest.mark.parametrize("one", ["api", "old"])
 
 
@@ -210,9 +211,7 @@ def test_a_template_comes_from_a_detached_volume_too(api):
     volume = api.attached()["id"]
     kind = api.id_of("listOsTypes", "Other (64-bit)", by="description")
     params = {"name": "t", "ostypeid": kind, "volumeid": volume}
-    code, text = api.refused("createTemplate", **params)
-    assert code == 530
-    assert text.endswith("attached to a non-stopped VM, please stop the VM first")
+    assert api.refused("createTemplate", **params) == (530, HIDDEN)
     api.done("detachVolume", id=volume)
     assert api.done("createTemplate", **params)["isready"]
 
@@ -235,12 +234,11 @@ def test_a_template_in_use_is_kept_by_a_new_server_only(api, old):
     for one in (api, old):
         made = one.template()["id"]
         one.machine("node", templateid=made)
-    code, text = api.refused(
-        "deleteTemplate", id=api.id_of("listTemplates", "tpl", templatefilter="self")
-    )
-    assert code == 431
-    assert text == "Unable to delete template: tpl because VM instances: [node] are using it."
     mine = api.id_of("listTemplates", "tpl", templatefilter="self")
+    code, text = api.failed("deleteTemplate", id=mine)
+    assert code == 431
+    assert text.startswith('Unable to delete template: Template {"format":"QCOW2",')
+    assert '"state":"Running","type":"User"' in text
     assert api.done("deleteTemplate", id=mine, forced="true") is True
     assert old.done("deleteTemplate", id=8599) is True
     assert old("listVirtualMachines", name="node")["virtualmachine"][0]["templateid"] == 8599
@@ -279,10 +277,10 @@ def test_host_names_have_a_form(api, name):
 def test_a_full_cloud_leaves_the_machine_in_error(any_cloud):
     any_cloud.fault("capacity", "cpus:0")
     params = any_cloud.machine_params(name="node")
-    assert any_cloud.failed("deployVirtualMachine", **params) == (
-        533,
-        "Unable to create a deployment for VM[User|node]",
-    )
+    code, text = any_cloud.failed("deployVirtualMachine", **params)
+    assert code == 533
+    old = "Unable to create a deployment for VM[User|node]"
+    assert text.startswith((old, "No destination found for a deployment for VM instance {"))
     [found] = any_cloud("listVirtualMachines", state="Error")["virtualmachine"]
     assert found["name"] == "node"
     assert any_cloud("listVolumes", virtualmachineid=found["id"]) == {}
@@ -290,12 +288,12 @@ def test_a_full_cloud_leaves_the_machine_in_error(any_cloud):
     assert "node" in event["description"]
     any_cloud.done("destroyVirtualMachine", id=found["id"])
     any_cloud.fault("capacity", "cpus:26")
-    assert any_cloud.machine("node")["state"] == "Running"
+    assert any_cloud.machine("other")["state"] == "Running"
 
 
-def test_an_offering_that_no_host_carries_is_full_from_the_start(api):
+def test_an_offering_that_no_host_carries_is_refused_from_the_start(api):
     params = api.machine_params("Tagged Instance", name="node")
-    assert api.failed("deployVirtualMachine", **params)[0] == 533
+    assert api.failed("deployVirtualMachine", **params) == (530, "No suitable host found.")
 
 
 def test_there_is_room_for_twelve_machines_of_medium_size(api):
@@ -324,7 +322,8 @@ def test_quotas_end_in_535_or_534(api, old):
     assert api("listAccounts")["account"][0]["volumeavailable"] == "0"
 
 
-def test_destroying_keeps_data_volumes_and_hides_the_machine(api):
+def test_destroying_keeps_data_volumes_and_hides_the_machine(cloud_of):
+    api = cloud_of(may_expunge=1)
     node = api.machine("node")["id"]
     volume = api.volume()["id"]
     api.done("attachVolume", id=volume, virtualmachineid=node)
@@ -339,7 +338,8 @@ def test_destroying_keeps_data_volumes_and_hides_the_machine(api):
     assert api.machine("node")["state"] == "Running"
 
 
-def test_expunging_ends_a_machine_at_once(api):
+def test_expunging_ends_a_machine_at_once(cloud_of):
+    api = cloud_of(may_expunge=1)
     node = api.machine("node")["id"]
     assert "Please destroy" in api.refused("expungeVirtualMachine", id=node)[1]
     assert api.done("destroyVirtualMachine", id=node, expunge="true")["state"] == "Expunging"
@@ -451,12 +451,13 @@ def test_user_data_is_shown_on_demand_and_reset_when_stopped(api):
     api("resetUserDataForVirtualMachine", **again)
 
 
-def test_stored_user_data_is_kept_while_it_is_used(api):
+def test_stored_user_data_is_kept_while_it_is_used(cloud_of):
+    api = cloud_of(may_expunge=1)
     made = api("registerUserData", name="cfg", userdata=encoded("x"))["userdata"]["id"]
     assert api.refused("registerUserData", name="cfg", userdata=encoded("y"))[0] == 431
     assert api("listUserData")["userdata"][0]["name"] == "cfg"
     node = api.machine("node", userdataid=made)["id"]
-    assert api.refused("deleteUserData", id=made)[0] == 530
+    assert api.refused("deleteUserData", id=made) == (530, HIDDEN)
     api.done("destroyVirtualMachine", id=node, expunge="true")
     assert api("deleteUserData", id=made) == {"success": True}
 

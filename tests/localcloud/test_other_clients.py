@@ -130,7 +130,7 @@ def test_libcloud_makes_a_cluster(driver):
     assert driver.reboot_node(nodes["node-1"])
     assert driver.ex_stop(nodes["node-1"]) == "Stopped"
     assert driver.ex_start(nodes["node-1"]) == "Running"
-    assert driver.destroy_node(nodes["node-1"], ex_expunge=True)
+    assert driver.destroy_node(nodes["node-1"])
     assert "node-1" not in [n.name for n in driver.list_nodes()]
 
 

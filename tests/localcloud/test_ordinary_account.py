@@ -1,0 +1,158 @@
+"""What an account with CloudStack's default role and settings may not do, and what stays."""
+
+import pytest
+
+from .test_api_rules import HIDDEN, encoded, tags
+
+NOT_AVAILABLE = "The API [{0}] does not exist or is not available for the account for user id"
+
+
+def test_a_destroyed_machine_holds_name_and_template_until_it_is_expunged(cloud_of, clock):
+    api = cloud_of(clock=clock, time_scale=0.001, expunge_delay=60_000)
+    made = ready(api, clock)
+    node = finished(api, clock, "deployVirtualMachine", **api.machine_params(name="node") | made)
+    finished(api, clock, "destroyVirtualMachine", id=node["virtualmachine"]["id"])
+    finished(api, clock, "destroyVirtualMachine", id=node["virtualmachine"]["id"])
+    assert api("listVirtualMachines", name="node") == {}
+    again = api.machine_params(name="node") | made
+    assert "hostName node already exists" in api.refused("deployVirtualMachine", **again)[1]
+    failed = finished(api, clock, "deleteTemplate", id=made["templateid"])
+    assert failed["errorcode"] == 431
+    assert '"state":"Destroyed"' in failed["errortext"]
+    clock.now += 61
+    assert finished(api, clock, "deleteTemplate", id=made["templateid"]) == {"success": True}
+    again.pop("templateid")
+    again |= {"templateid": api.machine_params()["templateid"]}
+    finished(api, clock, "deployVirtualMachine", **again)
+
+
+def ready(api, clock):
+    """Make a template from a volume that was attached once."""
+    offering = api.id_of("listDiskOfferings", "Custom Disk")
+    volume = api("createVolume", name="v", size=1, diskofferingid=offering, zoneid=api.zone())["id"]
+    clock.now += 1
+    for command, more in [("attachVolume", {"virtualmachineid": api.workstation()}),
+                          ("detachVolume", {})]:  # fmt: skip
+        finished(api, clock, command, id=volume, **more)
+    kind = api.id_of("listOsTypes", "Other (64-bit)", by="description")
+    given = {"name": "t", "ostypeid": kind, "volumeid": volume}
+    return {"templateid": finished(api, clock, "createTemplate", **given)["template"]["id"]}
+
+
+def finished(api, clock, command, **params):
+    """Send an asynchronous command and return its job's result when its time is over."""
+    job = api(command, **params)["jobid"]
+    clock.now += 1
+    return api("queryAsyncJobResult", jobid=job)["jobresult"]
+
+
+def test_a_machine_in_error_is_destroyed_like_any_other(api):
+    api.fault("capacity", "cpus:0")
+    api.failed("deployVirtualMachine", **api.machine_params(name="node"))
+    [found] = api("listVirtualMachines", state="Error")["virtualmachine"]
+    assert api.done("destroyVirtualMachine", id=found["id"])["state"] == "Destroyed"
+    assert (
+        "already exists"
+        in api.refused("deployVirtualMachine", **api.machine_params(name="node"))[1]
+    )
+
+
+def test_expunging_needs_a_permission_that_can_be_given(api):
+    node = api.machine("node")["id"]
+    assert api("listCapabilities")["capability"]["allowuserexpungerecovervm"] is False
+    refusal = (530, "Account does not have permission for expunging.")
+    assert api.failed("destroyVirtualMachine", id=node, expunge="true") == refusal
+    assert api("listVirtualMachines", id=node)["virtualmachine"][0]["state"] == "Running"
+    api.fault("expunge", "allowed:1")
+    assert api("listCapabilities")["capability"]["allowuserexpungerecovervm"] is True
+    api.done("destroyVirtualMachine", id=node, expunge="true")
+    assert api.machine("node")["state"] == "Running"
+
+
+def test_a_role_may_lack_single_commands(cloud_of):
+    api = cloud_of(refuse="listHypervisors,listEvents")
+    for name in ("listHypervisors", "listEvents"):
+        code, text = api.refused(name)
+        assert code == 432
+        assert text.startswith(NOT_AVAILABLE.format(name))
+    assert "listEvents" not in {row["name"] for row in api("listApis")["api"]}
+    api.fault("role", "refuse:")
+    assert api("listHypervisors")["count"] == 1
+
+
+def test_a_template_in_use_is_deleted_by_force(api):
+    made = api.template()["id"]
+    api.machine("node", templateid=made)
+    assert api.failed("deleteTemplate", id=made)[0] == 431
+    assert api.done("deleteTemplate", id=made, forced="true") is True
+
+
+def test_a_snapshots_row_shows_one_of_its_tags(api):
+    made = api.snapshot()["id"]
+    given = tags(a="1", b="2", c="3")
+    api.done("createTags", resourceids=made, resourcetype="Snapshot", **given)
+    shown = [api("listSnapshots")["snapshot"][0]["tags"] for _ in range(3)]
+    assert len(shown[0]) == 1
+    assert shown[0] == shown[1] == shown[2]
+    for key in "abc":
+        [found] = api("listSnapshots", **{"tags[0].key": key})["snapshot"]
+        assert found["tags"] == shown[0]
+    copies = api("listSnapshots", showunique="false")["snapshot"]
+    assert {c["id"] for c in copies} == {made}
+    assert {c["datastoretype"] for c in copies} == {"Primary", "Image"}
+    assert all(len(c["tags"]) == 3 for c in copies)
+    assert api("listTags", resourcetype="Snapshot")["count"] == 3
+
+
+@pytest.mark.parametrize(
+    ("offering", "settings", "refusal"),
+    [
+        ("Small Instance", "memory:0", (533, "No destination found for a deployment for VM inst")),
+        ("Tagged Instance", "memory:99999", (530, "No suitable host found.")),
+    ],
+)
+def test_a_stopped_machine_without_a_host_gets_another_offering(api, offering, settings, refusal):
+    params = api.machine_params(offering, name="node", startvm="false", ipaddress="10.1.0.99")
+    node = api.done("deployVirtualMachine", **params)
+    assert (node["state"], node["nic"][0]["ipaddress"]) == ("Stopped", "10.1.0.99")
+    assert api("listVolumes", virtualmachineid=node["id"])["volume"][0]["state"] == "Allocated"
+    api.fault("capacity", settings)
+    code, text = api.failed("startVirtualMachine", id=node["id"])
+    assert (code, text[: len(refusal[1])]) == refusal
+    assert api("listVirtualMachines", id=node["id"])["virtualmachine"][0]["state"] == "Stopped"
+    change = {"id": node["id"]}
+    change |= {"serviceofferingid": api.id_of("listServiceOfferings", "Medium Instance")}
+    api("changeServiceForVirtualMachine", **change)
+    text = api.refused("changeServiceForVirtualMachine", **change)[1]
+    assert text.startswith("Not upgrading vm VM instance {")
+    api.fault("capacity", "memory:99999")
+    found = api.done("startVirtualMachine", id=node["id"])
+    assert (found["state"], found["serviceofferingname"]) == ("Running", "Medium Instance")
+    assert found["nic"][0]["ipaddress"] == "10.1.0.99"
+    assert "make sure the virtual machine is stopped" in api.refused(
+        "changeServiceForVirtualMachine", **change
+    )[1]  # fmt: skip
+
+
+def test_an_inline_text_leaves_the_id_of_stored_user_data(api):
+    made = api("registerUserData", name="cfg", userdata=encoded("x"))["userdata"]["id"]
+    node = api.machine("node", userdataid=made)["id"]
+    found = api("updateVirtualMachine", id=node, userdata=encoded("y"))["virtualmachine"]
+    assert found["userdataid"] == made
+    shown = api("listVirtualMachines", id=node, userdata="true")["virtualmachine"][0]
+    assert shown["userdata"] == encoded("y")
+    assert api.refused("deleteUserData", id=made) == (530, HIDDEN)
+
+
+def test_a_page_of_events_begins_with_its_oldest(api):
+    for name in ("a", "b", "c"):
+        api.volume(name)
+    page = api("listEvents", type="VOLUME.CREATE", page=1, pagesize=2)["event"]
+    assert [e["description"][-1] for e in page] == ["b", "c"]
+
+
+def test_rows_of_snapshots_have_no_snapshot_type(api):
+    assert api.snapshot()["snapshottype"] == "MANUAL"
+    row = api("listSnapshots")["snapshot"][0]
+    assert "snapshottype" not in row
+    assert row["intervaltype"] == "MANUAL"
