@@ -23,9 +23,8 @@ from lib.errors import ProfileError
 ROOT = Path(__file__).resolve().parent.parent
 CMK = {"url": "endpoint", "apikey": "key", "secretkey": "secret", "verifycert": "verify"}
 CMK |= {"timeout": "timeout", "algorithm": "algorithm"}
-LOCAL_OPTIONS = {"dialect": "--dialect", "time_scale": "--time-scale", "etcd": "--etcd"}
-LOCAL_OPTIONS |= {"expunge_delay": "--expunge-delay", "may_expunge": "--may-expunge"}
-LOCAL_OPTIONS |= {"refuse": "--refuse"}
+LOCAL_OPTIONS = ("dialect", "time_scale", "etcd", "expunge_delay", "may_expunge", "refuse")
+LOCAL_OPTIONS += ("custom_offering", "second_nic")
 NO_WORDS = ("false", "no", "off", "0")
 
 
@@ -100,7 +99,7 @@ def _local(name: str, options: dict) -> Profile:
     if unknown:
         known = ", ".join(LOCAL_OPTIONS)
         raise ProfileError(f"profile {name}: unknown option {unknown[0]}; there are {known}")
-    flags = [word for k, v in options.items() for word in (LOCAL_OPTIONS[k], v)]
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "lib.localcloud", "start", "--json", *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode:

@@ -56,7 +56,7 @@ from lib.reconcile import ASYNC
 from lib.traces import GONE
 
 # The dialects, and how the configuration comes to the machines: the parameters of each.
-VARIANTS = {"4.20": {}, "2.2": OLD, "4.20 userdata": {"config_delivery": "userdata"}}
+VARIANTS = {"4.22": {}, "2.2": OLD, "4.22 userdata": {"config_delivery": "userdata"}}
 CHANGE = "70-reconfigure-cluster"  # which gives the machines another key
 REMOVAL = "90-remove-cluster"
 OTHER_KEY = "other.pub"

@@ -74,7 +74,7 @@ INSTANT = ["-p", "profile=local?time_scale=0"]
 class Place:
     """A local cloud and a folder for runs, used by commands as an operator types them."""
 
-    def __init__(self, folder: Path, dialect: str = "4.20"):
+    def __init__(self, folder: Path, dialect: str = "4.22"):
         self.runs, self.dialect = folder / "runs", dialect
         self.env = os.environ | {"RUNBOOK_LOCALCLOUD": str(folder / "cloud"), "COLUMNS": "200"}
 
@@ -159,7 +159,7 @@ class Built(NamedTuple):
             yield cloud
 
 
-def build(folder: Path, last: str = "42-create-template", dialect="4.20", **params) -> Built:
+def build(folder: Path, last: str = "42-create-template", dialect="4.22", **params) -> Built:
     """Play the stages up to `last` on a new local cloud, by itself to the template."""
     with running(folder, dialect=dialect) as cloud:
         play_to(cloud, last, **params)

@@ -194,7 +194,7 @@ class TestReal:
             play(one, "60-verify-cluster", **MINE)
 
     def test_nothing_is_left_of_a_server_that_is_killed(self, built, tmp_path):
-        folder = tmp_path / "4.20"
+        folder = tmp_path / "4.22"
         built.copy(folder)
         command = [sys.executable, "-m", "lib.localcloud", "start", "--dir", str(tmp_path)]
         subprocess.run([*command, "--etcd", "real"], cwd=ROOT, check=True, capture_output=True)

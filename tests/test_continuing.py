@@ -10,7 +10,7 @@ from harness import OLD, STAGES, Place, changes, fault
 
 from lib.chain import ledger
 
-OPTIONS = {"4.20": [], "2.2": [f"service_offering={OLD['service_offering']}"]}
+OPTIONS = {"4.22": [], "2.2": [f"service_offering={OLD['service_offering']}"]}
 
 
 @pytest.fixture(params=OPTIONS)

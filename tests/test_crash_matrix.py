@@ -30,7 +30,7 @@ def test_a_run_broken_at_a_change_and_continued_leaves_what_an_undisturbed_one_d
 
 def test_every_change_of_the_procedure_is_among_the_points(benches):
     commands = {d: [c for *_, c in b.points] for d, b in benches.items()}
-    modern, old = commands["4.20"], commands["2.2"]
+    modern, old = commands["4.22"], commands["2.2"]
     assert modern.count("deployVirtualMachine") == old.count("deployVirtualMachine") == 3
     assert [c for c in modern if c != "createTags"] == old
     assert {"createVolume", "createSnapshot", "createTemplate", "destroyVirtualMachine"} <= {*old}

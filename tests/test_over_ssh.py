@@ -12,7 +12,7 @@ FLATCAR |= {"config_delivery": "userdata", "discovery": "static"}
 # Nobody has a real etcd of 2014 to ask any more.
 WAYS = {
     "of 2014": ("2.2", OLD, "50-deploy-cluster"),
-    "of today": ("4.20", FLATCAR, "60-verify-cluster"),
+    "of today": ("4.22", FLATCAR, "60-verify-cluster"),
 }
 
 

@@ -123,9 +123,9 @@ def test_the_secrets_of_all_profiles_are_told_to_who_masks_them(home, monkeypatc
     (tmp_path / "no.ini").write_text("this is no INI\n")
     monkeypatch.setenv("CLOUDSTACK_CONFIG", str(tmp_path / "no.ini"))
     monkeypatch.setenv("CLOUDSTACK_SECRET", "of-the-environment")
-    (tmp_path / "cloud" / "4.20").mkdir(parents=True)
+    (tmp_path / "cloud" / "4.22").mkdir(parents=True)
     facts = '{"apikey": "local-api-key", "secretkey": "local-secret"}'
-    (tmp_path / "cloud" / "4.20" / "server.json").write_text(facts)
+    (tmp_path / "cloud" / "4.22" / "server.json").write_text(facts)
     monkeypatch.setenv("RUNBOOK_LOCALCLOUD", str(tmp_path / "cloud"))
     told = set(profiles.kept())
     assert {"the-key-of-a", "the-secret-of-a", "%broken", "cmk-api-key", "cmk-secret"} <= told

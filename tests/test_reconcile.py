@@ -13,7 +13,7 @@ LOST = ["drop-before", "drop-after", "malformed", "html;code:503"]
 OWNER = own.marks("c", "1")
 
 
-@pytest.fixture(params=["4.20", "2.2"])
+@pytest.fixture(params=["4.22", "2.2"])
 def cloud(request, tmp_path):
     with running(tmp_path / "cloud", dialect=request.param) as one:
         yield one

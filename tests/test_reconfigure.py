@@ -32,7 +32,7 @@ FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
 USERDATA = FLATCAR | {"config_delivery": "userdata"}
 
 
-@pytest.fixture(scope="module", params=["4.20", "2.2"])
+@pytest.fixture(scope="module", params=["4.22", "2.2"])
 def built(request, tmp_path_factory):
     """A local cloud of each dialect on which a cluster runs."""
     params = OLD if request.param == "2.2" else {}

@@ -30,7 +30,7 @@ from lib.shell import connect_shell, write_text
 ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "60")]  # at the cloud, that is
 
 
-@pytest.fixture(params=["4.20", "2.2"])
+@pytest.fixture(params=["4.22", "2.2"])
 def cloud(request, tmp_path):
     """A client of a local cloud, of each dialect in turn; `cloud.params` fit the dialect."""
     with running(tmp_path / "cloud", dialect=request.param) as one:
@@ -104,7 +104,7 @@ def test_explore_shows_everything_on_both(cloud):
     assert changes(cloud) == seen
 
 
-@pytest.mark.parametrize(("file", "dialect"), [("idcf", "2.2"), ("cloudstack", "4.20")])
+@pytest.mark.parametrize(("file", "dialect"), [("idcf", "2.2"), ("cloudstack", "4.22")])
 def test_the_parameter_files_to_copy_from_build_a_cluster(file, dialect, tmp_path):
     values = yaml.safe_load((ROOT / f"params/{file}.yaml").read_text())
     here = {"zone": "local-1", "discovery": "local", "ssh_key_file": "params/rehearsal.pub"}

@@ -6,10 +6,16 @@ import sys
 from pathlib import Path
 
 from . import background
+from .dialects import named
 
-DIALECTS = ("4.20", "2.2")
+DIALECTS = ("4.22", "2.2")
 ETCD = ("stand-in", "real")
-SETTINGS = ("time_scale", "expunge_delay", "may_expunge", "refuse")
+SWITCHES = {
+    "may_expunge": "the account may expunge",
+    "custom_offering": "there is a service offering of custom size",
+    "second_nic": "machines have two network cards",
+}
+SETTINGS = ("time_scale", "expunge_delay", "refuse", *SWITCHES)
 PUBLIC = ("endpoint", "dialect", "etcd", *SETTINGS, "dir", "pid")
 
 
@@ -36,13 +42,14 @@ def parser() -> argparse.ArgumentParser:
     ):
         verb = verbs.add_parser(name, help=text, description=text)
         verb.set_defaults(run=run)
-        verb.add_argument("--dialect", choices=DIALECTS, default=DIALECTS[0])
+        verb.add_argument("--dialect", type=named, choices=DIALECTS, default=DIALECTS[0])
         verb.add_argument("--dir", help="folder for its state; default .localcloud")
         verb.add_argument("--json", action="store_true", help="print one JSON object, with keys")
         if name in ("start", "serve"):
             verb.add_argument("--time-scale", type=float, help="0.005: 200 times faster than real")
             verb.add_argument("--expunge-delay", type=float, help="CloudStack's, in seconds")
-            verb.add_argument("--may-expunge", type=_switch, help="true: the account may expunge")
+            for switch, what in SWITCHES.items():
+                verb.add_argument(_flag(switch), type=_switch, help=f"true: {what}")
             verb.add_argument("--refuse", help="commands that the account's role lacks: A,B")
             verb.add_argument("--etcd", choices=ETCD, help="real: machines run etcd processes")
             verb.add_argument("--port", type=int, help="default: that of the last run, or any")
@@ -50,6 +57,10 @@ def parser() -> argparse.ArgumentParser:
                 "--idle", type=float, default=120, help="minutes until it ends itself"
             )
     return top
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _switch(text: str) -> int:
@@ -66,9 +77,8 @@ def start(options: argparse.Namespace, folder: Path) -> int:
     """Start the server, or give a running one the settings."""
     background.demand_etcd(options.etcd)
     given = {n: getattr(options, n) for n in ("port", "idle", "etcd", *SETTINGS)}
-    given["may_expunge"] = {1: "true", 0: "false"}.get(options.may_expunge)
-    given = {f"--{n.replace('_', '-')}": v for n, v in given.items() if v is not None}
-    words = [f"{name}={value}" for name, value in given.items()]
+    given |= {n: {1: "true", 0: "false"}.get(given[n]) for n in SWITCHES}
+    words = [f"{_flag(n)}={value}" for n, value in given.items() if value is not None]
     facts = background.start(folder, options.dialect, words)
     for name, value in _settings(options).items():
         if value not in (None, facts[name]):

@@ -5,19 +5,19 @@ from typing import Any
 from . import jobs
 from .cloud import Cloud, Listing, fitting, used
 from .fields import fields_of
-from .refusals import invalid
+from .refusals import ApiError
 from .registry import Command, Param, command, known, params_of
 from .state import Row
 from .views import more
 
-# Number and name of each limit, and what of ours it counts.
-LIMITS = (
-    (0, "user_vm", "vm"),
-    (1, "public_ip", ""),
-    (2, "volume", "volume"),
-    (3, "snapshot", "snapshot"),
-    (4, "template", "template"),
-)
+# The limits in the order of their numbers (Resource.ResourceType), as listAccounts begins each.
+LIMITS = ("vm", "ip", "volume", "snapshot", "template", "project", "network", "vpc", "cpu",
+          "memory", "primarystorage", "secondarystorage", "backup", "backupstorage", "bucket",
+          "objectstorage", "gpu")  # fmt: skip
+TYPES = {"vm": "user_vm", "ip": "public_ip"} | {
+    f"{kind}storage": f"{kind}_storage" for kind in ("primary", "secondary", "backup", "object")
+}
+KNOWN_TO_OLD = 5  # so many of them 2.2 has
 UNLIMITED = -1
 SHOWN_TYPES = {"uuids": "list", "strings": "list"}
 
@@ -47,7 +47,8 @@ def list_apis(cloud: Cloud, name: str | None = None, keyword: str = "") -> Listi
     if name is not None:
         rows = [c for c in rows if c.name.lower() == name.lower()]
         if not rows:
-            raise invalid(f"The API [{name}] does not exist or is not available for the account")
+            text = "Api Discovery plugin was unable to find an api by that name or process any apis"
+            raise ApiError(530, text, 9999)
     return Listing("api", [api_row(c, cloud.dialect.name) for c in rows])
 
 
@@ -103,16 +104,14 @@ def list_resource_limits(
     cloud: Cloud, id: int | None = None, resourcetype: int | None = None, keyword: str = ""
 ) -> Listing:
     """Answer with the limits; their type is a text, also on the wire."""
+    names = LIMITS[:KNOWN_TO_OLD] if cloud.dialect.numeric_ids else LIMITS
     rows = [
-        {"resourcetype": str(n), "resourcetypename": name, "max": _limit(cloud, what)}
-        for n, name, what in LIMITS
+        {"resourcetype": str(n), "resourcetypename": TYPES.get(name, name)}
+        | {"max": cloud.setting("limits")[name]}
+        for n, name in enumerate(names)
         if resourcetype in (None, n)
     ]
     return Listing("resourcelimit", rows)
-
-
-def _limit(cloud: Cloud, what: str) -> int:
-    return cloud.setting("limits").get(what, UNLIMITED)
 
 
 @command("""listAccounts list account
@@ -129,15 +128,41 @@ def list_accounts(cloud: Cloud, **filters: Any) -> Listing:
 def _account(cloud: Cloud, row: Row) -> dict:
     states = [m["state"] for m in cloud.rows("virtualmachine")]
     view: dict = {"vmrunning": states.count("Running"), "vmstopped": states.count("Stopped")}
-    for what in ("vm", "volume", "snapshot", "template"):
-        limit, total = _limit(cloud, what), used(cloud, what)
-        view |= {f"{what}total": total, f"{what}limit": _words(limit)}
-        view |= {f"{what}available": _words(limit if limit < 0 else limit - total)}
+    view |= {"roleid": row.get("roleid"), "groups": [], "user": [_user(cloud, row)]}
+    for what in LIMITS:
+        # Storage is in GiB; only that of secondary storage may be a fraction.
+        limit, taken = cloud.setting("limits")[what], used(cloud, what)
+        taken = float(taken) if what == "secondarystorage" else int(taken)
+        view |= {f"{what}total": taken, f"{what}limit": _words(limit)}
+        view |= {f"{what}available": _words(limit if limit < 0 else limit - taken)}
     return view
 
 
-def _words(limit: int) -> str:
+def _words(limit: float) -> str:
     return "Unlimited" if limit == UNLIMITED else str(limit)
+
+
+def _user(cloud: Cloud, row: Row) -> dict:
+    own = {k: row.get(k) for k in ("domainid", "domain", "apikey", "roleid")}
+    return own | {
+        "id": row["userid"],
+        "username": row["name"],
+        "firstname": row["name"],
+        "lastname": row["name"],
+        "email": f"{row['name']}@example.com",
+        "created": cloud.stamp(row["at"]),
+        "state": "enabled",
+        "account": row["name"],
+        "accountid": row["id"],
+        "accounttype": 0,
+        "usersource": "native",
+        "roletype": "User",
+        "rolename": "User",
+        "iscallerchilddomain": False,
+        "isdefault": False,
+        "is2faenabled": False,
+        "is2famandated": False,
+    }
 
 
 @command("""listEvents list event
@@ -158,10 +183,10 @@ def list_events(
     """Answer with the events that fit."""
     rows = [
         row
-        for row in reversed(fitting(cloud, "event", **filters))
+        for row in fitting(cloud, "event", **filters)
         if startdate <= row["at"] <= enddate and keyword.lower() in row["description"].lower()
     ]
-    return Listing("event", rows, flipped=True)
+    return Listing("event", rows[::-1] if cloud.dialect.stable_pages else rows)
 
 
 @command("""queryAsyncJobResult sync asyncjobs

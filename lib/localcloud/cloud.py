@@ -14,21 +14,19 @@ from .refusals import ApiError, invalid
 from .state import Row, State
 
 GIB = 2**30
+SPEED = 2000  # MHz of an offering's CPUs
+DOMAIN = 2  # the internal number of the account's domain
 
 # How a kind of row is called in messages.
 NAMES = {"virtualmachine": "virtual machine", "diskoffering": "disk offering", "ostype": "OS type"}
 
 
 class Listing(NamedTuple):
-    """An answer of a list command: rows of a kind, and what to show besides.
-
-    The rows of a page stand in the opposite order if they are `flipped`.
-    """
+    """An answer of a list command: rows of a kind, and what to show besides."""
 
     kind: str
     rows: list[Row]
     extra: Callable[[Row], dict] | None = None
-    flipped: bool = False
 
 
 @dataclass
@@ -46,7 +44,9 @@ class Cloud:
     method: str = "GET"  # of the request at hand
     texts: dict = field(default_factory=dict)  # rows as JSON, of the state's version `texts_of`
     texts_of: int = -1
+    walks: dict[str, int] = field(default_factory=dict)  # how often first pages were asked for
     throttle: tuple[float, int] = (0.0, 0)  # start of the interval, calls made in it
+    pending: dict[Any, Any] = field(default_factory=dict)  # jobs by what they are about
     processes: dict[Any, subprocess.Popen] = field(default_factory=dict)  # by id of their machine
 
     def __post_init__(self):
@@ -92,16 +92,23 @@ class Cloud:
         """Return the file that holds the data of a volume, snapshot or template."""
         return self.folder / "disks" / f"{row['id']}.raw"
 
-    def note(self, type_: str, text: str, level: str = "INFO", parent: Any = None) -> None:
+    def note(self, type_: str, text: str, level: str = "INFO", **more: Any) -> Row:
         """Add an event, which the account can list."""
-        row = {"type": type_, "description": text, "level": level, "parentid": parent}
-        self.state.add("event", at=self.clock(), **row)
+        row = {"type": type_, "description": text, "level": level} | more
+        return self.state.add("event", at=self.clock(), **row)
 
 
+# CloudStack's own limits of an account (max.account.*); memory in MiB, storage in GiB.
+LIMITS = dict.fromkeys(("vm", "ip", "volume", "snapshot", "backup", "template", "network", "vpc",
+                        "gpu", "bucket"), 20)  # fmt: skip
+LIMITS |= {"project": 10, "cpu": 40, "memory": 40960, "primarystorage": 200}
+LIMITS |= {"secondarystorage": 400, "backupstorage": 400, "objectstorage": 400}
 DEFAULTS = {
     "time": {"scale": 0.005},
     "capacity": {"cpus": 26, "memory": 56 * 1024},  # memory in MiB
-    "limits": {"vm": 20, "volume": 20, "snapshot": 20, "template": 20},
+    "limits": LIMITS,
+    "nics": {"second": 0},  # 1: new machines have a second one, which is listed first
+    "offerings": {"custom": 0},  # 1: one of custom size is listed; libcloud cannot read such
     "throttle": {"max": 0, "interval": 1},  # calls per so many seconds; 0 is off
     "etcd": {"real": 0},  # 1: machines run real etcd processes, on loopback addresses
     # CloudStack's expunge.delay in seconds, and allow.user.expunge.recover.vm
@@ -115,6 +122,8 @@ OPTIONS = {
     "expunge_delay": ("expunge", "delay"),
     "may_expunge": ("expunge", "allowed"),
     "refuse": ("role", "refuse"),
+    "custom_offering": ("offerings", "custom"),
+    "second_nic": ("nics", "second"),
 }
 
 
@@ -160,32 +169,59 @@ def has_tag(row: Row, wanted: dict) -> bool:
     )
 
 
-# What is counted against a quota, and how 2.2 calls it.
+def size_of(cloud: Cloud, machine: Row) -> Row:
+    """Return a machine's offering with cpunumber, cpuspeed and memory as the machine has them."""
+    offering = cloud.find("serviceoffering", machine["serviceofferingid"])
+    given = {k.lower(): v for k, v in machine.get("details", {}).items()}
+    own = {k: int(given.get(k, 0)) for k in ("cpunumber", "cpuspeed", "memory")}
+    return offering | ({"cpuspeed": SPEED} if offering["cpunumber"] else own)
+
+
+# What is counted against a quota, and how 2.2 and later servers call it.
 COUNTED = {"vm": "virtual machines", "volume": "volumes", "snapshot": "snapshots",
            "template": "templates"}  # fmt: skip
-RESOURCE = {"vm": "user_vm"}
+RESOURCE = {"vm": "user_vm", "ip": "public_ip", "primarystorage": "primary_storage",
+            "secondarystorage": "secondary_storage"}  # fmt: skip
+GONE = ("Destroyed", "Expunging", "Error", "Destroy")
 
 
-def used(cloud: Cloud, what: str) -> int:
-    """Return how much of a quota is taken."""
-    gone = ("Destroyed", "Expunging", "Error", "Destroy")
+def used(cloud: Cloud, what: str) -> float:
+    """Return how much of a quota is taken; storage in GiB."""
     kind = "virtualmachine" if what == "vm" else what
+    if what in ("cpu", "memory"):
+        field = {"cpu": "cpunumber"}.get(what, what)
+        return sum(size_of(cloud, m)[field] for m in _counted(cloud, "virtualmachine"))
+    if what == "primarystorage":
+        return sum(v["size"] for v in _counted(cloud, "volume")) / GIB
+    if what == "secondarystorage":
+        stored = [*_counted(cloud, "snapshot"), *_counted(cloud, "template")]
+        return sum(row["size"] for row in stored) / GIB
+    return len(_counted(cloud, {"ip": "network"}.get(kind, kind)))
+
+
+def _counted(cloud: Cloud, kind: str) -> list[Row]:
     rows = cloud.state.table(kind).values()
-    return sum(r.get("state") not in gone and r.get("own", True) for r in rows)
+    return [r for r in rows if r.get("state") not in GONE and r.get("own", True)]
 
 
-def check_quota(cloud: Cloud, what: str, more: int = 1) -> None:
-    """Refuse what would exceed the account's quota (535; 534 on 2.2)."""
+def check_quota(cloud: Cloud, what: str, more: float = 1) -> None:
+    """Refuse what would exceed the account's quota (535; 534 on 2.2); storage in GiB."""
     limit, taken = cloud.setting("limits")[what], used(cloud, what)
-    if limit < 0 or taken + more <= limit:
+    old = not cloud.dialect.error_extras
+    if limit < 0 or taken + more <= limit or (old and what not in COUNTED):
         return
     me = cloud.account()
-    text = f"Maximum number of {COUNTED[what]} for account: {me['name']} has been exceeded."
-    if cloud.dialect.error_extras:
+    text = f"Maximum number of {COUNTED.get(what)} for account: {me['name']} has been exceeded."
+    if not old:
+        scale = _bytes if what.endswith("storage") else str
         text = (
-            f"Maximum amount of resources of Type = '{RESOURCE.get(what, what)}' for Account "
-            f"Name = '{me['name']}' in Domain Id = '{me['domainid']}' is exceeded: Account "
-            f"Resource Limit = {limit}, Current Account Resource Amount = {taken}, "
-            f"Requested Resource Amount = {more}."
+            f"Maximum amount of resources of Type = '{RESOURCE.get(what, what)}', tag = 'null' for "
+            f"Account Name = {me['name']} in Domain Id = {DOMAIN} is exceeded: Account Resource "
+            f"Limit = {scale(limit)}, Current Account Resource Amount = {scale(taken)}, Current "
+            f"Account Resource Reservation = {scale(0)}, Requested Resource Amount = {scale(more)}."
         )
-    raise ApiError(cloud.dialect.quota_code, text, 4370)
+    raise ApiError(cloud.dialect.quota_code, text, 9999)
+
+
+def _bytes(gib: float) -> str:
+    return f"({gib:.4f} GB) {round(gib * GIB)}"

@@ -1,4 +1,4 @@
-"""Dialects: how CloudStack 4.20 and 2.2 differ, as data."""
+"""Dialects: how CloudStack 4.22 and 2.2 differ, as data."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
@@ -20,6 +20,10 @@ class Dialect:
     unknown_command: int = 401
     unlimited_pagesize: bool = True
     time_zone: timezone = UTC
+    content_type: str = "{};charset=utf-8"
+    sends_date: bool = False
+    longest_body: int = 404  # what a form of more than 1 MiB is answered with
+    stable_pages: bool = False  # pages of a list sorted by time fit together
     # jobs
     custom_job_ids: bool = True
     job_details: bool = True  # accountid, cmd, created and so on
@@ -49,7 +53,7 @@ class Dialect:
         return datetime.fromtimestamp(at, self.time_zone).strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-MODERN = Dialect("4.20", "4.20.2.0")
+MODERN = Dialect("4.22", "4.22.0.0")
 
 # As IDCF Cloud ran it in 2014: VMware, numbers that go on from those of that summer.
 OLD = Dialect(
@@ -64,6 +68,10 @@ OLD = Dialect(
     unknown_command=432,
     unlimited_pagesize=False,
     time_zone=timezone(timedelta(hours=9)),
+    content_type="{}; charset=UTF-8",
+    sends_date=True,
+    longest_body=413,
+    stable_pages=True,
     custom_job_ids=False,
     job_details=False,
     lists_finished_jobs=True,
@@ -93,4 +101,10 @@ OLD = Dialect(
     },
 )
 
+ALIASES = {"4.20": "4.22"}  # what it was called before it was measured
 DIALECTS = {d.name: d for d in (MODERN, OLD)}
+
+
+def named(name: str) -> str:
+    """Return the name of a dialect that is given by its name or an alias."""
+    return ALIASES.get(name, name)

@@ -4,8 +4,8 @@ import sys
 import traceback
 from typing import NamedTuple
 
-from . import auth, envelope, jobs, params
-from .cloud import Cloud, Listing
+from . import auth, envelope, jobs, paging, params
+from .cloud import Cloud
 from .faults import Fault
 from .refusals import ApiError, invalid
 from .registry import Command, known, load
@@ -16,7 +16,7 @@ PAGE = 500
 SIMULATOR = ("configureSimulator", "listSimulatorCalls")
 # Commands that exist but are not for users.
 ADMIN_ONLY = """listCapacity listHosts listStoragePools listClusters listPods listAlerts
-    listSystemVms listRouters listConfigurations listUsers"""
+    listSystemVms listRouters listConfigurations listUsers resetUserDataForVirtualMachine"""
 HTML = (
     "<html><head><title>{code} Service Unavailable</title></head>"
     "<body><h1>Service Unavailable</h1></body></html>"
@@ -89,9 +89,10 @@ def _refused(cloud: Cloud, name: str, given: dict[str, str], error: ApiError) ->
 
 
 def _reply(cloud: Cloud, given: dict[str, str], status: int, text: str) -> Reply:
+    form = cloud.dialect.content_type
     if given.get("response", "").lower() == "json":
-        return Reply(status, "application/json; charset=UTF-8", text)
-    return Reply(status, "text/xml; charset=UTF-8", envelope.xml(cloud, text))
+        return Reply(status, form.format("application/json"), text)
+    return Reply(status, form.format("text/xml"), envelope.xml(cloud, text))
 
 
 def authenticate(cloud: Cloud, given: dict[str, str]) -> Command:
@@ -115,7 +116,7 @@ def authenticate(cloud: Cloud, given: dict[str, str]) -> Command:
 def _no_command(cloud: Cloud, name: str | None) -> ApiError:
     if cloud.dialect.unknown_command == 432:
         return ApiError(432, "The given command does not exist", None)
-    return ApiError(401, auth.UNVERIFIED, None, key="errorresponse" if name else "null")
+    return ApiError(401, auth.UNVERIFIED, None, key="errorresponse")
 
 
 def _not_for_users(cloud: Cloud, name: str | None) -> ApiError:
@@ -155,7 +156,7 @@ def execute(cloud: Cloud, command: Command, given: dict[str, str], fault: Fault 
 def _list(cloud: Cloud, command: Command, values: dict) -> str:
     page, size = values.pop("page", None), values.pop("pagesize", None)
     keep = slice(None) if command.name in SIMULATOR else page_slice(cloud, page, size)
-    found: Listing = command.run(cloud, **values)
+    found = paging.ordered(cloud, command.run(cloud, **values), keep, page)
     return envelope.listing(cloud, command.name, found, keep, len(found.rows))
 
 
@@ -168,9 +169,9 @@ def page_slice(cloud: Cloud, page: int | None, size: int | None) -> slice:
     if size is not None and size > PAGE:
         raise invalid(f"Page size can't exceed max allowed page size value: {PAGE}")
     if page is not None and size is None:
-        raise invalid('"pagesize" parameter is required when "page" is specified')
+        raise ApiError(431, '"pagesize" parameter is required when "page" is specified', 9999)
     if size is not None and page is None:
-        raise invalid('"page" parameter is required when "pagesize" is specified')
+        raise ApiError(431, '"page" parameter is required when "pagesize" is specified', 9999)
     if page is None or size is None:
         return slice(PAGE)
     return slice((max(page, 1) - 1) * size, max(page, 1) * size)
@@ -193,8 +194,15 @@ def _async(
 ) -> str:
     custom = given.get("customjobid") if cloud.dialect.custom_job_ids else None
     jobs.check_custom_id(cloud, command.name, custom)
-    work: jobs.Work = command.run(cloud, **values)
-    job = jobs.submit(cloud, command, values, work, custom, fault)
+    work, error = jobs.Work(), None
+    try:
+        work = command.run(cloud, **values)
+    except ApiError as refusal:
+        # Newer servers look at nothing before the job runs, but for what makes a row first.
+        if command.kind == "async-create" or not cloud.dialect.job_details:
+            raise
+        error = refusal
+    job = jobs.submit(cloud, command, values, work, custom, fault, error)
     body: Row = {"jobid": job["id"]}
     if command.kind == "async-create" and work.row:
         own = {"id": work.row["id"]}

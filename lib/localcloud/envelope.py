@@ -33,8 +33,6 @@ def answer(cloud: Cloud, command: str, body: str) -> str:
 def listing(cloud: Cloud, command: str, found: Listing, page: slice, total: int) -> str:
     """Return a page of a list; without rows there is no array."""
     texts = [row_text(cloud, found, row) for row in found.rows[page]]
-    if found.flipped and not cloud.dialect.blanks:
-        texts.reverse()
     if cloud.dialect.blanks:
         if not texts:
             return answer(cloud, command, "{ }")

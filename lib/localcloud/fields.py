@@ -1,6 +1,6 @@
 """Fields: what an answer holds of each kind of object, per dialect, and what is the same in all.
 
-A word is a field: `[+|-]name[:type][=value]`. `+` marks one that only 4.20 has, `-` one that only
+A word is a field: `[+|-]name[:type][=value]`. `+` marks one that only 4.22 has, `-` one that only
 2.2 has; without a type it is a string; with a value it has that one in every object.
 """
 
@@ -9,69 +9,109 @@ from typing import Any, NamedTuple
 
 OWNER = "account domainid domain +domainpath"
 
+# Of each an account's row tells limit, total and what is available.
+RESOURCES = """vm +ip volume snapshot +backup +backupstorage template +project +network +vpc +cpu
+    +memory +gpu +primarystorage +secondarystorage +bucket +objectstorage"""
+AMOUNTS = " ".join(f"{r}limit {r}total:long {r}available" for r in RESOURCES.split())
+
 TABLE = {
-    "": "success:boolean displaytext",
-    "zone": """id name description displaytext networktype=Advanced
-        securitygroupsenabled:boolean=false allocationstate=Enabled zonetoken
-        dhcpprovider=VirtualRouter +localstorageenabled:boolean=false +type=Core""",
-    "diskoffering": """id name displaytext disksize:long created:date iscustomized:boolean
-        +storagetype=shared +provisioningtype=thin +displayoffering:boolean=true +state=Active""",
-    "serviceoffering": """id name displaytext cpunumber:integer cpuspeed:integer=2000
-        memory:integer created:date storagetype=shared offerha:boolean=false
-        limitcpuuse:boolean=false hosttags issystem:boolean=false defaultuse:boolean=false
-        +iscustomized:boolean=false +isvolatile:boolean=false +provisioningtype=thin
-        +state=Active""",
-    "ostype": "id oscategoryid description +oscategoryname +name +isuserdefined:boolean=false",
-    "network": f"""id name displaytext traffictype=Guest gateway netmask=255.255.255.0
-        -startip -endip +cidr zoneid +zonename networkofferingid
+    "": "success:boolean displaytext +jobid +jobstatus:integer",
+    "zone": """id name -description -displaytext networktype=Advanced
+        securitygroupsenabled:boolean=false +gputotal:long=0 +gpuused:long=0
+        allocationstate=Enabled zonetoken dhcpprovider=VirtualRouter
+        +localstorageenabled:boolean=false +tags:set +allowuserspecifyvrmtu:boolean=false
+        +routerprivateinterfacemaxmtu:integer=1500 +routerpublicinterfacemaxmtu:integer=1500
+        +type=Core +isnsxenabled:boolean=false +ismultiarch:boolean=false +asnrange
+        +routedmodeenabled:boolean=true +hasannotations:boolean=false""",
+    "diskoffering": """id name +state=Active displaytext disksize:long created:date
+        iscustomized:boolean +storagetype=shared +provisioningtype=thin
+        +displayoffering:boolean=true +disksizestrictness:boolean=false +encrypt:boolean=false
+        +hasannotations:boolean=false""",
+    "serviceoffering": """id name +state=Active displaytext cpunumber:integer cpuspeed:integer
+        memory:integer created:date storagetype=shared +provisioningtype=thin
+        offerha:boolean=false limitcpuuse:boolean=false +isvolatile:boolean=false hosttags
+        issystem:boolean=false defaultuse:boolean=false +iscustomized:boolean
+        +rootdisksize:long=0 +dynamicscalingenabled:boolean=true
+        +diskofferingstrictness:boolean=false +diskofferingid +diskofferingname
+        +diskofferingdisplaytext +encryptroot:boolean=false +hasannotations:boolean=false""",
+    "ostype": """id oscategoryid +oscategoryname +name description +isuserdefined:boolean=false
+        +fordisplay:boolean=true""",
+    "network": f"""id name displaytext +broadcastdomaintype=Vlan traffictype=Guest gateway
+        netmask=255.255.255.0 -startip -endip +cidr zoneid +zonename networkofferingid
         networkofferingname=DefaultIsolatedNetworkOfferingWithSourceNatService
-        issystem:boolean=false -isshared:boolean=false isdefault:boolean=true state=Implemented
-        related type=Isolated +acltype=Account networkdomain=cs2local.internal
-        +canusefordeploy:boolean=true {OWNER} +tags:set""",
+        +networkofferingdisplaytext +networkofferingconservemode:boolean=true
+        +networkofferingavailability=Required issystem:boolean=false -isshared:boolean=false
+        -isdefault:boolean=true state=Implemented related +dns1 type=Isolated +acltype=Account
+        {OWNER} +service:list networkdomain=cs2local.internal +physicalnetworkid
+        +restartrequired:boolean=false +specifyvlan:boolean=false +specifyipranges:boolean=false
+        +canusefordeploy:boolean=true +ispersistent:boolean=false +tags:set
+        +strechedl2subnet:boolean=false +redundantrouter:boolean=false
+        +supportsvmautoscaling:boolean=true +created:date +receivedbytes:long=0
+        +sentbytes:long=0 +egressdefaultpolicy:boolean=false +publicmtu:integer=1500
+        +privatemtu:integer=1500 +hasannotations:boolean=false""",
     "hypervisor": "name",
     "resourcelimit": f"{OWNER} resourcetype +resourcetypename max:long",
-    "account": """id name accounttype:integer=0 state=enabled domainid domain
-        vmlimit vmtotal:long vmavailable volumelimit volumetotal:long volumeavailable
-        snapshotlimit snapshottotal:long snapshotavailable
-        templatelimit templatetotal:long templateavailable vmrunning:integer vmstopped:integer""",
-    "event": """id username type level description account domainid domain created:date
-        state=Completed parentid""",
-    "volume": f"""id name zoneid zonename type deviceid:long virtualmachineid vmname vmdisplayname
-        vmstate size:long created:date state {OWNER} storagetype=shared diskofferingid
-        diskofferingname diskofferingdisplaytext serviceofferingid serviceofferingname
-        serviceofferingdisplaytext snapshotid attached:date destroyed:boolean=false
-        isextractable:boolean=false -hypervisor -storage=none +templateid +templatename
-        +provisioningtype=thin +tags:set""",
-    "snapshot": f"""id name {OWNER} snapshottype intervaltype=MANUAL volumeid volumename
-        volumetype +volumestate created:date state +zoneid +zonename +physicalsize:long
-        +virtualsize:long +locationtype +datastoretype +datastorestate
-        +revertable:boolean=false +tags:set""",
+    "account": f"""id name accounttype:integer=0 +roleid +roletype=User +rolename=User domainid
+        domain +domainpath {AMOUNTS} vmstopped:integer vmrunning:integer state=enabled
+        +created:date +user:list +isdefault:boolean=false +groups:list""",
+    "event": f"""id username type level description {OWNER} +resourceid +resourcetype
+        +resourcename created:date state=Completed parentid""",
+    "volume": f"""id name zoneid zonename type deviceid:long virtualmachineid +templateid
+        +templatename +templatedisplaytext vmname vmdisplayname vmstate +vmtype
+        +provisioningtype=thin size:long created:date state {OWNER} -storagetype=shared
+        +diskkbsread:long +diskkbswrite:long +diskioread:long +diskiowrite:long diskofferingid
+        diskofferingname diskofferingdisplaytext -hypervisor -storage=none snapshotid
+        attached:date destroyed:boolean=false serviceofferingid serviceofferingname
+        serviceofferingdisplaytext isextractable:boolean=false +quiescevm:boolean=false
+        +supportsstoragesnapshot:boolean=false +deleteprotection:boolean=false +tags:set
+        +hasannotations:boolean=false +jobid +jobstatus:integer""",
+    "snapshot": f"""id {OWNER} snapshottype volumeid volumename volumetype +volumestate
+        created:date name intervaltype=MANUAL +locationtype state +physicalsize:long +zoneid
+        +zonename +revertable:boolean=false +virtualsize:long +datastoretype +datastorestate
+        +tags:set +hasannotations:boolean=false""",
     "template": f"""id name displaytext ispublic:boolean created:date isready:boolean
-        passwordenabled:boolean format bootable:boolean=true isfeatured:boolean
+        passwordenabled:boolean format -bootable:boolean=true isfeatured:boolean
         crossZones:boolean=false ostypeid ostypename {OWNER} zoneid zonename status size:long
-        templatetype=USER hypervisor isextractable:boolean=false +physicalsize:long
-        +sshkeyenabled:boolean=false +requireshvm:boolean=true details:map +tags:set""",
-    "virtualmachine": f"""id name displayname {OWNER} +userid +username created:date state
-        haenable:boolean=false groupid group zoneid zonename templateid templatename
+        +physicalsize:long templatetype=USER hypervisor isextractable:boolean=false details:map
+        +downloaddetails:list +arch=x86_64 +bits:integer=0 +sshkeyenabled:boolean=false
+        +isdynamicallyscalable:boolean=false +directdownload:boolean=false
+        +deployasis:boolean=false +forcks:boolean=false +requireshvm:boolean=true +tags:set
+        +hasannotations:boolean=false""",
+    "virtualmachine": f"""id name displayname {OWNER} +userid +username created:date
+        +lastupdated:date state haenable:boolean=false groupid group zoneid zonename
+        +hostcontrolstate templateid templatename +templatetype +templateformat
         templatedisplaytext passwordenabled:boolean serviceofferingid serviceofferingname
-        cpunumber:integer cpuspeed:integer=2000 memory:integer guestosid rootdeviceid:long=0
-        rootdevicetype=ROOT securitygroup:set password nic:set hypervisor +details:map +ostypeid
-        +osdisplayname +keypairs +affinitygroup:set +userdata +userdataid
-        +deleteprotection:boolean +isdynamicallyscalable:boolean=false +tags:set""",
+        cpunumber:integer cpuspeed:integer memory:integer guestosid rootdeviceid:long
+        rootdevicetype securitygroup:set password nic:set hypervisor +ipaddress +details:map
+        +readonlydetails +keypairs +affinitygroup:set +isdynamicallyscalable:boolean=false
+        +deleteprotection:boolean +ostypeid +osdisplayname +bootmode +boottype +pooltype
+        +receivedbytes:long=0 +sentbytes:long=0 +userdata +userdataid +userdataname +tags:set
+        +hasannotations:boolean=false +jobid +jobstatus:integer""",
     "tag": f"key value resourcetype resourceid {OWNER}",
-    "sshkeypair": "+id name fingerprint +account +domainid +domain",
+    "sshkeypair": "+id name fingerprint +account +domainid +domain +hasannotations:boolean=false",
     "keypair": "+id name fingerprint privatekey +account +domainid +domain",
-    "userdata": "id name accountid account domainid domain userdata params",
-    "asyncjobs": """jobid +accountid +account +domainid +domainpath +userid +cmd jobstatus:integer
-        jobprocstatus:integer=0 jobresultcode:integer jobresulttype jobresult:object
-        +jobinstancetype +jobinstanceid +created:date +completed:date""",
-    "capability": """securitygroupsenabled:boolean=false cloudstackversion
-        userpublictemplateenabled:boolean=true supportELB=false +customdiskofferingminsize:long=1
-        +customdiskofferingmaxsize:long=1024 +kvmsnapshotenabled:boolean=true
+    "userdata": f"id name {OWNER} userdata params +hasannotations:boolean=false",
+    "asyncjobs": """+accountid +account +domainid +domainpath +userid +cmd jobprocstatus:integer=0
+        jobresultcode:integer jobresulttype jobresult:object +jobinstancetype +jobinstanceid
+        +managementserverid +managementservername +created:date +completed:date jobid
+        jobstatus:integer""",
+    "capability": """securitygroupsenabled:boolean=false +dynamicrolesenabled:boolean=true
+        cloudstackversion userpublictemplateenabled:boolean=true supportELB=false
+        +projectinviterequired:boolean=false +allowusercreateprojects:boolean=true
+        +customdiskofferingminsize:long=1 +customdiskofferingmaxsize:long=1024
+        +regionsecondaryenabled:boolean=false +kvmsnapshotenabled:boolean=true
         +apilimitinterval:integer +apilimitmax:integer +allowuserviewdestroyedvm:boolean=false
         +allowuserexpungerecovervm:boolean +allowuserexpungerecovervolume:boolean=true
-        +dynamicrolesenabled:boolean=true""",
-    "api": "name description isasync:boolean related params:set response:set",
+        +allowuserviewalldomainaccounts:boolean=false +allowuserforcestopvm:boolean=true
+        +kubernetesserviceenabled:boolean=false
+        +kubernetesclusterexperimentalfeaturesenabled:boolean=false
+        +customhypervisordisplayname=Custom +defaultuipagesize:long=20
+        +instancesstatsretentiontime:integer=720 +instancesstatsuseronly:boolean=false
+        +instancesdisksstatsretentionenabled:boolean=false
+        +instancesdisksstatsretentiontime:integer=720 +sharedfsvmmincpucount:integer=2
+        +sharedfsvmminramsize:integer=1024 +instanceleaseenabled:boolean=false
+        +dynamicscalingenabled:boolean=true +additionalconfigenabled:boolean=false""",
+    "api": "name description since isasync:boolean related params:set response:set",
     "apilimit": "accountid account apiIssued:integer apiAllowed:integer expireAfter:long",
     "simulatorcall": "command params:map changed:boolean status:integer",
 }
@@ -88,7 +128,7 @@ class Field(NamedTuple):
 @cache
 def fields_of(kind: str, dialect: str) -> tuple[Field, ...]:
     """Return the fields of a kind of object in a dialect."""
-    other = {"4.20": "-", "2.2": "+"}[dialect]
+    other = {"4.22": "-", "2.2": "+"}[dialect]
     return tuple(_field(w.lstrip("+-")) for w in TABLE[kind].split() if not w.startswith(other))
 
 

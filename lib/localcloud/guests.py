@@ -8,10 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import disks, jobs, login, members
-from .cloud import GIB, Cloud, fitting
+from .cloud import GIB, Cloud, fitting, size_of
 from .plugs import free_device, plug
 from .refusals import broken, full, invalid
 from .state import Row
+from .views import default_nic
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
@@ -21,9 +22,9 @@ RUNS = ("Running", "Stopping")
 def check_room(cloud: Cloud, machine: Row) -> None:
     """Refuse to start a machine for which no host has room (533) or the host tag (530)."""
     there = cloud.setting("capacity")
-    wanted = cloud.find("serviceoffering", machine["serviceofferingid"])
+    wanted = size_of(cloud, machine)
     taken = [
-        cloud.find("serviceoffering", m["serviceofferingid"])
+        size_of(cloud, m)
         for m in cloud.rows("virtualmachine")
         if m["state"] in RUNS and m["id"] != machine["id"]
     ]
@@ -46,14 +47,14 @@ def vm_text(machine: Row) -> str:
     return f"VM instance {json.dumps(facts, separators=(',', ':'))}"
 
 
-def add_root(cloud: Cloud, machine: Row, template: Row, least: int) -> None:
+def add_root(cloud: Cloud, machine: Row, template: Row, size: int) -> None:
     """Make the row of a machine's root volume."""
     cloud.state.add(
         "volume",
         name=f"ROOT-{machine['n']}",
         type="ROOT",
         state="Creating" if machine["state"] == "Starting" else "Allocated",
-        size=max(template["size"], least),
+        size=size,
         zoneid=machine["zoneid"],
         virtualmachineid=machine["id"],
         deviceid=0,
@@ -106,11 +107,11 @@ def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
     from . import boot as firmware  # it is large, and not needed for a cloud that only answers
 
     members.end(cloud, machine)
-    cloud.state.change("virtualmachine", machine, state="Running")
+    cloud.state.change("virtualmachine", machine, state="Running", changed=cloud.clock())
     root = root_of(cloud, machine)
     disk = cloud.disk(root) if root and cloud.disk(root).exists() else None
     login.let_in(cloud.folder, machine["id"], disk)
-    data, address = machine.get("data"), machine["nics"][0]["address"]
+    data, address = machine.get("data"), default_nic(machine)["address"]
     said = firmware.boot(
         disk,
         machine=str(machine["id"]),

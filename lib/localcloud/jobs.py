@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .cloud import Cloud
 from .faults import Fault
-from .refusals import ApiError, invalid, param
+from .refusals import ApiError, broken, invalid, param
 from .registry import COMMANDS, Command
 from .state import Row
 from .views import more
@@ -38,6 +38,7 @@ SECONDS_PER_GIB = {"createSnapshot": 14.25, "createTemplate": 3}
 AFTER = 0.05  # of its duration, until what a job leaves to be done is done
 INSTANCES = {"volume": "Volume", "snapshot": "Snapshot", "template": "Template",
              "virtualmachine": "VirtualMachine"}  # fmt: skip
+GERUNDS = {"stop": "stopping"}
 VERB = re.compile(r"([a-z]+)(\w+)")
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 INTERNAL = "Internal error executing command, please contact your system administrator"
@@ -60,16 +61,20 @@ def submit(
     work: Work,
     custom: str | None,
     fault: Fault | None,
+    error: ApiError | None = None,
 ) -> Row:
-    """Queue a job and return its row; jobs on one machine wait for each other."""
+    """Queue a job and return its row; jobs on one machine wait for each other.
+
+    With `error` it is to fail with that.
+    """
     now = cloud.clock()
     starts = max(now, work.machine.get("busy_until", now)) if work.machine else now
     ends = starts + duration(cloud, command.name, work.gib)
     job = cloud.state.add(
         "job",
         **({"id": custom, "n": 0} if custom else {}),
-        **_described(command, work),
-        **_fate(fault),
+        **_described(cloud, command, params, work),
+        **_fate(fault, error),
         params=params,
         at=now,
         starts=starts,
@@ -77,8 +82,12 @@ def submit(
         status=PENDING,
         code=0,
     )
+    if job["instance"] is not None:
+        cloud.pending[job["instance"]] = job["id"]
     if not fault or fault.kind != "hang-job":
         _set_timers(cloud, command, job, work)
+    if cloud.dialect.job_details:
+        job["event"] = _begun(cloud, command, job)
     return job
 
 
@@ -90,17 +99,24 @@ def _set_timers(cloud: Cloud, command: Command, job: Row, work: Work) -> None:
             schedule(cloud, at, moment, job["id"])
 
 
-def _described(command: Command, work: Work) -> Row:
+def _described(cloud: Cloud, command: Command, params: dict, work: Work) -> Row:
+    subject = INSTANCES.get(command.subject)
+    about = work.row or (cloud.state.get(command.subject, params.get("id")) if subject else None)
+    id = about["id"] if about else params.get("id")
+    nothing = None if cloud.dialect.job_details else "None"
     return {
         "command": command.name,
-        "instance": work.row and work.row["id"],
-        "instancetype": INSTANCES.get(command.subject, "None"),
-        "about": work.row["name"] if work.row else "",
+        "instance": id,
+        "instancetype": nothing if id is None else subject or nothing,
+        "about": about["name"] if about else "",
     }
 
 
-def _fate(fault: Fault | None) -> Row:
-    return {"lost": bool(fault and fault.kind == "lose-job"), "fault": _planned_failure(fault)}
+def _fate(fault: Fault | None, error: ApiError | None) -> Row:
+    failure = _planned_failure(fault)
+    if error and not failure:
+        failure = {"code": error.code, "text": error.text, "result": ""}
+    return {"lost": bool(fault and fault.kind == "lose-job"), "fault": failure}
 
 
 def _planned_failure(fault: Fault | None) -> dict | None:
@@ -114,7 +130,7 @@ def check_custom_id(cloud: Cloud, command: str, custom: str | None) -> None:
     if custom and not UUID.fullmatch(custom):
         raise invalid(f"UUID: {custom} doesn't follow the UUID format")
     if custom and cloud.state.get("job", custom):
-        raise invalid(f"UUID: {custom} already exists so can't create/update with custom id")
+        raise broken(f"UUID: {custom} already exists so can't create/update with custom id")
 
 
 def duration(cloud: Cloud, command: str, gib: float) -> float:
@@ -136,6 +152,8 @@ def resume(cloud: Cloud) -> None:
     cloud.timers = [(t["at"], next(_order), t["id"]) for t in cloud.rows("timer")]
     heapq.heapify(cloud.timers)
     for job in cloud.rows("job"):
+        if job["status"] == PENDING:
+            cloud.pending[job["instance"]] = job["id"]
         if job.get("completed", cloud.clock()) < cloud.clock() - KEPT:
             cloud.state.remove("job", job, trace=False)
 
@@ -168,13 +186,15 @@ def _finish(cloud: Cloud, job: Row, phases: dict) -> None:
     try:
         _raise_planned(job)
         job |= {"result": phases["finish"](cloud, job, **job["params"]), "status": SUCCEEDED}
-        note(cloud, COMMANDS[job["command"]], job["about"], "", job["id"])
+        ended(cloud, job)
     except ApiError as error:
         _fail(cloud, job, phases, error)
     except Exception:
         # A fault of our own is a failed job, as on a real server, and stands in the server's log.
         traceback.print_exc(file=sys.stderr)
         _fail(cloud, job, phases, ApiError(530, INTERNAL))
+    if cloud.pending.get(job["instance"]) == job["id"]:
+        del cloud.pending[job["instance"]]
     job["completed"] = max(job["ends"], job["at"])
     cloud.state.save("job", job)
     if job["status"] == SUCCEEDED and "after" in phases:
@@ -193,17 +213,50 @@ def _fail(cloud: Cloud, job: Row, phases: dict, error: ApiError) -> None:
         job |= {"code": 0, "result": None}
     if "failed" in phases:
         phases["failed"](cloud, job)
-    note(cloud, COMMANDS[job["command"]], job["about"], error.text, job["id"])
+    ended(cloud, job, error.text)
+
+
+def _begun(cloud: Cloud, command: Command, job: Row) -> Any:
+    """Add the two events of a job's beginning, and return the id of the first."""
+    kind, what = _event(command, job)
+    first = "starting Vm" + what[12:] if command.name == "deployVirtualMachine" else what
+    about = {"resourceid": job["instance"], "resourcetype": job["instancetype"]}
+    about |= {"resourcename": job["about"]}
+    id = cloud.note(kind, first, state="Scheduled", **about)["id"]
+    cloud.note(kind, what[0].upper() + what[1:], state="Started", parentid=id, **about)
+    return id
+
+
+def _event(command: Command, job: Row) -> tuple[str, str]:
+    """Return type and text of a job's events, such as VM.CREATE and what it does to which."""
+    verb, what = VERB.fullmatch(command.name).groups()
+    noun = what.replace("VirtualMachine", "Vm")
+    doing = GERUNDS.get(verb) or verb.removesuffix("e") + "ing"
+    named = f". {noun} Id: {job['instance']}" if job["instance"] is not None else ""
+    return f"{noun}.{verb.replace('deploy', 'create')}".upper(), f"{doing} {noun}{named}"
+
+
+def ended(cloud: Cloud, job: Row, error: str = "") -> None:
+    """Add the event of a job's end; newer servers do not say in it why a job failed."""
+    command = COMMANDS[job["command"]]
+    if not cloud.dialect.job_details:
+        note(cloud, command, job["about"], error, job["id"])
+        return
+    kind, what = _event(command, job)
+    text = f"Error while {what}" if error else f"Successfully completed {what}"
+    about = {"resourceid": job["instance"], "resourcetype": job["instancetype"]}
+    about |= {"resourcename": job["about"], "parentid": job["event"]}
+    cloud.note(kind, text, "ERROR" if error else "INFO", **about)
 
 
 def note(cloud: Cloud, command: Command, about: str, error: str = "", parent: Any = None) -> None:
-    """Add the event that a command leaves, such as VM.CREATE for deployVirtualMachine."""
+    """Add the one event that a command leaves which is no job, and every one on 2.2."""
     verb, what = VERB.fullmatch(command.name).groups()
     kind = f"{what.replace('VirtualMachine', 'VM')}.{verb.replace('deploy', 'create')}".upper()
     text = f"Error while running {command.name} {about}: {error}" if error else (
         f"Successfully completed {command.name} {about}"
     )  # fmt: skip
-    cloud.note(kind, text.strip(), "ERROR" if error else "INFO", parent)
+    cloud.note(kind, text.strip(), "ERROR" if error else "INFO", parentid=parent)
 
 
 def find(cloud: Cloud, id: Any) -> Row:
@@ -243,6 +296,8 @@ def _view(cloud: Cloud, job: Row) -> dict:
         "cmd": class_name(cloud, COMMANDS[job["command"]]),
         "jobstatus": job["status"],
         "jobresultcode": job["code"],
+        "managementservername": "localhost" if job["status"] == PENDING else None,
+        "managementserverid": cloud.account().get("serverid") if job["status"] == PENDING else None,
         "jobinstancetype": about.get("instancetype"),
         "jobinstanceid": about.get("instance"),
         "completed": cloud.stamp(job.get("completed")),

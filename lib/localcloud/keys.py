@@ -109,9 +109,10 @@ def register_userdata(cloud: Cloud, name: str, userdata: str, params: str | None
     data = checked_userdata(cloud, userdata)
     for row in cloud.rows("userdata"):
         if row["name"] == name:
-            raise invalid(f"A userdata with name '{name}' already exists.")
+            raise invalid(f"A userdata with name {name} already exists for this account.")
         if row["userdata"] == data:
-            raise invalid(f"Userdata {row['name']} with the same content already exists.")
+            why = "with same content already exists for this account."
+            raise invalid(f"Userdata {row['name']} {why}")
     return cloud.state.add("userdata", name=name, userdata=data, params=params)
 
 
@@ -152,7 +153,12 @@ def list_userdata(cloud: Cloud, **filters: Any) -> Listing:
 """)
 def delete_userdata(cloud: Cloud, id: Any) -> bool:
     """Forget stored user data."""
-    row = cloud.find("userdata", id)
+    row = cloud.state.get("userdata", id)
+    if row is None:
+        was, me = cloud.state.trace_of("userdata", id).get("was"), cloud.account()["name"]
+        raise invalid(
+            f"A UserData with id '{was}' does not exist for account {me} in specified domain id"
+        )
     if any(m.get("userdataid") == id for m in cloud.rows("virtualmachine")):
         raise broken(f"Userdata {row['name']} cannot be removed as it is linked to active VMs")
     cloud.state.remove("userdata", row)
@@ -163,7 +169,7 @@ def stored_userdata(cloud: Cloud, text: str | None, id: Any) -> tuple[str | None
     """Return the user data of a call and the id it is stored under, given at most one of both."""
     if text and id is not None:
         raise ApiError(
-            431, "Both userdata and userdataid inputs are not allowed, please provide one"
+            431, "Both userdata and userdata ID inputs are not allowed, please provide only one"
         )
     if id is not None:
         return cloud.find("userdata", id)["userdata"], id

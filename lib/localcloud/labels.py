@@ -52,7 +52,8 @@ def tagged(
 def _tag(kind: str, given: dict) -> dict:
     key, value = given.get("key"), given.get("value")
     if not key or not value:
-        raise invalid("Value for the key can't be null or empty")
+        # The server stumbles over what is missing (TaggedResourceManagerImpl).
+        raise broken("Command failed due to Internal Server Error")
     return {"key": key, "value": value, "resourcetype": kind}
 
 
@@ -65,7 +66,7 @@ def _type(name: str) -> tuple[str, str]:
 def _resource(cloud: Cloud, kind: str, id: str) -> Row:
     row = cloud.state.get(kind, id)
     if row is None:
-        raise invalid(f"Unable to find resource by id {id} and type {TYPES_BACK[kind]}")
+        raise invalid(f"Unable to find resource by uuid {id} and type {TYPES_BACK[kind]}")
     return row
 
 
@@ -93,7 +94,10 @@ def untagged(
 ) -> dict:
     """Take the tags off."""
     kind, _ = _type(resourcetype)
-    for row in [_resource(cloud, kind, id) for id in resourceids]:
+    rows = [_resource(cloud, kind, id) for id in resourceids]
+    if not any(_named(t, tags) for row in rows for t in row.get("tags", [])):
+        raise broken("Failed to delete tags")
+    for row in rows:
         kept = [t for t in row.get("tags", []) if not _named(t, tags)]
         cloud.state.change(kind, row, tags=kept)
     return {"success": True}

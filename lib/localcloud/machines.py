@@ -1,28 +1,30 @@
 """Commands for virtual machines."""
 
+import json
 import re
 import secrets
 from functools import partial
 from typing import Any
 
 from . import guests, login, members
-from .cloud import GIB, Cloud, Listing, check_quota, fitting
+from .cloud import GIB, Cloud, Listing, check_quota, fitting, size_of
 from .jobs import Work
 from .keys import named_key, stored_userdata
 from .plugs import tell, unplug
-from .refusals import ApiError, broken, full, invalid
+from .refusals import ApiError, broken, full, hidden, invalid, param
 from .registry import command, phase
-from .seeds import nic
+from .seeds import nic, second_nic
 from .state import Row
 from .views import show
 from .volumes import drop
 
 HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-BAD_NAME = (
-    "Invalid name. Vm name can contain ASCII letters 'a' through 'z', the digits '0' through '9', "
-    "and the hyphen ('-'), must be between 1 and 63 characters long, and can't start or end with "
-    '"-" and can\'t start with digit'
+NAME_RULE = (
+    "contain ASCII letters 'a' through 'z', the digits '0' through '9', and the hyphen ('-'), must "
+    "be between 1 and 63 characters long, and can't start or end with \"-\" and can't start with "
+    "digit"
 )
+MOST = 2**31 - 1  # of CPUs, MHz or MiB
 HIDDEN = ("Destroyed", "Expunging")  # from users, as allow.user.view.destroyed.vm is false
 
 
@@ -54,7 +56,7 @@ def list_machines(
         row
         for row in fitting(cloud, "virtualmachine", **filters)
         if row["state"] not in HIDDEN
-        and networkid in (None, row["nics"][0]["networkid"])
+        and networkid in (None, *(card["networkid"] for card in row["nics"]))
         and keypair in ("", *row.get("keypairs", []))
         and any(keyword.lower() in row[k].lower() for k in ("name", "displayname", "state"))
     ]
@@ -69,7 +71,7 @@ def _userdata(row: Row) -> dict:
     Makes a machine from a template and starts it.
     zoneid uuid* the zone
     serviceofferingid uuid* the service offering
-    templateid uuid* the template
+    templateid uuid*2.2 the template
     name string its host name
     displayname string its name in lists
     group string the group it belongs to
@@ -84,45 +86,61 @@ def _userdata(row: Row) -> dict:
     userdata string<1048576 data for the machine, in base64
     userdataid uuid@4.18 (4.20) stored user data
     startvm boolean (4.20) false to leave it stopped
-    details map@4.3 (4.20) pairs that describe it
+    details map@4.3 (4.20) pairs that describe it; the size for an offering of custom size
 """)
 def deploy(
     cloud: Cloud,
-    templateid: Any,
+    templateid: Any = None,
     name: str = "",
     userdata: str | None = None,
     userdataid: Any = None,
     **more: Any,
 ) -> Work:
     """Make the rows of machine and root disk, after all that can be refused at once."""
+    _check_form(cloud, name)
     template = _template(cloud, templateid)
     network = _network(cloud, **more)
     _check_name(cloud, name, network)
     data, userdataid = stored_userdata(cloud, userdata, userdataid)
-    check_quota(cloud, "vm")
-    check_quota(cloud, "volume", 2 if more.get("diskofferingid") else 1)
-    row = _new_machine(cloud, name, network, **more)
+    row = _new_machine(cloud, name, **more)
     row |= {"templateid": template["id"], "data": data, "userdataid": userdataid}
-    guests.add_root(cloud, row, template, more.get("rootdisksize", 0) * GIB)
+    size = max(template["size"], more.get("rootdisksize", 0) * GIB)
+    _check_quotas(cloud, row, size / GIB, more.get("diskofferingid"), more.get("size"))
+    cloud.state.save("virtualmachine", row)
+    _connect(cloud, row, network, **more)
+    guests.add_root(cloud, row, template, size)
     return Work(row, row)
+
+
+def _check_quotas(cloud: Cloud, row: Row, gib: float, offering: Any, size: int | None) -> None:
+    own = size_of(cloud, row)
+    data = [cloud.find("diskoffering", offering)] if offering is not None else []
+    gib += sum(one["disksize"] or size or 1 for one in data)
+    check_quota(cloud, "vm")
+    check_quota(cloud, "cpu", own["cpunumber"])
+    check_quota(cloud, "memory", own["memory"])
+    check_quota(cloud, "volume", 1 + len(data))
+    check_quota(cloud, "primarystorage", gib)
 
 
 def _new_machine(
     cloud: Cloud,
     name: str,
-    network: Row,
     zoneid: Any,
     serviceofferingid: Any,
     displayname: str = "",
     startvm: bool = True,
     **more: Any,
 ) -> Row:
-    row = cloud.state.add(
+    """Return the row of a new machine, which is not in the cloud yet."""
+    offering = cloud.find("serviceoffering", serviceofferingid)
+    check_custom(offering, more.get("details"))
+    row = cloud.state.new(
         "virtualmachine",
         state="Starting" if startvm else "Stopped",
         zoneid=cloud.find("zone", zoneid)["id"],
-        serviceofferingid=cloud.find("serviceoffering", serviceofferingid)["id"],
-        nics=[nic(cloud, network, _address(cloud, network, **more))],
+        serviceofferingid=offering["id"],
+        nics=[],
         at=cloud.clock(),
         **_extras(cloud, **more),
     )
@@ -131,7 +149,26 @@ def _new_machine(
     return row
 
 
+def check_custom(offering: Row, details: list | None) -> None:
+    """Refuse an offering of custom size without a size (`validateCustomParameters`)."""
+    given = {k.lower(): v for pairs in details or [] for k, v in pairs.items()}
+    if offering["cpunumber"]:
+        return
+    if not given:
+        raise invalid(
+            "Need to specify custom parameter values cpu, cpu speed and memory when using custom "
+            "offering"
+        )
+    limits = {"cpunumber": ("cpu cores", 1), "cpuspeed": ("cpu speed", 1), "memory": ("memory", 32)}
+    for key, (what, least) in limits.items():
+        value = given.get(key, "")
+        if not (value.isdecimal() and least <= int(value) <= MOST):
+            raise invalid(f"Invalid {what} value, specify a value between {least} and {MOST}")
+
+
 def _template(cloud: Cloud, id: Any) -> Row:
+    if id is None:
+        raise broken("Please provide only one of template ID, volume ID or snapshot ID")
     template = cloud.state.get("template", id)
     if template is None:
         raise invalid(f"Unable to use template {id}")
@@ -146,18 +183,59 @@ def _network(
     if networkids and iptonetworklist:
         raise invalid("NetworkIds can't be specified along with ipToNetworkMap parameter")
     named = networkids or [row.get("networkid") for row in iptonetworklist or []]
-    return cloud.find("network", named[0]) if named else cloud.one("network")
+    return cloud.find("network", named[0]) if named else _only_network(cloud)
 
 
-def _address(
+def _only_network(cloud: Cloud) -> Row:
+    mine = [n for n in fitting(cloud, "network") if n.get("type", "Isolated") == "Isolated"]
+    if len(mine) > 1:
+        me = cloud.account()
+        facts = {"accountName": me["name"], "id": 2, "uuid": me["id"]}
+        account = f"Account [{json.dumps(facts, separators=(',', ':'))}]"
+        raise invalid(
+            f"More than 1 default Isolated networks are found for account {account}; please "
+            "specify networkIds"
+        )
+    return mine[0] if mine else cloud.one("network")
+
+
+def _connect(
     cloud: Cloud,
+    row: Row,
     network: Row,
     ipaddress: str | None = None,
     iptonetworklist: list | None = None,
     **_: Any,
-) -> str:
-    taken = {n["address"] for m in cloud.rows("virtualmachine") for n in m["nics"]}
+) -> None:
+    """Give a machine its network cards; an address that is not free leaves it in Error.
+
+    Newer servers make the machine before they look for the address (`createVirtualMachine`).
+    """
     wanted = ipaddress or (iptonetworklist or [{}])[0].get("ip")
+    if wanted and not _is_address(wanted):
+        cloud.state.remove("virtualmachine", row, trace=False)
+        raise invalid(f"Invalid specified IPv4 address {wanted}")
+    try:
+        cards = [nic(cloud, network, _address(cloud, network, wanted))]
+    except ApiError as error:
+        if cloud.dialect.numeric_ids:
+            cloud.state.remove("virtualmachine", row, trace=False)
+            raise
+        cloud.state.change("virtualmachine", row, state="Error", changed=cloud.clock())
+        raise hidden(error.text, 0) from None
+    if cloud.setting("nics")["second"]:
+        cards.insert(0, second_nic(cloud, len(cloud.rows("virtualmachine"))))
+    row["nics"] = cards
+
+
+def _is_address(text: str) -> bool:
+    return bool(re.fullmatch(r"(\d{1,3}\.){3}\d{1,3}", text)) and all(
+        int(n) < 256 for n in text.split(".")
+    )
+
+
+def _address(cloud: Cloud, network: Row, wanted: str | None) -> str:
+    taken = {n["address"] for m in cloud.rows("virtualmachine") for n in m["nics"]}
     free = [f"{members.network(cloud)}.{i}" for i in range(11, 255)]
     free = [a for a in free if a not in taken]
     if wanted and wanted not in free:
@@ -167,14 +245,25 @@ def _address(
     return wanted or free[0]
 
 
+def _check_form(cloud: Cloud, name: str) -> None:
+    if not name or HOST_NAME.fullmatch(name):
+        return
+    if cloud.dialect.numeric_ids:
+        raise invalid(f"Invalid name. Vm name can {NAME_RULE}")
+    why = f"invalid value. Invalid value provided for API arg: name - it can {NAME_RULE}"
+    raise param("deployVirtualMachine", why)
+
+
 def _check_name(cloud: Cloud, name: str, network: Row) -> None:
-    if not name:
+    """Refuse a name that a machine of the network has, be it Destroyed."""
+    if not name or not cloud.dialect.host_names_unique:
         return
-    if not HOST_NAME.fullmatch(name):
-        raise invalid(BAD_NAME)
-    if not cloud.dialect.host_names_unique:
-        return
-    if any(m["name"].lower() == name.lower() for m in cloud.rows("virtualmachine")):
+    inside = [
+        m
+        for m in cloud.rows("virtualmachine")
+        if any(card["networkid"] == network["id"] for card in m["nics"])
+    ]
+    if any(m["name"].lower() == name.lower() for m in inside):
         raise invalid(
             f"The vm with hostName {name} already exists in the network domain: "
             f"cs2local.internal; network={network['name']}"
@@ -235,7 +324,8 @@ def _set(cloud: Cloud, row: Row, state: str) -> Row:
     if state not in guests.RUNS:
         members.end(cloud, row)
         login.keep_out(cloud.folder, row["id"])
-    row["state"] = state
+        row["stopped"] = True
+    row |= {"state": state, "changed": cloud.clock()}
     return cloud.state.save("virtualmachine", row)
 
 
@@ -426,6 +516,7 @@ def update(
     if row["state"] in ("Error", "Expunging"):
         raise invalid(f"Vm with id {id} is not in the right state")
     if name and name != row["name"]:
+        _check_form(cloud, name)
         _check_name(cloud, name, cloud.one("network"))
         row["name"] = name
     if userdata or userdataid is not None:
@@ -433,23 +524,6 @@ def update(
         row["userdataid"] = stored or row["userdataid"]  # which text given inline does not change
     row |= {k: more[k] for k in ("displayname", "deleteprotection") if k in more}
     row |= _extras(cloud, **more)
-    return cloud.state.save("virtualmachine", row)
-
-
-@command("""resetUserDataForVirtualMachine(4.20) sync virtualmachine
-    Gives a stopped machine other user data.
-    id uuid* the machine
-    userdata string<1048576 data for the machine, in base64
-    userdataid uuid@4.18 stored user data
-""")
-def reset_userdata(
-    cloud: Cloud, id: Any, userdata: str | None = None, userdataid: Any = None
-) -> dict:
-    """Replace the user data."""
-    row = cloud.find("virtualmachine", id)
-    if row["state"] != "Stopped":
-        raise invalid(f"VM {row['name']} should be stopped to do UserData reset")
-    row["data"], row["userdataid"] = stored_userdata(cloud, userdata, userdataid)
     return cloud.state.save("virtualmachine", row)
 
 
@@ -470,11 +544,16 @@ def change_service(
             "make sure the virtual machine is stopped"
         )
     new = cloud.find("serviceoffering", serviceofferingid)
+    check_custom(new, details)
     if new["id"] == row["serviceofferingid"]:
         raise invalid(
             f"Not upgrading vm {guests.vm_text(row)} since it already has the requested service "
             f"offering ({new['name']})"
         )
+    before, after = size_of(cloud, row), row | {"serviceofferingid": new["id"]}
+    after["details"] = row.get("details", {}) | _extras(cloud, details=details).get("details", {})
+    for what, field in (("cpu", "cpunumber"), ("memory", "memory")):
+        check_quota(cloud, what, size_of(cloud, after)[field] - before[field])
     for root in fitting(cloud, "volume", virtualmachineid=id, type="ROOT"):
         cloud.state.change("volume", root, serviceofferingid=new["id"])
-    return cloud.state.change("virtualmachine", row, serviceofferingid=new["id"])
+    return cloud.state.change("virtualmachine", row, **after)

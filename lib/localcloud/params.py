@@ -114,7 +114,7 @@ class Reader:
             raise self.refusal(f"invalid value {text} for parameter {p.name}") from None
 
     def ident(self, p: Param, text: str) -> Any:
-        """Return an id: on 4.20 one that is or was there, or a number that stands for one."""
+        """Return an id: on 4.22 one that is or was there, or a number that stands for one."""
         kind = KINDS.get(p.name, self.command.subject)
         if not text or text == "-1" or self.dialect.numeric_ids:
             return self.number(p, text)

@@ -20,7 +20,12 @@ def invalid(text: str) -> ApiError:
 
 def broken(text: str) -> ApiError:
     """Return the refusal that stands for an exception inside the server (530)."""
-    error = ApiError(530, text, RUNTIME)
+    return hidden(text, RUNTIME)
+
+
+def hidden(text: str, cause: int) -> ApiError:
+    """Return the refusal for an exception (530) whose text is for jobs and the log only."""
+    error = ApiError(530, text, cause)
     error.hidden = True
     return error
 

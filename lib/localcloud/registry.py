@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
+from .dialects import named
+
 MODULES = "zones volumes snapshots templates machines labels keys accounts simulator"
-HEAD = re.compile(r"(\w+)(?:\((2\.2|4\.20)\))? ([a-z-]+)(?: (\w+))?")
+HEAD = re.compile(r"(\w+)(?:\((2\.2|4\.2[02])\))? ([a-z-]+)(?: (\w+))?")
 LINE = re.compile(
-    r"(\w+) ([a-z]+)(\*(?:2\.2)?)?(?:<(\d+))?(?:@([\d.]+))?(?: \((2\.2|4\.20)\))? (\S.*)"
+    r"(\w+) ([a-z]+)(\*(?:2\.2)?)?(?:<(\d+))?(?:@([\d.]+))?(?: \((2\.2|4\.2[02])\))? (\S.*)"
 )
 PAGING = (
     "keyword string part of a name",
@@ -90,7 +92,8 @@ def command(block: str) -> Callable[[Callable], Callable]:
     def register(run: Callable) -> Callable:
         area = run.__module__.rpartition(".")[2].removesuffix("s")
         phases = PHASES.setdefault(name, {})
-        COMMANDS[name] = Command(name, kind, answers, area, description, params, only, run, phases)
+        head = (name, kind, answers, area, description)
+        COMMANDS[name] = Command(*head, params, named(only), run, phases)
         return run
 
     return register
@@ -111,7 +114,7 @@ def _param(line: str) -> Param:
     if not found:
         raise ValueError(f"not a parameter line: {line!r}")
     name, type_, required, length, since, only, description = found.groups("")
-    return Param(name, type_, required, int(length or 255), since, only, description)
+    return Param(name, type_, required, int(length or 255), since, named(only), description)
 
 
 def load() -> None:

@@ -12,6 +12,7 @@ OFFERINGS = (  # id on 2.2, name, CPUs, MiB, host tags
     (22, "Large Instance", 4, 8192, None),
     (24, "Tagged Instance", 2, 4096, "gpu"),
 )
+CUSTOM_OFFERING = (26, "Custom Instance", None, None, None)  # its size is given with each machine
 OFFERING_OF_2014 = (21, "M4 ( 2CPU / 4GB )", 2, 4096, None)
 DISKS = ((10, "Custom Disk", 0), (11, "Small", 5), (12, "Medium", 20), (13, "Large", 100))
 OS_TYPES = (  # id on 2.2, category's id and name, description
@@ -34,13 +35,18 @@ def plant(cloud: Cloud) -> None:
     if cloud.state.table("account"):
         return
     _account(cloud)
-    zone = _add(cloud, "zone", 1, name="local-1")
+    # Its provider raised it: the workstation's disks alone are 120 GiB.
+    limits = cloud.setting("limits")
+    cloud.state.change("setting", limits, primarystorage=1000)
+    zone = _add(cloud, "zone", 1, name="local-1", token=cloud.state.add("zonetoken")["id"])
     offering = _add(cloud, "networkoffering", 8)["id"]
     own = {"zoneid": zone["id"], "networkofferingid": offering}
+    own["physical"] = cloud.state.add("physicalnetwork")["id"]
     _add(cloud, "network", 204, name="default-guest", **own)
-    old = (OFFERING_OF_2014,) if cloud.dialect.numeric_ids else ()
-    for id, name, cpus, memory, tags in OFFERINGS + old:
-        _add(cloud, "serviceoffering", id, name=name, cpunumber=cpus, memory=memory, hosttags=tags)
+    more = OFFERING_OF_2014 if cloud.dialect.numeric_ids else CUSTOM_OFFERING
+    for id, name, cpus, memory, tags in (*OFFERINGS, more):
+        size = {"cpunumber": cpus, "memory": memory, "disk": cloud.state.add("computedisk")["id"]}
+        _add(cloud, "serviceoffering", id, name=name, hosttags=tags, **size)
     for id, name, size in DISKS:
         _add(cloud, "diskoffering", id, name=name, disksize=size)
     _os_types(cloud)
@@ -68,7 +74,7 @@ def _account(cloud: Cloud) -> None:
 
 
 def _uuids(cloud: Cloud) -> Row:
-    made = {name: cloud.state.add(name) for name in ("domain", "user")}
+    made = {name: cloud.state.add(name) for name in ("domain", "user", "role", "server")}
     return {f"{name}id": row["id"] for name, row in made.items()}
 
 
@@ -105,6 +111,7 @@ def _workstation(cloud: Cloud, template: Row) -> None:
         templateid=template["id"],
         serviceofferingid=cloud.rows("serviceoffering")[1]["id"],
         workstation=True,
+        changed=cloud.clock(),
         nics=[nic(cloud, cloud.one("network"), "10.1.0.10")],
     )
     _disk(cloud, machine, 80100, "ROOT-53553", 80, 0)
@@ -114,6 +121,20 @@ def _workstation(cloud: Cloud, template: Row) -> None:
     number = 2 if cloud.dialect.numeric_ids else 1
     foreign = _disk(cloud, machine, 80102, "scratch", 40, number, foreign=True)
     disks.create_blank(cloud.disk(foreign), foreign["size"])
+
+
+def second_nic(cloud: Cloud, number: int) -> Row:
+    """Return a network card in a network for storage, which is made with its first card."""
+    networks = [n for n in cloud.rows("network") if n.get("type") == "Shared"]
+    network = networks[0] if networks else cloud.state.add(
+        "network",
+        name="storage",
+        type="Shared",
+        zoneid=cloud.one("zone")["id"],
+        networkofferingid=cloud.one("network")["networkofferingid"],
+        at=cloud.clock(),
+    )  # fmt: skip
+    return nic(cloud, network, f"10.9.0.{number + 1}") | {"isdefault": False}
 
 
 def nic(cloud: Cloud, network: Row, address: str) -> Row:

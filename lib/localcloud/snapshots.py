@@ -1,5 +1,6 @@
 """Commands for snapshots."""
 
+import json
 import random
 import time
 from functools import partial
@@ -80,6 +81,7 @@ def create_snapshot(
     machine = cloud.state.get("virtualmachine", volume.get("virtualmachineid"))
     _check_machine(cloud, machine)
     check_quota(cloud, "snapshot")
+    check_quota(cloud, "secondarystorage", volume["size"] / GIB)
     row = cloud.state.add(
         "snapshot",
         name=name or default_name(cloud, volume, machine),
@@ -100,10 +102,17 @@ def create_snapshot(
 
 def _check_ready(cloud: Cloud, volume: Row) -> None:
     if volume["state"] != "Ready":
-        which = (
-            f"VolumeId: {volume['id']}" if cloud.dialect.numeric_ids else f"Volume: {volume['id']}"
-        )
+        old = cloud.dialect.numeric_ids
+        which = f"VolumeId: {volume['id']}" if old else f"Volume: {_volume_text(cloud, volume)}"
         raise invalid(f"{which} is not in Ready state but {volume['state']}. Cannot take snapshot.")
+
+
+def _volume_text(cloud: Cloud, volume: Row) -> str:
+    """Return a volume as CloudStack's messages name it (VolumeVO.toString)."""
+    machine = cloud.state.get("virtualmachine", volume.get("virtualmachineid")) or {}
+    facts = {"id": volume["n"], "instanceId": machine.get("n"), "name": volume["name"]}
+    facts |= {"uuid": volume["id"], "volumeType": volume["type"]}
+    return f"Volume {json.dumps(facts, separators=(',', ':'))}"
 
 
 def _check_machine(cloud: Cloud, machine: Row | None) -> None:
@@ -187,6 +196,10 @@ def _release(cloud: Cloud, snapshot: Row) -> None:
 def delete_snapshot(cloud: Cloud, id: Any) -> Work:
     """Queue the deleting; 2.2 wants the snapshot backed up first."""
     row = cloud.state.get("snapshot", id)
+    if row is None and (trace := cloud.state.trace_of("snapshot", id)):
+        facts = {"id": trace["was"], "name": trace["name"], "uuid": id}
+        text = f"Snapshot {json.dumps(facts, separators=(',', ':'))}"
+        raise invalid(f"Snapshot [{text}] is already destroyed")
     if row is None:
         raise invalid(f"Unable to find snapshot with id {id}")
     if cloud.dialect.numeric_ids and row["state"] not in cloud.dialect.deletable_snapshots:

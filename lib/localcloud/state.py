@@ -10,7 +10,7 @@ from typing import Any
 from .dialects import Dialect
 
 Row = dict[str, Any]
-FORMAT = 2  # of the rows; counts up whenever what stands in them changes
+FORMAT = 3  # of the rows; counts up whenever what stands in them changes
 
 
 class OtherFormat(Exception):
@@ -70,13 +70,17 @@ class State:
 
         With `id`, the row gets that one and nothing is counted.
         """
+        return self.save(kind, self.new(kind, **row))
+
+    def new(self, kind: str, **row: Any) -> Row:
+        """Return a row with the next id of its kind that is not in the table yet."""
         if "id" in row:
-            return self.save(kind, {"n": row["id"]} | row)
+            return {"n": row["id"]} | row
         counter = self.setting("counters", {})
         n = counter.get(kind, self.dialect.first_ids.get(kind, 1))
         counter[kind] = n + 1
         self.save("setting", counter)
-        return self.save(kind, {"id": self._id(kind, n), "n": n} | row)
+        return {"id": self._id(kind, n), "n": n} | row
 
     def _id(self, kind: str, n: int) -> Any:
         if self.dialect.numeric_ids:
@@ -102,12 +106,17 @@ class State:
         self._changed[kind, row["id"]] = None
         self.version += 1
         if trace:
-            self.save("removed", {"id": str(row["id"]), "n": 0, "kind": kind})
+            self.save("removed", {"id": str(row["id"]), "n": 0, "kind": kind, "was": row["n"],
+                                  "name": row.get("name")})  # fmt: skip
 
     def was_removed(self, kind: str, id: Any) -> bool:
         """Say whether there was a row of that kind and id."""
         found = self.table("removed").get(str(id))
         return bool(found and found["kind"] == kind)
+
+    def trace_of(self, kind: str, id: Any) -> Row:
+        """Return what is known of a row that was removed: its internal number `was`, its name."""
+        return self.table("removed")[str(id)] if self.was_removed(kind, id) else {}
 
     def setting(self, name: str, default: Row) -> Row:
         """Return the row of a setting, made from `default` the first time."""

@@ -7,7 +7,7 @@ from . import disks
 from .cloud import GIB, Cloud, Listing, check_quota, fitting
 from .guests import vm_text
 from .jobs import Work
-from .refusals import broken, invalid
+from .refusals import ApiError, broken, invalid
 from .registry import command, phase
 from .state import Row
 from .views import show
@@ -51,7 +51,8 @@ def _filter(name: str) -> Any:
     if name.lower() == "all":
         raise invalid("Filter all can be specified by admin only")
     if name.lower() not in filters:
-        raise invalid(f"Please specify a valid template filter, not {name}")
+        kind = "com.cloud.template.VirtualMachineTemplate.TemplateFilter"
+        raise ApiError(431, f"No enum constant {kind}.{name}", 9999)
     return filters[name.lower()]
 
 
@@ -82,6 +83,7 @@ def create_template(
     _check_name(cloud, name)
     source = _snapshot(cloud, snapshotid) if volumeid is None else _volume(cloud, volumeid)
     check_quota(cloud, "template")
+    check_quota(cloud, "secondarystorage", source["size"] / GIB)
     row = cloud.state.add(
         "template",
         name=name,
@@ -161,7 +163,8 @@ def delete_template(cloud: Cloud, id: Any, forced: bool = False, **_: Any) -> Wo
     """Queue the deleting."""
     row = cloud.state.get("template", id)
     if row is None or not row["own"]:
-        raise invalid(f"unable to find template with id {id}")
+        was = cloud.state.trace_of("template", id).get("was", id)
+        raise invalid(f"unable to find template with id {was}")
     return Work(row)
 
 

@@ -3,11 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
-from .cloud import Cloud
+from .cloud import SPEED, Cloud, size_of
 from .fields import chosen
 from .members import network
 from .state import Row
 
+VLAN = "vlan://144"
+SERVICES: dict[str, dict[str, str]] = {  # of the network, with what they say of themselves
+    "Dhcp": {"DhcpAccrossMultipleSubnets": "true"},
+    "Dns": {"AllowDnsSuffixModification": "true"},
+    "UserData": {},
+    "SourceNat": {"SupportedSourceNatTypes": "peraccount", "RedundantRouter": "false"},
+    "StaticNat": {"ElasticIp": "false", "AssociatePublicIP": "true"},
+    "PortForwarding": {"SupportedProtocols": "tcp,udp"},
+    "Firewall": {"SupportedProtocols": "tcp,udp,icmp", "MultipleIps": "true"},
+    "Lb": {"SupportedLbAlgorithms": "roundrobin,leastconn,source", "LbSchemes": "Public"},
+    "Vpn": {"SupportedVpnTypes": "pptp,l2tp,ipsec", "VpnTypes": "remoteaccessvpn"},
+}
 More = Callable[[Cloud, Row], dict]
 MORE: dict[str, More] = {}
 
@@ -28,10 +40,30 @@ def show(cloud: Cloud, kind: str, row: Row, **extra: Any) -> dict:
     view["created"] = cloud.stamp(row.get("at"))
     if "zoneid" in row:
         view["zonename"] = cloud.find("zone", row["zoneid"])["name"]
-    view["tags"] = [tag | cloud.owner() for tag in row.get("tags", [])]
+    view["tags"] = [tag | tag_owner(cloud) for tag in row.get("tags", [])]
+    if row.get("id") in cloud.pending:
+        view |= {"jobid": cloud.pending[row["id"]], "jobstatus": 0}
     if kind in MORE:
         view |= MORE[kind](cloud, row)
     return chosen(kind, cloud.dialect.name, view | extra)
+
+
+def tag_owner(cloud: Cloud) -> dict:
+    """Return whose a tag is, as it stands in the rows of what carries it."""
+    return {k: v for k, v in cloud.owner().items() if k != "domainpath"}
+
+
+@more("zone")
+def _zone(cloud: Cloud, row: Row) -> dict:
+    return {"zonetoken": row.get("token"), "asnrange": ""}
+
+
+@more("serviceoffering")
+def _service_offering(cloud: Cloud, row: Row) -> dict:
+    custom = row["cpunumber"] is None
+    own = {"iscustomized": custom, "cpuspeed": None if custom else SPEED}
+    disk = {"name": row["name"], "displaytext": row["name"], "id": row.get("disk")}
+    return own | {f"diskoffering{k}": v for k, v in disk.items()}
 
 
 @more("diskoffering")
@@ -48,17 +80,26 @@ def _os_type(cloud: Cloud, row: Row) -> dict:
 def _network(cloud: Cloud, row: Row) -> dict:
     net = network(cloud)
     ends = {"gateway": f"{net}.1", "startip": f"{net}.2", "endip": f"{net}.254"}
-    return ends | {"related": row["id"], "cidr": f"{net}.0/24"}
+    text = "Offering for Isolated networks with Source Nat service enabled"
+    return ends | {
+        "related": row["id"],
+        "cidr": f"{net}.0/24",
+        "dns1": f"{net}.1",
+        "networkofferingdisplaytext": text,
+        "physicalnetworkid": row.get("physical"),
+        "service": [_service(name, **capabilities) for name, capabilities in SERVICES.items()],
+    }
+
+
+def _service(name: str, **capabilities: str) -> dict:
+    can = [{"name": k, "value": v, "canchooseservicecapability": False}
+           for k, v in capabilities.items()]  # fmt: skip
+    return {"name": name, "provider": [{"name": "VirtualRouter"}], "capability": can}
 
 
 @more("event")
 def _event(cloud: Cloud, row: Row) -> dict:
     return {"username": cloud.account()["name"]}
-
-
-@more("userdata")
-def _userdata(cloud: Cloud, row: Row) -> dict:
-    return {"accountid": cloud.account()["id"]}
 
 
 @more("snapshot")
@@ -85,6 +126,13 @@ def _template(cloud: Cloud, row: Row) -> dict:
         "status": status if row["own"] else None,
         "size": size,
         "physicalsize": size,
+        "templatetype": "USER" if row["own"] else "SYSTEM",
+        "details": row.get("details") or (None if cloud.dialect.numeric_ids else {}),
+        "downloaddetails": [
+            {"downloadState": "DOWNLOADED", "datastore": "secondary-1", "downloadPercent": "100"}
+        ]
+        if row["isready"]
+        else [],
     }
 
 
@@ -93,7 +141,13 @@ def _volume(cloud: Cloud, row: Row) -> dict:
     kind = "serviceoffering" if row["type"] == "ROOT" else "diskoffering"
     offering = cloud.state.get(kind, row.get(f"{kind}id")) or {}
     machine = cloud.state.get("virtualmachine", row.get("virtualmachineid")) or {}
-    return {
+    template = cloud.state.get("template", machine.get("templateid")) or {}
+    of_template = {f"template{k}": template.get(k) for k in ("id", "name", "displaytext")}
+    counted = ("diskkbsread", "diskkbswrite", "diskioread", "diskiowrite")
+    return (of_template if row["type"] == "ROOT" else {}) | {
+        **(dict.fromkeys(counted, 0) if machine else {}),
+        "vmtype": "User" if machine else None,
+        "isextractable": row["type"] != "ROOT" and not cloud.dialect.numeric_ids,
         f"{kind}name": offering.get("name"),
         f"{kind}displaytext": offering.get("name"),
         "vmname": machine.get("name"),
@@ -106,31 +160,62 @@ def _volume(cloud: Cloud, row: Row) -> dict:
 
 @more("virtualmachine")
 def _machine(cloud: Cloud, row: Row) -> dict:
-    offering = cloud.find("serviceoffering", row["serviceofferingid"])
+    size = size_of(cloud, row)
     template = cloud.state.get("template", row["templateid"]) or {}
     ostype = cloud.state.get("ostype", template.get("ostypeid")) or {}
-    return {
+    stored = cloud.state.get("userdata", row.get("userdataid")) or {}
+    return _state_of(cloud, row) | {
         "userid": cloud.account()["userid"],
         "username": cloud.account()["name"],
-        "serviceofferingname": offering["name"],
-        "cpunumber": offering["cpunumber"],
-        "memory": offering["memory"],
+        "serviceofferingname": size["name"],
+        **{k: size[k] for k in ("cpunumber", "cpuspeed", "memory")},
         "templatename": template.get("name"),
         "templatedisplaytext": template.get("displaytext"),
+        "templatetype": "USER" if template.get("own") else "SYSTEM",
+        "templateformat": cloud.dialect.image_format,
         "passwordenabled": template.get("passwordenabled", False),
         "guestosid": ostype.get("id"),
         "ostypeid": ostype.get("id"),
         "osdisplayname": ostype.get("name"),
         "hypervisor": cloud.dialect.hypervisor,
-        "nic": [_nic(cloud, card) for card in row["nics"]],
+        "nic": [_nic(cloud, card, row) for card in row["nics"]],
         "securitygroup": [],
         "affinitygroup": [],
         "keypairs": ",".join(row.get("keypairs", [])) or None,
         "deleteprotection": row.get("deleteprotection", False),
+        "readonlydetails": "dataDiskController, rootDiskController",
+        "userdataname": stored.get("name"),
     }
 
 
-def _nic(cloud: Cloud, card: Row) -> dict:
+def _state_of(cloud: Cloud, row: Row) -> dict:
+    """Return what depends on whether a machine runs, ran, or never did."""
+    runs, was_run, root = is_up(row), "changed" in row, row["state"] != "Error"
+    details = row.get("details") or ({} if was_run else {"deployvm": "true"})
+    return {
+        "lastupdated": cloud.stamp(row.get("changed")),
+        "hostcontrolstate": "Enabled" if runs else None,
+        "bootmode": "legacy" if runs and not row.get("stopped") else None,
+        "boottype": "Bios" if runs and not row.get("stopped") else None,
+        "pooltype": "NetworkFilesystem" if root and was_run else None,
+        "rootdeviceid": 0 if root else None,
+        "rootdevicetype": "ROOT" if root else None,
+        "ipaddress": default_nic(row)["address"] if row["nics"] else None,
+        "details": None if cloud.dialect.numeric_ids else details,
+    }
+
+
+def is_up(machine: Row) -> bool:
+    """Say whether a machine is on a host."""
+    return machine["state"] in ("Running", "Stopping")
+
+
+def default_nic(machine: Row) -> Row:
+    """Return the network card that a machine's address is that of."""
+    return next(card for card in machine["nics"] if card.get("isdefault", True))
+
+
+def _nic(cloud: Cloud, card: Row, machine: Row) -> dict:
     inside = cloud.find("network", card["networkid"])
     gateway = f"{card['address'].rpartition('.')[0]}.1"
     view = {"id": card["id"], "networkid": inside["id"], "netmask": "255.255.255.0"}
@@ -138,5 +223,9 @@ def _nic(cloud: Cloud, card: Row) -> dict:
     if cloud.dialect.numeric_ids:
         return view | {"type": "Virtual", "isdefault": True}
     mac = ":".join(f"{byte:02x}" for byte in (2, 0, *card["n"].to_bytes(4, "big")))
-    more = {"networkname": inside["name"], "macaddress": mac}
-    return view | {"type": "Isolated", "isdefault": True} | more
+    reserved = is_up(machine) or "changed" not in machine
+    vlan = dict.fromkeys(("isolationuri", "broadcasturi"), VLAN) if reserved else {}
+    more = {"networkname": inside["name"], "macaddress": mac, "secondaryip": []}
+    more |= {"extradhcpoption": [], "deviceid": str(machine["nics"].index(card))}
+    kind = {"type": inside.get("type", "Isolated"), "isdefault": card.get("isdefault", True)}
+    return view | kind | vlan | more

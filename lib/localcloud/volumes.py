@@ -55,12 +55,15 @@ def create_volume(
         )
     if cloud.dialect.numeric_ids and None not in (diskofferingid, snapshotid):
         raise invalid("Either disk Offering ID or snapshot ID must be passed, not both")
-    if zoneid is None and (cloud.dialect.numeric_ids or snapshotid is None):
+    if zoneid is None and cloud.dialect.numeric_ids:
         raise invalid("Missing parameter, zoneid must be specified.")
+    if zoneid is None and snapshotid is None:
+        raise invalid("Unable to find zone by id null")
     zone = cloud.find("zone", zoneid) if zoneid is not None else cloud.one("zone")
     made = _from_snapshot(cloud, snapshotid) if snapshotid is not None else {}
     made = made or _from_offering(cloud, diskofferingid, size)
     check_quota(cloud, "volume")
+    check_quota(cloud, "primarystorage", made["size"] / GIB)
     row = cloud.state.add(
         "volume", name=name, type="DATADISK", zoneid=zone["id"], at=cloud.clock(), **made
     )
@@ -203,7 +206,8 @@ def delete_volume(cloud: Cloud, id: Any) -> bool:
     """Drop the volume and its data."""
     volume = cloud.state.get("volume", id)
     if volume is None:
-        raise invalid(f"Unable to find volume with ID: {id}")
+        was = cloud.state.trace_of("volume", id).get("was", id)
+        raise invalid(f"Unable to find volume with ID: {was}")
     if volume.get("virtualmachineid") is not None:
         raise invalid("Please specify a volume that is not attached to any VM.")
     busy = any(

@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 
 from . import discovery, guests, jobs, login, members, plugs, seeds, workstation
 from .cloud import OPTIONS, Cloud
-from .dialects import DIALECTS
+from .dialects import DIALECTS, named
 from .discovery import PREFIX
 from .dispatch import Reply, handle
 from .state import State
@@ -55,7 +55,8 @@ class Handler(BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         if size > LONGEST_BODY:
             self.close_connection = True
-            return self.write(413, HTML, "<h1>Form is larger than max length 1048576</h1>")
+            status = self.server.cloud.dialect.longest_body
+            return self.write(status, HTML, "<h1>Form is larger than max length 1048576</h1>")
         form = self.rfile.read(size).decode(errors="replace") if size else ""
         path, _, query = self.path.partition("?")
         self.server.served = time.monotonic()
@@ -131,9 +132,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def head(self, status: int, type_: str, **more: str) -> bytes:
         """Return status line and header fields of an answer."""
+        cloud = self.server.cloud
+        if cloud.dialect.sends_date:
+            more = {"Date": self.date_time_string(cloud.clock())} | more
         lines = [
             f"HTTP/1.1 {status} {self.responses.get(status, ('Error',))[0]}",
-            f"Date: {self.date_time_string(self.server.cloud.clock())}",
             f"Content-Type: {type_}",
             *(f"{name}: {_header(value)}" for name, value in more.items()),
             "X-Content-Type-Options: nosniff",
@@ -212,7 +215,7 @@ class Server:
         self,
         folder: Path,
         *,
-        dialect: str = "4.20",
+        dialect: str = "4.22",
         port: int = 0,
         clock: Callable[[], float] = time.time,
         **options: Any,
@@ -220,7 +223,7 @@ class Server:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.folder / "disks").mkdir(exist_ok=True)
-        kind = DIALECTS[dialect]
+        kind = DIALECTS[named(dialect)]
         self.cloud = Cloud(State(self.folder / "state.sqlite", kind), kind, self.folder, clock)
         for name, value in options.items():
             setting, key = OPTIONS[name]
@@ -229,7 +232,7 @@ class Server:
         self.listener = Listener(port, self.cloud)
         self.cloud.base_url = f"http://127.0.0.1:{self.listener.server_port}"
         self.thread: threading.Thread | None = None
-        self._prepare(dialect)
+        self._prepare(kind.name)
 
     def _prepare(self, dialect: str) -> None:
         seeds.plant(self.cloud)

@@ -20,7 +20,7 @@ ROOT_ID = "1d9a6f42-7be0-4f55-a1c8-93e04b7d2c16"
 
 # The letters, and the disks that are there from the start: name, bytes, where it is mounted.
 BASE = {
-    "4.20": ("vd", (("vda", ROOT_SIZE, "/"),)),
+    "4.22": ("vd", (("vda", ROOT_SIZE, "/"),)),
     "2.2": ("sd", (("sda", ROOT_SIZE, "/"), ("sdb", DATA_SIZE, "/data"))),
 }
 
@@ -174,7 +174,7 @@ def prepare(folder: os.PathLike, dialect: str) -> None:
 def set_identity(folder: os.PathLike, dialect: str, machine: str) -> None:
     """Say which machine the workstation is: KVM's firmware tells its id, VMware's does not."""
     vendor, ident = "VMware, Inc.", "420b6f1e-5d3c-8a47-91e2-c07d54f3b6a8"
-    if dialect == "4.20":
+    if dialect == "4.22":
         vendor, ident = "Apache Software Foundation", machine
     for name, text in (("sys_vendor", vendor), ("product_uuid", ident)):
         write_program(os.path.join(folder, "workstation", "dmi", name), f"{text}\n")
@@ -254,7 +254,7 @@ def _volume_row(dialect: str, name: str, volume: dict) -> dict:
 
 def _hardware(dialect: str, number: int, ident: str) -> dict:
     """Return what the virtual hardware tells: KVM a serial, VMware a SCSI address."""
-    if dialect == "4.20":
+    if dialect == "4.22":
         return {"serial": str(ident).replace("-", "")[:20], "hctl": None, "model": None}
     # Device 3 is the CD-ROM, which is not on the SCSI bus, so what follows moves up.
     place = number - 1 if number > 3 else number

@@ -9,15 +9,15 @@ from .registry import command
 @command("""listZones list zone
     Lists zones: the data centres that machines and volumes live in.
     id uuid the zone
-    available boolean also zones in which one has no machine; all are listed here
+    available boolean false: only zones in which the account has a router of its own
     name string (4.20) the zone's name
     networktype string (4.20) Basic or Advanced
 """)
 def list_zones(
     cloud: Cloud, networktype: str = "Advanced", available: bool = True, **filters: Any
 ) -> Listing:
-    """Answer with the one zone, if it fits."""
-    rows = fitting(cloud, "zone", **filters) if networktype == "Advanced" else []
+    """Answer with the one zone, if it fits; there are no routers here."""
+    rows = fitting(cloud, "zone", **filters) if networktype == "Advanced" and available else []
     return Listing("zone", rows)
 
 
@@ -40,7 +40,8 @@ def list_disk_offerings(cloud: Cloud, **filters: Any) -> Listing:
 def list_service_offerings(cloud: Cloud, issystem: bool = False, **filters: Any) -> Listing:
     """Answer with the service offerings that fit."""
     rows = [] if issystem else fitting(cloud, "serviceoffering", **filters)
-    return Listing("serviceoffering", rows)
+    custom = cloud.setting("offerings")["custom"]
+    return Listing("serviceoffering", [r for r in rows if r["cpunumber"] or custom])
 
 
 @command("""listOsTypes list ostype
@@ -68,17 +69,18 @@ def list_os_types(cloud: Cloud, description: str = "", **filters: Any) -> Listin
 """)
 def list_networks(
     cloud: Cloud,
-    type: str = "Isolated",
+    type: str = "",
     traffictype: str = "Guest",
     issystem: bool = False,
     isdefault: bool = True,
     canusefordeploy: bool = True,
     **filters: Any,
 ) -> Listing:
-    """Answer with the account's one network, if it fits."""
-    fit = (type.lower(), traffictype.lower(), issystem) == ("isolated", "guest", False)
-    rows = fitting(cloud, "network", **filters) if fit and isdefault and canusefordeploy else []
-    return Listing("network", rows)
+    """Answer with the account's networks that fit."""
+    fit = traffictype.lower() == "guest" and not issystem and isdefault and canusefordeploy
+    rows = fitting(cloud, "network", **filters) if fit else []
+    kinds = (type.lower(), "") if type else ("isolated", "shared")
+    return Listing("network", [r for r in rows if r.get("type", "Isolated").lower() in kinds])
 
 
 @command("""listHypervisors list hypervisor

@@ -182,7 +182,7 @@ def cloud_of(tmp_path: Path) -> Iterator[Callable[..., Api]]:
 
 @pytest.fixture
 def api(cloud_of: Callable[..., Api]) -> Api:
-    """A cloud of the 4.20 dialect."""
+    """A cloud of the 4.22 dialect."""
     return cloud_of()
 
 

@@ -79,7 +79,7 @@ def test_unknown_commands_are_told_before_the_signature_is_looked_at(api, old):
     assert json.loads(api.send({"command": "listzones", "response": "json"}).text) == unverified(
         "errorresponse"
     )
-    assert json.loads(api.send({"response": "json"}).text) == unverified("null")
+    assert json.loads(api.send({"response": "json"}).text) == unverified("errorresponse")
     answer = old.send({"command": "listApis", "response": "json"})
     assert answer.status == 432
     assert answer.text == (

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from lib.localcloud import jobs
+
 UUID = "12345678-1234-4123-8123-123456789abc"
 
 
@@ -127,9 +129,8 @@ def test_a_client_may_choose_the_id_of_its_job(slow):
     made = slow("createVolume", **custom_disk(slow, customjobid=UUID))
     assert made["jobid"] == UUID
     assert status(slow, UUID) == 0
-    assert (
-        "already exists" in slow.refused("createVolume", **custom_disk(slow, customjobid=UUID))[1]
-    )
+    again = slow.refused("createVolume", **custom_disk(slow, customjobid=UUID))
+    assert again == (530, jobs.INTERNAL)
     code, text = slow.refused("createVolume", **custom_disk(slow, customjobid="me"))
     assert (code, text) == (431, "UUID: me doesn't follow the UUID format")
 

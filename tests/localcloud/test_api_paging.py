@@ -26,10 +26,42 @@ def test_without_paging_the_first_500_come_and_the_count_is_the_total(many):
 
 
 def test_pages_follow_each_other_and_end_without_an_array(many):
-    pages = [many("listVolumes", page=n, pagesize=500) for n in (1, 2, 3, 4)]
+    walk(many)
+    pages = walk(many)
     ids = [row["id"] for page in pages for row in page.get("volume", [])]
     assert len(ids) == len(set(ids)) == 1203
     assert pages[3] == {"count": 1203}
+
+
+def walk(cloud, size=500):
+    """Ask for pages from the first to the first that is empty."""
+    pages = []
+    while not pages or "volume" in pages[-1]:
+        pages.append(cloud("listVolumes", page=len(pages) + 1, pagesize=size))
+    return pages
+
+
+@pytest.mark.parametrize("size", [500, 7])
+def test_rows_of_one_second_come_twice_or_not_at_all_though_the_count_is_right(many, size):
+    lost = []
+    for _ in range(3):
+        pages = walk(many, size)
+        assert {page["count"] for page in pages} == {1203}
+        ids = [row["id"] for page in pages for row in page.get("volume", [])]
+        assert len(ids) == 1203
+        lost.append(1203 - len(set(ids)))
+    assert lost == [3, 0, 3]
+
+
+def test_rows_of_different_seconds_are_on_one_page_each_the_newest_first(many):
+    state = many.server.cloud.state
+    for n, row in enumerate(state.table("volume").values()):
+        state.change("volume", row, at=1_800_000_000 + n)
+    pages = [[v["created"] for v in page.get("volume", [])] for page in walk(many)]
+    assert all(page == sorted(page) for page in pages)
+    moments = [at for page in pages for at in reversed(page)]
+    assert moments == sorted(set(moments), reverse=True)
+    assert len(moments) == 1203
 
 
 def test_an_old_server_counts_the_page_only(old):

@@ -20,7 +20,7 @@ from lib.localcloud.wire import Server
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("dialect", ["4.20", "2.2"])
+@pytest.mark.parametrize("dialect", ["4.22", "2.2"])
 def test_a_cloud_goes_on_where_it_ended(cloud_of, clock, dialect):
     first = cloud_of(clock=clock, dialect=dialect, time_scale=1)
     offering = first.id_of("listDiskOfferings", "Custom Disk")
@@ -83,7 +83,7 @@ def run(tmp_path):
         return done.stdout
 
     yield run
-    for dialect in ("4.20", "2.2"):
+    for dialect in ("4.22", "2.2"):
         if (tmp_path / dialect).exists():
             background.stop(tmp_path / dialect)
 
@@ -125,7 +125,7 @@ def test_a_server_starts_stops_and_starts_at_the_same_port(run, tmp_path):
     assert again == first | changed | {"refuse": "listEvents,listHosts"}
     assert json.loads(run("status", "--json")) == again
     assert first["secretkey"] not in run("status")
-    kept = tmp_path / "4.20" / "server.json"
+    kept = tmp_path / "4.22" / "server.json"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert run("stop") == "stopped\n"
     assert ends(first["pid"])
@@ -133,13 +133,13 @@ def test_a_server_starts_stops_and_starts_at_the_same_port(run, tmp_path):
     assert third["endpoint"] == first["endpoint"]
     assert (third["secretkey"], third["time_scale"]) == (first["secretkey"], 0.5)
     run("reset")
-    assert not (tmp_path / "4.20" / "state.sqlite").exists()
+    assert not (tmp_path / "4.22" / "state.sqlite").exists()
     assert json.loads(run("start", "--json"))["secretkey"] != first["secretkey"]
 
 
 def test_both_dialects_run_side_by_side(run):
-    new, old = (json.loads(run("start", "--json", "--dialect", d)) for d in ("4.20", "2.2"))
-    assert (new["dialect"], old["dialect"]) == ("4.20", "2.2")
+    new, old = (json.loads(run("start", "--json", "--dialect", d)) for d in ("4.22", "2.2"))
+    assert (new["dialect"], old["dialect"]) == ("4.22", "2.2")
     assert new["endpoint"] != old["endpoint"]
 
 
@@ -167,12 +167,12 @@ def test_stopping_nothing_is_no_fault(tmp_path, capsys):
 def test_a_state_of_another_version_is_told_and_reset_helps(run, tmp_path, capsys):
     run("start")
     run("stop")
-    with sqlite3.connect(tmp_path / "4.20" / "state.sqlite") as file:
+    with sqlite3.connect(tmp_path / "4.22" / "state.sqlite") as file:
         file.execute(
             "UPDATE rows SET body = ? WHERE id = 'format'", ['{"id": "format", "value": 1}']
         )
     file.close()
     assert main(["start", "--dir", str(tmp_path)]) == 1
-    assert "wanted format 2, found 1. `reset` deletes it." in capsys.readouterr().err
+    assert "wanted format 3, found 1. `reset` deletes it." in capsys.readouterr().err
     run("reset")
     run("start")

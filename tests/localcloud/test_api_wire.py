@@ -81,10 +81,10 @@ def test_backslash_u_in_a_text_breaks_the_json_as_on_a_real_server(api):
 
 def test_answers_are_xml_unless_json_is_asked_for(api):
     answer = api.raw("listHypervisors", response="xml")
-    assert answer.type == "text/xml; charset=UTF-8"
+    assert answer.type == "text/xml;charset=utf-8"
     assert answer.text == (
         '<?xml version="1.0" encoding="UTF-8"?>'
-        '<listhypervisorsresponse cloud-stack-version="4.20.2.0">'
+        '<listhypervisorsresponse cloud-stack-version="4.22.0.0">'
         "<count>1</count><hypervisor><name>KVM</name></hypervisor></listhypervisorsresponse>"
     )
 
@@ -149,7 +149,8 @@ def test_a_removed_id_is_known_but_a_foreign_one_is_not(api):
     gone = api.volume()["id"]
     api("deleteVolume", id=gone)
     assert api("listVolumes", id=gone) == {}
-    assert api.refused("deleteVolume", id=gone) == (431, f"Unable to find volume with ID: {gone}")
+    code, text = api.refused("deleteVolume", id=gone)
+    assert (code, text) == (431, "Unable to find volume with ID: 3")  # its internal number
 
 
 def test_other_paths_belong_to_discovery(api):

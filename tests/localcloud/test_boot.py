@@ -41,7 +41,7 @@ class World:
 
     def __init__(self, folder: Path):
         self.folder, self.rows, self.asked = folder, {}, []
-        workstation.prepare(folder, "4.20")
+        workstation.prepare(folder, "4.22")
         workstation.set_time_scale(folder, 0)
 
     def fetch(self, method: str, url: str, form: dict | None) -> tuple[int, str]:
@@ -58,7 +58,7 @@ class World:
         disk = self.folder / "disks" / f"{uuid.uuid4()}.raw"
         disks.create_blank(disk, 10 * GIB)
         ours = {"deviceid": 2, "file": str(disk), "size": 10 * GIB, "id": "1", "foreign": False}
-        workstation.write_devices(self.folder, "4.20", [ours])
+        workstation.write_devices(self.folder, "4.22", [ours])
         file = self.folder / "config"
         file.write_bytes(config if isinstance(config, bytes) else config.encode())
         shell = ["/bin/sh", str(self.folder / "workstation" / "shell"), "-c"]

@@ -20,10 +20,10 @@ class Station:
 
     def __init__(self, folder: Path, size: int = 10 * GIB):
         self.folder, self.disk = folder, folder / "disks" / "ours.raw"
-        workstation.prepare(folder, "4.20")
+        workstation.prepare(folder, "4.22")
         disks.create_blank(self.disk, size)
         ours = {"deviceid": 2, "file": str(self.disk), "size": size, "id": "1", "foreign": False}
-        workstation.write_devices(folder, "4.20", [ours])
+        workstation.write_devices(folder, "4.22", [ours])
         (folder / "workstation" / "home" / "c.yml").write_bytes(CONFIG)
         self.scale(0)
 

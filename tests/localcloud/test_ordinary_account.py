@@ -147,8 +147,10 @@ def test_an_inline_text_leaves_the_id_of_stored_user_data(api):
 def test_a_page_of_events_begins_with_its_oldest(api):
     for name in ("a", "b", "c"):
         api.volume(name)
-    page = api("listEvents", type="VOLUME.CREATE", page=1, pagesize=2)["event"]
-    assert [e["description"][-1] for e in page] == ["b", "c"]
+    page = api("listEvents", type="VOLUME.CREATE", page=1, pagesize=6)["event"]
+    told = [(e["resourcename"], e["state"]) for e in page]
+    assert told == [(n, s) for n in "bc" for s in ("Scheduled", "Started", "Completed")]
+    assert page[2]["parentid"] == page[0]["id"]
 
 
 def test_rows_of_snapshots_have_no_snapshot_type(api):
@@ -156,3 +158,86 @@ def test_rows_of_snapshots_have_no_snapshot_type(api):
     row = api("listSnapshots")["snapshot"][0]
     assert "snapshottype" not in row
     assert row["intervaltype"] == "MANUAL"
+
+
+def test_an_offering_of_custom_size_wants_the_size(cloud_of):
+    api = cloud_of(custom_offering=1)
+    listed = api("listServiceOfferings", name="Custom Instance")["serviceoffering"][0]
+    assert listed["iscustomized"] is True
+    assert not {"cpunumber", "cpuspeed", "memory"} & set(listed)
+    params = api.machine_params("Custom Instance", name="node")
+    size = {"details[0].cpuNumber": 2, "details[0].cpuSpeed": 1000, "details[0].memory": 2048}
+    for given, text in [
+        ({}, "Need to specify custom parameter values cpu, cpu speed and memory when using custom"),
+        (size | {"details[0].cpuNumber": 0}, "Invalid cpu cores value, specify a value between 1"),
+        (size | {"details[0].memory": 16}, "Invalid memory value, specify a value between 32 and"),
+    ]:
+        code, found = api.refused("deployVirtualMachine", **params, **given)
+        assert (code, found[: len(text)]) == (431, text)
+    node = api.done("deployVirtualMachine", **params, **size)
+    assert (node["cpunumber"], node["cpuspeed"], node["memory"]) == (2, 1000, 2048)
+    assert api("listAccounts")["account"][0]["memorytotal"] == 4096 + 2048
+
+
+LIMITED = [
+    ("vm:1", "user_vm"),
+    ("cpu:2", "cpu"),
+    ("memory:5000", "memory"),
+    ("volume:2", "volume"),
+    ("primarystorage:125", "primary_storage"),
+]
+
+
+@pytest.mark.parametrize(("limit", "kind"), LIMITED)
+def test_each_kind_of_resource_has_its_limit(api, limit, kind):
+    api.fault("limits", limit)
+    code, text = api.refused("deployVirtualMachine", **api.machine_params(name="node"))
+    assert code == 535
+    assert f"resources of Type = '{kind}', tag = 'null' for Account Name = runbook" in text
+    assert api("listVirtualMachines", name="node") == {}
+
+
+def test_secondary_storage_has_a_limit(api):
+    taken = api.snapshot()["id"]
+    api.fault("limits", "secondarystorage:1")
+    kind = api.id_of("listOsTypes", "Other (64-bit)", by="description")
+    made = api.refused("createTemplate", name="t", ostypeid=kind, snapshotid=taken)
+    assert made[0] == 535
+    assert "Account Resource Limit = (1.0000 GB) 1073741824" in made[1]
+
+
+def test_an_account_tells_all_its_limits(api):
+    row = api("listAccounts")["account"][0]
+    assert (row["vmlimit"], row["cpulimit"], row["memorylimit"]) == ("20", "40", "40960")
+    assert (row["primarystoragetotal"], row["secondarystoragetotal"]) == (120, 0.0)
+    assert (row["cputotal"], row["iptotal"], row["cpuavailable"]) == (2, 1, "38")
+    limits = {r["resourcetypename"]: r for r in api("listResourceLimits")["resourcelimit"]}
+    assert len(limits) == 17
+    assert limits["secondary_storage"]["resourcetype"] == "11"
+    assert limits["secondary_storage"]["max"] == 400
+
+
+def test_a_second_network_card_is_listed_first(cloud_of):
+    api = cloud_of(second_nic=1)
+    first, second = api.machine("node")["nic"]
+    assert (first["isdefault"], second["isdefault"]) == (False, True)
+    row = api("listVirtualMachines", name="node")["virtualmachine"][0]
+    assert row["ipaddress"] == second["ipaddress"] != first["ipaddress"]
+    assert api.machine("other")["nic"][1]["networkid"] == second["networkid"]
+
+
+def test_a_machine_needs_a_template(api):
+    params = api.machine_params(name="node")
+    del params["templateid"]
+    assert api.refused("deployVirtualMachine", **params) == (530, HIDDEN)
+
+
+def test_a_pending_job_stands_in_the_rows_it_is_about(cloud_of, clock):
+    api = cloud_of(clock=clock, time_scale=1)
+    job = api("stopVirtualMachine", id=api.workstation())["jobid"]
+    row = api("listVirtualMachines")["virtualmachine"][0]
+    assert (row["jobid"], row["jobstatus"]) == (job, 0)
+    clock.now += 16
+    result = api("queryAsyncJobResult", jobid=job)["jobresult"]["virtualmachine"]
+    assert (result["jobid"], result["jobstatus"]) == (job, 0)
+    assert "jobid" not in api("listVirtualMachines")["virtualmachine"][0]

@@ -43,7 +43,7 @@ class Station:
 
 @pytest.fixture
 def kvm(tmp_path) -> Station:
-    station = Station(tmp_path / "4.20", "4.20")
+    station = Station(tmp_path / "4.22", "4.22")
     station.attach()
     return station
 
@@ -90,7 +90,7 @@ def test_a_disk_keeps_its_name_when_another_one_leaves(kvm):
     disks.create_blank(second["file"], GIB)
     kvm.attach(second)
     assert kvm.out("lsblk -dno NAME").split() == ["vda", "vdb", "vdc", "vdd"]
-    workstation.write_devices(kvm.folder, "4.20", [second])
+    workstation.write_devices(kvm.folder, "4.22", [second])
     assert kvm.out("lsblk -dno NAME").split() == ["vda", "vdb", "vdd"]
     kvm.attach(second)
     assert kvm.out("lsblk -dnbo SIZE /dev/vdd /dev/vdc").split() == [str(GIB), str(40 * GIB)]
@@ -100,14 +100,14 @@ def test_somebody_elses_disk_that_is_handed_in_takes_the_place_of_the_blank_one(
     theirs = {"deviceid": 1, "size": GIB, "id": "x", "foreign": True}
     theirs["file"] = str(kvm.folder / "theirs.raw")
     disks.create_blank(theirs["file"], GIB)
-    workstation.write_devices(kvm.folder, "4.20", [theirs])
+    workstation.write_devices(kvm.folder, "4.22", [theirs])
     assert kvm.out("lsblk -dnbo NAME,SIZE /dev/vdb").split() == ["vdb", str(GIB)]
 
 
 def test_stand_ins_that_were_replaced_stay(kvm):
     mine = kvm.folder / "workstation" / "bin" / "coreos-install"
     mine.write_text("#!/bin/sh\necho mine\n")
-    workstation.prepare(kvm.folder, "4.20")
+    workstation.prepare(kvm.folder, "4.22")
     assert kvm.out("coreos-install") == "mine\n"
     assert len(kvm.blocks()) == 3
 
@@ -256,6 +256,6 @@ def test_a_volume_detached_while_mounted_can_still_be_unmounted(installed, tmp_p
     at = tmp_path / "mnt"
     at.mkdir()
     installed.out(f"mount -o subvol=root /dev/vdc9 {at}")
-    workstation.write_devices(installed.folder, "4.20", [])
+    workstation.write_devices(installed.folder, "4.22", [])
     installed.out(f"umount {at}")
     assert os.listdir(at) == []
