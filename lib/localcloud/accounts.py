@@ -5,7 +5,8 @@ from typing import Any
 from . import jobs
 from .cloud import Cloud, Listing, fitting, used
 from .fields import fields_of
-from .refusals import ApiError
+from .params import kind_of
+from .refusals import DIRECT, ApiError
 from .registry import Command, Param, command, known, params_of
 from .state import Row
 from .views import more
@@ -19,6 +20,9 @@ TYPES = {"vm": "user_vm", "ip": "public_ip"} | {
 }
 KNOWN_TO_OLD = 5  # so many of them 2.2 has
 UNLIMITED = -1
+UNKNOWN_API = "Api Discovery plugin was unable to find an api by that name or process any apis"
+# The kind of row that a field holds several of.
+NESTED = {"tags": "tag", "nic": "nic", "user": "user"}
 SHOWN_TYPES = {"uuids": "list", "strings": "list"}
 
 
@@ -47,27 +51,37 @@ def list_apis(cloud: Cloud, name: str | None = None, keyword: str = "") -> Listi
     if name is not None:
         rows = [c for c in rows if c.name.lower() == name.lower()]
         if not rows:
-            text = "Api Discovery plugin was unable to find an api by that name or process any apis"
-            raise ApiError(530, text, 9999)
+            raise ApiError(530, UNKNOWN_API, DIRECT)
     return Listing("api", [api_row(c, cloud.dialect.name) for c in rows])
 
 
 def api_row(one: Command, dialect: str) -> dict:
     """Return a command as listApis shows it."""
+    related = _answering(one.answers, dialect)
     return {
         "name": one.name,
         "description": one.description,
         "isasync": one.kind.startswith("async"),
-        "related": "",
-        "params": [_param_row(p, dialect) for p in params_of(one, dialect)],
-        "response": [
-            {"name": f.name, "type": f.type, "description": ""}
-            for f in fields_of(one.answers, dialect)
-        ],
+        "related": ",".join(related) if len(related) > 1 else "",
+        "params": [_param_row(one, p, dialect) for p in params_of(one, dialect)],
+        "response": _response(one.answers, dialect),
     }
 
 
-def _param_row(p: Param, dialect: str) -> dict:
+def _answering(kind: str, dialect: str) -> list[str]:
+    """Return the commands that answer with a kind of row."""
+    return [c.name for c in known(dialect).values() if kind and c.answers == kind]
+
+
+def _response(kind: str, dialect: str) -> list[dict]:
+    return [
+        {"name": f.name, "type": f.type, "description": ""}
+        | ({"response": _response(NESTED[f.name], dialect)} if f.name in NESTED else {})
+        for f in fields_of(kind, dialect)
+    ]
+
+
+def _param_row(one: Command, p: Param, dialect: str) -> dict:
     row = {
         "name": p.name,
         "description": p.description,
@@ -75,6 +89,8 @@ def _param_row(p: Param, dialect: str) -> dict:
         "length": p.length,
         "required": p.needed(dialect),
     }
+    if p.type in ("uuid", "uuids"):
+        row["related"] = ",".join(_answering(kind_of(one, p.name), dialect))
     return row | ({"since": p.since} if p.since else {})
 
 
@@ -82,26 +98,28 @@ def _param_row(p: Param, dialect: str) -> dict:
     Says how many calls are left.
 """)
 def get_api_limit(cloud: Cloud) -> dict:
-    """Answer with the calls made in this interval and those allowed."""
+    """Answer with the calls made in this interval and those allowed, if any limit is set (432)."""
     setting = cloud.setting("throttle")
+    if not setting["max"]:
+        text = "This api is only available when api.throttling.enabled = true."
+        raise ApiError(432, text, DIRECT)
     began, calls = cloud.throttle
     left = began + setting["interval"] - cloud.clock()
     return {
         "accountid": cloud.account()["id"],
         "account": cloud.account()["name"],
         "apiIssued": calls,
-        "apiAllowed": max(0, setting["max"] - calls) if setting["max"] else UNLIMITED,
+        "apiAllowed": max(0, setting["max"] - calls),
         "expireAfter": max(0, round(left)),
     }
 
 
 @command("""listResourceLimits list resourcelimit
     Lists how much of each resource the account may have; -1 is unlimited.
-    id long the limit
     resourcetype integer 0 machines, 1 addresses, 2 volumes, 3 snapshots, 4 templates
 """)
 def list_resource_limits(
-    cloud: Cloud, id: int | None = None, resourcetype: int | None = None, keyword: str = ""
+    cloud: Cloud, resourcetype: int | None = None, keyword: str = ""
 ) -> Listing:
     """Answer with the limits; their type is a text, also on the wire."""
     names = LIMITS[:KNOWN_TO_OLD] if cloud.dialect.numeric_ids else LIMITS
@@ -128,7 +146,7 @@ def list_accounts(cloud: Cloud, **filters: Any) -> Listing:
 def _account(cloud: Cloud, row: Row) -> dict:
     states = [m["state"] for m in cloud.rows("virtualmachine")]
     view: dict = {"vmrunning": states.count("Running"), "vmstopped": states.count("Stopped")}
-    view |= {"roleid": row.get("roleid"), "groups": [], "user": [_user(cloud, row)]}
+    view |= {"roleid": row.get("roleid"), "groups": [], "user": [user_of(cloud, row)]}
     for what in LIMITS:
         # Storage is in GiB; only that of secondary storage may be a fraction.
         limit, taken = cloud.setting("limits")[what], used(cloud, what)
@@ -142,7 +160,8 @@ def _words(limit: float) -> str:
     return "Unlimited" if limit == UNLIMITED else str(limit)
 
 
-def _user(cloud: Cloud, row: Row) -> dict:
+def user_of(cloud: Cloud, row: Row) -> dict:
+    """Return the user of an account, which has one."""
     own = {k: row.get(k) for k in ("domainid", "domain", "apikey", "roleid")}
     return own | {
         "id": row["userid"],

@@ -42,6 +42,7 @@ class Cloud:
     lock: threading.RLock = field(default_factory=threading.RLock)
     timers: list[tuple[float, int, str]] = field(default_factory=list)
     method: str = "GET"  # of the request at hand
+    sessions: dict[str, str] = field(default_factory=dict)  # the key of each that is logged in
     texts: dict = field(default_factory=dict)  # rows as JSON, of the state's version `texts_of`
     texts_of: int = -1
     walks: dict[str, int] = field(default_factory=dict)  # how often first pages were asked for

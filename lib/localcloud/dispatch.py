@@ -4,7 +4,7 @@ import sys
 import traceback
 from typing import NamedTuple
 
-from . import auth, envelope, jobs, paging, params
+from . import auth, envelope, filters, jobs, owners, paging, params, sessions
 from .cloud import Cloud
 from .faults import Fault
 from .refusals import ApiError, invalid
@@ -31,16 +31,17 @@ class Reply(NamedTuple):
     body: str | None
     error: str = ""
     delay: float = 0
+    cookies: tuple[str, ...] = ()
 
 
-def handle(cloud: Cloud, given: dict[str, str], method: str) -> Reply:
-    """Answer one API request."""
+def handle(cloud: Cloud, given: dict[str, str], method: str, cookies: str = "") -> Reply:
+    """Answer one API request; `cookies` is its Cookie header."""
     name = given.get("command", "")
     with cloud.lock:
         cloud.method = method
         jobs.advance(cloud)
         fault = None if name in SIMULATOR else cloud.faults.take(name)
-        reply, changed = _answer(cloud, name, given, fault)
+        reply, changed = _answer(cloud, given, cookies, fault)
         cloud.state.commit()
         if name not in SIMULATOR:
             cloud.faults.record(name, given, changed, reply.status)
@@ -50,15 +51,18 @@ def handle(cloud: Cloud, given: dict[str, str], method: str) -> Reply:
 
 
 def _answer(
-    cloud: Cloud, name: str, given: dict[str, str], fault: Fault | None
+    cloud: Cloud, given: dict[str, str], cookies: str, fault: Fault | None
 ) -> tuple[Reply, bool]:
+    name = given.get("command", "")
     if fault and fault.kind == "drop-before":
         return Reply(0, "", None), False
     if fault and fault.kind == "html":
         code = fault.code or 503
         return Reply(code, "text/html", HTML.format(code=code)), False
     try:
-        command = authenticate(cloud, given)
+        if name in sessions.COMMANDS and sessions.offered(cloud):
+            return _logged(cloud, given, cookies), False
+        command = authenticate(cloud, given, cookies)
         _strike(fault)
         text = execute(cloud, command, given, fault)
     except ApiError as error:
@@ -69,6 +73,13 @@ def _answer(
     if fault and fault.kind == "malformed":
         text = text[: len(text) // 2]
     return _reply(cloud, given, 200, text), command.changes
+
+
+def _logged(cloud: Cloud, given: dict[str, str], cookies: str) -> Reply:
+    status, text, made = sessions.answer(cloud, given, cookies)
+    if status == 405:
+        return Reply(status, "text/plain", text)
+    return _reply(cloud, given, status, text)._replace(cookies=made)
 
 
 def _seen_by_users(cloud: Cloud, error: ApiError) -> ApiError:
@@ -85,7 +96,9 @@ def _strike(fault: Fault | None) -> None:
 
 def _refused(cloud: Cloud, name: str, given: dict[str, str], error: ApiError) -> Reply:
     text = envelope.refusal(cloud, name, error)
-    return _reply(cloud, given, error.code, text)._replace(error=error.text)
+    # The header X-Description goes with what the server throws, not with what turns a caller away.
+    told = "" if error.code == 401 or name in sessions.COMMANDS else error.text
+    return _reply(cloud, given, error.code, text)._replace(error=told)
 
 
 def _reply(cloud: Cloud, given: dict[str, str], status: int, text: str) -> Reply:
@@ -95,22 +108,29 @@ def _reply(cloud: Cloud, given: dict[str, str], status: int, text: str) -> Reply
     return Reply(status, form.format("text/xml"), envelope.xml(cloud, text))
 
 
-def authenticate(cloud: Cloud, given: dict[str, str]) -> Command:
+def authenticate(cloud: Cloud, given: dict[str, str], cookies: str = "") -> Command:
     """Return the command if the request may have it, with the checks in the server's order."""
     name = given.get("command")
+    in_session = sessions.verified(cloud, given, cookies)
     command = known(cloud.dialect.name).get(name or "")
     if command is None and name not in ADMIN_ONLY.split():
         raise _no_command(cloud, name)
-    apikey, signature = auth.credentials(given)
-    auth.check_expiry(cloud.dialect, given, cloud.clock())
-    me = cloud.account()
-    if apikey != me["apikey"]:
-        raise auth.unverified(name)
+    signature = "" if in_session else _signature(cloud, given)
     if command is None or cloud.lacks(name):
         raise _not_for_users(cloud, name)
     _throttle(cloud)
-    auth.check_signature(given, signature, me["secretkey"])
+    if not in_session:
+        auth.check_signature(given, signature, cloud.account()["secretkey"])
     return command
+
+
+def _signature(cloud: Cloud, given: dict[str, str]) -> str:
+    """Return the signature of a request whose time is not over and whose key is the account's."""
+    apikey, signature = auth.credentials(given)
+    auth.check_expiry(cloud.dialect, given, cloud.clock())
+    if apikey != cloud.account()["apikey"]:
+        raise auth.unverified(given.get("command"))
+    return signature
 
 
 def _no_command(cloud: Cloud, name: str | None) -> ApiError:
@@ -146,6 +166,7 @@ def execute(cloud: Cloud, command: Command, given: dict[str, str], fault: Fault 
     """Run a command and return its answer as JSON."""
     params.check_characters(given)
     values = params.read(cloud.state, cloud.dialect, command, given)
+    owners.check(cloud, command, values)
     if command.kind == "list":
         return _list(cloud, command, values)
     if command.kind == "sync":
@@ -156,7 +177,10 @@ def execute(cloud: Cloud, command: Command, given: dict[str, str], fault: Fault 
 def _list(cloud: Cloud, command: Command, values: dict) -> str:
     page, size = values.pop("page", None), values.pop("pagesize", None)
     keep = slice(None) if command.name in SIMULATOR else page_slice(cloud, page, size)
-    found = paging.ordered(cloud, command.run(cloud, **values), keep, page)
+    wanted, count_only = filters.wanted(command, values), values.pop(filters.COUNT_ONLY, False)
+    found = filters.fit(cloud, command.run(cloud, **values), wanted)
+    found = paging.ordered(cloud, found, keep, page)
+    keep = slice(0) if count_only else keep
     return envelope.listing(cloud, command.name, found, keep, len(found.rows))
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 FAULTS = "refuse fail-job drop-before drop-after html slow lose-job hang-job malformed"
 # Never recorded: what is secret, what is private, and what only signs the request.
 HIDDEN = """apikey signature userdata password publickey command response signatureversion
-    expires"""
+    expires sessionkey"""
 
 
 class Call(NamedTuple):

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 OWNER = "account domainid domain +domainpath"
+USER_ROLE = "roletype=User rolename=User"
 
 # Of each an account's row tells limit, total and what is available.
 RESOURCES = """vm +ip volume snapshot +backup +backupstorage template +project +network +vpc +cpu
@@ -49,7 +50,24 @@ TABLE = {
         +supportsvmautoscaling:boolean=true +created:date +receivedbytes:long=0
         +sentbytes:long=0 +egressdefaultpolicy:boolean=false +publicmtu:integer=1500
         +privatemtu:integer=1500 +hasannotations:boolean=false""",
+    "networkoffering": """id name=DefaultIsolatedNetworkOfferingWithSourceNatService
+        displaytext=DefaultIsolatedNetworkOfferingWithSourceNatService created:date
+        traffictype=Guest isdefault:boolean=true specifyvlan:boolean=false availability=Required
+        +guestiptype=Isolated +conservemode:boolean=true +specifyipranges:boolean=false
+        +state=Enabled +forvpc:boolean=false +ispersistent:boolean=false
+        +supportsstrechedl2subnet:boolean=false""",
+    "oscategory": "id name",
     "hypervisor": "name",
+    "user": f"""id username firstname lastname email created:date state account accounttype:integer
+        usersource roleid {USER_ROLE} domainid domain apikey accountid
+        iscallerchilddomain:boolean=false isdefault:boolean=false is2faenabled:boolean=false is2famandated:boolean=false""",
+    "domain": "id name level:integer haschild:boolean=false path state=Active",
+    "nic": """id networkid networkname netmask gateway ipaddress isolationuri broadcasturi
+        traffictype type isdefault:boolean macaddress extradhcpoption:list secondaryip:list deviceid
+        virtualmachineid""",
+    "instancegroup": "id name created:date account domainid domain",
+    "virtualmachineuserdata": "virtualmachineid userdata",
+    "password": "encryptedpassword",
     "resourcelimit": f"{OWNER} resourcetype +resourcetypename max:long",
     "account": f"""id name accounttype:integer=0 +roleid +roletype=User +rolename=User domainid
         domain +domainpath {AMOUNTS} vmstopped:integer vmrunning:integer state=enabled
@@ -115,6 +133,10 @@ TABLE = {
     "apilimit": "accountid account apiIssued:integer apiAllowed:integer expireAfter:long",
     "simulatorcall": "command params:map changed:boolean status:integer",
 }
+# What there is none of here.
+EMPTY = """publicipaddress portforwardingrule ipforwardingrule iso affinitygroup securitygroup
+    vmSnapshot vpc snapshotpolicy"""
+TABLE |= dict.fromkeys(EMPTY.split(), "id name")
 
 
 class Field(NamedTuple):

@@ -42,6 +42,8 @@ def check_room(cloud: Cloud, machine: Row) -> None:
 
 def vm_text(machine: Row) -> str:
     """Return a machine as CloudStack's messages name it (VMInstanceVO.toString)."""
+    if isinstance(machine["id"], int):
+        return f"VM[User|{machine['name']}]"
     facts = {"id": machine["n"], "instanceName": f"i-2-{machine['n']}-VM"}
     facts |= {"state": machine["state"], "type": "User", "uuid": machine["id"]}
     return f"VM instance {json.dumps(facts, separators=(',', ':'))}"

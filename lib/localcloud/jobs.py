@@ -39,6 +39,8 @@ AFTER = 0.05  # of its duration, until what a job leaves to be done is done
 INSTANCES = {"volume": "Volume", "snapshot": "Snapshot", "template": "Template",
              "virtualmachine": "VirtualMachine"}  # fmt: skip
 GERUNDS = {"stop": "stopping"}
+# Packages of the commands whose module is not named like them.
+AREAS = {"machine": "vm", "instance": "vm", "label": "tag", "storage": "volume"}
 VERB = re.compile(r"([a-z]+)(\w+)")
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 INTERNAL = "Internal error executing command, please contact your system administrator"
@@ -161,9 +163,9 @@ def resume(cloud: Cloud) -> None:
 def advance(cloud: Cloud) -> None:
     """Do all that has fallen due."""
     while cloud.timers and cloud.timers[0][0] <= cloud.clock():
-        _, _, id = heapq.heappop(cloud.timers)
+        at, _, id = heapq.heappop(cloud.timers)
         timer = cloud.state.get("timer", id)
-        if timer is not None:
+        if timer is not None and timer["at"] == at:  # else it was set anew
             cloud.state.remove("timer", timer, trace=False)
             _due(cloud, timer)
 
@@ -310,5 +312,5 @@ def _view(cloud: Cloud, job: Row) -> dict:
 def class_name(cloud: Cloud, command: Command) -> str:
     """Return the Java class that stands for a command in lists of jobs."""
     name = command.name.replace("VirtualMachine", "VM")
-    area = {"machine": "vm", "label": "tag"}.get(command.area, command.area)
+    area = AREAS.get(command.area, command.area)
     return f"{cloud.dialect.class_prefix.format(area=area)}{name[0].upper()}{name[1:]}Cmd"

@@ -98,6 +98,19 @@ def named_key(cloud: Cloud, name: str) -> Row:
     raise invalid(f"A key pair with name '{name}' does not exist for this account.")
 
 
+def encrypted(cloud: Cloud, machine: Row, password: str) -> str | None:
+    """Return a password encrypted with the machine's first SSH key, None without an RSA key."""
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15  # slow to import
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+    for name in machine.get("keypairs", [])[:1]:
+        key = load_ssh_public_key(named_key(cloud, name)["public"].encode())
+        if isinstance(key, RSAPublicKey):
+            return base64.b64encode(key.encrypt(password.encode(), PKCS1v15())).decode()
+    return None
+
+
 @command("""registerUserData(4.20) sync userdata
     Stores user data under a name.
     name string* its name

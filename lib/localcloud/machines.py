@@ -9,7 +9,7 @@ from typing import Any
 from . import guests, login, members
 from .cloud import GIB, Cloud, Listing, check_quota, fitting, size_of
 from .jobs import Work
-from .keys import named_key, stored_userdata
+from .keys import encrypted, named_key, stored_userdata
 from .plugs import tell, unplug
 from .refusals import ApiError, broken, full, hidden, invalid, param
 from .registry import command, phase
@@ -86,6 +86,8 @@ def _userdata(row: Row) -> dict:
     userdata string<1048576 data for the machine, in base64
     userdataid uuid@4.18 (4.20) stored user data
     startvm boolean (4.20) false to leave it stopped
+    hypervisor string its hypervisor, which counts only if the template does not say it
+    dynamicscalingenabled boolean (4.20) whether it may be scaled while it runs, if all else allows
     details map@4.3 (4.20) pairs that describe it; the size for an offering of custom size
 """)
 def deploy(
@@ -289,7 +291,7 @@ def _extras(
 
 def _in_group(cloud: Cloud, name: str) -> Row:
     same = [g for g in cloud.rows("instancegroup") if g["name"] == name]
-    group = same[0] if same else cloud.state.add("instancegroup", name=name)
+    group = same[0] if same else cloud.state.add("instancegroup", name=name, at=cloud.clock())
     return {"group": name, "groupid": group["id"]}
 
 
@@ -307,6 +309,8 @@ def deployed(cloud: Cloud, job: Row, **params: Any) -> dict:
         guests.boot(cloud, row, job)
     template = cloud.state.get("template", row["templateid"])
     secret = secrets.token_urlsafe(6) if template and template["passwordenabled"] else None
+    if secret:
+        cloud.state.change("virtualmachine", row, encryptedpassword=encrypted(cloud, row, secret))
     return {"virtualmachine": show(cloud, "virtualmachine", row, password=secret)}
 
 
@@ -502,6 +506,7 @@ def expunge_now(cloud: Cloud, id: Any) -> None:
     userdataid uuid@4.18 (4.20) stored user data
     details map (4.20) pairs that replace all it had
     deleteprotection boolean@4.20.0 (4.20) keep it from being destroyed
+    haenable boolean start it elsewhere when its host fails
 """)
 def update(
     cloud: Cloud,
@@ -522,7 +527,7 @@ def update(
     if userdata or userdataid is not None:
         row["data"], stored = stored_userdata(cloud, userdata, userdataid)
         row["userdataid"] = stored or row["userdataid"]  # which text given inline does not change
-    row |= {k: more[k] for k in ("displayname", "deleteprotection") if k in more}
+    row |= {k: more[k] for k in ("displayname", "deleteprotection", "haenable") if k in more}
     row |= _extras(cloud, **more)
     return cloud.state.save("virtualmachine", row)
 

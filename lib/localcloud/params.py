@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from . import unbuilt
 from .dialects import Dialect
 from .refusals import ApiError, invalid, param
 from .registry import Command, Param, params_of
@@ -19,35 +20,27 @@ MAP_FORM = (
 MAP = re.compile(r"(\w+)\[(\d+)\]\.(\w+)")
 DATES = ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 
-# The kind of row an id parameter names; `id` itself is one of the command's own kind.
-KINDS = {
-    "zoneid": "zone",
-    "diskofferingid": "diskoffering",
-    "serviceofferingid": "serviceoffering",
-    "templateid": "template",
-    "snapshotid": "snapshot",
-    "volumeid": "volume",
-    "volumeids": "volume",
-    "virtualmachineid": "virtualmachine",
-    "networkid": "network",
-    "networkids": "network",
-    "ostypeid": "ostype",
-    "oscategoryid": "oscategory",
-    "userdataid": "userdata",
-    "groupid": "instancegroup",
-    "jobid": "job",
-}
+# The kind of row an id parameter names, where its own name does not say so.
+KINDS = {"groupid": "instancegroup", "associatednetworkid": "network"}
 
 
 def read(state: State, dialect: Dialect, command: Command, given: dict[str, str]) -> dict:
-    """Return the values a command takes from the parameters given; unknown ones are passed over.
+    """Return the values a command takes from the parameters given.
 
-    Raises ApiError in CloudStack's words: 430, 431.
+    Those that CloudStack does not know are passed over. Raises ApiError in CloudStack's words: 430,
+    431; in ours for a parameter that CloudStack knows and this cloud has not.
     """
-    texts = fold({name.lower(): value for name, value in given.items()})
+    texts = fold({_lower(name): value for name, value in given.items()})
+    unbuilt.check(dialect.name, command, texts)
     reader = Reader(state, dialect, command)
     found = {p.name: reader.value(p, texts.get(p.name)) for p in params_of(command, dialect.name)}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _lower(name: str) -> str:
+    """Return a parameter's name in lower case; the field of a map keeps its own."""
+    head, dot, field = name.partition(".")
+    return head.lower() + dot + field
 
 
 def check_characters(given: dict[str, str]) -> None:
@@ -77,6 +70,13 @@ def fold(given: dict[str, str]) -> dict[str, Any]:
         else:
             plain[name] = value
     return plain | {name: [rows[i] for i in sorted(rows)] for name, rows in maps.items()}
+
+
+def kind_of(command: Command, name: str) -> str:
+    """Return the kind of row that an id parameter of a command names."""
+    one = name.removesuffix("s")
+    own = one in ("id", f"{command.subject.lower()}id")
+    return command.subject if own else KINDS.get(one, one.removesuffix("id"))
 
 
 class Reader:
@@ -115,7 +115,7 @@ class Reader:
 
     def ident(self, p: Param, text: str) -> Any:
         """Return an id: on 4.22 one that is or was there, or a number that stands for one."""
-        kind = KINDS.get(p.name, self.command.subject)
+        kind = kind_of(self.command, p.name)
         if not text or text == "-1" or self.dialect.numeric_ids:
             return self.number(p, text)
         if text.isdecimal() and not p.since:

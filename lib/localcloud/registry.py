@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from .dialects import named
 
-MODULES = "zones volumes snapshots templates machines labels keys accounts simulator"
+MODULES = """zones volumes snapshots templates machines labels keys accounts simulator users
+    instances storage absent"""
 HEAD = re.compile(r"(\w+)(?:\((2\.2|4\.2[02])\))? ([a-z-]+)(?: (\w+))?")
 LINE = re.compile(
     r"(\w+) ([a-z]+)(\*(?:2\.2)?)?(?:<(\d+))?(?:@([\d.]+))?(?: \((2\.2|4\.2[02])\))? (\S.*)"
@@ -61,10 +62,13 @@ class Command:
     only: str
     run: Callable[..., Any]
     phases: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    filters: set[str] = field(default_factory=set)  # parameters that `run` does not see
 
     @property
     def subject(self) -> str:
         """Return the kind of row that the command's `id` names."""
+        if self.answers == "password":
+            return "virtualmachine"
         return self.answers or {"machine": "virtualmachine", "key": "userdata"}.get(
             self.area, self.area
         )
@@ -99,6 +103,20 @@ def command(block: str) -> Callable[[Callable], Callable]:
     return register
 
 
+def add_params(command: str, lines: list[str], *, filters: bool = False) -> None:
+    """Give a registered command more parameters, a line each.
+
+    They are `filters` if the rows of the answer are compared with them, after the command ran.
+    """
+    one = COMMANDS[command]
+    for row in map(_param, lines):
+        if row.name in one.params:
+            raise ValueError(f"{command} has {row.name} already")
+        one.params[row.name] = row
+        if filters:
+            one.filters.add(row.name)
+
+
 def phase(name: str, moment: str) -> Callable[[Callable], Callable]:
     """Register what a command's job does: at "begin", "finish", "after", or when it "failed"."""
 
@@ -117,10 +135,13 @@ def _param(line: str) -> Param:
     return Param(name, type_, required, int(length or 255), since, named(only), description)
 
 
+@cache
 def load() -> None:
-    """Import every module that registers commands."""
+    """Import every module that registers commands, and then those that add parameters to them."""
     for name in MODULES.split():
         importlib.import_module(f".{name}", __package__)
+    for name in ("owners", "filters"):
+        importlib.import_module(f".{name}", __package__).register()
 
 
 @cache

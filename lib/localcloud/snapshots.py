@@ -88,6 +88,7 @@ def create_snapshot(
         volumeid=volume["id"],
         volumename=volume["name"],
         volumetype=volume["type"],
+        diskofferingid=volume.get("diskofferingid"),
         zoneid=volume["zoneid"],
         size=volume["size"],
         state="Creating",

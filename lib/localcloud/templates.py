@@ -67,6 +67,9 @@ def _filter(name: str) -> Any:
     ispublic boolean everyone may use it
     isfeatured boolean accepted; users cannot feature a template
     requireshvm boolean accepted; all machines here are of that kind
+    sshkeyenabled boolean (4.20) machines take an SSH key
+    isdynamicallyscalable boolean (4.20) machines may be scaled while they run
+    zoneid uuid (4.20) the zone, in which the snapshot must be
     details map pairs that describe it
 """)
 def create_template(
@@ -95,6 +98,8 @@ def create_template(
         isfeatured=False,
         ispublic=more.get("ispublic", False),
         passwordenabled=more.get("passwordenabled", False),
+        sshkeyenabled=more.get("sshkeyenabled", False),
+        isdynamicallyscalable=more.get("isdynamicallyscalable", False),
         own=True,
         details=(more.get("details") or [None])[0],
         at=cloud.clock(),

@@ -178,7 +178,7 @@ def _machine(cloud: Cloud, row: Row) -> dict:
         "ostypeid": ostype.get("id"),
         "osdisplayname": ostype.get("name"),
         "hypervisor": cloud.dialect.hypervisor,
-        "nic": [_nic(cloud, card, row) for card in row["nics"]],
+        "nic": [nic_view(cloud, card, row) for card in row["nics"]],
         "securitygroup": [],
         "affinitygroup": [],
         "keypairs": ",".join(row.get("keypairs", [])) or None,
@@ -215,7 +215,8 @@ def default_nic(machine: Row) -> Row:
     return next(card for card in machine["nics"] if card.get("isdefault", True))
 
 
-def _nic(cloud: Cloud, card: Row, machine: Row) -> dict:
+def nic_view(cloud: Cloud, card: Row, machine: Row) -> dict:
+    """Return a network card of a machine as answers show it."""
     inside = cloud.find("network", card["networkid"])
     gateway = f"{card['address'].rpartition('.')[0]}.1"
     view = {"id": card["id"], "networkid": inside["id"], "netmask": "255.255.255.0"}

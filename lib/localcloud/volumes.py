@@ -1,5 +1,6 @@
 """Commands for volumes."""
 
+import os
 from typing import Any
 
 from . import disks
@@ -28,7 +29,11 @@ SMALLEST, LARGEST = 1, 1024  # GB, of a custom disk
 """)
 def list_volumes(cloud: Cloud, **filters: Any) -> Listing:
     """Answer with the account's volumes that fit."""
-    rows = [v for v in fitting(cloud, "volume", **filters) if v["state"] != "Destroy"]
+    rows = [
+        v
+        for v in fitting(cloud, "volume", **filters)
+        if v["state"] != "Destroy" or v["type"] == "DATADISK"  # roots of destroyed machines
+    ]
     return Listing("volume", rows)
 
 
@@ -39,6 +44,7 @@ def list_volumes(cloud: Cloud, **filters: Any) -> Listing:
     snapshotid uuid the snapshot, for a volume with its data
     size long size in GB, for a disk offering of custom size
     zoneid uuid the zone
+    virtualmachineid uuid (4.20) the machine to attach it to, when it is made from a snapshot
 """)
 def create_volume(
     cloud: Cloud,
@@ -47,6 +53,7 @@ def create_volume(
     snapshotid: Any = None,
     size: int | None = None,
     zoneid: Any = None,
+    virtualmachineid: Any = None,
 ) -> Work:
     """Make the volume's row; without snapshot nothing is stored before it is first attached."""
     if diskofferingid is None and snapshotid is None:
@@ -60,15 +67,29 @@ def create_volume(
     if zoneid is None and snapshotid is None:
         raise invalid("Unable to find zone by id null")
     zone = cloud.find("zone", zoneid) if zoneid is not None else cloud.one("zone")
-    made = _from_snapshot(cloud, snapshotid) if snapshotid is not None else {}
-    made = made or _from_offering(cloud, diskofferingid, size)
+    if snapshotid is not None:
+        made, machine = _from_snapshot(cloud, snapshotid, diskofferingid, size), virtualmachineid
+    else:
+        made, machine = _from_offering(cloud, diskofferingid, size), None
+    target = _target(cloud, machine)
     check_quota(cloud, "volume")
     check_quota(cloud, "primarystorage", made["size"] / GIB)
     row = cloud.state.add(
         "volume", name=name, type="DATADISK", zoneid=zone["id"], at=cloud.clock(), **made
     )
     row["name"] = name or f"DATA-{row['id']}"
-    return Work(row)
+    return Work(row, target)
+
+
+def _target(cloud: Cloud, id: Any) -> Row | None:
+    """Return the machine that a new volume is for, refusing one that cannot take it."""
+    if id is None:
+        return None
+    machine = cloud.find("virtualmachine", id)
+    if machine["state"] not in ("Running", "Stopped"):
+        raise invalid("Please specify a VM that is either running or stopped.")
+    free_device(cloud, machine, None)
+    return machine
 
 
 def _from_offering(cloud: Cloud, id: Any, size: int | None) -> dict:
@@ -94,24 +115,33 @@ def _custom_size(size: int | None) -> int:
     return size
 
 
-def _from_snapshot(cloud: Cloud, id: Any) -> dict:
+def _from_snapshot(cloud: Cloud, id: Any, offering: Any, size: int | None) -> dict:
     snapshot = cloud.find("snapshot", id)
     if snapshot["state"] != "BackedUp":
         raise invalid(
             f"Snapshot id={id} is not in BackedUp state yet and can't be used for volume creation"
         )
-    offering = cloud.one("diskoffering")["id"]
-    more = {"snapshotid": id, "diskofferingid": offering, "state": "Creating"}
-    return more | {"size": snapshot["size"]}
+    offering = offering or snapshot.get("diskofferingid") or cloud.one("diskoffering")["id"]
+    made = {"snapshotid": id, "diskofferingid": offering, "state": "Creating"}
+    if size is not None and size * GIB < snapshot["size"]:
+        raise invalid(
+            f"Invalid size for volume creation: {size}GB, snapshot size is: "
+            f"{snapshot['size'] // GIB}GB"
+        )
+    return made | {"size": snapshot["size"] if size is None else size * GIB}
 
 
 @phase("createVolume", "finish")
-def created(cloud: Cloud, job: Row, **_: Any) -> dict:
-    """Bring a snapshot's data onto the new volume; an empty one stays Allocated."""
+def created(cloud: Cloud, job: Row, virtualmachineid: Any = None, **_: Any) -> dict:
+    """Bring a snapshot's data onto the new volume and attach it; an empty one stays Allocated."""
     row = cloud.find("volume", job["instance"])
     if row["state"] == "Creating":
         disks.copy_sparse(cloud.disk(cloud.find("snapshot", row["snapshotid"])), cloud.disk(row))
+        if cloud.disk(row).exists():
+            os.truncate(cloud.disk(row), row["size"])
         cloud.state.change("volume", row, state="Ready")
+        if machine := _target(cloud, virtualmachineid):
+            plug(cloud, row, machine, free_device(cloud, machine, None))
     return {"volume": show(cloud, "volume", row)}
 
 
@@ -208,8 +238,7 @@ def delete_volume(cloud: Cloud, id: Any) -> bool:
     if volume is None:
         was = cloud.state.trace_of("volume", id).get("was", id)
         raise invalid(f"Unable to find volume with ID: {was}")
-    if volume.get("virtualmachineid") is not None:
-        raise invalid("Please specify a volume that is not attached to any VM.")
+    check_deletable(volume)
     busy = any(
         s["state"] in ("Creating", "BackingUp") and s["volumeid"] == volume["id"]
         for s in cloud.rows("snapshot")
@@ -220,6 +249,17 @@ def delete_volume(cloud: Cloud, id: Any) -> bool:
         )
     drop(cloud, volume)
     return True
+
+
+def check_deletable(volume: Row) -> None:
+    """Refuse to delete a volume that is attached or protected."""
+    if volume.get("virtualmachineid") is not None:
+        raise invalid("Please specify a volume that is not attached to any VM.")
+    if volume.get("deleteprotection"):
+        raise invalid(
+            f"Volume [id = {volume['id']}, name = {volume['name']}] has delete protection enabled "
+            "and cannot be deleted."
+        )
 
 
 def drop(cloud: Cloud, volume: Row) -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_plus
 
-from . import discovery, guests, jobs, login, members, plugs, seeds, workstation
+from . import discovery, guests, jobs, login, members, plugs, seeds, sessions, workstation
 from .cloud import OPTIONS, Cloud
 from .dialects import DIALECTS, named
 from .discovery import PREFIX
@@ -68,12 +68,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer_api(self, given: dict[str, str]) -> None:
         """Answer an API request, late or not at all if a fault says so."""
-        reply: Reply = handle(self.server.cloud, given, self.command)
+        reply: Reply = handle(
+            self.server.cloud, given, self.command, self.headers.get("Cookie", "")
+        )
         if reply.delay:
             time.sleep(reply.delay)
         if reply.body is None:
             return self.drop()
         more = {"X-Description": reply.error} if reply.error else {}
+        # Two header fields of one name, which differ in case on a real server, too.
+        more |= dict(zip(("Set-Cookie", "SET-COOKIE"), reply.cookies, strict=False))
         self.write(reply.status, reply.type, reply.body, **more)
 
     def drop(self) -> None:
@@ -242,6 +246,7 @@ class Server:
         workstation.set_time_scale(self.folder, self.cloud.setting("time")["scale"])
         plugs.tell(self.cloud, self.cloud.one("virtualmachine"))
         guests.revive(self.cloud)
+        sessions.password(self.cloud)  # which is kept with all else that is new
         self.cloud.state.commit()
 
     def serve(self) -> None:
@@ -283,6 +288,9 @@ class Server:
         """Return what a client needs to know, keys included."""
         me = self.cloud.account()
         values = {name: self.cloud.setting(s)[key] for name, (s, key) in OPTIONS.items()}
+        if sessions.offered(self.cloud):
+            values |= {"username": me["name"], "domain": me["domain"]}
+            values["password"] = sessions.password(self.cloud)
         return values | {
             "endpoint": f"{self.cloud.base_url}{API}",
             "apikey": me["apikey"],

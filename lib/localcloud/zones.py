@@ -4,14 +4,17 @@ from typing import Any
 
 from .cloud import Cloud, Listing, fitting
 from .registry import command
+from .views import show
 
 
 @command("""listZones list zone
     Lists zones: the data centres that machines and volumes live in.
     id uuid the zone
+    ids uuids (4.22) several zones
     available boolean false: only zones in which the account has a router of its own
-    name string (4.20) the zone's name
-    networktype string (4.20) Basic or Advanced
+    name string (4.22) the zone's name
+    networktype string (4.22) Basic or Advanced
+    tags map (4.22) tags it must carry, one of them at least
 """)
 def list_zones(
     cloud: Cloud, networktype: str = "Advanced", available: bool = True, **filters: Any
@@ -48,7 +51,7 @@ def list_service_offerings(cloud: Cloud, issystem: bool = False, **filters: Any)
     Lists the OS types a template can say it holds.
     id uuid the OS type
     oscategoryid uuid its category
-    description string@3.0.1 (4.20) part of its description
+    description string@3.0.1 (4.22) part of its description
 """)
 def list_os_types(cloud: Cloud, description: str = "", **filters: Any) -> Listing:
     """Answer with the OS types that fit."""
@@ -64,8 +67,8 @@ def list_os_types(cloud: Cloud, description: str = "", **filters: Any) -> Listin
     traffictype string Guest and so on
     issystem boolean networks of the cloud itself
     isdefault boolean (2.2) the account's default network
-    canusefordeploy boolean (4.20) networks in which machines can be deployed
-    tags map (4.20) tags it must carry, one of them at least
+    canusefordeploy boolean (4.22) networks in which machines can be deployed
+    tags map (4.22) tags it must carry, one of them at least
 """)
 def list_networks(
     cloud: Cloud,
@@ -92,13 +95,40 @@ def list_hypervisors(cloud: Cloud, zoneid: Any = None, keyword: str = "") -> Lis
     return Listing("hypervisor", [{"name": cloud.dialect.hypervisor}])
 
 
-def _nothing(name: str, what: str) -> None:
-    """Register a list that is always empty: machines here have no way in from outside."""
-    head = f"{name} list hypervisor\n Lists {what}; there are none here."
-    command(head)(lambda cloud, **_: Listing("hypervisor", []))
+@command("""listOsCategories list oscategory
+    Lists the categories of OS types.
+    id uuid the category
+    name string (4.22) its name
+""")
+def list_os_categories(cloud: Cloud, **filters: Any) -> Listing:
+    """Answer with the categories that fit."""
+    return Listing("oscategory", fitting(cloud, "oscategory", **filters))
 
 
-# libcloud asks for these whenever it lists machines.
-_nothing("listPublicIpAddresses", "public addresses")
-_nothing("listPortForwardingRules", "port forwarding rules")
-_nothing("listIpForwardingRules", "forwarding rules of addresses")
+@command("""listNetworkOfferings list networkoffering
+    Lists network offerings: the kinds of network that there are.
+    id uuid the network offering
+    name string its name
+    displaytext string its text
+    traffictype string Guest and so on
+    guestiptype string (4.22) Isolated or Shared
+    isdefault boolean those that are there from the start
+    specifyvlan boolean those that need a VLAN
+    availability string Required, Optional or Unavailable
+    state string (4.22) Enabled or Disabled
+    forvpc boolean (4.22) those for networks of VPCs
+    zoneid uuid the zone
+""")
+def list_network_offerings(
+    cloud: Cloud, zoneid: Any = None, id: Any = None, **texts: Any
+) -> Listing:
+    """Answer with the offering of the one network, if it shows what is asked for."""
+    keyword = texts.pop("keyword", "").lower()
+    rows = [
+        row
+        for row in fitting(cloud, "networkoffering", id=id)
+        for view in [show(cloud, "networkoffering", row)]
+        if keyword in view["name"].lower()
+        and all(str(view[k]).lower() == str(v).lower() for k, v in texts.items())
+    ]
+    return Listing("networkoffering", rows)

@@ -50,7 +50,7 @@ def test_wrong_credentials_all_get_the_same_answer(api, change):
     answer = api.send(signed(api) | change)
     assert answer.status == 401
     assert json.loads(answer.text) == unverified("listzonesresponse")
-    assert answer.description == UNVERIFIED
+    assert answer.description is None
 
 
 @pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%S+0000", "%Y-%m-%dT%H:%M:%SZ"])

@@ -1,0 +1,183 @@
+"""Every parameter that CloudStack knows is applied or refused; what it does not know is not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lib.localcloud import registry, unbuilt
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+registry.load()
+SCHEMAS = {
+    "old": ("commands-2.2.14.json",),
+    "api": ("commands-4.20.2.json", "commands-4.22.0.json"),
+}
+BOTH = pytest.mark.parametrize("one", ["api", "old"])
+NOBODY = "00000000-0000-4000-8000-000000000000"
+# Values that fit no row, and for a boolean both.
+SAMPLES = {
+    "string": ["no-such-thing"],
+    "uuid": [NOBODY],
+    "list<uuid>": [NOBODY],
+    "list<string>": ["no-such-thing"],
+    "integer": ["987654"],
+    "long": ["987654"],
+    "boolean": ["true", "false"],
+    "date": ["2099-01-01"],
+    "tzdate": ["2099-01-01"],
+    "list<long>": ["987654"],
+}
+NEEDED = {"listTemplates": {"templatefilter": "executable"}}
+# Parameters of lists that choose no rows, and why.
+NO_FILTERS = {
+    "listall": "there is nothing of others to add",
+    "isrecursive": "there are no domains below",
+    "showicon": "there are no icons",
+    "showunique": "how often a row comes, not which",
+    "userdata": "more fields, not fewer rows",
+    "available": "all zones are",
+    "issystem": "no row here is, and none is left out without it",
+}
+
+
+@pytest.fixture
+def cloud(request, one):
+    """A cloud that has at least one row for each list."""
+    made = request.getfixturevalue(one)
+    made("createSSHKeyPair", name="k")
+    made.template()
+    made.machine("m", group="g", keypair="k")
+    if one == "api":
+        made("registerUserData", name="u", userdata="eA==")
+        tags = {"tags[0].key": "a", "tags[0].value": "b"}
+        made.done("createTags", resourceids=made.workstation(), resourcetype="UserVm", **tags)
+    return made
+
+
+def table(one):
+    """Return command, name and type of each parameter in the schema, once."""
+    found = {}
+    for file in SCHEMAS[one]:
+        for command, schema in json.loads((FIXTURES / file).read_text()).items():
+            for p in schema["params"] if command != "listCapacity" else ():
+                found[command, p["name"]] = p["type"]
+    return [(command, name, type_) for (command, name), type_ in found.items()]
+
+
+def ask(cloud, command, **params):
+    """Send a call and return its error text, or how many rows came."""
+    answer = cloud.raw(command, **NEEDED.get(command, {}) | params)
+    if answer.status != 200:
+        return answer.body["errortext"]
+    return sum(len(rows) for rows in answer.body.values() if isinstance(rows, list))
+
+
+def values(name, type_):
+    """Return the parameters to send for one of the schema."""
+    if type_ == "map":
+        return [{f"{name}[0].key": "no-such-thing", f"{name}[0].value": "x"}]
+    return [{name: value} for value in SAMPLES[type_]]
+
+
+def no_parameter(name, command):
+    return f"The local cloud has no parameter {name} of {command}, which CloudStack knows"
+
+
+@BOTH
+def test_each_parameter_that_cloudstack_knows_is_built_or_refused(cloud, one):
+    rows = table(one)
+    dialect, wrong = cloud.facts["dialect"], []
+    for command, name, type_ in rows:
+        here = registry.known(dialect)[command]
+        built = name in {p.name for p in registry.params_of(here, dialect)}
+        told = [ask(cloud, command, **given) for given in values(name, type_)]
+        refused = all(str(text).startswith(no_parameter(name, command)) for text in told)
+        if built == refused:
+            wrong.append((command, name, told))
+    assert not wrong
+    assert len(rows) >= {"api": 380, "old": 140}[one]
+
+
+@BOTH
+def test_each_filter_that_is_built_leaves_out_what_does_not_fit(cloud, one):
+    dialect, passed, checked = cloud.facts["dialect"], [], 0
+    for command, name, type_ in table(one):
+        here = registry.known(dialect)[command]
+        mine = name in {p.name for p in registry.params_of(here, dialect)}
+        if here.kind != "list" or not mine or name in NO_FILTERS:
+            continue
+        everything = ask(cloud, command)
+        told = [ask(cloud, command, **given) for given in values(name, type_)]
+        checked += 1
+        if everything and all(count == everything for count in told):
+            passed.append((command, name))
+    assert not passed
+    assert checked >= {"api": 90, "old": 40}[one]
+
+
+@BOTH
+def test_each_parameter_in_the_table_of_the_unbuilt_is_refused(cloud, one):
+    dialect = cloud.facts["dialect"]
+    for command, names in unbuilt.parameters(dialect).items():
+        here = registry.known(dialect)[command]
+        assert not names & {p.name for p in registry.params_of(here, dialect)}
+        for name in names:
+            assert ask(cloud, command, **{name: "1"}).startswith(no_parameter(name, command))
+
+
+def test_what_cloudstack_does_not_know_is_passed_over_as_there(api):
+    assert ask(api, "listZones", nosuchparameter="x", _="1764360000") == 1
+
+
+def test_list_by_filter_then_delete_hits_one_key_only(api):
+    for name in ("a", "b"):
+        api("createSSHKeyPair", name=name)
+    wanted = api("listSSHKeyPairs", name="a")["sshkeypair"][0]["id"]
+    assert [k["name"] for k in api("listSSHKeyPairs", id=wanted)["sshkeypair"]] == ["a"]
+
+
+@BOTH
+def test_only_the_callers_own_account_and_domain_are_there(cloud, one):
+    me = cloud("listAccounts")["account"][0]
+    mine = {"account": me["name"].upper(), "domainid": me["domainid"], "isrecursive": "true"}
+    assert ask(cloud, "listVirtualMachines", **mine) == 2
+    text = "Unable to find account stranger in domain"
+    assert ask(cloud, "listVirtualMachines", account="stranger").startswith(text)
+    assert ask(cloud, "createSSHKeyPair", name="x", account="stranger").startswith(text)
+
+
+def test_the_number_of_rows_alone(api):
+    assert api("listVolumes", retrieveonlyresourcecount="true") == {"count": 2}
+
+
+@pytest.mark.parametrize(
+    ("command", "filters", "names"),
+    [
+        ("listServiceOfferings", {"zoneid": "zone", "state": "Active"}, 4),
+        ("listServiceOfferings", {"state": "Inactive"}, 0),
+        ("listDiskOfferings", {"storagetype": "shared", "encrypt": "false"}, 4),
+        ("listDiskOfferings", {"encrypt": "true"}, 0),
+        ("listVirtualMachines", {"hypervisor": "kvm"}, 1),
+        ("listVirtualMachines", {"hypervisor": "VMware"}, 0),
+        ("listNetworks", {"name": "default-guest", "acltype": "account"}, 1),
+        ("listResourceLimits", {"resourcetypename": "volume"}, 1),
+    ],
+)
+def test_filters_compare_with_what_the_answer_shows(api, command, filters, names):
+    filters = {k: api.zone() if v == "zone" else v for k, v in filters.items()}
+    assert ask(api, command, **filters) == names
+
+
+@BOTH
+def test_a_keyword_leaves_out_what_does_not_hold_it(cloud, one):
+    lists = [c for c in registry.known(cloud.facts["dialect"]).values() if c.kind == "list"]
+    passed = {
+        here.name
+        for here in lists
+        if here.name not in ("listNics", "listSimulatorCalls")
+        and ask(cloud, here.name)
+        and ask(cloud, here.name, keyword="no-such-thing")
+    }
+    # These pass a keyword over on a real server too.
+    assert passed <= {"listHypervisors", "listResourceLimits", "listApis"}
