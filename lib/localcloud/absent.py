@@ -52,7 +52,7 @@ listSecurityGroups | securitygroup | security groups
     securitygroupname string its name
     virtualmachineid uuid a machine in it
     tags map (4.22) tags it must carry, one of them at least
-listVMSnapshot(4.22) | vmSnapshot | snapshots of whole machines
+listVMSnapshot@4.2.0(4.22) | vmSnapshot | snapshots of whole machines
     vmsnapshotid uuid the snapshot
     vmsnapshotids uuids@4.9 several snapshots
     virtualmachineid uuid the machine

@@ -22,7 +22,7 @@ KNOWN_TO_OLD = 5  # so many of them 2.2 has
 UNLIMITED = -1
 UNKNOWN_API = "Api Discovery plugin was unable to find an api by that name or process any apis"
 # The kind of row that a field holds several of.
-NESTED = {"tags": "tag", "nic": "nic", "user": "user"}
+NESTED = {"tags": "tag"} | {k: k for k in ("nic", "user", "securitygroup", "affinitygroup")}
 SHOWN_TYPES = {"uuids": "list", "strings": "list"}
 
 
@@ -41,7 +41,7 @@ def _capability(cloud: Cloud, row: Row) -> dict:
     return {"allowuserexpungerecovervm": bool(cloud.setting("expunge")["allowed"])}
 
 
-@command("""listApis(4.20) list api
+@command("""listApis@4.1.0(4.20) list api
     Lists the commands there are, with their parameters and what they answer.
     name string the command
 """)
@@ -61,6 +61,7 @@ def api_row(one: Command, dialect: str) -> dict:
     return {
         "name": one.name,
         "description": one.description,
+        "since": one.since or None,
         "isasync": one.kind.startswith("async"),
         "related": ",".join(related) if len(related) > 1 else "",
         "params": [_param_row(one, p, dialect) for p in params_of(one, dialect)],

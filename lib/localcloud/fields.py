@@ -51,7 +51,7 @@ TABLE = {
         +sentbytes:long=0 +egressdefaultpolicy:boolean=false +publicmtu:integer=1500
         +privatemtu:integer=1500 +hasannotations:boolean=false""",
     "networkoffering": """id name=DefaultIsolatedNetworkOfferingWithSourceNatService
-        displaytext=DefaultIsolatedNetworkOfferingWithSourceNatService created:date
+        displaytext created:date
         traffictype=Guest isdefault:boolean=true specifyvlan:boolean=false availability=Required
         +guestiptype=Isolated +conservemode:boolean=true +specifyipranges:boolean=false
         +state=Enabled +forvpc:boolean=false +ispersistent:boolean=false
@@ -60,7 +60,8 @@ TABLE = {
     "hypervisor": "name",
     "user": f"""id username firstname lastname email created:date state account accounttype:integer
         usersource roleid {USER_ROLE} domainid domain apikey accountid
-        iscallerchilddomain:boolean=false isdefault:boolean=false is2faenabled:boolean=false is2famandated:boolean=false""",
+        iscallerchilddomain:boolean=false isdefault:boolean=false is2faenabled:boolean=false
+        is2famandated:boolean=false""",
     "domain": "id name level:integer haschild:boolean=false path state=Active",
     "nic": """id networkid networkname netmask gateway ipaddress isolationuri broadcasturi
         traffictype type isdefault:boolean macaddress extradhcpoption:list secondaryip:list deviceid

@@ -12,7 +12,7 @@ from .state import Row
 from .views import nic_view, show
 
 
-@command("""getVirtualMachineUserData(4.22) sync virtualmachineuserdata
+@command("""getVirtualMachineUserData@4.4(4.22) sync virtualmachineuserdata
     Returns the user data of a machine.
     virtualmachineid uuid* the machine
 """)

@@ -2,7 +2,7 @@
 
 A command is registered with one text block: a head, a description, and then a parameter a line:
 
-    name[(dialect)] kind [what it answers]
+    name[@since][(dialect)] kind [what it answers]
         description
         name type[*|*2.2][<length][@since] [(dialect)] description
 
@@ -22,7 +22,7 @@ from .dialects import named
 
 MODULES = """zones volumes snapshots templates machines labels keys accounts simulator users
     instances storage absent"""
-HEAD = re.compile(r"(\w+)(?:\((2\.2|4\.2[02])\))? ([a-z-]+)(?: (\w+))?")
+HEAD = re.compile(r"(\w+)(?:@([\d.]+))?(?:\((2\.2|4\.2[02])\))? ([a-z-]+)(?: (\w+))?")
 LINE = re.compile(
     r"(\w+) ([a-z]+)(\*(?:2\.2)?)?(?:<(\d+))?(?:@([\d.]+))?(?: \((2\.2|4\.2[02])\))? (\S.*)"
 )
@@ -60,6 +60,7 @@ class Command:
     description: str
     params: dict[str, Param]
     only: str
+    since: str
     run: Callable[..., Any]
     phases: dict[str, Callable[..., Any]] = field(default_factory=dict)
     filters: set[str] = field(default_factory=set)  # parameters that `run` does not see
@@ -89,7 +90,7 @@ def command(block: str) -> Callable[[Callable], Callable]:
     found = HEAD.fullmatch(head)
     if not found:
         raise ValueError(f"not the head of a command: {head!r}")
-    name, only, kind, answers = found.groups("")
+    name, since, only, kind, answers = found.groups("")
     rows = [_param(line) for line in (*lines, *(PAGING if kind == "list" else ()))]
     params = {row.name: row for row in rows}
 
@@ -97,7 +98,7 @@ def command(block: str) -> Callable[[Callable], Callable]:
         area = run.__module__.rpartition(".")[2].removesuffix("s")
         phases = PHASES.setdefault(name, {})
         head = (name, kind, answers, area, description)
-        COMMANDS[name] = Command(*head, params, named(only), run, phases)
+        COMMANDS[name] = Command(*head, params, named(only), since, run, phases)
         return run
 
     return register

@@ -110,7 +110,7 @@ def updated(cloud: Cloud, job: Row, id: Any, **new: Any) -> dict:
     return {"volume": show(cloud, "volume", volume)}
 
 
-command("""destroyVolume(4.22) async volume
+command("""destroyVolume@4.14.0(4.22) async volume
     Destroys a volume that is not attached; it can be recovered unless it is expunged.
     id uuid* the volume
     expunge boolean@4.14.0 at once and for ever
@@ -131,7 +131,7 @@ def destroyed(cloud: Cloud, job: Row, id: Any, expunge: bool = False) -> dict:
     return {"volume": view}
 
 
-@command("""recoverVolume(4.22) sync volume
+@command("""recoverVolume@4.14.0(4.22) sync volume
     Brings back a destroyed volume.
     id uuid* the volume
 """)

@@ -22,6 +22,7 @@ SERVICES: dict[str, dict[str, str]] = {  # of the network, with what they say of
 }
 More = Callable[[Cloud, Row], dict]
 MORE: dict[str, More] = {}
+NETWORK_OFFERING = "Offering for Isolated networks with Source Nat service enabled"
 
 
 def more(kind: str) -> Callable[[More], More]:
@@ -76,16 +77,20 @@ def _os_type(cloud: Cloud, row: Row) -> dict:
     return {"description": row["name"]}
 
 
+@more("networkoffering")
+def _network_offering(cloud: Cloud, row: Row) -> dict:
+    return {"displaytext": NETWORK_OFFERING}
+
+
 @more("network")
 def _network(cloud: Cloud, row: Row) -> dict:
     net = network(cloud)
     ends = {"gateway": f"{net}.1", "startip": f"{net}.2", "endip": f"{net}.254"}
-    text = "Offering for Isolated networks with Source Nat service enabled"
     return ends | {
         "related": row["id"],
         "cidr": f"{net}.0/24",
         "dns1": f"{net}.1",
-        "networkofferingdisplaytext": text,
+        "networkofferingdisplaytext": NETWORK_OFFERING,
         "physicalnetworkid": row.get("physical"),
         "service": [_service(name, **capabilities) for name, capabilities in SERVICES.items()],
     }

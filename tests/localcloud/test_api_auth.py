@@ -89,8 +89,9 @@ def test_unknown_commands_are_told_before_the_signature_is_looked_at(api, old):
 
 
 def test_commands_for_administrators_are_refused(api):
-    code, text = api.refused("listCapacity")
-    assert code == 432
+    answer = api.raw("listCapacity")
+    code, text = answer.error
+    assert (code, answer.description) == (432, text)
     assert text.startswith("The API [listCapacity] does not exist or is not available")
 
 

@@ -121,3 +121,33 @@ def test_numbers_are_ids_on_an_old_server_only(api, old):
     assert old.id_of("listServiceOfferings", "M4 ( 2CPU / 4GB )") == 21
     assert old.id_of("listOsTypes", "Other Linux (64-bit)", by="description") == 99
     assert old("listDiskOfferings")["diskoffering"][0]["id"] == 10
+
+
+def test_list_apis_says_since_when_and_what_belongs_together(api):
+    [one] = api("listApis", name="createTags")["api"]
+    assert one["since"] == "4.0.0"
+    [one] = api("listApis", name="deployVirtualMachine")["api"]
+    assert {"listVirtualMachines", "scaleVirtualMachine"} <= set(one["related"].split(","))
+    assert "since" not in one
+    told = {p["name"]: p.get("related") for p in one["params"]}
+    assert set(told["serviceofferingid"].split(",")) == {"listServiceOfferings"}
+    assert told["name"] is None
+    nested = {f["name"]: f["response"] for f in one["response"] if "response" in f}
+    assert {"name": "value", "type": "string", "description": ""} in nested["tags"]
+    assert "ipaddress" in {f["name"] for f in nested["nic"]}
+
+
+def test_a_command_that_nothing_else_answers_like_is_related_to_none(api):
+    assert api("listApis", name="listNics")["api"][0]["related"] == ""
+
+
+def test_an_unknown_command_is_not_described(api):
+    text = "Api Discovery plugin was unable to find an api by that name or process any apis"
+    assert api.refused("listApis", name="noSuch") == (530, text)
+
+
+def test_the_limit_of_calls_is_told_while_there_is_one(api):
+    text = "This api is only available when api.throttling.enabled = true."
+    assert api.refused("getApiLimit") == (432, text)
+    api.fault("throttle", "max:25;interval:60")
+    assert api("getApiLimit")["apilimit"]["apiAllowed"] < 25

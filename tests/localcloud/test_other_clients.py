@@ -81,6 +81,22 @@ def test_cs_tags_and_keys(api):
     assert cs.listSSHKeyPairs()["sshkeypair"][0]["name"] == "k"
 
 
+def test_cs_changes_what_is_there(api):
+    cs = cs_client(api)
+    volume = api.volume()["id"]
+    assert cs.resizeVolume(id=volume, size=3)["volume"]["size"] == 3 * 2**30
+    assert cs.updateVolume(id=volume, name="b")["volume"]["name"] == "b"
+    assert cs.destroyVolume(id=volume)["volume"]["state"] == "Destroy"
+    assert cs.recoverVolume(id=volume)["volume"]["state"] == "Allocated"
+    machine = cs.deployVirtualMachine(**api.machine_params(name="m", startvm=False))
+    size = api.id_of("listServiceOfferings", "Medium Instance")
+    given = {"id": machine["virtualmachine"]["id"], "serviceofferingid": size}
+    assert cs.scaleVirtualMachine(**given)["virtualmachine"]["cpunumber"] == 2
+    assert cs.listNics(virtualmachineid=given["id"])["count"] == 1
+    with pytest.raises(CloudStackApiException, match="no parameter podid of deployVirtualMachine"):
+        cs.deployVirtualMachine(**api.machine_params(podid=1))
+
+
 def test_cs_reads_the_list_of_commands(api):
     names = {a["name"] for a in cs_client(api).listApis(fetch_list=True)}
     assert {"createVolume", "listApis", "deployVirtualMachine"} <= names
@@ -153,6 +169,14 @@ def test_libcloud_looks_around(driver):
     assert [z.name for z in driver.list_locations()] == ["local-1"]
     assert [n.name for n in driver.ex_list_networks()] == ["default-guest"]
     assert driver.ex_list_disk_offerings()[0].name == "Custom Disk"
+
+
+def test_libcloud_lists_what_belongs_to_machines_and_networks(driver):
+    node = driver.list_nodes()[0]
+    [nic] = driver.ex_list_nics(node)
+    assert nic.ip_address == node.private_ips[0]
+    for empty in ("public_ips", "affinity_groups", "security_groups", "vpcs"):
+        assert getattr(driver, f"ex_list_{empty}")() == []
 
 
 def test_libcloud_understands_refusals(driver, api):
