@@ -63,7 +63,7 @@ def api_row(one: Command, dialect: str) -> dict:
         "description": one.description,
         "since": one.since or None,
         "isasync": one.kind.startswith("async"),
-        "related": ",".join(related) if len(related) > 1 else "",
+        "related": (",".join(related) if len(related) > 1 else "") if one.answers else None,
         "params": [_param_row(one, p, dialect) for p in params_of(one, dialect)],
         "response": _response(one.answers, dialect),
     }

@@ -179,8 +179,9 @@ def _list(cloud: Cloud, command: Command, values: dict) -> str:
     keep = slice(None) if command.name in SIMULATOR else page_slice(cloud, page, size)
     wanted, count_only = filters.wanted(command, values), values.pop(filters.COUNT_ONLY, False)
     found = filters.fit(cloud, command.run(cloud, **values), wanted)
+    if count_only:
+        return envelope.flat(cloud, command.name, {"count": len(found.rows)})
     found = paging.ordered(cloud, found, keep, page)
-    keep = slice(0) if count_only else keep
     return envelope.listing(cloud, command.name, found, keep, len(found.rows))
 
 

@@ -19,7 +19,8 @@ from .state import Row
 """)
 def list_users(cloud: Cloud, keyword: str = "", showicon: bool = False, **filters: Any) -> Listing:
     """Answer with the one user, if it fits."""
-    return Listing("user", _fitting(user_of(cloud, cloud.account()), "username", keyword, filters))
+    rows = _fitting(user_of(cloud, cloud.account()), "username", keyword, filters)
+    return Listing("user", rows, lambda row: {"created": row["created"]})
 
 
 def _fitting(row: Row, name: str, keyword: str, filters: dict[str, Any]) -> list[Row]:
