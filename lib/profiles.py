@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CMK = {"url": "endpoint", "apikey": "key", "secretkey": "secret", "verifycert": "verify"}
 CMK |= {"timeout": "timeout", "algorithm": "algorithm"}
 LOCAL_OPTIONS = ("dialect", "time_scale", "etcd", "expunge_delay", "may_expunge", "refuse")
-LOCAL_OPTIONS += ("custom_offering", "second_nic")
+LOCAL_OPTIONS += ("project", "custom_offering", "second_nic")
 NO_WORDS = ("false", "no", "off", "0")
 
 

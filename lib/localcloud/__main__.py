@@ -15,7 +15,7 @@ SWITCHES = {
     "custom_offering": "there is a service offering of custom size",
     "second_nic": "machines have two network cards",
 }
-SETTINGS = ("time_scale", "expunge_delay", "refuse", *SWITCHES)
+SETTINGS = ("time_scale", "expunge_delay", "refuse", "project", *SWITCHES)
 PUBLIC = ("endpoint", "dialect", "etcd", *SETTINGS, "dir", "pid")
 
 
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
             verb.add_argument("--expunge-delay", type=float, help="CloudStack's, in seconds")
             for switch, what in SWITCHES.items():
                 verb.add_argument(_flag(switch), type=_switch, help=f"true: {what}")
+            verb.add_argument("--project", help="there is a project of that name")
             verb.add_argument("--refuse", help="commands that the account's role lacks: A,B")
             verb.add_argument("--etcd", choices=ETCD, help="real: machines run etcd processes")
             verb.add_argument("--port", type=int, help="default: that of the last run, or any")

@@ -43,6 +43,7 @@ class Cloud:
     timers: list[tuple[float, int, str]] = field(default_factory=list)
     method: str = "GET"  # of the request at hand
     sessions: dict[str, str] = field(default_factory=dict)  # the key of each that is logged in
+    project: Any = None  # of the call at hand, by its id
     texts: dict = field(default_factory=dict)  # rows as JSON, of the state's version `texts_of`
     texts_of: int = -1
     walks: dict[str, int] = field(default_factory=dict)  # how often first pages were asked for
@@ -76,10 +77,21 @@ class Cloud:
         """Return a moment as this server prints it, None for none."""
         return None if at is None else self.dialect.stamp(at)
 
-    def owner(self) -> dict:
-        """Return the fields that say whose something is."""
+    def owner(self, project: Any = None) -> dict:
+        """Return the fields that say whose something is: the account's, or a project's."""
         me = self.account()
-        return {"account": me["name"]} | {k: me[k] for k in ("domainid", "domain", "domainpath")}
+        whose = {"account": me["name"]}
+        if project is not None:
+            whose = {"projectid": project, "project": self.find("project", project)["name"]}
+        return whose | {k: me[k] for k in ("domainid", "domain", "domainpath")}
+
+    def ownership(self) -> dict:
+        """Return what a row needs to belong where the call at hand makes things."""
+        return {} if self.project is None else {"projectid": self.project}
+
+    def mine(self, kind: str) -> list[Row]:
+        """Return the rows of a kind that belong where the call at hand makes things."""
+        return [r for r in self.rows(kind) if r.get("projectid") == self.project]
 
     def setting(self, name: str) -> Row:
         """Return one of the settings that `configureSimulator` changes."""
@@ -114,6 +126,7 @@ DEFAULTS = {
     "etcd": {"real": 0},  # 1: machines run real etcd processes, on loopback addresses
     # CloudStack's expunge.delay in seconds, and allow.user.expunge.recover.vm
     "expunge": {"delay": 86400, "allowed": 0},
+    "project": {"name": ""},  # there is one of that name, and the workstation is in it
     "role": {"refuse": ""},  # commands that the account's role lacks, with commas between
 }
 # The options of a new or running cloud: the setting that each changes.
@@ -125,7 +138,13 @@ OPTIONS = {
     "refuse": ("role", "refuse"),
     "custom_offering": ("offerings", "custom"),
     "second_nic": ("nics", "second"),
+    "project": ("project", "name"),
 }
+
+
+def owner_of(row: Row) -> Row:
+    """Return what makes another row belong to the project of this one, if it is in one."""
+    return {k: row[k] for k in ("projectid",) if k in row}
 
 
 def fitting(
@@ -201,7 +220,7 @@ def used(cloud: Cloud, what: str) -> float:
 
 
 def _counted(cloud: Cloud, kind: str) -> list[Row]:
-    rows = cloud.state.table(kind).values()
+    rows = cloud.mine(kind)
     return [r for r in rows if r.get("state") not in GONE and r.get("own", True)]
 
 

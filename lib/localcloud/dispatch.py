@@ -4,7 +4,7 @@ import sys
 import traceback
 from typing import NamedTuple
 
-from . import auth, envelope, filters, jobs, owners, paging, params, sessions
+from . import auth, envelope, filters, jobs, owners, paging, params, projects, sessions
 from .cloud import Cloud
 from .faults import Fault
 from .refusals import ApiError, invalid
@@ -38,7 +38,7 @@ def handle(cloud: Cloud, given: dict[str, str], method: str, cookies: str = "") 
     """Answer one API request; `cookies` is its Cookie header."""
     name = given.get("command", "")
     with cloud.lock:
-        cloud.method = method
+        cloud.method, cloud.project = method, None
         jobs.advance(cloud)
         fault = None if name in SIMULATOR else cloud.faults.take(name)
         reply, changed = _answer(cloud, given, cookies, fault)
@@ -167,6 +167,7 @@ def execute(cloud: Cloud, command: Command, given: dict[str, str], fault: Fault 
     params.check_characters(given)
     values = params.read(cloud.state, cloud.dialect, command, given)
     owners.check(cloud, command, values)
+    projects.enter(cloud, values)
     if command.kind == "list":
         return _list(cloud, command, values)
     if command.kind == "sync":
@@ -178,7 +179,8 @@ def _list(cloud: Cloud, command: Command, values: dict) -> str:
     page, size = values.pop("page", None), values.pop("pagesize", None)
     keep = slice(None) if command.name in SIMULATOR else page_slice(cloud, page, size)
     wanted, count_only = filters.wanted(command, values), values.pop(filters.COUNT_ONLY, False)
-    found = filters.fit(cloud, command.run(cloud, **values), wanted)
+    found = projects.in_sight(cloud, command.run(cloud, **values))
+    found = filters.fit(cloud, found, wanted)
     if count_only:
         return envelope.flat(cloud, command.name, {"count": len(found.rows)})
     found = paging.ordered(cloud, found, keep, page)

@@ -7,7 +7,7 @@ A word is a field: `[+|-]name[:type][=value]`. `+` marks one that only 4.22 has,
 from functools import cache
 from typing import Any, NamedTuple
 
-OWNER = "account domainid domain +domainpath"
+OWNER = "account +projectid +project domainid domain +domainpath"
 USER_ROLE = "roletype=User rolename=User"
 
 # Of each an account's row tells limit, total and what is available.
@@ -69,6 +69,7 @@ TABLE = {
     "instancegroup": "id name created:date account domainid domain",
     "virtualmachineuserdata": "virtualmachineid userdata",
     "password": "encryptedpassword",
+    "project": """id name displaytext domainid domain state=Active created:date owner:list""",
     "resourcelimit": f"{OWNER} resourcetype +resourcetypename max:long",
     "account": f"""id name accounttype:integer=0 +roleid +roletype=User +rolename=User domainid
         domain +domainpath {AMOUNTS} vmstopped:integer vmrunning:integer state=enabled
@@ -107,7 +108,8 @@ TABLE = {
         +receivedbytes:long=0 +sentbytes:long=0 +userdata +userdataid +userdataname +tags:set
         +hasannotations:boolean=false +jobid +jobstatus:integer""",
     "tag": f"key value resourcetype resourceid {OWNER}",
-    "sshkeypair": "+id name fingerprint +account +domainid +domain +hasannotations:boolean=false",
+    "sshkeypair": """+id name fingerprint +account +projectid +project +domainid +domain
+        +hasannotations:boolean=false""",
     "keypair": "+id name fingerprint privatekey +account +domainid +domain",
     "userdata": f"id name {OWNER} userdata params +hasannotations:boolean=false",
     "asyncjobs": """+accountid +account +domainid +domainpath +userid +cmd jobprocstatus:integer=0

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import disks, jobs, login, members
-from .cloud import GIB, Cloud, fitting, size_of
+from .cloud import GIB, Cloud, fitting, owner_of, size_of
 from .plugs import free_device, plug
 from .refusals import broken, full, invalid
 from .state import Row
@@ -59,6 +59,7 @@ def add_root(cloud: Cloud, machine: Row, template: Row, size: int) -> None:
         size=size,
         zoneid=machine["zoneid"],
         virtualmachineid=machine["id"],
+        **owner_of(machine),
         deviceid=0,
         serviceofferingid=machine["serviceofferingid"],
         at=cloud.clock(),
@@ -95,6 +96,7 @@ def add_data(cloud: Cloud, machine: Row, offering: Any, size: int | None) -> Non
         size=(chosen["disksize"] or size or 1) * GIB,
         zoneid=machine["zoneid"],
         diskofferingid=chosen["id"],
+        **owner_of(machine),
         at=cloud.clock(),
     )
     disks.create_blank(cloud.disk(volume), volume["size"])

@@ -11,7 +11,7 @@ import sys
 import traceback
 from typing import Any, NamedTuple
 
-from .cloud import Cloud
+from .cloud import Cloud, owner_of
 from .faults import Fault
 from .refusals import ApiError, broken, invalid, param
 from .registry import COMMANDS, Command
@@ -106,7 +106,7 @@ def _described(cloud: Cloud, command: Command, params: dict, work: Work) -> Row:
     about = work.row or (cloud.state.get(command.subject, params.get("id")) if subject else None)
     id = about["id"] if about else params.get("id")
     nothing = None if cloud.dialect.job_details else "None"
-    return {
+    return owner_of(about or {}) | {
         "command": command.name,
         "instance": id,
         "instancetype": nothing if id is None else subject or nothing,
@@ -222,8 +222,7 @@ def _begun(cloud: Cloud, command: Command, job: Row) -> Any:
     """Add the two events of a job's beginning, and return the id of the first."""
     kind, what = _event(command, job)
     first = "starting Vm" + what[12:] if command.name == "deployVirtualMachine" else what
-    about = {"resourceid": job["instance"], "resourcetype": job["instancetype"]}
-    about |= {"resourcename": job["about"]}
+    about = _resource(job)
     id = cloud.note(kind, first, state="Scheduled", **about)["id"]
     cloud.note(kind, what[0].upper() + what[1:], state="Started", parentid=id, **about)
     return id
@@ -246,9 +245,13 @@ def ended(cloud: Cloud, job: Row, error: str = "") -> None:
         return
     kind, what = _event(command, job)
     text = f"Error while {what}" if error else f"Successfully completed {what}"
-    about = {"resourceid": job["instance"], "resourcetype": job["instancetype"]}
-    about |= {"resourcename": job["about"], "parentid": job["event"]}
-    cloud.note(kind, text, "ERROR" if error else "INFO", **about)
+    cloud.note(kind, text, "ERROR" if error else "INFO", parentid=job["event"], **_resource(job))
+
+
+def _resource(job: Row) -> Row:
+    """Return what an event says of the thing that a job is about."""
+    own = owner_of(job) | {"resourceid": job["instance"], "resourcetype": job["instancetype"]}
+    return own | {"resourcename": job["about"]}
 
 
 def note(cloud: Cloud, command: Command, about: str, error: str = "", parent: Any = None) -> None:

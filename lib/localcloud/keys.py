@@ -53,13 +53,13 @@ def register_key(cloud: Cloud, name: str, publickey: str) -> dict:
     """Keep a public key."""
     _check_name(cloud, name)
     blob = _blob(publickey)
-    if any(row["public"].split()[1] == publickey.split()[1] for row in cloud.rows("sshkeypair")):
+    if any(row["public"].split()[1] == publickey.split()[1] for row in cloud.mine("sshkeypair")):
         raise invalid(f"A key pair with name '{name}' already exists for this public key.")
     return _add(cloud, name, publickey, blob)
 
 
 def _check_name(cloud: Cloud, name: str) -> None:
-    if any(row["name"] == name for row in cloud.rows("sshkeypair")):
+    if any(row["name"] == name for row in cloud.mine("sshkeypair")):
         raise invalid(f"A key pair with name '{name}' already exists.")
 
 
@@ -77,7 +77,8 @@ def _blob(public: str) -> bytes:
 def _add(cloud: Cloud, name: str, public: str, blob: bytes = b"") -> Row:
     digest = hashlib.md5(blob or _blob(public), usedforsecurity=False).hexdigest()
     fingerprint = ":".join(digest[i : i + 2] for i in range(0, 32, 2))
-    return cloud.state.add("sshkeypair", name=name, public=public, fingerprint=fingerprint)
+    own = {"public": public, "fingerprint": fingerprint} | cloud.ownership()
+    return cloud.state.add("sshkeypair", name=name, **own)
 
 
 @command("""deleteSSHKeyPair sync
@@ -92,7 +93,7 @@ def delete_key(cloud: Cloud, name: str) -> bool:
 
 def named_key(cloud: Cloud, name: str) -> Row:
     """Return the key of that name, refusing one that is not there."""
-    for row in cloud.rows("sshkeypair"):
+    for row in cloud.mine("sshkeypair"):
         if row["name"] == name:
             return row
     raise invalid(f"A key pair with name '{name}' does not exist for this account.")
@@ -120,13 +121,13 @@ def encrypted(cloud: Cloud, machine: Row, password: str) -> str | None:
 def register_userdata(cloud: Cloud, name: str, userdata: str, params: str | None = None) -> dict:
     """Keep user data."""
     data = checked_userdata(cloud, userdata)
-    for row in cloud.rows("userdata"):
+    for row in cloud.mine("userdata"):
         if row["name"] == name:
             raise invalid(f"A userdata with name {name} already exists for this account.")
         if row["userdata"] == data:
             why = "with same content already exists for this account."
             raise invalid(f"Userdata {row['name']} {why}")
-    return cloud.state.add("userdata", name=name, userdata=data, params=params)
+    return cloud.state.add("userdata", name=name, userdata=data, params=params, **cloud.ownership())
 
 
 def checked_userdata(cloud: Cloud, text: str) -> str:

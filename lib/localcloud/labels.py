@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .cloud import Cloud, Listing
+from .cloud import Cloud, Listing, owner_of
 from .jobs import Work
 from .refusals import broken, invalid
 from .registry import command, phase
@@ -120,7 +120,7 @@ def list_tags(cloud: Cloud, resourcetype: str = "", keyword: str = "", **equal: 
     """Answer with the tags that fit."""
     kinds = [_type(resourcetype)[0]] if resourcetype else [kind for kind, _ in TYPES.values()]
     tags = [
-        tag | {"resourceid": row["id"]}
+        tag | {"resourceid": row["id"]} | owner_of(row)
         for kind in kinds
         for row in cloud.rows(kind)
         for tag in row.get("tags", [])

@@ -11,7 +11,7 @@ from .cloud import GIB, Cloud, Listing, check_quota, fitting, size_of
 from .jobs import Work
 from .keys import encrypted, named_key, stored_userdata
 from .plugs import tell, unplug
-from .refusals import ApiError, broken, full, hidden, invalid, param
+from .refusals import DENIED, ApiError, broken, full, hidden, invalid, param
 from .registry import command, phase
 from .seeds import nic, second_nic
 from .state import Row
@@ -144,6 +144,7 @@ def _new_machine(
         serviceofferingid=offering["id"],
         nics=[],
         at=cloud.clock(),
+        **cloud.ownership(),
         **_extras(cloud, **more),
     )
     own = f"i-2-{row['id']}-VM" if cloud.dialect.numeric_ids else f"VM-{row['id']}"
@@ -185,11 +186,18 @@ def _network(
     if networkids and iptonetworklist:
         raise invalid("NetworkIds can't be specified along with ipToNetworkMap parameter")
     named = networkids or [row.get("networkid") for row in iptonetworklist or []]
-    return cloud.find("network", named[0]) if named else _only_network(cloud)
+    if not named:
+        return _only_network(cloud)
+    network = cloud.find("network", named[0])
+    if network.get("type") != "Shared" and network.get("projectid") != cloud.project:
+        # NetworkModelImpl.checkNetworkPermissions
+        text = f"Unable to use network with id= {network['id']}, permission denied"
+        raise ApiError(531, text, DENIED)
+    return network
 
 
 def _only_network(cloud: Cloud) -> Row:
-    mine = [n for n in fitting(cloud, "network") if n.get("type", "Isolated") == "Isolated"]
+    mine = [n for n in cloud.mine("network") if n.get("type", "Isolated") == "Isolated"]
     if len(mine) > 1:
         me = cloud.account()
         facts = {"accountName": me["name"], "id": 2, "uuid": me["id"]}
@@ -290,8 +298,9 @@ def _extras(
 
 
 def _in_group(cloud: Cloud, name: str) -> Row:
-    same = [g for g in cloud.rows("instancegroup") if g["name"] == name]
-    group = same[0] if same else cloud.state.add("instancegroup", name=name, at=cloud.clock())
+    same = [g for g in cloud.mine("instancegroup") if g["name"] == name]
+    own = {"name": name, "at": cloud.clock()} | cloud.ownership()
+    group = same[0] if same else cloud.state.add("instancegroup", **own)
     return {"group": name, "groupid": group["id"]}
 
 

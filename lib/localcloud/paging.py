@@ -6,6 +6,8 @@ another one for each page: some stand on two pages and others on none, while the
 Within a page it looks the rows up again, by id, so that a page begins with its oldest.
 """
 
+from bisect import bisect_right
+
 from .cloud import Cloud, Listing
 from .state import Row
 
@@ -24,20 +26,21 @@ def ordered(cloud: Cloud, found: Listing, keep: slice, page: int | None) -> List
     if page == 1 and len(found.rows) > (keep.stop or 0):
         cloud.walks[found.kind] = cloud.walks.get(found.kind, 0) + 1
     rows = found.rows[::-1]
-    start = keep.start or 0
-    if 0 < start < len(rows) and cloud.walks.get(found.kind, 0) % 2:
-        _stray(rows, start)
-    rows[keep] = sorted(rows[keep], key=lambda row: row["n"])
+    start, stop = keep.start or 0, keep.stop or len(rows)
+    strays = 0 < start < len(rows) and cloud.walks.get(found.kind, 0) % 2
+    page_rows = _stray(rows, start, stop) if strays else rows[keep]
+    rows[keep] = sorted(page_rows, key=lambda row: row["n"])
     return found._replace(rows=rows)
 
 
-def _stray(rows: list[Row], start: int) -> None:
-    """Have rows of the second before a page come again on it, and others of that second nowhere."""
-    low = high = start
-    while low > 0 and int(rows[low - 1]["at"]) == int(rows[start]["at"]):
-        low -= 1
-    while high < len(rows) and int(rows[high]["at"]) == int(rows[start]["at"]):
-        high += 1
-    astray = min(ASTRAY, start - low, high - start)
-    if astray:
-        rows[low:high] = rows[high - astray : high] + rows[low : high - astray]
+def _stray(rows: list[Row], start: int, stop: int) -> list[Row]:
+    """Return a page that begins with rows of the page before it, of the same second.
+
+    As many rows are pushed off the end of that second: off this page onto the next, or off all.
+    """
+    second = int(rows[start]["at"])
+    before = [r for r in rows[max(0, start - ASTRAY) : start] if int(r["at"]) == second]
+    end = bisect_right(rows, -second, lo=start, key=lambda row: -int(row["at"]))
+    astray = min(len(before), end - start)
+    last = min(end, stop)
+    return rows[start - astray : last - astray] + rows[last:stop]

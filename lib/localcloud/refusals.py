@@ -1,6 +1,6 @@
 """Refusals: the errors CloudStack answers with, and their numbers."""
 
-INVALID_VALUE, RUNTIME, CAPACITY, DIRECT = 4350, 4250, 4325, 9999
+INVALID_VALUE, RUNTIME, CAPACITY, DENIED, DIRECT = 4350, 4250, 4325, 4365, 9999
 
 
 class ApiError(Exception):

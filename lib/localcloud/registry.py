@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from .dialects import named
 
 MODULES = """zones volumes snapshots templates machines labels keys accounts simulator users
-    instances storage absent"""
+    instances storage absent projects"""
 HEAD = re.compile(r"(\w+)(?:@([\d.]+))?(?:\((2\.2|4\.2[02])\))? ([a-z-]+)(?: (\w+))?")
 LINE = re.compile(
     r"(\w+) ([a-z]+)(\*(?:2\.2)?)?(?:<(\d+))?(?:@([\d.]+))?(?: \((2\.2|4\.2[02])\))? (\S.*)"
@@ -141,7 +141,7 @@ def load() -> None:
     """Import every module that registers commands, and then those that add parameters to them."""
     for name in MODULES.split():
         importlib.import_module(f".{name}", __package__)
-    for name in ("owners", "filters"):
+    for name in ("owners", "filters", "projects"):
         importlib.import_module(f".{name}", __package__).register()
 
 

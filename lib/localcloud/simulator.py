@@ -6,6 +6,7 @@ or dropped only.
 
 from typing import Any
 
+from . import projects
 from .cloud import DEFAULTS, Cloud, Listing
 from .faults import FAULTS, Fault
 from .refusals import invalid
@@ -49,6 +50,8 @@ def _change(cloud: Cloud, name: str, pairs: dict[str, str]) -> None:
         raise invalid(f"{name}: wanted {wanted}, found {', '.join(sorted(unknown))}")
     values = {k: _value(k, text, DEFAULTS[name][k]) for k, text in pairs.items()}
     cloud.state.change("setting", setting, **values)
+    if name == "project":
+        projects.found(cloud, setting["name"])
     if name == "time":
         set_time_scale(cloud.folder, setting["scale"])
 

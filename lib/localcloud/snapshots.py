@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 from . import disks
-from .cloud import GIB, Cloud, Listing, check_quota, fitting
+from .cloud import GIB, Cloud, Listing, check_quota, fitting, owner_of
 from .jobs import Work
 from .refusals import invalid
 from .registry import command, phase
 from .state import Row
-from .views import show
+from .views import show, tag_owner
 
 UNFINISHED = ("Creating", "CreatedOnPrimary", "BackingUp")
 
@@ -51,7 +51,8 @@ def _one_tag(cloud: Cloud, row: Row) -> dict:
     `SnapshotJoinDaoImpl` groups the rows of its view, one for each tag, by id.
     """
     tags = row.get("tags", [])
-    return {"tags": [random.Random(str(row["id"])).choice(tags) | cloud.owner()] if tags else []}
+    owner = tag_owner(cloud.owner(row.get("projectid")))
+    return {"tags": [random.Random(str(row["id"])).choice(tags) | owner] if tags else []}
 
 
 def _stores(row: Row) -> tuple[str, ...]:
@@ -85,6 +86,7 @@ def create_snapshot(
     row = cloud.state.add(
         "snapshot",
         name=name or default_name(cloud, volume, machine),
+        **owner_of(volume),
         volumeid=volume["id"],
         volumename=volume["name"],
         volumetype=volume["type"],

@@ -101,6 +101,7 @@ def create_template(
         sshkeyenabled=more.get("sshkeyenabled", False),
         isdynamicallyscalable=more.get("isdynamicallyscalable", False),
         own=True,
+        **cloud.ownership(),
         details=(more.get("details") or [None])[0],
         at=cloud.clock(),
     )

@@ -12,29 +12,27 @@ from .registry import Command
 # A command (or several) and its parameters, as the source of each version has them.
 MODERN = """
 listZones: showcapacities storageaccessgroup
-listDiskOfferings: volumeid storageid virtualmachineid projectid
+listDiskOfferings: volumeid storageid virtualmachineid
 listServiceOfferings: virtualmachineid systemvmtype cpunumber memory cpuspeed templateid
-    vgpuprofileid projectid
+    vgpuprofileid
 listOsTypes: fordisplay
 listVirtualMachines: details isoid vpcid affinitygroupid backupofferingid displayvm securitygroupid
-    autoscalevmgroupid accumulate arch extensionid projectid hostid podid clusterid storageid
-listVolumes: hostid podid clusterid storageid displayvolume listsystemvms isencrypted projectid
-listSnapshots: locationtype projectid
-listTemplates: showremoved parenttemplateid details arch oscategoryid extensionid projectid
+    autoscalevmgroupid accumulate arch extensionid hostid podid clusterid storageid
+listVolumes: hostid podid clusterid storageid displayvolume listsystemvms isencrypted
+listSnapshots: locationtype
+listTemplates: showremoved parenttemplateid details arch oscategoryid extensionid
 listNetworks: physicalnetworkid supportedservices vpcid displaynetwork associatednetworkid
-    networkfilter projectid
-listResourceLimits: id tag projectid
+    networkfilter
+listResourceLimits: id tag
 listAsyncJobs: managementserverid
-listSSHKeyPairs listUserData: projectid
-createSSHKeyPair registerSSHKeyPair deleteSSHKeyPair registerUserData deleteUserData: projectid
-createVolume: projectid miniops maxiops displayvolume customid
+createVolume: miniops maxiops displayvolume customid
 createSnapshot: policyid quiescevm zoneids storageids usestoragereplication
 deleteSnapshot: zoneid
-createTemplate: bits virtualmachineid url templatetag projectid arch
+createTemplate: bits virtualmachineid url templatetag arch
 deleteTemplate: issystem
 deployVirtualMachine: volumeid snapshotid password boottype bootmode bootintosetup datadisksdetails
     userdatadetails hostid podid clusterid securitygroupids securitygroupnames ip6address macaddress
-    keyboard projectid affinitygroupids affinitygroupnames displayvm deploymentplanner
+    keyboard affinitygroupids affinitygroupnames displayvm deploymentplanner
     dhcpoptionsnetworklist datadiskofferinglist extraconfig copyimagetags properties nicnetworklist
     overridediskofferingid iothreadsenabled iodriverpolicy nicmultiqueuenumber
     nicpackedvirtqueuesenabled leaseduration leaseexpiryaction externaldetails customid
@@ -44,14 +42,12 @@ updateVirtualMachine: ostypeid userdatadetails displayvm instancename isdynamica
 rebootVirtualMachine: bootintosetup
 startVirtualMachine: podid clusterid hostid considerlasthost deploymentplanner bootintosetup
 createTags: customer
-listTags: projectid customer
-listEvents: state entrytime resourceid projectid archived resourcetype duration startid
+listTags: customer
+listEvents: state entrytime resourceid archived resourcetype duration startid
 listAccounts: iscleanuprequired details roleid apikeyaccess tag
 resizeVolume: miniops maxiops
 updateVolume: path chaininfo storageid state displayvolume customid
 scaleVirtualMachine changeServiceForVirtualMachine: miniops maxiops automigrate shrinkok
-resetSSHKeyForVirtualMachine listIsos listAffinityGroups listSecurityGroups: projectid
-listVMSnapshot: projectid
 updateTemplate: bootable format sortkey isrouting arch templatetype templatetag forcks
 listNics listSnapshotPolicies: fordisplay
 listUsers: apikeyaccess
@@ -59,10 +55,9 @@ listDomains: tag
 listOsCategories: featured isiso isvnf arch showicon zoneid
 listNetworkOfferings: tags istagged supportedservices sourcenatsupported specifyipranges networkid
     routingmode
-listPublicIpAddresses: vlanid physicalnetworkid fordisplay projectid
-listPortForwardingRules listVPCs: fordisplay projectid
-listIpForwardingRules: projectid
-listInstanceGroups: projectid showicon
+listPublicIpAddresses: vlanid physicalnetworkid fordisplay
+listPortForwardingRules listVPCs: fordisplay
+listInstanceGroups: showicon
 """
 OLD = """
 listResourceLimits: id

@@ -37,11 +37,12 @@ def more(kind: str) -> Callable[[More], More]:
 
 def show(cloud: Cloud, kind: str, row: Row, **extra: Any) -> dict:
     """Return a row as the dialect shows it; a row's own fields go before what is looked up."""
-    view = {**cloud.owner(), "displaytext": row.get("name"), **row}
+    owner = cloud.owner(row.get("projectid"))
+    view = {**owner, "displaytext": row.get("name"), **row}
     view["created"] = cloud.stamp(row.get("at"))
     if "zoneid" in row:
         view["zonename"] = cloud.find("zone", row["zoneid"])["name"]
-    view["tags"] = [tag | tag_owner(cloud) for tag in row.get("tags", [])]
+    view["tags"] = [tag | tag_owner(owner) for tag in row.get("tags", [])]
     if row.get("id") in cloud.pending:
         view |= {"jobid": cloud.pending[row["id"]], "jobstatus": 0}
     if kind in MORE:
@@ -49,9 +50,14 @@ def show(cloud: Cloud, kind: str, row: Row, **extra: Any) -> dict:
     return chosen(kind, cloud.dialect.name, view | extra)
 
 
-def tag_owner(cloud: Cloud) -> dict:
+def tag_owner(owner: dict) -> dict:
     """Return whose a tag is, as it stands in the rows of what carries it."""
-    return {k: v for k, v in cloud.owner().items() if k != "domainpath"}
+    return {k: v for k, v in owner.items() if k != "domainpath"}
+
+
+@more("project")
+def _project(cloud: Cloud, row: Row) -> dict:
+    return {"owner": [{"account": cloud.account()["name"]}]}
 
 
 @more("zone")
@@ -146,10 +152,8 @@ def _volume(cloud: Cloud, row: Row) -> dict:
     kind = "serviceoffering" if row["type"] == "ROOT" else "diskoffering"
     offering = cloud.state.get(kind, row.get(f"{kind}id")) or {}
     machine = cloud.state.get("virtualmachine", row.get("virtualmachineid")) or {}
-    template = cloud.state.get("template", machine.get("templateid")) or {}
-    of_template = {f"template{k}": template.get(k) for k in ("id", "name", "displaytext")}
     counted = ("diskkbsread", "diskkbswrite", "diskioread", "diskiowrite")
-    return (of_template if row["type"] == "ROOT" else {}) | {
+    return (_of_template(cloud, machine) if row["type"] == "ROOT" else {}) | {
         **(dict.fromkeys(counted, 0) if machine else {}),
         "vmtype": "User" if machine else None,
         "isextractable": row["type"] != "ROOT" and not cloud.dialect.numeric_ids,
@@ -161,6 +165,11 @@ def _volume(cloud: Cloud, row: Row) -> dict:
         "attached": cloud.stamp(row.get("attached")),
         "hypervisor": cloud.dialect.hypervisor if row["state"] != "Allocated" else "None",
     }
+
+
+def _of_template(cloud: Cloud, machine: Row) -> dict:
+    template = cloud.state.get("template", machine.get("templateid")) or {}
+    return {f"template{k}": template.get(k) for k in ("id", "name", "displaytext")}
 
 
 @more("virtualmachine")

@@ -7,7 +7,7 @@ from . import disks
 from .cloud import GIB, Cloud, Listing, check_quota, fitting
 from .jobs import Work
 from .plugs import free_device, plug, unplug
-from .refusals import invalid
+from .refusals import ApiError, invalid
 from .registry import command, phase
 from .state import Row
 from .views import show
@@ -75,7 +75,13 @@ def create_volume(
     check_quota(cloud, "volume")
     check_quota(cloud, "primarystorage", made["size"] / GIB)
     row = cloud.state.add(
-        "volume", name=name, type="DATADISK", zoneid=zone["id"], at=cloud.clock(), **made
+        "volume",
+        name=name,
+        type="DATADISK",
+        zoneid=zone["id"],
+        at=cloud.clock(),
+        **made,
+        **cloud.ownership(),
     )
     row["name"] = name or f"DATA-{row['id']}"
     return Work(row, target)
@@ -178,6 +184,9 @@ def attached(
         raise invalid("Volume state must be in Allocated, Ready or in Uploaded state")
     if machine["state"] not in ("Running", "Stopped"):
         raise invalid("Please specify a VM that is either running or stopped.")
+    if volume.get("projectid") != machine.get("projectid"):
+        names = f"Entity {volume['name']} and entity {machine['name']}"
+        raise ApiError(530, f"{names} belong to different accounts")  # AccountManagerImpl
     if machine["zoneid"] != volume["zoneid"]:
         raise invalid("Please specify a VM that is in the same zone as the volume.")
     place = free_device(cloud, machine, deviceid)

@@ -11,7 +11,18 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_plus
 
-from . import discovery, guests, jobs, login, members, plugs, seeds, sessions, workstation
+from . import (
+    discovery,
+    guests,
+    jobs,
+    login,
+    members,
+    plugs,
+    projects,
+    seeds,
+    sessions,
+    workstation,
+)
 from .cloud import OPTIONS, Cloud
 from .dialects import DIALECTS, named
 from .discovery import PREFIX
@@ -240,6 +251,7 @@ class Server:
 
     def _prepare(self, dialect: str) -> None:
         seeds.plant(self.cloud)
+        projects.found(self.cloud, self.cloud.setting("project")["name"])
         jobs.resume(self.cloud)
         workstation.prepare(self.folder, dialect)
         login.prepare(self.folder)

@@ -241,3 +241,60 @@ def test_a_pending_job_stands_in_the_rows_it_is_about(cloud_of, clock):
     result = api("queryAsyncJobResult", jobid=job)["jobresult"]["virtualmachine"]
     assert (result["jobid"], result["jobstatus"]) == (job, 0)
     assert "jobid" not in api("listVirtualMachines")["virtualmachine"][0]
+
+
+def test_what_is_in_a_project_is_seen_with_its_id_only(cloud_of):
+    api = cloud_of(project="web")
+    [project] = api("listProjects")["project"]
+    assert (project["name"], project["state"]) == ("web", "Active")
+    inside = {"projectid": project["id"]}
+    assert api("listVirtualMachines") == {}
+    [station] = api("listVirtualMachines", **inside)["virtualmachine"]
+    assert (station["project"], station["projectid"]) == ("web", project["id"])
+    assert "account" not in station
+    offering = api.id_of("listDiskOfferings", "Custom Disk")
+    given = {"name": "disk", "size": 1, "diskofferingid": offering, "zoneid": api.zone()}
+    mine = api.done("createVolume", **given)
+    theirs = api.done("createVolume", **given, **inside)
+    assert [v["id"] for v in api("listVolumes", name="disk")["volume"]] == [mine["id"]]
+    assert [v["id"] for v in api("listVolumes", name="disk", **inside)["volume"]] == [theirs["id"]]
+    assert api("listVolumes", id=theirs["id"]) == {}
+    assert api("listVolumes", name="disk", projectid=-1)["count"] == 1
+    code, text = api.failed("attachVolume", id=mine["id"], virtualmachineid=station["id"])
+    assert (code, text) == (
+        530,
+        "Entity disk and entity my-workstation belong to different accounts",
+    )
+    api.done("attachVolume", id=theirs["id"], virtualmachineid=station["id"])
+    api.done("detachVolume", id=theirs["id"])
+    taken = api.done("createSnapshot", volumeid=theirs["id"])
+    assert api("listSnapshots") == {}
+    api.done("createTags", resourceids=taken["id"], resourcetype="Snapshot", **tags(a="b"))
+    assert api("listTags") == {}
+    assert api("listTags", **inside)["tag"][0]["project"] == "web"
+    assert api("listSnapshots", **inside)["snapshot"][0]["tags"][0]["project"] == "web"
+
+
+def test_a_machine_of_a_project_is_in_a_network_of_the_project(cloud_of):
+    api = cloud_of(project="web")
+    inside = {"projectid": api("listProjects")["project"][0]["id"]}
+    own = api("listNetworks")["network"][0]["id"]
+    network = api("listNetworks", **inside)["network"][0]
+    assert network["name"] == "web-net"
+    denied = api.refused("deployVirtualMachine", **api.machine_params(networkids=own, **inside))
+    assert denied == (531, f"Unable to use network with id= {own}, permission denied")
+    node = api.machine("node", **inside)
+    assert (node["nic"][0]["networkid"], node["project"]) == (network["id"], "web")
+    assert api.machine("node")["account"] == "runbook"
+    roots = api("listVolumes", type="ROOT", **inside)["volume"]
+    assert {v["vmname"] for v in roots} == {"node", "my-workstation"}
+    assert api("listEvents", type="VM.CREATE", **inside)["count"] == 3
+
+
+def test_a_project_can_be_added_to_a_cloud(api):
+    api.fault("project", "name:late")
+    inside = {"projectid": api("listProjects")["project"][0]["id"]}
+    assert api("listVirtualMachines", **inside)["count"] == 1
+    code, text = api.refused("listVolumes", projectid="00000000-0000-4000-8000-000000000000")
+    assert code == 431
+    assert "Invalid parameter projectid" in text
