@@ -111,7 +111,7 @@ def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
     from . import boot as firmware  # it is large, and not needed for a cloud that only answers
 
     members.end(cloud, machine)
-    cloud.state.change("virtualmachine", machine, state="Running", changed=cloud.clock())
+    cloud.state.change("virtualmachine", machine, state="Running", changed=cloud.clock(), ran=True)
     root = root_of(cloud, machine)
     disk = cloud.disk(root) if root and cloud.disk(root).exists() else None
     login.let_in(cloud.folder, machine["id"], disk)

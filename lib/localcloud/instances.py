@@ -127,7 +127,7 @@ def list_nics(
     """Answer with the cards that fit, as they stand in the machine's own row."""
     row = cloud.find("virtualmachine", virtualmachineid)
     cards = [
-        nic_view(cloud, card, row) | {"virtualmachineid": row["id"]}
+        nic_view(cloud, card, row) | {"virtualmachineid": row["id"], "secondaryip": None}
         for card in row["nics"]
         if nicid in (None, card["id"]) and networkid in (None, card["networkid"])
     ]

@@ -112,6 +112,7 @@ def _workstation(cloud: Cloud, template: Row) -> None:
         serviceofferingid=cloud.rows("serviceoffering")[1]["id"],
         workstation=True,
         changed=cloud.clock(),
+        ran=True,
         nics=[nic(cloud, cloud.one("network"), "10.1.0.10")],
     )
     _disk(cloud, machine, 80100, "ROOT-53553", 80, 0)

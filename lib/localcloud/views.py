@@ -152,17 +152,18 @@ def _volume(cloud: Cloud, row: Row) -> dict:
     kind = "serviceoffering" if row["type"] == "ROOT" else "diskoffering"
     offering = cloud.state.get(kind, row.get(f"{kind}id")) or {}
     machine = cloud.state.get("virtualmachine", row.get("virtualmachineid")) or {}
+    old = cloud.dialect.numeric_ids
     counted = ("diskkbsread", "diskkbswrite", "diskioread", "diskiowrite")
     return (_of_template(cloud, machine) if row["type"] == "ROOT" else {}) | {
         **(dict.fromkeys(counted, 0) if machine else {}),
         "vmtype": "User" if machine else None,
-        "isextractable": row["type"] != "ROOT" and not cloud.dialect.numeric_ids,
+        "isextractable": row["type"] != "ROOT" and not old,
         f"{kind}name": offering.get("name"),
         f"{kind}displaytext": offering.get("name"),
         "vmname": machine.get("name"),
         "vmdisplayname": machine.get("displayname"),
         "vmstate": machine.get("state"),
-        "attached": cloud.stamp(row.get("attached")),
+        "attached": cloud.stamp(row.get("attached")) if old or row["type"] != "ROOT" else None,
         "hypervisor": cloud.dialect.hypervisor if row["state"] != "Allocated" else "None",
     }
 
@@ -204,14 +205,14 @@ def _machine(cloud: Cloud, row: Row) -> dict:
 
 def _state_of(cloud: Cloud, row: Row) -> dict:
     """Return what depends on whether a machine runs, ran, or never did."""
-    runs, was_run, root = is_up(row), "changed" in row, row["state"] != "Error"
-    details = row.get("details") or ({} if was_run else {"deployvm": "true"})
+    runs, ran, root = is_up(row), row.get("ran"), row["state"] != "Error"
+    details = row.get("details") or ({} if ran else {"deployvm": "true"})
     return {
         "lastupdated": cloud.stamp(row.get("changed")),
         "hostcontrolstate": "Enabled" if runs else None,
         "bootmode": "legacy" if runs and not row.get("stopped") else None,
         "boottype": "Bios" if runs and not row.get("stopped") else None,
-        "pooltype": "NetworkFilesystem" if root and was_run else None,
+        "pooltype": "NetworkFilesystem" if root and ran else None,
         "rootdeviceid": 0 if root else None,
         "rootdevicetype": "ROOT" if root else None,
         "ipaddress": default_nic(row)["address"] if row["nics"] else None,
@@ -238,7 +239,7 @@ def nic_view(cloud: Cloud, card: Row, machine: Row) -> dict:
     if cloud.dialect.numeric_ids:
         return view | {"type": "Virtual", "isdefault": True}
     mac = ":".join(f"{byte:02x}" for byte in (2, 0, *card["n"].to_bytes(4, "big")))
-    reserved = is_up(machine) or "changed" not in machine
+    reserved = is_up(machine) or not machine.get("ran")
     vlan = dict.fromkeys(("isolationuri", "broadcasturi"), VLAN) if reserved else {}
     more = {"networkname": inside["name"], "macaddress": mac, "secondaryip": []}
     more |= {"extradhcpoption": [], "deviceid": str(machine["nics"].index(card))}

@@ -58,9 +58,17 @@ class Api:
 
     def raw(self, command: str, method: str = "POST", **params: object) -> Answer:
         """Send a signed command."""
+        return self.signed(command, method, params)
+
+    def signed(
+        self, command: str, method: str, params: dict, instead: dict | None = None
+    ) -> Answer:
+        """Send a signed command, with `instead` in place of what is sent otherwise."""
         given = {"command": command, "response": "json", "apikey": self.facts["apikey"]}
         given |= {k: str(v) for k, v in params.items()}
-        return self.send(given | {"signature": signature(given, self.facts["secretkey"])}, method)
+        given |= {k: v for k, v in (instead or {}).items() if k != "signature"}
+        given["signature"] = signature(given, self.facts["secretkey"])
+        return self.send(given | (instead or {}), method)
 
     def __call__(self, command: str, **params: object) -> dict:
         """Send a command that must be accepted, and return what the envelope holds."""
