@@ -19,6 +19,16 @@ ANEW = (
 )
 
 
+def address_of(machine: dict) -> str:
+    """Return the address of a machine's default nic, "" if it has none.
+
+    The order of a machine's nics promises nothing; `isdefault` marks the one that counts.
+    """
+    nics = machine.get("nic") or [{}]
+    nic = next((n for n in nics if n.get("isdefault")), nics[0])
+    return nic.get("ipaddress") or ""
+
+
 def arguments(addresses: Sequence[str], cluster: str) -> str:
     """Return etcd's arguments for members at these addresses.
 
@@ -127,7 +137,7 @@ def demand_free(cloud, *, zone: str, names: list[str], addresses: Sequence[str])
         holder = holders.get(address, name)
         if holder != name:
             raise CheckFailed(f"who has {address}, meant for {name}", "nobody", holder, ANEW)
-        had = [n.get("ipaddress") for n in there.get(name, {}).get("nic", [])]
-        if had and address not in had and there[name]["state"] != "Error":
-            raise CheckFailed(f"the address of {name}", address, ", ".join(map(str, had)), ANEW)
+        had = address_of(there.get(name, {}))
+        if had not in ("", address) and there[name]["state"] != "Error":
+            raise CheckFailed(f"the address of {name}", address, had, ANEW)
     print(f"✓ nobody else has the fixed addresses: {', '.join(addresses)}")

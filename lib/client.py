@@ -30,6 +30,7 @@ from lib.signing import sign
 QUESTION = re.compile(r"^(list|query|get|find)[A-Z]")
 PAGE = 500  # CloudStack's own default and maximum, `default.page.size`
 TRIES = 5
+NOT_ALLOWED = (401, 432)  # ApiErrorCode.UNAUTHORIZED, UNSUPPORTED_ACTION_ERROR
 
 
 def connect(profile: str, **settings) -> Cloud:
@@ -149,6 +150,19 @@ class Cloud:
     def list(self, command: str, **params) -> list[dict]:
         """Return every row of a list command, following its pages to the end."""
         return [row for page in self._pages(command, params) for row in page]
+
+    def list_if_allowed(self, command: str, **params) -> list[dict] | None:
+        """Return the rows as `list` does, None where this account may not call the command.
+
+        For questions that only explain: roles without single commands are common. CloudStack
+        answers 432 to a command that the role lacks, older versions 401.
+        """
+        try:
+            return self.list(command, **params)
+        except Refused as no:
+            if no.code not in NOT_ALLOWED:
+                raise
+            return None
 
     def help(self, command: str) -> pd.DataFrame:
         """Return a table of a command's parameters, as the server itself describes them.

@@ -5,6 +5,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 from lib import addresses, cloudconfig, delivery, discovery, etcd, find, inside, nodes, own, tokens
+from lib.addresses import address_of
 from lib.checks import tick
 from lib.progress import Waiting
 from lib.shell import Shell
@@ -60,15 +61,15 @@ def _bad(rows: list[dict]) -> bool:
 
 
 def _running(there: dict[str, dict]) -> dict[str, dict]:
-    return {n: m for n, m in there.items() if m["state"] == "Running" and _address(m)}
+    return {n: m for n, m in there.items() if m["state"] == "Running" and address_of(m)}
 
 
 def _rows(cloud, there: dict, names: list[str], text: str, how: dict) -> list[dict]:
     rows = [_machine(n, there.get(n)) for n in names]
-    found = [a for a in map(_address, there.values()) if a]
+    found = [a for a in map(address_of, there.values()) if a]
     distinct = len(set(found)) == len(found)
     rows.append(tick("addresses", "all distinct", "distinct" if distinct else found, distinct))
-    found = {n: _address(m) for n, m in there.items()}
+    found = {n: address_of(m) for n, m in there.items()}
     if fixed := addresses.fixed_in(text):
         rows += _fixed(found, dict(zip(names, fixed, strict=False)))
     else:
@@ -77,15 +78,11 @@ def _rows(cloud, there: dict, names: list[str], text: str, how: dict) -> list[di
     return rows + _etcds(cloud, found, names, text, shells)
 
 
-def _address(machine: dict) -> str:
-    return (machine.get("nic") or [{}])[0].get("ipaddress", "")
-
-
 def _machine(name: str, machine: dict | None) -> dict:
     if machine is None:
         return tick(name, "Running", "absent", False, "Run 50-deploy-cluster.")
-    ok = machine["state"] == "Running" and bool(_address(machine))
-    found = f"{machine['state']} at {_address(machine) or 'no address'}"
+    ok = machine["state"] == "Running" and bool(address_of(machine))
+    found = f"{machine['state']} at {address_of(machine) or 'no address'}"
     return tick(name, "Running with an address", found, ok, "Run 50-deploy-cluster.")
 
 
@@ -182,10 +179,11 @@ def _beyond(cloud, shell, zone: str, names: list[str], work_dir: str, text: str)
     templates = {r.get("templateid") for r in alive if r["name"] in names and baked}
     found = [r for r in alive if r["name"] not in names
              and (stem.fullmatch(r["name"]) or r.get("templateid") in templates)]  # fmt: skip
-    answers = ask(cloud, {r["name"]: _address(r) for r in found if _address(r)}, text)
+    answers = ask(cloud, {r["name"]: address_of(r) for r in found if address_of(r)}, text)
     return [
         tick("a machine too many", f"{len(names)} machines", f"{r['name']}, {r['state']} at "
-             f"{_address(r)}, etcd {getattr(answers.get(r['name']), 'state', 'not asked')}", False,
+             f"{address_of(r)}, etcd {getattr(answers.get(r['name']), 'state', 'not asked')}",
+             False,
              f"The token is for {len(names)}: destroy it, or make a new cluster of all.")
         for r in found
     ]  # fmt: skip

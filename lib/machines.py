@@ -7,6 +7,7 @@ from functools import partial
 import pandas as pd
 
 from lib import discovery, etcd, find, own, registered, tokens
+from lib.addresses import address_of
 from lib.checks import tick, ticks
 from lib.errors import CheckFailed, CloudError
 from lib.plan import Pending, Step, apply, attempt, check_mode
@@ -290,7 +291,7 @@ def _error_events(cloud) -> list[dict]:
 def addresses(cloud, zone: str, wanted: list[str]) -> dict[str, str]:
     """Return the address of each machine that has one, by name; a stopped one keeps its own."""
     there = own.machines(cloud, zone, wanted).items()
-    return {n: m["nic"][0].get("ipaddress", "") for n, m in there if m.get("nic")}
+    return {n: address_of(m) for n, m in there if address_of(m)}
 
 
 def plan_removal(cloud, *, zone: str, cluster: str, owner: dict) -> list[Step]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lib import own, ssh, tokens, writes
+from lib.addresses import address_of
 from lib.errors import CheckFailed, OutOfSight, ParamsError, ShellFailed
 from lib.shell import Shell, run
 
@@ -64,7 +65,7 @@ class Node:
     @property
     def address(self) -> str:
         """The machine's address."""
-        return self.machine["nic"][0]["ipaddress"]
+        return address_of(self.machine)
 
 
 def connect(cloud, machine: dict, user: str, workstation_ssh: str) -> Shell:
@@ -74,7 +75,7 @@ def connect(cloud, machine: dict, user: str, workstation_ssh: str) -> Shell:
     name, ident = machine["name"], str(machine["id"])
     if cloud.profile.machine_shell:
         return Shell((*cloud.profile.machine_shell, ident), name)
-    address = machine["nic"][0]["ipaddress"]
+    address = address_of(machine)
     known = known_hosts(cloud)
     known.parent.mkdir(parents=True, exist_ok=True)
     alias = f"{ident}.{urlsplit(cloud.profile.endpoint).hostname}"  # ids of 2.2 are mere numbers

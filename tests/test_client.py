@@ -35,6 +35,17 @@ def test_both_dialects_are_understood(old_server):
     assert cloud.list("listVirtualMachines")[0]["displayname"] == "my-workstation"
 
 
+def test_a_question_that_the_account_may_not_ask_is_answered_with_none(server):
+    cloud = client(server)
+    assert cloud.list_if_allowed("listHypervisors") != []
+    for code in (401, 432):
+        fault(cloud, "listHypervisors", f"fault:refuse;code:{code};text:no")
+        assert cloud.list_if_allowed("listHypervisors") is None
+    fault(cloud, "listHypervisors", "fault:refuse;code:431;text:Unable to find zone")
+    with pytest.raises(Refused, match="Unable to find zone"):
+        cloud.list_if_allowed("listHypervisors")
+
+
 def test_the_expiry_can_be_switched_off(server):
     assert client(server, expires=0).list("listZones")
 
