@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 
-from lib import find, own
+from lib import find, held, own
 from lib.discovery import STATIC
 from lib.errors import CheckFailed, NotOne, ParamsError
 
@@ -109,7 +109,7 @@ def _free(cloud, network: dict, size: int) -> list[str]:
         raise CheckFailed(
             f"the addresses of network {network['name']}", "a cidr", "none", "Set fixed_addresses."
         )
-    taken = set(_holders(cloud)) | {network.get("gateway")}
+    taken = set(_holders(cloud)) | held.addresses(cloud) | {network.get("gateway")}
     net = ipaddress.ip_network(network["cidr"])
     last_first = (str(net[-n]) for n in range(2, net.num_addresses))  # without listing a whole /8
     free = list(islice((a for a in last_first if a not in taken), size))

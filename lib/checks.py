@@ -32,6 +32,11 @@ def tick(what: str, wanted: object, found: object, ok: bool | None, next_step: s
     }
 
 
+def not_allowed(command: str) -> str:
+    """Say in a row that its question was refused."""
+    return f"not known: this account may not call {command}"
+
+
 def ticks(rows: list[dict]) -> pd.DataFrame:
     """Return the table of ticks made by `tick`."""
     return pd.DataFrame(rows, columns=["ok", "what", "wanted", "found", "next"])

@@ -26,11 +26,16 @@ def beside(folder: Path, endpoint: str) -> list[tuple[str, dict]]:
     return [(run, e) for run, e in left if (run, e["n"]) not in seen and not elsewhere(e)]
 
 
-def made(cloud) -> set[str]:
-    """Return the ids of all that this run and those beside it made at this cloud."""
+def every(cloud) -> list[dict]:
+    """Return the entries of this run's journal and of those beside it, for this cloud."""
     found = _journals(cloud.folder, cloud.profile.endpoint)
     books = [cloud.books.setdefault(b.folder, b) for b in found]  # of which only more is read
-    entries = [e for b in books for e in b.every() if e["command"] in traces.MADE]
+    return [e for b in books for e in b.every()]
+
+
+def made(cloud) -> set[str]:
+    """Return the ids of all that this run and those beside it made at this cloud."""
+    entries = [e for e in every(cloud) if e["command"] in traces.MADE]
     return {str(e.get("resource") or _found(cloud, e)) for e in entries}
 
 

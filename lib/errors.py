@@ -8,7 +8,8 @@ RunbookError
 ├── ShellFailed      a command on the workstation failed; its text says how far it came
 │   └── OutOfSight   its end was not seen: it may run on, or be done
 └── CloudError
-    ├── Refused      the cloud said no; nothing changed
+    ├── Refused      the cloud said no; nothing changed, but for a 530 (internal error), which may
+    │                leave something behind: it is looked for, and the text names what is found
     ├── JobFailed    accepted, then failed; something may have changed
     ├── JobTimeout   still running, may yet succeed
     └── Unreachable  no usable answer; a change may or may not have been made
@@ -72,7 +73,10 @@ class CloudError(RunbookError):
 
 
 class Refused(CloudError):
-    """The cloud said no and nothing changed: command, code, text (the cloud's own words)."""
+    """The cloud refused a call: command, code, text (the cloud's own words).
+
+    Nothing changed, except after a 530 (ApiErrorCode.INTERNAL_ERROR) what the text then names.
+    """
 
     def __init__(self, command: str, code: int, text: str, hint: str = ""):
         self.code, self.text = code, text

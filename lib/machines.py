@@ -2,35 +2,38 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
 
-from lib import discovery, etcd, find, own, registered, tokens
+from lib import discovery, etcd, find, held, own, registered, tokens
 from lib.addresses import address_of
-from lib.checks import tick, ticks
+from lib.checks import not_allowed, tick, ticks
 from lib.errors import CheckFailed, CloudError
 from lib.plan import Pending, Step, apply, attempt, check_mode
 from lib.progress import awaited, show_table
 from lib.userdata import UserData
 
 NO_CAPACITY = 533  # ApiErrorCode.INSUFFICIENT_CAPACITY_ERROR
+INTERNAL_ERROR = 530  # ApiErrorCode.INTERNAL_ERROR
+NO_HOST = "No suitable host found"
 NAME = re.compile(
     r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )  # what CloudStack takes as host name
 UNREGISTERED = (
-    "No other machine was deployed: etcd of 2014 takes them one at a time. 60-verify-cluster tells "
+    "No other machine was started: etcd of 2014 takes them one at a time. 60-verify-cluster tells "
     "more. Look at etcd's log on the machine: an empty $private_ipv4, or no way to the discovery "
     "service, keeps it out. Running this stage again goes on once it is listed."
 )
 
 
-def names(cluster: str, size: int) -> list[str]:
-    """Return the names of the members: `cluster-1` to `cluster-N`.
+def names(cluster: str, size: int, first: int = 1) -> list[str]:
+    """Return the names of the members: `cluster-1` to `cluster-N`, or from the number `first` on.
 
     Raises CheckFailed for names that CloudStack would refuse.
     """
-    wanted = [f"{cluster}-{i}" for i in range(1, size + 1)]
+    wanted = [f"{cluster}-{i}" for i in range(first, first + size)]
     bad = [n for n in wanted if not NAME.fullmatch(n)]
     if bad:
         rule = "a letter, then letters, digits and -, 63 at most"
@@ -43,17 +46,18 @@ def plan_deploy(
     *,
     zone: str,
     cluster: str,
-    size: int,
+    names: list[str],
     template: str,
-    offering: str,
+    offerings: list[str],
     network: str,
     group: str,
     owner: dict,
     user_data: dict[str, UserData] | Pending | None = None,
     fixed: Sequence[str] = (),
 ) -> list[Step]:
-    """Return the steps to N running machines: deploy, start, mark, and clear away what is in Error.
+    """Return the steps to running machines of these names, and clear away what is in Error.
 
+    A machine gets the first of the service `offerings`; one that is Stopped keeps any of them.
     Each gets its own of the `fixed` addresses, if there are any, and of the `user_data`, which are
     those of all under the cluster's name, or of each under its own; they are registered where the
     cloud can do that.
@@ -62,25 +66,64 @@ def plan_deploy(
     """
     source = own.template(cloud, zone, template, owner)
     _demand_one_token(source, user_data)
-    there = own.machines(cloud, zone, names(cluster, size))
+    there = own.machines(cloud, zone, names)
     zone_id = find.zone_id(cloud, zone)
     what = Pending(f"template {template}, ready", "42-create-template")
     params = {
         "zoneid": zone_id,
-        "serviceofferingid": find.one(cloud, "listServiceOfferings", offering)["id"],
+        "serviceofferingid": next(iter(_offering_ids(cloud, offerings))),
         "templateid": source["id"] if source and source.get("isready") else what,
         "networkids": find.network_ids(cloud, network, zone_id) or None,
         "group": group or None,
+        "startvm": False if _starts_apart(cloud) else None,
     }
     params = {k: v for k, v in params.items() if v is not None}
-    wanted = dict.fromkeys(names(cluster, size), params)
+    wanted = dict.fromkeys(names, params)
     if fixed:
         pairs = zip(wanted, fixed, strict=True)
         wanted = {n: params | {"ipaddress": address} for n, address in pairs}
     missing = [n for n in wanted if n not in there or there[n]["state"] == "Error"]
-    mends = [s for m in there.values() for s in _plan_mend(cloud, m, source, owner)]
+    mends = [s for m in there.values() for s in _plan_mend(cloud, m, source, owner, offerings)]
     registers, given = _plan_user_data(cloud, cluster, missing, user_data)
-    return mends + registers + [_deploy(n, wanted[n] | given[n], template, owner) for n in missing]
+    deploys = [_deploy(n, wanted[n] | given[n], template, owner) for n in missing]
+    return mends + registers + deploys + _plan_starts(cloud, names, there)
+
+
+def _starts_apart(cloud) -> bool:
+    """Tell whether machines are deployed stopped and started after that.
+
+    So a machine that finds no host stays Stopped, with its name and address, and can be given
+    another offering; otherwise it ends in Error and holds its name until the cloud expunges it.
+    2.2 has no `startvm`, and names need not be unique there.
+    """
+    return cloud.has_tags
+
+
+def _offering_ids(cloud, offerings: list[str]) -> dict[str, str]:
+    """Return the names of service offerings by their ids, in this order."""
+    rows = cloud.list("listServiceOfferings")
+    return {str(find.pick(rows, "listServiceOfferings", o)["id"]): o for o in offerings}
+
+
+def _next_offering(ids: dict[str, str], machine: dict) -> str | None:
+    """Return the id of the offering that comes after a machine's own, None after the last one."""
+    order = [*ids, None]
+    tried = str(machine["serviceofferingid"])
+    return order[order.index(tried) + 1] if tried in ids else order[0]
+
+
+def _plan_starts(cloud, names: list[str], there: dict[str, dict]) -> list[Step]:
+    """Return the steps that start what is Stopped, and where it starts apart, what is missing."""
+    return [s for n in names if (s := _plan_start(cloud, n, there.get(n)))]
+
+
+def _plan_start(cloud, name: str, machine: dict | None) -> Step | None:
+    if machine and machine["state"] == "Stopped":
+        return Step("startVirtualMachine", {"id": machine["id"]}, "it is stopped", name)
+    if _starts_apart(cloud) and (not machine or machine["state"] == "Error"):
+        what = Pending(f"machine {name}, deployed", "50-deploy-cluster")
+        return Step("startVirtualMachine", {"id": what}, "it is deployed stopped", name)
+    return None
 
 
 def _plan_user_data(
@@ -112,8 +155,10 @@ def _deploy(name: str, params: dict, template: str, owner: dict) -> Step:
     return Step("deployVirtualMachine", full, why, name, owner, "UserVm")
 
 
-def _plan_mend(cloud, machine: dict, source: dict | None, owner: dict) -> list[Step]:
-    """Return what a machine that is there needs: removal from Error, a start, our marks."""
+def _plan_mend(
+    cloud, machine: dict, source: dict | None, owner: dict, offerings: list[str]
+) -> list[Step]:
+    """Return what a machine that is there needs: removal from Error, our marks, an offering."""
     name = machine["name"]
     if machine["state"] == "Error":
         return [_destroy(cloud, machine, "a failed deployment, to be cleared away")]
@@ -125,9 +170,17 @@ def _plan_mend(cloud, machine: dict, source: dict | None, owner: dict) -> list[S
             "Choose another cluster_name, or remove that machine.",
         )
     marks = own.plan_marks(cloud, machine, "UserVm", owner)
-    if machine["state"] == "Stopped":
-        return [*marks, Step("startVirtualMachine", {"id": machine["id"]}, "it is stopped", name)]
-    return marks
+    ids = _offering_ids(cloud, offerings)
+    stays = machine["state"] != "Stopped" or str(machine["serviceofferingid"]) in ids
+    if stays or not _starts_apart(cloud):
+        return marks
+    why = f"it is stopped and has {machine.get('serviceofferingname', 'another offering')}"
+    return [*marks, _change_offering(machine, next(iter(ids)), f"{why}, not {offerings[0]}")]
+
+
+def _change_offering(machine: dict, offering_id: str, why: str) -> Step:
+    params = {"id": machine["id"], "serviceofferingid": offering_id}
+    return Step("changeServiceForVirtualMachine", params, why, machine["name"])
 
 
 def _destroy(cloud, machine: dict, why: str) -> Step:
@@ -138,34 +191,57 @@ def _destroy(cloud, machine: dict, why: str) -> Step:
 
 def deploy(
     cloud, plan: list[Step], mode: str, *, zone: str, names: list[str], text: str,
-    fallbacks: list[str], within: float,
+    offerings: list[str], within: float,
 ) -> None:  # fmt: skip
-    """Carry out a plan of `plan_deploy`: first mend what is there, then deploy what is missing.
+    """Carry out a plan of `plan_deploy`: mend what is there, deploy what is missing, start it.
 
-    That is done side by side, but one after the other where the `text` that configures the
-    machines is for etcd 0.4, each waited for until the discovery registry lists it: there members
-    that come at once find no leader. Raises CheckFailed when it does not list one in time.
+    Machines are started side by side, but one after the other where the `text` that configures
+    them is for etcd 0.4, each waited for until the discovery registry lists it: there members that
+    come at once find no leader. Raises CheckFailed when it does not list one in time.
 
-    A 533 is explained; after that of a deployment what is broken is cleared away, and the next
-    offering tried. Raises the last error when none is left, and that of a machine that does not
-    start.
+    When no host takes a machine that is explained, and the next of the `offerings` is tried with
+    it: a Stopped machine is given that offering; on 2.2, where it is in Error, it is destroyed and
+    deployed again. Raises the last error when none is left. What a deployment leaves in Error is
+    destroyed; an error for a name that a destroyed machine still holds tells how to go on.
     """
     check_mode(mode)
-    first = [s for s in plan if s.command != "deployVirtualMachine"]
-    steps = [s for s in plan if s not in first]
+    booting = "startVirtualMachine" if _starts_apart(cloud) else "deployVirtualMachine"
+    boots = [s for s in plan if s.command == booting]
+    deploys = [s for s in plan if s.command == "deployVirtualMachine" and s not in boots]
+    first = [s for s in plan if s not in boots + deploys]
     if first:
         _mend(cloud, first, mode, zone, within)
-        steps = registered.settled(cloud, steps)
-    if steps or not first:
+        boots, deploys = (registered.settled(cloud, steps) for steps in (boots, deploys))
+    if deploys:
+        _deploy_stopped(cloud, deploys, mode, zone, names, within)
+        boots = _with_ids(cloud, zone, boots)
+    if boots or not plan:
         url = tokens.url_in(text) if etcd.is_old(text) else ""
-        deploying = partial(_one_by_one, zone=zone, names=names, url=url) if url else attempt
-        _deploy_all(cloud, steps, mode, deploying, zone, fallbacks, within)
+        boot = partial(_one_by_one, zone=zone, names=names, url=url) if url else attempt
+        _boot_all(cloud, boots, mode, boot, zone, offerings, within)
+
+
+def _deploy_stopped(
+    cloud, steps: list[Step], mode: str, zone: str, names: list[str], within: float
+) -> None:
+    """Deploy machines without starting them; after a failure destroy what is in Error."""
+    if failed := attempt(cloud, steps, mode, within=within):
+        clear_away(cloud, zone, [s.what for s in steps], within)
+        name, error = next(iter(failed.items()))
+        step = next(s for s in steps if s.what == name)
+        raise held.explained(cloud, error, name, names, step.params.get("ipaddress", ""))
+
+
+def _with_ids(cloud, zone: str, steps: list[Step]) -> list[Step]:
+    """Return the steps with the ids of the machines that were deployed meanwhile."""
+    there = own.machines(cloud, zone, [s.what for s in steps])
+    return [replace(s, params={"id": there[s.what]["id"]}) if s.what in there else s for s in steps]
 
 
 def _one_by_one(
     cloud, steps: list[Step], mode: str, *, within: float, zone: str, names: list[str], url: str
 ) -> dict[str, CloudError]:
-    """Do as `attempt` does, but each step only when the machines there are have registered."""
+    """Do as `attempt` does, but each step only when the machines that run have registered."""
     if mode == "plan" or not steps:
         return attempt(cloud, steps, mode, within=within)
     _demand_registered(cloud, zone, names, url, within)
@@ -177,11 +253,12 @@ def _one_by_one(
 
 
 def _demand_registered(cloud, zone: str, names: list[str], url: str, within: float) -> None:
-    there = addresses(cloud, zone, names)
+    there = own.machines(cloud, zone, names).items()
+    running = {n: address_of(m) for n, m in there if m["state"] == "Running"}
 
     def missing() -> str:
         listed = discovery.members(url).values()
-        return ", ".join(n for n, a in there.items() if a not in listed)
+        return ", ".join(n for n, a in running.items() if a not in listed)
 
     if not awaited(cloud, lambda: not missing(), "machines to boot and register", within):
         raise CheckFailed(f"the registration of {missing()}", "in time", "none", UNREGISTERED)
@@ -195,23 +272,32 @@ def _mend(cloud, steps: list[Step], mode: str, zone: str, within: float) -> None
 
 
 def _is_full(error: CloudError) -> bool:
-    return getattr(error, "code", None) == NO_CAPACITY
+    """Tell whether no host could take a machine.
+
+    That is 533, or 530 where no host has the offering's tag (both seen on CloudStack 4.22).
+    """
+    code, text = getattr(error, "code", None), getattr(error, "text", "")
+    return code == NO_CAPACITY or (code == INTERNAL_ERROR and NO_HOST in text)
 
 
-def _deploy_all(
-    cloud, steps: list[Step], mode: str, deploying: Callable[..., dict[str, CloudError]],
-    zone: str, fallbacks: list[str], within: float,
+def _boot_all(
+    cloud, steps: list[Step], mode: str, boot: Callable[..., dict[str, CloudError]],
+    zone: str, offerings: list[str], within: float,
 ) -> None:  # fmt: skip
-    offerings = list(fallbacks)
-    while failed := deploying(cloud, steps, mode, within=within):
-        name, error = next(iter(failed.items()))
+    move = _change_offerings if _starts_apart(cloud) else _deploy_again
+    while failed := boot(cloud, steps, mode, within=within):
+        name, error = min(failed.items(), key=lambda f: _is_full(f[1]))
         if not _is_full(error):
             raise error
-        _show_explained(cloud, zone, next(s.params for s in steps if s.what == name))
-        clear_away(cloud, zone, [s.what for s in steps], within)
-        if not offerings:
-            raise _exhausted(error, fallbacks)
-        steps = _with_offering(cloud, zone, steps, offerings.pop(0))
+        there = own.machines(cloud, zone, [s.what for s in steps])
+        _show_explained(cloud, zone, there.get(name) or _params(steps, name))
+        steps = move(cloud, zone, steps, offerings, within)
+        if not steps:
+            raise _exhausted(error, offerings[1:])
+
+
+def _params(steps: list[Step], name: str) -> dict:
+    return next(s.params for s in steps if s.what == name)
 
 
 def _exhausted(error: CloudError, fallbacks: list[str]) -> CloudError:
@@ -227,35 +313,62 @@ def clear_away(cloud, zone: str, wanted: list[str], within: float) -> None:
     """Destroy those of the machines that are in Error, so that their names are free again."""
     there = own.machines(cloud, zone, wanted).values()
     broken = [m for m in there if m["state"] == "Error"]
-    apply(
-        cloud, [_destroy(cloud, m, "its deployment failed") for m in broken], "apply", within=within
-    )
+    steps = [_destroy(cloud, m, "its deployment failed") for m in broken]
+    apply(cloud, steps, "apply", within=within)
 
 
-def _with_offering(cloud, zone: str, steps: list[Step], offering: str) -> list[Step]:
-    """Return the steps whose machine is still missing, with another service offering."""
-    print(f"trying the service offering {offering}")
+def _change_offerings(
+    cloud, zone: str, steps: list[Step], offerings: list[str], within: float
+) -> list[Step]:
+    """Give those machines that are still Stopped their next offering, and return their starts.
+
+    Returns [] when there is none left for one of them.
+    """
+    there, ids = own.machines(cloud, zone, [s.what for s in steps]), _offering_ids(cloud, offerings)
+    left = [s for s in steps if there[s.what]["state"] == "Stopped"]
+    new = {s.what: _next_offering(ids, there[s.what]) for s in left}
+    if None in new.values():
+        return []
+    why = "no host takes it with the offering it has; the next is"
+    changes = [_change_offering(there[n], i, f"{why} {ids[i]}") for n, i in new.items()]
+    apply(cloud, changes, "apply", within=within)
+    return left
+
+
+def _deploy_again(
+    cloud, zone: str, steps: list[Step], offerings: list[str], within: float
+) -> list[Step]:
+    """Destroy what is in Error, and return the steps of what is missing with the next offering.
+
+    Returns [] when there is none left.
+    """
+    clear_away(cloud, zone, [s.what for s in steps], within)
+    ids = _offering_ids(cloud, offerings)
+    new = _next_offering(ids, steps[0].params)
+    if new is None:
+        return []
+    print(f"trying the service offering {ids[new]}")
     there = own.machines(cloud, zone, [s.what for s in steps])
-    new = {"serviceofferingid": find.one(cloud, "listServiceOfferings", offering)["id"]}
-    left = [s for s in steps if s.what not in there]
-    return [_deploy(s.what, s.params | new, "the same template", s.tags) for s in left]
+    changed = {"serviceofferingid": new}
+    return [replace(s, params=s.params | changed) for s in steps if s.what not in there]
 
 
 def _show_explained(cloud, zone: str, machine: dict) -> None:
-    print(
-        "533 says that no place was found for a machine. What this account can see of the causes:"
-    )
+    print("No place was found for a machine. What this account can see of the causes:")
     show_table(explain(cloud, zone, machine["templateid"], machine["serviceofferingid"]))
 
 
 def explain(cloud, zone: str, template_id: str, offering_id: str) -> pd.DataFrame:
-    """Return a table of what an account can ask about a 533, each row with a tick."""
+    """Return a table of what an account can ask about a 533, each row with a tick.
+
+    What this account may not ask has a dash.
+    """
     place = find.one(cloud, "listZones", zone, available=True)
     template = _row(
         cloud.list("listTemplates", templatefilter="executable", id=template_id), template_id
     )
     offering = _row(cloud.list("listServiceOfferings", id=offering_id), offering_id)
-    kinds = [h["name"] for h in cloud.list("listHypervisors", zoneid=place["id"])]
+    kinds = _hypervisors(cloud, place["id"])
     kind, state = template.get("hypervisor", "?"), place.get("allocationstate", "Enabled")
     tags = offering.get("hosttags") or "none"
     size = f"{offering.get('cpunumber')} CPU, {offering.get('memory')} MB"
@@ -263,7 +376,8 @@ def explain(cloud, zone: str, template_id: str, offering_id: str) -> pd.DataFram
         tick("zone", "Enabled", state, state == "Enabled", "The provider has closed the zone."),
         tick("template ready here", True, template.get("isready"), template.get("isready") is True,
              "Wait for it, or run 42-create-template again."),
-        tick("hypervisor of the template", " or ".join(kinds), kind, kind in kinds,
+        tick("hypervisor of the template", not_allowed("listHypervisors") if kinds is None else
+             " or ".join(kinds), kind, None if kinds is None else kind in kinds,
              "No cluster of that hypervisor here: make the template in this zone."),
         tick("host tags of the offering", "none", tags, tags == "none",
              "Only hosts with that tag can take it: try an offering without."),
@@ -274,13 +388,23 @@ def explain(cloud, zone: str, template_id: str, offering_id: str) -> pd.DataFram
     return ticks(rows)
 
 
+def _hypervisors(cloud, zone_id: str) -> list[str] | None:
+    """Return the hypervisors of a zone, None where this account may not ask for them."""
+    rows = cloud.list_if_allowed("listHypervisors", zoneid=zone_id)
+    return None if rows is None else [r["name"] for r in rows]
+
+
 def _row(rows: list[dict], wanted_id: str) -> dict:
     return next((r for r in rows if str(r["id"]) == str(wanted_id)), {})
 
 
 def _error_events(cloud) -> list[dict]:
-    """Return the newest errors among the events of deployments, three at most."""
-    rows = [e for e in cloud.list("listEvents", type="VM.CREATE") if e.get("level") == "ERROR"]
+    """Return the newest errors among the events of deployments and starts, three at most."""
+    kinds = ("VM.CREATE", "VM.START") if _starts_apart(cloud) else ("VM.CREATE",)
+    found = [cloud.list_if_allowed("listEvents", type=kind) for kind in kinds]
+    if None in found:
+        return [tick("events", "no error", not_allowed("listEvents"), None)]
+    rows = [e for rows in found for e in rows if e.get("level") == "ERROR"]
     newest = sorted(rows, key=lambda e: e.get("created", ""))[-3:]
     return [
         tick(f"event {e.get('created', '')}", "no error", e.get("description"), False)

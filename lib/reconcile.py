@@ -14,11 +14,12 @@ from datetime import datetime
 from itertools import count
 
 from lib import earlier, jobs, traces
-from lib.errors import JobFailed, JobTimeout, ProfileError, Refused, Unreachable
+from lib.errors import JobFailed, JobTimeout, NotOne, ProfileError, Refused, Unreachable
 from lib.journal import INTERACTIVE, elsewhere, hold, shown
 from lib.progress import Waiting
 
 SENDS = 3
+INTERNAL_ERROR = 530  # ApiErrorCode.INTERNAL_ERROR
 LOOKS = (0.25, 0.5, 1, 2, 4)  # seconds between looks; the last one again and again
 ASYNC = {
     f"{verb}{thing}"
@@ -91,8 +92,7 @@ def _sent(cloud, entry: dict, params: dict) -> dict:
             error.args = (f"{error}{now}",)
         raise
     except Refused as no:
-        cloud.journal.ended(entry, "refused", f"{no.code}: {no.text}")
-        raise
+        return _refused(cloud, entry, no)
     except ProfileError as error:
         cloud.journal.ended(entry, "not-sent", str(error))
         raise
@@ -101,6 +101,31 @@ def _sent(cloud, entry: dict, params: dict) -> dict:
     else:
         cloud.journal.ended(entry, "done", resource=jobs.unwrapped(answer).get("id"))
     return answer
+
+
+def _refused(cloud, entry: dict, no: Refused) -> dict:
+    """Write down a refusal and raise it; after a 530 return what was done all the same.
+
+    CloudStack answers 530 to whatever goes wrong inside, also when the work is done or half done:
+    it leaves a machine in Error when the address asked for is taken.
+    """
+    row = _left(cloud, entry) if no.code == INTERNAL_ERROR else None
+    if row is None:
+        cloud.journal.ended(entry, "refused", f"{no.code}: {no.text}")
+        raise no
+    if row.get("state") == "Error":
+        cloud.journal.ended(entry, "failed", f"{no.code}: {no.text}", row["id"])
+        no.args = (f"{no} It left {row.get('name', entry['what'])} (id {row['id']}) in Error.",)
+        raise no
+    cloud.journal.ended(entry, "adopted", f"found in spite of {no.code}: {no.text}", row.get("id"))
+    return {"adopted": _completed(cloud, entry, entry.get("within", 3600))}
+
+
+def _left(cloud, entry: dict) -> dict | None:
+    try:
+        return traces.find(cloud, entry)
+    except NotOne:
+        return None  # nobody can tell which of them it made; the next plan shows them all
 
 
 def _recovered(cloud, entry: dict, within: float) -> dict | None:
@@ -184,7 +209,7 @@ def _completed(cloud, entry: dict, within: float) -> dict:
             if row is None or row.get("state") == "Error":
                 text = f"it ended as {row['state'] if row else 'nothing'}"
                 raise JobFailed(command, "unknown", 0, text, what)
-            if traces.complete(command, row):
+            if traces.complete(entry, row):
                 return row
             gone = cloud.clock() - started
             if gone > within:

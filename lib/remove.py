@@ -18,7 +18,7 @@ from lib import (
     writes,
 )
 from lib.errors import CheckFailed, ParamsError
-from lib.plan import Step
+from lib.plan import Step, apply
 from lib.shell import Shell, find_text, run
 
 KEEPABLE = ("template", "snapshot", "volume")
@@ -55,6 +55,8 @@ def plan_then(
 ) -> list[Step]:
     """Return the steps that delete template, snapshots and volume, but for what is kept.
 
+    They are in the order in which they depend on each other: deleting a snapshot fails at times
+    while its volume is being deleted (530 "Failed to delete snapshot chain.", CloudStack 4.22).
     Raises CheckFailed when machines of another cluster use the template.
     """
     steps = {
@@ -64,16 +66,34 @@ def plan_then(
     }
     data = registered.plan_removal(cloud, cluster=cluster)
     left = [s for kind, found in steps.items() if kind not in keep for s in found]
-    if ids := {str(s.params["id"]) for s in left if s.command == "deleteTemplate"}:
+    if ids := _templates(left):
         ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
         _demand_unused(cloud, ids, ours)
     return data + left
 
 
+def apply_then(
+    cloud, steps: list[Step], mode: str, *, zone: str, cluster: str, owner: dict, within: float
+) -> None:
+    """Apply the steps of `plan_then` one after the other.
+
+    Looks once more for other machines of the template: it is deleted by force.
+    """
+    if mode == "apply" and (ids := _templates(steps)):
+        ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
+        _demand_unused(cloud, ids, ours)
+    apply(cloud, steps, mode, at_once=1, within=within)
+
+
+def _templates(steps: list[Step]) -> set[str]:
+    return {str(s.params["id"]) for s in steps if s.command == "deleteTemplate"}
+
+
 def _demand_unused(cloud, ids: set[str], ours: list[Step]) -> None:
     """Raise CheckFailed when machines of others were made from templates, by id, that are to go.
 
-    A cloud of today would refuse to delete it, once the machines of this one are gone already.
+    Machines that were destroyed and not expunged do not count, whoever's they were: the account
+    does not see them, and they are on their way out.
     """
     own_ids = {str(s.params["id"]) for s in ours}
     rows = cloud.list("listVirtualMachines")

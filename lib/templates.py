@@ -74,9 +74,15 @@ def verify(cloud, *, zone: str, name: str, size: int, owner: dict, mode: str) ->
 
 
 def plan_removal(cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
-    """Return the step that deletes our template, none if it is gone or not ours alone."""
+    """Return the step that deletes our template, none if it is gone or not ours alone.
+
+    It is forced, as CloudStack refuses it while a machine of the template is destroyed but not
+    expunged, which may be a day or two (TemplateManagerImpl). So whoever applies it must look for
+    other machines of the template before. 2.2 does not look for them and has no `forced`.
+    """
     template = own.template(cloud, zone, name, owner)
     if not template or not own.is_ours(cloud, template, owner):
         return []
     params = {"id": template["id"], "zoneid": find.zone_id(cloud, zone)}
+    params |= {"forced": True} if cloud.has_tags else {}
     return [Step("deleteTemplate", params, "made by this runbook", name)]

@@ -44,10 +44,13 @@ def state_now(cloud, entry: dict) -> str:
     return f" {row['name']} is {row['state']} now." if row else ""
 
 
-def complete(command: str, row: dict) -> bool:
-    """Tell whether what a change made has come to its final state."""
+def complete(entry: dict, row: dict) -> bool:
+    """Tell whether what the change of a journal's entry made has come to its final state."""
+    command = entry["command"]
     if command == "createTemplate":
         return row.get("isready") is True
+    if entry["params"].get("startvm") is False:
+        return row.get("state") in ("Stopped", "Running")
     return command not in DONE or row.get("state") in DONE[command]
 
 
@@ -127,6 +130,10 @@ def _at(row: dict, params: dict) -> bool:
     return str(row.get("virtualmachineid")) == str(params["virtualmachineid"])
 
 
+def _has_offering(row: dict, params: dict) -> bool:
+    return str(row.get("serviceofferingid")) == str(params["serviceofferingid"])
+
+
 MADE = {
     "createVolume": _made("listVolumes", "name", zoneid="zoneid"),
     "createSnapshot": _made("listSnapshots", "volumeid", volumeid="volumeid"),
@@ -140,6 +147,7 @@ EFFECTS = {
     "startVirtualMachine": _became(
         "listVirtualMachines", lambda r, params: r["state"] == "Running"
     ),
+    "changeServiceForVirtualMachine": _became("listVirtualMachines", _has_offering),
     "stopVirtualMachine": _became("listVirtualMachines", lambda r, params: r["state"] == "Stopped"),
     "deleteVolume": _gone("listVolumes"),
     "deleteSnapshot": _gone("listSnapshots"),

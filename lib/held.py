@@ -1,0 +1,121 @@
+"""Names that destroyed machines still hold.
+
+CloudStack keeps a destroyed machine until it expunges it, and with it its host name and its
+address: `expunge.delay` and `expunge.interval`, a day each by default. An account sees neither the
+machine nor these settings; only the journals of our runs show what was destroyed. So this warns
+and refuses nothing: the cloud may have expunged meanwhile. On 2.2 names need not be unique.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from lib import earlier, own
+from lib.checks import tick
+from lib.errors import CloudError
+from lib.plan import Step
+
+KEPT = timedelta(days=2)  # expunge.delay and expunge.interval by default (UserVmManagerImpl)
+TAKEN = "already exists in the network domain"  # the text of that 431 (UserVmManagerImpl)
+INTERNAL_ERROR = 530  # ApiErrorCode.INTERNAL_ERROR
+COMMANDS = ("deployVirtualMachine", "destroyVirtualMachine")
+NOT_DONE = ("not-sent", "refused", "failed")
+
+
+def destroyed(cloud) -> dict[str, datetime]:
+    """Return the names that may be held, and when their machines were destroyed.
+
+    That is what the journals of the last two days hold of machines that were destroyed without
+    being expunged, and not deployed again since.
+    """
+    ends = {}
+    for entry in sorted(earlier.every(cloud), key=lambda e: e["at"]):
+        if entry["command"] in COMMANDS and entry["state"] not in NOT_DONE:
+            ends[entry["what"]] = entry
+    ends = {n: e for n, e in ends.items() if e["command"] == "destroyVirtualMachine"}
+    times = {n: _time(e) for n, e in ends.items() if not e["params"].get("expunge")}
+    return {n: at for n, at in times.items() if cloud.has_tags and datetime.now(UTC) < at + KEPT}
+
+
+def _time(entry: dict) -> datetime:
+    return datetime.fromisoformat(entry["at"])
+
+
+def addresses(cloud) -> set[str]:
+    """Return the fixed addresses of the machines that were destroyed and may not be expunged."""
+    held = destroyed(cloud)
+    deploys = [e for e in earlier.every(cloud) if e["command"] == "deployVirtualMachine"]
+    return {e["params"].get("ipaddress") for e in deploys if e["what"] in held} - {None}
+
+
+def rows(cloud, zone: str, names: list[str]) -> list[dict]:
+    """Return a row for each of the names that may be held, as a warning: with a dash."""
+    there, times = own.machines(cloud, zone, names), destroyed(cloud)
+    found = {n: f"held until it is expunged, {_until(times[n])}" for n in names if n in times}
+    found = {n: text for n, text in found.items() if n not in there}
+    if cloud.has_tags and not cloud.may_expunge:
+        broken = [n for n in names if n in there and there[n]["state"] == "Error"]
+        found |= dict.fromkeys(broken, "of a machine in Error, and held once that is destroyed")
+    next_step = f"If 50-deploy-cluster is refused for it: {_command(names, found)}"
+    return [tick(f"the name {n}", "free", text, None, next_step) for n, text in found.items()]
+
+
+def warn_of_held_names(cloud, zone: str, names: list[str]) -> None:
+    """Print what `rows` finds."""
+    for row in rows(cloud, zone, names):
+        print(f"! {row['what']}: {row['found']}. {row['next']}")
+
+
+def _until(at: datetime) -> str:
+    """Say until when a name is held that is held since then."""
+    local = (at + KEPT).astimezone()
+    return f"by CloudStack's defaults {local:%Y-%m-%d %H:%M} at the latest"
+
+
+def _command(names: list[str], held: Iterable[str]) -> str:
+    """Return the command that builds at once, under the next numbers of which none is held."""
+    stem, _, first = names[0].rpartition("-")
+    number, held = int(first), set(held)
+    while held & {f"{stem}-{number + i}" for i in range(len(names))}:
+        number += 1
+    return (
+        f"`runbook run` with the same parameters and `-p first_number={number}` goes on at once "
+        f"with {stem}-{number} and following (keep it in the parameter file)."
+    )
+
+
+def tell(cloud, cluster: str, plan: list[Step]) -> None:
+    """Print what the cloud holds of a removed cluster, or will once the plan is applied."""
+    gone = [s for s in plan if s.command == "destroyVirtualMachine" and not s.params.get("expunge")]
+    times = destroyed(cloud) | ({s.what: datetime.now(UTC) for s in gone} if cloud.has_tags else {})
+    ours = re.compile(re.escape(cluster) + r"-\d+")
+    if found := sorted(n for n in times if ours.fullmatch(n)):
+        until = _until(max(times[n] for n in found))
+        print(
+            f"Until the cloud expunges the machines, {until}, it holds their names: "
+            f"{', '.join(found)}. To build before that, {_command(found, found)}"
+        )
+
+
+def explained(
+    cloud, error: CloudError, name: str, names: list[str], address: str = ""
+) -> CloudError:
+    """Return the error of the deployment of one of the names, which says how to go on.
+
+    Told are a name that is held, and an `address` asked for that may be taken.
+    """
+    code, text = getattr(error, "code", None), getattr(error, "text", "")
+    more, times = [], destroyed(cloud)
+    if code == INTERNAL_ERROR and address:
+        more.append(
+            f"CloudStack answers so, too, where {address} is taken or not of the network; a "
+            "destroyed machine keeps its address until it is expunged."
+        )
+    if TAKEN in text or name in times:
+        until = f", {_until(times[name])}" if name in times else ""
+        more.append(
+            f"A destroyed machine, which an account does not see, holds its name until the cloud "
+            f"expunges it{until}: {_command(names, {name, *times})}"
+        )
+    error.args = (" ".join([error.args[0], *more]),)
+    return error
