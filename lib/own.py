@@ -1,6 +1,6 @@
 """Own things: how the runbook marks what it made, and finds it again by name and mark."""
 
-from lib import delivery, earlier, find
+from lib import delivery, earlier, find, traces
 from lib.errors import CheckFailed
 from lib.plan import Step, tag_params
 
@@ -44,10 +44,12 @@ def is_neutral(template: dict) -> bool:
 
 
 def plan_marks(cloud, row: dict, resource: str, owner: dict) -> list[Step]:
-    """Return the step that puts our tags on something of ours that lacks them."""
+    """Return the step that puts those of our tags on something of ours that it lacks."""
     if is_marked(cloud, row, owner):
         return []
-    params = tag_params([row["id"]], resource, owner)
+    there = {t["key"] for t in row.get("tags") or []}
+    lacking = {k: v for k, v in owner.items() if k not in there}
+    params = tag_params([row["id"]], resource, lacking)
     return [Step("createTags", params, "made, but not yet marked as ours", row["name"])]
 
 
@@ -77,12 +79,19 @@ def snapshots(cloud, volume_name: str, source: dict | None) -> list[dict]:
     """
     filters = {"volumeid": source["id"]} if source else {}
     rows = cloud.list("listSnapshots", **filters)
-    mine = [
-        r
-        for r in rows
-        if r.get("snapshottype", "MANUAL") == "MANUAL" and _of(r, source, volume_name)
-    ]
-    return sorted(mine, key=lambda r: r.get("created", ""))
+    mine = [r for r in rows if traces.is_manual(r) and _of(r, source, volume_name)]
+    return sorted(_with_tags(cloud, mine), key=lambda r: r.get("created", ""))
+
+
+def _with_tags(cloud, rows: list[dict]) -> list[dict]:
+    """Return snapshots with all their tags: listSnapshots shows one of each at most, from 4.19 on.
+
+    `SnapshotJoinDaoImpl` groups the rows, of which there is one a tag, by the snapshot's id.
+    """
+    if not cloud.has_tags:
+        return rows
+    found = {r["id"]: traces.tags(cloud, "Snapshot", r["id"]) for r in rows}
+    return [r if found[r["id"]] is None else r | {"tags": found[r["id"]]} for r in rows]
 
 
 def _of(row: dict, source: dict | None, volume_name: str) -> bool:
@@ -126,7 +135,10 @@ def machines(cloud, zone: str, names: list[str]) -> dict[str, dict]:
 
     Raises CheckFailed when a name is borne by two.
     """
-    rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
+    if not names:
+        return {}
+    stem = names[0].rpartition("-")[0]  # what all names have in common narrows the list
+    rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone), keyword=stem)
     alive = [r for r in rows if r["state"] not in BAD or r["state"] == "Error"]
     for name in names:
         same = [r for r in alive if r["name"] == name]

@@ -128,7 +128,12 @@ def _tag(cloud, made: list[tuple[Step, str]]) -> None:
         kind[resource_id] = step.what
     for (resource, tags), ids in kinds.items():
         params = tag_params(list(ids), resource, dict(tags))
-        jobs.run(cloud, "createTags", what=", ".join(ids.values()), **params)
+        step = Step("createTags", params, "just made", ", ".join(ids.values()))
+        try:
+            jobs.run(cloud, step.command, what=step.what, **params)
+        except CloudError as error:
+            if not reconcile.is_so_already(cloud, step, error):
+                raise
 
 
 def tag_params(resource_ids: list[str], resource: str, tags: dict) -> dict:

@@ -14,12 +14,6 @@ DONE = {
     "createSnapshot": ("BackedUp",),
     "deployVirtualMachine": ("Running",),
 }
-TAGGED = {
-    "UserVm": "listVirtualMachines",
-    "Volume": "listVolumes",
-    "Snapshot": "listSnapshots",
-    "Template": "listTemplates",
-}
 # What no list shows afterwards, but the job does, where it bears an id that we chose: where to look
 # up the state meanwhile.
 BY_JOB = {"rebootVirtualMachine": "listVirtualMachines"}
@@ -68,12 +62,20 @@ def _made(listing: str, key: str, **filters: str) -> Callable:
 
 def _since(row: dict, sent: str) -> bool:
     """Tell whether a row is alive and may have been made by what was sent then."""
-    if row.get("state") in GONE or row.get("snapshottype", "MANUAL") != "MANUAL":
+    if row.get("state") in GONE or not is_manual(row):
         return False
     # What failed earlier may still be listed; what failed now is only told from it by its time.
     skew = timedelta(seconds=1) if row.get("state") == "Error" else SKEW
     created = datetime.fromisoformat(row.get("created") or sent)
     return created >= datetime.fromisoformat(sent) - skew
+
+
+def is_manual(row: dict) -> bool:
+    """Tell whether a row is no snapshot that the cloud took by schedule.
+
+    2.2 tells it in `snapshottype` as well, CloudStack of today in `intervaltype` only.
+    """
+    return all(row.get(k, "MANUAL") == "MANUAL" for k in ("intervaltype", "snapshottype"))
 
 
 def made_at_once(row: dict, sent: str) -> bool:
@@ -119,11 +121,18 @@ def _gone(listing: str) -> Callable:
     return rule
 
 
+def tags(cloud, resource: str, resource_id: object) -> list[dict] | None:
+    """Return all tags of a resource of that type, None where the account may not list them."""
+    return cloud.list_if_allowed("listTags", resourcetype=resource, resourceid=resource_id)
+
+
 def _tagged(cloud, params: dict, entry: dict) -> dict | None:
-    rows = [_row(cloud, TAGGED[params["resourcetype"]], i) for i in params["resourceids"]]
     wanted = {(t["key"], t["value"]) for t in params["tags"]}
-    carried = [{(t["key"], t.get("value")) for t in (r or {}).get("tags") or []} for r in rows]
-    return {"success": True} if all(wanted <= tags for tags in carried) else None
+    for resource_id in params["resourceids"]:
+        rows = tags(cloud, params["resourcetype"], resource_id) or []
+        if not wanted <= {(t["key"], t.get("value")) for t in rows}:
+            return None
+    return {"success": True}
 
 
 def _at(row: dict, params: dict) -> bool:

@@ -1,0 +1,118 @@
+"""Abilities: what a server, and this account on it, can do. Every branch on a version is here.
+
+A server may hide its version (`expose.cloudstack.version.api.list.capabilities`). It is unknown
+then and not old: the commands that the server has tell instead.
+"""
+
+import re
+from functools import cached_property
+
+import pandas as pd
+
+from lib import facts
+from lib.errors import Refused
+
+COLUMNS = ["name", "type", "required", "since", "description"]
+NO_COMMAND = (430, 431, 530)  # how listApis refuses a name that it does not know, 530 in 4.22
+
+
+class Abilities:
+    """What can be asked of a cloud; `lib.client.Cloud` adds how to ask."""
+
+    @cached_property
+    def capabilities(self) -> dict:
+        """What listCapabilities says, asked once; {} where this account may not call it."""
+        try:
+            found = self.call("listCapabilities").get("capability", {})
+        except Refused as no:
+            if no.code != 432:
+                raise
+            found = {}
+        facts.note(server_version=found.get("cloudstackversion", ""))
+        return found
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The server's version as numbers, such as (4, 20, 2, 0); () where it is hidden."""
+        found = self.capabilities.get("cloudstackversion", "")
+        return tuple(int(n) for n in re.findall(r"\d+", found)[:4])
+
+    def _since(self, version: tuple[int, ...], command: str = "") -> bool:
+        """Tell whether the server is of a version or newer; if it is hidden, has the command."""
+        if self.version:
+            return self.version >= version
+        return not command or self.has_command(command) is not False
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether resources can carry tags (createTags came after 2.2)."""
+        return self._since((3,), "createTags")
+
+    @property
+    def has_projects(self) -> bool:
+        """Whether there are projects (listProjects came with 3.0)."""
+        return self._since((3,), "listProjects")
+
+    @property
+    def can_choose_job_ids(self) -> bool:
+        """Whether it takes the id of a job from its client (`customjobid`, since 4.5)."""
+        return self._since((4, 5))
+
+    @property
+    def can_describe_commands(self) -> bool:
+        """Whether it has listApis (since 4.1)."""
+        return self._since((4, 1))
+
+    @property
+    def can_take_long_user_data(self) -> bool:
+        """Whether it takes more than 2 KiB of user data (since 4.3)."""
+        return self._since((4, 3))
+
+    @property
+    def can_keep_user_data(self) -> bool:
+        """Whether user data can be registered, and a machine's be read again (since 4.18)."""
+        return self._since((4, 18), "listUserData")
+
+    @property
+    def may_expunge(self) -> bool:
+        """Whether this account may expunge machines (`allowuserexpungerecovervm`, 4.x)."""
+        return bool(self.capabilities.get("allowuserexpungerecovervm"))
+
+    @cached_property
+    def may_register(self) -> bool:
+        """Whether it may register user data, and delete them again; asked once."""
+        if not self.may_expunge or not self.can_keep_user_data:
+            return False
+        return all(self.has_command(c) for c in ("registerUserData", "deleteUserData"))
+
+    def has_command(self, name: str) -> bool | None:
+        """Tell whether this account has a command; None if it may not ask that either."""
+        try:
+            return self._described(name) is not None
+        except Refused:
+            return None
+
+    def _described(self, name: str) -> dict | None:
+        """Return what listApis says of a command, None where there is none of the name."""
+        try:
+            found = self.list("listApis", name=name)
+        except Refused as no:
+            if no.code not in NO_COMMAND:
+                raise
+            return None
+        return found[0] if found else None
+
+    def help(self, command: str) -> pd.DataFrame:
+        """Return a table of a command's parameters, as the server itself describes them.
+
+        It is empty, and that is said, where the server has no listApis (before 4.1). Raises
+        Refused where it has no such command.
+        """
+        if not self.can_describe_commands:
+            print("This server cannot describe its commands: listApis came with 4.1.")
+            return pd.DataFrame(columns=COLUMNS)
+        found = self._described(command)
+        if found is None:
+            raise Refused(command, 432, "this cloud has no such command for this account")
+        rows = sorted(found.get("params", []), key=lambda p: (not p.get("required"), p["name"]))
+        return pd.DataFrame([{c: p.get(c, "") for c in COLUMNS} for p in rows], columns=COLUMNS)
