@@ -43,12 +43,12 @@ class Abilities:
             return self.version >= version
         return not command or self.has_command(command) is not False
 
-    @property
+    @cached_property
     def has_tags(self) -> bool:
         """Whether resources can carry tags (createTags came after 2.2)."""
         return self._since((3,), "createTags")
 
-    @property
+    @cached_property
     def has_projects(self) -> bool:
         """Whether there are projects (listProjects came with 3.0)."""
         return self._since((3,), "listProjects")
@@ -68,7 +68,7 @@ class Abilities:
         """Whether it takes more than 2 KiB of user data (since 4.3)."""
         return self._since((4, 3))
 
-    @property
+    @cached_property
     def can_keep_user_data(self) -> bool:
         """Whether user data can be registered, and a machine's be read again (since 4.18)."""
         return self._since((4, 18), "listUserData")

@@ -10,19 +10,19 @@ from __future__ import annotations  # `list` is a method here
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
 import requests
 
-from lib import facts, masks, profiles, reconcile, tables
+from lib import facts, find, masks, paging, profiles, reconcile, tables
+from lib.abilities import Abilities
 from lib.apilog import Request
-from lib.errors import ParamsError, ProfileError, Refused, RunbookError, Unreachable
+from lib.errors import CheckFailed, ParamsError, ProfileError, Refused, RunbookError, Unreachable
 from lib.jobs import BUSY
 from lib.journal import Journal, run_folder
 from lib.signing import sign
@@ -30,30 +30,47 @@ from lib.signing import sign
 QUESTION = re.compile(r"^(list|query|get|find)[A-Z]")
 PAGE = 500  # CloudStack's own default and maximum, `default.page.size`
 TRIES = 5
-NOT_ALLOWED = (401, 432)  # ApiErrorCode.UNAUTHORIZED, UNSUPPORTED_ACTION_ERROR
+NOT_ALLOWED = (401, 432)  # ApiErrorCode.UNAUTHORIZED (older versions), UNSUPPORTED_ACTION_ERROR
+NO_PROJECTS = "Projects came with CloudStack 3.0."
+WHOLE_ACCOUNT = ("listCapabilities", "listProjects")  # asked to learn the project's id
+WRONG_URL = (
+    ". The URL of the endpoint may be wrong: that of the API is {}, while the web console, whose "
+    "URL it is easily taken for, ends in /client"
+)
+WRONG_KEYS = (
+    "The API key is unknown or disabled, the secret is not its own, or the command does not "
+    "exist for this account: compare the profile with the keys in the cloud's web console."
+)
+WRONG_CLOCK = (
+    " Or this machine's clock is wrong, as a request that comes after its expiry gets the same "
+    "answer: it is {:%Y-%m-%d %H:%M:%S} UTC here, compare that with `date -u` on another machine."
+)
 
 
-def connect(profile: str, **settings) -> Cloud:
-    """Return the cloud of a profile; settings are fields of Cloud, for tests.
+def connect(profile: str, project: str = "", **settings) -> Cloud:
+    """Return the cloud of a profile, and in it a project; settings are fields of Cloud, for tests.
 
-    Raises ProfileError; `local` starts the local cloud if need be. If the journal tells of changes
-    whose end was not seen, they are settled first, which may mean to wait for a job.
+    Raises ProfileError, NotOne for an unknown project; `local` starts the local cloud if need be.
+    If the journal tells of changes whose end was not seen, they are settled first, which may mean
+    to wait for a job.
     """
     tables.set_up()
-    cloud = Cloud(profiles.read(profile), **settings)
+    cloud = Cloud(profiles.read(profile), project=project, **settings)
     key = facts.fingerprint(cloud.profile.key)
     facts.note(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
     return reconcile.settled(cloud)
 
 
 @dataclass
-class Cloud:
+class Cloud(Abilities):
     """A cloud one can talk to. Its text names the endpoint, never the keys.
 
+    Every command is sent for the `project`, "" for what the account has outside of projects.
     `folder` takes the records; for `grace` seconds a change whose answer was lost is looked for.
     """
 
     profile: profiles.Profile
+    project: str = ""
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     session: requests.Session = field(default_factory=requests.Session, repr=False)
@@ -62,7 +79,8 @@ class Cloud:
     books: dict[Path, Journal] = field(default_factory=dict, repr=False)  # read by `lib.earlier`
 
     def __str__(self) -> str:
-        return f"{self.profile.name} at {self.profile.endpoint}"
+        project = f", project {self.project}" if self.project else ""
+        return f"{self.profile.name} at {self.profile.endpoint}{project}"
 
     __repr__ = __str__
 
@@ -72,39 +90,24 @@ class Cloud:
         return Journal(self.folder, self.profile.endpoint)
 
     @cached_property
-    def capabilities(self) -> dict:
-        """What listCapabilities says, asked once."""
-        found = self.call("listCapabilities").get("capability", {})
-        facts.note(server_version=found.get("cloudstackversion", ""))
-        return found
-
-    @property
-    def version(self) -> tuple[int, ...]:
-        """The server's version as numbers, such as (4, 20, 2, 0)."""
-        found = self.capabilities.get("cloudstackversion", "")
-        return tuple(int(n) for n in re.findall(r"\d+", found)[:4])
-
-    @property
-    def has_tags(self) -> bool:
-        """Whether resources can carry tags (createTags came after 2.2)."""
-        return self.version >= (3,)
-
-    @property
-    def may_expunge(self) -> bool:
-        """Whether this account may expunge machines (`allowuserexpungerecovervm`, 4.x)."""
-        return bool(self.capabilities.get("allowuserexpungerecovervm"))
-
-    @cached_property
-    def may_register(self) -> bool:
-        """Whether it may register user data, and delete them again; asked once."""
-        if not self.may_expunge or self.version < (4, 18):
-            return False
-        return all(self.list("listApis", name=c) for c in ("registerUserData", "deleteUserData"))
-
-    @cached_property
     def zones(self) -> list[dict]:
         """The zones there are, asked once: nearly every question is about one of them."""
         return self.list("listZones", available=True)
+
+    @cached_property
+    def project_row(self) -> dict | None:
+        """The project that everything is in, None for none. Raises NotOne, CheckFailed."""
+        if not self.project:
+            return None
+        if not self.has_projects:
+            raise CheckFailed("project", '"" on this server', self.project, NO_PROJECTS)
+        return find.one(self, "listProjects", self.project)
+
+    def _in_project(self, command: str, params: dict) -> dict:
+        """Return the parameters with the project's id; a command that takes none passes it over."""
+        if not self.project or command in WHOLE_ACCOUNT:
+            return params
+        return {"projectid": self.project_row["id"]} | params
 
     def call(self, command: str, **params) -> dict:
         """Send one command and return what stands inside its answer.
@@ -131,12 +134,13 @@ class Cloud:
         `what` it is about goes into the journal, and `within` how many seconds it must end, also
         if its answer is lost or another process waits for it; `expect` are those it should take.
         """
+        params = self._in_project(command, params)
         wire_params(params)
         return reconcile.send(self, command, params, what, within, expect)
 
     def ask(self, command: str, **params) -> dict:
         """Send one command without a journal, and again only where that does no harm."""
-        wire = wire_params(params)
+        wire = wire_params(self._in_project(command, params))
         for attempt in range(1, TRIES + 1):
             try:
                 return self._once(command, wire)
@@ -148,54 +152,27 @@ class Cloud:
         raise AssertionError("the last try returns or raises")
 
     def list(self, command: str, **params) -> list[dict]:
-        """Return every row of a list command, following its pages to the end."""
-        return [row for page in self._pages(command, params) for row in page]
+        """Return every row of a list command, or those of the one `page` that is asked for.
+
+        Raises Incomplete when the cloud counts more rows than it shows.
+        """
+        if "page" in params:
+            return paging.rows_of(self.call(command, **params))
+        return paging.every(self.call, command, params, PAGE)
 
     def list_if_allowed(self, command: str, **params) -> list[dict] | None:
         """Return the rows as `list` does, None where this account may not call the command.
 
-        For questions that only explain: roles without single commands are common. CloudStack
-        answers 432 to a command that the role lacks, older versions 401.
+        For questions that only show or explain: roles without single commands are common.
         """
         try:
             return self.list(command, **params)
         except Refused as no:
             if no.code not in NOT_ALLOWED:
                 raise
+            if no.code == 401:
+                self.ask("listCapabilities")  # raises if it is the keys that are not accepted
             return None
-
-    def help(self, command: str) -> pd.DataFrame:
-        """Return a table of a command's parameters, as the server itself describes them.
-
-        It is empty, and that is said, where the server has no listApis (before 4.1). Raises
-        Refused where it has no such command.
-        """
-        columns = ["name", "type", "required", "since", "description"]
-        if self.version < (4, 1):
-            print("This server cannot describe its commands: listApis came with 4.1.")
-            return pd.DataFrame(columns=columns)
-        found = self.list("listApis", name=command)
-        if not found:
-            raise Refused(command, 432, "this cloud has no such command for this account")
-        rows = sorted(found[0].get("params", []), key=lambda p: (not p.get("required"), p["name"]))
-        return pd.DataFrame([{c: p.get(c, "") for c in columns} for p in rows], columns=columns)
-
-    def _pages(self, command: str, params: dict) -> Iterator[list[dict]]:
-        """Yield pages until one is short, empty, or says nothing new: `count` may be wrong."""
-        seen, size, page = set(), PAGE, 1
-        while True:
-            try:
-                answer = self.call(command, **params, page=page, pagesize=size)
-            except Refused as no:
-                size = _smaller_page(no, size)
-                continue
-            rows = next((v for v in answer.values() if isinstance(v, list)), [])
-            fresh = [r for r in rows if _identity(r) not in seen]
-            seen.update(map(_identity, fresh))
-            yield fresh
-            if not fresh or (len(rows) < size and len(seen) >= answer.get("count", 0)):
-                return
-            page += 1
 
     def _once(self, command: str, wire: dict) -> dict:
         """Send one request, and log it once it is answered or lost."""
@@ -256,8 +233,9 @@ class Cloud:
     ) -> dict:
         """Return the inside of an answer, or raise what it says."""
         if "errorcode" in inside:
-            code, text = int(inside["errorcode"]), str(inside.get("errortext", ""))
-            raise Refused(command, code, text, _hint(code, answer))
+            code = re.fullmatch(r"\d+", str(inside["errorcode"]))
+            code, text = int(code[0] if code else answer.status_code), inside.get("errortext", "")
+            raise Refused(command, code, str(text), self._hint(code, answer))
         if answer.status_code != 200:
             raise self._unknown(command, answer, question)
         return inside
@@ -266,10 +244,23 @@ class Cloud:
         """Return the error for an answer that CloudStack did not give, or that is cut off."""
         kind = answer.headers.get("Content-Type", "no type").split(";")[0]
         cause = f"HTTP {answer.status_code} with {kind} that is not a CloudStack answer"
-        passing = answer.status_code == 200 or answer.status_code in BUSY
-        changed = passing and not question
+        cut_off = answer.status_code == 200 and "html" not in kind
+        changed = not question and answer.status_code in (200, *BUSY)
+        passing = cut_off or answer.status_code in BUSY
+        if not passing:
+            cause += WRONG_URL.format(answer.headers.get("Location", "…/client/api"))
         endpoint = self.profile.endpoint
         return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=passing)
+
+    def _hint(self, code: int, answer: requests.Response) -> str:
+        """Return what a 401 can mean: CloudStack has one text for wrong keys and a late request."""
+        if code != 401:
+            return ""
+        skew = _skew(answer.headers.get("Date", ""))  # which a proxy may send, CloudStack does not
+        if abs(skew) > 60:
+            side = "ahead of" if skew > 0 else "behind"
+            return f"This machine's clock is {abs(skew):.0f} s {side} the server's: set it right."
+        return WRONG_KEYS + (WRONG_CLOCK.format(datetime.now(UTC)) if self.profile.expires else "")
 
 
 def wire_params(params: dict) -> dict[str, str]:
@@ -317,17 +308,6 @@ def parsed(text: str) -> dict | None:
         return {"error": {"errorcode": int(code[1]), "errortext": said[1] if said else text}}
 
 
-def _identity(row: dict) -> str:
-    return str(row.get("id") or json.dumps(row, sort_keys=True)) + str(row.get("zoneid", ""))
-
-
-def _smaller_page(no: Refused, size: int) -> int:
-    allowed = re.search(r"max allowed page size value: (\d+)", no.text)
-    if not allowed or int(allowed[1]) >= size:
-        raise no
-    return int(allowed[1])
-
-
 def _pause(error: Refused | Unreachable, attempt: int) -> float | None:
     """Return the seconds to wait before sending again, None if that would be no use or no good.
 
@@ -338,22 +318,11 @@ def _pause(error: Refused | Unreachable, attempt: int) -> float | None:
         told = re.search(r"\[(\d+)\] ms", error.text)
         return int(told[1]) / 1000 if told else 1.0
     passing = error.code in BUSY if isinstance(error, Refused) else error.passing
+    if error.command == "listApis" and getattr(error, "code", 0) == 530:
+        passing = False  # it says that there is no such command
     if not (passing and QUESTION.match(error.command)):
         return None
     return min(0.25 * 2**attempt, 8.0)
-
-
-def _hint(code: int, answer: requests.Response) -> str:
-    if code != 401:
-        return ""
-    skew = _skew(answer.headers.get("Date", ""))
-    if abs(skew) > 60:
-        side = "ahead of" if skew > 0 else "behind"
-        return f"This machine's clock is {abs(skew):.0f} s {side} the server's: set it right."
-    return (
-        "The API key is unknown or disabled, the secret is not its own, or the command does not "
-        "exist for this account: compare the profile with the keys in the cloud's web console."
-    )
 
 
 def _skew(date: str) -> float:

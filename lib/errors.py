@@ -12,6 +12,7 @@ RunbookError
     │                leave something behind: it is looked for, and the text names what is found
     ├── JobFailed    accepted, then failed; something may have changed
     ├── JobTimeout   still running, may yet succeed
+    ├── Incomplete   a list that lacks rows; nothing was changed
     └── Unreachable  no usable answer; a change may or may not have been made
 """
 
@@ -33,12 +34,14 @@ class ProfileError(RunbookError):
 
 
 class NotOne(RunbookError):
-    """A name fits no resource, or more than one: kind, query, candidates."""
+    """A name fits no resource, or more than one: kind, query, candidates, and what to do next."""
 
-    def __init__(self, kind: str, query: str, candidates: list[str]):
+    def __init__(self, kind: str, query: str, candidates: list[str], next_step: str = ""):
         self.kind, self.query, self.candidates = kind, query, candidates
+        self.next_step = next_step
         listed = "\n".join(f"  {c}" for c in candidates) or "  (none)"
-        super().__init__(f"wanted exactly one {kind} with {query}; there are:\n{listed}")
+        text = f"wanted exactly one {kind} with {query}; there are:\n{listed}"
+        super().__init__(f"{text}\n{next_step}" if next_step else text)
 
 
 class CheckFailed(RunbookError):
@@ -107,6 +110,19 @@ class JobTimeout(CloudError):
             command,
             f"{command}{what} is still running after {seconds:.0f} s [job {job}]. It was not "
             "cancelled and may yet succeed: wait, then run this stage again.",
+        )
+
+
+class Incomplete(CloudError):
+    """A list lacks rows that the server counts, however it is asked: command, shown, count."""
+
+    def __init__(self, command: str, shown: int, count: int):
+        self.shown, self.count = shown, count
+        super().__init__(
+            command,
+            f"{command}: the cloud counts {count} rows and shows {shown} of them, however it is "
+            "asked. What is not shown might be made a second time, so nothing was changed. Run "
+            "this stage again when nothing else is being made or removed in the account.",
         )
 
 

@@ -1,8 +1,11 @@
-"""Finding things by name: exactly one, or a clear word on what there is."""
+"""Finding things by name or id: exactly one, or a clear word on what there is.
+
+Wherever a parameter takes a name it takes `id:…` as well, as names need not be unique.
+"""
 
 from difflib import get_close_matches
 
-from lib.errors import NotOne
+from lib.errors import NotOne, Refused
 
 KINDS = {
     "listZones": "zone",
@@ -10,33 +13,69 @@ KINDS = {
     "listServiceOfferings": "service offering",
     "listOsTypes": "OS type",
     "listNetworks": "network",
+    "listProjects": "project",
     "listVirtualMachines": "machine",
     "listVolumes": "volume",
     "listTemplates": "template",
 }
+IN_PROJECTS = ("listNetworks", "listVirtualMachines", "listVolumes", "listTemplates")
+BY_ID = "id:"
+CHOOSE = "Give the one that is meant by its id, as {}."
+ELSEWHERE = "What belongs to a project is seen only with its name in the parameter `project`."
 
 
 def named(cloud, command: str, name: str, **filters) -> list[dict]:
-    """Return the rows whose name is exactly that; a filter matches otherwise."""
-    return [r for r in cloud.list(command, **filters) if r.get("name") == name]
+    """Return the rows whose name is exactly that; 2.2 takes a part of it for the whole."""
+    return [r for r in cloud.list(command, name=name, **filters) if r.get("name") == name]
 
 
 def one(cloud, command: str, name: str, *, by: str = "name", **filters) -> dict:
-    """Return the one row whose field `by` is exactly `name`.
+    """Return the one row whose field `by` is exactly `name`, or whose id it gives (`id:…`).
 
     Raises NotOne, which lists the namesakes, or the names there are, the nearest first.
     """
-    return pick(cloud.list(command, **filters), command, name, by)
+    rows = _narrowed(cloud, command, name, filters)
+    if not fitting(rows, name, by):
+        rows = cloud.list(command, **filters)
+    inside = cloud.project or command not in IN_PROJECTS or not cloud.has_projects
+    return pick(rows, command, name, by, "" if inside else ELSEWHERE)
 
 
-def pick(rows: list[dict], command: str, name: str, by: str = "name") -> dict:
-    """Return the one row, of those that `command` listed, with that name; raise NotOne."""
-    found = [r for r in rows if r.get(by) == name]
+def _narrowed(cloud, command: str, name: str, filters: dict) -> list[dict]:
+    """Return what the server itself finds for a name: few rows, so no page is missed."""
+    filters = filters | ({"id": name[len(BY_ID) :]} if is_id(name) else {"keyword": name})
+    try:
+        return cloud.list(command, **filters)
+    except Refused as no:
+        if no.code != 431:  # ApiErrorCode.PARAM_ERROR: no such id
+            raise
+        return []
+
+
+def is_id(name: str) -> bool:
+    """Tell whether a parameter gives an id instead of a name."""
+    return name.startswith(BY_ID)
+
+
+def fitting(rows: list[dict], name: str, by: str = "name") -> list[dict]:
+    """Return the rows with that name, or with that id."""
+    if is_id(name):
+        return [r for r in rows if str(r["id"]) == name[len(BY_ID) :]]
+    return [r for r in rows if r.get(by) == name]
+
+
+def pick(rows: list[dict], command: str, name: str, by: str = "name", elsewhere: str = "") -> dict:
+    """Return the one row, of those that `command` listed, with that name or id; raise NotOne.
+
+    `elsewhere` is what the error says where there is none.
+    """
+    found = fitting(rows, name, by)
     if len(found) == 1:
         return found[0]
     shown = found or _nearest(rows, name, by)
     lines = [f"{r.get(by)} (id {r['id']}, {r.get('state', 'no state')})" for r in shown]
-    raise NotOne(KINDS.get(command, command), f"{by} {name!r}", lines)
+    next_step = CHOOSE.format(f"{BY_ID}{found[0]['id']}") if found else elsewhere
+    raise NotOne(KINDS.get(command, command), f"{by} {name!r}", lines, next_step)
 
 
 def _nearest(rows: list[dict], name: str, by: str) -> list[dict]:

@@ -129,7 +129,8 @@ def play(cloud, stage: str, **params) -> dict:
     names |= {k: v for k, v in (RUN | params).items() if k in names}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNBOOK_RUN", str(cloud.folder))
-        patch.setattr("lib.client.connect", lambda profile: reconcile.settled(cloud))
+        connected = lambda profile, project="": reconcile.settled(cloud)  # noqa: E731
+        patch.setattr("lib.client.connect", connected)
         for cell in cells[1:]:
             exec(compile(cell.source, f"{stage}:{cell.id}", "exec"), names)
     return names

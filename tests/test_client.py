@@ -2,11 +2,14 @@
 
 import ssl
 import time
+from datetime import UTC, datetime
 
 import pytest
 import trustme
 from harness import changes, client, fault
+from registries import answering
 
+from lib.chain.known_errors import explain
 from lib.client import Cloud, parsed, wire_params
 from lib.errors import ParamsError, ProfileError, Refused, Unreachable
 from lib.localcloud.wire import Server
@@ -46,6 +49,33 @@ def test_a_question_that_the_account_may_not_ask_is_answered_with_none(server):
         cloud.list_if_allowed("listHypervisors")
 
 
+def test_wrong_keys_are_no_lack_of_a_role(server):
+    with pytest.raises(Refused, match="API key is unknown"):
+        client(server, secret="not his").list_if_allowed("listHypervisors")
+
+
+def test_a_server_that_hides_its_version_is_not_taken_for_an_old_one(server):
+    cloud = client(server)
+    cloud.capabilities.pop("cloudstackversion")
+    assert cloud.version == () and cloud.has_tags
+    assert cloud.can_choose_job_ids and cloud.can_keep_user_data and cloud.can_take_long_user_data
+    assert not cloud.help("createVolume").empty
+
+
+def test_a_server_that_hides_its_version_is_known_by_its_commands(tmp_path):
+    with Server(tmp_path, time_scale=0, refuse="createTags,listUserData") as bare:
+        cloud = client(bare)
+        cloud.capabilities.pop("cloudstackversion")
+        assert not cloud.has_tags and not cloud.can_keep_user_data
+
+
+def test_user_data_are_not_registered_where_the_role_lacks_the_command(tmp_path):
+    with Server(tmp_path, time_scale=0, may_expunge=1, refuse="registerUserData") as bare:
+        assert not client(bare).may_register
+    with Server(tmp_path / "other", time_scale=0, may_expunge=1) as full:
+        assert client(full).may_register
+
+
 def test_the_expiry_can_be_switched_off(server):
     assert client(server, expires=0).list("listZones")
 
@@ -56,7 +86,9 @@ def test_wrong_credentials_are_explained_without_being_shown(server, wrong):
     with pytest.raises(Refused) as error:
         cloud.list("listZones")
     assert error.value.code == 401
-    assert "API key is unknown or disabled" in str(error.value)
+    said = str(error.value)
+    assert "API key is unknown or disabled" in said
+    assert f"it is {datetime.now(UTC):%Y-%m-%d %H:}" in said and "date -u" in said
     for secret in (cloud.profile.key, cloud.profile.secret):
         assert secret not in str(error.value)
 
@@ -170,6 +202,24 @@ def test_a_page_that_is_no_cloudstack_is_told(server):
         client(server, endpoint=wrong).list("listZones")
 
 
+@pytest.mark.parametrize("code", ["200", "404"])
+def test_an_html_page_at_the_endpoint_tells_what_the_url_should_end_in(server, code):
+    pauses = []
+    cloud = client(server, sleep=pauses.append)
+    fault(cloud, "listZones", f"fault:html;code:{code}")
+    with pytest.raises(Unreachable, match=r"URL of the endpoint may be wrong.*/client/api") as no:
+        cloud.list("listZones")
+    assert pauses == [] and "endpoint" in explain("failed", str(no.value)).do
+
+
+@pytest.mark.parametrize("code", ["null", '"INTERNAL_ERROR"'])
+def test_an_error_code_that_is_no_number_is_read_from_the_status(code):
+    body = f'{{"errorresponse": {{"errorcode": {code}, "errortext": "x"}}}}'
+    with answering({"/": (530, body)}) as server, pytest.raises(Refused) as no:
+        Cloud(Profile("x", f"{server.base}/", "k", "s"), sleep=lambda s: None).call("listZones")
+    assert no.value.code == 530
+
+
 def test_malformed_answers_are_still_read():
     assert parsed('{"a":{"name":"x\ty"}}') == {"a": {"name": "x\ty"}}
     text = '{ "createvolumeresponse" : {"errorcode" : 431, "errortext" : "the name "x" is bad"}  }'
@@ -186,8 +236,11 @@ def test_the_text_of_a_cloud_holds_no_key(server):
 def test_help_is_the_servers_own_table_of_parameters(server):
     found = client(server).help("createVolume")
     assert {"name", "size", "diskofferingid"} <= set(found["name"])
-    with pytest.raises(Refused, match="createWorld"):
-        client(server).help("createWorld")
+    cloud = client(server)
+    with pytest.raises(Refused, match=r"createWorld was refused \(432\): this cloud has no such"):
+        cloud.help("createWorld")
+    asked = [c for c in cloud.list("listSimulatorCalls") if c["params"].get("name")]
+    assert [c["params"]["name"] for c in asked] == ["createVolume", "createWorld"]
 
 
 @pytest.fixture

@@ -97,10 +97,11 @@ KNOWN = (
     ),
     KnownError(
         _code("401"),
-        "The cloud does not know who is asking: the API key is unknown, disabled or has expired, "
-        "the secret is not its own, or the command is not there for this account.",
-        "Compare the profile with the keys in the cloud's web console. Nothing was changed by "
-        "the call.",
+        "The cloud does not know who is asking: the API key is unknown or disabled, the secret is "
+        "not its own, the command is not there for this account, or the request came after its "
+        "expiry, as this machine's clock is wrong.",
+        "Compare the profile with the keys in the cloud's web console, and this machine's clock "
+        "with another one. Nothing was changed by the call.",
         MENDED,
     ),
     KnownError(
@@ -115,13 +116,34 @@ KNOWN = (
         "Not before it is mended: the same call would be refused again. It changed nothing.",
     ),
     KnownError(
-        _code("431") + r".*(unable to find|does not exist|invalid.*(id|uuid)|unknown)",
+        _code("431") + r".*maximum number of data disks",
+        "The machine has as many disks as its hypervisor takes. Waiting does not change that.",
+        "Detach a disk that is not needed from the machine, or take another machine as "
+        "`workstation`.",
+        MENDED,
+    ),
+    KnownError(
+        _code("431") + r".*volume that is not attached to any",
+        "The disk is attached to another machine.",
+        "Look under Before which machine has it, and detach it there.",
+        MENDED,
+    ),
+    KnownError(
+        _code("431") + r".*in Ready state but Allocated",
+        "The disk was never attached to a machine, so nothing is stored of it yet.",
+        "Run the stages from 11-attach-volume on.",
+        MENDED,
+    ),
+    KnownError(
+        _code("431") + r".*(unable to find|does not exist|\binvalid\b.*\bu?u?id\b|\bunknown\b)",
         "Something that the call names is not there: removed meanwhile, of another zone or of "
         "another account.",
         "Look at the table under Before. What has gone is made again by the stage that makes it.",
     ),
     KnownError(
-        _code("431") + r".*(state|in progress|attached|other active)",
+        _code("431")
+        + r".*(\bin \w+ (state|status)\b|in progress|try again later|other active|"
+        + r"state must be|either running or stopped)",
         "Something is in a state in which this is not possible; often another operation on the "
         "same thing is still going on.",
         "Look at its state under Before, let the other operation end, then try again.",
@@ -224,6 +246,19 @@ KNOWN = (
         MENDED,
     ),
     KnownError(
+        r"URL of the endpoint may be wrong",
+        "Something that is not CloudStack's API answered: the web console, a proxy, or another "
+        "program.",
+        "Set `endpoint` in the profile to the URL of the API, which ends in /client/api.",
+        MENDED,
+    ),
+    KnownError(
+        r"however it is asked",
+        "The cloud counts more rows in a list than it shows, so something may be there that was "
+        "not seen. Nothing was made in its stead.",
+        "Wait until nobody else works in the account, then resume.",
+    ),
+    KnownError(
         r"no answer from|Unreachable|ConnectionError|connection was lost",
         "No usable answer came from the cloud: the network, a proxy, or the server. A change that "
         "was sent may have been made.",
@@ -296,7 +331,8 @@ KNOWN = (
     KnownError(
         r"wanted exactly one",
         "A name in the parameters fits nothing at the cloud, or more than one thing.",
-        "The message lists the names there are: correct the parameter, or remove the namesake.",
+        "The message lists the names there are: correct the parameter. One of several namesakes "
+        "is given by its id, as id:….",
         MENDED,
     ),
     KnownError(
