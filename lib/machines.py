@@ -293,7 +293,7 @@ def _boot_all(
         _show_explained(cloud, zone, there.get(name) or _params(steps, name))
         steps = move(cloud, zone, steps, offerings, within)
         if not steps:
-            raise _exhausted(error, offerings[1:])
+            raise _exhausted(error, list(dict.fromkeys(offerings))[1:])
 
 
 def _params(steps: list[Step], name: str) -> dict:

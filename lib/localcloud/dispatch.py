@@ -70,6 +70,8 @@ def _answer(
     except Exception:
         traceback.print_exc(file=sys.stderr)
         return _refused(cloud, name, given, ApiError(530, jobs.INTERNAL, 4250)), False
+    if fault and fault.kind == "refuse-after":
+        return _refused(cloud, name, given, _error(fault)), command.changes
     if fault and fault.kind == "malformed":
         text = text[: len(text) // 2]
     return _reply(cloud, given, 200, text), command.changes
@@ -90,8 +92,12 @@ def _seen_by_users(cloud: Cloud, error: ApiError) -> ApiError:
 
 def _strike(fault: Fault | None) -> None:
     if fault and fault.kind == "refuse":
-        code = fault.code or 530
-        raise ApiError(code, fault.text or jobs.INTERNAL, 9999 if code in (429, 432) else 4250)
+        raise _error(fault)
+
+
+def _error(fault: Fault) -> ApiError:
+    code = fault.code or 530
+    return ApiError(code, fault.text or jobs.INTERNAL, 9999 if code in (429, 432) else 4250)
 
 
 def _refused(cloud: Cloud, name: str, given: dict[str, str], error: ApiError) -> Reply:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 # refuse: an error at once. fail-job: accepted, then failed; `result:none` without a word.
 # drop-before, drop-after: the connection ends before or after the command ran. html: an HTML page
 # instead. slow: answered later. lose-job: accepted, and nobody knows the job. hang-job: it never
-# ends. malformed: the command runs and half of the answer comes.
-FAULTS = "refuse fail-job drop-before drop-after html slow lose-job hang-job malformed"
+# ends. malformed: the command runs and half of the answer comes. refuse-after: it runs, and is
+# answered with an error all the same.
+FAULTS = "refuse fail-job drop-before drop-after html slow lose-job hang-job malformed refuse-after"
 # Never recorded: what is secret, what is private, and what only signs the request.
 HIDDEN = """apikey signature userdata password publickey command response signatureversion
     expires sessionkey"""

@@ -1,0 +1,128 @@
+"""Deploying: a machine for which there is no host, whatever the account may do."""
+
+import pytest
+from harness import OLD, build, changes, fault, play
+
+from lib.errors import JobFailed, Refused
+
+ROOM = "memory:7200"  # for the workstation and three small machines
+STAGE = "50-deploy-cluster"
+FALLBACK = {"fallback_offerings": ["Small Instance"]}
+FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
+ACCOUNTS = {"ordinary": {}, "may expunge": {"may_expunge": 1}}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A local cloud on which the template of Flatcar was made."""
+    return build(tmp_path_factory.mktemp("built") / "cloud", **FLATCAR)
+
+
+@pytest.fixture(params=ACCOUNTS.values(), ids=ACCOUNTS)
+def cloud(request, built, tmp_path):
+    """A client of a copy of that cloud, for each kind of account."""
+    with built.running(tmp_path / "cloud", **request.param) as one:
+        yield one
+
+
+def members(cloud) -> dict[str, dict]:
+    """Return the machines of the cluster by name."""
+    rows = cloud.list("listVirtualMachines")
+    return {r["name"]: r for r in rows if r["name"].startswith("coreos-cluster-")}
+
+
+def offerings(cloud) -> list[tuple]:
+    """Return state and offering of each machine of the cluster."""
+    return [(m["state"], m["serviceofferingname"]) for _, m in sorted(members(cloud).items())]
+
+
+def leave_stopped(cloud, **params) -> dict[str, dict]:
+    """Have a run end between deploying the machines and starting them."""
+    fault(cloud, "startVirtualMachine", "fault:refuse;code:431;text:no")
+    with pytest.raises(Refused):
+        play(cloud, STAGE, **FLATCAR, **params)
+    assert {m["state"] for m in members(cloud).values()} == {"Stopped"}
+    return members(cloud)
+
+
+@pytest.mark.parametrize("trouble", ["Tagged Instance", "Medium Instance"])
+def test_the_next_offering_is_tried_where_no_host_takes_a_machine(cloud, trouble, capsys):
+    cloud.call("configureSimulator", name="capacity", value=ROOM)
+    play(cloud, STAGE, **FLATCAR, **FALLBACK, service_offering=trouble)
+    assert offerings(cloud) == [("Running", "Small Instance")] * 3
+    assert "destroyVirtualMachine" not in changes(cloud)
+    assert changes(cloud).count("deployVirtualMachine") == 3
+    said = capsys.readouterr().out
+    assert ("gpu" in said) == (trouble == "Tagged Instance")
+    assert play(cloud, STAGE, **FLATCAR, **FALLBACK, service_offering=trouble)["plan"] == []
+
+
+def test_every_fallback_is_tried_once_and_the_machines_stay_for_the_next_run(cloud):
+    cloud.call("configureSimulator", name="capacity", value="memory:0")
+    twice = {"fallback_offerings": ["Medium Instance", "Small Instance", "Small Instance"]}
+    with pytest.raises(JobFailed, match=r"533.*also with Small Instance\)"):
+        play(cloud, STAGE, **FLATCAR, **twice)
+    assert offerings(cloud) == [("Stopped", "Small Instance")] * 3
+    cloud.call("configureSimulator", name="capacity", value="memory:99999")
+    before = members(cloud)
+    play(cloud, STAGE, **FLATCAR, **twice)
+    assert offerings(cloud) == [("Running", "Small Instance")] * 3
+    assert {n: m["id"] for n, m in members(cloud).items()} == {
+        n: m["id"] for n, m in before.items()
+    }
+
+
+def test_a_run_that_ended_before_the_start_is_continued_with_the_same_machines(cloud):
+    before = leave_stopped(cloud)
+    plan = play(cloud, STAGE, **FLATCAR, mode="plan")["plan"]
+    assert [s.command for s in plan] == ["startVirtualMachine"] * 3
+    play(cloud, STAGE, **FLATCAR)
+    assert {m["id"] for m in members(cloud).values()} == {m["id"] for m in before.values()}
+
+
+def test_a_stopped_machine_of_another_offering_is_given_the_one_that_is_asked_for(cloud):
+    leave_stopped(cloud)
+    other = {"service_offering": "Small Instance", "mode": "plan"}
+    plan = play(cloud, STAGE, **FLATCAR, **other)["plan"]
+    commands = ["changeServiceForVirtualMachine"] * 3 + ["startVirtualMachine"] * 3
+    assert [s.command for s in plan] == commands
+    assert plan[0].why == "it is stopped and has Medium Instance, not Small Instance"
+    play(cloud, STAGE, **FLATCAR, **other | {"mode": "apply"})
+    assert offerings(cloud) == [("Running", "Small Instance")] * 3
+
+
+def test_a_stopped_machine_keeps_a_fallback_offering_that_it_has(cloud):
+    leave_stopped(cloud, service_offering="Small Instance")
+    play(cloud, STAGE, **FLATCAR, **FALLBACK)
+    assert offerings(cloud) == [("Running", "Small Instance")] * 3
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after", "malformed", "html;code:503"])
+@pytest.mark.parametrize(
+    "command", ["deployVirtualMachine", "startVirtualMachine", "changeServiceForVirtualMachine"]
+)
+def test_each_of_the_steps_is_made_once_whatever_becomes_of_its_answer(
+    built, tmp_path, command, kind
+):
+    with built.running(tmp_path / "cloud") as cloud:
+        fault(cloud, command, f"fault:{kind}")
+        play(cloud, STAGE, **FLATCAR, **FALLBACK, service_offering="Tagged Instance")
+        assert offerings(cloud) == [("Running", "Small Instance")] * 3
+
+
+def test_what_the_account_may_not_ask_has_a_dash_and_the_fallback_is_tried(built, tmp_path, capsys):
+    with built.running(tmp_path / "cloud", refuse="listHypervisors,listEvents") as cloud:
+        play(cloud, STAGE, **FLATCAR, **FALLBACK, service_offering="Tagged Instance")
+        assert offerings(cloud) == [("Running", "Small Instance")] * 3
+    said = capsys.readouterr().out
+    for command in ("listHypervisors", "listEvents"):
+        assert f"not known: this account may not call {command}" in said
+
+
+def test_on_22_a_machine_without_a_host_is_destroyed_and_deployed_again(tmp_path):
+    old = build(tmp_path / "old", dialect="2.2", **OLD)
+    with old.running(tmp_path / "cloud") as cloud:
+        cloud.call("configureSimulator", name="capacity", value=ROOM)
+        play(cloud, STAGE, **OLD, fallback_offerings=["Small Instance"])
+        assert {s for s, _ in offerings(cloud)} == {"Running"}
+        assert "changeServiceForVirtualMachine" not in changes(cloud)
