@@ -4,7 +4,6 @@ What is wanted is written on the workstation first, then given to each machine: 
 it reads at every boot, or as its user data at the cloud.
 """
 
-import base64
 import shlex
 from pathlib import PurePosixPath
 
@@ -35,7 +34,7 @@ def demand_possible(
         raise CheckFailed("config_format", "cloud-config", "ignition", nodes.FIRST_BOOT)
     if config_delivery == "disk" and not machine_user:
         raise ParamsError("machine_user", 'who logs in to the machines, such as "core"', "")
-    if config_delivery == "userdata" and cloud.version < (4, 18):
+    if config_delivery == "userdata" and not cloud.can_keep_user_data:
         raise CheckFailed("this server", OLD_SERVER, ".".join(map(str, cloud.version)))
     if move_discovery and discovery == "static":
         raise ParamsError(
@@ -100,46 +99,69 @@ def plan(
 ) -> list[Step]:
     """Return the steps for the machines, in their order: the new text, and a reboot after it.
 
-    With `each` a machine's user data also set its host name. A machine that was given its text,
-    but was not seen to boot, is rebooted. What was registered for none but these machines goes.
+    With `each` a machine's user data also set its host name. They are registered first where the
+    cloud can do that, and what was registered for none but these machines goes at the end. A
+    machine that was given its text, but was not seen to boot, is rebooted.
     """
     unbooted = notes.read(shell, work_dir).get("unbooted") or []
-    steps = []
+    texts = {n.name: _own_text(n, meant, each) for n in seen}
+    others = [n for n in seen if _differs(n, texts[n.name])]
+    steps, given = _plan_given(cloud, others, texts, cluster, each)
     for node in seen:
-        own_text = _own_text(node, meant, each)
-        differs = node.text.rstrip("\n") != own_text.rstrip("\n")
-        if differs:
-            steps.append(_give(node, own_text))
-        if differs or node.name in unbooted:
+        if node in others:
+            steps.append(given[node.name])
+        if node in others or node.name in unbooted:
             why = "it reads its configuration when it boots"
             steps.append(Step("rebootVirtualMachine", {"id": node.machine["id"]}, why, node.name))
     if all(node.file for node in seen):
         return steps
-    texts = {n.name if each else cluster: _own_text(n, meant, each) for n in seen}
-    return steps + registered.plan_stale(
-        cloud, cluster, {k: data.encoded(t) for k, t in texts.items()}
-    )
+    wanted = {data.encoded(t) for t in texts.values()}
+    return steps + registered.plan_stale(cloud, cluster, wanted)
 
 
 def _own_text(node: Node, meant: str, each: bool) -> str:
     return data.with_host_name(meant, node.name) if each and not node.file else meant
 
 
-def _give(node: Node, meant: str) -> Step:
+def _differs(node: Node, own_text: str) -> bool:
+    return node.text.rstrip("\n") != own_text.rstrip("\n")
+
+
+def _plan_given(
+    cloud, nodes: list[Node], texts: dict[str, str], cluster: str, each: bool
+) -> tuple[list[Step], dict[str, Step]]:
+    """Return the steps that register user data, and the step that gives each machine its text.
+
+    A machine keeps the id of registered user data when it is given others as text, so that those
+    can never be deleted: it is given the id of the new ones.
+    """
     why = "it is configured with other lines"
-    if not node.file:
-        params = {"id": node.machine["id"], "userdata": data.encoded(meant)}
-        return Step("updateVirtualMachine", params, why, node.name)
+    files = [n for n in nodes if n.file]
+    given = {n.name: _write(n, texts[n.name], why) for n in files}
+    told = [n for n in nodes if not n.file]
+    names = {n.name: n.name if each else cluster for n in told}
+    new = {names[n.name]: data.encoded(texts[n.name]) for n in told}
+    steps, params = [], {name: {"userdata": new[of]} for name, of in names.items()}
+    if told and cloud.may_register:
+        steps, ids = registered.plan_register(cloud, new, anew=True)
+        params = {name: {"userdataid": ids[of]} for name, of in names.items()}
+    for n in told:
+        changed = {"id": n.machine["id"]} | params[n.name]
+        given[n.name] = Step("updateVirtualMachine", changed, why, n.name)
+    return steps, given
+
+
+def _write(node: Node, meant: str, why: str) -> Step:
     return Step("write", {"file": node.file, "text": data.exactly(meant)}, why, node.name)
 
 
-def difference(seen: list[Node], then: list[Step]) -> str:
+def difference(seen: list[Node], meant: str, *, each: bool) -> str:
     """Return the lines that differ on each machine, tokens masked."""
-    given = {s.what: s.params.get("userdata") or s.params.get("text") for s in then[::-1]}
     shown = []
     for node in seen:
-        if meant := given.get(node.name):
-            lines = [t.rstrip("\n") for t in (node.text, base64.b64decode(meant).decode())]
+        own_text = _own_text(node, meant, each)
+        if _differs(node, own_text):
+            lines = [t.rstrip("\n") for t in (node.text, own_text)]
             shown.append(f"{node.name}\n{differing(*lines, NAMES)}")
     return "\n\n".join(shown) or "no machine is configured with other lines"
 

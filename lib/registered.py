@@ -3,7 +3,9 @@
 Machines are given them by their id. User data bear no tags, so their names tell whose they are.
 """
 
+import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 
 from lib.errors import CheckFailed
@@ -14,24 +16,37 @@ PREFIX = "runbook-"
 STAGE = "50-deploy-cluster"
 
 
-def plan_register(cloud, wanted: dict[str, UserData]) -> tuple[list[Step], dict[str, object]]:
+def plan_register(
+    cloud, wanted: dict[str, UserData], *, anew: bool = False
+) -> tuple[list[Step], dict[str, object]]:
     """Return the steps that register user data, and their ids, or what stands for them, by name.
 
-    `wanted` is name -> data. Raises CheckFailed where the name stands for other data.
+    `wanted` is name -> data. Data that are registered already are taken whatever their name, as
+    the cloud takes none twice. Where the name stands for other data, `anew` adds a checksum to it;
+    otherwise that raises CheckFailed.
     """
-    there = {r["name"]: r for r in cloud.list("listUserData")}
+    rows = cloud.list("listUserData")
+    by_name = {r["name"]: r for r in rows}
+    by_data = {r["userdata"]: r for r in rows if "userdata" in r}
     steps, ids = [], {}
     for name, data in wanted.items():
-        full = PREFIX + name
-        found = there.get(full)
-        if found and found.get("userdata", data) != data:
-            next_step = "They are of an earlier cluster: run 90-remove-cluster first."
-            raise CheckFailed(f"the user data {full}", "those of this cluster", "others", next_step)
+        full = _free_name(by_name, PREFIX + name, data, anew or data in by_data)
+        found = by_data.get(data) or by_name.get(full)
         ids[name] = found["id"] if found else Pending(_called(full), STAGE)
         if not found:
-            why = f"no user data are registered as {full}"
+            why = "these user data are not registered"
             steps.append(Step("registerUserData", {"name": full, "userdata": data}, why, full))
     return steps, ids
+
+
+def _free_name(there: dict[str, dict], name: str, data: UserData, anew: bool) -> str:
+    """Return the name for user data, with a checksum where it stands for others."""
+    if there.get(name, {}).get("userdata", data) == data:
+        return name
+    if anew:
+        return f"{name}_{hashlib.sha256(data.encode()).hexdigest()[:8]}"
+    next_step = "They are of an earlier cluster: run 90-remove-cluster first."
+    raise CheckFailed(f"the user data {name}", "those of this cluster", "others", next_step)
 
 
 def _called(name: str) -> str:
@@ -54,17 +69,20 @@ def _with_id(step: Step, ids: dict[str, object]) -> Step:
 
 
 def rows_of(cloud, cluster: str) -> list[dict]:
-    """Return what is registered for a cluster as a whole, or for its machines."""
-    if cloud.version < (4, 18):
+    """Return what is registered for a cluster as a whole, or for its machines.
+
+    Whoever may not list them has registered none.
+    """
+    if not cloud.can_keep_user_data:
         return []
-    ours = re.compile(re.escape(PREFIX + cluster) + r"(-\d+)?")
-    return [r for r in cloud.list("listUserData") if ours.fullmatch(r["name"])]
+    ours = re.compile(re.escape(PREFIX + cluster) + r"(-\d+)?(_[0-9a-f]{8})?")
+    rows = cloud.list_if_allowed("listUserData", keyword=PREFIX + cluster) or []
+    return [r for r in rows if ours.fullmatch(r["name"])]
 
 
-def plan_stale(cloud, cluster: str, wanted: dict[str, UserData]) -> list[Step]:
+def plan_stale(cloud, cluster: str, wanted: Iterable[UserData]) -> list[Step]:
     """Return the steps that delete what is registered for a cluster, but is not as wanted."""
-    meant = {PREFIX + name: data for name, data in wanted.items()}
-    stale = [r for r in rows_of(cloud, cluster) if r.get("userdata") != meant.get(r["name"])]
+    stale = [r for r in rows_of(cloud, cluster) if r.get("userdata") not in wanted]
     why = "no machine has them any more"
     return [Step("deleteUserData", {"id": r["id"]}, why, r["name"]) for r in stale]
 

@@ -3,7 +3,7 @@
 import base64
 from functools import partial
 
-from lib import addresses, cloudconfig, cluster, discovery, etcd, nodes, notes, tokens
+from lib import addresses, cloudconfig, cluster, discovery, etcd, nodes, notes, registered, tokens
 from lib.errors import CheckFailed
 from lib.nodes import Node
 from lib.plan import Step, apply, check_mode
@@ -28,6 +28,7 @@ def apply_plan(
 ) -> None:  # fmt: skip
     """Give each machine its text and reboot it, the next one when it is back in the cluster.
 
+    User data are registered before, and those that no machine has any more deleted at the end.
     Raises CheckFailed when the others could not keep the quorum meanwhile, or one does not come
     back within `within` seconds; then nothing more is rebooted.
     """
@@ -36,6 +37,9 @@ def apply_plan(
         return print("Plan mode: nothing was sent." if then else "Nothing to do.")
     before = answers(cloud, seen)
     demand_known(before)
+    if registers := [s for s in then if s.command == "registerUserData"]:
+        apply(cloud, registers, "apply", within=within)
+        then = registered.settled(cloud, then)
     forms = any(a.state in ("healthy", "unhealthy") for a in before.values())
     for node in seen:
         mine = [s for s in then if s.what == node.name]

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from harness import OLD, STAGES, build, changes, client, fault, play, play_to
+from harness import OLD, STAGES, build, changes, client, fault, play, play_to, running
 from registries import answering
 
 from lib import discovery, nodes, reconfigure, tokens, writes
@@ -317,20 +317,27 @@ def test_user_data_that_a_server_does_not_tell_are_refused(old_server):
 
 
 @pytest.mark.parametrize("each", [False, True])
-def test_user_data_are_given_at_the_cloud(server, keys, each):
-    one = client(server)
-    asked = USERDATA | {"user_data_each": each}
-    play_to(one, SIXTY, **asked)
-    first, seen = url(one), changes(one)
-    play(one, SEVENTY, **asked | keys, move_discovery="a")
-    updates = ["updateVirtualMachine", "rebootVirtualMachine"] * 3
-    assert changes(one)[len(seen) :] == updates + ["deleteUserData"] * (3 if each else 1)
-    assert url(one) != first and len(discovery.members(url(one))) == 3
-    seen = changes(one)
-    play(one, SEVENTY, **asked | keys, move_discovery="a")
-    for stage in ("50-deploy-cluster", SIXTY):
-        play(one, stage, **asked | keys)
-    assert changes(one) == seen
+@pytest.mark.parametrize("may_expunge", [0, 1])
+def test_user_data_are_given_at_the_cloud(tmp_path, keys, each, may_expunge):
+    with running(tmp_path / "cloud", may_expunge=may_expunge) as one:
+        asked = USERDATA | {"user_data_each": each}
+        play_to(one, SIXTY, **asked)
+        first, seen = url(one), changes(one)
+        play(one, SEVENTY, **asked | keys, move_discovery="a")
+        kept = ["registerUserData"] * (3 if each else 1) if may_expunge else []
+        gone = ["deleteUserData"] * len(kept)
+        updates = ["updateVirtualMachine", "rebootVirtualMachine"] * 3
+        assert changes(one)[len(seen) :] == [*kept, *updates, *gone]
+        assert url(one) != first and len(discovery.members(url(one))) == 3
+        given = {m.get("userdataid") for m in machines(one).values()}
+        assert given == ({r["id"] for r in one.list("listUserData")} or {None})
+        seen = changes(one)
+        play(one, SEVENTY, **asked | keys, move_discovery="a")
+        for stage in ("50-deploy-cluster", SIXTY):
+            play(one, stage, **asked | keys)
+        assert changes(one) == seen
+        play(one, "90-remove-cluster", **asked | keys)
+        assert one.list("listUserData") == []
 
 
 def test_ssh_goes_through_the_workstation_whose_key_must_be_known(tmp_path):
