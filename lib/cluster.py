@@ -27,6 +27,8 @@ STATES = {
     "silent": "Nothing listens there. If it does not come up, look at etcd's log on the machine; "
     "startVirtualMachine or rebootVirtualMachine brings a dead one back.",
     "unhealthy": "It has no leader: more than half of the members must run and reach each other.",
+    etcd.FOREIGN: "Another program answers at etcd's client port: see on the machine which one has "
+    "it (ss -ltnp), and what its address is.",
 }
 
 
@@ -42,12 +44,12 @@ def formed(
     """
     text = cloudconfig.cluster_text(shell, work_dir)
     how = {"user": machine_user, "workstation_ssh": workstation_ssh}
-    started = cloud.clock()
+    started, longest = cloud.clock(), min(within, 300 * max(cloud.profile.time_scale, 0.1))
     with Waiting() as waiting:
         while True:
             there = own.machines(cloud, zone, names)
             rows = _rows(cloud, there, names, text, how)
-            late = cloud.clock() - started > min(within, 300 * max(cloud.profile.time_scale, 0.1))
+            late = cloud.clock() - started > longest or _is_final(rows)
             if mode == "plan" or late or not _bad(rows):
                 rows += inside.rows(cloud, shell, _running(there), **how, work_dir=work_dir)
             if mode == "plan" or late or not _bad(rows):
@@ -58,6 +60,11 @@ def formed(
 
 def _bad(rows: list[dict]) -> bool:
     return any(r["ok"] == "✗" for r in rows)
+
+
+def _is_final(rows: list[dict]) -> bool:
+    """Tell whether waiting is of no use: another program has etcd's port."""
+    return any(r["found"] == etcd.FOREIGN for r in rows)
 
 
 def _running(there: dict[str, dict]) -> dict[str, dict]:

@@ -16,6 +16,8 @@ TIMEOUT = (2, 5)  # seconds to connect, and to wait for an answer
 # From here machines may not be reachable at all, which says nothing about them.
 AWAY = (requests.ConnectTimeout, requests.ReadTimeout)
 
+FOREIGN = "no etcd"  # something else listens at its port
+
 CURL_SILENT = (7, 28, 52, 56)  # curl: refused, too late, an empty answer, a broken one
 
 Fetch = Callable[[str, str], tuple[int, str]]  # method, path -> status, body
@@ -23,7 +25,7 @@ Fetch = Callable[[str, str], tuple[int, str]]  # method, path -> status, body
 
 @dataclass(frozen=True)
 class Answer:
-    """What an etcd says: `state` is healthy, unhealthy, proxy, silent or unreachable.
+    """What an etcd says: `state` is healthy, unhealthy, proxy, silent, unreachable or FOREIGN.
 
     `members` are the addresses of the members it knows, `registrations` the same as an etcd from
     version 2 on would register them: id in hex -> `name=peer URL,...`. `started` tells one process
@@ -88,6 +90,8 @@ def told(fetch: Fetch, old: bool) -> Answer:
     if old:
         status, text = fetch("GET", "/v2/machines")
         leads, _ = fetch("GET", "/v2/leader")
+        if status == 404:
+            return Answer(FOREIGN)
         healthy = status == leads == 200
         begun = re.search(r'"startTime"\s*:\s*"([^"]+)', fetch("GET", "/v2/stats/self")[1])
         state = "healthy" if healthy else "unhealthy"
@@ -97,6 +101,8 @@ def told(fetch: Fetch, old: bool) -> Answer:
     status, text = fetch("GET", "/health")
     healthy = status == 200 and re.search(r'"health"\s*:\s*"?true', text)
     found = _members(fetch)
+    if not found and '"health"' not in text:
+        return Answer(FOREIGN)
     urls = [u.partition("=")[2] for value in found.values() for u in value.split(",")]
     begun = re.search(r"(?m)^process_start_time_seconds (\S+)", fetch("GET", "/metrics")[1])
     state = "healthy" if healthy else "unhealthy"
@@ -116,7 +122,7 @@ def _members(fetch: Fetch) -> dict[str, str]:
             rows = json.loads(text).get("members") or []
             return dict(_registration(row, base) for row in rows if row.get("peerURLs"))
         except (ValueError, AttributeError, KeyError, TypeError):
-            return {}  # whatever listens there is no etcd, and is not called healthy
+            return {}  # it is no etcd that listens there
     return {}
 
 

@@ -60,9 +60,15 @@ def test_a_proxy_is_known_although_it_passes_on_the_health_of_others(serve):
 
 
 @pytest.mark.parametrize("text", ["<html>hello</html>", "[]", '{"members": [{"peerURLs": ["x"]}]}'])
-def test_something_else_at_the_port_is_not_healthy(serve, text):
+def test_something_else_at_the_port_is_no_etcd(serve, text):
     serve(etcd.PORT, dict.fromkeys(("/health", "/v3/cluster/member/list"), (200, text)))
-    assert etcd.ask(HERE, old=False) == etcd.Answer("unhealthy")
+    assert etcd.ask(HERE, old=False) == etcd.Answer(etcd.FOREIGN)
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_what_knows_no_path_of_etcd_is_none(serve, old):
+    serve(etcd.OLD_PORT if old else etcd.PORT, {})
+    assert etcd.ask(HERE, old) == etcd.Answer(etcd.FOREIGN)
 
 
 def test_where_nothing_listens_an_etcd_is_silent():
