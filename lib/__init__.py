@@ -8,6 +8,7 @@ WORDS = {
     "check_ticks": "lib.checks",
     "connect": "lib.client",
     "connect_shell": "lib.shell",
+    "listed": "lib.tables",
     "marks": "lib.own",
     "show": "lib.plan",
     "table": "lib.tables",

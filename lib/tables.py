@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from lib.checks import not_allowed
+
 GIB = {"size", "physicalsize", "virtualsize"}  # bytes in every answer that has them
 TIMES = {"created", "completed", "attached", "deployed", "startdate"}
 NUMBERS = {"cpunumber", "memory", "disksize", "deviceid", "max"}
@@ -20,6 +22,17 @@ def table(rows: Iterable[dict], columns: str) -> pd.DataFrame:
     names = columns.split()
     rows = list(rows)
     return pd.DataFrame({_title(n): _column(n, [r.get(n) for r in rows]) for n in names})
+
+
+def listed(cloud, command: str, columns: str, **params) -> pd.DataFrame:
+    """Return the table of a list command; it is empty where this account may not call it.
+
+    That is said then, as other tables of a notebook are worth showing all the same.
+    """
+    rows = cloud.list_if_allowed(command, **params)
+    if rows is None:
+        print(not_allowed(command))
+    return table(rows or [], columns)
 
 
 def _title(name: str) -> str:

@@ -69,7 +69,8 @@ def verify(cloud, *, zone: str, name: str, size: int, owner: dict, mode: str) ->
         return print(f"there is no template {name} yet")
     found = template or {}
     check("template is ready", found.get("isready", False))
-    check("zone of the template", found.get("zonename"), zone)
+    place = {"id": found.get("zoneid"), "name": found.get("zonename")}
+    check("template is in the zone", bool(find.fitting([place], zone)))
     check("GB of the template", found.get("size", 0) / 2**30, float(size))
 
 

@@ -48,7 +48,8 @@ def _demand_offered(offer: dict, size: int) -> None:
 def _demand_same(volume: dict, size: int, offering: str) -> None:
     """Raise CheckFailed when the volume is not as wanted: that cannot be changed in place."""
     seen = (volume["size"], volume.get("diskofferingname", offering))
-    if seen != (size * GIB, offering):
+    row = {"id": volume.get("diskofferingid"), "name": seen[1]}
+    if seen[0] != size * GIB or not find.fitting([row], offering):
         raise CheckFailed(
             f"the volume {volume['name']} (id {volume['id']})",
             f"{size} GB of {offering}",

@@ -46,15 +46,17 @@ def gather(folder: Path) -> dict[str, Parameter]:
     return table
 
 
-def misfit(name: str, kind: str, value: object) -> str:
+def misfit(name: str, kind: str, value: object, default: object = None) -> str:
     """Say why a value is not one for this parameter, or "" when it is.
+
+    A count may be 0 only where that is its default, which leaves it to others.
 
     >>> misfit("volume_size", "int", 0)
     'wanted a whole number of at least 1 (a count or a size), found 0'
     """
     if not _is(kind, value):
         return f"wanted {kind}, found {value!r}"
-    if kind == "int" and value < 1:
+    if kind == "int" and value < 1 and (value, value) != (default, 0):
         return f"wanted a whole number of at least 1 (a count or a size), found {value}"
     if name == "mode" and value not in MODES:
         return f'wanted "plan" (looks) or "apply" (changes), found {value!r}'
@@ -123,7 +125,7 @@ def _parameter(node: ast.stmt, comments: dict[int, str], notebook: str) -> Param
         raise ValueError(f"{name}: the default is not a literal") from None
     if secret_name(name) or secret_value(default):
         raise ValueError(f"{name}: looks like a secret, which may not be a parameter")
-    if wrong := misfit(name, kind, default):
+    if wrong := misfit(name, kind, default, default):
         raise ValueError(f"{name}: {wrong}")
     meaning = comments.get(node.end_lineno) or comments.get(node.lineno, "")
     return Parameter(name, kind, default, meaning, (notebook,))

@@ -127,7 +127,7 @@ def _checked(name: str, table: Mapping[str, Parameter], raw: object, read) -> ob
         hint = f"did you mean {near[0]}?" if near else "`runbook params` lists them all"
         raise ValueError(f"there is no such parameter: {hint}")
     value = read(table[name].type)
-    if wrong := misfit(name, table[name].type, value):
+    if wrong := misfit(name, table[name].type, value, table[name].default):
         raise ValueError(wrong)
     return value
 

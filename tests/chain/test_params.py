@@ -78,7 +78,7 @@ def test_notebooks_that_disagree_are_refused_with_every_difference(book, noteboo
         ("size: int = 4 * 10", "the default is not a literal"),
         ("size: int = 'x'", "wanted int, found 'x'"),
         ("size: int = True", "wanted int, found True"),
-        ("size: int = 0", "at least 1"),
+        ("size: int = -1", "at least 1"),
         ("mode: str = 'go'", '"plan" (looks) or "apply"'),
         ("apikey: str = ''", "looks like a secret"),
         ("size: int =", "cannot be read"),

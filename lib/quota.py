@@ -1,0 +1,125 @@
+"""Quota: what a run still needs against what the account, or the project, has left."""
+
+from collections.abc import Callable
+
+from lib import find, offerings, own
+from lib.checks import not_allowed, tick
+
+GIB = 2**30
+# What an account's row calls it (`vmlimit`, `vmtotal`) -> Resource.ResourceType, and our word.
+KINDS = {
+    "vm": (0, "machines"),
+    "volume": (2, "volumes"),
+    "snapshot": (3, "snapshots"),
+    "template": (4, "templates"),
+    "ip": (1, "public addresses"),
+    "cpu": (8, "CPUs"),
+    "memory": (9, "MiB of memory"),
+    "primarystorage": (10, "GiB of primary storage"),
+    "secondarystorage": (11, "GiB of secondary storage"),
+}
+
+
+def rows(
+    cloud, *, zone: str, names: list[str], offering: str, custom: dict[str, int], network: str,
+    volume_name: str, volume_size: int, template: str, owner: dict,
+) -> list[dict]:  # fmt: skip
+    """Return a row for each kind of quota: what the run still needs, and what is left.
+
+    `volume_size` in GB. What this account may not ask has a dash.
+    """
+    missing = len(names) - len(own.machines(cloud, zone, names))
+    needs = _machines(cloud, zone, missing, offering, custom, volume_size)
+    needs["ip"] = _addresses(cloud, zone, network) if missing else 0
+    for kind, more in _made(cloud, zone, volume_name, volume_size, template, owner).items():
+        needs[kind] = needs.get(kind, 0) + more
+    account = cloud.project_row or next(iter(cloud.list_if_allowed("listAccounts") or []), {})
+    limits = {str(r["resourcetype"]): r["max"] for r in _limits(cloud)}
+    if not account and not limits:
+        told = not_allowed("listAccounts")
+        return [tick("what is left of the account's limits", "enough", told, None)]
+    return [_left(cloud, kind, needs[kind], account, limits) for kind in KINDS]
+
+
+def _machines(
+    cloud, zone: str, missing: int, offering: str, custom: dict[str, int], volume_size: int
+) -> dict[str, float]:
+    """Return what the missing machines need: a root disk is as large as the template's."""
+    row = find.one(cloud, "listServiceOfferings", offering)
+    cpus, memory = offerings.size(row, custom)
+    root = row.get("rootdisksize") or volume_size
+    each = {"vm": 1, "volume": 1, "cpu": cpus, "memory": memory, "primarystorage": root}
+    return {kind: missing * number for kind, number in each.items()}
+
+
+def _addresses(cloud, zone: str, network: str) -> int:
+    """Return 1 where an isolated network has yet to be set up: it takes a public address."""
+    rows = cloud.list("listNetworks", zoneid=find.zone_id(cloud, zone))
+    rows = find.fitting(rows, network) if network else rows
+    ready = (r for r in rows if r.get("state") != "Allocated" or r.get("type") != "Isolated")
+    return 0 if any(ready) else 1
+
+
+def _made(
+    cloud, zone: str, volume_name: str, volume_size: int, template: str, owner: dict
+) -> dict[str, float]:
+    """Return what the disk, its snapshot and the template need that are not there yet."""
+    volume = own.volume(cloud, zone, volume_name, owner)
+    image = own.template(cloud, zone, template, owner)
+    snapshot = image or own.snapshot(cloud, volume_name, volume, owner)
+    disks, shots, images = (0 if there else 1 for there in (volume or snapshot, snapshot, image))
+    kept = (shots + images) * volume_size
+    made = {"volume": disks, "snapshot": shots, "template": images}
+    return made | {"primarystorage": disks * volume_size, "secondarystorage": kept}
+
+
+def _limits(cloud) -> list[dict]:
+    return cloud.list_if_allowed("listResourceLimits") or []
+
+
+def _left(cloud, kind: str, need: float, account: dict, limits: dict[str, int]) -> dict:
+    """Return the row of one kind. Of two limits that are told the lower one counts."""
+    number, words = KINDS[kind]
+    told = (account.get(f"{kind}limit"), limits.get(str(number)))
+    most = [float(m) for m in told if m not in (None, "Unlimited") and float(m) >= 0]
+    what, wanted = f"{words} still allowed", f"{_number(need)} or more"
+    if not most:
+        return tick(what, wanted, "no limit", True)
+    used = account.get(f"{kind}total")
+    if used is None and kind not in COUNTS:
+        return tick(what, wanted, not_allowed("listAccounts"), None)
+    left = min(most) - float(COUNTS[kind](cloud) if used is None else used)
+    return tick(what, wanted, _number(left), left >= need, f"Ask the provider for more {words}, or "
+                "remove some. What was destroyed counts until the cloud expunges it.")  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _alive(cloud) -> list[dict]:
+    return [m for m in cloud.list("listVirtualMachines") if m["state"] not in own.BAD]
+
+
+def _templates(cloud) -> dict[str, dict]:
+    """Return the account's templates by id: the list has a row for each zone."""
+    return {str(t["id"]): t for t in cloud.list("listTemplates", templatefilter="self")}
+
+
+def _gib(rows) -> float:
+    return sum(r.get("size") or r.get("virtualsize") or 0 for r in rows) / GIB
+
+
+# How much there is, where the account's row does not tell it.
+COUNTS: dict[str, Callable[..., float]] = {
+    "vm": lambda cloud: len(_alive(cloud)),
+    "volume": lambda cloud: len(cloud.list("listVolumes")),
+    "snapshot": lambda cloud: len(cloud.list("listSnapshots")),
+    "template": lambda cloud: len(_templates(cloud)),
+    "cpu": lambda cloud: sum(m.get("cpunumber", 0) for m in _alive(cloud)),
+    "memory": lambda cloud: sum(m.get("memory", 0) for m in _alive(cloud)),
+    "primarystorage": lambda cloud: _gib(cloud.list("listVolumes")),
+    "secondarystorage": lambda cloud: _gib(
+        [*_templates(cloud).values(), *cloud.list("listSnapshots")]
+    ),
+}
