@@ -140,4 +140,6 @@ def demand_free(cloud, *, zone: str, names: list[str], addresses: Sequence[str])
         had = address_of(there.get(name, {}))
         if had not in ("", address) and there[name]["state"] != "Error":
             raise CheckFailed(f"the address of {name}", address, had, ANEW)
+    if late := ", ".join(a for a in addresses if a in held.addresses(cloud)):
+        return print(f"! {late} may still be held by machines that were destroyed. {ANEW}")
     print(f"✓ nobody else has the fixed addresses: {', '.join(addresses)}")

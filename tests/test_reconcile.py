@@ -5,8 +5,9 @@ import json
 import pytest
 from harness import changes, client, fault, running
 
-from lib import jobs, own, reconcile, traces
+from lib import earlier, jobs, own, reconcile, traces
 from lib.errors import JobFailed, JobTimeout, NotOne, Refused, Unreachable
+from lib.localcloud import views
 from lib.plan import Step, apply
 
 LOST = ["drop-before", "drop-after", "malformed", "html;code:503"]
@@ -135,6 +136,41 @@ def test_a_lost_job_that_failed_is_a_failure(cloud):
     with pytest.raises(JobFailed, match="no storage"):
         jobs.run(cloud, "createVolume", **volume(cloud))
     assert ends(cloud) == ["failed"]
+
+
+def test_what_an_internal_error_answers_is_done_if_it_was(cloud):
+    fault(cloud, "createVolume", "fault:refuse-after;code:530")
+    disk = jobs.run(cloud, "createVolume", **volume(cloud))["id"]
+    assert [v["id"] for v in named(cloud)] == [disk]
+    for command, params in {
+        "attachVolume": {"virtualmachineid": workstation(cloud)},
+        "detachVolume": {},
+        "deleteVolume": {},
+    }.items():
+        fault(cloud, command, "fault:refuse-after;code:530")
+        jobs.run(cloud, command, id=disk, **params)
+    assert named(cloud) == [] and ends(cloud) == ["adopted"] * 4
+
+
+def test_an_internal_error_that_changed_nothing_is_a_refusal(cloud):
+    fault(cloud, "createVolume", "fault:refuse;code:530")
+    with pytest.raises(Refused, match="530"):
+        jobs.run(cloud, "createVolume", **volume(cloud))
+    assert ends(cloud) == ["refused"]
+
+
+def test_what_an_internal_error_leaves_in_error_is_named_and_known_as_made(cloud, monkeypatch):
+    fault(cloud, "createVolume", "fault:refuse-after;code:530")
+    shown = views.show
+
+    def broken(there, kind: str, row: dict, **more) -> dict:
+        return shown(there, kind, row, **more) | ({"state": "Error"} if kind == "volume" else {})
+
+    monkeypatch.setattr("lib.localcloud.envelope.show", broken)
+    with pytest.raises(Refused, match=r"530.*It left v \(id .*\) in Error"):
+        jobs.run(cloud, "createVolume", **volume(cloud))
+    assert ends(cloud) == ["failed"]
+    assert str(named(cloud)[0]["id"]) in earlier.made(cloud)
 
 
 def test_a_refusal_is_written_down(cloud):

@@ -135,6 +135,15 @@ KNOWN = (
         MENDED,
     ),
     KnownError(
+        _code("431") + r".*already exists in the network domain",
+        "Another machine in that network holds the name. Mostly that is one that was destroyed: "
+        "CloudStack keeps it, unseen by the account, until it expunges it (expunge.delay and "
+        "expunge.interval, a day each by default). The call changed nothing.",
+        "Go on at once under other numbers: run with the same parameters and first_number as the "
+        "message says, and keep it in the parameter file. Or wait until the cloud has expunged.",
+        "Yes, with another first_number, or once the cloud has expunged the machine.",
+    ),
+    KnownError(
         _code("431") + r".*(unable to find|does not exist|\binvalid\b.*\bu?u?id\b|\bunknown\b)",
         "Something that the call names is not there: removed meanwhile, of another zone or of "
         "another account.",
@@ -182,9 +191,10 @@ KNOWN = (
         MENDED,
     ),
     KnownError(
-        _code("533"),
+        _code("533") + r"|No suitable host found",
         "No host could take it: not enough room left in the zone, or no host has the tag that the "
-        "service offering asks for. The broken machine that this leaves is cleared away.",
+        "service offering asks for. The machine stays Stopped, and the next run starts it; on "
+        "CloudStack 2.2 it was in Error and is cleared away.",
         "Name other offerings in fallback_offerings, take a smaller service_offering, or try "
         "later. The table under Apply shows what an account can see of the causes.",
     ),

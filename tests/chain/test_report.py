@@ -220,6 +220,9 @@ def test_a_failed_job_is_not_said_to_have_changed_nothing():
         (errors.Refused("listVolumes", 433, "page"), "page"),
         (errors.JobFailed("deployVirtualMachine", "j", 530, "internal"), "inside the cloud"),
         (errors.JobFailed("deployVirtualMachine", "j", 533, "capacity"), "No host"),
+        (errors.JobFailed("startVirtualMachine", "j", 530, "No suitable host found."), "No host"),
+        (errors.Refused("deployVirtualMachine", 431, "The vm with hostName a-1 already exists in "
+                        "the network domain: cs2.internal; network=n"), "holds the name"),
         (errors.Refused("createVolume", 534, "max"), "quota"),
         (errors.Refused("createVolume", 535, "limit"), "quota"),
         (errors.JobTimeout("createSnapshot", "j", 3600, "disk"), "longer than"),

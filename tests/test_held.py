@@ -1,0 +1,234 @@
+"""What destroyed machines hold until they are expunged: told before the work, and no trap."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from harness import OLD, build, changes, client, fault, inventory, play, play_to, running
+
+from lib import addresses, held, remove
+from lib.chain.known_errors import explain
+from lib.errors import CheckFailed, JobFailed, Refused
+
+STAGE, REMOVAL = "50-deploy-cluster", "90-remove-cluster"
+FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
+STATIC = FLATCAR | {"discovery": "static", "config_delivery": "userdata"}
+NAMES = [f"coreos-cluster-{n}" for n in (1, 2, 3)]
+NEXT = "first_number=4"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A local cloud on which the template of Flatcar was made."""
+    return build(tmp_path_factory.mktemp("built") / "cloud", **STATIC)
+
+
+@pytest.fixture
+def cloud(built, tmp_path):
+    """A client of a copy of that cloud, whose account is an ordinary one."""
+    with built.running(tmp_path / "cloud") as one:
+        yield one
+
+
+def members(cloud) -> dict[str, str]:
+    rows = cloud.list("listVirtualMachines")
+    return {r["name"]: r["state"] for r in rows if r["name"].startswith("coreos-cluster-")}
+
+
+def dashes(cloud, **params) -> list[dict]:
+    rows = play(cloud, "00-check-access", **params)["names"]
+    return [r for r in rows if r["ok"] == "-" and r["what"].startswith("the name")]
+
+
+def test_a_removal_without_the_permission_to_expunge_ends_well_and_tells_what_is_held(
+    cloud, capsys
+):
+    assert held.destroyed(cloud) == {}
+    play(cloud, STAGE, **STATIC)
+    for mode in ("plan", "apply"):
+        capsys.readouterr()
+        play(cloud, REMOVAL, mode=mode)
+        said = capsys.readouterr().out
+        assert f"it holds their names: {', '.join(NAMES)}." in said and NEXT in said
+    assert inventory(cloud)["listTemplates"] == [] and members(cloud) == {}
+    assert "coreos_cluster_disk" not in inventory(cloud)["listVolumes"]
+    done = changes(cloud)
+    play(cloud, REMOVAL)
+    assert changes(cloud) == done and NEXT in capsys.readouterr().out
+
+
+def test_what_is_held_is_told_before_the_work_and_the_next_numbers_are_built_at_once(cloud, capsys):
+    play(cloud, STAGE, **STATIC)
+    play(cloud, REMOVAL, keep=["template", "snapshot", "volume"])
+    until = (datetime.now() + timedelta(days=2)).strftime("%Y-%m-%d")
+    found = dashes(cloud)
+    assert [r["what"] for r in found] == [f"the name {n}" for n in NAMES]
+    assert all(until in r["found"] and NEXT in r["next"] for r in found)
+    play(cloud, "20-write-cloud-config", **STATIC)
+    capsys.readouterr()
+    play(cloud, STAGE, **STATIC, mode="plan")
+    assert f"! the name {NAMES[0]}: held until it is expunged" in capsys.readouterr().out
+    with pytest.raises(
+        Refused, match=f"already exists in the network domain.*{until}.*{NEXT}"
+    ) as e:
+        play(cloud, STAGE, **STATIC)
+    assert "first_number" in explain("failed", f"Refused: {e.value}").do
+    assert members(cloud) == {}
+    further = STATIC | {"first_number": 4}
+    assert dashes(cloud, **further) == []
+    play(cloud, STAGE, **further)
+    assert set(members(cloud)) == {f"coreos-cluster-{n}" for n in (4, 5, 6)}
+    rows = play(cloud, "60-verify-cluster", **further)["seen"]
+    assert "✗" not in {r["ok"] for r in rows}
+    play(cloud, REMOVAL)
+    assert members(cloud) == {}
+
+
+def test_a_name_that_no_journal_knows_of_is_explained_by_the_refusal(cloud):
+    play(cloud, STAGE, **STATIC)
+    play(cloud, REMOVAL, keep=["template", "snapshot", "volume"])
+    play(cloud, "20-write-cloud-config", **STATIC)
+    cloud.folder = cloud.folder.parent / "elsewhere" / "run"
+    del cloud.journal
+    assert held.destroyed(cloud) == {}
+    with pytest.raises(Refused, match=r"already exists.*does not see.*first_number=2"):
+        play(cloud, STAGE, **STATIC)
+
+
+def test_a_cluster_can_be_removed_and_built_again_once_its_machines_are_expunged(tmp_path):
+    with running(tmp_path / "cloud", expunge_delay=0) as cloud:
+        for _ in range(2):
+            play_to(cloud, "60-verify-cluster")
+            play(cloud, REMOVAL)
+        assert len(dashes(cloud)) == 3
+
+
+@pytest.mark.parametrize(
+    ("dialect", "account"), [("4.20", {"may_expunge": 1}), ("2.2", {})], ids=["expunge", "2.2"]
+)
+def test_nothing_is_held_where_machines_are_expunged_or_names_are_free(
+    dialect, account, tmp_path, capsys
+):
+    params = OLD if dialect == "2.2" else {}
+    with running(tmp_path / "cloud", dialect=dialect, **account) as cloud:
+        for _ in range(2):
+            play_to(cloud, "60-verify-cluster", **params)
+            play(cloud, REMOVAL, **params)
+        assert dashes(cloud, **params) == []
+    assert "first_number" not in capsys.readouterr().out
+
+
+def test_addresses_of_destroyed_machines_are_not_chosen_again(cloud):
+    play(cloud, STAGE, **STATIC)
+    first = held.addresses(cloud)
+    assert first == set()
+    where = {"discovery": "static", "zone": "local-1", "network": "", "size": 3, "wanted": []}
+    play(cloud, REMOVAL)
+    assert len(held.addresses(cloud)) == 3
+    assert not held.addresses(cloud) & set(addresses.choose(cloud, **where))
+
+
+def test_addresses_that_a_kept_template_fixes_are_told_when_they_may_be_held(tmp_path, capsys):
+    params = STATIC | {"config_delivery": "disk"}
+    with running(tmp_path / "cloud") as cloud:
+        play_to(cloud, STAGE, **params)
+        play(cloud, REMOVAL, keep=["template"])
+        assert "may still be held" not in capsys.readouterr().out
+        play(cloud, STAGE, **params, first_number=4, mode="plan")
+        assert "! 10.1.0.252, 10.1.0.253, 10.1.0.254 may still be held" in capsys.readouterr().out
+
+
+def test_a_machine_in_error_is_destroyed_and_its_name_told(cloud):
+    fault(cloud, "deployVirtualMachine", "fault:fail-job;code:530;text:broken")
+    with pytest.raises(JobFailed, match=r"broken.*holds its name.*-p first_number=2"):
+        play(cloud, STAGE, **STATIC)
+    assert "Error" not in members(cloud).values()
+
+
+def test_a_machine_in_error_from_outside_is_told_before_it_is_destroyed(built, tmp_path, capsys):
+    for account, told in (({}, True), ({"may_expunge": 1}, False)):
+        with built.running(tmp_path / str(told) / "cloud", **account) as cloud:
+            made = play(cloud, STAGE, **STATIC, mode="plan")["plan"]
+            fault(cloud, "deployVirtualMachine", "fault:fail-job;code:530;text:broken")
+            params = next(s.params for s in made if s.what == NAMES[0])
+            cloud.call("deployVirtualMachine", **params | {"userdataid": None})
+            cloud.list("listAsyncJobs")
+            assert members(cloud) == {NAMES[0]: "Error"}
+            capsys.readouterr()
+            play(cloud, STAGE, **STATIC, mode="plan")
+            said = capsys.readouterr().out
+            assert ("in Error, and held once that is destroyed" in said) == told
+            if told:
+                with pytest.raises(Refused, match=r"already exists.*first_number=2"):
+                    play(cloud, STAGE, **STATIC)
+                assert members(cloud) == {}
+            else:
+                play(cloud, STAGE, **STATIC)
+                assert set(members(cloud).values()) == {"Running"}
+
+
+def line(n: int, command: str, state: str = "done", ago: float = 1, **params: object) -> str:
+    """Return a line of a journal on machine m-1, of so many hours ago."""
+    at = (datetime.now(UTC) - timedelta(hours=ago)).isoformat(timespec="milliseconds")
+    entry = {"at": at, "n": n, "state": "intent", "command": command, "what": "m-1"}
+    entry |= {"params": params, "customjobid": None, "endpoint": "here", "process": "1/1"}
+    return f"{json.dumps(entry)}\n{json.dumps({'at': at, 'n': n, 'state': state, 'text': ''})}\n"
+
+
+DESTROY, DEPLOY = "destroyVirtualMachine", "deployVirtualMachine"
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_held"),
+    [
+        ([line(1, DESTROY)], True),
+        ([line(1, DESTROY, "adopted")], True),
+        ([line(1, DESTROY, expunge=True)], False),
+        ([line(1, DESTROY, "refused")], False),
+        ([line(1, DESTROY, "failed")], False),
+        ([line(1, DESTROY, ago=47)], True),
+        ([line(1, DESTROY, ago=49)], False),
+        ([line(1, DEPLOY, ago=3), line(2, DESTROY, ago=2)], True),
+        ([line(1, DESTROY, ago=3), line(2, DEPLOY, ago=2)], False),
+        ([line(1, DESTROY, ago=3), line(2, DEPLOY, "refused", ago=2)], True),
+    ],
+)
+def test_a_name_is_held_from_its_destruction_on_until_the_defaults_have_passed(
+    server, lines, is_held
+):
+    cloud = client(server)
+    folder = cloud.folder.with_name("earlier")
+    folder.mkdir(parents=True)
+    text = "".join(lines).replace('"here"', json.dumps(cloud.profile.endpoint))
+    (folder / "journal.jsonl").write_text(text)
+    assert ("m-1" in held.destroyed(cloud)) == is_held
+
+
+@pytest.mark.parametrize(
+    ("taken", "number"), [([], 1), ([1], 2), ([2], 3), ([1, 2, 3], 4), ([4], 1), ([1, 4], 5)]
+)
+def test_the_next_numbers_are_free_of_every_held_name(taken, number):
+    said = held._command(NAMES, [f"coreos-cluster-{n}" for n in taken])
+    assert re.search(r"first_number=(\d+)", said)[1] == str(number)
+
+
+def test_the_template_is_not_deleted_under_a_machine_that_came_meanwhile(cloud):
+    found = play(cloud, REMOVAL, mode="plan")
+    plan = play(cloud, STAGE, **STATIC, mode="plan")["plan"]
+    other = plan[0].params | {"name": "somebody", "displayname": "somebody"}
+    cloud.call("deployVirtualMachine", **other)
+    where = {"zone": "local-1", "cluster": "coreos-cluster", "owner": found["owner"], "within": 9}
+    with pytest.raises(CheckFailed, match=r"other machines of the template: .* somebody"):
+        remove.apply_then(cloud, found["then"], "apply", **where)
+    assert inventory(cloud)["listTemplates"] == ["coreos-cluster-tpl"]
+
+
+def test_what_depends_on_each_other_is_deleted_one_after_the_other(cloud):
+    play(cloud, REMOVAL)
+    lines = map(json.loads, cloud.journal.path.read_text().splitlines())
+    named = {e["n"]: e["command"] for e in cloud.journal.every()}
+    order = [(named.get(x["n"], ""), x["state"]) for x in lines]
+    deletes = ("deleteTemplate", "deleteSnapshot", "deleteVolume")
+    ended = [(c, s) for c, s in order if c in deletes and s in ("intent", "done")]
+    assert ended == [(c, s) for c in deletes for s in ("intent", "done")]
