@@ -11,6 +11,7 @@ from lib import discovery, etcd, find, held, own, registered, tokens
 from lib.addresses import address_of
 from lib.checks import not_allowed, tick, ticks
 from lib.errors import CheckFailed, CloudError
+from lib.offerings import Offering
 from lib.plan import Pending, Step, apply, attempt, check_mode
 from lib.progress import awaited, show_table
 from lib.userdata import UserData
@@ -48,7 +49,7 @@ def plan_deploy(
     cluster: str,
     names: list[str],
     template: str,
-    offerings: list[str],
+    offerings: list[Offering],
     network: str,
     group: str,
     owner: dict,
@@ -71,7 +72,7 @@ def plan_deploy(
     what = Pending(f"template {template}, ready", "42-create-template")
     params = {
         "zoneid": zone_id,
-        "serviceofferingid": next(iter(_offering_ids(cloud, offerings))),
+        **offerings[0].params,
         "templateid": source["id"] if source and source.get("isready") else what,
         "networkids": find.network_ids(cloud, network, zone_id) or None,
         "group": group or None,
@@ -99,17 +100,11 @@ def _starts_apart(cloud) -> bool:
     return cloud.has_tags
 
 
-def _offering_ids(cloud, offerings: list[str]) -> dict[str, str]:
-    """Return the names of service offerings by their ids, in this order."""
-    rows = cloud.list("listServiceOfferings")
-    return {str(find.pick(rows, "listServiceOfferings", o)["id"]): o for o in offerings}
-
-
-def _next_offering(ids: dict[str, str], machine: dict) -> str | None:
-    """Return the id of the offering that comes after a machine's own, None after the last one."""
-    order = [*ids, None]
-    tried = str(machine["serviceofferingid"])
-    return order[order.index(tried) + 1] if tried in ids else order[0]
+def _next_offering(offerings: list[Offering], machine: dict) -> Offering | None:
+    """Return the offering that comes after a machine's own, None after the last one."""
+    ids, tried = [o.id for o in offerings], str(machine["serviceofferingid"])
+    left = offerings[ids.index(tried) + 1 :] if tried in ids else offerings
+    return left[0] if left else None
 
 
 def _plan_starts(cloud, names: list[str], there: dict[str, dict]) -> list[Step]:
@@ -156,7 +151,7 @@ def _deploy(name: str, params: dict, template: str, owner: dict) -> Step:
 
 
 def _plan_mend(
-    cloud, machine: dict, source: dict | None, owner: dict, offerings: list[str]
+    cloud, machine: dict, source: dict | None, owner: dict, offerings: list[Offering]
 ) -> list[Step]:
     """Return what a machine that is there needs: removal from Error, our marks, an offering."""
     name = machine["name"]
@@ -170,16 +165,16 @@ def _plan_mend(
             "Choose another cluster_name, or remove that machine.",
         )
     marks = own.plan_marks(cloud, machine, "UserVm", owner)
-    ids = _offering_ids(cloud, offerings)
+    ids = [o.id for o in offerings]
     stays = machine["state"] != "Stopped" or str(machine["serviceofferingid"]) in ids
     if stays or not _starts_apart(cloud):
         return marks
     why = f"it is stopped and has {machine.get('serviceofferingname', 'another offering')}"
-    return [*marks, _change_offering(machine, next(iter(ids)), f"{why}, not {offerings[0]}")]
+    return [*marks, _change_offering(machine, offerings[0], f"{why}, not {offerings[0]}")]
 
 
-def _change_offering(machine: dict, offering_id: str, why: str) -> Step:
-    params = {"id": machine["id"], "serviceofferingid": offering_id}
+def _change_offering(machine: dict, offering: Offering, why: str) -> Step:
+    params = {"id": machine["id"], **offering.params}
     return Step("changeServiceForVirtualMachine", params, why, machine["name"])
 
 
@@ -191,7 +186,7 @@ def _destroy(cloud, machine: dict, why: str) -> Step:
 
 def deploy(
     cloud, plan: list[Step], mode: str, *, zone: str, names: list[str], text: str,
-    offerings: list[str], within: float,
+    offerings: list[Offering], within: float,
 ) -> None:  # fmt: skip
     """Carry out a plan of `plan_deploy`: mend what is there, deploy what is missing, start it.
 
@@ -282,7 +277,7 @@ def _is_full(error: CloudError) -> bool:
 
 def _boot_all(
     cloud, steps: list[Step], mode: str, boot: Callable[..., dict[str, CloudError]],
-    zone: str, offerings: list[str], within: float,
+    zone: str, offerings: list[Offering], within: float,
 ) -> None:  # fmt: skip
     move = _change_offerings if _starts_apart(cloud) else _deploy_again
     while failed := boot(cloud, steps, mode, within=within):
@@ -293,15 +288,16 @@ def _boot_all(
         _show_explained(cloud, zone, there.get(name) or _params(steps, name))
         steps = move(cloud, zone, steps, offerings, within)
         if not steps:
-            raise _exhausted(error, list(dict.fromkeys(offerings))[1:])
+            raise _exhausted(error, offerings[1:])
 
 
 def _params(steps: list[Step], name: str) -> dict:
     return next(s.params for s in steps if s.what == name)
 
 
-def _exhausted(error: CloudError, fallbacks: list[str]) -> CloudError:
-    tried = f"also with {', '.join(fallbacks)}" if fallbacks else "fallback_offerings is empty"
+def _exhausted(error: CloudError, fallbacks: list[Offering]) -> CloudError:
+    also = ", ".join(map(str, fallbacks))
+    tried = f"also with {also}" if fallbacks else "fallback_offerings is empty"
     error.args = (
         f"{error.args[0]} No host could take it ({tried}). The notebook's table under Apply shows "
         "what an account can see of it; try later, or name other offerings in fallback_offerings.",
@@ -318,38 +314,37 @@ def clear_away(cloud, zone: str, wanted: list[str], within: float) -> None:
 
 
 def _change_offerings(
-    cloud, zone: str, steps: list[Step], offerings: list[str], within: float
+    cloud, zone: str, steps: list[Step], offerings: list[Offering], within: float
 ) -> list[Step]:
     """Give those machines that are still Stopped their next offering, and return their starts.
 
     Returns [] when there is none left for one of them.
     """
-    there, ids = own.machines(cloud, zone, [s.what for s in steps]), _offering_ids(cloud, offerings)
+    there = own.machines(cloud, zone, [s.what for s in steps])
     left = [s for s in steps if there[s.what]["state"] == "Stopped"]
-    new = {s.what: _next_offering(ids, there[s.what]) for s in left}
+    new = {s.what: _next_offering(offerings, there[s.what]) for s in left}
     if None in new.values():
         return []
     why = "no host takes it with the offering it has; the next is"
-    changes = [_change_offering(there[n], i, f"{why} {ids[i]}") for n, i in new.items()]
+    changes = [_change_offering(there[n], o, f"{why} {o}") for n, o in new.items()]
     apply(cloud, changes, "apply", within=within)
     return left
 
 
 def _deploy_again(
-    cloud, zone: str, steps: list[Step], offerings: list[str], within: float
+    cloud, zone: str, steps: list[Step], offerings: list[Offering], within: float
 ) -> list[Step]:
     """Destroy what is in Error, and return the steps of what is missing with the next offering.
 
     Returns [] when there is none left.
     """
     clear_away(cloud, zone, [s.what for s in steps], within)
-    ids = _offering_ids(cloud, offerings)
-    new = _next_offering(ids, steps[0].params)
+    new = _next_offering(offerings, steps[0].params)
     if new is None:
         return []
-    print(f"trying the service offering {ids[new]}")
+    print(f"trying the service offering {new}")
     there = own.machines(cloud, zone, [s.what for s in steps])
-    changed = {"serviceofferingid": new}
+    changed = {"details": None} | new.params
     return [replace(s, params=s.params | changed) for s in steps if s.what not in there]
 
 

@@ -4,6 +4,9 @@ An offering with `iscustomized` leaves open what its row does not tell: deployVi
 given that as details, and refuses others (`UserVmManagerImpl.validateCustomParameters`).
 """
 
+from dataclasses import dataclass
+
+from lib import find
 from lib.errors import CheckFailed
 
 # parameter -> field of an offering's row, and what its detail is called
@@ -39,16 +42,35 @@ def _range(offering: dict, field: str) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
-def params(offering: dict, custom: dict[str, int]) -> dict:
-    """Return what gives a machine an offering: its id, and the details that it leaves open.
+@dataclass(frozen=True)
+class Offering:
+    """A service offering: its name, its id, and the parameters that give it to a machine."""
 
-    Raises CheckFailed for values that the offering does not take.
+    name: str
+    id: str
+    params: dict
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def choose(cloud, names: list[str], custom: dict[str, int]) -> list[Offering]:
+    """Return the service offerings of these names or ids, each once, in this order.
+
+    Raises CheckFailed for `custom` values that one of them does not take.
     """
-    if wrong := faults(offering, custom):
-        what = f"the custom service offering {offering['name']}"
+    rows = cloud.list("listServiceOfferings")
+    found = [find.pick(rows, "listServiceOfferings", name) for name in names]
+    return [_offering(r, custom) for r in {r["id"]: r for r in found}.values()]
+
+
+def _offering(row: dict, custom: dict[str, int]) -> Offering:
+    if wrong := faults(row, custom):
+        what = f"the custom service offering {row['name']}"
         raise CheckFailed(what, "cpu_number, cpu_speed and memory", "; ".join(wrong))
-    details = {OPEN[name][1]: custom[name] for name in _open(offering)}
-    return {"serviceofferingid": offering["id"]} | ({"details": [details]} if details else {})
+    details = {OPEN[name][1]: custom[name] for name in _open(row)}
+    params = {"serviceofferingid": row["id"]} | ({"details": [details]} if details else {})
+    return Offering(row["name"], str(row["id"]), params)
 
 
 def size(offering: dict, custom: dict[str, int]) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from harness import ROOT, build, client, play, running
-from registries import answers, serving, until
+from registries import answering, answers, serving, until
 
 from lib import cloudconfig, cluster, userdata
 from lib.errors import CheckFailed
@@ -108,6 +108,14 @@ class TestReal:
         rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
         assert {r["ok"] for r in rows} == {"✓"}
         assert [r["found"] for r in rows[5:8]] == ["healthy, with 3 members"] * 3
+
+    def test_another_program_at_the_port_of_etcd_is_told_at_once(self, cloud):
+        form(cloud, discovery="static")
+        machine = ours(cloud)["mine-1"]
+        members.end(cloud.server.cloud, machine)
+        cloud.sleep = pytest.fail
+        with answering({}, address(machine), 2379), pytest.raises(CheckFailed, match="no etcd"):
+            play(cloud, "60-verify-cluster", **MINE)
 
     @pytest.mark.parametrize("fallback, state", [("exit", "silent"), ("proxy", "proxy")])
     @pytest.mark.parametrize("service", ["local", "etcd-discovery"], indirect=True)
