@@ -2,12 +2,13 @@
 
 import ssl
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 import trustme
 from harness import changes, client, fault
-from registries import answering
+from registries import Handler, answering
 
 from lib.chain.known_errors import explain
 from lib.client import Cloud, parsed, wire_params
@@ -29,7 +30,7 @@ def offering(cloud) -> dict:
 def test_an_answer_comes_unwrapped(server):
     cloud = client(server)
     assert cloud.call("listCapabilities")["capability"]["cloudstackversion"].startswith("4.22")
-    assert cloud.version[:2] == (4, 20) and cloud.has_tags
+    assert cloud.version[:2] == (4, 22) and cloud.has_tags
 
 
 def test_both_dialects_are_understood(old_server):
@@ -93,11 +94,27 @@ def test_wrong_credentials_are_explained_without_being_shown(server, wrong):
         assert secret not in str(error.value)
 
 
-def test_a_clock_off_by_an_hour_is_named(tmp_path):
-    ahead = Server(tmp_path, time_scale=0, clock=lambda: time.time() + 3600)
+REFUSAL = {"errorresponse": {"errorcode": 401, "errortext": "unable to verify"}}
+
+
+def test_a_clock_off_by_an_hour_is_named_where_a_proxy_tells_the_time(monkeypatch):
+    later = datetime.now(UTC) + timedelta(hours=1)
+    monkeypatch.setattr(Handler, "date_time_string", lambda *_: format_datetime(later))
     wanted = r"\(401\).*clock is 3[56]\d\d s behind the server's"
-    with ahead, pytest.raises(Refused, match=wanted):
+    with answering({"/": (401, REFUSAL)}) as server, pytest.raises(Refused, match=wanted):
+        Cloud(Profile("x", f"{server.base}/", "k", "s")).list("listZones")
+
+
+def test_a_clock_off_by_an_hour_is_one_of_the_causes_of_a_401(tmp_path):
+    ahead = Server(tmp_path, time_scale=0, clock=lambda: time.time() + 3600)
+    with ahead, pytest.raises(Refused, match="Or this machine's clock is wrong"):
         client(ahead).list("listZones")
+
+
+def test_a_clock_is_no_cause_of_a_401_where_requests_do_not_expire(server):
+    with pytest.raises(Refused) as no:
+        client(server, expires=0, secret="not his").list("listZones")
+    assert "API key is unknown" in str(no.value) and "clock" not in str(no.value)
 
 
 def test_control_characters_are_refused_before_anything_is_sent(server):
