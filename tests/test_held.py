@@ -37,7 +37,7 @@ def members(cloud) -> dict[str, str]:
 
 
 def dashes(cloud, **params) -> list[dict]:
-    rows = play(cloud, "00-check-access", **params)["names"]
+    rows = play(cloud, "00-check-access", **params)["left"]
     return [r for r in rows if r["ok"] == "-" and r["what"].startswith("the name")]
 
 

@@ -24,7 +24,7 @@ from workstations import program
 
 from lib import cloudconfig, detached, discovery, jobs, notes, remove, tokens
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed
-from lib.localcloud import guests, views
+from lib.localcloud import guests
 from lib.shell import connect_shell, write_text
 
 ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "60")]  # at the cloud, that is
@@ -417,24 +417,14 @@ def test_a_machine_of_2014_that_does_not_register_keeps_the_others_from_being_st
     play(templated, "60-verify-cluster")
 
 
-def test_a_machine_is_at_the_address_of_its_default_nic_whichever_comes_first(
-    templated, monkeypatch
-):
-    play(templated, "50-deploy-cluster")
-    shown, there = views._nic, templated.server.cloud
-    with there.lock:
-        for n, row in enumerate(there.rows("virtualmachine")):
-            storage = dict(row["nics"][0], address=f"192.168.77.{n + 10}")
-            there.state.change("virtualmachine", row, nics=[storage, *row["nics"]])
-
-    def nic(cloud, card: dict) -> dict:
-        default = not card["address"].startswith("192.168.77.")
-        return shown(cloud, card) | {"isdefault": default}
-
-    monkeypatch.setattr(views, "_nic", nic)
-    rows = play(templated, "60-verify-cluster")["seen"]
-    assert "✗" not in {r["ok"] for r in rows}
-    assert play(templated, "50-deploy-cluster")["plan"] == []
+def test_a_machine_is_at_the_address_of_its_default_nic_whichever_comes_first(built, tmp_path):
+    with built.running(tmp_path / "cloud", second_nic=1) as cloud:
+        play(cloud, "50-deploy-cluster")
+        rows = cloud.list("listVirtualMachines", name="coreos-cluster-1")
+        assert [n["isdefault"] for n in rows[0]["nic"]] == [False, True]
+        rows = play(cloud, "60-verify-cluster")["seen"]
+        assert "✗" not in {r["ok"] for r in rows}
+        assert play(cloud, "50-deploy-cluster")["plan"] == []
 
 
 def test_a_stranger_in_the_registry_is_named(templated):
