@@ -173,7 +173,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 def _run(words: list[str]) -> int:
     from lib.chain import params, stages, values
-    from lib.chain.console import console
+    from lib.report.console import console
 
     given = _parser("run").parse_intermixed_args(words)
     chosen = stages.choose(stages.find(given.notebooks), given.stages)
@@ -199,9 +199,9 @@ def _run(words: list[str]) -> int:
 
 def _resume(words: list[str]) -> int:
     from lib.chain import resume
-    from lib.chain.console import console
     from lib.chain.run import perform
     from lib.chain.terminal import Terminal, near
+    from lib.report.console import console
 
     parser = _parser("resume")
     parser.set_defaults(notebooks=None)  # those that the run had
@@ -263,7 +263,7 @@ def _verify(words: list[str]) -> int:
 
 def _list(words: list[str]) -> int:
     given = _parser("list").parse_args(words)
-    from lib.chain import index
+    from lib.report import index
 
     index.show(given.runs)
     return 0
@@ -271,7 +271,7 @@ def _list(words: list[str]) -> int:
 
 def _diff(words: list[str]) -> int:
     given = _parser("diff").parse_args(words)
-    from lib.chain import diff, past
+    from lib.report import diff, past
 
     diff.show(past.named(given.A, given.runs), past.named(given.B, given.runs))
     return 0
@@ -279,7 +279,7 @@ def _diff(words: list[str]) -> int:
 
 def _report(words: list[str]) -> int:
     given = _parser("report").parse_args(words)
-    from lib.chain import past, report
+    from lib.report import past, report
 
     print(report.write_unsealed(past.named(given.run, given.runs), given.to))
     return 0

@@ -45,7 +45,8 @@ def end(
 
     With `key` (an SSH key) the manifest is signed.
     """
-    from lib.chain import index, provenance, report, seal
+    from lib.chain import provenance, seal
+    from lib.report import index, report
 
     try:
         report.write(folder)

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from lib.chain import past, whole
+from lib.chain import whole
+from lib.report import past
 
 FILE = "history.json"
 LAST = 5  # runs that count for a command

@@ -29,7 +29,7 @@ def markdown(table: Mapping[str, Parameter]) -> str:
 def _print_table(table: Mapping[str, Parameter]) -> None:
     from rich.text import Text
 
-    from lib.chain.console import console, grid
+    from lib.report.console import console, grid
 
     console().print(grid(COLUMNS, (map(Text, _row(parameter)) for parameter in table.values())))
 

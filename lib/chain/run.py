@@ -21,10 +21,10 @@ from lib.chain.interrupts import trapped
 from lib.chain.kernels import NAME, Kernels, Place
 from lib.chain.ledger import Ledger
 from lib.chain.params import Parameter
-from lib.chain.past import steps
 from lib.chain.redact import Known, Redactor
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
+from lib.report.past import steps
 
 LANGUAGE = "python"
 

@@ -15,11 +15,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lib.chain.console import one_line, plain
 from lib.chain.events import Event
 from lib.chain.run import Result, Run
-from lib.chain.words import colour, mark
 from lib.progress import WAIT, span
+from lib.report.console import one_line, plain
+from lib.report.words import colour, mark
 
 
 def changed(steps: Sequence[dict]) -> str:
@@ -187,7 +187,7 @@ def _left_open(run: Run) -> list[dict]:
     """Return what a run that stopped had sent, and whose end it did not see."""
     if run.cause == "ok" or not run.folder.is_dir():
         return []
-    from lib.chain import past, resources  # with pandas, which nothing else here needs
+    from lib.report import past, resources  # with pandas, which nothing else here needs
 
     return resources.unsettled(past.read(run.folder, ["journal"]))
 

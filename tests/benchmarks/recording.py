@@ -18,9 +18,10 @@ from unittest.mock import patch
 from benchmarks.report import Line
 
 from lib.__main__ import PRELOAD
-from lib.chain import closing, engine, index, params, report, run, seal, stages, values
+from lib.chain import closing, engine, params, run, seal, stages, values
 from lib.chain.ledger import Ledger
 from lib.chain.redact import Redactor
+from lib.report import index, report
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTED = ("ledger", "redaction", "sealing")

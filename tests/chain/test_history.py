@@ -6,10 +6,11 @@ from folders import at, stage, write_lines
 from harness import client
 
 from lib import progress
-from lib.chain import history, past
+from lib.chain import history
 from lib.chain.terminal import Waiting
 from lib.localcloud.wire import Server
 from lib.plan import Step, apply
+from lib.report import past
 
 
 def told(runs, name, seconds, **params):

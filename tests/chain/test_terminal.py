@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lib.chain.console import console, plain
 from lib.chain.events import Event
 from lib.chain.run import Result, Run
 from lib.chain.terminal import WAIT, Terminal, Waiting, changed, sentence
 from lib.journal import Journal
+from lib.report.console import console, plain
 from lib.writes import noted
 
 

@@ -281,7 +281,7 @@ def test_a_record_that_cannot_be_signed_is_sealed_all_the_same(book, notebooks, 
 @pytest.mark.parametrize(
     "where, state, error",
     [
-        ("lib.chain.report.write", "ok", None),
+        ("lib.report.report.write", "ok", None),
         ("lib.chain.statuses.rewrite", "failed", "the chain itself failed"),
     ],
 )

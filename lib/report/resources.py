@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lib import records
-from lib.chain.past import Attempt, Past
+from lib.report.past import Attempt, Past
 
 COLUMNS = ["stage", "change", "name", "id", "details"]
 SEEN = ("Before", "After")

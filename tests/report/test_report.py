@@ -11,10 +11,10 @@ from folders import ID, JOB, at, book, call, printed, shown, stage, step, write_
 from nbformat import v4
 
 from lib import errors
-from lib.chain import past, report, resources, timeline
-from lib.chain.cells import trimmed
 from lib.chain.faults import BadInput
-from lib.chain.known_errors import UNKNOWN, explain
+from lib.report import past, report, resources, timeline
+from lib.report.cells import trimmed
+from lib.report.known_errors import UNKNOWN, explain
 from lib.writes import noted
 
 HOSTILE = '<script>alert(1)</script><img src="http://evil/x"> & "quoted"'

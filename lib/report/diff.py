@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.chain import resources
-from lib.chain.past import Past, read
 from lib.progress import span
+from lib.report import resources
+from lib.report.past import Past, read
 
 # What is new in every run and so tells nothing: ids, stamps in names, moments, addresses' ports.
 _PASSING = re.compile(
@@ -120,7 +120,7 @@ def show(one: Path, other: Path) -> bool:
     """Print what differs between two runs on the terminal; return whether anything does."""
     from rich.text import Text
 
-    from lib.chain.console import console, grid, one_line
+    from lib.report.console import console, grid, one_line
 
     tables = compare(one, other)
     out = console()

@@ -6,7 +6,7 @@ Texts come from notebooks and through them from a cloud; only what is built here
 from collections.abc import Collection
 from html import escape
 
-from lib.chain.console import plain
+from lib.report.console import plain
 
 
 class Html(str):

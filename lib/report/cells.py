@@ -9,8 +9,8 @@ import mistune
 import pandas as pd
 
 from lib import records
-from lib.chain.page import Html, el, join, rows
 from lib.progress import STEP, WAIT
+from lib.report.page import Html, el, join, rows
 
 ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 

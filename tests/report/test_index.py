@@ -5,8 +5,8 @@ import pytest
 from folders import at, stage
 
 from lib.__main__ import main
-from lib.chain import index, past, report
 from lib.chain.faults import BadInput
+from lib.report import index, past, report
 
 
 @pytest.fixture

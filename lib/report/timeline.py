@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from lib.chain.page import Html, el, join, rows
-from lib.chain.past import Attempt, Past, ms, when
+from lib.report.page import Html, el, join, rows
+from lib.report.past import Attempt, Past, ms, when
 
 WIDE = 1000  # units of the drawing across all of the time
 PAUSE = 0.04  # of the whole width, for each pause that is cut

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.chain import cells, page, resources, timeline, whole
-from lib.chain.cells import Limits
+from lib.chain import whole
 from lib.chain.faults import BadInput
-from lib.chain.known_errors import explain
-from lib.chain.page import Html, el, join, rows
-from lib.chain.past import ENDED_WELL, Attempt, Past, ms, read
-from lib.chain.resources import Shown
-from lib.chain.words import clock, mark, tone
 from lib.progress import span
+from lib.report import cells, page, resources, timeline
+from lib.report.cells import Limits
+from lib.report.known_errors import explain
+from lib.report.page import Html, el, join, rows
+from lib.report.past import ENDED_WELL, Attempt, Past, ms, read
+from lib.report.resources import Shown
+from lib.report.words import clock, mark, tone
 
 FILE = "report.html"
 SEAL = "MANIFEST.sha256"

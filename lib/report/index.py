@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.chain import page, past, whole
-from lib.chain.page import el, rows
-from lib.chain.words import clock, colour, mark, tone
+from lib.chain import whole
 from lib.progress import span
+from lib.report import page, past
+from lib.report.page import el, rows
+from lib.report.words import clock, colour, mark, tone
 
 FILE = "index.html"
 HEAD = ["outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "began"]
@@ -77,7 +78,7 @@ def show(runs: Path) -> None:
     """Print the runs on the terminal."""
     from rich.text import Text
 
-    from lib.chain.console import console, grid, one_line
+    from lib.report.console import console, grid, one_line
 
     found = lines(runs)
     if not found:
