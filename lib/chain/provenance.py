@@ -46,7 +46,7 @@ def begin(
         "code": code(ROOT),
         "packages": packages(ROOT / "requirements.txt"),
         "notebooks": {path.name: digest(path) for path in notebooks},
-        "lib": {str(p.relative_to(ROOT)): digest(p) for p in sorted(LIB.rglob("*.py"))},
+        "lib": {str(p.relative_to(ROOT)): digest(p) for p in _sources()},
     }
     _write(folder, facts | {"earlier": earlier})
 
@@ -111,6 +111,12 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
+
+
+def _sources() -> list[Path]:
+    """Return the files of this package: its code, and the texts that it fills in."""
+    files = (p for p in LIB.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return sorted(files)
 
 
 def _read(folder: Path) -> dict:

@@ -5,22 +5,27 @@ from pathlib import Path
 
 from lib.chain import whole
 from lib.progress import span
-from lib.report import page, past
-from lib.report.page import el, rows
-from lib.report.words import clock, colour, mark, tone
+from lib.report import past
+from lib.report.words import clock, colour, mark
 
 FILE = "index.html"
-HEAD = ["outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "began"]
+HEAD = ("outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "began")
+NUMBERS = ("changes", "took")
 REPORT = "report.html"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One run: its folder, its outcome, and its texts in the order of HEAD."""
+    """One run: its folder, its outcome, and its texts by HEAD."""
 
     folder: Path
     outcome: str
-    words: list[str]
+    words: dict[str, str]
+
+    @property
+    def reported(self) -> bool:
+        """Tell whether the run has a report."""
+        return (self.folder / REPORT).exists()
 
 
 def lines(runs: Path) -> list[Line]:
@@ -37,7 +42,7 @@ def _line(run: past.Past) -> Line:
     changes = str(sum(s.get("outcome") == "done" for s in run.steps))
     words = [f"{mark(run.cause)} {run.cause}", run.folder.name, cluster, reached, changes]
     words += [span(run.seconds), mode, clock(run.started, seconds=False)]
-    return Line(run.folder, run.cause, words)
+    return Line(run.folder, run.cause, dict(zip(HEAD, words, strict=True)))
 
 
 def write(runs: Path) -> Path:
@@ -47,22 +52,10 @@ def write(runs: Path) -> Path:
 
 def html(found: list[Line]) -> str:
     """Return the page of the runs."""
-    well = sum(line.outcome == "ok" for line in found)
-    return page.page(
-        "Runs",
-        el("h1", "Runs"),
-        el("p", f"{len(found)} runs, {well} of them ended well.", class_="lead"),
-        _abandoned(found) and el("p", _abandoned(found), class_="box warn"),
-        rows(HEAD, [_cells(line) for line in found], class_="list", right=("changes", "took")),
-    )
+    from lib.report import page  # only now: the terminal needs neither pandas nor templates
 
-
-def _cells(line: Line) -> list[object]:
-    outcome, name, *rest = line.words
-    there = (line.folder / REPORT).exists()
-    where = f"{line.folder.name}/{REPORT}" if there else f"{line.folder.name}/"
-    link = page.join(el("a", name, href=where), not there and el("small", " (no report)"))
-    return [el("span", outcome, class_=tone(line.outcome)), link, *rest]
+    values = {"head": HEAD, "numbers": NUMBERS, "abandoned": _abandoned(found)}
+    return page.render("index.html.j2", lines=found, report=REPORT, **values)
 
 
 def _abandoned(found: list[Line]) -> str:
@@ -83,9 +76,10 @@ def show(runs: Path) -> None:
     found = lines(runs)
     if not found:
         return print(f"There are no runs in {runs}.")
-    texts = [[Text(one_line(word)) for word in line.words[:-1]] for line in found]
+    head = HEAD[:-1]  # the name of a run tells when it began
+    texts = [[Text(one_line(line.words[name])) for name in head] for line in found]
     for line, row in zip(found, texts, strict=True):
         row[0].stylize(colour(line.outcome))
-    console().print(grid(HEAD[:-1], texts, right=["took"]))
+    console().print(grid(head, texts, right=NUMBERS))
     if said := _abandoned(found):
         print(said)

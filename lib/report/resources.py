@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lib import records
-from lib.report.past import Attempt, Past
+from lib.report.past import Attempt, Past, when
 
 COLUMNS = ["stage", "change", "name", "id", "details"]
 SEEN = ("Before", "After")
@@ -76,12 +76,16 @@ def _same(entry: dict) -> tuple:
 
 
 def sent(past: Past) -> list[dict]:
-    """Return the changes of the journal in order, each with its last state."""
+    """Return the changes of the journal in order, each with its last state.
+
+    `accepted` is the moment at which the cloud accepted the job of one, if it did.
+    """
     entries: dict[object, dict] = {}
     for line in past.journal:
-        entries.setdefault(line.get("n"), {}).update(
-            {k: v for k, v in line.items() if v is not None}
-        )
+        entry = entries.setdefault(line.get("n"), {})
+        entry |= {k: v for k, v in line.items() if v is not None}
+        if line.get("state") == "accepted":
+            entry["accepted"] = when(line)
     return list(entries.values())
 
 

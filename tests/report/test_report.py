@@ -1,7 +1,11 @@
 import json
+import os
 import re
 import shutil
 import subprocess
+import time
+from html import unescape
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import folders
@@ -13,11 +17,13 @@ from nbformat import v4
 from lib import errors
 from lib.chain.faults import BadInput
 from lib.report import past, report, resources, timeline
-from lib.report.cells import trimmed
 from lib.report.known_errors import UNKNOWN, explain
+from lib.report.page import trimmed
 from lib.writes import noted
 
+NAME = "20260304-050607-web"
 HOSTILE = '<script>alert(1)</script><img src="http://evil/x"> & "quoted"'
+REFUSED = "deployVirtualMachine of web-1 was accepted and then failed (533): no room"
 
 
 def page_of(folder):
@@ -25,73 +31,100 @@ def page_of(folder):
 
 
 def words(html):
-    """Return the text of a page without its markup and style."""
-    bare = re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.S)
-    return re.sub(r"\s+", " ", bare)
+    """Return the text of a page a line for each block, links before their texts."""
+    html = re.sub(r"<style>.*?</style>", "", html, flags=re.S)
+    html = re.sub(r'<a [^>]*?href="([^"]*)"[^>]*>', r"[\1] ", html)
+    html = re.sub(r"</?(a|b|br|code|em|small|span|td|th)\b[^>]*>", " ", html)
+    lines = unescape(re.sub(r"<[^>]+>", "\n", html)).split("\n")
+    return "\n".join(filter(None, (" ".join(line.split()) for line in lines))) + "\n"
 
 
-def failed(runs, error, cause="failed", **more):
-    """Write a run that failed in its second stage after it had made a volume."""
+def raised(name, text):
+    return v4.new_output("error", ename=name, evalue=text, traceback=["\x1b[31mat\x1b[0m line 1"])
+
+
+def failed(runs, error=REFUSED, cause="failed", **more):
+    """Write a run that failed in its second stage after it had made a volume in its first."""
     done = [{"outcome": "done", "command": "createVolume", "what": "web_disk"}]
     events = stage("10-make", 0, 4, steps=done)
-    events += stage("50-deploy", 4, 3, cause, error=error, steps=[])
+    steps = [*done, {"outcome": "failed", "command": "deployVirtualMachine", "what": "web-1"}]
+    events += stage("50-deploy", 4, 3, cause, error=error, steps=steps)
     events += [{"at": at(7), "event": "stage-ended", "stage": "60-look", "cause": "not-run"}]
-    folder = folders.run(runs, "20260304-050607-web", events, ended=cause, **more)
+    folder = folders.run(runs, NAME, events, ended=cause, **more)
     after = folders.volumes(("other", "Ready", "9"), ("web_disk", "Ready", ID))
     book(folder, "10-make", before=[folders.volumes(("other", "Ready", "9"))], after=[after])
-    raised = v4.new_output(
-        "error", ename="JobFailed", evalue=error, traceback=["\x1b[31mat\x1b[0m"]
-    )
-    book(folder, "50-deploy", before=[after], apply=[raised])
+    book(folder, "50-deploy", before=[after], apply=[raised("JobFailed", error)])
     return folder
 
 
-def test_the_outcome_and_what_to_do_next_come_first(tmp_path):
-    text = words(page_of(folders.good(tmp_path)))
-    assert "✓ All 2 stages ended well in 6.0 s, with 1 change." in text
-    order = ["ended well", "Nothing is left to do", "10 make", "Timeline", "Resources made"]
-    order += ["The stages", "Parameters", "API requests"]
-    assert sorted(order, key=text.index) == order
+def good(runs):
+    """Write a run that did all it was to do, with each kind of output and of fact."""
+    folder = folders.good(runs)
+    table = pd.DataFrame({"ok": ["✓", "✗"], "GiB": [40.0, None], "id": [ID, ""]})
+    table["at"] = pd.to_datetime([at(0), None])
+    prints = [printed("10 %\r50 %\r100 %\n"), printed("done\n"), shown(table.head(0))]
+    book(folder, "60-look", before=[shown(table)], check=[raised("NotOne", "none"), *prints])
+    facts = {"command": ["runbook", "run", "my file"], "code": {"commit": "c0ffee", "dirty": True}}
+    facts |= {"lib": {"a.py": "0" * 64}, "packages": {"pandas": "3"}, "told": {"endpoint": "e"}}
+    facts |= {"user": "ann", "host": "desk", "reason": "ticket 7", "earlier": [], "python": None}
+    (folder / "run.json").write_text(json.dumps(facts))
+    calls = [call("listVolumes", 0.5), call("listVolumes", 1, 40), call("createVolume", 2, 9, 431)]
+    write_lines(folder / "api.jsonl", calls)
+    return folder
 
 
-def test_a_plan_says_how_to_make_its_changes(tmp_path):
-    folder = folders.run(tmp_path, "20260304-050607-web", stage("10-make", 0, 4), mode="plan")
-    text = words(page_of(folder))
-    assert "nothing was changed, as the run only looked" in text
-    assert f"runbook run {folder}/params.yaml --mode apply" in text
+def stopped(runs):
+    """Write a run whose second stage failed, with all that such a run may lack or leave open."""
+    folder = failed(runs)
+    write_lines(folder / "journal.jsonl", folders.journal(5)[:2])
+    (folder / "api.jsonl").write_text(json.dumps(call("listZones", 5)) + '\n{"at": "2026-03-')
+    (folder / "10-make.ipynb").unlink()
+    return folder
 
 
-def test_every_stage_has_its_outcome_as_a_sign_and_not_only_as_a_colour(tmp_path):
-    text = words(page_of(failed(tmp_path, "no")))
-    assert "✓ 10 make" in text
-    assert "✗ 50 deploy failed" in text
-    assert "· 60 look not run" in text
+def plan(runs):
+    folder = folders.run(runs, NAME, stage("10-make", 0, 4), mode="plan")
+    book(folder, "10-make", plan=[folders.volumes(("web_disk", "", ""))])
+    return folder
 
 
-def test_resources_are_the_difference_between_before_and_after(tmp_path):
-    folder = folders.good(tmp_path)
-    found = resources.changed(resources.tables(past.read(folder)))
-    assert found.values.tolist() == [["10-make", "made", "web_disk", ID, "state Allocated"]]
-    assert f"made web_disk {ID} state Allocated" in words(page_of(folder))
+def abandoned(runs):
+    """Write a run that was resumed after its first stage failed, and whose driver then vanished."""
+    events = stage("10-make", 0, 4, "failed", error="no")
+    events += [{"at": at(5000), "event": "run-resumed", "pid": 1}]
+    events += stage("10-make", 5000, 2, attempt=2) + stage("50-deploy", 5002, 0)[:1]
+    events += [{"at": at(5007), "event": "cell-started", "stage": "50-deploy", "cell": "apply"}]
+    folder = folders.run(runs, NAME, events, ended="")
+    book(folder, "10-make", plan=[])
+    book(folder, "10-make.attempt1", plan=[])
+    book(folder, "50-deploy", apply=[step("deployVirtualMachine", "web-1")])
+    return folder
 
 
-def test_parameters_are_shown_with_their_origin(tmp_path):
-    assert "volume_name web_disk my.yaml" in words(page_of(folders.good(tmp_path)))
+@pytest.fixture
+def utc(monkeypatch):
+    """Let pages show moments in UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
-def test_requests_are_counted_by_command(tmp_path):
-    folder = folders.good(tmp_path)
-    lines = [call("listVolumes", 0.5), call("listVolumes", 1, 40), call("createVolume", 2, 9, 431)]
-    write_lines(folder / "api.jsonl", lines)
-    text = words(page_of(folder))
-    assert "3 requests, 0.1 s in all." in text
-    assert "listVolumes 2 60 40" in text
-    assert "createVolume 1 9 9 1 (431)" in text
+@pytest.mark.parametrize("made", [good, stopped, plan, abandoned], ids=lambda made: made.__name__)
+def test_the_page_reads_as_it_did(made, tmp_path, utc):
+    """RUNBOOK_WRITE_PAGES=1 writes what is expected anew; read the difference then."""
+    text = words(page_of(made(tmp_path))).replace(str(tmp_path), "RUNS")
+    expected = Path(__file__).with_name("pages") / f"{made.__name__}.txt"
+    if os.environ.get("RUNBOOK_WRITE_PAGES"):
+        expected.write_text(text, "utf-8")
+    assert text == expected.read_text("utf-8")
 
 
-def test_nothing_that_a_cloud_says_becomes_markup(tmp_path):
+def hostile(runs):
+    """Write a run in which every text that others choose is markup."""
     bad = pd.DataFrame({HOSTILE: [HOSTILE], "name": [HOSTILE], "id": ["1"]})
-    folder = failed(tmp_path, HOSTILE, cluster_name=HOSTILE, note=HOSTILE)
+    folder = failed(runs, HOSTILE, cluster_name=HOSTILE, note=HOSTILE)
     cells = {"before": [], "plan": [shown(bad), printed(HOSTILE)], "after": [shown(bad)]}
     cells["apply"] = [step(HOSTILE, HOSTILE), v4.new_output("display_data", {"text/html": HOSTILE})]
     cells["check"] = [v4.new_output("error", ename=HOSTILE, evalue=HOSTILE, traceback=[HOSTILE])]
@@ -101,35 +134,48 @@ def test_nothing_that_a_cloud_says_becomes_markup(tmp_path):
         f"# {HOSTILE}\n\n{HOSTILE} [x](javascript:alert(1)) ![y](http://e/)"
     )
     path.write_text(json.dumps(made))
-    write_lines(folder / "journal.jsonl", [{"n": 1, "state": "intent", "command": HOSTILE}])
+    lost = {
+        "n": 1,
+        "state": "intent",
+        "command": HOSTILE,
+        "what": HOSTILE,
+        "params": {"a": HOSTILE},
+    }
+    write_lines(folder / "journal.jsonl", [lost])
     write_lines(folder / "api.jsonl", [call(HOSTILE, 1)])
     (folder / "run.json").write_text(json.dumps({"reason": HOSTILE, "user": HOSTILE}))
-    html = page_of(folder)
-    assert "<script" not in html
-    assert "<img" not in html
-    assert 'href="javascript' not in html
-    assert html.count("&lt;script&gt;") > 15
+    return folder
 
 
-def test_the_page_leads_nowhere_but_into_its_own_folder(tmp_path):
-    html = page_of(failed(tmp_path, "see http://example.com/"))
-    assert not re.findall(r"<(?:script|link|iframe|object|embed|base|form)\b", html)
-    assert not re.findall(r"\b(?:src|srcset|xlink:href|action)\s*=|url\(|@import", html)
+def test_nothing_that_a_cloud_says_becomes_markup_or_leads_out_of_the_folder(tmp_path):
+    html = page_of(hostile(tmp_path))
+    assert html.count("&lt;script&gt;") > 20
+    assert not re.findall(r"<(?:script|img|link|iframe|object|embed|base|form)\b", html)
+    inside = [tag for tag in re.findall(r"<[^>]+>", html) if "evil" in tag or "javascript" in tag]
+    assert inside == []
+    assert not re.findall(r"<[^>]*\b(?:src|srcset|xlink:href|action)\s*=|url\(|@import", html)
     links = set(re.findall(r'href="([^"]*)"', html))
     assert all(link.startswith("#") or re.fullmatch(r"[\w.-]+\.ipynb", link) for link in links)
 
 
+def test_control_characters_do_not_reach_the_page(tmp_path):
+    bad = "a\x1b[31mb\x00\x9b"
+    folder = failed(tmp_path, bad)
+    path = book(folder, "10-make", plan=[printed(bad), shown(pd.DataFrame({"n": [bad]}))])
+    made = json.loads(path.read_text())
+    made["cells"][0]["source"] += bad
+    path.write_text(json.dumps(made))
+    html = page_of(folder)
+    assert html.count("ab") > 3
+    assert all(c == "\n" or c.isprintable() for c in html)
+
+
 def test_long_outputs_are_cut_with_a_word_that_says_where_the_whole_is(tmp_path):
     folder = folders.good(tmp_path)
-    long = [printed("x" * 99 + "\n") for _ in range(3)]
-    long[0]["text"] *= 20_000
-    book(folder, "10-make", plan=[*long, shown(pd.DataFrame({"n": range(200)}))])
+    table = shown(pd.DataFrame({"n": range(200)}))
+    book(folder, "10-make", plan=[printed(("x" * 99 + "\n") * 20_000), table])
     for number in range(11, 40):
-        book(
-            folder,
-            f"{number}-more",
-            plan=[printed("y" * 50_000), shown(pd.DataFrame({"n": range(200)}))],
-        )
+        book(folder, f"{number}-more", plan=[printed("y" * 50_000), table])
     (folder / "events.jsonl").unlink()
     html = page_of(folder)
     assert len(html.encode()) < 150_000
@@ -138,43 +184,9 @@ def test_long_outputs_are_cut_with_a_word_that_says_where_the_whole_is(tmp_path)
 
 
 def test_the_end_of_a_cut_text_is_kept_as_it_tells_most():
-    said = trimmed("\n".join(f"line {n}" for n in range(1000)), 300, "a.ipynb")
-    assert said.startswith("line 0\nline 1\n")
-    assert said.endswith("line 998\nline 999")
-
-
-def test_progress_that_redraws_its_line_is_shown_in_its_last_state(tmp_path):
-    folder = folders.good(tmp_path)
-    book(folder, "10-make", apply=[printed("10 %\r50 %\r100 %\ndone\n")])
-    text = words(page_of(folder))
-    assert "100 % done" in text
-    assert "50 %" not in text
-
-
-def test_a_failure_says_what_it_means_what_there_is_and_how_to_go_on(tmp_path):
-    folder = failed(
-        tmp_path, "deployVirtualMachine of web-1 was accepted and then failed (533): no"
-    )
-    text = words(page_of(folder))
-    assert "✗ 50-deploy failed after 7.0 s; 1 of 3 stages ended well and 1 was not run." in text
-    assert "No host could take it" in text
-    assert "Is trying again safe? Yes" in text
-    assert f"runbook resume {folder}" in text
-    assert f"runbook run {folder}/params.yaml --stages 90 --mode plan" in text
-    assert "50-deploy, failed under “Apply”" in text
-    now = text[text.index("What exists now") : text.index("To remove it all")]
-    assert f"as 50-deploy saw it under Before name id state web_disk {ID} Ready" in now
-    assert "other" not in now
-
-
-def test_what_was_sent_without_a_known_end_is_named_with_its_ids(tmp_path):
-    folder = failed(tmp_path, "the kernel died", "kernel-died")
-    write_lines(folder / "journal.jsonl", folders.journal(5)[:2])
-    text = words(page_of(folder))
-    start = text.index("Begun without a known end")
-    assert f"createVolume web_disk accepted {ID} {JOB}" in text[start : start + 400]
-    write_lines(folder / "journal.jsonl", [folders.journal(5)[0] | {"customjobid": JOB}])
-    assert f"createVolume web_disk intent {JOB}" in words(page_of(folder))
+    text = trimmed("\n".join(f"line {n}" for n in range(1000)), 300, "a.ipynb")
+    assert text.startswith("line 0\nline 1\n")
+    assert text.endswith("line 998\nline 999")
 
 
 def test_what_was_begun_on_a_machine_is_named_with_what_it_was_to_write(tmp_path, monkeypatch):
@@ -183,20 +195,84 @@ def test_what_was_begun_on_a_machine_is_named_with_what_it_was_to_write(tmp_path
     params = {"volume": ID, "device": "/dev/vdb", "sha256": "ab" * 32}
     with pytest.raises(KeyboardInterrupt), noted("me@ws", "coreos-install", "disk of ws", params):
         raise KeyboardInterrupt
-    text = words(page_of(folder))
-    shown = text[text.index("Begun without a known end") :][:400]
-    assert f"coreos-install disk of ws intent volume {ID}, device /dev/vdb, sha256 abab" in shown
+    text = words(page_of(folder)).partition("Begun without a known end")[2][:400]
+    assert "coreos-install disk of ws intent" in text
+    assert f"volume {ID}, device /dev/vdb, sha256 abab" in text
 
 
-def test_what_was_lost_and_then_done_is_not_said_to_be_open(tmp_path):
-    folder = failed(tmp_path, "the kernel died", "kernel-died")
+def test_what_was_lost_and_then_done_is_not_open(tmp_path):
+    folder = failed(tmp_path)
     intent, _, done = folders.journal(5, command="updateVirtualMachine")
-    lost = done | {"state": "lost"}
-    write_lines(folder / "journal.jsonl", [intent, lost])
-    assert "Begun without a known end" in words(page_of(folder))
-    again = [intent, lost, intent | {"n": 2}, done | {"n": 2}]
-    write_lines(folder / "journal.jsonl", again)
-    assert "Begun without a known end" not in words(page_of(folder))
+    lost, asked = done | {"state": "lost"}, intent | {"customjobid": JOB}
+    for lines, count in (
+        ([asked], 1),
+        ([intent, lost], 1),
+        ([intent, lost, intent | {"n": 2}, done | {"n": 2}], 0),
+    ):
+        write_lines(folder / "journal.jsonl", lines)
+        assert len(resources.unsettled(past.read(folder))) == count
+        assert ("Begun without a known end" in page_of(folder)) == bool(count)
+
+
+@pytest.mark.parametrize("name", ["api.jsonl", "journal.jsonl", "events.jsonl", "params.yaml"])
+def test_a_folder_that_lacks_a_file_still_has_a_report(tmp_path, name):
+    folder = folders.good(tmp_path)
+    (folder / name).unlink()
+    assert "The stages" in words(page_of(folder))
+
+
+def test_an_empty_folder_has_a_report_too(tmp_path):
+    assert "0 of 0 stages" in words(page_of(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (None, [("web_disk", "Ready", ID)]),  # the first attempt stopped before its After
+        ([("web_disk", "Ready", ID)], []),  # a later stage or hand removed it again
+    ],
+)
+def test_what_an_attempt_did_counts_as_done_by_its_stage(tmp_path, first, second):
+    again = [{"at": at(9), "event": "run-resumed", "pid": 1}, *stage("10-make", 9, 2, attempt=2)]
+    folder = folders.run(tmp_path, NAME, stage("10-make", 0, 4) + again)
+    after = {} if first is None else {"after": [folders.volumes(*first)]}
+    book(folder, "10-make.attempt1", before=[folders.volumes()], **after)
+    seen = folders.volumes(*second)
+    book(folder, "10-make", before=[seen], after=[seen])
+    found = resources.changed(resources.tables(past.read(folder)))
+    assert found[["stage", "change", "name"]].values.tolist() == [["10-make", "made", "web_disk"]]
+
+
+def test_a_pause_between_attempts_takes_little_of_the_axis():
+    spans = [timeline.Span(0, 10, ""), timeline.Span(100_000, 100_010, "")]
+    place, cuts = timeline.axis(spans)
+    assert (place(0), place(10), place(100_000), place(100_010)) == (0, 480, 520, 1000)
+    assert cuts == [500]
+
+
+def test_calls_and_waits_are_bars_of_their_own_and_many_short_calls_are_few_bars(tmp_path):
+    folder = folders.good(tmp_path)
+    html = page_of(folder)
+    assert 'class="api"><title>createVolume: 0.12 s</title>' in html
+    assert 'class="wait"><title>createVolume web_disk: 2.00 s</title>' in html
+    calls = [call("queryAsyncJobResult", n * 0.004) for n in range(1000)]
+    write_lines(folder / "api.jsonl", calls)
+    html = page_of(folder)
+    assert html.count('class="api"') < 20
+    assert "1000 × queryAsyncJobResult" in html  # noqa: RUF001
+
+
+def test_jobs_side_by_side_are_waited_for_once():
+    spans = [timeline.Span(0, 4, "a"), timeline.Span(1, 5, "b"), timeline.Span(7, 8, "c")]
+    assert sum(s.end - s.start for s in timeline.union(spans)) == 6
+
+
+def test_the_report_of_a_sealed_run_is_not_written_again(tmp_path):
+    folder = folders.good(tmp_path)
+    (folder / "MANIFEST.sha256").write_text("")
+    with pytest.raises(BadInput, match="sealed"):
+        report.write_unsealed(folder)
+    assert report.write_unsealed(folder, tmp_path / "draft.html").exists()
 
 
 def test_a_failed_job_is_not_said_to_have_changed_nothing():
@@ -262,132 +338,6 @@ def test_every_way_to_stop_is_explained_without_an_error(cause):
 
 def test_an_error_that_nobody_knows_is_said_to_be_unknown():
     assert explain("failed", "ZeroDivisionError: division by zero") is UNKNOWN
-
-
-def test_a_run_without_an_end_whose_driver_is_gone_is_abandoned(tmp_path):
-    events = [*stage("10-make", 0, 4), stage("50-deploy", 4, 0)[0]]
-    events += [{"at": at(9), "event": "cell-started", "stage": "50-deploy", "cell": "apply"}]
-    folder = folders.run(tmp_path, "20260304-050607-web", events, ended="")
-    book(folder, "50-deploy", apply=[step("deployVirtualMachine", "web-1")])
-    seen = past.read(folder)
-    assert (seen.cause, seen.stopped.stage, seen.stopped.seconds) == ("abandoned", "50-deploy", 5)
-    assert seen.stopped.steps[0]["what"] == "web-1"
-    text = words(page_of(folder))
-    assert "50-deploy was abandoned" in text
-    assert "50-deploy, abandoned under “Apply”" in text
-
-
-def test_a_notebook_that_is_missing_is_said_to_be(tmp_path):
-    folder = folders.good(tmp_path)
-    (folder / "10-make.ipynb").unlink()
-    assert "Its notebook 10-make.ipynb is not in the folder." in words(page_of(folder))
-
-
-@pytest.mark.parametrize("name", ["api.jsonl", "journal.jsonl", "events.jsonl", "params.yaml"])
-def test_a_folder_that_lacks_a_file_still_has_a_report(tmp_path, name):
-    folder = folders.good(tmp_path)
-    (folder / name).unlink()
-    assert "The stages" in words(page_of(folder))
-
-
-def test_what_is_empty_leaves_no_trace_on_the_page(tmp_path):
-    folder = folders.run(tmp_path, "20260304-050607-web", stage("10-make", 0, 4))
-    (folder / "run.json").write_text('{"user": "ann", "earlier": [], "reason": ""}')
-    text = words(page_of(folder))
-    assert "[]" not in text
-    assert "None" not in text
-
-
-def test_the_circumstances_are_told_in_short(tmp_path):
-    folder = folders.good(tmp_path)
-    facts = {"command": ["runbook", "run", "my file"], "code": {"commit": "c0ffee", "dirty": True}}
-    facts |= {"lib": {"a.py": "0" * 64}, "packages": {"pandas": "3"}, "told": {"endpoint": "e"}}
-    (folder / "run.json").write_text(json.dumps(facts))
-    text = words(page_of(folder))
-    for said in ("runbook run 'my file'", "code commit c0ffee", "told endpoint e", "pandas 3"):
-        assert said in text
-    assert "000000" not in text
-
-
-def test_an_empty_folder_has_a_report_too(tmp_path):
-    assert "0 of 0 stages" in words(page_of(tmp_path))
-
-
-def test_lines_that_were_cut_off_are_counted(tmp_path):
-    folder = folders.good(tmp_path)
-    with open(folder / "api.jsonl", "a") as file:
-        file.write('{"at": "2026-03-')
-    assert "Could not be read: api.jsonl: 1 of 3 lines." in words(page_of(folder))
-
-
-def test_earlier_attempts_are_kept_and_told(tmp_path):
-    events = stage("10-make", 0, 4, "failed", error="no")
-    events += [{"at": at(5000), "event": "run-resumed", "pid": 1}]
-    events += stage("10-make", 5000, 2, attempt=2)
-    folder = folders.run(tmp_path, "20260304-050607-web", events)
-    book(folder, "10-make", plan=[])
-    book(folder, "10-make.attempt1", plan=[])
-    html = page_of(folder)
-    assert "The stage 10-make ended well in 6.0 s, resumed once" in words(html)
-    assert 'href="10-make.attempt1.ipynb">attempt 1: failed</a>' in html
-    assert "10-make (attempt 2)" in html
-
-
-def test_what_a_stopped_attempt_began_counts_as_made_by_its_stage(tmp_path):
-    events = [stage("10-make", 0, 4)[0], {"at": at(9), "event": "run-resumed", "pid": 1}]
-    events += stage("10-make", 9, 2, attempt=2)
-    folder = folders.run(tmp_path, "20260304-050607-web", events)
-    made = folders.volumes(("web_disk", "Ready", ID))
-    book(folder, "10-make.attempt1", before=[folders.volumes()])
-    book(folder, "10-make", before=[made], after=[made])
-    found = resources.changed(resources.tables(past.read(folder)))
-    assert found[["stage", "change", "name"]].values.tolist() == [["10-make", "made", "web_disk"]]
-
-
-def test_what_later_stages_did_does_not_hide_what_a_stage_did(tmp_path):
-    events = [*stage("10-make", 0, 4), {"at": at(9), "event": "run-resumed", "pid": 1}]
-    folder = folders.run(
-        tmp_path, "20260304-050607-web", events + stage("10-make", 9, 2, attempt=2)
-    )
-    made, gone = folders.volumes(("web_disk", "Ready", ID)), folders.volumes()
-    book(folder, "10-make.attempt1", before=[gone], after=[made])
-    book(folder, "10-make", before=[gone], after=[gone])
-    assert len(resources.changed(resources.tables(past.read(folder)))) == 1
-
-
-def test_a_pause_between_attempts_takes_little_of_the_axis():
-    spans = [timeline.Span(0, 10, ""), timeline.Span(100_000, 100_010, "")]
-    place, cuts = timeline.axis(spans)
-    assert (place(0), place(10), place(100_000), place(100_010)) == (0, 480, 520, 1000)
-    assert cuts == [500]
-
-
-def test_calls_and_waits_are_bars_of_their_own_with_titles(tmp_path):
-    html = page_of(folders.good(tmp_path))
-    assert 'class="api"><title>createVolume: 0.12 s</title>' in html
-    assert 'class="wait"><title>createVolume web_disk: 2.00 s</title>' in html
-
-
-def test_a_thousand_calls_do_not_make_a_thousand_bars(tmp_path):
-    folder = folders.good(tmp_path)
-    calls = [call("queryAsyncJobResult", n * 0.004) for n in range(1000)]
-    write_lines(folder / "api.jsonl", calls)
-    html = page_of(folder)
-    assert html.count('class="api"') < 20
-    assert "1000 × queryAsyncJobResult" in html  # noqa: RUF001
-
-
-def test_jobs_side_by_side_are_waited_for_once():
-    spans = [timeline.Span(0, 4, "a"), timeline.Span(1, 5, "b"), timeline.Span(7, 8, "c")]
-    assert sum(s.end - s.start for s in timeline.union(spans)) == 6
-
-
-def test_the_report_of_a_sealed_run_is_not_written_again(tmp_path):
-    folder = folders.good(tmp_path)
-    (folder / "MANIFEST.sha256").write_text("")
-    with pytest.raises(BadInput, match="sealed"):
-        report.write_unsealed(folder)
-    assert report.write_unsealed(folder, tmp_path / "draft.html").exists()
 
 
 @pytest.mark.system
