@@ -13,7 +13,6 @@ from lib.progress import span
 from lib.report import cells, page, resources, timeline
 from lib.report.known_errors import explain
 from lib.report.past import ENDED_WELL, Attempt, Past, ms, read
-from lib.report.resources import Shown
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def _near(folder: Path) -> str:
 # ── what there is, and what was done ─────────────────────────────────────────────────────────────
 
 
-def _left(past: Past, shown: Shown) -> dict:
+def _left(past: Past, shown: list[pd.DataFrame]) -> dict:
     """Return what a run that stopped left: open changes, resources, and its last stage's steps."""
     if past.stopped is None:
         return {"open": [], "standing": [], "done": []}
@@ -150,7 +149,7 @@ def _left(past: Past, shown: Shown) -> dict:
     done = [(s.get("command"), s.get("what")) for s in steps]
     return {
         "open": [e | {"text": _params(e)} for e in resources.unsettled(past)],
-        "standing": [_standing(seen) for seen in resources.standing(past, shown)],
+        "standing": [_id_second(frame) for frame in resources.standing(past, shown)],
         "done": [f"{c} {w}" + (f" (id {ids[c, w]})" if ids.get((c, w)) else "") for c, w in done],
     }
 
@@ -159,14 +158,13 @@ def _params(entry: dict) -> str:
     return ", ".join(f"{k} {v}" for k, v in (entry.get("params") or {}).items())
 
 
-def _standing(seen: resources.Seen) -> tuple[resources.Seen, cells.Piece]:
-    """Return a table that was seen, its id second, where no narrow page cuts it off."""
-    names = [n for n in seen.rows.columns if n != "id"]
-    first = [*names[:1], *(["id"] if "id" in seen.rows else []), *names[1:]]
-    return seen, cells.table(seen.rows[first])
+def _id_second(frame: pd.DataFrame) -> cells.Piece:
+    """Return a table with its id second, where no narrow page cuts it off."""
+    names = [n for n in frame.columns if n != "id"]
+    return cells.table(frame[[*names[:1], *(["id"] if "id" in frame else []), *names[1:]]])
 
 
-def _work(past: Past, shown: Shown) -> dict:
+def _work(past: Past, shown: list[pd.DataFrame]) -> dict:
     """Return when things happened, what changed, and which requests were made."""
     rows, cuts = timeline.draw(past)
     steps = [
@@ -185,23 +183,27 @@ def _work(past: Past, shown: Shown) -> dict:
 
 
 def _requests(api: list[dict]) -> pd.DataFrame:
-    """Return how often each command was sent, and how long that took; the slowest come first."""
-    by: dict[str, list[dict]] = {}
-    for line in api:
-        by.setdefault(str(line.get("command")), []).append(line)
-    ranked = sorted(by.items(), key=lambda item: -sum(map(ms, item[1])))
-    rows = [
-        [name, len(of), round(sum(map(ms, of))), round(max(map(ms, of))), _bad(of)]
-        for name, of in ranked
-    ]
-    head = ["command", "count", "total, ms", "slowest, ms", "not answered well"]
-    return pd.DataFrame(rows, columns=head)
+    """Return how often each command was sent, and how long that took; the longest come first."""
+    rows = [[str(line.get("command")), ms(line), _bad(line)] for line in api]
+    by = pd.DataFrame(rows, columns=["command", "ms", "bad"]).groupby("command", sort=False)
+    found = by.agg(
+        count=("ms", "size"), total=("ms", "sum"), slowest=("ms", "max"), bad=("bad", list)
+    )
+    found = found.sort_values("total", ascending=False).round(0).reset_index()
+    found["bad"] = [_counted([code for code in codes if code]) for codes in found["bad"]]
+    return found.set_axis(
+        ["command", "count", "total, ms", "slowest, ms", "not answered well"], axis=1
+    )
 
 
-def _bad(of: list[dict]) -> str:
-    codes = [str(line.get("code") or line.get("status") or "no answer") for line in of]
-    bad = [code for code in codes if code not in ("0", "200")]
-    return f"{len(bad)} ({', '.join(sorted(set(bad)))})" if bad else ""
+def _bad(line: dict) -> str:
+    """Return why a request was not answered well, "" if it was."""
+    code = str(line.get("code") or line.get("status") or "no answer")
+    return "" if code in ("0", "200") else code
+
+
+def _counted(codes: list[str]) -> str:
+    return f"{len(codes)} ({', '.join(sorted(set(codes)))})" if codes else ""
 
 
 def _circumstances(past: Past) -> dict:

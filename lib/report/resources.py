@@ -1,64 +1,63 @@
 """Resources: what a run made, changed and removed, and what is there now, as its tables tell."""
 
 import json
-from dataclasses import dataclass
 
 import pandas as pd
 
 from lib import records
-from lib.report.past import Attempt, Past, when
+from lib.report.past import Past, when
 
 COLUMNS = ["stage", "change", "name", "id", "details"]
 SEEN = ("Before", "After")
 OPEN = ("intent", "accepted", "lost")  # states of the journal after which nobody knows the end
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A table as it was last seen: in which stage, under which heading, and the rows of ours."""
+def tables(past: Past) -> list[pd.DataFrame]:
+    """Return the tables Before and After of all attempts in the order of time.
 
-    stage: str
-    heading: str
-    rows: pd.DataFrame
-
-
-Shown = list[tuple[Attempt, list[pd.DataFrame]]]
-
-
-def tables(past: Past) -> Shown:
-    """Return the tables Before and After of each attempt, in the order of time."""
+    `attrs` of a table has its `stage` and its `heading`.
+    """
     attempts = [a for a in [*past.earlier, *past.stages] if a.book]
-    attempts.sort(key=lambda a: a.started.timestamp() if a.started else 0)
-    return [(a, list(records.tables(a.book, SEEN).values())) for a in attempts]
+    found = []
+    for attempt in sorted(attempts, key=lambda a: a.started.timestamp() if a.started else 0):
+        for frame in records.tables(attempt.book, SEEN).values():
+            frame.attrs["stage"] = attempt.stage
+            found.append(frame)
+    return found
 
 
-def changed(shown: Shown) -> pd.DataFrame:
-    """Return the differences between the tables Before and After of all stages, in order.
+def changed(shown: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return the differences between the tables Before and After of each stage.
 
     Where an attempt stopped before its After, the Before of the next one stands for it: what it
     had begun is there when the next one looks.
     """
-    stages: dict[str, list[pd.DataFrame]] = {}
-    for attempt, frames in shown:
-        stages.setdefault(attempt.stage, []).extend(frames)
-    found = [_difference(stage, frames) for stage, frames in stages.items()]
-    return pd.concat([pd.DataFrame(columns=COLUMNS, dtype="str"), *found], ignore_index=True)
+    before: dict[tuple, pd.DataFrame] = {}
+    found = [pd.DataFrame(columns=COLUMNS, dtype="str")]
+    for frame in shown:
+        stage = frame.attrs["stage"]
+        kind = (stage, *frame.columns)
+        if kind in before:
+            difference = records.difference(before.pop(kind), frame)
+            found.append(difference.assign(stage=stage)[COLUMNS])
+        if frame.attrs["heading"] == "Before":
+            before[kind] = frame
+    return pd.concat(found).astype("str").sort_values("stage", kind="stable", ignore_index=True)
 
 
-def standing(past: Past, shown: Shown) -> list[Seen]:
+def standing(past: Past, shown: list[pd.DataFrame]) -> list[pd.DataFrame]:
     """Return what is there now as far as the run saw it: the last table of each kind.
 
     Of an account's many rows only those are returned which the parameters name or the run touched.
     """
-    last: dict[tuple, Seen] = {}
-    for attempt, frames in shown:
-        for frame in frames:
-            last.pop(tuple(frame.columns), None)
-            last[tuple(frame.columns)] = Seen(attempt.stage, frame.attrs["heading"], frame)
+    last: dict[tuple, pd.DataFrame] = {}
+    for frame in shown:
+        last.pop(tuple(frame.columns), None)  # so that the last seen stands last
+        last[tuple(frame.columns)] = frame
     names = {str(v) for k, v in past.params.items() if k.endswith("_name") and v}
     touched = set(changed(shown)["id"]) - {""}
-    kept = (Seen(s.stage, s.heading, _ours(s.rows, names, touched)) for s in last.values())
-    return [s for s in kept if len(s.rows)]
+    kept = [_ours(frame, names, touched) for frame in last.values()]
+    return [frame for frame in kept if len(frame)]
 
 
 def unsettled(past: Past) -> list[dict]:
@@ -87,20 +86,6 @@ def sent(past: Past) -> list[dict]:
         if line.get("state") == "accepted":
             entry["accepted"] = when(line)
     return list(entries.values())
-
-
-def _difference(stage: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
-    open_: dict[tuple, pd.DataFrame] = {}  # tables Before whose counterpart has not come yet
-    made = []
-    for frame in frames:
-        before = open_.pop(tuple(frame.columns), None)
-        if before is not None:
-            made.append(records.difference(before, frame))
-        if frame.attrs["heading"] == "Before":
-            open_[tuple(frame.columns)] = frame
-    whole = pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=COLUMNS[1:])
-    whole.insert(0, "stage", stage)
-    return whole.astype("str")
 
 
 def _ours(frame: pd.DataFrame, names: set[str], touched: set[str]) -> pd.DataFrame:

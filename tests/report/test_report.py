@@ -245,9 +245,9 @@ def test_what_an_attempt_did_counts_as_done_by_its_stage(tmp_path, first, second
 
 def test_a_pause_between_attempts_takes_little_of_the_axis():
     spans = [timeline.Span(0, 10, ""), timeline.Span(100_000, 100_010, "")]
-    place, cuts = timeline.axis(spans)
-    assert (place(0), place(10), place(100_000), place(100_010)) == (0, 480, 520, 1000)
-    assert cuts == [500]
+    axis = timeline.axis(spans)
+    assert [axis.place(at) for at in (0, 10, 100_000, 100_010)] == [0, 480, 520, 1000]
+    assert axis.cuts == [500]
 
 
 def test_calls_and_waits_are_bars_of_their_own_and_many_short_calls_are_few_bars(tmp_path):
@@ -264,7 +264,7 @@ def test_calls_and_waits_are_bars_of_their_own_and_many_short_calls_are_few_bars
 
 def test_jobs_side_by_side_are_waited_for_once():
     spans = [timeline.Span(0, 4, "a"), timeline.Span(1, 5, "b"), timeline.Span(7, 8, "c")]
-    assert sum(s.end - s.start for s in timeline.union(spans)) == 6
+    assert timeline.seconds(spans) == 6
 
 
 def test_the_report_of_a_sealed_run_is_not_written_again(tmp_path):
