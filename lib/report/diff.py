@@ -1,49 +1,40 @@
 """What differs between two runs: parameters, outcomes, resources, durations, versions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import pandas as pd
 
 from lib.progress import span
 from lib.report import resources
 from lib.report.past import Past, read
 
-# What is new in every run and so tells nothing: ids, stamps in names, moments, addresses' ports.
+# What is new in every run and so tells nothing: ids, stamps in names, moments.
 _PASSING = re.compile(
     r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|\b[0-9a-f]{20}\b|\d{14}"
     r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?: UTC)?"
 )
-_MOMENTS = ("run", "command", "pid", "started", "ended", "outcome", "exit_code", "masked",
-            "changed", "earlier", "cloud_config_sha256")  # fmt: skip
-_HASHES = ("notebooks", "lib")
+_MOMENTS = {"run", "command", "pid", "started", "ended", "outcome", "exit_code", "masked",
+            "changed", "earlier", "cloud_config_sha256"}  # fmt: skip
+_HASHES = ("notebooks", "lib")  # of these only the names of the files, as nobody compares hashes
 NOTABLE = 1.2  # times as long, and more than half a second
+Rows = list[tuple[str, str, str]]  # what, and what the one and the other run have
 
 
-def compare(one: Path, other: Path) -> dict[str, pd.DataFrame]:
-    """Return tables of what differs between two run folders by their titles; equal ones are empty.
-
-    The columns A and B hold what the one and the other run has.
-    """
+def compare(one: Path, other: Path) -> dict[str, Rows]:
+    """Return what differs between two run folders, by the titles of what was compared."""
     a, b = read(one), read(other)
     return {
         "parameters": _pairs(_texts(a.params), _texts(b.params)),
         "outcome of the stages": _pairs(_outcomes(a), _outcomes(b)),
         "resources": _pairs(_changes(a), _changes(b)),
-        "durations": _durations(a, b),
+        "durations": _durations(_seconds(a), _seconds(b)),
         "versions and circumstances": _circumstances(a.facts, b.facts),
     }
 
 
-def _pairs(a: Mapping[str, str], b: Mapping[str, str]) -> pd.DataFrame:
-    names = list(dict.fromkeys([*a, *b]))
-    found = [
-        {"what": n, "A": a.get(n, "–"), "B": b.get(n, "–")}  # noqa: RUF001
-        for n in names
-        if a.get(n) != b.get(n)
-    ]
-    return pd.DataFrame(found, columns=["what", "A", "B"], dtype="str")
+def _pairs(a: Mapping[str, str], b: Mapping[str, str]) -> Rows:
+    names = dict.fromkeys([*a, *b])
+    return [(n, a.get(n, "–"), b.get(n, "–")) for n in names if a.get(n) != b.get(n)]  # noqa: RUF001
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
@@ -58,27 +49,11 @@ def _changes(run: Past) -> dict[str, str]:
     """Return what the run made, changed and removed, without what is new in every run."""
     found: dict[str, str] = {}
     for row in resources.changed(resources.tables(run)).to_dict("records"):
-        name = f"{row['stage']}: {row['change']} {_lasting(row['name'])}"
+        name = f"{row['stage']}: {row['change']} {_PASSING.sub('…', row['name'])}"
         while name in found:
             name += " (again)"
-        found[name] = _lasting(row["details"])
+        found[name] = _PASSING.sub("…", row["details"])
     return found
-
-
-def _lasting(text: str) -> str:
-    return _PASSING.sub("…", text)
-
-
-def _durations(a: Past, b: Past) -> pd.DataFrame:
-    """Return the stages that took notably longer in one of the runs, and the whole."""
-    one, two = _seconds(a), _seconds(b)
-    pairs = [(name, one[name], two[name]) for name in one if name in two]
-    found = [
-        {"what": name, "A": span(x), "B": span(y), "B / A": f"{y / x:.2f}"}
-        for name, x, y in pairs
-        if _notable(x, y)
-    ]
-    return pd.DataFrame(found, columns=["what", "A", "B", "B / A"], dtype="str")
 
 
 def _seconds(run: Past) -> dict[str, float]:
@@ -86,52 +61,48 @@ def _seconds(run: Past) -> dict[str, float]:
     return {name: seconds for name, seconds in taken.items() if seconds}
 
 
-def _notable(a: float, b: float) -> bool:
-    return abs(a - b) > 0.5 and max(a, b) > NOTABLE * min(a, b)
+def _durations(a: Mapping[str, float], b: Mapping[str, float]) -> Rows:
+    """Return the stages that took notably longer in one of the runs, and the whole."""
+    both = [(name, a[name], b[name]) for name in a if name in b]
+    return [
+        (name, span(x), f"{span(y)} ({y / x:.2f} times A)")
+        for name, x, y in both
+        if abs(x - y) > 0.5 and max(x, y) > NOTABLE * min(x, y)
+    ]
 
 
-def _circumstances(a: Mapping[str, object], b: Mapping[str, object]) -> pd.DataFrame:
+def _circumstances(a: Mapping[str, dict], b: Mapping[str, dict]) -> Rows:
     """Return what differs in `run.json`; of files their names, as nobody compares hashes."""
-    files = [_files(name, a.get(name) or {}, b.get(name) or {}) for name in _HASHES]
-    return pd.concat([_pairs(_versions(a), _versions(b)), *files], ignore_index=True)
+    rows = _pairs(dict(_lines(a)), dict(_lines(b)))
+    for kind in _HASHES:
+        names = sorted(name for name, _, _ in _pairs(a.get(kind) or {}, b.get(kind) or {}))
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        if names:
+            rows.append((f"{kind}: {len(names)} other files", "", ", ".join(names[:10]) + more))
+    return rows
 
 
-def _files(name: str, a: Mapping[str, str], b: Mapping[str, str]) -> pd.DataFrame:
-    other = [f for f in sorted(a.keys() | b.keys()) if a.get(f) != b.get(f)]
-    more = f" and {len(other) - 10} more" if len(other) > 10 else ""
-    said = {"what": f"{name}: {len(other)} other files", "A": "", "B": ", ".join(other[:10]) + more}
-    return pd.DataFrame([said] if other else [], columns=["what", "A", "B"], dtype="str")
-
-
-def _versions(facts: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Return the facts of `run.json` as lines, without the moments."""
-    found: dict[str, str] = {}
+def _lines(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield nested facts as lines, without the moments and the hashes."""
     for name, value in facts.items():
-        if name in _MOMENTS or name in _HASHES:
-            continue
-        if isinstance(value, dict):
-            found |= _versions(value, f"{prefix}{name} ")
-        else:
-            found[f"{prefix}{name}"] = str(value)
-    return found
+        if isinstance(value, dict) and name not in _HASHES:
+            yield from _lines(value, f"{prefix}{name} ")
+        elif name not in (*_MOMENTS, *_HASHES):
+            yield f"{prefix}{name}", str(value)
 
 
-def show(one: Path, other: Path) -> bool:
-    """Print what differs between two runs on the terminal; return whether anything does."""
+def show(one: Path, other: Path) -> None:
+    """Print what differs between two runs on the terminal."""
     from rich.text import Text
 
     from lib.report.console import console, grid, one_line
 
-    tables = compare(one, other)
-    out = console()
+    tables, out = compare(one, other), console()
     out.print(Text(f"A: {one.name}\nB: {other.name}"))
-    for title, found in tables.items():
-        if not len(found):
-            continue
-        rows = found.itertuples(index=False, name=None)
+    for title, rows in tables.items():
         texts = [[Text(one_line(value)) for value in row] for row in rows]
-        out.print(grid(found.columns, texts, title=title))
-    same = [title for title, found in tables.items() if not len(found)]
+        if texts:
+            out.print(grid(("what", "A", "B"), texts, title=title))
+    same = [title for title, rows in tables.items() if not rows]
     if same:
         out.print(Text(f"No difference in: {', '.join(same)}."))
-    return len(same) < len(tables)
