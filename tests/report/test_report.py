@@ -14,10 +14,8 @@ import pytest
 from folders import ID, JOB, at, book, call, printed, shown, stage, step, write_lines
 from nbformat import v4
 
-from lib import errors
 from lib.chain.faults import BadInput
 from lib.report import past, report, resources, timeline
-from lib.report.known_errors import UNKNOWN, explain
 from lib.report.page import trimmed
 from lib.writes import noted
 
@@ -273,71 +271,6 @@ def test_the_report_of_a_sealed_run_is_not_written_again(tmp_path):
     with pytest.raises(BadInput, match="sealed"):
         report.write_unsealed(folder)
     assert report.write_unsealed(folder, tmp_path / "draft.html").exists()
-
-
-def test_a_failed_job_is_not_said_to_have_changed_nothing():
-    refused = explain("failed", "Refused: createVolume was refused (535): quota")
-    job = explain(
-        "failed", "JobFailed: createVolume of x was accepted and then failed (535): quota"
-    )
-    assert "changed nothing" in refused.again
-    assert "may have changed something" in job.again
-
-
-@pytest.mark.parametrize(
-    ("error", "word"),
-    [
-        (errors.Refused("listZones", 401, "unable to verify"), "who is asking"),
-        (errors.Refused("x", 401, "no", "This machine's clock is 700 s ahead of it"), "time"),
-        (errors.Refused("createVolume", 429, "The given user has reached"), "too many"),
-        (errors.Refused("createVolume", 431, "Invalid parameter size"), "value of the call"),
-        (errors.Refused("attachVolume", 431, "Volume state must be Ready"), "state"),
-        (errors.Refused("createVolume", 432, "not available"), "may not use it"),
-        (errors.Refused("listVolumes", 433, "page"), "page"),
-        (errors.JobFailed("deployVirtualMachine", "j", 530, "internal"), "inside the cloud"),
-        (errors.JobFailed("deployVirtualMachine", "j", 533, "capacity"), "No host"),
-        (errors.JobFailed("startVirtualMachine", "j", 530, "No suitable host found."), "No host"),
-        (errors.Refused("deployVirtualMachine", 431, "The vm with hostName a-1 already exists in "
-                        "the network domain: cs2.internal; network=n"), "holds the name"),
-        (errors.Refused("createVolume", 534, "max"), "quota"),
-        (errors.Refused("createVolume", 535, "limit"), "quota"),
-        (errors.JobTimeout("createSnapshot", "j", 3600, "disk"), "longer than"),
-        (errors.Unreachable("x", "https://c", "lost", may_have_changed=True), "No usable answer"),
-        (errors.Unreachable("GET at the discovery service", "https://d", "no answer in time",
-                            may_have_changed=False), "discovery service"),
-        (errors.CheckFailed("the disk to write on", "exactly one", "none"), "no new disk"),
-        (errors.CheckFailed("/dev/vdc of volume 1", "blank", "ext4"), "not empty"),
-        (errors.ShellFailed("coreos-install -d /dev/vdc", 1, "no space"), "installer ended badly"),
-        (errors.ShellFailed("flatcar-install", 1, "gpg: BAD signature from"), "not signed"),
-        (errors.CheckFailed("coreos-install on the workstation", "on root's PATH", "absent"),
-         "installer is not on"),
-        (errors.ShellFailed("true", 255, "Host key verification failed."), "over ssh"),
-        (errors.CheckFailed("installers at work on the workstation", "none", "coreos-install"),
-         "still writes"),
-        (errors.CheckFailed("m-1 over SSH", "its user_data", "sudo: a password is required"),
-         "machine of the cluster"),
-        (errors.NotOne("zone", "name 'x'", []), "fits nothing"),
-        (errors.ProfileError("no section x"), "profile"),
-        (errors.CheckFailed("left to do", "nothing", "createVolume x"), "found something left"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_the_errors_of_the_library_are_known(error, word):
-    known = explain("failed", f"{type(error).__name__}: {error}")
-    assert word in known.means
-    assert known.do
-    assert known.again
-
-
-@pytest.mark.parametrize(
-    "cause", ["kernel-died", "timed-out", "interrupted", "killed", "abandoned"]
-)
-def test_every_way_to_stop_is_explained_without_an_error(cause):
-    assert explain(cause, "") is not UNKNOWN
-
-
-def test_an_error_that_nobody_knows_is_said_to_be_unknown():
-    assert explain("failed", "ZeroDivisionError: division by zero") is UNKNOWN
 
 
 @pytest.mark.system

@@ -1,0 +1,76 @@
+import pytest
+
+from lib import errors
+from lib.report import known_errors
+from lib.report.known_errors import ANEW, JOB, LOOKS, MENDED, SAFE, UNKNOWN, WAIT, explain
+
+
+def of(error):
+    return explain("failed", f"{type(error).__name__}: {error}")
+
+
+@pytest.mark.parametrize(
+    ("error", "word", "again"),
+    [
+        (errors.Refused("listZones", 401, "unable to verify"), "who is asking", MENDED),
+        (errors.Refused("x", 401, "no", "This machine's clock is 700 s ahead of it"),
+         "signed at a time", MENDED),
+        (errors.Refused("createVolume", 429, "The given user has reached"), "too many", MENDED),
+        (errors.Refused("createVolume", 430, "no"), "parameter's name", "Not before"),
+        (errors.Refused("createVolume", 431, "Invalid parameter size"), "value of", MENDED),
+        (errors.Refused("attachVolume", 431, "Volume state must be Ready"), "state", WAIT),
+        (errors.Refused("attachVolume", 431, "Unable to find volume"), "not there", MENDED),
+        (errors.Refused("createVolume", 432, "not available"), "may not use it", MENDED),
+        (errors.Refused("listVolumes", 433, "page"), "page", MENDED),
+        (errors.Refused("listVolumes", 503, "no"), "maintenance", MENDED),
+        (errors.JobFailed("deployVirtualMachine", "j", 530, "internal"), "inside the cloud", JOB),
+        (errors.JobFailed("deployVirtualMachine", "j", 533, "capacity"), "No host", LOOKS),
+        (errors.Refused("createVolume", 534, "max"), "quota", MENDED),
+        (errors.Refused("createVolume", 535, "limit"), "quota", MENDED),
+        (errors.JobFailed("createVolume", "j", 535, "limit"), "quota", JOB),
+        (errors.JobFailed("deleteVolume", "j", 536, "busy"), "uses", WAIT),
+        (errors.JobFailed("deleteVolume", "j", 530, "(536) 537)"), "inside the cloud", JOB),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_codes_of_clouds_are_explained(error, word, again):
+    known = of(error)
+    assert word in known.means
+    assert known.do
+    assert known.again.startswith(again)
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (errors.ParamsError("size", "less", 9), ANEW),
+        (errors.CheckFailed("/dev/vdc of volume 1", "blank", "ext4", "Wipe it."), MENDED),
+        (errors.NotOne("zone", "name 'x'", []), MENDED),
+        (errors.ProfileError("no section x"), MENDED),
+        (errors.JobTimeout("createSnapshot", "j", 3600, "disk"), WAIT),
+        (errors.ShellFailed("coreos-install -d /dev/vdc", 1, "no space"), LOOKS),
+        (errors.OutOfSight("coreos-install -d /dev/vdc", None, "lost"), WAIT),
+        (errors.Unreachable("x", "https://c", "lost", may_have_changed=True), LOOKS),
+    ],
+    ids=str,
+)
+def test_errors_of_our_own_explain_themselves_and_their_class_tells_if_to_try_again(error, again):
+    assert of(error) == known_errors.Known("", "", again)
+
+
+def test_every_class_of_error_that_is_raised_tells_if_to_try_again():
+    groups = {"RunbookError", "CloudError"}
+    classes = {name for name, held in vars(errors).items() if isinstance(held, type)}
+    assert classes - groups == set(SAFE)
+
+
+@pytest.mark.parametrize(
+    "cause", ["kernel-died", "timed-out", "interrupted", "killed", "abandoned"]
+)
+def test_every_way_to_stop_is_explained_without_an_error(cause):
+    known = explain(cause, "")
+    assert known.means and known.do and known is not UNKNOWN
+
+
+def test_an_error_that_nobody_knows_is_said_to_be_unknown():
+    assert explain("failed", "ZeroDivisionError: division by zero") is UNKNOWN
