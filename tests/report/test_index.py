@@ -1,5 +1,3 @@
-import re
-
 import folders
 import pytest
 from folders import at, stage
@@ -20,20 +18,8 @@ def runs(tmp_path):
     return tmp_path
 
 
-def test_runs_are_listed_newest_first_and_other_folders_are_not_runs(runs):
-    assert [line.folder.name[:8] for line in index.lines(runs)] == [
-        "20260306",
-        "20260305",
-        "20260304",
-    ]
-
-
-def test_a_line_tells_outcome_cluster_stage_and_duration(runs):
-    _, failed, good = index.lines(runs)
-    assert list(failed.words.values())[:6] == [
-        "✗ failed", "20260305-050607-web", "db", "50-deploy, 1 of 2 ok", "0", "7.0 s",
-    ]  # fmt: skip
-    assert list(good.words.values())[:5:3] == ["✓ ok", "60-look, 2 of 2 ok"]
+def test_the_page_lists_the_runs_newest_first_with_links_to_the_reports_there_are(runs, reads_as):
+    reads_as("index", lambda: index.write(runs).read_text("utf-8"))
 
 
 def test_a_run_whose_driver_is_gone_is_said_to_be_abandoned(runs, capsys):
@@ -50,17 +36,10 @@ def test_a_run_that_was_resumed_and_ended_is_not_abandoned(tmp_path):
     assert [line.outcome for line in index.lines(tmp_path)] == ["ok"]
 
 
-def test_the_page_links_to_the_reports_there_are(runs):
-    html = index.write(runs).read_text("utf-8")
-    assert re.findall(r'href="([^"]*)"', html) == [
-        "20260306-050607-web/", "20260305-050607-web/", "20260304-050607-web/report.html",
-    ]  # fmt: skip
-    assert "3 runs, 1 of them ended well." in html
-
-
 def test_names_of_others_do_not_become_markup(tmp_path):
-    folders.run(tmp_path, "20260304-050607-x", stage("10-make", 0, 4), cluster_name="<b>x</b>")
-    assert "<b>x" not in index.write(tmp_path).read_text("utf-8")
+    name = '20260304-050607-"><b>x'
+    folders.run(tmp_path, name, stage("10-make", 0, 4), cluster_name="<b>x</b>")
+    assert "<b>" not in index.write(tmp_path).read_text("utf-8")
 
 
 def test_no_runs_are_said_to_be_none(tmp_path, capsys):
