@@ -100,7 +100,9 @@ def hostile(runs):
     cells["check"] = [v4.new_output("error", ename=HOSTILE, evalue=HOSTILE, traceback=[HOSTILE])]
     path = book(folder, "10-make", **cells)
     made = json.loads(path.read_text())
-    title = f"# {HOSTILE}\n\n{HOSTILE} [x](javascript:alert(1)) ![y](http://evil/)"
+    title = (
+        f"# {HOSTILE}\n\n{HOSTILE} [x](javascript:alert(1)) [z](http://evil/) ![y](http://evil/)"
+    )
     made["cells"][0]["source"] = title
     path.write_text(json.dumps(made))
     lost = {"n": 1, "state": "intent", "command": HOSTILE, "params": {"a": HOSTILE}}
