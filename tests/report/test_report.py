@@ -100,10 +100,8 @@ def hostile(runs):
     cells["check"] = [v4.new_output("error", ename=HOSTILE, evalue=HOSTILE, traceback=[HOSTILE])]
     path = book(folder, "10-make", **cells)
     made = json.loads(path.read_text())
-    title = (
-        f"# {HOSTILE}\n\n{HOSTILE} [x](javascript:alert(1)) [z](http://evil/) ![y](http://evil/)"
-    )
-    made["cells"][0]["source"] = title
+    links = "[x](javascript:alert(1)) [z](http://evil/) ![y](http://evil/)"
+    made["cells"][0]["source"] = f"# {HOSTILE}\n\n{HOSTILE}\n\n{links}"
     path.write_text(json.dumps(made))
     lost = {"n": 1, "state": "intent", "command": HOSTILE, "params": {"a": HOSTILE}}
     write_lines(folder / "journal.jsonl", [lost])
