@@ -35,6 +35,7 @@ class Attempt:
     number: int = 1
     cause: str = ""
     started: datetime | None = None
+    heard: datetime | None = None  # the last sign of life in the ledger
     seconds: float = 0.0
     error: str = ""
     steps: list[dict] = field(default_factory=list)
@@ -65,16 +66,21 @@ class Past:
     unread: list[str]
 
     @property
+    def attempts(self) -> list[Attempt]:
+        """Return all attempts, those that others followed first."""
+        return [*self.earlier, *self.stages]
+
+    @property
     def started(self) -> datetime | None:
         """Return when the run began, None if nothing tells."""
-        known = [a.started for a in [*self.earlier, *self.stages] if a.started]
+        known = [a.started for a in self.attempts if a.started]
         told = [when(e) for e in self.events if e.get("event") == "run-started"]
         return min(filter(None, [*told[:1], *known]), default=None)
 
     @property
     def seconds(self) -> float:
         """Return how long all attempts took together, pauses between them left out."""
-        return sum(a.seconds for a in [*self.earlier, *self.stages])
+        return sum(a.seconds for a in self.attempts)
 
     @property
     def stopped(self) -> Attempt | None:
@@ -90,13 +96,12 @@ class Past:
     @property
     def error(self) -> str:
         """Return why the run as a whole failed, "" unless that is told besides its stages."""
-        turns = [e for e in self.events if e.get("event") in TURNS]
-        return str(turns[-1].get("error") or "") if turns else ""
+        return str(_turn(self.events).get("error") or "")
 
     @property
     def steps(self) -> list[dict]:
         """Return the steps of all attempts in the order of their making."""
-        return [s for a in [*self.earlier, *self.stages] for s in a.steps]
+        return [s for a in self.attempts for s in a.steps]
 
 
 def read(folder: Path, files: Collection[str] = FILES) -> Past:
@@ -200,10 +205,14 @@ def _params(path: Path, unread: list[str]) -> tuple[dict[str, object], dict[str,
     return {k: v for k, v in held.items() if not secret_name(str(k))}, dict(_ORIGIN.findall(text))
 
 
+def _turn(events: list[dict]) -> dict:
+    """Return the last event of the run as a whole, {} if there is none."""
+    return next((e for e in reversed(events) if e.get("event") in TURNS), {})
+
+
 def _alive(folder: Path, events: list[dict]) -> bool:
     """Tell whether the driver of a run without an end is still there."""
-    turns = [e for e in events if e.get("event") in TURNS]
-    if not turns or turns[-1]["event"] in ("run-ended", "run-abandoned"):
+    if _turn(events).get("event") not in ("run-started", "run-resumed"):
         return False
     from lib.chain import ledger  # only now: it takes its time to import, and few runs need it
 
@@ -216,30 +225,20 @@ def _attempts(events: Iterable[dict], alive: bool) -> list[Attempt]:
     for event in events:
         if not event.get("stage") or event.get("event") in TURNS:
             continue
-        attempt = found.setdefault(_whose(event), Attempt(*_whose(event)))
-        _hear(attempt, event)
+        whose = str(event["stage"]), int(event.get("attempt") or 1)
+        _hear(found.setdefault(whose, Attempt(*whose)), event)
     made = list(found.values())
     for attempt in made:
         if not attempt.cause:
             attempt.cause = "running" if alive and attempt is made[-1] else "abandoned"
-            attempt.seconds = _gone(attempt, events)
+            if attempt.started and attempt.heard:
+                attempt.seconds = (attempt.heard - attempt.started).total_seconds()
     return made
-
-
-def _gone(attempt: Attempt, events: Iterable[dict]) -> float:
-    """Return the seconds up to the last that was heard of an attempt without an end."""
-    own = (e for e in events if e.get("stage") and e.get("event") not in TURNS)
-    heard = [when(e) for e in own if _whose(e) == (attempt.stage, attempt.number)]
-    last = max(filter(None, heard), default=None)
-    return (last - attempt.started).total_seconds() if last and attempt.started else 0.0
-
-
-def _whose(event: dict) -> tuple[str, int]:
-    return str(event["stage"]), int(event.get("attempt") or 1)
 
 
 def _hear(attempt: Attempt, event: dict) -> None:
     """Take what an event tells of an attempt; one of another kind tells nothing."""
+    attempt.heard = when(event) or attempt.heard
     cause, seconds = str(event.get("cause") or ""), float(event.get("seconds") or 0)
     match event.get("event"):
         case "stage-started":
@@ -304,10 +303,10 @@ def _outputs(notebook: dict) -> list[dict]:
 
 def _cause(events: list[dict], stages: list[Attempt], alive: bool) -> str:
     """Return how the run ended; without a word of its end it is running or abandoned."""
-    turns = [e for e in events if e.get("event") in TURNS]
-    if turns and turns[-1]["event"] == "run-ended":
-        return str(turns[-1].get("cause") or _worst(stages))
-    if turns and not alive:
+    turn = _turn(events)
+    if turn.get("event") == "run-ended":
+        return str(turn.get("cause") or _worst(stages))
+    if turn and not alive:
         return "abandoned"
     going_on = any(a.cause == "running" for a in stages)
     return "running" if going_on else _worst(stages)

@@ -169,7 +169,7 @@ def _work(past: Past, shown: list[pd.DataFrame]) -> dict:
     rows, cuts = timeline.draw(past)
     steps = [
         {"stage": a.stage} | {k: s.get(k, "") for k in ("outcome", "command", "what")}
-        for a in [*past.earlier, *past.stages]
+        for a in past.attempts
         for s in a.steps
     ]
     return {

@@ -17,7 +17,7 @@ def tables(past: Past) -> list[pd.DataFrame]:
 
     `attrs` of a table has its `stage` and its `heading`.
     """
-    attempts = [a for a in [*past.earlier, *past.stages] if a.book]
+    attempts = [a for a in past.attempts if a.book]
     found = []
     for attempt in sorted(attempts, key=lambda a: a.started.timestamp() if a.started else 0):
         for frame in records.tables(attempt.book, SEEN).values():

@@ -60,7 +60,7 @@ class Axis:
 
 def draw(past: Past) -> tuple[list[Row], list[float]]:
     """Return a row for each attempt whose beginning is known, and the places of cut pauses."""
-    attempts = [a for a in [*past.earlier, *past.stages] if a.started]
+    attempts = [a for a in past.attempts if a.started]
     attempts.sort(key=lambda a: a.started)
     wholes = [_span(a.started.timestamp(), a.seconds, a.stage) for a in attempts]
     if not wholes:
