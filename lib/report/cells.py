@@ -11,6 +11,7 @@ from markupsafe import Markup
 from lib import records
 from lib.progress import STEP, WAIT
 from lib.report.console import plain
+from lib.report.past import Attempt
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,14 @@ def title(notebook: dict) -> str:
     return first.splitlines()[0].lstrip("# ") if first.startswith("#") else ""
 
 
-def pieces(notebook: dict, causes: dict[str, dict]) -> list[Piece]:
-    """Return what all cells of an executed notebook show; `causes` has their ends by cell id."""
-    return [p for cell in notebook.get("cells", []) for p in _cell(cell, causes)]
+def pieces(attempt: Attempt) -> list[Piece]:
+    """Return what all cells of an attempt's notebook show."""
+    tables = iter(attempt.tables)
+    cells = attempt.book.get("cells", [])
+    return [p for cell in cells for p in _cell(cell, attempt.cells, tables)]
 
 
-def _cell(cell: dict, causes: dict[str, dict]) -> Iterator[Piece]:
+def _cell(cell: dict, ends: dict[str, dict], tables: Iterator[pd.DataFrame]) -> Iterator[Piece]:
     source, metadata = "".join(cell.get("source", "")), cell.get("metadata", {})
     if cell["cell_type"] == "markdown":
         text = plain(re.sub(r"\A# .*", "", source))
@@ -58,10 +61,10 @@ def _cell(cell: dict, causes: dict[str, dict]) -> Iterator[Piece]:
     if cell["cell_type"] != "code":
         return
     if "parameters" not in metadata.get("tags", []):
-        ended = metadata.get("runbook", {}) | causes.get(cell.get("id", ""), {})
+        ended = metadata.get("runbook", {}) | ends.get(cell.get("id", ""), {})
         yield Piece("code", source, *_end(cell, ended))
     for output in _merged(cell.get("outputs", [])):
-        yield _output(output)
+        yield table(next(tables)) if records.is_table(output) else _output(output)
 
 
 def _end(cell: dict, ended: dict) -> tuple[str, str]:
@@ -90,8 +93,6 @@ def _merged(outputs: list[dict]) -> list[dict]:
 def _output(output: dict) -> Piece:
     data = output.get("data", {})
     text = "".join(output.get("text") or data.get("text/plain", ""))
-    if records.is_table(output):
-        return table(records.table(output))
     if output["output_type"] == "error":
         error = f"{output.get('ename', '')}: {output.get('evalue', '')}"
         return Piece("error", error, "\n".join(output.get("traceback", [])))

@@ -48,6 +48,13 @@ class Attempt:
         """Return the executed notebook, {} where there is none that can be read."""
         return _json(self.notebook, []) if self.notebook else {}
 
+    @cached_property
+    def tables(self) -> list:
+        """Return the tables of the executed notebook, in order; `attrs` has their `heading`."""
+        from lib import records  # only now: it takes pandas, and few need tables
+
+        return list(records.tables(self.book).values()) if self.book else []
+
 
 @dataclass
 class Past:

@@ -63,7 +63,7 @@ def html(past: Past) -> str:
     """Return the report's page, with as much of the outputs as there is room for."""
     shown = resources.tables(past)
     facts = _outcome(past) | _left(past, shown) | _work(past, shown) | _circumstances(past)
-    facts["stages"] = [(a, cells.title(a.book), cells.pieces(a.book, a.cells)) for a in past.stages]
+    facts["stages"] = [(a, cells.title(a.book), cells.pieces(a)) for a in past.stages]
     for limits in LIMITS:
         text = page.render("report.html.j2", run=past, limits=limits, **facts)
         if len(text.encode()) <= MOST:

@@ -20,9 +20,10 @@ def tables(past: Past) -> list[pd.DataFrame]:
     attempts = [a for a in past.attempts if a.book]
     found = []
     for attempt in sorted(attempts, key=lambda a: a.started.timestamp() if a.started else 0):
-        for frame in records.tables(attempt.book, SEEN).values():
-            frame.attrs["stage"] = attempt.stage
-            found.append(frame)
+        for frame in attempt.tables:
+            if frame.attrs["heading"] in SEEN:
+                frame.attrs["stage"] = attempt.stage
+                found.append(frame)
     return found
 
 
