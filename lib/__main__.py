@@ -275,7 +275,7 @@ def _close_abandoned(runs: Path) -> None:
     from lib.chain import abandoned
 
     for folder in abandoned.find(runs):
-        ended, stage = abandoned.close(folder)
+        ended, stage = abandoned.close(folder, profiles.kept())
         if ended:
             print(f"{folder.name} had ended ({ended}), but was not sealed; it is now.")
             continue

@@ -55,6 +55,8 @@ def connect(profile: str, project: str = "", **settings) -> Cloud:
     to wait for a job.
     """
     tables.set_up()
+    for secret in profiles.kept():
+        masks.know(secret)
     cloud = Cloud(profiles.read(profile), project=project, **settings)
     key = facts.fingerprint(cloud.profile.key)
     facts.note(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
@@ -201,6 +203,7 @@ class Cloud(Abilities):
             data=self._signed(command, wire),
             timeout=(10, self.profile.timeout),
             verify=self.profile.verify,
+            auth=self.profile.login or None,
             allow_redirects=False,
         )
 
@@ -209,8 +212,7 @@ class Cloud(Abilities):
         if self.profile.expires:
             until = datetime.now(UTC) + timedelta(seconds=self.profile.expires)
             params |= {"signatureversion": "3", "expires": until.strftime("%Y-%m-%dT%H:%M:%S+0000")}
-        signature = masks.know(sign(params, self.profile.secret, self.profile.algorithm))
-        return params | {"signature": signature}
+        return params | {"signature": sign(params, self.profile.secret, self.profile.algorithm)}
 
     def _lost(self, command: str, error: Exception, question: bool) -> RunbookError:
         """Turn a transport error into ours; its own text would hold the whole request."""

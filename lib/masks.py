@@ -1,32 +1,32 @@
-"""Masks: what must never stand in a record is made known here, before it can be printed.
+"""Masks: what this process knows to be secret never leaves a notebook's kernel.
 
-A known value is kept in this process. Where the environment names a file (RUNBOOK_SECRETS), it is
-also written there, for those who write the record: they mask it in whatever is written.
+`know` makes a value known. The first one puts a gate before the messages of the kernel, so what
+JupyterLab, papermill or the chain shows and saves was masked where it came from.
 """
 
-import json
 import os
+import sys
+from functools import lru_cache
+from threading import RLock
 
-from lib import lines
+from lib.forms import SHORTEST
+from lib.search import Search
 
-SHORTEST = 6  # characters; what is shorter would be found in everything
-TOLD = ("password", "privatekey", "secretkey")  # fields of answers that hold a secret
-_known: dict[str, str] = {}  # value -> the file it was written to
+SECRET_FIELDS = ("password", "privatekey", "secretkey")  # of answers
+_known: dict[str, None] = {}
 
 
 def know(value: str) -> str:
-    """Make a secret known, and return it."""
-    file = os.environ.get("RUNBOOK_SECRETS", "")
-    if len(value) >= SHORTEST and _known.get(value) != file:
-        if file:
-            _append(file, value)
-        _known[value] = file
+    """Make a secret known, and return it. What is shorter than six characters is none."""
+    if len(value) >= SHORTEST and value not in _known:
+        _known[value] = None
+        _guard_kernel()
     return value
 
 
 def know_told(text: str, body: object) -> None:
-    """Make known what an answer of the cloud tells in secret; `body` is its text, parsed."""
-    if any(f'"{name}"' in text for name in TOLD):
+    """Make known the secrets in an answer of the cloud; `body` is its text, parsed."""
+    if any(f'"{name}"' in text for name in SECRET_FIELDS):
         _know_fields(body)
 
 
@@ -35,7 +35,7 @@ def _know_fields(body: object) -> None:
         _know_fields(row)
     for name, value in body.items() if isinstance(body, dict) else []:
         _know_fields(value)
-        if name in TOLD:
+        if name in SECRET_FIELDS:
             know(str(value))
 
 
@@ -44,10 +44,113 @@ def values() -> list[str]:
     return list(_known)
 
 
-def _append(file: str, value: str) -> None:
-    """Add a line that is whole at once, so that a reader never sees half a value."""
-    handle = os.open(file, os.O_WRONLY | os.O_APPEND)
-    try:
-        lines.append(handle, (json.dumps(value) + "\n").encode())
-    finally:
-        os.close(handle)
+def masked(node: object) -> object:
+    """Return a copy of what goes into a message, with the secrets in all its texts masked."""
+    if isinstance(node, str):
+        return _search(len(_known)).text(node)
+    if isinstance(node, bytes | bytearray | memoryview):
+        return _search(len(_known)).data(bytes(node))
+    if isinstance(node, list | tuple):
+        return [masked(item) for item in node]
+    if isinstance(node, dict):
+        return {masked(key): masked(value) for key, value in node.items()}
+    return node
+
+
+@lru_cache(1)
+def _search(count: int) -> Search:
+    """Return the search for all that is known, made anew when the count of it has grown."""
+    return Search(values())
+
+
+def _guard_kernel() -> None:
+    """Put a gate before the messages of this process' kernel, if it is one and has none.
+
+    Raises RuntimeError where the kernel is not built as we know it.
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return
+    session = getattr(kernel, "session", None)
+    if not callable(getattr(session, "send", None)):
+        raise RuntimeError(
+            "the messages of this kernel cannot be masked, so no secret may be used in it: "
+            "install the ipykernel that requirements.txt names"
+        )
+    if not isinstance(getattr(session.send, "__self__", None), Gate):
+        session.send = Gate(session).send
+
+
+class Gate:
+    """Masks what a kernel sends. A line of a stream is sent once it is whole.
+
+    Its beginning waits for its end, or for any other message, so that a secret that was printed in
+    pieces is seen. In a run of the chain the driver learns what is known with the end of each cell.
+    """
+
+    def __init__(self, session):
+        self._session, self._send = session, session.send
+        self._begin_anew()
+        os.register_at_fork(after_in_child=self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._lock = RLock()
+        self._line: tuple | None = None  # what is held back: socket, message, identity, its texts
+
+    def send(self, stream, msg_or_type, content=None, parent=None, ident=None, buffers=None,
+             track=False, header=None, metadata=None):  # fmt: skip
+        """Send a message as `Session.send` of jupyter_client does, masked."""
+        if isinstance(msg_or_type, str | None):
+            more = {"parent": parent, "header": header, "metadata": metadata}
+            msg = self._session.msg(msg_or_type, content=content, **more)
+        else:
+            msg = dict(msg_or_type)
+        with self._lock:
+            if msg["header"]["msg_type"] == "stream":
+                return self._stream(stream, msg, ident)
+            self._release()
+            found = masked(list(buffers or msg.get("buffers") or []))
+            return self._send(stream, _clean(msg), ident=ident, buffers=found, track=track)
+
+    def _stream(self, stream, msg: dict, ident) -> dict:
+        """Send the whole lines of a stream, and hold back what comes after them."""
+        texts = []
+        if self._line and _whose(self._line[1]) == _whose(msg):
+            texts = self._line[3]
+        else:
+            self._release()
+        texts.append(msg["content"]["text"])
+        self._line = (stream, msg, ident, texts)
+        if "\n" in texts[-1] or "\r" in texts[-1]:
+            data = "".join(texts).encode("utf-8", "surrogatepass")
+            cut = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+            spans = _search(len(_known)).spans(data)
+            cut = next((start for start, end in spans if start < cut < end), cut)
+            self._send_line(data[:cut].decode("utf-8", "surrogatepass"))
+            texts[:] = [data[cut:].decode("utf-8", "surrogatepass")]
+        return msg
+
+    def _release(self) -> None:
+        """Send what is held back."""
+        if self._line:
+            self._send_line("".join(self._line[3]))
+            self._line = None
+
+    def _send_line(self, text: str) -> None:
+        stream, msg, ident, _ = self._line
+        if text:
+            msg = msg | {"content": msg["content"] | {"text": masked(text)}}
+            self._send(stream, msg, ident=ident)
+
+
+def _whose(msg: dict) -> tuple:
+    return msg["content"]["name"], (msg.get("parent_header") or {}).get("msg_id")
+
+
+def _clean(msg: dict) -> dict:
+    """Return a message masked; the end of a cell tells the chain's driver what is known."""
+    content, metadata = masked(msg["content"]), masked(msg.get("metadata") or {})
+    if content.get("execution_state") == "idle" and "RUNBOOK_RUN" in os.environ:
+        metadata["secrets"] = values()
+    return msg | {"content": content, "metadata": metadata}

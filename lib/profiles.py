@@ -3,7 +3,8 @@
 `local` is the embedded cloud (`local?dialect=2.2&time_scale=0.005` sets its options), `env` reads
 CLOUDSTACK_ENDPOINT, CLOUDSTACK_KEY and CLOUDSTACK_SECRET, any other name is a section of cs's
 files (~/.cloudstack.ini, ./cloudstack.ini, $CLOUDSTACK_CONFIG; the last one wins, as with `cs`) or
-of cloudmonkey's ~/.cmk/config. No profile ever borrows from another.
+of cloudmonkey's ~/.cmk/config (of version 5 or 6). No profile ever borrows from another. A user
+and password in the endpoint's URL are taken out of it: they go to the server, and nowhere else.
 """
 
 import json
@@ -11,11 +12,13 @@ import os
 import subprocess
 import sys
 import warnings
-from configparser import ConfigParser
+from configparser import ConfigParser, InterpolationError, SectionProxy
 from configparser import Error as IniError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.request import getproxies
 
 from lib import masks
 from lib.errors import ProfileError
@@ -26,6 +29,7 @@ CMK |= {"timeout": "timeout", "algorithm": "algorithm"}
 LOCAL_OPTIONS = ("dialect", "time_scale", "etcd", "expunge_delay", "may_expunge", "refuse")
 LOCAL_OPTIONS += ("project", "custom_offering", "second_nic")
 NO_WORDS = ("false", "no", "off", "0")
+HEAD = "keys before any section"  # of cloudmonkey 6
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Profile:
     """What it takes to talk to one cloud. Keys are never part of its text.
 
     `timeout` in seconds; `expires` is how many seconds a signature stays good, 0 leaves the expiry
-    off; `verify` is False, True or the path of a CA bundle. The last four are the local cloud's.
+    off; `verify` is False, True or the path of a CA bundle; `login` are user and password of a
+    proxy before the cloud (HTTP basic authentication). The last four are the local cloud's.
     """
 
     name: str
@@ -44,14 +49,15 @@ class Profile:
     timeout: float = 30
     expires: int = 600
     verify: bool | str = True
+    login: tuple[str, ...] = field(default=(), repr=False)
     discovery: str = ""
     shell: tuple[str, ...] = ()
     machine_shell: tuple[str, ...] = ()
     time_scale: float = 1.0
 
     def __post_init__(self):
-        masks.know(self.key)
-        masks.know(self.secret)
+        for secret in (self.key, self.secret, *self.login[1:]):
+            masks.know(secret)
 
 
 def read(name: str) -> Profile:
@@ -68,30 +74,50 @@ def read(name: str) -> Profile:
 
 
 def kept() -> list[str]:
-    """Return all keys and secrets that any profile of this user holds, for those who mask them.
+    """Return all secrets that any profile of this user holds, for those who look for them.
 
-    A file that is not INI holds no profile; `read` tells that to who asks for one.
+    A file that cannot be read holds none; `read` tells that to who asks for a profile.
     """
-    texts = [_texts_of_ini(p) for p in [*_cs_files(), _cmk_file()]] + [_local_texts()]
-    texts += [[os.environ.get(f"CLOUDSTACK_{w}", "") for w in ("KEY", "SECRET")]]
-    return list(dict.fromkeys(t for found in texts for t in found if len(t) >= masks.SHORTEST))
+    found = [os.environ.get(f"CLOUDSTACK_{word}", "") for word in ("KEY", "SECRET")]
+    urls = [os.environ.get("CLOUDSTACK_ENDPOINT", ""), *getproxies().values()]
+    for path in [*_cs_files(), _cmk_file()]:
+        try:
+            ini = _ini(path)
+        except (OSError, IniError, UnicodeDecodeError):
+            continue
+        for section in ini.values():
+            found += [_raw(section, n) for n in ("key", "secret", "apikey", "secretkey")]
+            urls += [_raw(section, n) for n in ("endpoint", "url")]
+    found += [part for url in urls for part in _passwords(url)] + _local_texts()
+    return list(dict.fromkeys(t for t in found if len(t) >= masks.SHORTEST))
 
 
-def _texts_of_ini(path: Path) -> list[str]:
-    ini = ConfigParser(interpolation=None)
+def _raw(section: SectionProxy, name: str) -> str:
+    """Return a value; as it is written where `%` is used otherwise than `cs` allows."""
     try:
-        ini.read(path, encoding="utf-8")
-    except (IniError, UnicodeDecodeError):
+        return section.get(name, "")
+    except InterpolationError:
+        return section.get(name, "", raw=True)
+
+
+def _passwords(url: str) -> list[str]:
+    """Return the password in a URL, as it is and as it is written."""
+    try:
+        written = urlsplit(url).password or ""
+    except ValueError:
         return []
-    names = ("key", "secret", "apikey", "secretkey", "password")
-    return [ini.get(section, n, fallback="") for section in ini.sections() for n in names]
+    return [written, unquote(written)]
 
 
 def _local_texts() -> list[str]:
     """Return the keys of the local clouds that were started."""
     base = Path(os.environ.get("RUNBOOK_LOCALCLOUD") or ROOT / ".localcloud")
-    facts = [json.loads(path.read_text("utf-8")) for path in base.glob("*/server.json")]
-    return [fact.get(name, "") for fact in facts for name in ("apikey", "secretkey")]
+    texts = []
+    for path in base.glob("*/server.json"):
+        with suppress(OSError, ValueError, AttributeError):  # damaged: for the local cloud to tell
+            fact = json.loads(path.read_text("utf-8"))
+            texts += [str(fact.get(name, "")) for name in ("apikey", "secretkey")]
+    return texts
 
 
 def _local(name: str, options: dict) -> Profile:
@@ -129,8 +155,9 @@ def _from_env() -> Profile:
 
 def _from_files(name: str) -> Profile:
     cs, cmk = _cs_files(), _cmk_file()
-    found = [(v, "cs's files") for v in [_section(cs, name)] if v]
-    found += [(_renamed(v), str(cmk)) for v in [_section([cmk], name)] if v and name != "core"]
+    found = [(v, where) for v, where in [_section(cs, name)] if v]
+    if name not in ("core", HEAD):
+        found += [(_renamed(v, cmk), where) for v, where in [_section([cmk], name)] if v]
     if len(found) == 2:
         raise ProfileError(f"profile {name} is both in {found[0][1]} and {found[1][1]}: rename one")
     if not found:
@@ -154,17 +181,40 @@ def _cmk_file() -> Path:
     return Path.home() / ".cmk" / "config"
 
 
-def _section(paths: list[Path], name: str) -> dict:
-    ini = ConfigParser(interpolation=None)
+def _section(paths: list[Path], name: str) -> tuple[dict, str]:
+    """Return the values of a section, as `cs` reads them, and the files that it stands in."""
+    values, where = {}, []
     for path in paths:
         if path.is_file():
             _warn_if_open(path)
             try:
-                ini.read(path, encoding="utf-8")
+                ini = _ini(path)
+                if ini.has_section(name):
+                    values |= ini.items(name)
+                    where.append(str(path))
+            except InterpolationError as fault:
+                raise ProfileError(
+                    f"{path}: {fault.option} of profile {name} has a % by itself: write it as %%"
+                ) from None
             except (IniError, UnicodeDecodeError) as fault:
                 line = getattr(fault, "lineno", None) or "?"
                 raise ProfileError(f"{path}: line {line} is not INI; nothing was sent") from None
-    return {k: v for k, v in ini.items(name) if v} if ini.has_section(name) else {}
+            except OSError as fault:
+                raise ProfileError(f"{path} cannot be read: {fault.strerror}") from None
+    return {k: v for k, v in values.items() if v}, ", ".join(where)
+
+
+def _ini(path: Path) -> ConfigParser:
+    """Return what stands in a file of `cs`, or in that of cloudmonkey, whose % is a character.
+
+    Version 6 of it writes keys before any section (`cmk/config/config.go`, by go-ini).
+    """
+    of_cmk = path == _cmk_file()
+    ini = ConfigParser(interpolation=None, strict=False) if of_cmk else ConfigParser()
+    if path.is_file():
+        head = f"[{HEAD}]\n" if of_cmk else ""
+        ini.read_string(head + path.read_text("utf-8"), str(path))
+    return ini
 
 
 def _warn_if_open(path: Path) -> None:
@@ -172,34 +222,62 @@ def _warn_if_open(path: Path) -> None:
         warnings.warn(f"{path} can be read by others: chmod 600 {path}", stacklevel=2)
 
 
-def _renamed(values: dict) -> dict:
-    return {CMK[k]: v for k, v in values.items() if k in CMK}
+def _renamed(values: dict, cmk: Path) -> dict:
+    """Return values of cloudmonkey as `cs` calls them; version 6 has one `verifycert` for all."""
+    common = _ini(cmk).get(HEAD, "verifycert", fallback="true")
+    return {"verify": common} | {CMK[k]: v for k, v in values.items() if k in CMK}
 
 
 def _profile(name: str, values: dict, where: str) -> Profile:
     missing = [k for k in ("endpoint", "key", "secret") if not values.get(k)]
     if missing:
         raise ProfileError(f"profile {name} in {where} lacks {', '.join(missing)}")
-    if urlsplit(values["endpoint"]).scheme not in ("http", "https"):
-        raise ProfileError(f"profile {name} in {where}: endpoint must be an http(s) URL")
+    endpoint, login = _endpoint(values["endpoint"], f"profile {name} in {where}")
     return Profile(
         name=name,
-        endpoint=values["endpoint"],
+        endpoint=endpoint,
         key=values["key"],
         secret=values["secret"],
         algorithm=values.get("algorithm", "HmacSHA1"),
         timeout=_number(values, "timeout", 30, where),
         expires=int(_number(values, "expiration", 600, where)),
-        verify=_verify(values),
+        verify=_verify(values, where),
+        login=login,
     )
 
 
-def _verify(values: dict) -> bool | str:
+def _endpoint(url: str, whose: str) -> tuple[str, tuple[str, ...]]:
+    """Return an endpoint without the user and password in its URL, and these.
+
+    A query could hold a secret, too; CloudStack's endpoint has none.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError
+    except ValueError:
+        raise ProfileError(f"{whose}: endpoint must be an http(s) URL") from None
+    if parts.query or parts.fragment:
+        raise ProfileError(f"{whose}: endpoint must end with its path, without ? or #")
+    user, _, host = parts.netloc.rpartition("@")
+    login = (unquote(parts.username or ""), unquote(parts.password or "")) if user else ()
+    return urlunsplit(parts._replace(netloc=host)), login
+
+
+def _verify(values: dict, where: str) -> bool | str:
     unchecked = values.get("dangerous_no_tls_verify", "").lower() not in ("", *NO_WORDS)
     word = values.get("verify", "true")
     if unchecked or word.lower() in NO_WORDS:
         return False
-    return True if word.lower() in ("true", "yes", "on", "1") else word
+    if word.lower() in ("true", "yes", "on", "1"):
+        return True
+    path = Path(word).expanduser()
+    if not path.exists():
+        raise ProfileError(
+            f"verify in {where}: there is no file {path}. It must be true, false, or the path of "
+            "the certificates (PEM) of the authority that signed the server's. Nothing was sent."
+        )
+    return str(path)
 
 
 def _number(values: dict, key: str, default: float, where: str) -> float:

@@ -1,7 +1,9 @@
 """Abandoned runs: their driver died without a word, and the next command closes their record."""
 
+import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -9,7 +11,7 @@ import nbformat
 from lib.chain import closing, ledger, manifest, seal, statuses
 from lib.chain.engine import write
 from lib.chain.ledger import Ledger
-from lib.chain.redact import Known, Redactor
+from lib.chain.run import SCRATCH
 
 CLOSED = ("run-ended", "run-abandoned")
 
@@ -34,8 +36,8 @@ def _lacks(folder: Path, noted: Counter[str]) -> bool:
     return ends > max(noted[folder.name], len(manifest.every(folder)))
 
 
-def close(folder: Path) -> tuple[str, str]:
-    """Close the record of a run that `find` found, and seal it.
+def close(folder: Path, secrets: Iterable[str] = ()) -> tuple[str, str]:
+    """Close the record of a run that `find` found, and seal it; it should hold none of the secrets.
 
     Return how it had ended, and "" for the stage; or "", and the stage in which its driver died, if
     in one. Then its last notebook's statuses are set to what the ledger tells: the cell that ran
@@ -46,18 +48,17 @@ def close(folder: Path) -> tuple[str, str]:
     begun = [ln for ln in lines if ln["event"] in ("stage-started", "stage-ended")]
     last = begun[-1] if not ended and begun and begun[-1]["event"] == "stage-started" else {}
     stage = last.get("stage", "")
-    with _known(ledger.beginning(folder, lines)) as known:
-        redactor = Redactor(known)
-        with Ledger(folder, redactor.text) as book:
-            if stage:
-                _close_notebook(folder / f"{stage}.ipynb", last, lines, redactor)
-            if not ended:
-                book.write("run-abandoned", stage=stage)
-        closing.end(folder, redactor, outcome=ended or "abandoned")
+    _clear(Path(ledger.beginning(folder, lines).get("scratch", "")))
+    with Ledger(folder) as book:
+        if stage:
+            _close_notebook(folder / f"{stage}.ipynb", last, lines)
+        if not ended:
+            book.write("run-abandoned", stage=stage)
+    closing.end(folder, secrets, outcome=ended or "abandoned")
     return ended, stage
 
 
-def _close_notebook(path: Path, begun: dict, lines: list[dict], redactor: Redactor) -> None:
+def _close_notebook(path: Path, begun: dict, lines: list[dict]) -> None:
     if not path.exists():
         return
     notebook = nbformat.read(path, as_version=4)
@@ -65,11 +66,10 @@ def _close_notebook(path: Path, begun: dict, lines: list[dict], redactor: Redact
     own = [ln for ln in lines if (ln.get("stage"), ln.get("attempt")) == (path.stem, attempt)]
     statuses.rewrite(notebook, own, "killed")
     notebook.metadata["runbook"] = {"stage": path.stem, "attempt": attempt, "outcome": "killed"}
-    write(redactor.notebook(notebook), path, lasting=True)
+    write(notebook, path, lasting=True)
 
 
-def _known(began: dict) -> Known:
-    """Return the secrets that the dead driver knew; they were left where only we can read them."""
-    left = Path(began.get("scratch", ""))
-    ours = left.name.startswith("runbook-") and left.parent == Path(tempfile.gettempdir())
-    return Known(left / "secrets") if ours and (left / "secrets").exists() else Known.create()
+def _clear(scratch: Path) -> None:
+    """Remove what a dead driver left of its kernels' sockets."""
+    if scratch.name.startswith(SCRATCH) and scratch.parent == Path(tempfile.gettempdir()):
+        shutil.rmtree(scratch, ignore_errors=True)

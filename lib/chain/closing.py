@@ -1,12 +1,13 @@
 """Closing: what is done around a run so that its folder can be trusted and read by itself."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.chain.faults import BadInput
-from lib.chain.redact import Redactor
+from lib.chain.redact import scan
+from lib.search import Search
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,18 @@ def begin(folder: Path, notebooks: Sequence[Path], reason: str = "") -> None:
     provenance.begin(folder, notebooks=notebooks, reason=reason, command=sys.argv)
 
 
-def leaks(folder: Path, redactor: Redactor) -> list[str]:
+def leaks(folder: Path, secrets: Iterable[str]) -> list[str]:
     """Return the places in the record in which a known secret stands; [] as it should be."""
     for unfinished in folder.glob(".*.part"):  # of a driver that was killed
         unfinished.unlink()
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    return [str(hit) for path in files for hit in redactor.scan(path)]
+    search = Search(secrets)
+    return [str(hit) for path in files for hit in scan(path, search)]
 
 
 def end(
     folder: Path,
-    redactor: Redactor,
+    secrets: Iterable[str],
     *,
     outcome: str,
     exit_code: int | None = None,
@@ -51,9 +53,9 @@ def end(
     try:
         report.write(folder)
     finally:  # a record is sealed also when no report could be made of it
-        provenance.finish(folder, outcome=outcome, exit_code=exit_code, masked=redactor.masked)
+        provenance.finish(folder, outcome=outcome, exit_code=exit_code)
         try:
-            sealed = Sealed([str(hit) for hit in seal.seal(folder, redactor, key)])
+            sealed = Sealed([str(hit) for hit in seal.seal(folder, secrets, key)])
         except BadInput as bad:
             sealed = Sealed(unsigned="; ".join(bad.faults))
         index.write(folder.parent)

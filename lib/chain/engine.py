@@ -21,7 +21,6 @@ from lib.chain.events import Event, Tell
 from lib.chain.interrupts import Stop
 from lib.chain.kernels import Kernels, Place
 from lib.chain.ledger import Ledger
-from lib.chain.redact import Redactor
 
 NAME = "runbook"
 SAVE_EVERY = 2  # seconds, within a cell
@@ -33,11 +32,11 @@ logging.getLogger("papermill").addHandler(logging.NullHandler())
 
 @dataclass(frozen=True)
 class Session:
-    """What all stages of a run share: who listens, what is masked, where kernels come from."""
+    """What all stages of a run share: who listens, which secrets are known, whose kernels."""
 
     tell: Tell
     ledger: Ledger
-    redactor: Redactor
+    secrets: set[str]  # grows as the kernels tell of theirs
     kernels: Kernels
     stop: Stop
     cell_timeout: int | None = None  # seconds
@@ -77,11 +76,10 @@ class Record(NotebookExecutionManager):
 
     def __init__(self, notebook: nbformat.NotebookNode, task: Task):
         super().__init__(notebook, task.record, progress_bar=False, autosave_cell_every=SAVE_EVERY)
-        self.redactor = task.session.redactor
 
     def save(self, **_: object) -> None:
         """Write the notebook as it is now."""
-        write(self.redactor.notebook(self.nb), self.output_path)
+        write(self.nb, self.output_path)
         self.last_save_time = self.now()
 
     def cell_start(self, cell: nbformat.NotebookNode, *_: object, **__: object) -> None:
@@ -140,14 +138,17 @@ class Client(PapermillNotebookClient):
             )
 
     def _end(self, raised: BaseException | None) -> dict[str, str]:
-        stop, text = self.task.session.stop, self.task.session.redactor.text
-        return {"cause": causes.cause(raised, stop), "error": text(causes.text(raised, stop))}
+        stop = self.task.session.stop
+        return {"cause": causes.cause(raised, stop), "error": causes.text(raised, stop)}
 
     def process_message(self, msg: dict, *args: object, **kwargs: object) -> object:
-        """Pass a message of the kernel on to whoever listens, and into the record."""
-        clean = self.task.session.redactor.message(msg)
-        self.task.tell("message", message=clean)
-        return super().process_message(clean, *args, **kwargs)
+        """Pass a message of the kernel on to whoever listens, and into the record.
+
+        It is masked already; the last one of a cell tells the secrets that the kernel knows.
+        """
+        self.task.session.secrets.update(msg["metadata"].pop("secrets", []))
+        self.task.tell("message", message=msg)
+        return super().process_message(msg, *args, **kwargs)
 
 
 class Engine(NBClientEngine):

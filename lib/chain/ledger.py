@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
@@ -32,8 +32,8 @@ class Ledger:
     Raises `BadInput` when another process holds it.
     """
 
-    def __init__(self, folder: Path, redact: Callable[[str], str] = str):
-        self._redact, self._attempt = redact, 0
+    def __init__(self, folder: Path):
+        self._attempt = 0
         self._waits: dict[str, tuple[str, float]] = {}
         self.lines: list[dict] = []  # of this driver
         self._file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -58,8 +58,8 @@ class Ledger:
         line = {"at": now(), "event": event, **facts}
         kept = {key: value for key, value in line.items() if value not in (None, "")}
         self.lines.append(kept)
-        text = self._redact(json.dumps(kept, ensure_ascii=False))
-        append(self._file, text.encode() + b"\n")
+        text = json.dumps(kept, ensure_ascii=False)
+        append(self._file, text.encode("utf-8", "backslashreplace") + b"\n")
         if event.startswith(("run-", "stage-")):
             os.fsync(self._file)
 

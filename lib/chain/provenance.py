@@ -1,10 +1,10 @@
 """Provenance: `run.json` says who ran what, with which code, on which machine, and how it ended.
 
 begin() writes what is known at the start, finish() adds the end and what the kernels told:
-run, reason, command, user, host, pid, python, platform, started, ended, outcome, exit_code, masked
-(how often a secret was masked), code (commit, dirty, changed), packages, notebooks and lib (sha256
-by file), told (by the kernels: endpoint, key_fingerprint, server_version, installer, …; a list
-where they told different things), earlier (the same of the run's former drivers, oldest first).
+run, reason, command, user, host, pid, python, platform, started, ended, outcome, exit_code, code
+(commit, dirty, changed), packages, notebooks and lib (sha256 by file), told (by the kernels:
+endpoint, key_fingerprint, server_version, installer, …; a list where they told different things),
+earlier (the same of the run's former drivers, oldest first).
 """
 
 import json
@@ -51,10 +51,10 @@ def begin(
     _write(folder, facts | {"earlier": earlier})
 
 
-def finish(folder: Path, *, outcome: str, exit_code: int | None = None, masked: int = 0) -> None:
+def finish(folder: Path, *, outcome: str, exit_code: int | None = None) -> None:
     """Add the end, and what the kernels told."""
     facts = _read(folder)
-    end = {"ended": now(), "outcome": outcome, "exit_code": exit_code, "masked": masked}
+    end = {"ended": now(), "outcome": outcome, "exit_code": exit_code}
     _write(folder, facts | end | {"told": told(folder / TOLD)})
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,12 +22,12 @@ from lib.chain.interrupts import trapped
 from lib.chain.kernels import NAME, Kernels, Place
 from lib.chain.ledger import Ledger
 from lib.chain.params import Parameter
-from lib.chain.redact import Known, Redactor
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
 from lib.report.past import steps
 
 LANGUAGE = "python"
+SCRATCH = "runbook-"  # how the name of the folder of the kernels' sockets begins
 
 
 @dataclass(frozen=True)
@@ -130,17 +131,14 @@ def perform(work: Work, tell: Tell) -> Run:
 
 def _performed(work: Work, tell: Tell) -> Run:
     with ExitStack() as held:
-        redactor = Redactor(held.enter_context(Known.create()))
-        redactor.known.add(work.secrets)
-        book = held.enter_context(Ledger(work.folder, redactor.text))
+        scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH)))
+        book = held.enter_context(Ledger(work.folder))
         told = _both(book, tell)
         stop = held.enter_context(trapped(lambda: tell(Event("interrupt"))))
-        env = {"RUNBOOK_RUN": str(work.folder), "RUNBOOK_SECRETS": str(redactor.known.path)}
-        kernels = held.enter_context(
-            Kernels(redactor.known.path.parent, env, work.preload, book.lock)
-        )
-        session = Session(told, book, redactor, kernels, stop, work.cell_timeout)
-        return _recorded(work, session)
+        env = {"RUNBOOK_RUN": str(work.folder)}
+        kernels = held.enter_context(Kernels(scratch, env, work.preload, book.lock))
+        session = Session(told, book, set(work.secrets), kernels, stop, work.cell_timeout)
+        return _recorded(work, session, scratch)
 
 
 def _both(book: Ledger, tell: Tell) -> Tell:
@@ -161,28 +159,28 @@ def _both(book: Ledger, tell: Tell) -> Tell:
     return told
 
 
-def _recorded(work: Work, session: Session) -> Run:
+def _recorded(work: Work, session: Session, scratch: Path) -> Run:
     """Run the stages between the first and the last line of the ledger, and seal the record."""
-    began, redactor = time.monotonic(), session.redactor
+    began, secrets = time.monotonic(), session.secrets
     closing.begin(work.folder, [stage.path for stage in work.stages], work.reason)
-    session.tell(Event("run", data=_facts(work, redactor)))
+    session.tell(Event("run", data=_facts(work, scratch)))
     ended, error = Run(work.folder, []), "the chain itself failed"
     try:
         results = list(_results(work, session))
         session.kernels.close()
-        ended = Run(work.folder, results, session.stop.signal, closing.leaks(work.folder, redactor))
+        ended = Run(work.folder, results, session.stop.signal, closing.leaks(work.folder, secrets))
         error = f"a secret stands in {ended.leaks[0]}" if ended.leaks else ""
     finally:
         cause = "failed" if error else ended.cause
         facts = {"cause": cause, "error": error, "seconds": time.monotonic() - began}
         session.tell(Event("done", data=facts | {"results": ended.results}))
         code = ended.exit_code or int(bool(error))
-        sealed = closing.end(work.folder, redactor, outcome=cause, exit_code=code, key=work.key)
+        sealed = closing.end(work.folder, secrets, outcome=cause, exit_code=code, key=work.key)
     leaks = list(dict.fromkeys([*ended.leaks, *sealed.leaks]))
     return replace(ended, leaks=leaks, unsigned=sealed.unsigned)
 
 
-def _facts(work: Work, redactor: Redactor) -> dict:
+def _facts(work: Work, scratch: Path) -> dict:
     """Return what the first line of the ledger tells, enough to take the run up again."""
     return {
         "folder": work.folder,
@@ -190,7 +188,7 @@ def _facts(work: Work, redactor: Redactor) -> dict:
         "notebooks": str(work.stages[0].path.parent),
         "cell_timeout": work.cell_timeout,
         "reason": work.reason,
-        "scratch": str(redactor.known.path.parent),
+        "scratch": str(scratch),
         "resumed": work.resumed,
     }
 
@@ -243,11 +241,11 @@ def execute(stage: Stage, parameters: dict, task: Task, attempt: int = 1) -> Res
         papermill_engines.execute_notebook_with_engine(engine.NAME, notebook, NAME, task=task)
     except causes.ENDINGS as error:
         raised = error
-    stop, redactor = task.session.stop, task.session.redactor
+    stop = task.session.stop
     outcome = causes.cause(raised, stop)
     statuses.rewrite(notebook, task.session.ledger.stage(stage.name), outcome)
     notebook.metadata["runbook"] = {"stage": stage.name, "attempt": attempt, "outcome": outcome}
-    engine.write(redactor.notebook(notebook), task.record, lasting=True)
+    engine.write(notebook, task.record, lasting=True)
     result = Result(
         stage.name,
         outcome,
@@ -255,7 +253,7 @@ def execute(stage: Stage, parameters: dict, task: Task, attempt: int = 1) -> Res
         steps(notebook),
         task.record,
         _section(notebook) if raised else "",
-        redactor.text(causes.text(raised, stop)),
+        causes.text(raised, stop),
     )
     task.tell("end", result=result)
     return result

@@ -8,22 +8,23 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lib.chain import manifest, whole
 from lib.chain.faults import BadInput
 from lib.chain.manifest import FILE, SIGNATURE, Manifest
-from lib.chain.redact import Hit, Redactor
+from lib.chain.redact import Hit, scan
 from lib.lines import append
+from lib.search import Search
 
 NAMESPACE = "runbook"  # of signatures: one made here is good for nothing else
 LOG = "seals.log"
 _LINE = re.compile(r"(\S+)  ([0-9a-f]{64})  (.+)")
 
 
-def seal(folder: Path, redactor: Redactor, key: Path | None = None) -> list[Hit]:
+def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> list[Hit]:
     """Seal a run's folder, and return where in it secrets stand; sealed it is in any case.
 
     An older manifest is kept under a number and covered by the new one. With `key` (an SSH key) the
@@ -32,7 +33,8 @@ def seal(folder: Path, redactor: Redactor, key: Path | None = None) -> list[Hit]
     with _alone(folder.parent):
         _set_aside(folder)
         files = manifest.content(folder)
-        hits = [hit for name in sorted(files) for hit in redactor.scan(files[name])]
+        search = Search(secrets)
+        hits = [hit for name in sorted(files) for hit in scan(files[name], search)]
         hashes = {name: manifest.digest(path) for name, path in files.items()}
         before, link = last(folder.parent)
         made = Manifest(folder.name, manifest.now(), hashes, before, link)

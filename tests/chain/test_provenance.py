@@ -25,7 +25,7 @@ def test_a_run_tells_who_ran_what_with_which_code(folder, tmp_path):
     book = tmp_path / "10-a.ipynb"
     book.write_text("{}")
     provenance.begin(folder, notebooks=[book], reason="ticket 12", command=["runbook", "run"])
-    provenance.finish(folder, outcome="ok", exit_code=0, masked=3)
+    provenance.finish(folder, outcome="ok", exit_code=0)
     run = told(folder)
     assert run["run"] == "run-1"
     assert run["reason"] == "ticket 12"
@@ -34,7 +34,7 @@ def test_a_run_tells_who_ran_what_with_which_code(folder, tmp_path):
     assert len(run["lib"]["lib/chain/provenance.py"]) == 64
     assert run["packages"]["papermill"][0].isdigit()
     assert run["started"] < run["ended"]
-    assert (run["outcome"], run["exit_code"], run["masked"]) == ("ok", 0, 3)
+    assert (run["outcome"], run["exit_code"]) == ("ok", 0)
 
 
 def test_a_continued_run_keeps_what_its_former_drivers_told(folder):

@@ -1,28 +1,21 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lib.chain import manifest, seal, verify
 from lib.chain.faults import BadInput
-from lib.chain.redact import Known, Redactor
 
 LINES = [json.dumps({"event": event, "cause": "ok"}) for event in ("run-started", "x", "run-ended")]
 Make = Callable[..., Path]
+SECRET = "the-only-secret-here"
 
 
 @pytest.fixture
-def redactor() -> Iterator[Redactor]:
-    with Known.create() as known:
-        known.add(["the-only-secret-here"])
-        yield Redactor(known)
-
-
-@pytest.fixture
-def make(tmp_path: Path, redactor: Redactor) -> Make:
+def make(tmp_path: Path) -> Make:
     """Return a function that makes and seals a run."""
 
     def made(name: str, key: Path | None = None) -> Path:
@@ -31,7 +24,7 @@ def make(tmp_path: Path, redactor: Redactor) -> Make:
         (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in LINES))
         (folder / "10-a.ipynb").write_text('{"cells": []}\n')
         (folder / "run.json").write_text("{}\n")
-        assert seal.seal(folder, redactor, key) == []
+        assert seal.seal(folder, [SECRET], key) == []
         return folder
 
     return made
@@ -114,11 +107,11 @@ def test_a_removed_manifest_is_not_taken_for_a_run_without_one(make):
     assert found(folder)[""] == "not sealed: the run is abandoned"
 
 
-def test_a_run_rewritten_together_with_its_manifest_is_told_by_the_next(make, redactor):
+def test_a_run_rewritten_together_with_its_manifest_is_told_by_the_next(make):
     first, second = make("1"), make("2")
     (first / "run.json").write_text('{"user": "somebody else"}\n')
     (first / manifest.FILE).unlink()
-    seal.seal(first, redactor)
+    seal.seal(first)
     assert str(*verify.verify(first)) == ("1/MANIFEST.sha256: not the one after which 2 was sealed")
     assert verify.verify(second) == verify.verify(first)
 
@@ -179,36 +172,36 @@ def test_a_run_under_another_name_is_found(make):
     assert [f.run for f in verify.verify_all(folder.parent)] == ["9", "1"]
 
 
-def test_a_continued_run_is_sealed_again_over_its_older_seal(make, redactor):
+def test_a_continued_run_is_sealed_again_over_its_older_seal(make):
     first, _ = make("1"), make("2")
     (first / "10-a.ipynb").rename(first / "10-a.attempt1.ipynb")
     (first / "10-a.ipynb").write_text('{"cells": [1]}\n')
     with (first / "events.jsonl").open("a") as file:
         file.write(LINES[0] + "\n")
     (first / "run.json").write_text('{"earlier": [{}]}\n')
-    seal.seal(first, redactor)
+    seal.seal(first)
     assert "MANIFEST.1.sha256" in manifest.read(first / manifest.FILE).files
     assert manifest.read(first / manifest.FILE).before == "2"
     assert verify.verify_all(first.parent) == []
 
 
-def test_what_was_changed_before_a_run_was_continued_is_found_after_it(make, redactor):
+def test_what_was_changed_before_a_run_was_continued_is_found_after_it(make):
     folder = make("1")
     (folder / "10-a.ipynb").write_text("another\n")
     (folder / "events.jsonl").write_text(LINES[0] + "\n")
-    seal.seal(folder, redactor)
+    seal.seal(folder)
     assert found(folder) == {
         "10-a.ipynb": "what MANIFEST.1.sha256 holds of it is gone",
         "events.jsonl": "does not begin as it was when MANIFEST.1.sha256 was",
     }
 
 
-def test_a_secret_in_any_file_is_told_and_the_run_is_sealed_all_the_same(make, redactor):
+def test_a_secret_in_any_file_is_told_and_the_run_is_sealed_all_the_same(make):
     folder = make("1")
-    (folder / "report.html").write_text("<p>\nthe-only%2Dsecret-here</p>")
+    (folder / "report.html").write_text("<p>\nthe%2Donly%2Dsecret%2Dhere</p>")
     (folder / "sub").mkdir()
     (folder / "sub" / "log").write_text("the-only-secret-here")
-    assert [str(hit) for hit in seal.seal(folder, redactor)] == [
+    assert [str(hit) for hit in seal.seal(folder, [SECRET])] == [
         "report.html, line 2", "log, line 1",
     ]  # fmt: skip
     assert verify.verify(folder) == []
@@ -242,11 +235,11 @@ def test_a_signature_is_checked_against_those_who_may_sign(make, key):
     assert "does not allow" in finding.what
 
 
-def test_a_signature_of_another_manifest_is_found(make, key, redactor):
+def test_a_signature_of_another_manifest_is_found(make, key):
     folder = make("1", key)
     (folder / "run.json").write_text("{1}\n")
     signature = (folder / manifest.SIGNATURE).read_text()
-    seal.seal(folder, redactor)
+    seal.seal(folder)
     (folder / manifest.SIGNATURE).write_text(signature)
     assert found(folder) == {manifest.SIGNATURE: "does not fit MANIFEST.sha256"}
 

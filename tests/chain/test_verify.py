@@ -4,19 +4,17 @@ import pytest
 
 from lib.__main__ import main
 from lib.chain import seal, verify
-from lib.chain.redact import Known, Redactor
 
 SECRET = "kept-in-a-file-0123456789abcdef"
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    with Known.create() as known:
-        for name in ("1", "2"):
-            folder = tmp_path / "runs" / name
-            folder.mkdir(parents=True)
-            (folder / "events.jsonl").write_text('{"event": "run-ended", "cause": "ok"}\n')
-            seal.seal(folder, Redactor(known))
+    for name in ("1", "2"):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "events.jsonl").write_text('{"event": "run-ended", "cause": "ok"}\n')
+        seal.seal(folder)
     return tmp_path / "runs"
 
 
