@@ -182,7 +182,7 @@ class Cloud(Abilities):
         log = Request(self.folder, command, wire)
         try:
             answer = self._post(command, wire, question)
-        except requests.RequestException as error:
+        except OSError as error:  # RequestException is one
             log.ended(None, None, 0)
             raise self._lost(command, error, question) from None
         text = answer.content.decode("utf-8", "replace")
@@ -216,6 +216,9 @@ class Cloud(Abilities):
 
     def _lost(self, command: str, error: Exception, question: bool) -> RunbookError:
         """Turn a transport error into ours; its own text would hold the whole request."""
+        if not isinstance(error, requests.RequestException):  # requests, of a CA bundle
+            path = self.profile.verify
+            return ProfileError(f"verify of profile {self.profile.name}: {path} cannot be read.")
         if isinstance(error, requests.exceptions.SSLError):
             return ProfileError(
                 f"{self.profile.endpoint}: its TLS certificate was not accepted. A private CA is "

@@ -2,6 +2,7 @@
 
 import ssl
 import time
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -280,3 +281,20 @@ def test_a_private_ca_can_be_given(server, tls, tmp_path):
     bundle = tmp_path / "ca.pem"
     tls[1].cert_pem.write_to_path(bundle)
     assert client(server, endpoint=tls[0], verify=str(bundle)).list("listZones")
+
+
+@pytest.mark.parametrize("question", [True, False])
+def test_user_and_password_of_a_proxy_are_sent_as_basic_authentication(server, question):
+    cloud = client(server, login=("ops", "hunter2-hunter2"))
+    answer = cloud._post("listZones", {}, question)
+    basic = b64encode(b"ops:hunter2-hunter2").decode()
+    assert answer.ok and answer.request.headers["Authorization"] == f"Basic {basic}"
+    cloud.call("listZones")
+    written = [path.read_text("utf-8") for path in cloud.folder.iterdir()]
+    assert not any("hunter2" in text for text in [*written, str(cloud)])
+
+
+def test_certificates_that_have_gone_are_told_by_their_path(server, tmp_path):
+    cloud = client(server, endpoint="https://127.0.0.1:1/", verify=f"{tmp_path}/gone.pem")
+    with pytest.raises(ProfileError, match=r"verify of profile local: .*gone\.pem cannot be read"):
+        cloud.call("listZones")

@@ -2,12 +2,13 @@
 
 import os
 
+import cs
 import pytest
 
-from lib import profiles
+from lib import masks, profiles
 from lib.errors import ProfileError
 
-INI = "[idcf]\nendpoint = https://c.example/client/api\nkey = K1\nsecret = S1%+/=\n"
+INI = "[idcf]\nendpoint = https://c.example/client/api\nkey = K1\nsecret = S1%%+/=\n"
 
 
 @pytest.fixture
@@ -54,10 +55,11 @@ def test_the_file_that_cs_reads_last_wins(home, monkeypatch):
 
 
 def test_settings_of_a_section_are_understood(home):
-    more = "timeout = 5\nexpiration = -1\nverify = /etc/ca.pem\nalgorithm = HmacSHA512\n"
+    write(home / "ca.pem", "")
+    more = f"timeout = 5\nexpiration = -1\nverify = {home}/ca.pem\nalgorithm = HmacSHA512\n"
     write(home / ".cloudstack.ini", INI + more)
     found = profiles.read("idcf")
-    assert (found.timeout, found.expires, found.verify) == (5, 0, "/etc/ca.pem")
+    assert (found.timeout, found.expires, found.verify) == (5, 0, f"{home}/ca.pem")
     assert found.algorithm == "HmacSHA512"
 
 
@@ -66,6 +68,82 @@ def test_a_profile_of_cloudmonkey_is_one_too(home):
     write(home / ".cmk/config", text)
     found = profiles.read("lab")
     assert (found.endpoint, found.key, found.secret) == ("http://lab/client/api", "A", "B")
+
+
+CMK_6 = """prompt     = cmk
+timeout    = 1800
+verifycert = {verify}
+profile    = lab
+
+[lab]
+url       = http://localhost:8080/client/api
+username  = admin
+password  = password
+apikey    = AnApiKey11223344
+secretkey = A%Secret55667788
+"""
+
+
+@pytest.mark.parametrize(("word", "verify"), [("true", True), ("false", False)])
+def test_cloudmonkey_6_writes_keys_before_any_section(home, word, verify):
+    write(home / ".cmk/config", CMK_6.format(verify=word))
+    found = profiles.read("lab")
+    assert (found.key, found.secret) == ("AnApiKey11223344", "A%Secret55667788")
+    assert (found.verify, found.timeout) == (verify, 30)
+    assert {"AnApiKey11223344", "A%Secret55667788"} <= set(profiles.kept())
+    assert "password" not in profiles.kept()  # it is cloudmonkey's alone, and a word of any text
+    with pytest.raises(ProfileError, match="no profile"):
+        profiles.read(profiles.HEAD)
+
+
+def test_values_are_read_as_cs_reads_them(home, monkeypatch):
+    ini = f"[DEFAULT]\ntimeout = 7\nname = part\n{INI}endpoint = http://c/%(name)s\n"
+    write(home / ".cloudstack.ini", ini.replace("endpoint = https://c.example/client/api\n", ""))
+    monkeypatch.delenv("CLOUDSTACK_CONFIG", raising=False)
+    theirs, ours = cs.read_config("idcf"), profiles.read("idcf")
+    assert (ours.endpoint, ours.key, ours.secret) == (
+        theirs["endpoint"], theirs["key"], theirs["secret"],
+    )  # fmt: skip
+    assert (ours.secret, ours.timeout) == ("S1%+/=", float(theirs["timeout"]))
+
+
+def test_a_percent_sign_that_cs_could_not_read_is_told_without_the_value(home):
+    write(home / ".cloudstack.ini", INI.replace("%%", "%"))
+    with pytest.raises(ProfileError, match=r"\.cloudstack\.ini: secret .*write it as %%") as error:
+        profiles.read("idcf")
+    assert "S1" not in str(error.value)
+    assert "S1%+/=" in profiles.kept()
+
+
+def test_certificates_that_are_not_there_are_told_with_file_and_key(home):
+    write(home / ".cloudstack.ini", f"{INI}verify = {home}/none.pem\n")
+    expected = rf"verify in {home}/\.cloudstack\.ini: there is no file {home}/none\.pem"
+    with pytest.raises(ProfileError, match=expected):
+        profiles.read("idcf")
+
+
+def test_user_and_password_of_the_endpoint_go_to_the_server_only(home, monkeypatch):
+    for name, value in {
+        "ENDPOINT": "http://op%40s:Hunter2%2BCanary@h:1/api",
+        "KEY": "EKEKEK",
+    }.items():
+        monkeypatch.setenv(f"CLOUDSTACK_{name}", value)
+    monkeypatch.setenv("CLOUDSTACK_SECRET", "ESESES")
+    found = profiles.read("env")
+    assert (found.endpoint, found.login) == ("http://h:1/api", ("op@s", "Hunter2+Canary"))
+    assert "Hunter2" not in repr(found)
+    assert {"Hunter2%2BCanary", "Hunter2+Canary"} <= set(profiles.kept())
+    assert "Hunter2+Canary" in masks.values()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://h/api?token=abcdef", "http:///api", "http://[h/", "h"]
+)
+def test_an_endpoint_that_is_none_is_refused_without_showing_it(home, endpoint):
+    write(home / ".cloudstack.ini", f"[a]\nendpoint = {endpoint}\nkey = K\nsecret = S\n")
+    with pytest.raises(ProfileError, match=r"profile a in .*: endpoint must") as error:
+        profiles.read("a")
+    assert "abcdef" not in str(error.value)
 
 
 def test_a_name_that_stands_in_both_places_is_refused(home):
@@ -86,7 +164,7 @@ def test_the_environment_serves_the_profile_env_and_no_other(home, monkeypatch):
 def test_a_missing_key_is_named_and_nothing_is_borrowed(home, monkeypatch):
     monkeypatch.setenv("CLOUDSTACK_SECRET", "ES")
     write(home / ".cloudstack.ini", "[a]\nendpoint = http://x\nkey = K\n[b]\nsecret = S\n")
-    with pytest.raises(ProfileError, match=r"profile a in cs's files lacks secret"):
+    with pytest.raises(ProfileError, match=r"profile a in .*\.cloudstack\.ini lacks secret"):
         profiles.read("a")
 
 
@@ -126,7 +204,11 @@ def test_the_secrets_of_all_profiles_are_told_to_who_masks_them(home, monkeypatc
     (tmp_path / "cloud" / "4.22").mkdir(parents=True)
     facts = '{"apikey": "local-api-key", "secretkey": "local-secret"}'
     (tmp_path / "cloud" / "4.22" / "server.json").write_text(facts)
+    for number, damaged in enumerate(["", "[]", "null", "\0\0"]):
+        (tmp_path / "cloud" / str(number)).mkdir()
+        (tmp_path / "cloud" / str(number) / "server.json").write_text(damaged)
+    monkeypatch.setenv("https_proxy", "http://me:of-a-proxy@proxy:3128")
     monkeypatch.setenv("RUNBOOK_LOCALCLOUD", str(tmp_path / "cloud"))
     told = set(profiles.kept())
     assert {"the-key-of-a", "the-secret-of-a", "%broken", "cmk-api-key", "cmk-secret"} <= told
-    assert {"local-api-key", "local-secret", "of-the-environment"} <= told
+    assert {"local-api-key", "local-secret", "of-the-environment", "of-a-proxy"} <= told
