@@ -47,9 +47,9 @@ def values() -> list[str]:
 def masked(node: object) -> object:
     """Return a copy of what goes into a message, with the secrets in all its texts masked."""
     if isinstance(node, str):
-        return _search(len(_known)).text(node)
+        return _search(tuple(_known)).text(node)
     if isinstance(node, bytes | bytearray | memoryview):
-        return _search(len(_known)).data(bytes(node))
+        return _search(tuple(_known)).data(bytes(node))
     if isinstance(node, list | tuple):
         return [masked(item) for item in node]
     if isinstance(node, dict):
@@ -57,10 +57,7 @@ def masked(node: object) -> object:
     return node
 
 
-@lru_cache(1)
-def _search(count: int) -> Search:
-    """Return the search for all that is known, made anew when the count of it has grown."""
-    return Search(values())
+_search = lru_cache(1)(Search)  # made anew only when more is known
 
 
 def _guard_kernel() -> None:
@@ -125,7 +122,7 @@ class Gate:
         if "\n" in texts[-1] or "\r" in texts[-1]:
             data = "".join(texts).encode("utf-8", "surrogatepass")
             cut = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-            spans = _search(len(_known)).spans(data)
+            spans = _search(tuple(_known)).spans(data)
             cut = next((start for start, end in spans if start < cut < end), cut)
             self._send_line(data[:cut].decode("utf-8", "surrogatepass"))
             texts[:] = [data[cut:].decode("utf-8", "surrogatepass")]

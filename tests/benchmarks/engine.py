@@ -1,7 +1,7 @@
 """The engine: what a stage costs beside its own work, against papermill's command line and call.
 
 The same notebooks run three ways; a stage's own work is what its second cell sleeps. Imports, the
-start of kernels and of programs, saving and (ours) ledger and redaction are all overhead. What a
+start of kernels and of programs, saving and (ours) the ledger are all overhead. What a
 run of ours does once in the end, report and seal, has a line of its own.
 """
 

@@ -1,4 +1,4 @@
-"""Recording: what ledger, redaction and sealing cost of a run's wall time on the local cloud.
+"""Recording: what ledger and sealing cost of a run's wall time on the local cloud.
 
 The whole chain runs once, with the parameters of `params/local.yaml`; the functions that record are
 timed where they stand, so the share is of the very same run.
@@ -20,14 +20,12 @@ from benchmarks.report import Line
 from lib.__main__ import PRELOAD
 from lib.chain import closing, engine, params, run, seal, stages, values
 from lib.chain.ledger import Ledger
-from lib.chain.redact import Redactor
 from lib.report import index, report
 
 ROOT = Path(__file__).resolve().parents[2]
-COUNTED = ("ledger", "redaction", "sealing")
+COUNTED = ("ledger", "sealing")
 TIMED = {
     "ledger": [(Ledger, "__call__")],
-    "redaction": [(Redactor, "message"), (Redactor, "notebook"), (Redactor, "text")],
     "sealing": [(closing, "leaks"), (seal, "seal")],
     "saving": [(engine, "write")],
     "report": [(report, "write"), (index, "write")],

@@ -13,9 +13,9 @@ NAMES = {
     "engine": "what a stage costs beside its own work, against papermill (about a minute)",
     "noticing": "noticing that a job has ended: lag and requests, against polls at fixed times",
     "listing": "10,000 volumes into a table: time and memory, against cs and pandas",
-    "redaction": "20 MB of outputs and 600 secrets: seconds to mask and seal, against 20 MB/s",
+    "redaction": "20 MB of outputs and 20 secrets: seconds to mask and seal, against 20 MB/s",
     "installing": "7.8 GiB onto a loop device and proved, against dd (root; five minutes)",
-    "recording": "ledger, redaction and sealing, of a run's wall time on the local cloud",
+    "recording": "ledger and sealing, of a run's wall time on the local cloud",
     "serving": "the local cloud's requests a second, against a bare http.server (more is better)",
 }
 
