@@ -1,87 +1,85 @@
-"""Commands that outlive the connection: they run on by themselves, and are followed.
+"""Commands that outlive the connection: they go on by themselves, and are followed.
 
-What a command is, says and ends with is kept in files of a folder on the workstation. The lock
-there is held by the shell that runs it, so whether it still runs is not guessed by a number; sudo
-closes it, so of a command whose shell alone was killed nothing is known.
+A supervisor runs as root in a session of its own. It holds the lock of a folder on the workstation
+while it runs one command, which inherits none of its descriptors. All that the command starts is
+known by a variable in its environment, so that what outlives the command is killed, and seen to be
+gone, before the exit code is written and the lock is let go.
 """
 
+import io
+import itertools
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from lib.errors import CheckFailed, OutOfSight, ShellFailed
-from lib.shell import BECOME_ROOT, GRACE, TIMED_OUT, Result, Shell, handed_over, run, stream
+from lib.shell import GRACE, TIMED_OUT, Result, Shell, run, stream
 
-BUSY, ABSENT = 75, 44  # exit codes of the scripts below
+BUSY = 75  # exit code of START
+# `left` lists the processes of the command, wherever they went, also those that became daemons.
+LEFT = """\
+mark="RUNBOOK_INSTALL=$(pwd -P)/"{folder}
+left() {{ grep -Flzsx "$mark" /proc/[0-9]*/environ | cut -d/ -f3; }}
+"""
+END = """\
+while found=$(left); [ -n "$found" ]; do kill -9 $found 2>/dev/null; sleep 0.05; done
+"""
+# The wait is for a follower, which takes the lock for a moment. A lost terminal ends nothing.
 START = """\
-umask 077; mkdir -p -- {folder} && exec 9>{folder}/lock || exit 1
-flock -n 9 || exit {busy}
-rm -f -- {folder}/rc && printf %s {command} >{folder}/command && : >{folder}/log || exit 1
-setsid sh -c {script} </dev/null >{folder}/log 2>&1 &
+umask 022; exec 9>>{folder}/lock; flock -w 3 9 || exit {busy}
+{left}{end}rm -f -- {folder}/rc; : >{folder}/log || exit 1
+trap '' HUP
+setsid sh -c {supervise} </dev/null >>{folder}/log 2>&1 &
 """
-# The exit code is there before the lock is let go.
-SCRIPT = """\
-{become_root}$SUDO sh -c {command}
-echo $? >{folder}/rc.new; mv -f {folder}/rc.new {folder}/rc
+SUPERVISE = """\
+{left}env "$mark" timeout -k 5 {seconds:g} sh -c {command} 9>&-
+echo $? >{folder}/rc.new
+{end}sync -- {folder}/rc.new && mv -f -- {folder}/rc.new {folder}/rc && sync -- {folder}
 """
-LOOK = """\
-[ -e {folder}/command ] || exit {absent}
-if flock -n {folder}/lock true; then echo ended; else echo running; fi
-if [ -e {folder}/rc ]; then cat {folder}/rc; else echo; fi
-cat {folder}/command
-"""
-# What the command writes from a byte on, until it ends; then what may have come meanwhile.
 # The shell must not become `tail`: it takes away the one that waits, which `tail` looks for.
-FOLLOW = """\
-flock -s {folder}/lock true &
-tail -c +{start} -s 0.1 -f --pid=$! {folder}/log; exit $?
-"""
-REST = "tail -c +{start} {folder}/log"
+FOLLOW = "flock -s {folder}/lock true & tail -n +1 -s 0.1 -f --pid=$! {folder}/log; exit $?"
 KILLED = {
-    None: "It left no exit code: it was killed, or the workstation went down.",
+    None: "It left no exit code: it was killed, the workstation went down, or its disk is full.",
     137: "It was killed: memory was short, or it did not end in time.",
 }
 RECONNECT = 120.0  # seconds that a lost connection is tried again
 
 
-@dataclass(frozen=True)
-class Job:
-    """A command that was started: its text, whether it still runs, and how it ended.
-
-    `rc` is None while it runs, and if it was ended from outside.
-    """
-
-    command: str
-    running: bool
-    rc: int | None
+def _script(text: str, folder: str, **words: object) -> str:
+    at = shlex.quote(folder)
+    return text.format(folder=at, left=LEFT.format(folder=at), end=END, **words)
 
 
-def look(shell: Shell, folder: str) -> Job | None:
-    """Return the command last started in the folder, None if there is none."""
-    script = LOOK.format(folder=shlex.quote(folder), absent=ABSENT)
-    seen = run(shell, script, ok=(0, ABSENT))
-    if seen.rc == ABSENT:
-        return None
-    state, code, command = seen.out.split("\n", 2)
-    rc = int(code) if code else None
-    return Job(command, state == "running" and rc is None, rc)
+def _as_root(shell: Shell, text: str, folder: str, **more: object) -> Result:
+    return run(shell, f"sh -c {shlex.quote(_script(text, folder))}", sudo=True, **more)
 
 
 def start(shell: Shell, folder: str, command: str, *, within: float = 3600.0) -> None:
     """Start a command as root; it goes on though we go, `within` seconds at most.
 
-    The folder starts at $HOME, and so does the command. Raises CheckFailed if one runs there.
+    The folder starts at $HOME, and so does the command. What an earlier command left running is
+    ended first. Raises CheckFailed while that command itself runs.
     """
-    at = shlex.quote(folder)
-    become_root = BECOME_ROOT.format(seconds=within)
-    script = SCRIPT.format(become_root=become_root, command=shlex.quote(command), folder=at)
-    words = {"command": shlex.quote(command), "script": shlex.quote(script)}
-    text, stdin = handed_over(shell, START.format(folder=at, busy=BUSY, **words))
-    done = run(shell, text, stdin=stdin, ok=(0, BUSY))
-    if done.rc == BUSY:
+    words = {"seconds": within, "command": shlex.quote(command)}
+    supervise = shlex.quote(_script(SUPERVISE, folder, **words))
+    script = shlex.quote(_script(START, folder, busy=BUSY, supervise=supervise))
+    run(shell, f"umask 077; mkdir -p -- {shlex.quote(folder)}")
+    if run(shell, f"sh -c {script}", sudo=True, ok=(0, BUSY)).rc == BUSY:
         wait = "Wait for its end, then run this stage again."
         raise CheckFailed(f"what runs in {folder}", "nothing", "another command", wait)
+
+
+def is_running(shell: Shell, folder: str) -> bool:
+    """Tell whether the command last started in the folder runs, or anything that it started."""
+    if run(shell, f"[ -e {shlex.quote(folder)}/lock ]", ok=(0, 1)).rc:
+        return False
+    look = '{left}[ -z "$(left)" ] && flock -n -s {folder}/lock true && echo idle; true'
+    return _as_root(shell, look, folder).out.strip() != "idle"
+
+
+def end(shell: Shell, folder: str) -> None:
+    """Kill what the command last started in the folder left running, and see it gone."""
+    _as_root(shell, "{left}{end}", folder)
 
 
 def follow(
@@ -93,49 +91,46 @@ def follow(
     exit code other than 0, with rc None if the workstation ended it after the seconds given at its
     start; and OutOfSight if the connection stays away, or after `within` seconds.
     """
-    seen = Seen(time.monotonic() + within + 2 * GRACE)
-    while True:
-        try:
-            _follow_on(shell, folder, on_line, seen)
-            return _ended(shell, folder)
-        except TimeoutError:
-            raise _out_of_sight(folder, "It takes too long.") from None
-        except OutOfSight as lost:
-            if not shell.remote or time.monotonic() > seen.deadline:
-                raise _out_of_sight(folder, lost.said) from None
-        except BaseException as stopped:
-            stopped.add_note(f"{folder}: the command runs on; run this stage again to follow it.")
-            raise
+    deadline = time.monotonic() + within + 2 * GRACE
+    passed = [0]  # lines; the log is read from its start again when the connection is back
+
+    def pass_on(line: str, number: int) -> None:
+        if number > passed[0]:
+            passed[0] = number
+            on_line(line)
+
+    while not _followed(shell, folder, pass_on, deadline):
         on_line("… the connection was lost; the command runs on there; connecting again")
         _reconnect(shell, folder)
+    rc, said = _ended(shell, folder)
+    for number, line in enumerate(io.StringIO(said), 1):
+        pass_on(line.removesuffix("\n"), number)
+    if rc == 0:
+        return Result(0, said, "")
+    raise ShellFailed(folder, None if rc == TIMED_OUT[0] else rc, said, KILLED.get(rc, ""))
 
 
-@dataclass
-class Seen:
-    """How much of the log was passed on, and when to stop."""
-
-    deadline: float
-    bytes: int = 0
-
-    def add(self, count: int) -> None:
-        """Count bytes that came."""
-        self.bytes += count
-
-
-def _follow_on(shell: Shell, folder: str, on_line: Callable[[str], None], seen: Seen) -> None:
-    for script in (FOLLOW, REST):
-        command = script.format(folder=shlex.quote(folder), start=seen.bytes + 1)
-        left = max(1.0, seen.deadline - time.monotonic())
-        try:
-            stream(shell, command, on_line, within=left, on_bytes=seen.add)
-        except OutOfSight as lost:
-            if lost.rc is None:
-                raise TimeoutError from None
-            raise
+def _followed(
+    shell: Shell, folder: str, pass_on: Callable[[str, int], None], deadline: float
+) -> bool:
+    """Pass on lines with their numbers until the command ends; False if the connection broke."""
+    numbers, left = itertools.count(1), max(1.0, deadline - time.monotonic())
+    try:
+        script = _script(FOLLOW, folder)
+        stream(shell, script, lambda line: pass_on(line, next(numbers)), within=left)
+        return True
+    except OutOfSight as lost:
+        if lost.rc is not None and shell.remote and time.monotonic() < deadline:
+            return False
+        said = "It takes too long." if lost.rc is None else lost.said
+        raise _out_of_sight(folder, said) from None
+    except BaseException as stopped:
+        stopped.add_note(f"{folder}: the command runs on; the next run waits for its end.")
+        raise
 
 
 def _reconnect(shell: Shell, folder: str) -> None:
-    """Wait until the workstation answers; raise ShellFailed when it does not in time."""
+    """Wait until the workstation answers; raise OutOfSight when it does not in time."""
     deadline, pause = time.monotonic() + RECONNECT, 0.5
     while True:
         try:
@@ -150,27 +145,23 @@ def _reconnect(shell: Shell, folder: str) -> None:
 
 def _out_of_sight(folder: str, said: str) -> OutOfSight:
     again = f"What runs in {folder} runs on by itself, as far as is known: run this stage again "
-    return OutOfSight(folder, None, said, again + "when the workstation answers; it is followed.")
+    return OutOfSight(folder, None, said, again + "when the workstation answers; it waits for it.")
 
 
-def _ended(shell: Shell, folder: str) -> Result:
-    job = look(shell, folder)
-    said = log(shell, folder)
-    if job and job.rc == 0:
-        return Result(0, said, "")
-    command, rc = (job.command, job.rc) if job else (folder, None)
-    raise ShellFailed(command, None if rc == TIMED_OUT[0] else rc, said, KILLED.get(rc, ""))
+def _ended(shell: Shell, folder: str) -> tuple[int | None, str]:
+    """Return the exit code, None where none was left, and the output, once nothing runs any more.
+
+    The exit code is missing or damaged where the supervisor was killed, or the machine went down.
+    """
+    end(shell, folder)
+    code = run(shell, f"cat -- {shlex.quote(folder)}/rc || true").out.strip()
+    return int(code) if code.isdecimal() else None, log(shell, folder)
 
 
 def log(shell: Shell, folder: str) -> str:
-    """Return what the command has written, of redrawn lines the last state."""
-    text = run(shell, f"cat -- {shlex.quote(folder)}/log").out.replace("\r\n", "\n")
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-
-
-def disown(shell: Shell, folder: str) -> None:
-    """Delete how the last command ended, so that it is not taken up again."""
-    run(shell, f"rm -f -- {shlex.quote(folder)}/rc")
+    """Return what the command has written, each state of a redrawn line as a line."""
+    text = run(shell, f"cat -- {shlex.quote(folder)}/log").out
+    return io.StringIO(text, newline=None).getvalue()
 
 
 def forget(shell: Shell, folder: str) -> None:

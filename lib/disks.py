@@ -1,9 +1,9 @@
 """The workstation's disks: which one is ours is determined, never guessed.
 
-A disk row is what lsblk says of it, plus `boot`, the id of the boot in which it was seen.
+A disk row is what lsblk says of it, plus `boot`, the id of the boot in which it was seen. A volume
+is its row from the cloud, with `others` and `hypervisor` as `volumes.ours` adds them.
 """
 
-import hashlib
 import json
 import re
 import shlex
@@ -12,34 +12,35 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from lib import hosts, notes, tables
+from lib import detached, guard, hosts, notes, tables
 from lib.errors import CheckFailed, ShellFailed
+from lib.guard import Condition
 from lib.plan import Pending, Step, check_mode
 from lib.shell import Shell, run
 
-MIB = 2**20
-COLUMNS = (
-    "NAME,KNAME,PATH,SIZE,SERIAL,WWN,MODEL,HCTL,TYPE,MOUNTPOINTS,FSTYPE,PTTYPE,PARTTYPE,PARTLABEL,"
-)
-COLUMNS += "LABEL,RO,RM,PKNAME,MAJ:MIN"
+COLUMNS = "NAME,KNAME,PATH,SIZE,SERIAL,WWN,MODEL,HCTL,TYPE,MOUNTPOINTS,FSTYPE,PTTYPE,PARTTYPE,"
+COLUMNS += "PARTLABEL,LABEL,RO,RM,PKNAME,MAJ:MIN"
 OLDER = COLUMNS.replace("MOUNTPOINTS", "MOUNTPOINT")  # util-linux before 2.37
 OLDEST = OLDER.replace("PATH,", "").replace("PTTYPE,", "")  # before 2.33; 2.27 is the first of all
 SAME = ("name", "size", "serial", "wwn", "hctl", "maj:min")  # what a disk keeps while attached
 # What lsblk calls a disk too, though no hypervisor plugs it in.
 NOT_PLUGGED = re.compile(r"(nbd|zram|ram|fd|sr|mmcblk|mtdblock|md|dm-|rbd|drbd|bcache|zd)\d")
-PREFIX = re.compile(
-    r"0?(qemu_)?qemu_harddisk_"
-)  # before the serial, where udev tells its long form
+# What udev's long form of a serial begins with.
+PREFIX = re.compile(r"0?(qemu_)?qemu_harddisk_")
 # Serials that hypervisors give by themselves: VMware with disk.EnableUUID, plain QEMU.
 NOT_CLOUDSTACKS = re.compile(r"6000c29|qm\d|drive-")
+# The start of a random UUID, which CloudStack gives its volumes on KVM (`diskUuidToSerial`).
+CLOUDSTACKS = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{3}")
 OUR_PARTITIONS = {"EFI-SYSTEM", "BIOS-BOOT", "BOOT-B", "USR-A", "USR-B", "ROOT-C", "OEM"}
 OUR_PARTITIONS |= {"OEM-CONFIG", "ROOT"}
 NEXT = (
     "Nothing was written. If the disk has not appeared, have the workstation look for it "
-    "(`echo '- - -' | sudo tee /sys/class/scsi_host/host*/scan`). Otherwise detach the volume and "
-    "run 11-attach-volume, which notes the disks before it attaches."
+    "(`echo '- - -' | sudo tee /sys/class/scsi_host/host*/scan`). On KVM a disk shows its volume's "
+    "serial; where it does not, stop and start the workstation. Otherwise detach what else was "
+    "attached, and the volume, and run 11-attach-volume, which notes the disks before it attaches."
 )
 WIPE = "Nothing was written. See what it holds; to use it all the same, wipe it by hand."
+LET_GO = "End it on the workstation, or umount it there, then run this stage again."
 
 # All in one go, as each look costs a round trip. lsblk names one disk of a mounted btrfs of many.
 LOOK = f"""\
@@ -47,23 +48,13 @@ cat /proc/sys/kernel/random/boot_id &&
 {{ lsblk -J -b -o {COLUMNS} || lsblk -J -b -o {OLDER} || lsblk -J -b -o {OLDEST}; }} &&
 echo IN USE && cat /proc/swaps &&
 {{ ls -d /sys/class/block/*/holders/* /sys/fs/btrfs/*/devices/* 2>/dev/null; true; }}"""
-# What is compared again in the last moment. `wipefs -n` writes nothing, but with -a it opens the
-# disk as one that will: exclusively.
-CLOSE_LOOK = f"""\
-echo lsblk $(lsblk -b -d -n -r -o SIZE,SERIAL,WWN,HCTL,RO,MAJ:MIN {{at}} 2>&1)
-echo real $(readlink -f {{at}})
-blkid -p {{at}}; echo rc $?; wipefs -n {{at}}; echo rc $?
-if wipefs -n -a {{at}} >/dev/null 2>&1; then echo is alone; else echo is busy; fi
-for end in head tail; do echo $end $($end -c {MIB} {{at}} | sha256sum); done"""
 # Where a hot-added disk does not show by itself; a host that cannot be asked is no failure.
 RESCAN = "sh -c 'for s in /sys/class/scsi_host/host*/scan; do echo \"- - -\" | tee $s; done'"
 CANNOT_TELL = "· whether it is the machine that the cloud means cannot be told on it"
 UNKNOWN = "· which disk it is cannot be told here any more, so nobody looked whether it is in use"
 NO_JSON = re.compile(r"(invalid|unrecognized) option.*J")
+BYTES = re.compile(r"((?:\\x[0-9a-fA-F]{2})+)|\\.")  # in what lsblk of util-linux 2.27 prints
 TOO_OLD = "Nothing was written. Use a workstation with a newer system, as of 2016 or later."
-CHANGED = 76  # exit code of the guard
-
-Condition = tuple[str, object, object, bool]  # what, wanted, found, met
 
 
 def inventory(shell: Shell) -> list[dict]:
@@ -83,7 +74,20 @@ def inventory(shell: Shell) -> list[dict]:
     boot, _, told = seen.out.partition("\n")
     listed, _, used_by = told.partition("IN USE\n")
     uses = _uses(used_by.splitlines())
-    return [{"boot": boot} | _row(r, uses) for r in json.loads(listed)["blockdevices"]]
+    try:
+        rows = json.loads(BYTES.sub(_text, listed))["blockdevices"]
+        return [{"boot": boot} | _row(r, uses) for r in rows]
+    except (ValueError, LookupError, TypeError, AttributeError) as fault:
+        found = f"{listed[:200]!r} ({fault!r})"
+        raise CheckFailed("lsblk of the workstation", "disks as JSON", found, TOO_OLD) from None
+
+
+def _text(found: re.Match) -> str:
+    r"""Return bytes that lsblk of util-linux 2.27 and 2.28 writes as \x##, which JSON has not."""
+    if not found[1]:
+        return found[0]
+    text = bytes.fromhex(found[1].replace(r"\x", "")).decode(errors="replace")
+    return json.dumps(text)[1:-1]
 
 
 def _uses(lines: list[str]) -> dict[str, list[str]]:
@@ -93,7 +97,7 @@ def _uses(lines: list[str]) -> dict[str, list[str]]:
     {'sdb2': ['[SWAP]'], 'sdc': ['dm-0']}
     """
     found: dict[str, list[str]] = {}
-    for line in lines:
+    for line in filter(str.strip, lines):
         *_, parent, kind, name = ["", "", *line.split()[0].split("/")]
         if kind == "holders":
             found.setdefault(parent, []).append(name)
@@ -127,31 +131,26 @@ def expected_serial(volume_id: str) -> str:
     return plain[:20] if re.fullmatch(r"[0-9a-f]{32}", plain) else ""
 
 
-def find_target(
-    before: list[dict] | None,
-    after: list[dict],
-    *,
-    size: int,
-    serial: str = "",
-    ours: list | None = None,
-) -> dict:
-    """Return the one row of `after` that is the volume of `size` bytes, fit to be written on.
+def find_target(attach: dict, after: list[dict], volume: dict, ours: list | None = None) -> dict:
+    """Return the one row of `after` that is the volume, fit to be written on.
 
-    It is known by CloudStack's `serial`; a disk without one is known by being the only new one
-    since `before`. It must look blank; but the disk of identity `ours`, of which an install was
-    noted, may hold CoreOS's partitions. Raises CheckFailed with a table of conditions.
+    It is known by CloudStack's serial, which is demanded where the hypervisor gives serials. Else
+    it is known by being the only new one since the note `attach`, if the cloud has attached nothing
+    else since. It must look blank; but the disk of identity `ours`, of which an install was noted,
+    may hold CoreOS's partitions. Raises CheckFailed with a table of conditions.
     """
+    before, serial = attach.get("before") or [], expected_serial(volume["id"])
     disks = [r for r in after if _is_disk(r)]
     new = [r for r in after if before and identity(r) not in map(identity, before)]
     named = [r for r in disks if serial and _serial(r) == serial]
     own = [r for r in disks if ours and (identity(r) == ours or r in named)]
 
     def judged(row: dict) -> list[Condition]:
-        whose = _whose(row, before, new, named, serial)
-        return [*whose, *_fitness(row, size, row in own), _alone(row, after)]
+        known = _identified(row, volume, attach, disks, named)
+        return [*known, *_fitness(row, volume["size"], row in own), _alone(row, after)]
 
     rows = [(r, judged(r)) for r in after]
-    lost = [] if named else _lost(before or [], disks)
+    lost = [] if named else _lost(before, disks)
     fit = [r for r, conditions in rows if all(met for *_, met in conditions)]
     new_disks = [r for r in disks if r in new]
     if len(fit) == 1 and not lost and (fit == named or len(new_disks) == 1):
@@ -183,21 +182,40 @@ def _lost(before: list[dict], disks: list[dict]) -> list[str]:
     return [f"; {r['name']} is not as it was" for r in gone]
 
 
-def _whose(
-    row: dict, before: list[dict] | None, new: list[dict], named: list[dict], serial: str
+def _identified(
+    row: dict, volume: dict, attach: dict, disks: list[dict], named: list[dict]
 ) -> list[Condition]:
     """Return the conditions by which a disk is known to be the volume's."""
-    is_named, is_new = row in named, "yes" if row in new else "no"
-    seen = is_new if before else "the disks before it were not noted"
-    foreign = bool(serial and _serial(row)) and not NOT_CLOUDSTACKS.match(_serial(row))
+    before, serial = attach.get("before") or [], expected_serial(volume["id"])
+    is_named, seen = row in named, _serial(row)
+    foreign = bool(serial and seen) and not NOT_CLOUDSTACKS.match(seen)
+    told = named or foreign or (serial and _gives_serials(volume, disks))
+    is_new = "yes" if identity(row) not in map(identity, before) else "no"
+    is_new = is_new if before else "the disks before it were not noted"
     # Letters may be dealt anew at a boot; a SCSI address stays.
-    wanted = "any" if is_named else "yes"
     same_boot = not before or before[0].get("boot") == row.get("boot") or bool(row.get("hctl"))
+    others = _attached_since(attach, volume)
+    wanted = "any" if is_named else "yes"
     return [
-        ("serial", serial or "any", _serial(row) or "none", is_named or not (named or foreign)),
-        ("new since the attach", wanted, seen, is_named or row in new),
+        ("serial", serial or "any", seen or "none", is_named or not told),
+        ("new since the attach", wanted, is_new, is_named or is_new == "yes"),
         ("same boot", wanted, "yes" if same_boot else "no", is_named or same_boot),
+        ("other volumes attached since", "none", others, is_named or others == "none"),
     ]
+
+
+def _gives_serials(volume: dict, disks: list[dict]) -> bool:
+    """Tell whether disks of this machine show the start of their volume's UUID as their serial."""
+    return volume.get("hypervisor") == "KVM" or any(
+        CLOUDSTACKS.fullmatch(_serial(d)) for d in disks
+    )
+
+
+def _attached_since(attach: dict, volume: dict) -> str:
+    """Say which other volumes the cloud has attached to the machine since the note."""
+    if "volumes" not in attach or "others" not in volume:
+        return "not known"
+    return ", ".join(sorted({*volume["others"]} - {*attach["volumes"]})) or "none"
 
 
 def _fitness(row: dict, size: int, own: bool) -> list[Condition]:
@@ -253,63 +271,6 @@ def _shown(rows: list[tuple[dict, list[Condition]]]) -> str:
     )
 
 
-def look_closely(shell: Shell, device: str) -> str:
-    """Return what is read from the disk itself, of which lsblk may know nothing."""
-    script = "exec 2>&1\n" + CLOSE_LOOK.format(at=shlex.quote(device))  # not what sudo says itself
-    return run(shell, f"sh -c {shlex.quote(script)}", sudo=True, within=600).out.strip()
-
-
-def _closely(seen: str, device: str, own: bool) -> list[Condition]:
-    """Return the conditions on what is read from the disk; what cannot be read is not met."""
-    real, said, ends, use, zero = _parsed(seen)
-    is_ours = own and said and ends == ["rc 0", "rc 0"] and _kinds(said) <= {"gpt", "PMBR"}
-    is_blank = not said and ends == ["rc 2", "rc 0"]
-    signatures = "; ".join(said) or ("none" if is_blank else "unreadable")
-    found = {True: "all zero", False: "something else"}
-    return [
-        ("resolved path", device, real, real == device),
-        ("signatures", "none", signatures, bool(is_ours or is_blank)),
-        ("opens for us alone", "yes", "yes" if use == "is alone" else "no", use == "is alone"),
-        ("first MiB", "all zero", found[zero[0]], own or zero[0]),
-        ("last MiB", "all zero", found[zero[1]], own or zero[1]),
-    ]
-
-
-def _parsed(seen: str) -> tuple[str, list[str], list[str], str, list[bool]]:
-    """Return path, signatures, exit codes, whether it is ours alone, which ends are zero."""
-    told = re.compile(r"(lsblk|real|rc|is|head|tail)( |$)")
-    lines = seen.splitlines()
-    said = [x for x in lines if not told.match(x) and not x.startswith("DEVICE")]
-    _, real, *ends, use, head, tail = [x for x in lines if told.match(x)]
-    zeros = hashlib.sha256(bytes(MIB)).hexdigest()
-    return real[5:], said, ends, use, [x.split()[1] == zeros for x in (head, tail)]
-
-
-def _kinds(said: list[str]) -> set[str]:
-    """Return the kinds of signatures that blkid and wipefs name in these lines."""
-    words = [line.split() for line in said if re.match(r"\S+ +0x", line)]
-    return {w[2] for w in words} | set(re.findall(r'TYPE="([^"]*)"', " ".join(said)))
-
-
-def state(shell: Shell, device: str, look: str) -> str:
-    """Return what a failed installer left: "untouched", "half written" or "wiped".
-
-    It is looked at: `look` is how it was before. An end that is not zero any more was written on.
-    """
-    now = look_closely(shell, device)
-    _, said, ends, use, zero = _parsed(now)
-    if now.replace(use, "is alone") == look or (
-        not said and ends == ["rc 2", "rc 0"] and all(zero)
-    ):
-        return "untouched"
-    return "half written" if said else "wiped"
-
-
-def blank(shell: Shell, device: str) -> list[Condition]:
-    """Return the conditions that keep the disk from being blank, none if it is."""
-    return [c for c in _closely(look_closely(shell, device), device, False) if not c[-1]]
-
-
 def probed(shell: Shell, parts: list[dict]) -> list[dict]:
     """Return the partitions with their labels and file systems, read from them if need be.
 
@@ -333,48 +294,23 @@ def _tagged(tags: dict) -> dict:
     return {k: tags.get(name) for k, name in names.items()}
 
 
-def guard(noted: dict, command: str) -> str:
-    """Return a command for root: `command`, if the noted disk still looks as when it was checked.
-
-    The file `mark` of the note is there from then on: what is on the disk may be ours. The disk is
-    held open from before the look until the command ends: so long, its name cannot be dealt to
-    another one. The lock is a shared one, as udev's is.
-    """
-    at, wanted = shlex.quote(noted["device"]), shlex.quote(noted["look"])
-    look, mark = CLOSE_LOOK.format(at=at), shlex.quote(noted["mark"])
-    stop = f'rm -f {mark}; echo {at} is in use, or not as it was checked: now "$now" >&2'
-    check = f"""now=$({{ {look}
-}} 2>&1) && [ "$now" = {wanted} ] || {{ {stop}; exit {CHANGED}; }}"""
-    held = shlex.quote(f"{check}\n: >{mark} || exit 1\nexec {command}")
-    return f"lsblk -d -n {at} >/dev/null && exec flock -s {at} sh -c {held}"
-
-
-def target(shell: Shell, noted: dict, *, volume_id: str, size: int) -> str:
-    """Return the device path of `target_row`."""
-    return target_row(shell, noted, volume_id=volume_id, size=size)["path"]
-
-
-def target_row(
-    shell: Shell, noted: dict, *, volume_id: str, size: int, rows: list[dict] | None = None
-) -> dict:
-    """Look at the disks now, and return the row of the volume of `size` bytes.
+def target(shell: Shell, noted: dict, volume: dict, rows: list[dict] | None = None) -> dict:
+    """Look at the disks now, and return the row of the volume, with its `look` for the guard.
 
     `noted` is what `notes.read` returns, `rows` an inventory of just now. Raises CheckFailed with
     a table unless exactly one disk is known to be the volume's and is blank, or holds nothing but
-    an install that these notes tell of. The row's `look` is what `guard` compares.
+    an install that these notes tell of.
     """
-    ours = _ours(shell, noted, volume_id)
-    before = about(noted, ("attach",), volume_id).get("before")
-    serial = expected_serial(volume_id)
-    rows = rows or inventory(shell)
-    rows = [_labelled(shell, r) if identity(r) == ours else r for r in rows]
-    row = find_target(before, rows, size=size, serial=serial, ours=ours)
+    ours = _ours(shell, noted, volume["id"])
+    attach, serial = about(noted, ("attach",), volume["id"]), expected_serial(volume["id"])
+    rows = [_labelled(shell, r) if identity(r) == ours else r for r in rows or inventory(shell)]
+    row = find_target(attach, rows, volume, ours)
     own = bool(ours) and (identity(row) == ours or _serial(row) == serial)
-    look = look_closely(shell, row["path"])
-    conditions = _closely(look, row["path"], own)
+    look = guard.look(shell, row["path"], row["size"])
+    conditions = guard.conditions(look, row["path"], row["size"], own)
     if not all(met for *_, met in conditions):
-        shown = f"\n{_shown([(row, _fitness(row, size, own) + conditions)])}\n{WIPE}"
-        raise CheckFailed(f"{row['path']} of volume {volume_id}", "blank", "another", shown)
+        shown = f"\n{_shown([(row, _fitness(row, volume['size'], own) + conditions)])}\n{WIPE}"
+        raise CheckFailed(f"{row['path']} of volume {volume['id']}", "blank", "another", shown)
     return row | {"look": look}
 
 
@@ -398,26 +334,25 @@ def about(noted: dict, kinds: tuple[str, ...], volume_id: str) -> dict:
     return next((n for n in found if str(n.get("volume")) == str(volume_id)), {})
 
 
-def note_before(shell: Shell, work_dir: str, plan: list[Step], mode: str) -> None:
+def note_before(
+    shell: Shell, work_dir: str, plan: list[Step], mode: str, volumes: list[dict]
+) -> None:
     """Note the disks there are, before `plan` attaches a volume; nothing if it will not.
 
     Must come before the attach: a disk that is there by then is never taken for the volume's.
+    `volumes` are all that the cloud lists; those of the machine are noted, too.
     """
     check_mode(mode)
-    volumes = [s.params["id"] for s in plan if not isinstance(s.params["id"], Pending)]
-    for volume in volumes if mode == "apply" else []:
-        before = {"volume": str(volume), "before": inventory(shell)}
+    steps = [s.params for s in plan if not isinstance(s.params["id"], Pending)]
+    for step in steps if mode == "apply" else []:
+        machine = str(step["virtualmachineid"])
+        there = [str(v["id"]) for v in volumes if str(v.get("virtualmachineid")) == machine]
+        before = {"volume": str(step["id"]), "before": inventory(shell), "volumes": there}
         notes.update(shell, work_dir, attach=before)
 
 
 def note_device(
-    shell: Shell,
-    work_dir: str,
-    volume: dict | None,
-    installed: str,
-    mode: str,
-    *,
-    within: float = 30.0,
+    shell: Shell, work_dir: str, volume: dict | None, installed: str, mode: str, within: float = 30
 ) -> None:
     """Say and note which device the attached volume became, giving it `within` seconds to appear.
 
@@ -430,10 +365,9 @@ def note_device(
     noted = notes.read(shell, work_dir)
     attach = about(noted, ("attach",), volume["id"]) or {"volume": str(volume["id"])}
     rows = _when_there(shell, attach.get("before") or [], within)
-    machine, hypervisor = volume.get("virtualmachineid", ""), volume.get("hypervisor", "")
-    known = hosts.demand_same(shell, machine, hypervisor)
-    wanted = {"volume_id": volume["id"], "size": volume["size"]}
-    row = target_row(shell, noted, **wanted, rows=rows)
+    machine = volume.get("virtualmachineid", "")
+    known = hosts.demand_same(shell, machine, volume.get("hypervisor", ""))
+    row = target(shell, noted, volume, rows)
     device = row["path"]
     notes.update(shell, work_dir, attach=attach | {"device": device})
     print(f"✓ {volume['name']} is {device} on {shell.name}: {_grounds(row, volume['id'])}")
@@ -445,7 +379,8 @@ def _grounds(row: dict, volume_id: str) -> str:
     is_named = bool(_serial(row)) and _serial(row) == expected_serial(volume_id)
     known = f"serial {_serial(row)}" if is_named else "the only new one"
     holds = "our earlier install" if row["children"] else "nothing"
-    return f"{known}, {row['size']} bytes, {holds} on it, and nobody has it"
+    looked = guard.looked_at(row["size"])
+    return f"{known}, {row['size']} bytes; {holds} on it and not in use, by {looked}"
 
 
 def _when_there(shell: Shell, before: list[dict], within: float) -> list[dict]:
@@ -463,7 +398,8 @@ def _when_there(shell: Shell, before: list[dict], within: float) -> list[dict]:
 def demand_idle(shell: Shell, work_dir: str, volume: dict | None, mode: str) -> None:
     """Raise CheckFailed if something on the workstation still has the installed volume.
 
-    In apply mode its buffers are flushed, so that what was written is on the disk.
+    In apply mode what an installer of ours has left running is ended first, and the disk's buffers
+    are flushed, so that what was written is on the disk.
     """
     check_mode(mode)
     noted = about(notes.read(shell, work_dir), ("installed",), (volume or {}).get("id", ""))
@@ -474,12 +410,15 @@ def demand_idle(shell: Shell, work_dir: str, volume: dict | None, mode: str) -> 
     if not row:
         there = bool(noted) and bool(volume.get("virtualmachineid"))
         return print(UNKNOWN if there else "No installed disk of ours is attached to a machine.")
-    if used(row):
-        wanted, step = "not mounted, not in use", "umount it there, then run this stage again."
-        raise CheckFailed(f"{row['path']} of {volume['name']}", wanted, " ".join(used(row)), step)
+    if mode == "apply":
+        detached.end(shell, notes.job(work_dir))
+    found = used(row) or guard.users(shell, row["path"])
+    if found:
+        what = f"who has {row['path']} of {volume['name']}"
+        raise CheckFailed(what, "nobody", ", ".join(found), LET_GO)
     if mode == "apply":
         flush(shell, row["path"])
-    print(f"✓ nothing has {row['path']}")
+    print(f"✓ {row['path']} is not mounted, and nothing has it open")
 
 
 def flush(shell: Shell, device: str) -> None:

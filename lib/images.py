@@ -15,6 +15,7 @@ CHANNELS = {
     "coreos-install": ("stable", "beta", "alpha"),
     "flatcar-install": ("stable", "beta", "alpha", "lts"),
 }
+NEEDS_GB = {"coreos-install": 5, "flatcar-install": 8}  # that an image of today's size needs
 SOURCE = ("url", "file", "image_sha256", "board")
 FLAGS = {"url": "-b", "file": "-f", "board": "-B"}  # the installer of 2014 has none of them
 IGNITION = "-i"

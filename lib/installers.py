@@ -4,7 +4,18 @@ import re
 import shlex
 from collections.abc import Callable
 
-from lib import cloudconfig, delivery, detached, disks, facts, hosts, images, notes, preflight
+from lib import (
+    cloudconfig,
+    delivery,
+    detached,
+    disks,
+    facts,
+    guard,
+    hosts,
+    images,
+    notes,
+    preflight,
+)
 from lib.cloudconfig import CLOUD_CONFIG
 from lib.errors import CheckFailed, OutOfSight, ShellFailed
 from lib.plan import Pending, Step, check_mode
@@ -32,7 +43,13 @@ STATES = {
     "half written": "{} is half written: no snapshot of it. Run this stage again.",
     "wiped": "{} is wiped, with remains of an image: no snapshot of it. Run this stage again.",
 }
+TOO_SMALL = (
+    "{} is smaller than the image: no snapshot of it. Run 90-remove-cluster, and begin anew with a "
+    "volume_size of {} or more (GB)."
+)
+FULL = re.compile(r"No space left on device|write error: .*space")
 CHANGED = ("as it was when it was checked", "in use, or something else on it")
+UNTOLD = ("disk", "look", "mark")  # of a note, in the journal
 NOT_OURS = "Nothing was written. See what has it; this stage looks at the disks anew."
 FETCHED = re.compile(r"Downloading the signature for (\S+)\.\.\.")
 SIGNED = re.compile(r"using \w+ key (?:ID )?([0-9A-F]{8,40})")
@@ -46,53 +63,61 @@ def install(
     on_line: Callable[[str], None] = print,
     *,
     folder: str,
-    joins: bool = False,
     within: float = 3600.0,
 ) -> str:
     """Run the installer's command, passing on each line, and return its Success line.
 
-    `place` tells the device, and its `look` when it was checked. It goes on by itself in the
-    `folder` if the connection breaks; with `joins` one that runs there already, or has ended well,
-    is taken up. Raises ShellFailed unless it ends with 0 and names exactly this device as
-    installed, and CheckFailed if the local image is another than is wanted; the error says what
-    state the disk is in.
+    `place` tells the device, its `size`, and its `look` when it was checked. It goes on by itself
+    in the `folder` if the connection breaks. Raises ShellFailed unless it ends with 0 and names
+    exactly this device as installed, and CheckFailed if the local image is another than is
+    expected; the error says what state the disk is in.
     """
     device = place["device"]
     try:
-        if not joins:
-            guarded = disks.guard(place, images.verified(image, device, command))
-            detached.start(shell, folder, guarded, within=within)
+        guarded = guard.guard(place, images.verified(image, device, command))
+        detached.start(shell, folder, guarded, within=within)
         done = detached.follow(shell, folder, on_line, within=within)
     except OutOfSight:
         raise
     except ShellFailed as failed:
-        if failed.rc == disks.CHANGED and not disks.was_let_at(shell, place):
-            detached.forget(shell, folder)
-            raise CheckFailed(device, *CHANGED, f"{NOT_OURS}\n{failed.said.strip()}") from None
-        found = images.FOUND.findall(failed.said)
-        if found and failed.rc == images.ANOTHER:
-            raise images.another(image, found[-1], _state(shell, place, folder, "blank")) from None
-        state = f"{failed.next_step} {_state(shell, place, folder)}".strip()
-        raise ShellFailed(command, failed.rc, failed.said, state) from None
+        raise _failure(shell, image, place, command, folder, failed) from None
     success = rf"Success! {PRODUCTS[image['installer']]} .* is installed on {re.escape(device)}"
     found = [line for line in done.out.splitlines() if re.fullmatch(success, line.strip())]
     if len(found) == 1:
         return found[0].strip()
     missing = f"No line says that it is installed on {device}. "
-    detached.disown(shell, folder)
     raise ShellFailed(command, 0, done.out, missing + _state(shell, place, folder))
 
 
-def _state(shell: Shell, place: dict, folder: str, as_before: str = "untouched") -> str:
-    """Say what a failed installer left, by looking at the disk; `as_before` if it looks as then.
+def _failure(
+    shell: Shell, image: dict, place: dict, command: str, folder: str, failed: ShellFailed
+) -> CheckFailed | ShellFailed:
+    """Return the error for an installer that ended badly, with the state of the disk."""
+    if failed.rc == guard.CHANGED and not disks.was_let_at(shell, place):
+        detached.forget(shell, folder)
+        return CheckFailed(place["device"], *CHANGED, f"{NOT_OURS}\n{failed.said.strip()}")
+    needs = images.NEEDS_GB[image["installer"]] if FULL.search(failed.said) else 0
+    state, found = _state(shell, place, folder, needs), images.FOUND.findall(failed.said)
+    if found and failed.rc == images.ANOTHER:
+        return images.another(image, found[-1], state)
+    return ShellFailed(command, failed.rc, failed.said, f"{failed.next_step} {state}".strip())
+
+
+def _state(shell: Shell, place: dict, folder: str, needs: int = 0) -> str:
+    """Say what a failed installer left, by looking at the disk.
 
     Of a blank disk it is forgotten that we were at it: what comes onto it later is not ours.
+    `needs` is how many GB the image needs, if it did not fit.
     """
     try:
-        left = disks.state(shell, place["device"], place.get("look", ""))
-        if left == "untouched" and not disks.blank(shell, place["device"]):
+        left = guard.state(shell, place["device"], place["size"], place["look"])
+        if left == "blank" or (
+            left == "untouched" and guard.is_blank(place["look"], place["size"])
+        ):
             detached.forget(shell, folder)
-        return STATES[as_before if left == "untouched" else left].format(place["device"])
+        if needs and left in ("half written", "wiped"):
+            return TOO_SMALL.format(place["device"], needs)
+        return STATES[left].format(place["device"])
     except ShellFailed as failed:
         return f"What it left cannot be seen ({failed.said.strip()}): no snapshot of the disk."
 
@@ -215,9 +240,20 @@ def plan_install(
     params["device"] = _device(shell, noted, work_dir, volume)
     if config and not text:
         params["sha256"] = Pending(config, "20-write-cloud-config")
-    why = "it carries another image or cloud-config" if done else "nothing is installed on it"
+    why = _why(volume, image, bool(done))
     shown = {k: v for k, v in params.items() if v or k not in images.SOURCE}
     return [Step(installer, shown | {"size": (volume or {}).get("size")}, why, _name(volume))]
+
+
+def _why(volume: dict | None, image: dict, done: bool) -> str:
+    """Say why it is installed, what was looked at to know it, and whether the volume is small."""
+    size, needs = (volume or {}).get("size", 0), images.NEEDS_GB[image["installer"]]
+    why = "it carries another image or cloud-config" if done else "nothing is installed on it"
+    if _attached(volume):
+        why += f"; looked at: signatures, {guard.looked_at(size)}"
+    if 0 < size < needs * 10**9 and not (image["file"] or image["url"]):
+        why += f"; the image may not fit: it needs {needs} GB, the volume has {size / 10**9:.1f}"
+    return why
 
 
 def _text(shell: Shell, work_dir: str, config: str) -> str:
@@ -247,17 +283,17 @@ def _name(volume: dict | None) -> str:
 def _device(shell: Shell, noted: dict, work_dir: str, volume: dict | None) -> str | Pending:
     if not _attached(volume):
         return Pending("the disk of the volume", "11-attach-volume")
-    began, running = at_work(shell, noted, work_dir, str(volume["id"]))
-    if running:  # its disk is in use, as it must be
-        return began["device"]
     hosts.demand_same(shell, volume["virtualmachineid"], volume.get("hypervisor", ""))
-    return _target(shell, noted, volume["id"], volume["size"])["path"]
+    began = disks.about(noted, ("installing",), volume["id"])
+    if began and detached.is_running(shell, notes.job(work_dir)):  # its disk is in use
+        return began["device"]
+    return _target(shell, noted, volume)["path"]
 
 
-def _target(shell: Shell, noted: dict, volume_id: str, size: int) -> dict:
+def _target(shell: Shell, noted: dict, volume: dict) -> dict:
     """Return the row of the disk to write on; what an earlier install of ours left must be ours."""
-    row = disks.target_row(shell, noted, volume_id=volume_id, size=size)
-    done = disks.about(noted, ("installed",), volume_id)
+    row = disks.target(shell, noted, volume)
+    done = disks.about(noted, ("installed",), volume["id"])
     if done and done.get("config") and row["children"]:
         _demand_ours(shell, row["path"], done)
     return row
@@ -288,8 +324,8 @@ def _demand_installer(shell: Shell, image: dict, config: str, size: int | None) 
             ", ".join(idle),
             f"{installer} would deactivate them: use a workstation without them.",
         )
-    space = 0 if image["file"] else preflight.SPACE
-    preflight.demand(shell, installer, space=space, btrfs=_mounts_btrfs(installer, config, takes))
+    btrfs = _mounts_btrfs(installer, config, takes)
+    preflight.demand(shell, installer, downloads=not image["file"], btrfs=btrfs)
 
 
 def _mounts_btrfs(installer: str, config: str, takes: list[str]) -> bool:
@@ -308,12 +344,14 @@ def apply_install(
     mode: str,
     *,
     work_dir: str,
+    volume: dict | None,
     on_line: Callable[[str], None] = print,
     within: float = 3600.0,
 ) -> None:
     """Install as planned, read the configuration back, and note it; in plan mode write nothing.
 
-    In plan mode a local image is verified; otherwise that is done while it is written.
+    In plan mode a local image is verified; otherwise that is done while it is written. `volume` is
+    that of the plan.
     """
     check_mode(mode)
     if mode == "plan":
@@ -323,14 +361,19 @@ def apply_install(
         print("Plan mode: nothing was written." if plan else "Nothing to do.")
         return
     for step in plan:
-        success = _install_step(shell, step, work_dir, on_line, within)
+        success = _install_step(shell, step, work_dir, volume, on_line, within)
         tell("done", step.command, step.what, success)
 
 
 def _install_step(
-    shell: Shell, step: Step, work_dir: str, on_line: Callable[[str], None], within: float
+    shell: Shell,
+    step: Step,
+    work_dir: str,
+    volume: dict,
+    on_line: Callable[[str], None],
+    within: float,
 ) -> str:
-    """Do one step, or take up the installer that is at it; return the Success line."""
+    """Do one step, once no earlier installer is at it any more; return the Success line."""
     p = step.params
     missing = [v for v in p.values() if isinstance(v, Pending)]
     if missing:
@@ -338,25 +381,40 @@ def _install_step(
     text = _text(shell, work_dir, p["config"])
     if p["config"]:
         cloudconfig.demand_present(text, cloudconfig.path(work_dir, p["config"]))
-    noted = notes.read(shell, work_dir)
-    began, running = at_work(shell, noted, work_dir, p["volume"])
-    joins = _is_same(began, p, running)
-    place = began if running else _look_again(shell, noted, p, text)
-    place |= {"mark": f"{notes.job(work_dir)}/writing"} | ({"look": began["look"]} if joins else {})
-    if not joins:
-        detached.disown(shell, notes.job(work_dir))
-        notes.update(shell, work_dir, installing=place, installed=None)
-    options = {"folder": notes.job(work_dir), "joins": joins, "within": within}
+    _wait_for_earlier(shell, work_dir, on_line, within)
+    place = _look_again(shell, notes.read(shell, work_dir), p, volume, text)
+    place |= {"mark": f"{notes.job(work_dir)}/writing"}
+    notes.update(shell, work_dir, installing=place, installed=None)
     image = _image(step)
     config = cloudconfig.path(work_dir, image["config"]) if image["config"] else ""
     command = images.command(image, place["device"], config)
     what = f"{step.what}, {place['device']} of {shell.name}"
-    told = {k: v for k, v in place.items() if k not in ("disk", "look", "mark")} | {"runs": command}
-    at = workstation(shell)
-    with journalled(at, step.command, what, told, joins=joins) as ended:
+    told = {k: v for k, v in place.items() if k not in UNTOLD} | {"runs": command}
+    options = {"folder": notes.job(work_dir), "within": within}
+    with journalled(workstation(shell), step.command, what, told) as ended:
         ended["text"] = success = install(shell, image, place, command, on_line, **options)
         _prove(shell, image, work_dir, place, success, text)
     return success
+
+
+def _wait_for_earlier(
+    shell: Shell, work_dir: str, on_line: Callable[[str], None], within: float
+) -> None:
+    """Follow an installer that is still at work there to its end; how it ends does not matter.
+
+    The disk is written from its beginning then: nobody has seen all of what the earlier one did.
+    """
+    folder = notes.job(work_dir)
+    if not detached.is_running(shell, folder):
+        return
+    on_line("… an installer that was started before is still at work; waiting for its end")
+    try:
+        detached.follow(shell, folder, on_line, within=within)
+    except OutOfSight:
+        raise
+    except ShellFailed as failed:
+        on_line(f"… it ended with {failed.rc}")
+    on_line("… it has ended; the disk is written from its beginning")
 
 
 def _image(step: Step) -> dict:
@@ -364,32 +422,9 @@ def _image(step: Step) -> dict:
     return dict.fromkeys(images.SOURCE, "") | {"installer": step.command} | step.params
 
 
-def at_work(shell: Shell, noted: dict, work_dir: str, volume_id: str) -> tuple[dict, bool]:
-    """Return the note of the installer that runs, or ended well unseen, and whether it runs."""
-    began = disks.about(noted, ("installing",), volume_id)
-    job = detached.look(shell, notes.job(work_dir)) if began else None
-    if job and (job.running or job.rc == 0):
-        return began, job.running
-    return {}, False
-
-
-def _is_same(began: dict, p: dict, running: bool) -> bool:
-    """Tell whether what was begun is what is wanted; another one that still runs is an error."""
-    keys = [*p, *(k for k in images.SOURCE if k not in p)]
-    other = [k for k in keys if began and began.get(k, "") != p.get(k, "")]
-    if running and other:
-        raise CheckFailed(
-            "the installer that runs on the workstation",
-            ", ".join(f"{k} {p.get(k) or '(none)'}" for k in other),
-            ", ".join(f"{k} {began.get(k) or '(none)'}" for k in other),
-            "Wait for its end, then run this stage again.",
-        )
-    return bool(began) and not other
-
-
-def _look_again(shell: Shell, noted: dict, p: dict, text: str) -> dict:
+def _look_again(shell: Shell, noted: dict, p: dict, volume: dict, text: str) -> dict:
     """Look at the disks just before they are written on; return what is to be noted of it."""
-    row = _target(shell, noted, p["volume"], p["size"])
+    row = _target(shell, noted, volume)
     if (row["path"], sha256(text)) != (p["device"], p["sha256"]):
         changed = f"{row['path']}, cloud-config {sha256(text)[:8]}"
         planned = f"{p['device']}, cloud-config {p['sha256'][:8]}"
@@ -400,12 +435,8 @@ def _look_again(shell: Shell, noted: dict, p: dict, text: str) -> dict:
 def _prove(shell: Shell, image: dict, work_dir: str, place: dict, success: str, text: str) -> None:
     """Compare what the disk carries, have it all written, and note the install as done."""
     device, folder = place["device"], notes.job(work_dir)
-    try:
-        parts = partitions(shell, device)
-        verify_disk(shell, parts, image["installer"], text, image["config"])
-    except CheckFailed:
-        detached.disown(shell, folder)
-        raise
+    parts = partitions(shell, device)
+    verify_disk(shell, parts, image["installer"], text, image["config"])
     disks.flush(shell, device)
     told = {"success": success, "resolved": resolved(shell, parts, success)}
     told |= _provenance(shell, image, detached.log(shell, folder))
@@ -447,7 +478,7 @@ def _stated(shell: Shell, url: str) -> str:
 
 def _checksum(shell: Shell, installer: str) -> str:
     """Return the sha256 of the installer itself, which checks the signature of its image."""
-    return run(shell, f"sh -c 'sha256sum $(command -v {installer})'", sudo=True).out[:64]
+    return run(shell, f"sh -c 'sha256sum <\"$(command -v {installer})\"'", sudo=True).out[:64]
 
 
 def verify(shell: Shell, *, work_dir: str, volume: dict | None, made: bool, mode: str) -> None:
@@ -459,7 +490,7 @@ def verify(shell: Shell, *, work_dir: str, volume: dict | None, made: bool, mode
         settle_volume(workstation(shell), done["volume"], done["success"])
     if mode == "plan" or made or not done or not volume.get("virtualmachineid"):
         return print("Nothing to read back: no installed disk is attached, or it has served.")
-    device = disks.target(shell, noted, volume_id=volume["id"], size=volume["size"])
+    device = disks.target(shell, noted, volume)["path"]
     config = done.get("config", CLOUD_CONFIG)
     parts = partitions(shell, device)
     verify_disk(shell, parts, done["installer"], _text(shell, work_dir, config), config)

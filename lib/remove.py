@@ -24,7 +24,7 @@ from lib.shell import Shell, find_text, run
 KEEPABLE = ("template", "snapshot", "volume")
 GONE = ("Destroyed", "Expunging")
 KEEP = "Nothing was removed. Set keep: [template], or remove the clusters of these machines first."
-WAIT = "Wait for its end (30-install-coreos follows it), then run this stage again."
+WAIT = "Wait for its end (30-install-coreos shows it), then run this stage again."
 
 
 def check_keep(keep: list[str]) -> list[str]:
@@ -37,9 +37,8 @@ def check_keep(keep: list[str]) -> list[str]:
 
 def demand_idle(shell: Shell, work_dir: str) -> None:
     """Raise CheckFailed while an installer runs: it would write on all the same."""
-    job = detached.look(shell, notes.job(work_dir))
-    if job and job.running:
-        began = notes.read(shell, work_dir).get("installing") or {}
+    if detached.is_running(shell, notes.job(work_dir)):
+        began = (notes.kept(shell, work_dir) or {}).get("installing") or {}
         found = f"{began.get('installer', 'one')} on {began.get('device', 'a disk')}"
         raise CheckFailed("installers at work on the workstation", "none", found, WAIT)
 

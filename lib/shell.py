@@ -1,23 +1,25 @@
 """The workstation's shell: one command at a time, here, over ssh, or in the local cloud."""
 
-import codecs
 import getpass
 import os
 import re
-import selectors
 import shlex
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from lib import masks, ssh
 from lib.errors import OutOfSight, ParamsError, ShellFailed
 
+# What a .bashrc prints comes before this mark, and is dropped: what follows is parsed.
+FRAME = "--- output of the runbook's command ---"
+NOT_RUN = "The login ended well without running the command: see what its shell is set to there."
 # Every command starts in the home folder and speaks English, as its words are read here.
-PROLOGUE = 'export LC_ALL=C; cd "$HOME" || exit 1; '
+PROLOGUE = f'echo "{FRAME}"; export LC_ALL=C; cd "$HOME" || exit 1; '
 # Where sudo wants a password, it comes in the first line of stdin, and goes to sudo by a program
 # that prints a variable: so it is in no command line, no file, and not in what runs as root.
 PASSWORD = "RUNBOOK_SUDO_PASSWORD"
@@ -102,17 +104,6 @@ def password() -> str:
     return masks.know(found)
 
 
-def handed_over(shell: Shell, text: str, stdin: bytes | None = None) -> tuple[str, bytes | None]:
-    """Return a script for which $SUDO stands for something, and its stdin.
-
-    A shell that takes the password gets it there, if there is one.
-    """
-    given = password() if shell.takes_password else ""
-    if not given:
-        return text, stdin
-    return TAKE_PASSWORD + text, f"{given}\n".encode() + (stdin or b"")
-
-
 def run(
     shell: Shell,
     command: str,
@@ -128,11 +119,14 @@ def run(
     Raises ShellFailed for an exit code not in `ok`; OutOfSight if the connection broke, and with
     rc None after `within` seconds.
     """
-    script = PROLOGUE + command
+    script, given = PROLOGUE + command, ""
     if sudo:
         script = f"{PROLOGUE}{BECOME_ROOT.format(seconds=within)}$SUDO {command}"
-        script, stdin = handed_over(shell, script, stdin)
-    with _started(shell, script, stdin, stderr=subprocess.PIPE) as process:
+        given = password() if shell.takes_password else ""
+    if given:
+        script, stdin = TAKE_PASSWORD + script, f"{given}\n".encode() + (stdin or b"")
+    source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+    with _started(shell, script, stdin=source, stderr=subprocess.PIPE) as process:
         try:
             out, err = process.communicate(stdin, within + GRACE * sudo)
         except BaseException as stopped:
@@ -140,49 +134,67 @@ def run(
             if isinstance(stopped, subprocess.TimeoutExpired):
                 raise OutOfSight(command, None, "") from None
             raise
-    result = Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+    before, frame, said = out.decode(errors="replace").partition(f"{FRAME}\n")
+    if not frame and process.returncode == 0:
+        raise ShellFailed(command, 0, before, NOT_RUN)
+    said = said if frame else before
+    result = Result(process.returncode, said, err.decode(errors="replace"))
     return _demand(shell, command, result, ok, sudo)
 
 
 def stream(
-    shell: Shell,
-    command: str,
-    on_line: Callable[[str], None],
-    *,
-    within: float = 3600.0,
-    on_bytes: Callable[[int], None] | None = None,
-) -> Result:
-    """Run a command, passing on each line of its stdout and stderr as it comes.
+    shell: Shell, command: str, on_line: Callable[[str], None], *, within: float = 3600.0
+) -> None:
+    """Run a command, passing on each whole line of its stdout and stderr as it comes.
 
-    Of a line that redraws itself with carriage returns the states that were seen are passed on.
-    `on_bytes` is told of each piece of output how many bytes it has.
-    Raises ShellFailed for an exit code other than 0; OutOfSight if the connection broke, and with
-    rc None after `within` seconds; then all that it started is ended.
+    A line that redraws itself with carriage returns is passed on as a line for each state. Raises
+    ShellFailed for an exit code other than 0; OutOfSight if the connection broke, and with rc None
+    after `within` seconds; then all that it started is ended.
     """
-    lines = []
-    deadline = time.monotonic() + within
-    with _started(shell, PROLOGUE + command, None, stderr=subprocess.STDOUT) as process:
+    late, lines = threading.Event(), []
+    script = f"{PROLOGUE}exec 2>&1; {command}"
+    # What ssh itself says, and a login before the command, may come at any time: it is kept apart.
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as err,
+        _started(shell, script, stderr=err, text=True, errors="replace") as process,
+    ):
+        timer = threading.Timer(within, lambda: (late.set(), _end(process)))
+        timer.start()
         try:
-            for line in _lines(_chunks(process.stdout, deadline, on_bytes)):
-                lines.append(line)
-                on_line(line)
+            _pass_on(process.stdout, lines, on_line)
             process.wait(10)
-        except BaseException as stopped:
+        except BaseException:
             _end(process)
-            if isinstance(stopped, (TimeoutError, subprocess.TimeoutExpired)):
-                raise OutOfSight(command, None, "\n".join(lines)) from None
             raise
-    return _demand(shell, command, Result(process.returncode, "\n".join(lines), ""))
+        finally:
+            timer.cancel()
+        err.seek(0)
+        result = Result(process.returncode, "\n".join(lines), err.read())
+    if late.is_set():
+        raise OutOfSight(command, None, result.out)
+    _demand(shell, command, result)
 
 
-def _started(shell: Shell, script: str, stdin: bytes | None, *, stderr: int) -> subprocess.Popen:
+def _pass_on(output: Iterable[str], lines: list[str], on_line: Callable[[str], None]) -> None:
+    """Pass on and keep the lines after the frame; a line cut off at the end is only kept."""
+    framed = False
+    for line in output:
+        lines.append(line.removesuffix("\n"))
+        if framed and line.endswith("\n"):
+            on_line(lines[-1])
+        if not framed and line.endswith(f"{FRAME}\n"):
+            framed = True
+            lines.clear()
+
+
+def _started(
+    shell: Shell, script: str, stdin: int = subprocess.DEVNULL, **how: object
+) -> subprocess.Popen:
     argv = [*shell.argv, "-c", shlex.quote(script) if shell.remote else script]
-    source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
     own = {k: v for k, v in os.environ.items() if k != PASSWORD}
     # A session of its own, so that all it started can be ended together.
-    return subprocess.Popen(
-        argv, stdin=source, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True, env=own
-    )
+    how |= {"stdin": stdin, "stdout": subprocess.PIPE, "env": own}
+    return subprocess.Popen(argv, start_new_session=True, **how)
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -195,45 +207,6 @@ def _end(process: subprocess.Popen) -> None:
             continue
         except (ProcessLookupError, PermissionError):  # gone, or root's: `timeout` ends that
             return
-
-
-def _chunks(pipe, deadline: float, on_bytes: Callable[[int], None] | None = None) -> Iterator[str]:
-    """Yield what comes, until its end; raise TimeoutError at the deadline."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while selector.select(max(0.0, deadline - time.monotonic())):
-            read = os.read(pipe.fileno(), 65536)
-            if on_bytes:
-                on_bytes(len(read))
-            yield decoder.decode(read, final=not read)
-            if not read:
-                return
-    raise TimeoutError
-
-
-def _lines(chunks: Iterable[str]) -> Iterator[str]:
-    """Cut text into lines; of what a carriage return overwrote, only the last of a chunk is kept.
-
-    >>> list(_lines(["one\\ntw", "o\\r\\n1%\\r2%\\r3", "%\\r4%\\n"]))
-    ['one', 'two', '2%', '4%']
-    """
-    rest = ""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).replace("\r\n", "\n").split("\n")
-        yield from (line.rstrip("\r").rpartition("\r")[2] for line in whole)
-        drawn, _, rest = _redrawn(rest)
-        if drawn:
-            yield drawn
-    if rest:
-        yield rest.rstrip("\r")
-
-
-def _redrawn(rest: str) -> tuple[str, str, str]:
-    """Split an unfinished line at the carriage return after which it is drawn anew."""
-    end = "\r" if rest.endswith("\r") else ""  # a line feed may still follow this one
-    seen, mark, last = rest.removesuffix("\r").rpartition("\r")
-    return seen.rpartition("\r")[2], mark, last + end
 
 
 def _demand(
@@ -267,9 +240,10 @@ def write_text(shell: Shell, path: str, text: str) -> None:
     """Write a file in one step, for us alone; make its folder if need be. It starts at $HOME."""
     data = text.encode()
     where, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
-    # The count tells a whole text from the first part of one, sent before a connection broke.
+    # The count tells a whole text from the first part of one, sent before a connection broke. It
+    # is on the disk before it gets its name: a power cut leaves the old file or the new one.
     command = f"""umask 077; mkdir -p -- {folder} || exit 1
 new=$(mktemp -- {folder}/.new.XXXXXX) && trap 'rm -f -- "$new"' EXIT || exit 1
-cat >"$new" && [ "$(wc -c <"$new")" -eq {len(data)} ] || exit 1
-chmod 600 -- "$new" && mv -f -- "$new" {where}"""
+cat >"$new" && [ "$(wc -c <"$new")" -eq {len(data)} ] && sync -- "$new" || exit 1
+chmod 600 -- "$new" && mv -f -- "$new" {where} && sync -- {folder}"""
     run(shell, command, stdin=data)

@@ -47,7 +47,8 @@ def argv(target: str) -> tuple[str, ...]:
 def _shared(folder: Path | None) -> tuple[str, ...]:
     if folder is None:
         return ()
-    return ("ControlMaster=auto", f"ControlPath={folder}/%C", f"ControlPersist={KEPT}")
+    path = str(folder).replace("%", "%%")
+    return ("ControlMaster=auto", f'ControlPath="{path}/%C"', f"ControlPersist={KEPT}")
 
 
 def _folder() -> Path | None:

@@ -125,13 +125,24 @@ def plan_removal(cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
 
 
 def ours(cloud, *, zone: str, name: str, owner: dict) -> dict | None:
-    """Return our volume, None if there is none."""
-    return own.volume(cloud, zone, name, owner)
+    """Return our volume, None if there is none.
+
+    Of an attached one also its machine's `hypervisor`, and `others`: the ids of its other volumes.
+    """
+    volume = own.volume(cloud, zone, name, owner)
+    machine = volume and volume.get("virtualmachineid")
+    if not machine:
+        return volume
+    rows = [v for v in cloud.list("listVolumes") if v.get("virtualmachineid") == machine]
+    others = [str(v["id"]) for v in rows if v["id"] != volume["id"]]
+    holders = [m for m in cloud.list("listVirtualMachines") if m["id"] == machine]
+    kinds = [row["hypervisor"] for row in (volume, *holders) if row.get("hypervisor")]
+    return volume | {"others": others, "hypervisor": kinds[0] if kinds else ""}
 
 
 def attached(cloud, *, zone: str, name: str, owner: dict) -> dict | None:
-    """Return our volume while it is attached to a machine, None otherwise."""
-    volume = own.volume(cloud, zone, name, owner)
+    """Return our volume, as `ours` does, while it is attached to a machine; None otherwise."""
+    volume = ours(cloud, zone=zone, name=name, owner=owner)
     return volume if volume and volume.get("virtualmachineid") else None
 
 

@@ -2,7 +2,7 @@
 
 The `endpoint` of such an entry is the machine, so that no cloud is asked about it. Its parameters
 name the `volume` or the `file` that is written, and tell checksums instead of texts. What was begun
-and not seen to end is settled when the same thing is written again, or joined, or looked at.
+and not seen to end is settled when the same thing is written again, or looked at.
 """
 
 import hashlib
@@ -30,22 +30,16 @@ def workstation(shell: Shell) -> str:
 
 
 @contextmanager
-def noted(
-    machine: str, command: str, what: str, params: dict, *, joins: bool = False
-) -> Iterator[dict]:
+def noted(machine: str, command: str, what: str, params: dict) -> Iterator[dict]:
     """Write down a change of a machine before it is made, and how it ended.
 
-    What is put into the dict as `text` is told of its end, and `so_far` of a bad one. With `joins`
-    it goes on since before: then it is one with the entry that this run had left open, and entries
-    of other runs get the same end. It stays open where nobody knows how it ended.
+    The text of its end is taken from `text` of the dict, of a bad end also from `so_far`. It stays
+    open where nobody knows how it ended; what was left open about the same thing is lost then.
     """
     journal = Journal(run_folder(), machine)
     begun = [(r, e) for r, e in left_open(machine) if _thing(e["params"]) == _thing(params)]
-    if not joins:
-        _end(journal, begun, "lost", ANEW)
-        begun = []
-    if not any(run == "" for run, _ in begun):
-        begun.append(("", journal.intend(command, what, params, None)))
+    _end(journal, begun, "lost", ANEW)
+    begun = [("", journal.intend(command, what, params, None))]
     told = {}
     try:
         yield told

@@ -12,6 +12,9 @@ from workstations import SUDO, program
 PROGRAMS = {
     "sudo": SUDO,
     "flock": 'shift 2; exec "$@"',
+    "perl": "for last; do :; done\n"
+    '[ ! -e "m/places/${last##*/}" ] || exec echo data; exec /usr/bin/head -c 65536 /dev/zero',
+    "find": 'while [ "$1" != -lname ]; do shift; done; cat "m/users/${2##*/}" 2>/dev/null',
     "lsblk": """\
 for last; do :; done
 case "$*" in
@@ -49,6 +52,8 @@ exec /bin/cat "$@" """,
     "an-installer": 'echo "$1" >>written',
 }
 KINDS = ("serial", "wwn", "model", "hctl", "fstype", "pttype", "parttype", "partlabel", "label")
+FOLDERS = ("one", "export", "blkid", "rc", "wipefs", "busy", "link", "head", "tail", "places")
+FOLDERS += ("users",)
 SILENT = dict.fromkeys(("fstype", "pttype", "parttype", "partlabel", "label"))  # without udev
 # What an lsblk does not know: columns; before 2.33 all is said as text.
 UNKNOWN = {"2.38": [], "2.34": ["MOUNTPOINTS"], "2.29": ["MOUNTPOINTS", ",PATH", ",PTTYPE"]}
@@ -86,7 +91,7 @@ class Machine:
         uses: tuple = (),
     ) -> None:
         """Have these disks, and an lsblk of that version, which may know nothing from udev."""
-        for folder in ("one", "export", "blkid", "rc", "wipefs", "busy", "link", "head", "tail"):
+        for folder in FOLDERS:
             (self.home / "m" / folder).mkdir(parents=True, exist_ok=True)
             for file in (self.home / "m" / folder).iterdir():
                 file.unlink()
@@ -113,9 +118,12 @@ class Machine:
             ("busy", row.get("busy", _in_use(row))),
             ("head", "head" in row.get("ends", ("head",) if holds else ())),
             ("tail", "tail" in row.get("ends", ())),
+            ("places", "places" in row.get("ends", ())),
         ):
             if there:
                 self._put(f"{which}/{name}", "")
+        if row.get("user"):
+            self._put(f"users/{name}", f"/proc/{row['user']}/fd/3\n")
         if row.get("link"):
             self._put(f"link/{name}", f"{row['link']}\n")
         for p in row["children"]:

@@ -1,10 +1,10 @@
 """Commands that go on by themselves on the workstation."""
 
 import os
-import time
+import signal
 
 import pytest
-from workstations import SUDO, program
+from workstations import SUDO, program, runs, until
 
 from lib import detached
 from lib.errors import CheckFailed, ShellFailed
@@ -16,7 +16,8 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     program(tmp_path, "sudo", SUDO)
-    return connect_shell(None, "")
+    yield connect_shell(None, "")
+    detached.end(connect_shell(None, ""), "w/job")
 
 
 def ended(here, command, **more):
@@ -25,68 +26,100 @@ def ended(here, command, **more):
 
 
 def test_nothing_was_started_at_first(here):
-    assert detached.look(here, "w/job") is None
+    assert not detached.is_running(here, "w/job")
 
 
-def test_what_it_wrote_and_how_it_ended_stay_until_they_are_forgotten(here, tmp_path):
+def test_what_it_wrote_stays_until_it_is_forgotten(here, tmp_path):
     assert ended(here, "echo a; echo b >&2").out.split() == ["a", "b"]
-    assert detached.look(here, "w/job") == detached.Job("echo a; echo b >&2", False, 0)
+    assert not detached.is_running(here, "w/job")
     assert detached.log(here, "w/job").split() == ["a", "b"]
     detached.forget(here, "w/job")
-    assert detached.look(here, "w/job") is None and list((tmp_path / "w").iterdir()) == []
+    assert list((tmp_path / "w").iterdir()) == []
 
 
-def test_its_command_is_kept_as_it_was_given(here):
-    command = """printf '%s' "it's" '$HOME' \\\\; cd /; pwd"""
-    assert ended(here, command).out == "it's$HOME\\/\n"
-    assert detached.look(here, "w/job").command == command
-
-
-def test_it_starts_at_home(here, tmp_path):
-    assert ended(here, "pwd").out.strip() == str(tmp_path)
+def test_its_command_is_run_as_it_was_given_and_starts_at_home(here, tmp_path):
+    command = """printf '%s ' "it's" '$HOME' \\\\; pwd"""
+    assert ended(here, command).out == f"it's $HOME \\ {tmp_path}\n"
 
 
 def test_lines_are_passed_on_as_they_come_and_only_once(here):
     seen = []
-    detached.start(here, "w/job", "echo a; sleep 0.3; printf '1%%\\r99%%\\n'; echo b")
-    began = time.monotonic()
-    result = detached.follow(here, "w/job", lambda x: seen.append((x, time.monotonic() - began)))
-    assert [line for line, _ in seen] == ["a", "99%", "b"] == result.out.split()
-    assert seen[1][1] - seen[0][1] > 0.15
+
+    def see(line):
+        seen.append(line)
+        run(here, "touch go") if line == "a" else None
+
+    waits = "while [ ! -e go ]; do sleep 0.02; done"
+    detached.start(here, "w/job", f"echo a; {waits}; printf '1%%\\r99%%\\nb'")
+    result = detached.follow(here, "w/job", see)
+    assert seen == ["a", "1%", "99%", "b"] == result.out.split()
 
 
-def test_a_failure_tells_its_exit_code_and_last_words(here):
-    with pytest.raises(ShellFailed, match="ended with 3: last words") as failed:
-        ended(here, "echo last words; exit 3")
-    assert failed.value.rc == 3 and detached.look(here, "w/job").rc == 3
+@pytest.mark.parametrize(
+    "command, within, rc, said",
+    [
+        ("echo last words; exit 3", 60, 3, "ended with 3: last words"),
+        ("echo began; sleep 60", 0.4, None, "did not end in time: began"),
+        ("kill -9 $$", 60, 137, r"ended with 137.*\n.*memory was short"),
+    ],
+)
+def test_a_failure_tells_its_exit_code_and_last_words(here, command, within, rc, said):
+    with pytest.raises(ShellFailed, match=said) as failed:
+        ended(here, command, within=within)
+    assert failed.value.rc == rc
 
 
-def test_one_that_takes_too_long_is_ended_by_the_workstation(here):
-    with pytest.raises(ShellFailed, match="did not end in time: began"):
-        ended(here, "echo began; sleep 60", within=0.4)
+def test_it_inherits_no_descriptor_but_its_output(here):
+    listed = ended(here, "ls -l /proc/$$/fd").out
+    assert "/log" in listed and "/lock" not in listed
 
 
-def test_one_that_was_killed_is_neither_running_nor_well(here, tmp_path):
-    detached.start(here, "w/job", "echo $PPID $$; exec sleep 60")
-    run(here, "while [ ! -s w/job/log ]; do sleep 0.02; done")
-    assert detached.look(here, "w/job").running
-    by_timeout, itself = map(int, (tmp_path / "w/job/log").read_text().split())
-    wrapper = int(run(here, f"ps -o ppid= -p {by_timeout}").out)
-    for pid in (wrapper, by_timeout, itself):
-        os.kill(pid, 9)
+LEAVES = {
+    "a child": "sleep 300 &",
+    "one blocked on a FIFO for ever": "mkfifo fifo; (echo done >fifo) &",
+    "a daemon in a session of its own": "setsid sleep 300 >/dev/null 2>&1 </dev/null &",
+}
+
+
+@pytest.mark.parametrize("leaves", LEAVES.values(), ids=LEAVES)
+@pytest.mark.parametrize("killed", [False, True], ids=["it ends", "it is killed"])
+def test_its_end_is_the_end_of_all_that_it_started(here, leaves, killed):
+    command = f"{leaves} echo $! >left; echo a; {'kill -9 $$' if killed else 'exit 0'}"
+    if killed:
+        with pytest.raises(ShellFailed, match="ended with 137"):
+            ended(here, command)
+    else:
+        assert ended(here, command).out == "a\n"
+    assert not runs(run(here, "cat left").out)
+    assert ended(here, "echo again").out == "again\n"
+
+
+def supervisor(here) -> int:
+    """Return the process that holds the lock, which is the only one to write the exit code."""
+    return int(run(here, "ps -o ppid= -p $(ps -o ppid= -p $(cat pid))").out)
+
+
+def test_what_a_killed_supervisor_leaves_is_ended_before_anything_is_said(here):
+    detached.start(here, "w/job", "echo $$ >pid.new; mv pid.new pid; sleep 300")
+    until(lambda: run(here, "[ -e pid ]", ok=(0, 1)).rc == 0)
+    os.kill(supervisor(here), signal.SIGKILL)
+    assert detached.is_running(here, "w/job")
     with pytest.raises(ShellFailed, match="left no exit code: it was killed") as failed:
         detached.follow(here, "w/job", lambda line: None)
-    assert failed.value.rc is None
-    assert detached.look(here, "w/job") == detached.Job("echo $PPID $$; exec sleep 60", False, None)
+    assert failed.value.rc is None and not detached.is_running(here, "w/job")
+    assert not runs(run(here, "cat pid").out)
 
 
-def test_one_that_was_killed_for_want_of_memory_is_not_said_to_take_too_long(here):
-    with pytest.raises(ShellFailed, match=r"ended with 137.*\n.*memory was short") as failed:
-        ended(here, "kill -9 $$")
-    assert failed.value.rc == 137
+@pytest.mark.parametrize("text", ["", "\0\0\0", "null", "[]", "-"])
+def test_an_exit_code_that_is_damaged_is_as_none(here, tmp_path, text):
+    ended(here, "echo a")
+    (tmp_path / "w/job/rc").write_text(text)
+    with pytest.raises(ShellFailed, match=r"left no exit code.*or its disk is full"):
+        detached.follow(here, "w/job", lambda line: None)
+    assert ended(here, "echo again").out == "again\n"
 
 
-def test_an_interrupted_look_leaves_it_running(here):
+def test_a_second_start_is_refused_while_the_first_runs_on(here):
     def stop(line):
         raise KeyboardInterrupt
 
@@ -94,14 +127,9 @@ def test_an_interrupted_look_leaves_it_running(here):
     with pytest.raises(KeyboardInterrupt) as stopped:
         detached.follow(here, "w/job", stop)
     assert "runs on" in stopped.value.__notes__[0]
-    assert detached.look(here, "w/job").running
+    assert detached.is_running(here, "w/job")
     with pytest.raises(CheckFailed, match="another command"):
         detached.start(here, "w/job", "true")
     run(here, "touch go")
     assert detached.follow(here, "w/job", lambda line: None).out.split() == ["a", "b"]
-
-
-def test_one_that_only_left_children_behind_is_waited_for(here):
-    began = time.monotonic()
-    assert ended(here, "sleep 0.4 & echo a").out.split() == ["a"]
-    assert time.monotonic() - began > 0.35
+    assert ended(here, "echo second").out == "second\n"

@@ -9,14 +9,16 @@ import pytest
 from machines import Machine, disk, part
 from workstations import SUDO, program
 
-from lib import disks, notes
-from lib.disks import MIB, find_target, identity
+from lib import disks, guard, notes
+from lib.disks import find_target, identity
 from lib.errors import CheckFailed, ShellFailed
+from lib.guard import MIB
 from lib.plan import Step
 from lib.shell import Shell, connect_shell
 
 SIZE = 40 * 2**30
 VOLUME = {"id": "5f0c2d4e-9b31-4c6a-8e77-0d1f2a3b4c5d", "name": "disk", "size": SIZE}
+VOLUME |= {"others": ["root"]}
 ROOT = disk("sda", 80 * 2**30, pttype="gpt", children=[part("sda1", mountpoints=["/"])])
 DATA = disk("sdb", 100 * 2**30, pttype="gpt", children=[part("sdb1", mountpoints=["/data"])])
 BEFORE = [ROOT, DATA, disk("sdc", SIZE, hctl="2:0:2:0")]
@@ -27,6 +29,7 @@ OURS = disk("sdd", SIZE, hctl="2:0:3:0")
 def machine(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setattr(guard, "PLACES", 4)
     made = Machine(tmp_path)
     made.show(BEFORE)
     return made
@@ -61,6 +64,30 @@ def test_an_older_lsblk_is_asked_for_what_it_knows(there, machine, version):
     assert row["children"][0]["mountpoints"] == ["/data"]
 
 
+# What util-linux 2.27 prints for a label that is not ASCII, and for one with a backslash.
+LABELS = {r"donn\xc3\xa9es": "données", r"a\\x41\\": r"a\x41" + "\\", r"\xff\"": '\ufffd"'}
+
+
+@pytest.mark.parametrize("printed, label", LABELS.items())
+def test_bytes_that_lsblk_writes_as_no_json_has_them_are_read(there, machine, printed, label):
+    machine.show([DATA | {"label": "PRINTED"}], lsblk="2.29")
+    tree = machine.home / "m/tree"
+    tree.write_text(tree.read_text().replace("PRINTED", printed))
+    assert disks.inventory(there)[0]["label"] == label
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"blockdevices": null}', '{"blockdevices": [1]}'])
+def test_an_lsblk_that_prints_something_else_is_named(there, machine, text):
+    (machine.home / "m/tree").write_text(text)
+    with pytest.raises(CheckFailed, match="lsblk of the workstation: wanted disks as JSON"):
+        disks.inventory(there)
+
+
+def test_an_empty_line_in_the_list_of_swaps_is_no_error(there, machine):
+    machine.show([DATA], swaps=("", "/dev/sdb1 partition 1 0 -2"))
+    assert "[SWAP]" in disks.used(disks.inventory(there)[0])
+
+
 def test_an_lsblk_that_fails_is_an_error(there, machine):
     program(machine.home, "lsblk", "echo lsblk: no >&2; exit 1")
     with pytest.raises(ShellFailed, match="lsblk: no"):
@@ -89,9 +116,8 @@ def trips(machine) -> int:
 
 
 def test_the_inventory_before_and_after_costs_one_round_trip_each(machine, monkeypatch):
-    shell, plan = counting(machine), [Step("attachVolume", {"id": VOLUME["id"]}, "")]
-    noting = {"read": 1, "write": 1}
-    disks.note_before(shell, "w", plan, "apply")
+    shell, noting = counting(machine), {"read": 1, "write": 1}
+    attach(shell)
     assert trips(machine) == 1 + sum(noting.values())
     machine.show([*BEFORE, OURS])
     disks.note_device(shell, "w", VOLUME, "", "apply")
@@ -106,7 +132,8 @@ def test_the_refusal_is_a_table_of_conditions():
 
     with pytest.raises(CheckFailed) as failed:
         rows = [seen(OURS | {"size": SIZE + 512, "fstype": "xfs"}), seen(disk("loop0", SIZE))]
-        find_target([seen(disk("sdc", SIZE))], [seen(disk("sdc", SIZE)), *rows], size=SIZE)
+        before = {"before": [seen(disk("sdc", SIZE))], "volumes": []}
+        find_target(before, [seen(disk("sdc", SIZE)), *rows], VOLUME)
     lines = [line.split() for line in str(failed.value).splitlines()]
     assert ["✗", "/dev/sdd", "bytes", str(SIZE), str(SIZE + 512)] in lines
     assert ["✗", "/dev/sdd", "contents", "none", "xfs"] in lines
@@ -138,49 +165,85 @@ def image(tmp_path, monkeypatch):
     return file
 
 
+def look(image) -> str:
+    return guard.look(connect_shell(None, ""), str(image), 3 * MIB)
+
+
 def unmet(image) -> list[str]:
-    return [what for what, *_ in disks.blank(connect_shell(None, ""), str(image))]
+    found = guard.conditions(look(image), str(image), 3 * MIB, own=False)
+    return [what for what, *_, met in found if not met]
 
 
 def test_a_disk_of_zeros_is_blank(image):
     assert unmet(image) == []
 
 
+PLACES = "192 places of 16 KiB"
+
+
 @pytest.mark.parametrize(
-    "at, which", [(0, "first MiB"), (MIB - 1, "first MiB"), (3 * MIB - 1, "last MiB")]
+    "at, which",
+    [
+        (0, ["first MiB", PLACES]),
+        (MIB - 1, ["first MiB", PLACES]),
+        (3 * MIB // 2, [PLACES]),
+        (3 * MIB - 1, ["last MiB", PLACES]),
+    ],
 )
-def test_one_byte_at_either_end_is_not_blank(image, at, which):
+@pytest.mark.parametrize("has_perl", [True, False])
+def test_one_byte_is_not_blank(image, tmp_path, at, which, has_perl):
+    if not has_perl:
+        program(tmp_path, "perl", "exit 127")
+    assert unmet(image) == []
     with image.open("r+b") as f:
         f.seek(at)
         f.write(b"x")
-    assert unmet(image) == [which]
+    assert unmet(image) == which
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_the_places_that_are_read_reach_over_the_whole_disk(image, share):
+    size = 2**30 + 512
+    with image.open("r+b") as f:
+        f.truncate(size)
+        f.seek(int(size * share))
+        f.write(b"x" * 3 * MIB)  # more than there is between two places
+    seen = guard.look(connect_shell(None, ""), str(image), size)
+    told = guard.conditions(seen, str(image), size, own=False)
+    assert [what for what, *_, met in told if not met] == ["400 places of 16 KiB"]
 
 
 def test_what_cannot_be_read_is_not_blank(image, tmp_path):
-    assert {"first MiB", "last MiB"} < {*unmet(f"{image}-absent")}
+    assert {"first MiB", "last MiB", PLACES} < {*unmet(f"{image}-absent")}
     program(tmp_path, "blkid", "exit 4")
     assert unmet(image) == ["signatures"]
 
 
 def test_what_a_failed_installer_left_is_seen_by_looking(image, tmp_path):
-    there, look = connect_shell(None, ""), disks.look_closely(connect_shell(None, ""), str(image))
-    assert disks.state(there, str(image), look) == "untouched"
+    before = look(image)
+
+    def state(earlier=before):
+        return guard.state(connect_shell(None, ""), str(image), 3 * MIB, earlier)
+
+    assert state() == "untouched" and state("> blkid 2") == "blank"
     image.write_bytes(b"remains" + bytes(3 * MIB - 7))
-    assert disks.state(there, str(image), look) == "wiped"
+    assert state() == "wiped"
     program(tmp_path, "blkid", 'echo "PTTYPE=gpt"')
-    assert disks.state(there, str(image), look) == "half written"
-    earlier = disks.look_closely(there, str(image))
-    assert disks.state(there, str(image), earlier) == "untouched"
+    assert state() == "half written"
+    earlier = look(image)
+    assert state(earlier) == "untouched"
     program(tmp_path, "wipefs", 'case "$*" in *-a*) exit 1;; esac')  # something opened it
-    assert disks.state(there, str(image), earlier) == "untouched"
+    assert state(earlier) == "untouched"
 
 
 def attach(there, mode="apply"):
-    disks.note_before(there, "w", [Step("attachVolume", {"id": VOLUME["id"]}, "")], mode)
+    params = {"id": VOLUME["id"], "virtualmachineid": "m"}
+    listed = [{"id": "root", "virtualmachineid": "m"}, {"id": "elsewhere"}]
+    disks.note_before(there, "w", [Step("attachVolume", params, "")], mode, listed)
 
 
 def target(there):
-    return disks.target(there, notes.read(there, "w"), volume_id=VOLUME["id"], size=SIZE)
+    return disks.target(there, notes.read(there, "w"), VOLUME)
 
 
 def test_plan_mode_notes_nothing(there):
@@ -203,9 +266,8 @@ def test_a_disk_that_takes_its_time_is_waited_for(there, machine, capsys):
         disks.note_device(there, "w", VOLUME, "", "apply", within=5)
     assert notes.read(there, "w")["attach"]["device"] == "/dev/sdd"
     said = capsys.readouterr().out
-    assert (
-        f"disk is /dev/sdd on this machine: the only new one, {SIZE} bytes, nothing on it" in said
-    )
+    assert f"disk is /dev/sdd on this machine: the only new one, {SIZE} bytes; nothing on" in said
+    assert "by its first and last MiB, 4 places of 16 KiB, and its users" in said
 
 
 def test_a_disk_that_does_not_show_is_looked_for_on_the_scsi_buses(there, machine):
@@ -231,14 +293,17 @@ def test_an_installed_disk_that_something_still_has_is_not_detached(there, machi
     notes.update(there, "w", installed={"volume": VOLUME["id"], "disk": identity(OURS)})
     program(machine.home, "blockdev", 'echo "$*" >flushed')
     machine.show([*BEFORE, OURS | {"children": [part("sdd9", mountpoints=["/mnt"])]}])
-    with pytest.raises(CheckFailed, match=r"found /mnt\. umount it there"):
+    with pytest.raises(CheckFailed, match=r"found /mnt\. End it on the workstation, or umount"):
+        disks.demand_idle(there, "w", VOLUME, "apply")
+    machine.show([*BEFORE, OURS | {"user": 1}])
+    with pytest.raises(CheckFailed, match=r"who has /dev/sdd .*found \S+ \(process 1\)\."):
         disks.demand_idle(there, "w", VOLUME, "apply")
     machine.show([*BEFORE, OURS])
     disks.demand_idle(there, "w", VOLUME, "plan")
     assert not (machine.home / "flushed").exists()
     disks.demand_idle(there, "w", VOLUME, "apply")
     assert (machine.home / "flushed").read_text() == "--flushbufs /dev/sdd\n"
-    assert "nothing has /dev/sdd" in capsys.readouterr().out
+    assert "/dev/sdd is not mounted, and nothing has it open" in capsys.readouterr().out
     attached, serial = VOLUME | {"virtualmachineid": "m"}, VOLUME["id"].replace("-", "")[:20]
     renamed = disk("sde", SIZE, serial=serial, children=[part("sde9", mountpoints=["/mnt"])])
     machine.show([*BEFORE, renamed])

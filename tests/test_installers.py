@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import time
+import os
 
 import pytest
 from workstations import program
 
-from lib import detached, disks, images, installers, notes
+from lib import guard, images, installers, notes
 from lib.errors import CheckFailed, ParamsError, ShellFailed
 from lib.installers import apply_install, installed_config, partitions, plan_install
 from lib.plan import Pending
@@ -19,6 +19,7 @@ VOLUME = {
     "name": "disk",
     "size": SIZE,
     "virtualmachineid": "m",
+    "hypervisor": "KVM",
 }
 CONFIG = "#cloud-config\n\nhostname: a\n"
 IMAGE = {
@@ -81,7 +82,7 @@ def home(tmp_path, monkeypatch):
         program(tmp_path, name, text)
     device = tmp_path / "vdc"
     with device.open("wb") as f:
-        f.truncate(2 * 2**20)
+        f.truncate(SIZE)
     (tmp_path / "same").write_text(f"{SIZE}  5f0c2d4e9b314c6a8e77\n")
     (tmp_path / "before").write_text(rows(str(device), []))
     (tmp_path / "after").write_text(rows(str(device), parts(device)))
@@ -97,6 +98,10 @@ def there(home):
 
 def plan(there, **more):
     return plan_install(there, **{"work_dir": "w", "volume": VOLUME, **IMAGE, **more})
+
+
+def apply(there, steps, mode="apply"):
+    apply_install(there, steps, mode, work_dir="w", volume=VOLUME)
 
 
 def calls(home):
@@ -179,7 +184,8 @@ def test_what_this_installer_cannot_take_is_refused_by_its_usage(there, home):
 
 def install(there, home, on_line=print, **more):
     device = str(home / "vdc")
-    place = {"device": device, "look": disks.look_closely(there, device), "mark": "w/writing"}
+    place = {"device": device, "size": SIZE, "mark": "w/install/writing"}
+    place["look"] = guard.look(there, device, SIZE)
     command = f"coreos-install -d {device} -c w/cloud-config.yml"
     folder = {"folder": "w/install"}
     return installers.install(there, DESCRIBED, place, command, on_line, **folder | more)
@@ -221,10 +227,9 @@ def test_anything_but_exit_0_and_the_success_line_is_a_failure(there, home, text
 
 def test_an_installer_that_hangs_is_ended_and_the_disk_is_looked_at(there, home):
     program(home, "coreos-install", f"{WRITE}; exec sleep 60")
-    began = time.monotonic()
     with pytest.raises(ShellFailed, match=r"did not end in time[^$]*wiped") as failed:
         install(there, home, within=2)
-    assert failed.value.rc is None and time.monotonic() - began < 20
+    assert failed.value.rc is None
 
 
 def test_the_config_is_read_from_a_read_only_mount_that_is_gone_afterwards(there, home):
@@ -276,7 +281,7 @@ def test_a_layout_that_is_not_that_of_an_image_is_no_install(there, home, layout
     device = home / "vdc"
     (home / "after").write_text(rows(str(device), parts(device, layout)))
     with pytest.raises(CheckFailed, match=r"one OEM, number 6, one ROOT, number 9.*no snapshot"):
-        apply_install(there, plan(there), "apply", work_dir="w")
+        apply(there, plan(there))
     assert not (home / "mounts").exists() and notes.installed_volume(there, "w") == ""
 
 
@@ -294,9 +299,9 @@ def test_a_config_that_differs_is_shown_without_its_token(there, home):
 def test_an_install_is_planned_done_noted_and_then_not_planned_again(there, home, capsys):
     steps = plan(there)
     assert steps[0].params["device"] == str(home / "vdc") and calls(home) == []
-    apply_install(there, steps, "plan", work_dir="w")
+    apply(there, steps, "plan")
     assert calls(home) == []
-    apply_install(there, steps, "apply", work_dir="w")
+    apply(there, steps)
     assert calls(home) == [f"-d {home}/vdc -C beta -o cloudstack -c w/cloud-config.yml"]
     assert plan(there) == []
     noted = notes.read(there, "w")
@@ -307,15 +312,15 @@ def test_an_install_is_planned_done_noted_and_then_not_planned_again(there, home
 
 
 def test_it_is_planned_again_for_another_image_or_config(there):
-    apply_install(there, plan(there), "apply", work_dir="w")
-    assert plan(there, channel="stable")[0].why == "it carries another image or cloud-config"
+    apply(there, plan(there))
+    assert plan(there, channel="stable")[0].why.startswith("it carries another image")
     write_text(there, "w/cloud-config.yml", CONFIG + "manage_etc_hosts: localhost\n")
     assert len(plan(there)) == 1
     assert len(plan(there, volume=VOLUME | {"id": "80921"}, made=True)) == 0
 
 
 def test_a_detached_disk_that_carries_something_else_is_not_reinstalled(there):
-    apply_install(there, plan(there), "apply", work_dir="w")
+    apply(there, plan(there))
     detached = {k: v for k, v in VOLUME.items() if k != "virtualmachineid"}
     assert plan(there, volume=detached) == []
     with pytest.raises(CheckFailed, match="wanted channel stable, found channel beta"):
@@ -327,10 +332,10 @@ def test_an_install_that_failed_half_way_can_be_run_again(there, home):
     half = f'{TAKES}\n{WRITE}; cp "$HOME/w/cloud-config.yml" user_data; exit 1'
     program(home, "coreos-install", half)
     with pytest.raises(ShellFailed, match="half written"):
-        apply_install(there, plan(there), "apply", work_dir="w")
+        apply(there, plan(there))
     assert notes.installed_volume(there, "w") == "" and "installing" in notes.read(there, "w")
     program(home, "coreos-install", PROGRAMS["coreos-install"])
-    apply_install(there, plan(there), "apply", work_dir="w")
+    apply(there, plan(there))
     assert plan(there) == [] and len(calls(home)) == 1
 
 
@@ -338,33 +343,50 @@ def test_an_install_without_its_success_line_is_begun_anew_by_the_next_run(there
     text = PROGRAMS["coreos-install"]
     program(home, "coreos-install", text.replace("Success!", "Done!"))
     with pytest.raises(ShellFailed, match=r"No line says .* half written"):
-        apply_install(there, plan(there), "apply", work_dir="w")
+        apply(there, plan(there))
     program(home, "coreos-install", text)
-    apply_install(there, plan(there), "apply", work_dir="w")
+    apply(there, plan(there))
     assert plan(there) == [] and len(calls(home)) == 2
 
 
-def test_how_another_install_ended_is_not_taken_for_the_one_that_was_cut_off(
-    there, home, monkeypatch
-):
-    detached.start(there, notes.job("w"), "echo Success! CoreOS beta current is installed on it")
-    detached.follow(there, notes.job("w"), print)
+def test_the_plan_says_what_was_looked_at_and_that_the_image_may_not_fit(there, home):
+    looked = "looked at: signatures, its first and last MiB, 400 places of 16 KiB, and its users"
+    assert plan(there)[0].why == f"nothing is installed on it; {looked}"
+    small = 4 * 10**9
+    (home / "before").write_text(rows(str(home / "vdc"), []).replace(str(SIZE), str(small)))
+    (home / "vdc").unlink()
+    with (home / "vdc").open("wb") as f:
+        f.truncate(small)
+    why = plan(there, volume=VOLUME | {"size": small})[0].why
+    assert why.endswith("the image may not fit: it needs 5 GB, the volume has 4.0")
 
-    def cut(*_, **__):
-        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(installers.detached, "start", cut)
-        apply_install(there, plan(there), "apply", work_dir="w")
-    assert calls(home) == []
-    apply_install(there, plan(there), "apply", work_dir="w")
-    assert len(calls(home)) == 1
+@pytest.mark.parametrize("write, advice", [(True, "volume_size of 5 or more"), (False, "is blank")])
+def test_an_image_that_did_not_fit_is_told_from_a_download_that_did_not(there, home, write, advice):
+    full = "echo bunzip2: No space left on device >&2; exit 1"
+    program(home, "coreos-install", f"{TAKES}\n{WRITE if write else ''}\n{full}")
+    with pytest.raises(ShellFailed, match=advice if write else "is untouched"):
+        apply(there, plan(there))
+
+
+def test_a_folder_with_a_blank_in_its_name_is_no_hindrance(there, home, tmp_path, monkeypatch):
+    """As where the installer, the temporary folder or the home is in one."""
+    (tmp_path / "a b/tmp d").mkdir(parents=True)
+    (home / "bin/coreos-install").rename(tmp_path / "a b/coreos-install")
+    monkeypatch.setenv("PATH", f"{tmp_path}/a b:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", f"{tmp_path}/a b/tmp d")
+    for name in ("before", "after", "same", "vdc"):
+        os.link(home / name, tmp_path / "a b" / name)
+    monkeypatch.setenv("HOME", f"{tmp_path}/a b")
+    write_text(there, "w/cloud-config.yml", CONFIG)
+    apply(there, plan(there))
+    assert plan(there) == []
 
 
 def test_what_sudo_says_itself_is_not_on_the_disk(there, home):
     says = 'echo "sudo: unable to resolve host ws: Name or service not known" >&2; '
     program(home, "sudo", says + PROGRAMS["sudo"])
-    apply_install(there, plan(there), "apply", work_dir="w")
+    apply(there, plan(there))
     assert plan(there) == []
 
 
@@ -372,15 +394,16 @@ def test_a_config_that_did_not_reach_the_disk_is_not_noted_as_installed(there, h
     text = PROGRAMS["coreos-install"].replace('cp "$c"', "cp /dev/null")
     program(home, "coreos-install", text)
     with pytest.raises(CheckFailed, match="-hostname: a"):
-        apply_install(there, plan(there), "apply", work_dir="w")
+        apply(there, plan(there))
     assert len(plan(there)) == 1
 
 
 def test_a_disk_that_changed_since_the_plan_is_not_written_on(there, home):
     steps = plan(there)
-    (home / "vdc").write_bytes(b"data" + bytes(2 * 2**20))
+    with (home / "vdc").open("r+b") as f:
+        f.write(b"data")
     with pytest.raises(CheckFailed, match=r"first MiB +all zero +something else"):
-        apply_install(there, steps, "apply", work_dir="w")
+        apply(there, steps)
     assert calls(home) == []
 
 
@@ -388,7 +411,7 @@ def test_a_config_that_changed_since_the_plan_is_not_installed(there, home):
     steps = plan(there)
     write_text(there, "w/cloud-config.yml", CONFIG + "# more\n")
     with pytest.raises(CheckFailed, match="Plan again"):
-        apply_install(there, steps, "apply", work_dir="w")
+        apply(there, steps)
     assert calls(home) == []
 
 
@@ -398,7 +421,7 @@ def test_what_earlier_stages_have_not_made_yet_is_pending(home):
     waits = [v.stage for v in steps[0].params.values() if isinstance(v, Pending)]
     assert waits == ["20-write-cloud-config", "11-attach-volume"]
     with pytest.raises(CheckFailed, match="Run 20-write-cloud-config first"):
-        apply_install(shell, steps, "apply", work_dir="w")
+        apply(shell, steps)
 
 
 def test_an_installer_that_is_not_there_is_named(there, home):
@@ -457,6 +480,6 @@ def test_the_disk_is_read_back_while_it_is_attached(there, home, capsys):
     where = {"work_dir": "w", "volume": VOLUME, "made": False}
     installers.verify(there, **where, mode="apply")
     assert "Nothing to read back" in capsys.readouterr().out
-    apply_install(there, plan(there), "apply", work_dir="w")
+    apply(there, plan(there))
     installers.verify(there, **where, mode="apply")
     assert "byte for byte" in capsys.readouterr().out

@@ -7,7 +7,7 @@ The whole way is gone: inventory, notes, target, close look, guard. The last tes
 import pytest
 from machines import Machine, disk, part
 
-from lib import disks, notes
+from lib import disks, guard, notes
 from lib.disks import identity
 from lib.errors import CheckFailed, ShellFailed
 from lib.plan import Step
@@ -80,6 +80,13 @@ WRITTEN = {
         "/dev/sdd", kvm(OURS | {"serial": "6000C29a8b2f0d4e7c31a5b6d7e8f901"}),
     ),
     "a serial of QEMU's own": ("/dev/sdd", kvm(OURS | {"serial": "QM00003"})),
+    "on KVM, by its serial": ("/dev/vdb", kvm(MINE, by="KVM")),
+    "by its serial, another volume was attached": ("/dev/vdb", kvm(MINE, others=["root", "8"])),
+    "another disk has a serial, but not CloudStack's": (
+        "/dev/vdb", kvm(MINE | {"serial": None}, before=[KVM[0] | {"serial": "WD-WX31A"}]) | {
+            "after": [KVM[0] | {"serial": "WD-WX31A"}, MINE | {"serial": None}],
+        },
+    ),
     "only a WWN": ("/dev/sdd", ours(wwn="0x6000c29a8b2f0d4e")),
     "two came, one has our serial": ("/dev/vdb", kvm(MINE, disk("vdc", SIZE, serial=OTHERS))),
     "rebooted, letters moved, our serial": (
@@ -135,6 +142,12 @@ REFUSED = {
     "no size": ours(size=None),
     "serial of another volume": kvm(MINE | {"serial": OTHERS}),
     "serial of a real disk": kvm(MINE | {"serial": "WD-WX31A"}),
+    "no serial, though the cloud says KVM": kvm(MINE | {"serial": None}, by="KVM"),
+    "no serial, though another disk of the machine has CloudStack's": kvm(
+        MINE | {"serial": None}, before=[KVM[0] | {"serial": OTHERS}]
+    ) | {"after": [KVM[0] | {"serial": OTHERS}, MINE | {"serial": None}]},
+    "the cloud attached another volume, and ours never shows": seed(OURS, others=["root", "8"]),
+    "nobody knows what else the cloud attached": seed(OURS, others=None),
     "serial cut off": kvm(MINE | {"serial": SERIAL[:16]}),
     "serial with more to it": kvm(MINE | {"serial": f"{SERIAL}0d1f"}),
     "serial behind another prefix": kvm(MINE | {"serial": f"ATA_{SERIAL}"}),
@@ -207,6 +220,7 @@ REFUSED = {
     "bcache on the whole disk": ours(children=[disk("bcache0", SIZE)]),
     "dm on the whole disk": ours(children=[disk("dm-x", SIZE, type="dm")]),
     "opened by somebody for himself": ours(busy=True),
+    "opened by somebody, but not for himself": ours(user=1),
     "read-only": ours(ro=True),
     "read-only, lsblk 2.29": seed(OURS | {"ro": True}, lsblk="2.29"),
     "its name is a link": ours(link="/dev/sdb"),
@@ -225,6 +239,7 @@ REFUSED = {
     "it cannot be read": silent(holds="error: Input/output error", rc=2),
     "data in its first MiB only": ours(ends=("head",)),
     "data in its last MiB only": ours(ends=("tail",)),
+    "data in its middle only": ours(ends=("places",)),
     # It carries CoreOS, but not ours, or not only.
     "somebody's CoreOS": seed(AGAIN),
     "like ours, begun but not written by us": seed(
@@ -257,6 +272,8 @@ REFUSED = {
     "formatted in the last moment": late([OURS | {"fstype": "ext4"}]),
     "partitioned in the last moment": late([OURS | {"pttype": "gpt"}]),
     "written at its end in the last moment": late([OURS | {"ends": ("tail",)}]),
+    "written in its middle in the last moment": late([OURS | {"ends": ("places",)}]),
+    "opened plainly in the last moment": late([OURS | {"user": 1}]),
     "opened in the last moment": late([OURS | {"busy": True}]),
     "read-only in the last moment": late([OURS | {"ro": True}]),
     "a link in the last moment": late([OURS | {"link": "/dev/sdb"}]),
@@ -274,8 +291,9 @@ def target_of(machine: Machine, case: dict) -> None:
     there, volume = connect_shell(None, ""), case["volume"]
     if case["before"] is not None:
         machine.show(case["before"] or [disk("loop9", 1, type="loop")], **shown(case))
-        attach = [Step("attachVolume", {"id": case.get("of", volume)}, "")]
-        disks.note_before(there, "w", attach, "apply")
+        params = {"id": case.get("of", volume), "virtualmachineid": "m"}
+        listed = [{"id": "root", "virtualmachineid": "m"}, {"id": "foreign"}]
+        disks.note_before(there, "w", [Step("attachVolume", params, "")], "apply", listed)
         if not case["before"]:
             notes.update(there, "w", attach={"volume": volume, "before": []})
     for kind, known in case.get("noted", {}).items():
@@ -284,21 +302,25 @@ def target_of(machine: Machine, case: dict) -> None:
     if case.get("wrote", True):
         (machine.home / "wrote").touch()
     machine.show(case["after"], boot=case.get("boot", "b1"), **shown(case))
-    row = disks.target_row(there, notes.read(there, "w"), volume_id=volume, size=SIZE)
+    at = {"id": volume, "size": SIZE, "hypervisor": case.get("by", "")}
+    if case.get("others", True):
+        at["others"] = case.get("others", ["root"])
+    row = disks.target(there, notes.read(there, "w"), at)
     if "late" in case:
         machine.show(case["late"], **shown(case))
-    place = {"device": row["path"], "look": row["look"], "mark": "wrote"}
+    place = {"device": row["path"], "size": SIZE, "look": row["look"], "mark": "wrote"}
     run(there, f"sh -c '{guarded(place)}'", sudo=True)
 
 
 def guarded(place: dict) -> str:
-    return disks.guard(place, f"an-installer {place['device']}").replace("'", "'\\''")
+    return guard.guard(place, f"an-installer {place['device']}").replace("'", "'\\''")
 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setattr(guard, "PLACES", 4)
     return Machine(tmp_path)
 
 
