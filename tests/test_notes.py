@@ -22,8 +22,11 @@ def test_none_takes_a_note_away(here):
     assert notes.update(here, "w", a=None) == {"b": 2}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
-def test_damaged_notes_are_named(here, text):
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\0\0", '{"attach": null}', '{"a": 1'])
+def test_damaged_notes_are_named_with_a_way_on_and_can_be_cleared(here, tmp_path, text):
     write_text(here, "w/notes.json", text)
-    with pytest.raises(CheckFailed, match=r"w/notes.json on the workstation: wanted a JSON object"):
+    with pytest.raises(CheckFailed, match=r"w/notes.json on the workstation: .* Rename it there"):
         notes.read(here, "w")
+    assert notes.kept(here, "w") is None
+    notes.clear_user_data(here, "w")
+    assert notes.read(here, "w") == {}

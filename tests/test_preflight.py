@@ -9,7 +9,7 @@ from lib import preflight
 from lib.errors import CheckFailed
 from lib.shell import connect_shell
 
-DF = "echo Filesystem; echo '/dev/x 100 50 {free} 1% /tmp'"
+DF = "echo Filesystem; echo '//server/my share 100 50 {free} 1% /my tmp'"
 
 
 @pytest.fixture
@@ -49,8 +49,45 @@ def test_where_packages_are_rpms_they_are_named_so(home):
 def test_too_little_space_for_the_download_is_named(home):
     have(home, *preflight.NEEDS["coreos-install"])
     program(home, "df", DF.format(free=299_000))
+    preflight.demand(connect_shell(None, ""), "coreos-install", downloads=False)
     with pytest.raises(CheckFailed, match="wanted 300 MB or more, found 299 MB"):
         preflight.demand(connect_shell(None, ""), "coreos-install")
+
+
+OF_2014 = r"""if ! gpg --batch --trusted-key "$GPG_LONG_ID" \
+    --verify "$SIG_NAME"; then"""
+OF_2019 = """trap "(echo done >fifo) &" RETURN
+gpg --batch --trusted-key "${GPG_LONG_ID}" --verify "${WORKDIR}/${SIG_NAME}" -; then"""
+
+
+@pytest.mark.parametrize(
+    "script, bash, gpg, refused",
+    [
+        (OF_2014, "5.2", "2.2.40", r"gpg .*older than 2\.1.*found 2\.2\. .*flatcar-install"),
+        (OF_2014, "5.2", "2.1.0", "gpg"),
+        (OF_2014, "5.2", "2.0.22", ""),
+        (OF_2014, "5.2", "1.4.16", ""),
+        (OF_2019, "5.2", "2.2.40", r"bash .*older than 5\.2.*found 5\.2\. .*image_file"),
+        (OF_2019, "5.10", "2.2.40", "bash"),
+        (OF_2019, "5.1", "2.2.40", ""),
+        (OF_2019, "4.4", "2.2.40", ""),
+    ],
+)
+def test_an_installer_of_coreos_that_cannot_download_there_is_refused(
+    home, script, bash, gpg, refused
+):
+    have(home, *preflight.NEEDS["coreos-install"])
+    for name in ("grep", "head"):
+        (home / "bin" / name).symlink_to(shutil.which(name, path="/usr/bin:/bin"))
+    program(home, "coreos-install", script)
+    program(home, "bash", f"echo traps with bash {bash}")
+    program(home, "gpg", f"echo 'gpg (GnuPG) {gpg}'; echo 'libgcrypt 1.10'")
+    shell = connect_shell(None, "")
+    preflight.demand(shell, "coreos-install", downloads=False)
+    if not refused:
+        return preflight.demand(shell, "coreos-install")
+    with pytest.raises(CheckFailed, match=refused):
+        preflight.demand(shell, "coreos-install")
 
 
 @pytest.mark.parametrize("listed, module, passes", [(0, 1, True), (1, 0, True), (1, 1, False)])

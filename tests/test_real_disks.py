@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
@@ -27,10 +26,12 @@ from workstations import (
     demand,
     make_image,
     program,
+    runs,
     served,
+    until,
 )
 
-from lib import detached, disks, installers, notes, writes
+from lib import disks, guard, installers, notes, remove, writes
 from lib.disks import find_target, identity
 from lib.errors import CheckFailed, ShellFailed
 from lib.journal import Journal, run_folder
@@ -40,6 +41,7 @@ pytestmark = pytest.mark.system
 SIZE = 96 * MIB
 CONFIG = "#cloud-config\n\nhostname: a\n"
 VOLUME = {"id": "80921", "name": "disk", "size": SIZE, "virtualmachineid": "53553"}
+VOLUME |= {"others": ["80000"], "hypervisor": "VMware"}
 PROGRAMS = ("losetup", "partx", "sgdisk", "mkfs.ext4", "mkfs.btrfs", "blkid", "wipefs", "flock")
 GENERATIONS = {"coreos-install": ("btrfs", "beta"), "flatcar-install": ("ext4", "stable")}
 
@@ -90,7 +92,8 @@ def plug(home):
 def disk(there, plug):
     """The volume's disk: the inventory was noted before it came."""
     plug("other")  # blank, of the same size, and somebody else's
-    notes.update(there, "w", attach={"volume": VOLUME["id"], "before": disks.inventory(there)})
+    before = {"before": disks.inventory(there), "volumes": ["80000"]}
+    notes.update(there, "w", attach={"volume": VOLUME["id"]} | before)
     write_text(there, "w/cloud-config.yml", CONFIG)
     return plug()
 
@@ -109,7 +112,8 @@ def planned(there, params):
 
 
 def apply(there, steps, on_line=lambda line: None):
-    installers.apply_install(there, steps, "apply", work_dir="w", on_line=on_line)
+    where = {"work_dir": "w", "volume": VOLUME, "on_line": on_line}
+    installers.apply_install(there, steps, "apply", **where)
 
 
 def journalled(there) -> list[dict]:
@@ -141,13 +145,12 @@ def test_an_install_is_planned_done_proved_and_then_not_planned_again(
     assert entry["what"] == f"disk, {disk.path} of this machine"
     assert (told["volume"], told["device"]) == (VOLUME["id"], disk.path)
     assert told["sha256"] == installers.sha256(CONFIG) and told["runs"].startswith(line)
-    assert detached.look(there, notes.job("w")) is None
+    assert not (home / notes.job("w")).exists() and guard.users(there, disk.path) == []
     assert call("findmnt", "-rn", "-o", "SOURCE").count(disk.path) == 0
     assert data_of(home / "other.img").count(0) == SIZE
 
 
 WAITS = "echo run >>$HOME/calls; echo it waits; while [ ! -e $HOME/go ]; do sleep 0.05; done"
-DIES = "; [ ! -e $HOME/dies ] || kill -KILL $$"
 
 
 def interrupted(there, home, params):
@@ -156,72 +159,121 @@ def interrupted(there, home, params):
     def stop(line):
         raise KeyboardInterrupt
 
-    (home / "meanwhile").write_text(WAITS + DIES)
+    (home / "meanwhile").write_text(WAITS)
     with pytest.raises(KeyboardInterrupt):
         apply(there, planned(there, params), stop)
 
 
-def test_a_new_run_joins_the_installer_that_is_still_at_work(there, home, images, disk):
-    params = image_of(home, images, "coreos-install")
-    interrupted(there, home, params)
-    steps, seen = planned(there, params), []
-    assert steps[0].params["device"] == disk.path
-    threading.Timer(0.5, (home / "go").touch).start()
-    apply(there, steps, seen.append)
-    assert seen[0] == "it waits" and seen[-1].startswith("Success!")
-    assert (home / "calls").read_text() == "run\n" and planned(there, params) == []
-    assert [(e["state"], e["text"]) for e in journalled(there)] == [("done", seen[-1])]
-
-
-def test_what_an_earlier_run_began_gets_its_end_from_the_one_that_joins_it(
-    there, home, images, disk, monkeypatch
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_a_new_run_waits_for_the_installer_at_work_and_begins_anew(
+    there, home, images, disk, monkeypatch, ends
 ):
-    params = image_of(home, images, "flatcar-install")
+    params, seen = image_of(home, images, "coreos-install"), []
+    if ends == "badly":
+        (home / "fails-late").touch()
     interrupted(there, home, params)
-    (begun,) = journalled(there)
-    assert begun["state"] == "intent"
+    assert [e["state"] for e in journalled(there)] == ["intent"]
     monkeypatch.setenv("RUNBOOK_RUN", str(home / "runs/second"))
-    (home / "go").touch()
-    seen = []
-    apply(there, planned(there, params), seen.append)
-    own, other = journalled(there)
-    assert (own["state"], own["text"], own["params"]) == ("done", seen[-1], begun["params"])
-    assert (other["state"], other["run"], other["of"]) == ("looked-after", "first", begun["n"])
-    assert other["text"] == f"left open by first: done: {seen[-1]}"
-    assert writes.left_open(writes.workstation(there)) == []
+    steps = planned(there, params | {"channel": "alpha"})
+    assert steps[0].params["device"] == disk.path
+
+    def see(line):
+        seen.append(line)
+        if line == "it waits":
+            (home / "go").touch()
+        if "it has ended" in line:
+            (home / "fails-late").unlink(missing_ok=True)
+
+    apply(there, steps, see)
+    assert "still at work" in seen[0] and seen[1] == "it waits" and seen[-1].startswith("Success!")
+    assert (home / "calls").read_text() == "run\nrun\n"
+    assert planned(there, params | {"channel": "alpha"}) == []
+    other, own = journalled(there)
+    assert (own["state"], own["text"]) == ("done", seen[-1])
+    assert (other["state"], other["run"]) == ("looked-after", "first")
+    assert "lost: nobody saw how it ended; it was begun anew" in other["text"]
 
 
-def test_an_installer_that_was_killed_is_told_as_lost_once_another_is_begun(
+@pytest.mark.parametrize("damage", ["", "\0\0\0\0", "null", "[]", "4"])
+@pytest.mark.parametrize("file", ["rc", "writing", "lock", "log"])
+def test_damaged_files_of_an_installer_are_no_hindrance(there, home, images, disk, file, damage):
+    """As after a power cut, or on a full disk."""
+    params = image_of(home, images, "coreos-install")
+    (home / "fails-late").touch()
+    with pytest.raises(ShellFailed, match="half written"):
+        apply(there, planned(there, params))
+    (home / "w/install" / file).write_text(damage)
+    (home / "fails-late").unlink()
+    apply(there, planned(there, params))
+    assert planned(there, params) == []
+
+
+def test_nothing_that_the_installer_started_outlives_it(there, home, images, disk):
+    """The blocked writer to a FIFO, and the agent in its own session, hold the disk and the log."""
+    params = image_of(home, images, "flatcar-install")
+    params |= local_file(home, images["flatcar-install"], packed=False)
+    apply(there, planned(there, params))
+    assert guard.users(there, disk.path) == [] and not marked(home)
+    disks.demand_idle(there, "w", VOLUME, "apply")
+
+
+def marked(home: Path) -> list[str]:
+    """Return the processes that an installer has started."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"RUNBOOK_INSTALL={home}/w/install".encode() in environ.read_bytes().split(b"\0"):
+                found.append(environ.parent.name)
+    return found
+
+
+def test_writers_that_go_on_are_ended_before_the_killed_script_is_said_to_have_failed(
     there, home, images, disk
 ):
-    params = image_of(home, images, "coreos-install")
-    interrupted(there, home, params)
-    (home / "dies").touch()
-    (home / "go").touch()
-    with contextlib.suppress(ShellFailed):
-        detached.follow(there, notes.job("w"), lambda line: None)
-    (home / "meanwhile").unlink()
-    apply(there, planned(there, params))
-    assert [(e["state"], e["text"][:8]) for e in journalled(there)] == [
-        ("lost", "nobody s"), ("done", "Success!")]  # fmt: skip
-
-
-def test_a_new_run_takes_what_an_installer_did_unseen(there, home, images, disk):
     params = image_of(home, images, "flatcar-install")
-    interrupted(there, home, params)
-    (home / "go").touch()
-    detached.follow(there, notes.job("w"), lambda line: None)
+    (home / "slow").touch()
+    (home / "meanwhile").write_text("echo $$ >$HOME/pid")
+
+    def kill(line):
+        if line.startswith("Downloading, writing"):
+            until(lambda: data_of(home / "disk.img").count(0) < SIZE or len(marked(home)) > 3)
+            os.kill(int((home / "pid").read_text()), 9)
+
+    with pytest.raises(ShellFailed, match="ended with 137"):
+        apply(there, planned(there, params), kill)
+    assert marked(home) == [] and guard.users(there, disk.path) == []
+    (home / "slow").unlink()
     apply(there, planned(there, params))
-    assert (home / "calls").read_text() == "run\n" and planned(there, params) == []
+    assert planned(there, params) == []
 
 
-def test_another_image_is_not_begun_beside_an_installer_at_work(there, home, images, disk):
-    params = image_of(home, images, "coreos-install")
-    interrupted(there, home, params)
-    with pytest.raises(CheckFailed, match="channel alpha, found channel beta"):
-        apply(there, planned(there, params | {"channel": "alpha"}))
-    (home / "go").touch()
-    detached.follow(there, notes.job("w"), lambda line: None)
+def test_what_an_installer_of_ours_has_left_is_ended_and_what_others_have_is_named_before_40(
+    there, home, images, disk
+):
+    apply(there, planned(there, image_of(home, images, "flatcar-install")))
+    with open(disk.path, "rb") as held:
+        mark = os.environ | {"RUNBOOK_INSTALL": f"{home}/w/install"}
+        ours = subprocess.Popen(["sleep", "600"], stdin=held, env=mark)
+        others = subprocess.Popen(["sleep", "600"], stdin=held)
+    try:
+        with pytest.raises(CheckFailed, match=rf"found sleep \(process {others.pid}\)\. End it"):
+            disks.demand_idle(there, "w", VOLUME, "apply")
+        assert not runs(ours.pid) and runs(others.pid)
+    finally:
+        others.kill()
+        others.wait(), ours.wait()
+    disks.demand_idle(there, "w", VOLUME, "apply")
+
+
+def test_notes_that_are_damaged_are_named_with_a_way_on(there, home, images, disk):
+    params = image_of(home, images, "flatcar-install")
+    for text in ("", "\0\0", "null", "[]", '{"installing": []}', '{"attach": {"vol'):
+        (home / "w/notes.json").write_text(text)
+        with pytest.raises(CheckFailed, match=r"Rename it there .* 90-remove-cluster"):
+            planned(there, params)
+        remove.demand_idle(there, "w")
+    remove.clear_notes(there, "w", [], "apply")
+    assert not (home / "w").exists()
 
 
 def test_over_ssh_it_is_the_same_though_the_connection_breaks_in_the_middle(
@@ -306,6 +358,9 @@ REFUSED = {
     "mount {d}p1 m",
     "data in its first MiB only": "printf x | dd of={d} bs=1 seek=1000000 conv=notrunc",
     "data in its last MiB only": "printf x | dd of={d} bs=1 seek=100663295 conv=notrunc",
+    "data in its middle only": "dd if=/dev/urandom of={d} bs=1M seek=48 count=1 conv=notrunc",
+    "open in a program": "sleep 600 <{d} >&- 2>&- & echo $! >pid",
+    "a loop device on it": "losetup -f --show {d} >loop",
     "read-only": "blockdev --setro {d}",
     "swap in use": "mkswap {d}; swapon {d}",
 }
@@ -324,8 +379,8 @@ def test_a_disk_that_is_not_blank_and_idle_is_refused_and_stays_as_it_was(
         with pytest.raises(CheckFailed):
             planned(there, image_of(home, images, "flatcar-install"))
     finally:
-        for command in (["umount", str(home / "m")], ["swapoff", disk.path]):
-            subprocess.run(command, check=False, capture_output=True)
+        undo = f"umount m; swapoff {disk.path}; kill $(cat pid); losetup -d $(cat loop)"
+        subprocess.run(["sh", "-c", undo], check=False, capture_output=True, cwd=home)
     if "mount" not in prepare:
         call("blockdev", "--flushbufs", disk.path)
         assert data_of(home / "disk.img") == before
@@ -474,10 +529,10 @@ def test_a_local_image_that_is_another_is_refused_in_plan_mode(there, home, imag
         file = local_file(home, images["flatcar-install"], packed=False, right=right)
         steps = planned(there, params | file)
         if right:
-            installers.apply_install(there, steps, "plan", work_dir="w")
+            installers.apply_install(there, steps, "plan", work_dir="w", volume=VOLUME)
     assert "✓ my.bin has the sha256 that is wanted\n" in capsys.readouterr().out
     with pytest.raises(CheckFailed, match=r"sha256 of my\.bin: wanted e3b0.*Nothing was written"):
-        installers.apply_install(there, steps, "plan", work_dir="w")
+        installers.apply_install(there, steps, "plan", work_dir="w", volume=VOLUME)
     assert data_of(home / "disk.img").count(0) == SIZE
 
 
@@ -499,7 +554,7 @@ def test_a_local_image_that_turns_out_to_be_another_is_wiped_and_a_right_one_ins
     params, image = image_of(home, images, "flatcar-install"), images["flatcar-install"]
     (home / "meanwhile").write_text(meanwhile)
     steps = planned(there, params | local_file(home, image, packed=False, right=right))
-    state = "is blank" if "rm" in meanwhile else "is wiped, with remains"
+    state = "is untouched" if "rm" in meanwhile else "is wiped, with remains"
     with pytest.raises(CheckFailed, match=rf"(?s)my\.bin: wanted .*, found {found}\. .* {state}"):
         apply(there, steps)
     assert not any(r["children"] for r in disks.inventory(there))
@@ -524,14 +579,20 @@ def test_what_the_installer_of_2014_cannot_take_is_refused_and_that_of_2019_take
     params = image_of(home, images, "coreos-install") | source
     with pytest.raises(CheckFailed, match=rf"wanted one that takes {flag}.*Nothing was sent"):
         planned(there, params)
-    program(home, "coreos-install", OF_2019)
+    of_2019(home)
     if "file" in source:
         source["image_sha256"] = hashlib.sha256((home / "image").read_bytes()).hexdigest()
     assert len(planned(there, params | source)) == 1
 
 
-def test_coreoss_last_installer_tells_the_version_itself(there, home, images, disk):
+def of_2019(home: Path) -> None:
+    """Have CoreOS's last installer, and a bash with which it can download."""
     program(home, "coreos-install", OF_2019)
+    program(home, "bash", "echo traps with bash 5.1")
+
+
+def test_coreoss_last_installer_tells_the_version_itself(there, home, images, disk):
+    of_2019(home)
     params = image_of(home, images, "flatcar-install") | {"installer": "coreos-install"}
     params |= {"url": "https://mirror.example/coreos", "channel": "stable"}
     digests = f"printf '# SHA512 HASH\\n{'0a' * 64}  image.bin.bz2\\n'"
@@ -557,7 +618,7 @@ def test_an_ignition_config_is_put_on_the_oem_partition_and_read_back(there, hom
 def test_two_disks_that_came_at_once_are_both_refused(there, disk, plug):
     plug("third")
     with pytest.raises(CheckFailed, match=r"2 of \d+ disks"):
-        disks.target(there, notes.read(there, "w"), volume_id=VOLUME["id"], size=SIZE)
+        disks.target(there, notes.read(there, "w"), VOLUME)
 
 
 def test_a_loop_device_is_no_disk(there, home, disk):
@@ -565,11 +626,11 @@ def test_a_loop_device_is_no_disk(there, home, disk):
     rows = disks.inventory(there)
     assert disk.path in [r["path"] for r in rows if r["type"] == "loop"]
     with pytest.raises(CheckFailed):
-        find_target([rows[0]], rows, size=SIZE)
+        find_target({"before": [rows[0]], "volumes": []}, rows, VOLUME)
 
 
 def test_a_sector_more_is_another_disk(there, disk):
     with pytest.raises(CheckFailed, match="bytes"):
-        disks.target(there, notes.read(there, "w"), volume_id=VOLUME["id"], size=SIZE - 512)
-    row = disks.target_row(there, notes.read(there, "w"), volume_id=VOLUME["id"], size=SIZE)
+        disks.target(there, notes.read(there, "w"), VOLUME | {"size": SIZE - 512})
+    row = disks.target(there, notes.read(there, "w"), VOLUME)
     assert identity(row)[1] == SIZE

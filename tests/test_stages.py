@@ -289,7 +289,7 @@ def test_nothing_is_removed_while_an_installer_writes(modern, monkeypatch):
     with at_work:
         remove.clear_notes(shell, "coreos-cluster", [], "apply")
     folder = notes.job("coreos-cluster")
-    assert changes(modern) == seen and detached.look(shell, folder).running
+    assert changes(modern) == seen and detached.is_running(shell, folder)
     write_text(shell, "go", "")
     detached.follow(shell, folder, print)
     play(modern, "90-remove-cluster")

@@ -24,8 +24,8 @@ def states(machine=WS) -> list[str]:
     return [e["state"] for e in Journal(run_folder(), machine).every()]
 
 
-def install(error: BaseException | None = None, joins=False):
-    with writes.noted(WS, "coreos-install", "disk", INSTALL, joins=joins) as ended:
+def install(error: BaseException | None = None):
+    with writes.noted(WS, "coreos-install", "disk", INSTALL) as ended:
         assert states()[-1] == "intent", "it is there before the change is made"
         if error:
             raise error
@@ -55,15 +55,11 @@ def test_an_install_is_failed_only_if_it_was_seen_to_fail(error, state, text):
     assert (entry["state"], entry.get("text")) == (state, text)
 
 
-def test_one_that_is_joined_is_one_entry_and_one_that_is_begun_anew_another():
-    with pytest.raises(KeyboardInterrupt):
-        install(KeyboardInterrupt())
-    install(joins=True)
-    assert states() == ["done"]
+def test_one_that_nobody_saw_end_is_lost_once_it_is_begun_anew():
     with pytest.raises(OutOfSight):
         install(OutOfSight("x", None, ""))
     install()
-    assert states() == ["done", "lost", "done"]
+    assert states() == ["lost", "done"]
 
 
 def test_what_another_run_left_open_is_settled_by_what_is_known_of_the_volume(

@@ -1,4 +1,4 @@
-"""Stand-ins for lsblk, blkid, wipefs and blockdev, and for head, tail, cmp and dd on a disk.
+"""Stand-ins for lsblk, blkid, wipefs and blockdev, and for what reads or writes a disk as a file.
 
 Formats, texts and exit codes are util-linux 2.38's.
 """
@@ -282,4 +282,4 @@ def _on_files(program: str):
 
 
 PROGRAMS = {"lsblk": lsblk, "blkid": blkid, "wipefs": wipefs, "blockdev": blockdev}
-PROGRAMS |= {name: _on_files(name) for name in ("head", "tail", "cmp", "dd")}
+PROGRAMS |= {name: _on_files(name) for name in ("head", "tail", "cmp", "dd", "perl")}

@@ -24,7 +24,7 @@ BASE = {
     "2.2": ("sd", (("sda", ROOT_SIZE, "/"), ("sdb", DATA_SIZE, "/data"))),
 }
 
-READERS = ("head", "tail", "cmp", "dd")
+READERS = ("head", "tail", "cmp", "dd", "perl")
 # Which module stands in for a program.
 STAND_INS = {
     **dict.fromkeys(("lsblk", "blkid", "wipefs", "blockdev"), "blocktools"),

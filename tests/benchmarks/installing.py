@@ -28,7 +28,7 @@ from workstations import (
     program,
 )
 
-from lib import cloudconfig, detached, disks, images, installers
+from lib import cloudconfig, detached, disks, guard, images, installers
 from lib.shell import connect_shell, write_text
 
 SIZE = 7997 * MIB  # what an image of Flatcar has, unpacked
@@ -116,8 +116,8 @@ def _install(image: dict, loop: Loop, cold: bool) -> tuple[float, int]:
     shell = connect_shell(None, "")
     _begin(image["file"], loop, cold)
     write_text(shell, "w/cloud-config.yml", CONFIG)
-    look = disks.look_closely(shell, loop.path)
-    place = {"device": loop.path, "look": look, "mark": "w/install/writing"}
+    look = guard.look(shell, loop.path, loop.size)
+    place = {"device": loop.path, "size": loop.size, "look": look, "mark": "w/install/writing"}
     command = images.command(image, loop.path, cloudconfig.path("w", "cloud-config.yml"))
     began = time.perf_counter()
     installers.install(shell, image, place, command, lambda line: None, folder="w/install")
