@@ -272,6 +272,7 @@ def _to_resume(folder: Path) -> str:
 
 def _close_abandoned(runs: Path) -> None:
     """Close the records of runs whose driver died, and say how to continue them."""
+    from lib import profiles
     from lib.chain import abandoned
 
     for folder in abandoned.find(runs):

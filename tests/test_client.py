@@ -11,11 +11,11 @@ import trustme
 from harness import changes, client, fault
 from registries import Handler, answering
 
-from lib.chain.known_errors import explain
 from lib.client import Cloud, parsed, wire_params
 from lib.errors import ParamsError, ProfileError, Refused, Unreachable
 from lib.localcloud.wire import Server
 from lib.profiles import Profile
+from lib.report.known_errors import explain
 
 CREATE = {"name": "v", "size": 1}
 

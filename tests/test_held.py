@@ -8,8 +8,8 @@ import pytest
 from harness import OLD, build, changes, client, fault, inventory, play, play_to, running
 
 from lib import addresses, held, remove
-from lib.chain.known_errors import explain
 from lib.errors import CheckFailed, JobFailed, Refused
+from lib.report.known_errors import explain
 
 STAGE, REMOVAL = "50-deploy-cluster", "90-remove-cluster"
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
