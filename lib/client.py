@@ -35,7 +35,7 @@ NO_PROJECTS = "Projects came with CloudStack 3.0."
 WHOLE_ACCOUNT = ("listCapabilities", "listProjects")  # asked to learn the project's id
 WRONG_URL = (
     ". The URL of the endpoint may be wrong: that of the API is {}, while the web console, whose "
-    "URL it is easily taken for, ends in /client"
+    "URL it is easily taken for, ends in /client. Set `endpoint` in the profile"
 )
 WRONG_KEYS = (
     "The API key is unknown or disabled, the secret is not its own, or the command does not "

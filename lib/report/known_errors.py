@@ -29,6 +29,7 @@ SAFE = {
     "NotOne": MENDED,
     "CheckFailed": MENDED,
     "Refused": MENDED,
+    "Incomplete": MENDED,
     "JobFailed": JOB,
     "JobTimeout": WAIT,
     "OutOfSight": WAIT,

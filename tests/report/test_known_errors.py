@@ -31,6 +31,10 @@ def of(error):
         (errors.Refused("listVolumes", 503, "no"), "maintenance", MENDED),
         (errors.JobFailed("deployVirtualMachine", "j", 530, "internal"), "inside the cloud", LOOKS),
         (errors.JobFailed("deployVirtualMachine", "j", 533, "capacity"), "No host", LOOKS),
+        (errors.JobFailed("startVirtualMachine", "j", 530, "No suitable host found."), "No host",
+         LOOKS),
+        (errors.Refused("deployVirtualMachine", 431, "The vm with hostName a-1 already exists in "
+                        "the network domain: cs2.internal; network=n"), "holds the name", "Yes"),
         (errors.Refused("createVolume", 534, "max"), "quota", MENDED),
         (errors.Refused("createVolume", 535, "limit"), "quota", MENDED),
         (errors.JobFailed("createVolume", "j", 535, "limit"), "quota", JOB),
