@@ -65,7 +65,16 @@ def _flag(name: str) -> str:
 
 
 def _switch(text: str) -> int:
-    return {"true": 1, "false": 0}[text.lower()]
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"wanted true or false, found {text}")
+    return int(text.lower() == "true")
+
+
+def _demand(options: argparse.Namespace) -> None:
+    """Raise Trouble for what this computer or the dialect does not have."""
+    background.demand_etcd(options.etcd)
+    if options.project and options.dialect == "2.2":
+        raise background.Trouble("CloudStack 2.2 has no projects: leave out project.")
 
 
 def _settings(options: argparse.Namespace) -> dict:
@@ -76,7 +85,7 @@ def _settings(options: argparse.Namespace) -> dict:
 
 def start(options: argparse.Namespace, folder: Path) -> int:
     """Start the server, or give a running one the settings."""
-    background.demand_etcd(options.etcd)
+    _demand(options)
     given = {n: getattr(options, n) for n in ("port", "idle", "etcd", *SETTINGS)}
     given |= {n: {1: "true", 0: "false"}.get(given[n]) for n in SWITCHES}
     words = [f"{_flag(n)}={value}" for n, value in given.items() if value is not None]
@@ -144,7 +153,7 @@ def reset(options: argparse.Namespace, folder: Path) -> int:
 
 def serve(options: argparse.Namespace, folder: Path) -> int:
     """Run the server in the foreground."""
-    background.demand_etcd(options.etcd)
+    _demand(options)
     background.serve(folder, options.dialect, options.port, options.idle, _settings(options))
     return 0
 

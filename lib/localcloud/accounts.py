@@ -33,7 +33,9 @@ def list_capabilities(cloud: Cloud) -> dict:
     """Answer with version and settings."""
     throttle = cloud.setting("throttle")
     limits = {"apilimitinterval": throttle["interval"], "apilimitmax": throttle["max"]}
-    return {"cloudstackversion": cloud.dialect.version} | (limits if throttle["max"] else {})
+    told = cloud.setting("capabilities")["version"]
+    version = {"cloudstackversion": cloud.dialect.version} if told else {}
+    return version | (limits if throttle["max"] else {})
 
 
 @more("capability")

@@ -120,6 +120,7 @@ DEFAULTS = {
     "time": {"scale": 0.005},
     "capacity": {"cpus": 26, "memory": 56 * 1024},  # memory in MiB
     "limits": LIMITS,
+    "capabilities": {"version": 1},  # 0: the server does not tell its version
     "nics": {"second": 0},  # 1: new machines have a second one, which is listed first
     "offerings": {"custom": 0},  # 1: one of custom size is listed; libcloud cannot read such
     "throttle": {"max": 0, "interval": 1},  # calls per so many seconds; 0 is off

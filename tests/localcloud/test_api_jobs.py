@@ -45,7 +45,7 @@ def test_a_snapshot_takes_long_and_is_backed_up_later_still(slow, clock):
     assert status(slow, made["jobid"]) == 0
     clock.now += 2
     job = slow("queryAsyncJobResult", jobid=made["jobid"])
-    assert job["jobresult"]["snapshot"]["state"] == "CreatedOnPrimary"
+    assert job["jobresult"]["snapshot"]["state"] == "Allocated"
     assert slow("listSnapshots")["snapshot"][0]["state"] == "CreatedOnPrimary"
     kind = slow.id_of("listOsTypes", "Other (64-bit)", by="description")
     _code, text = slow.refused("createTemplate", name="t", ostypeid=kind, snapshotid=made["id"])

@@ -120,9 +120,11 @@ def test_of_two_starts_at_once_one_starts_the_server(run):
 def test_a_server_starts_stops_and_starts_at_the_same_port(run, tmp_path):
     first = json.loads(run("start", "--json"))
     more = ["--expunge-delay", "60", "--may-expunge", "true", "--refuse", "listEvents,listHosts"]
+    more += ["--project", "web", "--second-nic", "true", "--dialect", "4.20"]
     again = json.loads(run("start", "--json", "--time-scale", "0.5", *more))
     changed = {"time_scale": 0.5, "expunge_delay": 60, "may_expunge": 1}
-    assert again == first | changed | {"refuse": "listEvents,listHosts"}
+    changed |= {"refuse": "listEvents,listHosts", "project": "web", "second_nic": 1}
+    assert again == first | changed
     assert json.loads(run("status", "--json")) == again
     assert first["secretkey"] not in run("status")
     kept = tmp_path / "4.22" / "server.json"
@@ -156,6 +158,12 @@ def test_a_taken_port_is_told(run, tmp_path, capsys):
     assert f"Port {port} is taken" in capsys.readouterr().err
     assert main(["serve", "--dir", str(tmp_path)]) == 1
     assert "runs already" in capsys.readouterr().err
+
+
+def test_an_old_cloud_has_no_projects(tmp_path, capsys):
+    given = ["--dialect", "2.2", "--project", "web", "--dir", str(tmp_path)]
+    assert main(["start", *given]) == 1
+    assert "CloudStack 2.2 has no projects" in capsys.readouterr().err
 
 
 def test_stopping_nothing_is_no_fault(tmp_path, capsys):

@@ -39,10 +39,10 @@ def ready(api, clock):
     return {"templateid": finished(api, clock, "createTemplate", **given)["template"]["id"]}
 
 
-def finished(api, clock, command, **params):
+def finished(api, clock, command, seconds=1, **params):
     """Send an asynchronous command and return its job's result when its time is over."""
     job = api(command, **params)["jobid"]
-    clock.now += 1
+    clock.now += seconds
     return api("queryAsyncJobResult", jobid=job)["jobresult"]
 
 
@@ -151,6 +151,23 @@ def test_a_page_of_events_begins_with_its_oldest(api):
     told = [(e["resourcename"], e["state"]) for e in page]
     assert told == [(n, s) for n in "bc" for s in ("Scheduled", "Started", "Completed")]
     assert page[2]["parentid"] == page[0]["id"]
+
+
+def test_a_snapshot_is_not_deleted_beside_its_volume(cloud_of, clock):
+    api = cloud_of(clock=clock, time_scale=0)
+    taken = api.snapshot()
+    api.fault("time", "scale:1")
+    job = api("deleteSnapshot", id=taken["id"])["jobid"]
+    api("deleteVolume", id=taken["volumeid"])
+    clock.now += 6
+    result = api("queryAsyncJobResult", jobid=job)["jobresult"]
+    assert result == {"errorcode": 530, "errortext": "Failed to delete snapshot chain."}
+    assert finished(api, clock, "deleteSnapshot", seconds=6, id=taken["id"]) == {"success": True}
+
+
+def test_a_server_may_hide_its_version(api):
+    api.fault("capabilities", "version:0")
+    assert "cloudstackversion" not in api("listCapabilities")["capability"]
 
 
 def test_rows_of_snapshots_have_no_snapshot_type(api):
