@@ -227,15 +227,14 @@ def _async(
 ) -> str:
     custom = given.get("customjobid") if cloud.dialect.custom_job_ids else None
     jobs.check_custom_id(cloud, command.name, custom)
-    work, error = jobs.Work(), None
     try:
-        work = command.run(cloud, **values)
+        work: jobs.Work = command.run(cloud, **values)
     except ApiError as refusal:
         # Newer servers look at nothing before the job runs, but for what makes a row first.
         if command.kind == "async-create" or not cloud.dialect.job_details:
             raise
-        error = refusal
-    job = jobs.submit(cloud, command, values, work, custom, fault, error)
+        work = jobs.Work(error=refusal)
+    job = jobs.submit(cloud, command, values, work, custom, fault)
     body: Row = {"jobid": job["id"]}
     if command.kind == "async-create" and work.row:
         own = {"id": work.row["id"]}

@@ -49,11 +49,15 @@ _order = itertools.count()
 
 
 class Work(NamedTuple):
-    """What a job is to be about: its row, the machine whose turn it waits for, its data in GiB."""
+    """What a job is to be about: its row, the machine whose turn it waits for, its data in GiB.
+
+    One that is to fail has an `error`.
+    """
 
     row: Row | None = None
     machine: Row | None = None
     gib: float = 0
+    error: ApiError | None = None
 
 
 def submit(
@@ -63,24 +67,19 @@ def submit(
     work: Work,
     custom: str | None,
     fault: Fault | None,
-    error: ApiError | None = None,
 ) -> Row:
-    """Queue a job and return its row; jobs on one machine wait for each other.
-
-    With `error` it is to fail with that.
-    """
+    """Queue a job and return its row; jobs on one machine wait for each other."""
     now = cloud.clock()
     starts = max(now, work.machine.get("busy_until", now)) if work.machine else now
-    ends = starts + duration(cloud, command.name, work.gib)
     job = cloud.state.add(
         "job",
         **({"id": custom, "n": 0} if custom else {}),
         **_described(cloud, command, params, work),
-        **_fate(fault, error),
+        **_fate(fault, work.error),
         params=params,
         at=now,
         starts=starts,
-        ends=ends,
+        ends=starts + duration(cloud, command.name, work.gib),
         status=PENDING,
         code=0,
     )

@@ -567,7 +567,9 @@ def change_service(
     before, after = size_of(cloud, row), row | {"serviceofferingid": new["id"]}
     after["details"] = row.get("details", {}) | _extras(cloud, details=details).get("details", {})
     for what, field in (("cpu", "cpunumber"), ("memory", "memory")):
-        check_quota(cloud, what, size_of(cloud, after)[field] - before[field])
+        more = size_of(cloud, after)[field] - before[field]
+        if more > 0:
+            check_quota(cloud, what, more)
     for root in fitting(cloud, "volume", virtualmachineid=id, type="ROOT"):
         cloud.state.change("volume", root, serviceofferingid=new["id"])
     return cloud.state.change("virtualmachine", row, **after)
