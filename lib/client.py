@@ -11,6 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -110,6 +111,16 @@ class Cloud(Abilities):
         if not self.project or command in WHOLE_ACCOUNT:
             return params
         return {"projectid": self.project_row["id"]} | params
+
+    def within(self, project_id: str) -> Cloud:
+        """Return the cloud as it is seen from a project, by its id, "" for none: for look-ups."""
+        mine = self.project_row["id"] if self.project else ""
+        if project_id == mine:
+            return self
+        other = copy(self)
+        other.project = f"{find.BY_ID}{project_id}" if project_id else ""
+        other.project_row = {"id": project_id} if project_id else None
+        return other
 
     def call(self, command: str, **params) -> dict:
         """Send one command and return what stands inside its answer.

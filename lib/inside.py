@@ -86,7 +86,7 @@ def _machine(name: str, said: dict | ShellFailed, meant: str, size: int) -> Iter
 def _given(cloud, shell: Shell, there: dict[str, dict], work_dir: str) -> list[dict]:
     """Return a row on the user data that the cloud has for the machines, where it tells them."""
     text = cloudconfig.find(shell, work_dir, delivery.USER_DATA)
-    if text is None or cloud.version < (4, 18):
+    if text is None or not cloud.can_keep_user_data:
         return []
     other = []
     for name, machine in there.items():

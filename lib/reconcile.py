@@ -75,7 +75,7 @@ def _leaves_trace(entry: dict) -> bool:
 
 def _job_id(cloud, command: str) -> str | None:
     """Choose the id of the job where the server takes one (`customjobid`, since 4.5)."""
-    return str(uuid.uuid4()) if command in ASYNC and cloud.version >= (4, 5) else None
+    return str(uuid.uuid4()) if command in ASYNC and cloud.can_choose_job_ids else None
 
 
 def _sent(cloud, entry: dict, params: dict) -> dict:

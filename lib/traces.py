@@ -28,7 +28,8 @@ def find(cloud, entry: dict) -> dict | None:
     Raises NotOne when several rows may be what it made.
     """
     rule = RULES.get(entry["command"])
-    return rule(cloud, entry["params"], entry) if rule else None
+    seen_from = cloud.within(entry["params"].get("projectid", ""))
+    return rule(seen_from, entry["params"], entry) if rule else None
 
 
 def state_now(cloud, entry: dict) -> str:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 
-from lib.errors import CheckFailed, Refused
+from lib.errors import CheckFailed
 
 OLD_LIMIT = 2048  # bytes before base64, until 4.3
 POST_LIMIT = 32764  # characters of base64, until 4.18: less than 32 KiB
@@ -57,12 +57,12 @@ def with_host_name(text: str, name: str) -> str:
 
 def demand_fits(cloud, data: UserData) -> None:
     """Raise CheckFailed when the server would not take so much, before anything is sent."""
-    if cloud.version < (4, 3):
+    if not cloud.can_take_long_user_data:
         what, size, most = "bytes", len(base64.b64decode(data)), OLD_LIMIT
     else:
         what, size = "characters of base64", len(data)
-        most = LIMIT if cloud.version >= (4, 18) else POST_LIMIT
-    if size > most and cloud.version >= (4, 18):
+        most = LIMIT if cloud.can_keep_user_data else POST_LIMIT
+    if size > most and cloud.can_keep_user_data:
         most = _configured(cloud, most)
     if size > most:
         next_step = 'Use fewer or shorter keys (ed25519), or config_delivery "disk".'
@@ -72,8 +72,5 @@ def demand_fits(cloud, data: UserData) -> None:
 def _configured(cloud, otherwise: int) -> int:
     """Return the server's own limit, as far as it tells this account."""
     name = "vm.userdata.max.length"
-    try:
-        rows = cloud.list("listConfigurations", name=name)
-    except Refused:
-        return otherwise
+    rows = cloud.list_if_allowed("listConfigurations", name=name) or []
     return next((int(r["value"]) for r in rows if r.get("name") == name), otherwise)
