@@ -34,6 +34,7 @@ TRIES = 5
 NOT_ALLOWED = (401, 432)  # ApiErrorCode.UNAUTHORIZED (older versions), UNSUPPORTED_ACTION_ERROR
 NO_PROJECTS = "Projects came with CloudStack 3.0."
 WHOLE_ACCOUNT = ("listCapabilities", "listProjects")  # asked to learn the project's id
+ELSEWHERE = (301, 302, 303, 307, 308, 404)  # the API itself answers with none of these
 WRONG_URL = (
     ". The URL of the endpoint may be wrong: that of the API is {}, while the web console, whose "
     "URL it is easily taken for, ends in /client. Set `endpoint` in the profile"
@@ -260,10 +261,10 @@ class Cloud(Abilities):
         """Return the error for an answer that CloudStack did not give, or that is cut off."""
         kind = answer.headers.get("Content-Type", "no type").split(";")[0]
         cause = f"HTTP {answer.status_code} with {kind} that is not a CloudStack answer"
-        cut_off = answer.status_code == 200 and "html" not in kind
+        page = answer.status_code == 200 and "html" in kind
         changed = not question and answer.status_code in (200, *BUSY)
-        passing = cut_off or answer.status_code in BUSY
-        if not passing:
+        passing = not page and answer.status_code in (200, *BUSY)
+        if page or answer.status_code in ELSEWHERE:
             cause += WRONG_URL.format(answer.headers.get("Location", "…/client/api"))
         endpoint = self.profile.endpoint
         return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=passing)

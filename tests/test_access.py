@@ -99,6 +99,12 @@ def test_a_role_without_questions_that_only_show_gets_through(tmp_path):
         play(bare, "90-remove-cluster")
 
 
+def test_a_version_that_is_hidden_is_no_old_one(cloud):
+    cloud.capabilities.pop("cloudstackversion")
+    (row,) = [r for r in play(cloud, CHECK)["who"] if r["what"] == "server"]
+    assert row["ok"] == "✓" and row["found"].startswith("a version that it hides (tags")
+
+
 def test_what_explore_may_not_list_is_said(tmp_path, capsys):
     lists = ("listEvents", "listSnapshots", "listServiceOfferings")
     with running(tmp_path / "cloud", refuse=",".join(lists)) as bare:

@@ -1,9 +1,11 @@
 """Plans are data; applying one makes the changes side by side and says every outcome."""
 
+from dataclasses import replace
+
 import pytest
 from harness import changes, client, fault
 
-from lib import own
+from lib import own, plan
 from lib.errors import CheckFailed, JobFailed, JobTimeout, ParamsError, Refused
 from lib.plan import Pending, Step, apply, attempt, show
 
@@ -35,6 +37,15 @@ def test_a_mode_that_is_neither_is_refused(cloud):
     with pytest.raises(ParamsError, match='mode: wanted "plan" or "apply"'):
         apply(cloud, [volume(cloud, "a")], "appply")
     assert changes(cloud) == []
+
+
+def test_tags_that_are_on_already_are_done(cloud):
+    step = volume(cloud, "a")
+    apply(cloud, [step], "apply")
+    (row,) = [v for v in cloud.list("listVolumes") if v["name"] == "a"]
+    plan._tag(cloud, [(step, row["id"])])
+    with pytest.raises(JobFailed, match="already on"):
+        plan._tag(cloud, [(replace(step, tags=OWNER | {"cluster": "other"}), row["id"])])
 
 
 def test_what_is_made_carries_our_tags(cloud, capsys):

@@ -26,6 +26,10 @@ def of(error):
          "attached to another", MENDED),
         (errors.Refused("createSnapshot", 431, "Volume: x is not in Ready state but Allocated"),
          "never attached", MENDED),
+        (errors.Refused("createSnapshot", 431, "There is other active snapshot tasks on the "
+                        "instance, please try again later"), "another operation", WAIT),
+        (errors.Refused("deployVirtualMachine", 431, "due to invalid value. Invalid value provided "
+                        "for API arg: name - it can contain ASCII letters"), "value of", MENDED),
         (errors.Refused("createVolume", 432, "not available"), "may not use it", MENDED),
         (errors.Refused("listVolumes", 433, "page"), "page", MENDED),
         (errors.Refused("listVolumes", 503, "no"), "maintenance", MENDED),
