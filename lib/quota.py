@@ -89,7 +89,7 @@ def _left(cloud, kind: str, need: float, account: dict, limits: dict[str, int]) 
     if used is None and kind not in COUNTS:
         return tick(what, wanted, not_allowed("listAccounts"), None)
     left = min(most) - float(COUNTS[kind](cloud) if used is None else used)
-    return tick(what, wanted, _number(left), left >= need, f"Ask the provider for more {words}, or "
+    return tick(what, wanted, _number(max(left, 0)), left >= need, f"Ask the provider for more {words}, or "
                 "remove some. What was destroyed counts until the cloud expunges it.")  # fmt: skip
 
 
