@@ -6,6 +6,7 @@ from lib import find, offerings, own
 from lib.checks import not_allowed, tick
 
 GIB = 2**30
+KEPT = "The disks of what was destroyed count until the cloud expunges it."
 # What an account's row calls it (`vmlimit`, `vmtotal`) -> Resource.ResourceType, and our word.
 KINDS = {
     "vm": (0, "machines"),
@@ -88,9 +89,9 @@ def _left(cloud, kind: str, need: float, account: dict, limits: dict[str, int]) 
     used = account.get(f"{kind}total")
     if used is None and kind not in COUNTS:
         return tick(what, wanted, not_allowed("listAccounts"), None)
-    left = min(most) - float(COUNTS[kind](cloud) if used is None else used)
-    return tick(what, wanted, _number(max(left, 0)), left >= need, f"Ask the provider for more {words}, or "
-                "remove some. What was destroyed counts until the cloud expunges it.")  # fmt: skip
+    left = max(min(most) - float(COUNTS[kind](cloud) if used is None else used), 0)
+    next_step = f"Ask the provider for more {words}, or remove some. {KEPT}"
+    return tick(what, wanted, _number(left), left >= need, next_step)
 
 
 def _number(value: float) -> str:
