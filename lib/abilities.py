@@ -10,9 +10,11 @@ from functools import cached_property
 import pandas as pd
 
 from lib import facts
+from lib.checks import not_allowed
 from lib.errors import Refused
 
 COLUMNS = ["name", "type", "required", "since", "description"]
+NOT_ALLOWED = (401, 432)  # ApiErrorCode.UNAUTHORIZED (older versions), UNSUPPORTED_ACTION_ERROR
 NO_COMMAND = (430, 431, 530)  # how listApis refuses a name that it does not know, 530 in 4.22
 
 
@@ -105,13 +107,19 @@ class Abilities:
     def help(self, command: str) -> pd.DataFrame:
         """Return a table of a command's parameters, as the server itself describes them.
 
-        It is empty, and that is said, where the server has no listApis (before 4.1). Raises
-        Refused where it has no such command.
+        It is empty, and that is said, where the server has no listApis (before 4.1), or this
+        account may not call it. Raises Refused where there is no such command.
         """
         if not self.can_describe_commands:
             print("This server cannot describe its commands: listApis came with 4.1.")
             return pd.DataFrame(columns=COLUMNS)
-        found = self._described(command)
+        try:
+            found = self._described(command)
+        except Refused as no:
+            if no.code not in NOT_ALLOWED:
+                raise
+            print(not_allowed("listApis"))
+            return pd.DataFrame(columns=COLUMNS)
         if found is None:
             raise Refused(command, 432, "this cloud has no such command for this account")
         rows = sorted(found.get("params", []), key=lambda p: (not p.get("required"), p["name"]))

@@ -21,7 +21,7 @@ from pathlib import Path
 import requests
 
 from lib import facts, find, masks, paging, profiles, reconcile, tables
-from lib.abilities import Abilities
+from lib.abilities import NOT_ALLOWED, Abilities
 from lib.apilog import Request
 from lib.errors import CheckFailed, ParamsError, ProfileError, Refused, RunbookError, Unreachable
 from lib.jobs import BUSY
@@ -31,7 +31,6 @@ from lib.signing import sign
 QUESTION = re.compile(r"^(list|query|get|find)[A-Z]")
 PAGE = 500  # CloudStack's own default and maximum, `default.page.size`
 TRIES = 5
-NOT_ALLOWED = (401, 432)  # ApiErrorCode.UNAUTHORIZED (older versions), UNSUPPORTED_ACTION_ERROR
 NO_PROJECTS = "Projects came with CloudStack 3.0."
 WHOLE_ACCOUNT = ("listCapabilities", "listProjects")  # asked to learn the project's id
 ELSEWHERE = (301, 302, 303, 307, 308, 404)  # the API itself answers with none of these

@@ -145,11 +145,11 @@ def _has_offering(row: dict, params: dict) -> bool:
 
 
 MADE = {
-    "createVolume": _made("listVolumes", "name", zoneid="zoneid"),
+    "createVolume": _made("listVolumes", "name", name="name", zoneid="zoneid"),
     "createSnapshot": _made("listSnapshots", "volumeid", volumeid="volumeid"),
-    "createTemplate": _made("listTemplates", "name"),
-    "deployVirtualMachine": _made("listVirtualMachines", "name", zoneid="zoneid"),
-    "registerUserData": _made("listUserData", "name"),
+    "createTemplate": _made("listTemplates", "name", name="name"),
+    "deployVirtualMachine": _made("listVirtualMachines", "name", name="name", zoneid="zoneid"),
+    "registerUserData": _made("listUserData", "name", name="name"),
 }
 EFFECTS = {
     "attachVolume": _became("listVolumes", _at),

@@ -106,7 +106,7 @@ def test_a_version_that_is_hidden_is_no_old_one(cloud):
 
 
 def test_what_explore_may_not_list_is_said(tmp_path, capsys):
-    lists = ("listEvents", "listSnapshots", "listServiceOfferings")
+    lists = ("listEvents", "listSnapshots", "listServiceOfferings", "listApis")
     with running(tmp_path / "cloud", refuse=",".join(lists)) as bare:
         play(bare, "explore")
     said = capsys.readouterr().out
