@@ -89,7 +89,8 @@ def tell(cloud, cluster: str, plan: list[Step]) -> None:
     gone = [s for s in plan if s.command == "destroyVirtualMachine" and not s.params.get("expunge")]
     times = destroyed(cloud) | ({s.what: datetime.now(UTC) for s in gone} if cloud.has_tags else {})
     ours = re.compile(re.escape(cluster) + r"-\d+")
-    if found := sorted(n for n in times if ours.fullmatch(n)):
+    found = sorted((n for n in times if ours.fullmatch(n)), key=lambda n: int(n.split("-")[-1]))
+    if found:
         until = _until(max(times[n] for n in found))
         print(
             f"Until the cloud expunges the machines, {until}, it holds their names: "
@@ -98,14 +99,19 @@ def tell(cloud, cluster: str, plan: list[Step]) -> None:
 
 
 def explained(
-    cloud, error: CloudError, name: str, names: list[str], address: str = ""
+    cloud, error: CloudError, zone: str, name: str, names: list[str], address: str = ""
 ) -> CloudError:
     """Return the error of the deployment of one of the names, which says how to go on.
 
-    Told are a name that is held, and an `address` asked for that may be taken.
+    That is when the name is held, or the `address` that was asked for may be taken. When a name is
+    held that no journal knows of, the others that are missing may be held as well.
     """
     code, text = getattr(error, "code", None), getattr(error, "text", "")
     more, times = [], destroyed(cloud)
+    known = {
+        *times,
+        *(set(names) - own.machines(cloud, zone, names).keys() if TAKEN in text else ()),
+    }
     if code == INTERNAL_ERROR and address:
         more.append(
             f"CloudStack answers so, too, where {address} is taken or not of the network; a "
@@ -115,7 +121,7 @@ def explained(
         until = f", {_until(times[name])}" if name in times else ""
         more.append(
             f"A destroyed machine, which an account does not see, holds its name until the cloud "
-            f"expunges it{until}: {_command(names, {name, *times})}"
+            f"expunges it{until}: {_command(names, known)}"
         )
     error.args = (" ".join([error.args[0], *more]),)
     return error

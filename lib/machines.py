@@ -200,31 +200,31 @@ def deploy(
     destroyed; an error for a name that a destroyed machine still holds tells how to go on.
     """
     check_mode(mode)
+    if mode == "plan" or not plan:
+        return apply(cloud, plan, mode)
     booting = "startVirtualMachine" if _starts_apart(cloud) else "deployVirtualMachine"
     boots = [s for s in plan if s.command == booting]
     deploys = [s for s in plan if s.command == "deployVirtualMachine" and s not in boots]
     first = [s for s in plan if s not in boots + deploys]
     if first:
-        _mend(cloud, first, mode, zone, within)
-        boots, deploys = (registered.settled(cloud, steps) for steps in (boots, deploys))
+        _mend(cloud, first, zone, within)
     if deploys:
-        _deploy_stopped(cloud, deploys, mode, zone, names, within)
+        _deploy_stopped(cloud, registered.settled(cloud, deploys), zone, names, within)
         boots = _with_ids(cloud, zone, boots)
-    if boots or not plan:
+    if boots:
         url = tokens.url_in(text) if etcd.is_old(text) else ""
         boot = partial(_one_by_one, zone=zone, names=names, url=url) if url else attempt
-        _boot_all(cloud, boots, mode, boot, zone, offerings, within)
+        _boot_all(cloud, boots, boot, zone, offerings, within)
 
 
-def _deploy_stopped(
-    cloud, steps: list[Step], mode: str, zone: str, names: list[str], within: float
-) -> None:
+def _deploy_stopped(cloud, steps: list[Step], zone: str, names: list[str], within: float) -> None:
     """Deploy machines without starting them; after a failure destroy what is in Error."""
-    if failed := attempt(cloud, steps, mode, within=within):
+    if failed := attempt(cloud, steps, "apply", within=within):
         clear_away(cloud, zone, [s.what for s in steps], within)
         name, error = next(iter(failed.items()))
         step = next(s for s in steps if s.what == name)
-        raise held.explained(cloud, error, name, names, step.params.get("ipaddress", ""))
+        address = step.params.get("ipaddress", "")
+        raise held.explained(cloud, error, zone, name, names, address)
 
 
 def _with_ids(cloud, zone: str, steps: list[Step]) -> list[Step]:
@@ -237,8 +237,6 @@ def _one_by_one(
     cloud, steps: list[Step], mode: str, *, within: float, zone: str, names: list[str], url: str
 ) -> dict[str, CloudError]:
     """Do as `attempt` does, but each step only when the machines that run have registered."""
-    if mode == "plan" or not steps:
-        return attempt(cloud, steps, mode, within=within)
     _demand_registered(cloud, zone, names, url, within)
     for step in steps:
         if failed := attempt(cloud, [step], mode, within=within):
@@ -259,8 +257,8 @@ def _demand_registered(cloud, zone: str, names: list[str], url: str, within: flo
         raise CheckFailed(f"the registration of {missing()}", "in time", "none", UNREGISTERED)
 
 
-def _mend(cloud, steps: list[Step], mode: str, zone: str, within: float) -> None:
-    for name, error in attempt(cloud, steps, mode, within=within).items():
+def _mend(cloud, steps: list[Step], zone: str, within: float) -> None:
+    for name, error in attempt(cloud, steps, "apply", within=within).items():
         if _is_full(error):
             _show_explained(cloud, zone, own.machines(cloud, zone, [name])[name])
         raise error
@@ -276,11 +274,11 @@ def _is_full(error: CloudError) -> bool:
 
 
 def _boot_all(
-    cloud, steps: list[Step], mode: str, boot: Callable[..., dict[str, CloudError]],
-    zone: str, offerings: list[Offering], within: float,
+    cloud, steps: list[Step], boot: Callable[..., dict[str, CloudError]], zone: str,
+    offerings: list[Offering], within: float,
 ) -> None:  # fmt: skip
     move = _change_offerings if _starts_apart(cloud) else _deploy_again
-    while failed := boot(cloud, steps, mode, within=within):
+    while failed := boot(cloud, steps, "apply", within=within):
         name, error = min(failed.items(), key=lambda f: _is_full(f[1]))
         if not _is_full(error):
             raise error

@@ -92,7 +92,7 @@ def test_a_name_that_no_journal_knows_of_is_explained_by_the_refusal(cloud):
     cloud.folder = cloud.folder.parent / "elsewhere" / "run"
     del cloud.journal
     assert held.destroyed(cloud) == {}
-    with pytest.raises(Refused, match=r"already exists.*does not see.*first_number=2"):
+    with pytest.raises(Refused, match=rf"already exists.*does not see.*{NEXT}"):
         play(cloud, STAGE, **STATIC)
 
 
