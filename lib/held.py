@@ -123,5 +123,6 @@ def explained(
             f"A destroyed machine, which an account does not see, holds its name until the cloud "
             f"expunges it{until}: {_command(names, known)}"
         )
-    error.args = (" ".join([error.args[0], *more]),)
+    said = str(error).rstrip(".")
+    error.args = (". ".join([said, *more]) if more else str(error),)
     return error

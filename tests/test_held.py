@@ -160,7 +160,7 @@ def test_a_machine_in_error_from_outside_is_told_before_it_is_destroyed(built, t
             said = capsys.readouterr().out
             assert ("in Error, and held once that is destroyed" in said) == told
             if told:
-                with pytest.raises(Refused, match=r"already exists.*first_number=2"):
+                with pytest.raises(Refused, match=rf"already exists.*{NEXT}"):
                     play(cloud, STAGE, **STATIC)
                 assert members(cloud) == {}
             else:
