@@ -106,6 +106,9 @@ class Shots(list):
     def list(self, command: str, **filters: str) -> list[dict]:
         return [{"id": n, "name": "s", "volumeid": 7} | row for n, row in enumerate(self)]
 
+    def within(self, project_id: str) -> "Shots":
+        return self
+
 
 SENT = {"command": "createSnapshot", "params": {"volumeid": 7}, "sent": "2026-11-23T20:00:00+00:00"}
 
