@@ -192,7 +192,7 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
     from lib.journal import INTERACTIVE
 
     if run:
-        folders = [verify.find(run, runs).resolve()]
+        folders = [Path(os.path.abspath(verify.find(run, runs)))]
         runs, found = folders[0].parent, verify.verify(folders[0], signers)
     else:
         folders, found = verify.closed(runs), verify.verify_all(runs, signers)
@@ -201,6 +201,8 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
     for finding in found:
         print(f"✗ {finding}")
     bad = {finding.run for finding in found}
+    for folder in [] if run else verify.going(runs):
+        print(f"{folder.name}: still going on, not checked")
     if not run and (runs / INTERACTIVE).is_dir():
         print(f"{INTERACTIVE}: {verify.BY_HAND}")
     print(f"{len(folders)} checked, {len(bad)} not as sealed. {verify.told(runs)}")
@@ -274,9 +276,14 @@ def _close_abandoned(runs: Path) -> None:
     """Close the records of runs whose driver died, and say how to continue them."""
     from lib import profiles
     from lib.chain import abandoned
+    from lib.chain.faults import BadInput
 
     for folder in abandoned.find(runs):
-        ended, stage = abandoned.close(folder, profiles.kept())
+        try:
+            ended, stage = abandoned.close(folder, profiles.kept())
+        except BadInput as busy:  # another command closes it right now
+            print("\n".join(busy.faults))
+            continue
         if ended:
             print(f"{folder.name} had ended ({ended}), but was not sealed; it is now.")
             continue

@@ -10,10 +10,8 @@ import nbformat
 
 from lib.chain import closing, ledger, manifest, seal, statuses
 from lib.chain.engine import write
-from lib.chain.ledger import Ledger
+from lib.chain.ledger import ENDS, Ledger
 from lib.chain.run import SCRATCH
-
-CLOSED = ("run-ended", "run-abandoned")
 
 
 def find(runs: Path) -> list[Path]:
@@ -21,8 +19,10 @@ def find(runs: Path) -> list[Path]:
 
     Where the driver is dead, a kernel that lives on for a moment is waited for.
     """
+    paths = [path.parent for path in sorted(runs.glob(f"*/{ledger.FILE}")) if manifest.plain(path)]
+    for folder in paths:
+        seal.complete(folder)
     noted = seal.counted(runs)
-    paths = [path.parent for path in sorted(runs.glob(f"*/{ledger.FILE}"))]
     found = [folder for folder in paths if _lacks(folder, noted)]
     return [f for f in found if not ledger.held(f, 0 if ledger.is_led(f) else ledger.LINGERING)]
 
@@ -30,9 +30,9 @@ def find(runs: Path) -> list[Path]:
 def _lacks(folder: Path, noted: Counter[str]) -> bool:
     """Tell whether a run has no end, or an end more than seals; one that lost a seal has not."""
     lines = ledger.read(folder)
-    if not lines or lines[-1]["event"] not in CLOSED:
+    if not lines or lines[-1]["event"] not in ENDS:
         return bool(lines)
-    ends = sum(line["event"] in CLOSED for line in lines)
+    ends = sum(line["event"] in ENDS for line in lines)
     return ends > max(noted[folder.name], len(manifest.every(folder)))
 
 
@@ -41,20 +41,20 @@ def close(folder: Path, secrets: Iterable[str] = ()) -> tuple[str, str]:
 
     Return how it had ended, and "" for the stage; or "", and the stage in which its driver died, if
     in one. Then its last notebook's statuses are set to what the ledger tells: the cell that ran
-    was killed.
+    was killed. Raises `BadInput` where another process is at work in the folder.
     """
     lines = ledger.read(folder)
-    ended = (ledger.ended(lines) or "abandoned") if lines[-1]["event"] in CLOSED else ""
+    ended = (ledger.ended(lines) or "abandoned") if lines[-1]["event"] in ENDS else ""
     begun = [ln for ln in lines if ln["event"] in ("stage-started", "stage-ended")]
     last = begun[-1] if not ended and begun and begun[-1]["event"] == "stage-started" else {}
     stage = last.get("stage", "")
-    _clear(Path(ledger.beginning(folder, lines).get("scratch", "")))
     with Ledger(folder) as book:
+        _clear(Path(ledger.beginning(folder, lines).get("scratch", "")))
         if stage:
             _close_notebook(folder / f"{stage}.ipynb", last, lines)
         if not ended:
             book.write("run-abandoned", stage=stage)
-    closing.end(folder, secrets, outcome=ended or "abandoned")
+        closing.end(folder, secrets, outcome=ended or "abandoned")
     return ended, stage
 
 

@@ -22,6 +22,7 @@ from lib.progress import WAIT
 
 FILE = "events.jsonl"
 BEGINNINGS = ("run-started", "run-resumed")
+ENDS = ("run-ended", "run-abandoned")
 LINGERING = 3.0  # seconds that a kernel may live on after its driver
 
 
@@ -36,7 +37,7 @@ class Ledger:
         self._attempt = 0
         self._waits: dict[str, tuple[str, float]] = {}
         self.lines: list[dict] = []  # of this driver
-        self._file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         if not _locked(self._file):
             os.close(self._file)
             raise BadInput([going_on(folder)])

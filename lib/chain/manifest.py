@@ -13,7 +13,6 @@ from pathlib import Path
 FILE = "MANIFEST.sha256"
 SIGNATURE = f"{FILE}.sig"
 TITLE = "# The files of a run and their sha256: check them with `runbook verify`."
-NONE = "none"
 _LINE = re.compile(r"(\\?)([0-9a-f]{64})  (.+)")
 _HEAD = re.compile(
     re.escape(TITLE) + r"\n# run: (.+)\n# sealed: (\S+)\n# before: (?:none|(\S+)  (.+))\n"
@@ -37,7 +36,7 @@ class Manifest:
 
 def written(manifest: Manifest) -> str:
     """Return the manifest as text; there is one way only to write it."""
-    before = f"{manifest.link}  {manifest.before}" if manifest.before else NONE
+    before = f"{manifest.link}  {manifest.before}" if manifest.before else "none"
     head = [TITLE, f"# run: {manifest.run}", f"# sealed: {manifest.sealed}", f"# before: {before}"]
     lines = [_line(name, manifest.files[name]) for name in sorted(manifest.files)]
     return "\n".join([*head, f"# files: {len(lines)}", *lines]) + "\n"
@@ -45,42 +44,54 @@ def written(manifest: Manifest) -> str:
 
 def read(path: Path) -> Manifest:
     """Read a manifest; raise ValueError if it is not exactly as `written` wrote it."""
+    if not plain(path):
+        raise ValueError("no plain file")
     text = path.read_bytes().decode("utf-8", "surrogateescape")
     head = _HEAD.match(text)
     lines = [_LINE.fullmatch(line) for line in text[head.end() if head else 0 :].splitlines()]
     if not head or not all(lines):
         raise ValueError("not a manifest")
     run, sealed, link, before, _ = head.groups()
-    files = {_name(m): m[2] for m in lines}
-    found = Manifest(run, sealed, files, before or "", link or "")
+    found = Manifest(run, sealed, {_name(m): m[2] for m in lines}, before or "", link or "")
     if written(found) != text:
         raise ValueError("not as it was written")
     return found
 
 
+def plain(path: Path) -> bool:
+    """Tell whether a path is a file itself: no link to one, no pipe that would never end."""
+    return path.is_file() and not path.is_symlink()
+
+
 def digest(path: Path) -> str:
-    """Return the sha256 of a file."""
+    """Return the sha256 of a plain file, "" for anything else."""
+    if not plain(path):
+        return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content(folder: Path) -> dict[str, Path]:
-    """Return all that is in a run's folder but its manifest and that one's signature, by name."""
+    """Return all that is in a run's folder but its manifest and that one's signature, by name.
+
+    Of folders only empty ones count; others are told by what is in them.
+    """
     found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*")}
-    kept = {n: p for n, p in found.items() if p.is_symlink() or not p.is_dir()}
+    kept = {
+        n: p for n, p in found.items() if p.is_symlink() or not p.is_dir() or not [*p.iterdir()]
+    }
     return {n: p for n, p in kept.items() if n not in (FILE, SIGNATURE)}
 
 
 def earlier(folder: Path) -> list[Path]:
     """Return the manifests of earlier seals of a run, the oldest first."""
-    numbered = [(p, re.fullmatch(r"MANIFEST\.(\d+)\.sha256", p.name)) for p in folder.iterdir()]
-    return [p for p, m in sorted((p, m) for p, m in numbered if m)]
+    numbered = [(re.fullmatch(r"MANIFEST\.(\d+)\.sha256", p.name), p) for p in folder.iterdir()]
+    return [p for _, p in sorted((int(m[1]), p) for m, p in numbered if m and plain(p))]
 
 
 def every(folder: Path) -> list[Path]:
     """Return the manifests of all seals of a run that are there, the newest last."""
-    newest = folder / FILE
-    return [*earlier(folder), *([newest] if newest.exists() else [])]
+    return [*earlier(folder), *filter(plain, [folder / FILE])]
 
 
 def now() -> str:

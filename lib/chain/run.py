@@ -197,12 +197,12 @@ def new_folder(runs: Path, name: str) -> Path:
     """Make and return the folder of a new run: `<time>-<name>`, numbered if that is taken."""
     safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")[:60] or "run"
     base = f"{datetime.now():%Y%m%d-%H%M%S}-{safe}"
-    runs.mkdir(parents=True, exist_ok=True)
+    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
     number = 1
     while True:
         folder = runs.resolve() / (base if number == 1 else f"{base}-{number}")
         try:
-            folder.mkdir()
+            folder.mkdir(mode=0o700)
         except FileExistsError:
             number += 1
         else:

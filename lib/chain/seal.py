@@ -11,17 +11,26 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from lib.chain import manifest, whole
 from lib.chain.faults import BadInput
 from lib.chain.manifest import FILE, SIGNATURE, Manifest
 from lib.chain.redact import Hit, scan
-from lib.lines import append
 from lib.search import Search
 
 NAMESPACE = "runbook"  # of signatures: one made here is good for nothing else
 LOG = "seals.log"
+PENDING = f".{FILE}.next"  # a manifest, until its seal stands in the log
 _LINE = re.compile(r"(\S+)  ([0-9a-f]{64})  (.+)")
+
+
+class Noted(NamedTuple):
+    """A line of the log: when a run was sealed, and the sha256 of its manifest."""
+
+    sealed: str
+    hashed: str
+    run: str
 
 
 def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> list[Hit]:
@@ -31,23 +40,53 @@ def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> 
     new one is signed: raises `BadInput` when that fails.
     """
     with _alone(folder.parent):
-        _set_aside(folder)
-        files = manifest.content(folder)
+        _tidy(folder)
+        files = {n: p for n, p in sorted(manifest.content(folder).items()) if manifest.plain(p)}
         search = Search(secrets)
-        hits = [hit for name in sorted(files) for hit in scan(files[name], search)]
+        hits = [hit for path in files.values() for hit in scan(path, search)]
         hashes = {name: manifest.digest(path) for name, path in files.items()}
-        before, link = last(folder.parent)
-        made = Manifest(folder.name, manifest.now(), hashes, before, link)
-        text = manifest.written(made)
-        whole.write(folder / FILE, text, lasting=True, errors="surrogateescape")
-        try:
-            _note(folder.parent / LOG, made.sealed, folder / FILE)
-        except OSError:  # then it is not sealed, and can be later
-            (folder / FILE).unlink()
-            raise
+        made = Manifest(folder.name, manifest.now(), hashes, *last(folder.parent))
+        pending = folder / PENDING
+        whole.write(pending, manifest.written(made), lasting=True, errors="surrogateescape")
+        _note(folder.parent / LOG, made.sealed, pending)
+        pending.rename(folder / FILE)
     if key:
         whole.write(folder / SIGNATURE, _signature(folder / FILE, key), lasting=True)
     return hits
+
+
+def _tidy(folder: Path) -> None:
+    """Make a run ready to be sealed: whole lines, for its owner alone, an older seal numbered."""
+    complete(folder)
+    (folder / PENDING).unlink(missing_ok=True)
+    for name, path in manifest.content(folder).items():
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        elif manifest.plain(path):
+            path.chmod(0o600)
+            if name.endswith(".jsonl"):
+                _end_line(path)
+    folder.chmod(0o700)
+    number = len(manifest.earlier(folder)) + 1
+    for name in (FILE, SIGNATURE):
+        if (folder / name).exists():
+            (folder / name).rename(folder / name.replace(".", f".{number}.", 1))
+
+
+def _end_line(path: Path) -> None:
+    """End a last line that a power cut tore, before the file is sealed: more may be appended."""
+    with path.open("r+b") as file:
+        if file.seek(0, os.SEEK_END) and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+            file.write(b"\n")
+
+
+def complete(folder: Path) -> None:
+    """Put a manifest in its place whose sealing was cut off after its line was in the log."""
+    pending = folder / PENDING
+    if manifest.plain(pending):
+        hashed = manifest.digest(pending)
+        if hashed in {line.hashed for line in noted(folder.parent)[0]}:
+            pending.rename(folder / FILE)
 
 
 def last(runs: Path) -> tuple[str, str]:
@@ -65,39 +104,26 @@ def last(runs: Path) -> tuple[str, str]:
     return path.parent.name, manifest.digest(path)
 
 
-def noted(runs: Path) -> list[tuple[str, str, str]]:
-    """Return the seals in the log: when, the sha256 of the manifest, the run.
-
-    Raises ValueError when there is no log, or it holds anything else.
-    """
+def noted(runs: Path) -> tuple[list[Noted], list[int]]:
+    """Return the seals in the log, and the numbers of its lines that are none."""
     path = runs / LOG
-    if not path.exists():
-        raise ValueError("missing: it was removed")
-    found = [_LINE.fullmatch(line) for line in path.read_text("utf-8").splitlines()]
-    if None in found:
-        raise ValueError(f"line {found.index(None) + 1} is none of a seal: it was edited or cut")
-    return [line.groups() for line in found if line]
+    texts = path.read_text("utf-8", "surrogateescape").splitlines() if manifest.plain(path) else []
+    found = [_LINE.fullmatch(text) for text in texts]
+    bad = [number for number, line in enumerate(found, 1) if not line]
+    return [Noted(*line.groups()) for line in found if line], bad
 
 
 def counted(runs: Path) -> Counter[str]:
-    """Return how many seals of each run are in the log, as far as it can be read."""
-    try:
-        return Counter(run for _, _, run in noted(runs))
-    except ValueError:  # for `verify` to tell
-        return Counter()
+    """Return how many seals of each run are in the log."""
+    return Counter(line.run for line in noted(runs)[0])
 
 
 def _note(log: Path, sealed: str, path: Path) -> None:
-    """Append a seal to the log."""
+    """Add a seal to the log, which is written anew: no power cut leaves half a line in it."""
+    text = log.read_text("utf-8", "surrogateescape") if manifest.plain(log) else ""
     line = f"{sealed}  {manifest.digest(path)}  {path.parent.name}\n"
-    with log.open("ab", buffering=0) as file:
-        before = file.seek(0, os.SEEK_END)
-        try:
-            append(file.fileno(), line.encode("utf-8", "surrogateescape"))
-        except OSError:
-            file.truncate(before)
-            raise
-        os.fsync(file.fileno())
+    begun = text if not text or text.endswith("\n") else f"{text}\n"
+    whole.write(log, begun + line, lasting=True, errors="surrogateescape")
 
 
 @contextmanager
@@ -109,14 +135,6 @@ def _alone(runs: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _set_aside(folder: Path) -> None:
-    """Give the manifest of an earlier seal, and its signature, a number."""
-    number = len(manifest.earlier(folder)) + 1
-    for name in (FILE, SIGNATURE):
-        if (folder / name).exists():
-            (folder / name).rename(folder / name.replace(".", f".{number}.", 1))
 
 
 def _signature(path: Path, key: Path) -> str:

@@ -1,8 +1,10 @@
 """Verifying: whether sealed runs are as they were when they were sealed, and which file is not."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def verify(folder: Path, signers: Path | None = None) -> list[Finding]:
     """
     if not folder.is_dir():
         raise BadInput([f"{folder}: there is no such folder of a run"])
-    folder = folder.resolve()
+    folder = Path(os.path.abspath(folder))  # not resolved: it may be a link
     return _each([*_run(folder, signers), *_beside(folder.parent, only=folder.name)])
 
 
@@ -68,9 +70,25 @@ def closed(runs: Path) -> list[Path]:
 
     All folders count but that of notebooks run by hand: a run may have lost its ledger and seal.
     """
+    return [folder for folder in _all(runs) if not going_on(folder)]
+
+
+def going(runs: Path) -> list[Path]:
+    """Return the folders of runs that are still going on, the oldest first."""
+    return [folder for folder in _all(runs) if going_on(folder)]
+
+
+def _all(runs: Path) -> list[Path]:
     folders = sorted(p for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []
-    begun = [f for f in folders if f.name != INTERACTIVE]
-    return [f for f in begun if not ((f / ledger.FILE).exists() and ledger.held(f))]
+    return [folder for folder in folders if folder.name != INTERACTIVE]
+
+
+def going_on(folder: Path) -> bool:
+    """Tell whether a run has a driver; who only locks the ledger of a sealed one is none."""
+    if not manifest.plain(folder / ledger.FILE):
+        return False
+    begun = sum(line.get("event") in ledger.BEGINNINGS for line in ledger.read(folder))
+    return len(manifest.every(folder)) < begun and ledger.held(folder)
 
 
 def told(runs: Path) -> str:
@@ -82,13 +100,16 @@ def told(runs: Path) -> str:
 def _run(folder: Path, signers: Path | None) -> Iterator[Finding]:
     """Yield what is wrong with the folder in itself."""
     run = folder.name
-    if not (folder / FILE).exists():
+    if folder.is_symlink():
+        yield Finding(run, "", "replaced by a link to another folder")
+        return
+    if not os.path.lexists(folder / FILE):
         yield Finding(run, "", _why_unsealed(folder))
         return
     try:
         sealed = manifest.read(folder / FILE)
     except ValueError as error:
-        yield Finding(run, FILE, f"{error}: it was edited or cut")
+        yield Finding(run, FILE, f"{error}: it was edited, cut or replaced")
         return
     if sealed.run != run:
         yield Finding(run, FILE, f"is the one of the run {sealed.run}")
@@ -100,7 +121,7 @@ def _run(folder: Path, signers: Path | None) -> Iterator[Finding]:
 def _why_unsealed(folder: Path) -> str:
     if folder.name == INTERACTIVE:
         return BY_HAND
-    if not (folder / ledger.FILE).exists():
+    if not manifest.plain(folder / ledger.FILE):
         return "not sealed: it is no run, or its ledger was removed"
     state = ledger.state(folder)
     if state in ("running", "abandoned"):
@@ -118,7 +139,7 @@ def _files(folder: Path, sealed: Manifest) -> Iterator[Finding]:
             yield Finding(folder.name, name, "removed")
         elif name not in sealed.files:
             yield Finding(folder.name, name, "added")
-        elif there[name].is_symlink() or not there[name].is_file():
+        elif not manifest.plain(there[name]):
             yield Finding(folder.name, name, "replaced by something that is no plain file")
         elif manifest.digest(there[name]) != sealed.files[name]:
             yield Finding(folder.name, name, "changed: lines were edited, added, moved or cut")
@@ -136,7 +157,7 @@ def _earlier(folder: Path) -> Iterator[Finding]:
         except ValueError as error:
             yield Finding(folder.name, path.name, str(error))
             continue
-        there = {manifest.digest(p) for p in manifest.content(folder).values() if p.is_file()}
+        there = {manifest.digest(p) for p in manifest.content(folder).values()}
         for name, hashed in sealed.files.items():
             if name.endswith(".jsonl") and not _begins(folder / name, hashed):
                 yield Finding(folder.name, name, f"does not begin as it was when {path.name} was")
@@ -146,7 +167,7 @@ def _earlier(folder: Path) -> Iterator[Finding]:
 
 def _begins(path: Path, hashed: str) -> bool:
     """Tell whether some first lines of a file have this sha256."""
-    if not path.is_file():
+    if not manifest.plain(path):
         return False
     sha = hashlib.sha256()
     for line in path.read_bytes().splitlines(keepends=True):
@@ -165,14 +186,30 @@ def _beside(runs: Path, only: str = "") -> Iterator[Finding]:
         if later.before and only in ("", later.run, later.before):
             words = f"{later.run} was sealed after it", f"after which {later.run} was sealed"
             yield from _missing(runs / later.before, later.link, *words)
-    try:
-        any_seal = (runs / LOG).exists() or any(runs.glob(f"*/{FILE}"))
-        for sealed, hashed, run in noted(runs) if any_seal else []:
-            if only in ("", run):
-                words = f"{LOG} tells of its seal of {sealed}", f"that {LOG} tells of at {sealed}"
-                yield from _missing(runs / run, hashed, *words)
-    except ValueError as error:
-        yield Finding(LOG, "", str(error))
+    yield from _log(runs, only)
+
+
+def _log(runs: Path, only: str) -> Iterator[Finding]:
+    """Yield what the log of seals and the seals do not both tell."""
+    seals = {folder.name: manifest.every(folder) for folder in _all(runs)}
+    if not manifest.plain(runs / LOG):
+        if any(seals.values()) or os.path.lexists(runs / LOG):
+            yield Finding(LOG, "", "missing: it was removed or replaced")
+        return
+    lines, bad = noted(runs)
+    for number in bad:
+        yield Finding(LOG, "", f"line {number} is none of a seal: it was edited, cut or torn")
+    for line in lines:
+        if only in ("", line.run):
+            words = f"{LOG} tells of its seal of {line.sealed}"
+            yield from _missing(
+                runs / line.run, line.hashed, words, f"that {LOG} tells of at {line.sealed}"
+            )
+    hashes, counts = {line.hashed for line in lines}, counted(runs)
+    for run, paths in seals.items():
+        known = hashes.issuperset(map(manifest.digest, paths))
+        if only in ("", run) and counts[run] < len(paths) and not known:
+            yield Finding(LOG, "", f"the line of a seal of {run} was removed")
 
 
 def _missing(folder: Path, hashed: str, gone: str, other: str) -> Iterator[Finding]:
@@ -183,19 +220,18 @@ def _missing(folder: Path, hashed: str, gone: str, other: str) -> Iterator[Findi
 
 
 def _manifests(runs: Path) -> Iterator[Manifest]:
-    for folder in sorted(p for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []:
-        for path in manifest.every(folder):
-            try:
-                yield manifest.read(path)
-            except ValueError:
-                continue  # the run's own findings tell it
+    for path in (path for folder in _all(runs) for path in manifest.every(folder)):
+        with suppress(ValueError):  # the run's own findings tell it
+            yield manifest.read(path)
 
 
 def _signature(folder: Path, signers: Path | None) -> Iterable[str]:
     """Return what is wrong with the signature: nothing if there is none and none is wanted."""
     signature = folder / SIGNATURE
-    if not signature.exists():
+    if not os.path.lexists(signature):
         return ["missing: the run was not signed, or this was removed"] if signers else []
+    if not manifest.plain(signature):
+        return ["replaced by something that is no plain file"]
     said = _ssh("check-novalidate", "-n", NAMESPACE, "-s", signature, text=folder / FILE)
     if said is None:
         return [f"does not fit {FILE}"]

@@ -6,15 +6,22 @@ from pathlib import Path
 
 
 def write(path: Path, text: str, *, lasting: bool = False, errors: str = "strict") -> Path:
-    """Write a file as a whole or not at all; `lasting` waits until it is on the disk."""
+    """Write a file for its owner alone, as a whole or not at all.
+
+    `lasting` waits until it is on the disk.
+    """
     unfinished = path.with_name(f".{path.name}.part")
-    with open(unfinished, "w", encoding="utf-8", errors=errors) as file:
+    with open(unfinished, "w", encoding="utf-8", errors=errors, opener=_for_us) as file:
         file.write(text)
         if lasting:
             file.flush()
             os.fsync(file.fileno())
     os.replace(unfinished, path)
     return path
+
+
+def _for_us(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def lines(path: Path) -> tuple[list[dict], int]:

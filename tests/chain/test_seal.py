@@ -1,4 +1,6 @@
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -151,10 +153,10 @@ def test_a_log_of_seals_that_was_edited_or_removed_is_found(make):
     assert [f.run for f in verify.verify_all(log.parent)] == ["7"]
     log.write_text(text + "not a seal\n")
     assert [str(f) for f in verify.verify_all(log.parent)] == [
-        "seals.log: line 2 is none of a seal: it was edited or cut"
+        "seals.log: line 2 is none of a seal: it was edited, cut or torn"
     ]
     log.unlink()
-    assert [str(f) for f in verify.verify_all(log.parent)] == ["seals.log: missing: it was removed"]
+    assert [str(f) for f in verify.verify_all(log.parent)] == ["seals.log: missing: it was removed or replaced"]
 
 
 def test_a_folder_that_lost_both_ledger_and_seal_is_not_passed_over(make):
@@ -253,3 +255,118 @@ def test_that_a_run_could_not_be_signed_is_told_and_it_is_sealed(make, tmp_path)
 def test_the_newest_seal_is_told_to_be_noted_elsewhere(make):
     folder = make("1")
     assert verify.told(folder.parent).endswith(manifest.digest(folder / manifest.FILE))
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder_instead(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def link(path: Path) -> None:
+    path.symlink_to(path.rename(path.parents[2] / "elsewhere"))
+
+
+@pytest.mark.parametrize("put", [pipe, folder_instead, link])
+@pytest.mark.parametrize("name", [manifest.FILE, "run.json", "events.jsonl", "../seals.log"])
+def test_what_is_no_plain_file_is_found_and_never_read(make, name, put):
+    folder = make("1")
+    make("2")
+    put(folder / name)
+    named = [f.file or f.run for f in verify.verify_all(folder.parent)]
+    assert Path(name).name in named
+    assert seal.last(folder.parent)[0] == "2" and verify.closed(folder.parent)
+
+
+def test_a_link_in_the_place_of_a_run_is_found(make, tmp_path):
+    folder = make("1")
+    folder.symlink_to(folder.rename(tmp_path / "elsewhere"))
+    assert found(folder) == {"": "replaced by a link to another folder"}
+    assert [f.run for f in verify.verify_all(folder.parent)] == ["1"]
+
+
+def test_an_empty_folder_that_was_added_is_found(make):
+    folder = make("1")
+    (folder / "empty").mkdir()
+    assert found(folder) == {"empty": "added"}
+
+
+@pytest.mark.parametrize(
+    "edit", [lambda lines: [], lambda lines: lines[1:], lambda lines: lines[:1]]
+)
+def test_a_line_removed_from_the_log_of_seals_is_found(make, edit):
+    log = make("1").parent / seal.LOG
+    make("2")
+    log.write_text("".join(edit(log.read_text().splitlines(keepends=True))))
+    told = [str(f) for f in verify.verify_all(log.parent)]
+    assert told and all("seals.log: the line of a seal of" in text for text in told)
+
+
+def test_an_edited_run_whose_manifest_is_made_anew_is_found_without_its_line_in_the_log(make):
+    folder = make("1")
+    (folder / "run.json").write_text('{"user": "somebody else"}\n')
+    files = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}
+    (folder / manifest.FILE).write_text(
+        manifest.written(manifest.Manifest("1", manifest.now(), files))
+    )
+    (folder.parent / seal.LOG).write_text("")
+    assert found(folder) == {"": "the line of a seal of 1 was removed"}
+
+
+def test_who_locks_a_ledger_does_not_hide_the_run(make):
+    folder = make("1")
+    (folder / "run.json").write_text("{1}\n")
+    with (folder / "events.jsonl").open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_EX)
+        assert [f.file for f in verify.verify_all(folder.parent)] == ["run.json"]
+        with (folder / "events.jsonl").open("a") as file:
+            file.write('{"event": "run-resumed"}\n')
+        assert verify.going(folder.parent) == [folder]
+
+
+def test_a_line_that_a_power_cut_tore_is_ended_before_it_is_sealed(make):
+    folder = make("1")
+    torn = folder / "journal.jsonl"
+    torn.write_text('{"a": 1}\n{"b": ')
+    (folder / "facts.jsonl").write_bytes(b"\0\0\0")
+    seal.seal(folder)
+    with torn.open("a") as file:
+        file.write('{"c": 3}\n')
+    seal.seal(folder)
+    assert torn.read_text() == '{"a": 1}\n{"b": \n{"c": 3}\n'
+    assert verify.verify(folder) == []
+
+
+def test_a_torn_line_of_the_log_does_not_take_the_next_one_with_it(make):
+    log = make("1").parent / seal.LOG
+    log.write_text(log.read_text() + "2026-01-01T00:0")
+    make("2")
+    assert [str(f) for f in verify.verify_all(log.parent)] == [
+        "seals.log: line 2 is none of a seal: it was edited, cut or torn"
+    ]
+
+
+def test_a_sealing_that_was_cut_off_is_completed(make, monkeypatch):
+    first = make("1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            make("2")
+    seal.complete(first.parent / "2")
+    assert verify.verify_all(first.parent) == []
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_a_run_is_for_its_owner_alone_whatever_the_umask(make, umask):
+    before = os.umask(umask)
+    try:
+        folder = make(f"{umask}")
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    files = [*folder.iterdir(), folder.parent / seal.LOG]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
