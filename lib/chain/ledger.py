@@ -172,8 +172,18 @@ def beginning(folder: Path, lines: Sequence[dict]) -> dict:
 
 
 def going_on(folder: Path) -> str:
-    """Say that a run has not ended."""
-    return f"{folder}: its driver (process {driver(folder)}) or a kernel of it still runs"
+    """Say that a run has not ended, and who is at work in it."""
+    who = _holder(folder) or driver(folder)
+    return f"{folder}: its driver (process {who}) or a kernel of it still runs"
+
+
+def _holder(folder: Path) -> str:
+    """Return the process that locked the ledger, "" where the system does not tell (proc(5))."""
+    inode = (folder / FILE).stat().st_ino
+    with suppress(OSError):
+        locks = map(str.split, Path("/proc/locks").read_text().splitlines())
+        return next((w[4] for w in locks if w[1] == "FLOCK" and w[5].endswith(f":{inode}")), "")
+    return ""
 
 
 def driver(folder: Path) -> int:

@@ -156,7 +156,9 @@ def test_a_log_of_seals_that_was_edited_or_removed_is_found(make):
         "seals.log: line 2 is none of a seal: it was edited, cut or torn"
     ]
     log.unlink()
-    assert [str(f) for f in verify.verify_all(log.parent)] == ["seals.log: missing: it was removed or replaced"]
+    assert [str(f) for f in verify.verify_all(log.parent)] == [
+        "seals.log: missing: it was removed or replaced"
+    ]
 
 
 def test_a_folder_that_lost_both_ledger_and_seal_is_not_passed_over(make):
