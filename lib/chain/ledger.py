@@ -23,7 +23,7 @@ from lib.progress import WAIT
 FILE = "events.jsonl"
 BEGINNINGS = ("run-started", "run-resumed")
 ENDS = ("run-ended", "run-abandoned")
-LINGERING = 3.0  # seconds that a kernel may live on after its driver
+LINGERING = 10.0  # seconds that a kernel may live on after its driver on a busy machine
 
 
 class Ledger:

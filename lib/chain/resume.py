@@ -36,11 +36,11 @@ def work(
     still goes on or cannot be repeated.
     """
     lines = ledger.read(folder)
-    if ledger.held(folder, ledger.LINGERING):
+    began = ledger.beginning(folder, lines)
+    if ledger.held(folder, 0 if ledger.is_led(folder) else ledger.LINGERING):
         raise BadInput([ledger.going_on(folder)])
     if ledger.ended(lines) == "ok":
         return None
-    began = ledger.beginning(folder, lines)
     where = notebooks or Path(began["notebooks"])
     table = params.gather(where)
     merged = values.load(table, [folder / "params.yaml"])
