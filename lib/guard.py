@@ -137,26 +137,19 @@ def _kinds(said: list[str]) -> set[str]:
     return {w[2] for w in words} | set(re.findall(r'TYPE="([^"]*)"', " ".join(said)))
 
 
-def is_blank(seen: str, size: int) -> bool:
-    """Tell whether a look has seen no signature and nothing but zeros."""
-    told, said = _parsed(seen)
-    return not said and told.get("blkid") == "2" and all(_zeros(told, size).values())
+def state(shell: Shell, device: str, size: int, before: str) -> tuple[str, bool]:
+    """Return what a failed installer left, and whether the disk is blank.
 
-
-def state(shell: Shell, device: str, size: int, before: str) -> str:
-    """Return what a failed installer left: "untouched", "blank", "half written" or "wiped".
-
-    `before` is the look before it; what is not zero any more was written on.
+    That is "untouched", "blank", "half written" or "wiped"; `before` is the look before it. What is
+    not zero any more was written on.
     """
-    now = look(shell, device, size)
-    (told, said), (was, had) = _parsed(now), _parsed(before)
+    (told, said), (was, had) = _parsed(look(shell, device, size)), _parsed(before)
+    is_blank = not said and told.get("blkid") == "2" and all(_zeros(told, size).values())
     for seen in (told, was):
         seen["alone"] = seen["users"] = ""
     if (told, said) == (was, had):
-        return "untouched"
-    if is_blank(now, size):
-        return "blank"
-    return "half written" if said else "wiped"
+        return "untouched", is_blank
+    return "blank" if is_blank else "half written" if said else "wiped", is_blank
 
 
 def guard(place: dict, command: str) -> str:

@@ -96,30 +96,27 @@ def _failure(
     if failed.rc == guard.CHANGED and not disks.was_let_at(shell, place):
         detached.forget(shell, folder)
         return CheckFailed(place["device"], *CHANGED, f"{NOT_OURS}\n{failed.said.strip()}")
-    needs = images.NEEDS_GB[image["installer"]] if FULL.search(failed.said) else 0
-    state, found = _state(shell, place, folder, needs), images.FOUND.findall(failed.said)
+    found = images.FOUND.findall(failed.said)
     if found and failed.rc == images.ANOTHER:
-        return images.another(image, found[-1], state)
+        return images.another(image, found[-1], _state(shell, place, folder, "blank"))
+    state = _state(shell, place, folder)
+    if FULL.search(failed.said) and "no snapshot" in state:
+        state = TOO_SMALL.format(place["device"], images.NEEDS_GB[image["installer"]])
     return ShellFailed(command, failed.rc, failed.said, f"{failed.next_step} {state}".strip())
 
 
-def _state(shell: Shell, place: dict, folder: str, needs: int = 0) -> str:
-    """Say what a failed installer left, by looking at the disk.
+def _state(shell: Shell, place: dict, folder: str, as_before: str = "untouched") -> str:
+    """Say what a failed installer left, by looking at the disk; `as_before` if it looks as then.
 
     Of a blank disk it is forgotten that we were at it: what comes onto it later is not ours.
-    `needs` is how many GB the image needs, if it did not fit.
     """
     try:
-        left = guard.state(shell, place["device"], place["size"], place["look"])
-        if left == "blank" or (
-            left == "untouched" and guard.is_blank(place["look"], place["size"])
-        ):
-            detached.forget(shell, folder)
-        if needs and left in ("half written", "wiped"):
-            return TOO_SMALL.format(place["device"], needs)
-        return STATES[left].format(place["device"])
+        left, is_blank = guard.state(shell, place["device"], place["size"], place["look"])
     except ShellFailed as failed:
         return f"What it left cannot be seen ({failed.said.strip()}): no snapshot of the disk."
+    if is_blank:
+        detached.forget(shell, folder)
+    return STATES[as_before if left == "untouched" else left].format(place["device"])
 
 
 def partitions(shell: Shell, device: str) -> dict[str, dict]:

@@ -223,7 +223,7 @@ def test_what_a_failed_installer_left_is_seen_by_looking(image, tmp_path):
     before = look(image)
 
     def state(earlier=before):
-        return guard.state(connect_shell(None, ""), str(image), 3 * MIB, earlier)
+        return guard.state(connect_shell(None, ""), str(image), 3 * MIB, earlier)[0]
 
     assert state() == "untouched" and state("> blkid 2") == "blank"
     image.write_bytes(b"remains" + bytes(3 * MIB - 7))
