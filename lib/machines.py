@@ -307,8 +307,8 @@ def clear_away(cloud, zone: str, wanted: list[str], within: float) -> None:
     """Destroy those of the machines that are in Error, so that their names are free again."""
     there = own.machines(cloud, zone, wanted).values()
     broken = [m for m in there if m["state"] == "Error"]
-    steps = [_destroy(cloud, m, "its deployment failed") for m in broken]
-    apply(cloud, steps, "apply", within=within)
+    if steps := [_destroy(cloud, m, "its deployment failed") for m in broken]:
+        apply(cloud, steps, "apply", within=within)
 
 
 def _change_offerings(

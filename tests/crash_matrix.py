@@ -6,10 +6,12 @@ For every state-changing request k of an undisturbed run, and each kind of troub
 broken at k and started again with the same run folder until it is through. What there is then must
 be what the undisturbed run left: the same resources, tags, disk contents and notes, nothing twice,
 nothing left over, one discovery token, no change left open in the journal; and after the removal
-what is left after an undisturbed removal. A lost answer must not stop a run, but for that to a
-reboot on 2.2, of which nobody can tell; after other trouble one more run must do. Instead of being
-continued a run may also be given up: a new one, with a folder of its own beside that of the first,
-must come to the same end, and so must a removal. The machines are given another configuration, too.
+what is left after an undisturbed removal. Destroyed machines are expunged soon: what a failed
+deployment leaves would hold its name for a day otherwise. A lost answer must not stop a run, but
+for that to a reboot on 2.2, of which nobody can tell; after other trouble one more run must do.
+Instead of being continued a run may also be given up: a new one, with a folder of its own beside
+that of the first, must come to the same end, and so must a removal. The machines are given another
+configuration, too.
 
 A stage runs in a process of its own, the kernel (fresh clients, the notebooks' code, no papermill),
 below another one, the driver. *Kernel killed* is SIGKILL to the first. *Driver killed* is SIGKILL
@@ -158,7 +160,8 @@ class Bench:
     def serve(self) -> Server:
         """Return a server of the run at hand, on the port of the first one."""
         dialect = self.variant.split()[0]
-        server = Server(self.work / "cloud", dialect=dialect, time_scale=0, port=self.port)
+        options = {"dialect": dialect, "time_scale": 0, "expunge_delay": 0}
+        server = Server(self.work / "cloud", port=self.port, **options)
         self.port = server.listener.server_port
         return server
 
