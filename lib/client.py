@@ -35,8 +35,8 @@ NO_PROJECTS = "Projects came with CloudStack 3.0."
 WHOLE_ACCOUNT = ("listCapabilities", "listProjects")  # asked to learn the project's id
 ELSEWHERE = (301, 302, 303, 307, 308, 404)  # the API itself answers with none of these
 WRONG_URL = (
-    ". The URL of the endpoint may be wrong: that of the API is {}, while the web console, whose "
-    "URL it is easily taken for, ends in /client. Set `endpoint` in the profile"
+    ". The URL of the endpoint may be wrong: it should end in /client/api. Set `endpoint` in the "
+    "profile"
 )
 WRONG_KEYS = (
     "The API key is unknown or disabled, the secret is not its own, or the command does not "
@@ -264,7 +264,8 @@ class Cloud(Abilities):
         changed = not question and answer.status_code in (200, *BUSY)
         passing = not page and answer.status_code in (200, *BUSY)
         if page or answer.status_code in ELSEWHERE:
-            cause += WRONG_URL.format(answer.headers.get("Location", "…/client/api"))
+            there = answer.headers.get("Location")
+            cause += WRONG_URL + (f", and the server points to {there}" if there else "")
         endpoint = self.profile.endpoint
         return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=passing)
 
