@@ -92,9 +92,10 @@ def _demand_possible(wanted: list[str], size: int, network: dict) -> list[str]:
 
 def _network(cloud, zone: str, network: str) -> dict:
     """Return the named network; for "" the only one that there is."""
-    rows = cloud.list("listNetworks", zoneid=find.zone_id(cloud, zone))
+    place = {"zoneid": find.zone_id(cloud, zone)}
     if network:
-        return find.pick(rows, "listNetworks", network)
+        return find.one(cloud, "listNetworks", network, **place)
+    rows = cloud.list("listNetworks", **place)
     if len(rows) != 1:
         names = [r["name"] for r in rows]
         raise NotOne(
