@@ -35,7 +35,7 @@ NO_PROJECTS = "Projects came with CloudStack 3.0."
 WHOLE_ACCOUNT = ("listCapabilities", "listProjects")  # asked to learn the project's id
 ELSEWHERE = (301, 302, 303, 307, 308, 404)  # the API itself answers with none of these
 WRONG_URL = (
-    ". The URL of the endpoint may be wrong: it should end in /client/api. Set `endpoint` in the "
+    ". The URL of the endpoint may be wrong{}: it should end in /client/api. Set `endpoint` in the "
     "profile"
 )
 WRONG_KEYS = (
@@ -265,7 +265,7 @@ class Cloud(Abilities):
         passing = not page and answer.status_code in (200, *BUSY)
         if page or answer.status_code in ELSEWHERE:
             there = answer.headers.get("Location")
-            cause += WRONG_URL + (f", and the server points to {there}" if there else "")
+            cause += WRONG_URL.format(f" (the server points to {there})" if there else "")
         endpoint = self.profile.endpoint
         return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=passing)
 
