@@ -43,7 +43,7 @@ def _capability(cloud: Cloud, row: Row) -> dict:
     return {"allowuserexpungerecovervm": bool(cloud.setting("expunge")["allowed"])}
 
 
-@command("""listApis@4.1.0(4.20) list api
+@command("""listApis@4.1.0(4.22) list api
     Lists the commands there are, with their parameters and what they answer.
     name string the command
 """)
@@ -101,7 +101,7 @@ def _param_row(one: Command, p: Param, dialect: str) -> dict:
     return row | ({"since": p.since} if p.since else {})
 
 
-@command("""getApiLimit(4.20) sync apilimit
+@command("""getApiLimit(4.22) sync apilimit
     Says how many calls are left.
 """)
 def get_api_limit(cloud: Cloud) -> dict:

@@ -49,6 +49,16 @@ def vm_text(machine: Row) -> str:
     return f"VM instance {json.dumps(facts, separators=(',', ':'))}"
 
 
+def set_state(cloud: Cloud, row: Row, state: str) -> Row:
+    """Put a machine into a state; one that does not run ends its processes and its shell."""
+    if state not in RUNS:
+        members.end(cloud, row)
+        login.keep_out(cloud.folder, row["id"])
+        row["stopped"] = True
+    row |= {"state": state, "changed": cloud.clock()}
+    return cloud.state.save("virtualmachine", row)
+
+
 def add_root(cloud: Cloud, machine: Row, template: Row, size: int) -> None:
     """Make the row of a machine's root volume."""
     cloud.state.add(

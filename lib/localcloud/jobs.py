@@ -40,7 +40,7 @@ INSTANCES = {"volume": "Volume", "snapshot": "Snapshot", "template": "Template",
              "virtualmachine": "VirtualMachine"}  # fmt: skip
 GERUNDS = {"stop": "stopping"}
 # Packages of the commands whose module is not named like them.
-AREAS = {"machine": "vm", "instance": "vm", "label": "tag", "storage": "volume"}
+AREAS = {"machine": "vm", "deployment": "vm", "instance": "vm", "label": "tag", "storage": "volume"}
 VERB = re.compile(r"([a-z]+)(\w+)")
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 INTERNAL = "Internal error executing command, please contact your system administrator"

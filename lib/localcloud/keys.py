@@ -112,7 +112,7 @@ def encrypted(cloud: Cloud, machine: Row, password: str) -> str | None:
     return None
 
 
-@command("""registerUserData@4.18(4.20) sync userdata
+@command("""registerUserData@4.18(4.22) sync userdata
     Stores user data under a name.
     name string* its name
     userdata string*<1048576 the data in base64
@@ -151,7 +151,7 @@ def checked_userdata(cloud: Cloud, text: str) -> str:
     return text
 
 
-@command("""listUserData@4.18(4.20) list userdata
+@command("""listUserData@4.18(4.22) list userdata
     Lists stored user data.
     id uuid the user data
     name string its name
@@ -161,7 +161,7 @@ def list_userdata(cloud: Cloud, **filters: Any) -> Listing:
     return Listing("userdata", fitting(cloud, "userdata", **filters))
 
 
-@command("""deleteUserData@4.18(4.20) sync
+@command("""deleteUserData@4.18(4.22) sync
     Deletes stored user data that no machine uses.
     id uuid* the user data
 """)

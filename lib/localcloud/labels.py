@@ -19,7 +19,7 @@ TYPES = {
 }
 
 
-@command("""createTags@4.0.0(4.20) async
+@command("""createTags@4.0.0(4.22) async
     Puts tags on resources, all of them or none.
     resourceids strings* the resources
     resourcetype string* UserVm, Volume, Snapshot, Template or Network
@@ -73,7 +73,7 @@ def _resource(cloud: Cloud, kind: str, id: str) -> Row:
 TYPES_BACK = dict(TYPES.values())
 
 
-@command("""deleteTags@4.0.0(4.20) async
+@command("""deleteTags@4.0.0(4.22) async
     Takes tags off resources.
     resourceids strings* the resources
     resourcetype string* UserVm, Volume, Snapshot, Template or Network
@@ -109,7 +109,7 @@ def _named(tag: dict, given: list[dict] | None) -> bool:
     )
 
 
-@command("""listTags@4.0.0(4.20) list tag
+@command("""listTags@4.0.0(4.22) list tag
     Lists tags.
     key string the tag's key
     value string its value

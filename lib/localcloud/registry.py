@@ -18,13 +18,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
-from .dialects import named
-
-MODULES = """zones volumes snapshots templates machines labels keys accounts simulator users
-    instances storage absent projects"""
-HEAD = re.compile(r"(\w+)(?:@([\d.]+))?(?:\((2\.2|4\.2[02])\))? ([a-z-]+)(?: (\w+))?")
+MODULES = """zones volumes snapshots templates deployments machines labels keys accounts simulator
+    users instances storage absent projects"""
+HEAD = re.compile(r"(\w+)(?:@([\d.]+))?(?:\((2\.2|4\.22)\))? ([a-z-]+)(?: (\w+))?")
 LINE = re.compile(
-    r"(\w+) ([a-z]+)(\*(?:2\.2)?)?(?:<(\d+))?(?:@([\d.]+))?(?: \((2\.2|4\.2[02])\))? (\S.*)"
+    r"(\w+) ([a-z]+)(\*(?:2\.2)?)?(?:<(\d+))?(?:@([\d.]+))?(?: \((2\.2|4\.22)\))? (\S.*)"
 )
 PAGING = (
     "keyword string part of a name",
@@ -98,7 +96,7 @@ def command(block: str) -> Callable[[Callable], Callable]:
         area = run.__module__.rpartition(".")[2].removesuffix("s")
         phases = PHASES.setdefault(name, {})
         head = (name, kind, answers, area, description)
-        COMMANDS[name] = Command(*head, params, named(only), since, run, phases)
+        COMMANDS[name] = Command(*head, params, only, since, run, phases)
         return run
 
     return register
@@ -133,7 +131,7 @@ def _param(line: str) -> Param:
     if not found:
         raise ValueError(f"not a parameter line: {line!r}")
     name, type_, required, length, since, only, description = found.groups("")
-    return Param(name, type_, required, int(length or 255), since, named(only), description)
+    return Param(name, type_, required, int(length or 255), since, only, description)
 
 
 @cache

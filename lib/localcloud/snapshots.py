@@ -20,14 +20,14 @@ UNFINISHED = ("Creating", "CreatedOnPrimary", "BackingUp")
 @command("""listSnapshots list snapshot
     Lists snapshots.
     id uuid the snapshot
-    ids uuids@4.9 (4.20) several snapshots
+    ids uuids@4.9 (4.22) several snapshots
     name string its name
     volumeid uuid the volume it was taken of
     snapshottype string MANUAL or RECURRING
     intervaltype string MANUAL, HOURLY and so on
-    zoneid uuid (4.20) its zone
-    showunique boolean@4.19.0 (4.20) false: with all tags, and once for each store that holds it
-    tags map (4.20) tags it must carry, one of them at least
+    zoneid uuid (4.22) its zone
+    showunique boolean@4.19.0 (4.22) false: with all tags, and once for each store that holds it
+    tags map (4.22) tags it must carry, one of them at least
 """)
 def list_snapshots(
     cloud: Cloud,
@@ -63,10 +63,10 @@ def _stores(row: Row) -> tuple[str, ...]:
 @command("""createSnapshot async-create snapshot
     Takes a snapshot of a volume.
     volumeid uuid* the volume; it must have been attached once
-    name string (4.20) the snapshot's name; without it, machine, volume and time make one
-    asyncbackup boolean (4.20) accepted; the backup goes on after the job here in any case
-    locationtype string (4.20) PRIMARY or SECONDARY
-    tags map (4.20) tags it gets
+    name string (4.22) the snapshot's name; without it, machine, volume and time make one
+    asyncbackup boolean (4.22) accepted; the backup goes on after the job here in any case
+    locationtype string (4.22) PRIMARY or SECONDARY
+    tags map (4.22) tags it gets
 """)
 def create_snapshot(
     cloud: Cloud,

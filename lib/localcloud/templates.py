@@ -17,12 +17,12 @@ from .views import show
     Lists templates: the images that machines are made from.
     templatefilter string* featured, self, selfexecutable, sharedexecutable, executable, community
     id uuid the template
-    ids uuids@4.9 (4.20) several templates
+    ids uuids@4.9 (4.22) several templates
     name string its name
     zoneid uuid its zone
     hypervisor string its hypervisor
-    showunique boolean@4.13.2 (4.20) each template once, not once a zone
-    tags map (4.20) tags it must carry, one of them at least
+    showunique boolean@4.13.2 (4.22) each template once, not once a zone
+    tags map (4.22) tags it must carry, one of them at least
 """)
 def list_templates(
     cloud: Cloud,
@@ -67,9 +67,9 @@ def _filter(name: str) -> Any:
     ispublic boolean everyone may use it
     isfeatured boolean accepted; users cannot feature a template
     requireshvm boolean accepted; all machines here are of that kind
-    sshkeyenabled boolean (4.20) machines take an SSH key
-    isdynamicallyscalable boolean (4.20) machines may be scaled while they run
-    zoneid uuid (4.20) the zone, in which the snapshot must be
+    sshkeyenabled boolean (4.22) machines take an SSH key
+    isdynamicallyscalable boolean (4.22) machines may be scaled while they run
+    zoneid uuid (4.22) the zone, in which the snapshot must be
     details map pairs that describe it
 """)
 def create_template(
@@ -163,7 +163,7 @@ def not_made(cloud: Cloud, job: Row) -> None:
     Deletes a template.
     id uuid* the template
     zoneid uuid only in this zone
-    forced boolean@4.9 (4.20) also if machines use it
+    forced boolean@4.9 (4.22) also if machines use it
 """)
 def delete_template(cloud: Cloud, id: Any, forced: bool = False, **_: Any) -> Work:
     """Queue the deleting."""

@@ -18,14 +18,14 @@ SMALLEST, LARGEST = 1, 1024  # GB, of a custom disk
 @command("""listVolumes list volume
     Lists volumes.
     id uuid the volume
-    ids uuids@4.9 (4.20) several volumes
+    ids uuids@4.9 (4.22) several volumes
     name string its name
     type string ROOT or DATADISK
-    state string (4.20) its state
+    state string (4.22) its state
     virtualmachineid uuid the machine it is attached to
     zoneid uuid its zone
-    diskofferingid uuid@4.4 (4.20) its disk offering
-    tags map (4.20) tags it must carry, one of them at least
+    diskofferingid uuid@4.4 (4.22) its disk offering
+    tags map (4.22) tags it must carry, one of them at least
 """)
 def list_volumes(cloud: Cloud, **filters: Any) -> Listing:
     """Answer with the account's volumes that fit."""
@@ -44,7 +44,7 @@ def list_volumes(cloud: Cloud, **filters: Any) -> Listing:
     snapshotid uuid the snapshot, for a volume with its data
     size long size in GB, for a disk offering of custom size
     zoneid uuid the zone
-    virtualmachineid uuid (4.20) the machine to attach it to, when it is made from a snapshot
+    virtualmachineid uuid (4.22) the machine to attach it to, when it is made from a snapshot
 """)
 def create_volume(
     cloud: Cloud,
