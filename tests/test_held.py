@@ -137,6 +137,12 @@ def test_addresses_that_a_kept_template_fixes_are_told_when_they_may_be_held(tmp
         assert "may still be held" not in capsys.readouterr().out
         play(cloud, STAGE, **params, first_number=4, mode="plan")
         assert "! 10.1.0.252, 10.1.0.253, 10.1.0.254 may still be held" in capsys.readouterr().out
+        left = (
+            r"530.*It left coreos-cluster-4 \(id .*\) in Error.*where 10\.1\.0\.252 is taken.*=5`"
+        )
+        with pytest.raises(Refused, match=left):
+            play(cloud, STAGE, **params, first_number=4)
+        assert members(cloud) == {}
 
 
 def test_a_machine_in_error_is_destroyed_and_its_name_told(cloud):
