@@ -18,8 +18,10 @@ FORMS = {"cloud-config": {}, "Flatcar's": FLATCAR, "Ignition": IGNITION}
 
 
 @pytest.fixture
-def cloud(server):
-    return client(server)
+def cloud(tmp_path):
+    """A client whose account may expunge, so that user data are registered and names are free."""
+    with running(tmp_path / "cloud", may_expunge=1) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_two_clusters_of_one_template_have_tokens_of_their_own(cloud, form):
     play_to(cloud, "60-verify-cluster", **form, **USERDATA)
     seen = changes(cloud)
     play_to(cloud, "60-verify-cluster", **form, **USERDATA, **OTHER)
-    more = {"registerUserData", "deployVirtualMachine", "createTags"}
+    more = {"registerUserData", "deployVirtualMachine", "startVirtualMachine", "createTags"}
     assert set(changes(cloud)[len(seen) :]) == more
     for where in ({}, OTHER):
         rows = play(cloud, "60-verify-cluster", **where)["seen"]
@@ -126,12 +128,11 @@ def test_the_length_of_the_user_data_is_a_multiple_of_three():
 
 
 def sized(version: tuple[int, ...], configured: int | None = None) -> SimpleNamespace:
-    def answer(command, **params):
-        if configured is None:
-            raise Refused(command, 432, "no such command")
-        return [{"name": params["name"], "value": str(configured)}]
-
-    return SimpleNamespace(version=version, list=answer)
+    """Stand in for a server of that version, with that setting if it tells one."""
+    rows = [{"name": "vm.userdata.max.length", "value": str(configured)}]
+    told = {"list_if_allowed": lambda command, **params: rows if configured else None}
+    told |= {"can_take_long_user_data": version >= (4, 3)}
+    return SimpleNamespace(**told, can_keep_user_data=version >= (4, 18))
 
 
 @pytest.mark.parametrize(
