@@ -94,6 +94,12 @@ def test_its_end_is_the_end_of_all_that_it_started(here, leaves, killed):
     assert ended(here, "echo again").out == "again\n"
 
 
+def test_what_it_left_is_ended_though_nobody_follows_it(here, tmp_path):
+    detached.start(here, "w/job", "sleep 300 & echo $! >left")
+    until((tmp_path / "w/job/rc").exists)
+    assert not runs(run(here, "cat left").out)
+
+
 def supervisor(here) -> int:
     """Return the process that holds the lock, which is the only one to write the exit code."""
     return int(run(here, "ps -o ppid= -p $(ps -o ppid= -p $(cat pid))").out)

@@ -3,10 +3,10 @@
 import uuid
 
 import pytest
-from harness import client, profile_of
+from harness import client, play_to, profile_of
 from workstations import SUDO, program
 
-from lib import find, hosts
+from lib import find, hosts, marks, volumes
 from lib.errors import CheckFailed
 from lib.hosts import demand_same
 from lib.shell import connect_shell
@@ -82,3 +82,13 @@ def test_the_workstation_of_2_2_cannot_say_who_it_is(old_server):
     cloud, shell = client(old_server), connect_shell(profile_of(old_server).shell, "")
     row = find.one(cloud, "listVirtualMachines", "my-workstation", by="displayname")
     assert demand_same(shell, row["id"]) == ""
+
+
+def test_the_cloud_tells_what_else_the_volumes_machine_has_and_its_hypervisor(server):
+    cloud = client(server)
+    play_to(cloud, "11-attach-volume")
+    where = {"zone": "local-1", "name": "coreos_cluster_disk"}
+    volume = volumes.ours(cloud, **where, owner=marks("coreos-cluster", "1"))
+    rows = [r for r in cloud.list("listVolumes") if r.get("vmname") == volume["vmname"]]
+    assert volume["hypervisor"] == "KVM" and len(rows) > 1
+    assert {*volume["others"], volume["id"]} == {r["id"] for r in rows}
