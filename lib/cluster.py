@@ -4,9 +4,11 @@ import ipaddress
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from lib import addresses, cloudconfig, delivery, discovery, etcd, find, inside, nodes, own, tokens
-from lib.addresses import address_of
+from lib import config, etcd, find, inside, nodes, own
 from lib.checks import tick
+from lib.config import Written, discovery
+from lib.config.addresses import address_of
+from lib.errors import CheckFailed, Refused, Unreachable
 from lib.progress import Waiting
 from lib.shell import Shell
 
@@ -21,9 +23,14 @@ REUSED = (
     "A reused token: another cluster had it before. A template with a baked-in token makes one "
     "cluster only."
 )
+BOOTSTRAP = (
+    "The registry serves the bootstrap only: an etcd that has formed a cluster asks it no more. "
+    "The rows of the etcds count."
+)
+NO_TEXT = "Is work_dir the folder of this cluster? Else its text was lost, or 20 has yet to run."
 STATES = {
-    "proxy": "It came too late for the token, and passes requests on only: destroy it, or make a "
-    "new cluster of all.",
+    "proxy": "It came too late for the token, and only passes requests on. `etcdctl member add` on "
+    "a member, and --initial-cluster-state=existing, make it one.",
     "silent": "Nothing listens there. If it does not come up, look at etcd's log on the machine; "
     "startVirtualMachine or rebootVirtualMachine brings a dead one back.",
     "unhealthy": "It has no leader: more than half of the members must run and reach each other.",
@@ -42,18 +49,18 @@ def formed(
     boot are waited for, `within` seconds at most; what is not as wanted then has no tick, and what
     could not be asked a dash.
     """
-    text = cloudconfig.cluster_text(shell, work_dir)
+    written = config.read(shell, work_dir)
     how = {"user": machine_user, "workstation_ssh": workstation_ssh}
     started, longest = cloud.clock(), min(within, 300 * max(cloud.profile.time_scale, 0.1))
     with Waiting() as waiting:
         while True:
             there = own.machines(cloud, zone, names)
-            rows = _rows(cloud, there, names, text, how)
+            rows = _rows(cloud, there, names, written, how)
             late = cloud.clock() - started > longest or _is_final(rows)
             if mode == "plan" or late or not _bad(rows):
                 rows += inside.rows(cloud, shell, _running(there), **how, work_dir=work_dir)
             if mode == "plan" or late or not _bad(rows):
-                return rows + _beyond(cloud, shell, zone, names, work_dir, text)
+                return rows + _beyond(cloud, zone, names, written)
             waiting.show("machines to boot and register")
             cloud.sleep(min(max((cloud.clock() - started) / 2, 0.1), 2))
 
@@ -71,18 +78,18 @@ def _running(there: dict[str, dict]) -> dict[str, dict]:
     return {n: m for n, m in there.items() if m["state"] == "Running" and address_of(m)}
 
 
-def _rows(cloud, there: dict, names: list[str], text: str, how: dict) -> list[dict]:
+def _rows(cloud, there: dict, names: list[str], written: Written, how: dict) -> list[dict]:
     rows = [_machine(n, there.get(n)) for n in names]
     found = [a for a in map(address_of, there.values()) if a]
     distinct = len(set(found)) == len(found)
     rows.append(tick("addresses", "all distinct", "distinct" if distinct else found, distinct))
     found = {n: address_of(m) for n, m in there.items()}
-    if fixed := addresses.fixed_in(text):
-        rows += _fixed(found, dict(zip(names, fixed, strict=False)))
-    else:
-        rows += _registry(found, names, tokens.url_in(text))
     shells = {n: nodes.connect(cloud, m, **how) for n, m in _running(there).items() if how["user"]}
-    return rows + _etcds(cloud, found, names, text, shells)
+    etcds = _etcds(cloud, found, names, written.text, shells)
+    if written.addresses:
+        return rows + _fixed(found, dict(zip(names, written.addresses, strict=False))) + etcds
+    formed = len(found) == len(names) and all(r["ok"] == "✓" for r in etcds)
+    return rows + _registry(found, names, written, formed) + etcds
 
 
 def _machine(name: str, machine: dict | None) -> dict:
@@ -98,24 +105,45 @@ def _fixed(found: dict[str, str], wanted: dict[str, str]) -> list[dict]:
     other = ", ".join(f"{n} has {a}" for n, a in found.items() if a != wanted.get(n))
     has = other or f"{len(found)} of {len(wanted)}"
     ok = not other and found.keys() == wanted.keys()
-    step = "etcd knows its members by these addresses: remove the machines and deploy them again."
+    step = "etcd knows its members by these addresses: give the machines theirs again."
     return [tick("fixed addresses", f"{len(wanted)} of {len(wanted)}", has, ok, step)]
 
 
-def _registry(found: dict[str, str], names: list[str], url: str) -> list[dict]:
-    """Return a row for the machines in the registry, and one for each stranger there."""
-    what = "the discovery registry"
-    if not url:
-        return [tick(what, "a token", "no cloud-config", False, "Run 20-write-cloud-config.")]
-    members = discovery.members(url)
+def _registry(
+    found: dict[str, str], names: list[str], written: Written, formed: bool
+) -> list[dict]:
+    """Return a row for the machines in the registry, and one for each stranger there.
+
+    The registry serves the bootstrap only. So a source that is gone has a dash, as has whatever is
+    amiss in it once the etcds have `formed` a healthy cluster of exactly these machines.
+    """
+    what, wanted = "the discovery registry", f"{len(names)} of {len(names)}"
+    try:
+        members = discovery.members(written.url) if written.url else {}
+    except (CheckFailed, Refused, Unreachable) as error:
+        return [tick(what, wanted, f"not asked: {_cause(error)}", None, BOOTSTRAP)]
+    if members is None:
+        return [tick(what, wanted, "the service no longer knows the token", None, BOOTSTRAP)]
     seen = {n: a for n, a in found.items() if a in members.values()}
     strangers = sorted(set(members.values()) - set(found.values()))
-    count = f"{len(seen)} of {len(names)}"
     missing = ", ".join(n for n in names if n not in seen)
-    rows = [tick(what, f"{len(names)} of {len(names)}", count, len(seen) == len(names),
-                 f"Not registered: {missing}. Look at etcd's log there: an empty $private_ipv4, or "
-                 "a token used before, keeps a machine out.")]  # fmt: skip
-    return rows + [_stranger(a) for a in strangers]
+    advice = (f"Not registered: {missing}. Look at etcd's log there: an empty $private_ipv4, or a "
+              "token used before, keeps a machine out.")  # fmt: skip
+    row = tick(what, wanted, f"{len(seen)} of {len(names)}", len(seen) == len(names), advice)
+    if not written.url:
+        row = tick(what, wanted, f"no token in {written.where}", False, NO_TEXT)
+    rows = [row, *map(_stranger, strangers)]
+    return [_past(r) for r in rows] if formed else rows
+
+
+def _cause(error: CheckFailed | Refused | Unreachable) -> str:
+    """Say in few words why a source could not be asked."""
+    return getattr(error, "cause", "") or getattr(error, "text", "") or f"{error.what}: {error.got}"
+
+
+def _past(row: dict) -> dict:
+    """Return a row on the registry as it counts for a cluster that has formed: not at all."""
+    return row if row["ok"] == "✓" else row | {"ok": "-", "next": BOOTSTRAP}
 
 
 def _stranger(address: str) -> dict:
@@ -146,22 +174,28 @@ def ask(
 ) -> dict[str, etcd.Answer]:
     """Ask the etcd of each machine (name -> address), all at once: from here, else on its shell.
 
-    One that cannot be reached although others can is silent.
+    One that cannot be reached although others can is silent. Without the text that configures
+    them nobody knows their version, so both ports are asked.
     """
+
+    kinds = [etcd.is_old(text)] if text else [False, True]
 
     def one(name: str) -> etcd.Answer:
         if cloud.profile.shell and not ipaddress.ip_address(found[name]).is_loopback:
             return etcd.Answer(AWAY)
-        answer = etcd.ask(found[name], etcd.is_old(text))
-        if answer.state != "unreachable" or name not in (shells or {}):
-            return answer
-        return etcd.ask_on(shells[name], found[name], etcd.is_old(text))
+        answers = [_one(found[name], old, (shells or {}).get(name)) for old in kinds]
+        return next((a for a in answers if a.state not in ("silent", "unreachable")), answers[0])
 
     with ThreadPoolExecutor(8) as pool:
         answers = dict(zip(found, pool.map(one, found), strict=True))
     heard = any(a.state not in ("unreachable", AWAY) for a in answers.values())
     silent = etcd.Answer("silent")
     return {n: silent if heard and a.state == "unreachable" else a for n, a in answers.items()}
+
+
+def _one(address: str, old: bool, shell: Shell | None) -> etcd.Answer:
+    answer = etcd.ask(address, old)
+    return etcd.ask_on(shell, address, old) if shell and answer.state == "unreachable" else answer
 
 
 def _etcd(name: str, answer: etcd.Answer, ours: set[str], size: int) -> dict:
@@ -174,7 +208,7 @@ def _etcd(name: str, answer: etcd.Answer, ours: set[str], size: int) -> dict:
                 "reboot the one that is missing."))  # fmt: skip
 
 
-def _beyond(cloud, shell, zone: str, names: list[str], work_dir: str, text: str) -> list[dict]:
+def _beyond(cloud, zone: str, names: list[str], written: Written) -> list[dict]:
     """Return a row for each machine that is not of the cluster, but was made as if it were.
 
     That is one with a further number, or of the same template while the token is baked in.
@@ -182,15 +216,16 @@ def _beyond(cloud, shell, zone: str, names: list[str], work_dir: str, text: str)
     rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
     alive = [r for r in rows if r["state"] not in own.BAD]
     stem = re.compile(re.escape(names[0].rpartition("-")[0]) + r"-\d+")
-    baked = cloudconfig.find(shell, work_dir, delivery.USER_DATA) is None
+    baked = not (written.text and written.where.endswith(f"/{config.USER_DATA}"))
     templates = {r.get("templateid") for r in alive if r["name"] in names and baked}
     found = [r for r in alive if r["name"] not in names
              and (stem.fullmatch(r["name"]) or r.get("templateid") in templates)]  # fmt: skip
-    answers = ask(cloud, {r["name"]: address_of(r) for r in found if address_of(r)}, text)
+    answers = ask(cloud, {r["name"]: address_of(r) for r in found if address_of(r)}, written.text)
     return [
         tick("a machine too many", f"{len(names)} machines", f"{r['name']}, {r['state']} at "
              f"{address_of(r)}, etcd {getattr(answers.get(r['name']), 'state', 'not asked')}",
              False,
-             f"The token is for {len(names)}: destroy it, or make a new cluster of all.")
+             f"The cluster is of {len(names)}, and this is no member: see who made it, and what it "
+             "is for. `etcdctl member add` on a member takes it in.")
         for r in found
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import requests
@@ -27,14 +27,12 @@ Fetch = Callable[[str, str], tuple[int, str]]  # method, path -> status, body
 class Answer:
     """What an etcd says: `state` is healthy, unhealthy, proxy, silent, unreachable or FOREIGN.
 
-    `members` are the addresses of the members it knows, `registrations` the same as an etcd from
-    version 2 on would register them: id in hex -> `name=peer URL,...`. `started` tells one process
-    from the one before, "" if it is not known.
+    `members` are the addresses of the members it knows. `started` tells one process from the one
+    before, "" if it is not known.
     """
 
     state: str
     members: frozenset[str] = frozenset()
-    registrations: dict[str, str] = field(default_factory=dict)
     started: str = ""
 
 
@@ -95,7 +93,7 @@ def told(fetch: Fetch, old: bool) -> Answer:
         healthy = status == leads == 200
         begun = re.search(r'"startTime"\s*:\s*"([^"]+)', fetch("GET", "/v2/stats/self")[1])
         state = "healthy" if healthy else "unhealthy"
-        return Answer(state, _hosts(text.split(",")), started=begun[1] if begun else "")
+        return Answer(state, _hosts(text.split(",")), begun[1] if begun else "")
     if fetch("GET", "/v2/config/local/proxy")[0] == 200:
         return Answer("proxy")
     status, text = fetch("GET", "/health")
@@ -103,33 +101,31 @@ def told(fetch: Fetch, old: bool) -> Answer:
     found = _members(fetch)
     if not found and '"health"' not in text:
         return Answer(FOREIGN)
-    urls = [u.partition("=")[2] for value in found.values() for u in value.split(",")]
     begun = re.search(r"(?m)^process_start_time_seconds (\S+)", fetch("GET", "/metrics")[1])
     state = "healthy" if healthy else "unhealthy"
-    return Answer(state, _hosts(urls), found, begun[1] if begun else "")
+    return Answer(state, _hosts(found), begun[1] if begun else "")
 
 
-def _members(fetch: Fetch) -> dict[str, str]:
-    """Return the members as discovery has them; etcd 2's list is asked for if there is no other.
-
-    The key is the id in hex, the value `name=peer URL,...`.
-    """
-    for method, path, base in (("POST", "/v3/cluster/member/list", 10), ("GET", "/v2/members", 16)):
+def _members(fetch: Fetch) -> list[str]:
+    """Return the peer URLs of the members; etcd 2's list is asked for if there is no other."""
+    for method, path in (("POST", "/v3/cluster/member/list"), ("GET", "/v2/members")):
         status, text = fetch(method, path)
         if status != 200:
             continue
         try:
             rows = json.loads(text).get("members") or []
-            return dict(_registration(row, base) for row in rows if row.get("peerURLs"))
-        except (ValueError, AttributeError, KeyError, TypeError):
-            return {}  # it is no etcd that listens there
-    return {}
+            return [url for row in rows for url in row.get("peerURLs") or []]
+        except (ValueError, AttributeError, TypeError):
+            return []  # it is no etcd that listens there
+    return []
 
 
-def _registration(row: dict, base: int) -> tuple[str, str]:
-    urls = ",".join(f"{row.get('name', '')}={url}" for url in row["peerURLs"])
-    return f"{int(row.get('ID') or row['id'], base):x}", urls
+def _hosts(urls: list[str]) -> frozenset[str]:
+    return frozenset(_host(u.strip()) for u in urls if u.strip())
 
 
-def _hosts(urls) -> frozenset[str]:
-    return frozenset(urlsplit(u.strip()).hostname or u.strip() for u in urls if u.strip())
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or url
+    except ValueError:
+        return url

@@ -5,9 +5,10 @@ import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from lib import cloudconfig, delivery, nodes, userdata, writes
+from lib import config, nodes
 from lib.checks import tick
-from lib.errors import ShellFailed
+from lib.config.userdata import encoded, with_host_name
+from lib.errors import Refused, ShellFailed
 from lib.shell import Shell, run
 
 # In one go. systemd of 2014 cannot tell its state, and fleet is of that time only.
@@ -40,7 +41,7 @@ def rows(
     shells = {n: nodes.connect(cloud, m, user, workstation_ssh) for n, m in there.items()}
     with ThreadPoolExecutor(8) as pool:
         said = dict(zip(shells, pool.map(_ask, shells.values()), strict=True))
-    meant = _meant(shell, work_dir)
+    meant = config.read(shell, work_dir, *config.ON_DISK.values()).sha256
     found = [r for n in said for r in _machine(n, said[n], meant, len(there))]
     return found + _given(cloud, shell, there, work_dir) + _host_keys(cloud, shells)
 
@@ -51,14 +52,6 @@ def _ask(node: Shell) -> dict[str, str] | ShellFailed:
     except ShellFailed as error:
         return error
     return dict(line.partition(" ")[::2] for line in reversed(out.splitlines()))
-
-
-def _meant(shell: Shell, work_dir: str) -> str:
-    """Return the sha256 of what was meant for the disk, "" if nothing is known of it."""
-    for name in delivery.ON_DISK.values():
-        if text := cloudconfig.current(shell, work_dir, name):
-            return writes.sha256(text)
-    return ""
 
 
 def _machine(name: str, said: dict | ShellFailed, meant: str, size: int) -> Iterator[dict]:
@@ -85,17 +78,22 @@ def _machine(name: str, said: dict | ShellFailed, meant: str, size: int) -> Iter
 
 def _given(cloud, shell: Shell, there: dict[str, dict], work_dir: str) -> list[dict]:
     """Return a row on the user data that the cloud has for the machines, where it tells them."""
-    text = cloudconfig.find(shell, work_dir, delivery.USER_DATA)
-    if text is None or not cloud.can_keep_user_data:
+    text = config.read(shell, work_dir, config.USER_DATA).text
+    if not text or not cloud.can_keep_user_data:
         return []
-    other = []
-    for name, machine in there.items():
-        (row,) = cloud.list("listVirtualMachines", id=machine["id"], userdata=True)
-        own = userdata.with_host_name(text, name)
-        if row.get("userdata") not in (userdata.encoded(text), userdata.encoded(own)):
-            other.append(name)
+    what, wanted = "user data at the cloud", "as configured"
+    try:
+        other = [n for n, m in there.items() if not _has(cloud, n, m, text)]
+    except Refused as error:
+        return [tick(what, wanted, f"not asked: {error.text}", None)]
     found = f"other ones for {', '.join(other)}" if other else "the same"
-    return [tick("user data at the cloud", "as meant", found, not other, OTHER_TEXT)]
+    return [tick(what, wanted, found, not other, OTHER_TEXT)]
+
+
+def _has(cloud, name: str, machine: dict, text: str) -> bool:
+    """Tell whether a machine's user data are this text, with or without its host name."""
+    (row,) = cloud.list("listVirtualMachines", id=machine["id"], userdata=True)
+    return row.get("userdata") in (encoded(text), encoded(with_host_name(text, name)))
 
 
 def _host_keys(cloud, shells: dict[str, Shell]) -> list[dict]:

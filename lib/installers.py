@@ -4,24 +4,13 @@ import re
 import shlex
 from collections.abc import Callable
 
-from lib import (
-    cloudconfig,
-    delivery,
-    detached,
-    disks,
-    facts,
-    guard,
-    hosts,
-    images,
-    notes,
-    preflight,
-)
-from lib.cloudconfig import CLOUD_CONFIG
+from lib import config as configs
+from lib import detached, disks, facts, guard, hosts, images, notes, preflight
+from lib.config import CLOUD_CONFIG, difference
 from lib.errors import CheckFailed, OutOfSight, ShellFailed
 from lib.plan import Pending, Step, check_mode
 from lib.progress import tell
 from lib.shell import Shell, run
-from lib.tokens import difference
 from lib.writes import noted as journalled
 from lib.writes import settle_volume, sha256, workstation
 
@@ -225,7 +214,8 @@ def plan_install(
     cannot be told, or the workstation lacks the installer or has one that cannot do it.
     """
     image = images.describe(installer, channel=channel, version=version, oem=oem, **source)
-    image["config"] = config = delivery.disk_file(config_format, config_delivery)
+    form = configs.Form(installer, oem, config_format, config_delivery)
+    image["config"] = config = form.disk_file
     noted, text = notes.read(shell, work_dir), _text(shell, work_dir, config)
     params = {"volume": str((volume or {}).get("id", "")), "sha256": sha256(text), **image}
     done = disks.about(noted, ("installed",), params["volume"])
@@ -254,7 +244,7 @@ def _why(volume: dict | None, image: dict, done: bool) -> str:
 
 
 def _text(shell: Shell, work_dir: str, config: str) -> str:
-    return cloudconfig.current(shell, work_dir, config) if config else ""
+    return configs.read(shell, work_dir, config).text if config else ""
 
 
 def _attached(volume: dict | None) -> bool:
@@ -377,13 +367,13 @@ def _install_step(
         raise CheckFailed(missing[0].what, "there", "absent", f"Run {missing[0].stage} first.")
     text = _text(shell, work_dir, p["config"])
     if p["config"]:
-        cloudconfig.demand_present(text, cloudconfig.path(work_dir, p["config"]))
+        configs.demand_present(configs.Written(f"{work_dir}/{p['config']}", text))
     _wait_for_earlier(shell, work_dir, on_line, within)
     place = _look_again(shell, notes.read(shell, work_dir), p, volume, text)
     place |= {"mark": f"{notes.job(work_dir)}/writing"}
     notes.update(shell, work_dir, installing=place, installed=None)
     image = _image(step)
-    config = cloudconfig.path(work_dir, image["config"]) if image["config"] else ""
+    config = f"{work_dir}/{image['config']}" if image["config"] else ""
     command = images.command(image, place["device"], config)
     what = f"{step.what}, {place['device']} of {shell.name}"
     told = {k: v for k, v in place.items() if k not in UNTOLD} | {"runs": command}

@@ -7,14 +7,15 @@ from functools import partial
 
 import pandas as pd
 
-from lib import discovery, etcd, find, held, own, registered, tokens
-from lib.addresses import address_of
+from lib import etcd, find, held, own
 from lib.checks import not_allowed, tick, ticks
+from lib.config import discovery, registered
+from lib.config.addresses import address_of
+from lib.config.userdata import UserData
 from lib.errors import CheckFailed, CloudError
 from lib.offerings import Offering
 from lib.plan import Pending, Step, apply, attempt, check_mode
 from lib.progress import awaited, show_table
-from lib.userdata import UserData
 
 NO_CAPACITY = 533  # ApiErrorCode.INSUFFICIENT_CAPACITY_ERROR
 INTERNAL_ERROR = 530  # ApiErrorCode.INTERNAL_ERROR
@@ -212,7 +213,7 @@ def deploy(
         _deploy_stopped(cloud, registered.settled(cloud, deploys), zone, names, within)
         boots = _with_ids(cloud, zone, boots)
     if boots:
-        url = tokens.url_in(text) if etcd.is_old(text) else ""
+        url = discovery.url_in(text) if etcd.is_old(text) else ""
         boot = partial(_one_by_one, zone=zone, names=names, url=url) if url else attempt
         _boot_all(cloud, boots, boot, zone, offerings, within)
 
@@ -250,7 +251,7 @@ def _demand_registered(cloud, zone: str, names: list[str], url: str, within: flo
     running = {n: address_of(m) for n, m in there if m["state"] == "Running"}
 
     def missing() -> str:
-        listed = discovery.members(url).values()
+        listed = (discovery.members(url) or {}).values()
         return ", ".join(n for n, a in running.items() if a not in listed)
 
     if not awaited(cloud, lambda: not missing(), "machines to boot and register", within):

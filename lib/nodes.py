@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lib import own, ssh, tokens, writes
-from lib.addresses import address_of
+from lib import config, own, ssh, writes
+from lib.config.addresses import address_of
 from lib.errors import CheckFailed, OutOfSight, ParamsError, ShellFailed
 from lib.shell import Shell, run
 
@@ -34,8 +34,8 @@ if command -v coreos-cloudinit >/dev/null && coreos-cloudinit -h 2>&1 | grep -q 
 coreos-cloudinit -validate -from-file="$new" || exit 1; fi
 cp -p {file} {kept} && mv -f "$new" {file} && sync"""
 FIRST_BOOT = (
-    "Ignition configures a machine at its first boot only: run 90-remove-cluster and the chain "
-    "again, or deploy new machines one by one."
+    "Ignition configures a machine at its first boot only: make a second cluster with the new "
+    "configuration (another cluster_name and work_dir), or deploy new machines one by one."
 )
 UNSEEN = "Whether it was written is not known: run this stage again, it looks first."
 LOGIN = (
@@ -126,7 +126,7 @@ def look(
 def _at_cloud(cloud, machine: dict) -> str:
     rows = cloud.list("listVirtualMachines", id=machine["id"], userdata=True)
     raw = base64.b64decode(rows[0].get("userdata") or "")
-    return tokens.known(raw.decode(errors="replace").rstrip("\n"))
+    return config.known(raw.decode(errors="replace").rstrip("\n"))
 
 
 def _on_disk(machine: dict, shell: Shell) -> Node:
@@ -134,14 +134,14 @@ def _on_disk(machine: dict, shell: Shell) -> Node:
     try:
         done = run(shell, command, sudo=True, ok=(0, 44))
     except ShellFailed as error:
-        said = tokens.masked(error.said.strip()[-300:])
+        said = config.masked(error.said.strip()[-300:])
         raise CheckFailed(f"{machine['name']} over SSH", "its user_data", said, LOGIN) from None
     if done.rc == 44:
         wanted = " or ".join(map(FILE.format, KINDS))
         raise CheckFailed(f"the file on {machine['name']}", wanted, "neither", FIRST_BOOT)
     first, _, text = done.out.partition("\n")
     kind, _, sha256 = first.partition(" ")
-    return Node(machine, tokens.known(text), FILE.format(kind), shell, sha256)
+    return Node(machine, config.known(text), FILE.format(kind), shell, sha256)
 
 
 def settle(node: Node) -> None:
@@ -165,10 +165,10 @@ def write(node: Node, raw: bytes) -> None:
         try:
             run(node.shell, f"sh -c {shlex.quote(command)}", sudo=True, stdin=raw)
         except OutOfSight as lost:
-            text = tokens.masked(lost.said)
+            text = config.masked(lost.said)
             raise OutOfSight(f"write {what}", lost.rc, text, UNSEEN) from None
         except ShellFailed as error:
-            text = tokens.masked(error.said)
+            text = config.masked(error.said)
             raise CheckFailed(what, "written", text, "It is as it was.") from None
         ended["text"] = f"sha256 {told['after']}; the old one is kept as {told['kept']}"
 

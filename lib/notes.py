@@ -12,10 +12,10 @@ were given another configuration and have yet to boot.
 import json
 import shlex
 
-from lib import delivery
 from lib.errors import CheckFailed
 from lib.shell import Shell, find_text, run, write_text
 
+CONFIGS = ("cloud-config.yml", "config.ign", "user-data.yml")  # what may lie beside the notes
 OBJECTS = ("attach", "installing", "installed", "config", "moving")
 DAMAGED = (
     "Rename it there (mv {0} {0}.damaged), so that it can be looked at. If the volume was not "
@@ -55,7 +55,7 @@ def update(shell: Shell, work_dir: str, **values: object) -> dict:
 def clear(shell: Shell, work_dir: str) -> None:
     """Delete the configurations and the notes, and their folder if nothing else is in it."""
     folder = shlex.quote(work_dir)
-    names = (*delivery.ON_DISK.values(), delivery.USER_DATA, "notes.json")
+    names = (*CONFIGS, "notes.json")
     run(shell, f"rm -f -- {' '.join(f'{folder}/{name} {folder}/{name}.2*Z' for name in names)}")
     run(shell, f"rm -rf -- {shlex.quote(job(work_dir))}")
     run(shell, f"if [ -d {folder} ]; then rmdir -- {folder}; fi", ok=(0, 1))
@@ -63,7 +63,7 @@ def clear(shell: Shell, work_dir: str) -> None:
 
 def clear_user_data(shell: Shell, work_dir: str) -> None:
     """Delete the user data with their spent token; what the disk carries is kept."""
-    name = f"{shlex.quote(work_dir)}/{delivery.USER_DATA}"
+    name = f"{shlex.quote(work_dir)}/{CONFIGS[-1]}"
     run(shell, f"rm -f -- {name} {name}.2*Z")
     if kept(shell, work_dir) is None:  # what they told is in the template that is kept
         run(shell, f"rm -f -- {shlex.quote(path(work_dir))}")

@@ -1,10 +1,11 @@
 """Own things: how the runbook marks what it made, and finds it again by name and mark."""
 
-from lib import delivery, earlier, find, traces
+from lib import earlier, find, traces
 from lib.errors import CheckFailed
 from lib.plan import Step, tag_params
 
 RUNBOOK = "coreos-cluster"
+NEUTRAL = {"config": "neutral"}  # tag on a template without a token
 BAD = ("Error", "Destroyed", "Destroying", "Expunging", "Expunged")
 
 
@@ -40,7 +41,7 @@ def is_ours(cloud, row: dict, owner: dict) -> bool:
 def is_neutral(template: dict) -> bool:
     """Tell whether a template holds no token, by its tags: any cluster may be made of it."""
     tags = {t["key"]: t.get("value", "") for t in template.get("tags") or []}
-    return (delivery.NEUTRAL | {"runbook": RUNBOOK}).items() <= tags.items()
+    return (NEUTRAL | {"runbook": RUNBOOK}).items() <= tags.items()
 
 
 def plan_marks(cloud, row: dict, resource: str, owner: dict) -> list[Step]:

@@ -8,7 +8,6 @@ import pandas as pd
 from lib import jobs, reconcile
 from lib.errors import CheckFailed, CloudError, ParamsError
 from lib.progress import Waiting, tell
-from lib.userdata import UserData
 
 MODES = ("plan", "apply")
 
@@ -59,8 +58,7 @@ def show(plan: list[Step]) -> pd.DataFrame:
 
 
 def _said(params: dict) -> str:
-    shown = {k: repr(v) if isinstance(v, UserData) else v for k, v in params.items()}
-    return ", ".join(f"{k}={v}" for k, v in shown.items())
+    return ", ".join(f"{k}={v}" for k, v in params.items())
 
 
 def apply(

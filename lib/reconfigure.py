@@ -5,23 +5,21 @@ it reads at every boot, or as its user data at the cloud.
 """
 
 import shlex
+from dataclasses import replace
 from pathlib import PurePosixPath
 
-from lib import addresses, cloudconfig, delivery, discovery, nodes, notes, registered, rolling
-from lib import userdata as data
-from lib.discovery import TokenUrl
+from lib import config, nodes, notes
+from lib.config import Config, Written, difference, registered
+from lib.config import userdata as data
 from lib.errors import CheckFailed, ParamsError
-from lib.etcd import Answer
 from lib.nodes import Node
 from lib.plan import Step, check_mode
 from lib.progress import tell
 from lib.shell import Shell, find_text, read_text, run
-from lib.sshkeys import ssh_keys
-from lib.tokens import difference as differing
-from lib.tokens import known, url_in
 from lib.writes import noted, settle_files, sha256, workstation
 
 NAMES = ("now", "wanted")
+MOVE = "move to a new token"
 OLD_SERVER = 'one that tells a machine\'s user data (4.18 or newer), or config_delivery "disk"'
 
 
@@ -42,56 +40,31 @@ def demand_possible(
         )
 
 
-def wanted(cloud, shell: Shell, *, work_dir: str, ssh_key_file: str, **more: object) -> dict:
-    """Return what is wanted, as `cloudconfig.plan_write` takes it; fixed addresses stay.
-
-    `more` are cluster, size, discovery, installer, oem, config_format and config_delivery.
-    """
-    fixed = addresses.fixed_in(cloudconfig.cluster_text(shell, work_dir))
-    keys, local = ssh_keys(ssh_key_file), cloud.profile.discovery
-    return more | {"work_dir": work_dir, "ssh_keys": keys, "local": local, "fixed": fixed}
-
-
-def plan_text(shell: Shell, wanted: dict, *, move_discovery: str) -> list[Step]:
+def plan_text(shell: Shell, work_dir: str, wanted: Config, move_discovery: str) -> list[Step]:
     """Return the step that writes what is wanted on the workstation, none if it is there.
 
-    `wanted` is for `cloudconfig.plan_write`. `move_discovery` asks for a new token, once a word;
-    a move that was cut off goes on in any case. Raises CheckFailed when the cluster was made with
-    another `config_format` or `config_delivery`.
+    `move_discovery` asks for a new token, once a word; a move that was cut off goes on in any case.
+    Raises CheckFailed when the cluster was made with another `config_format` or `config_delivery`.
     """
-    form = wanted["config_format"], wanted["config_delivery"]
-    where, noted = _path(wanted), notes.read(shell, wanted["work_dir"])
-    cloudconfig.demand_places(noted, delivery.disk_file(*form), delivery.token_file(*form))
-    text = known(find_text(shell, where))
+    noted, name = notes.read(shell, work_dir), wanted.form.cluster_file
+    wanted.form.demand_places(noted)
+    there = config.read(shell, work_dir, name)
     begun = (noted.get("moving") or {}).get("word")
     if word := begun or (move_discovery if noted.get("moved") != move_discovery else ""):
-        why = "it was begun, and is to be ended" if begun else "the cluster has another"
-        return [Step("move to a new token", {"word": word}, why, where)]
-    cloudconfig.demand_present(text or "", where)
-    if text == cloudconfig.text_for(wanted, url_in(text)):
+        why = "it was begun, and is to be ended" if begun else "the parameters ask for a new token"
+        step = wanted.step(name, there.where, why)
+        return [replace(step, command=MOVE, params=step.params | {"word": word})]
+    config.demand_present(there)
+    text = wanted.texts(there.url)[name]
+    if there.text == text:
         return []
-    return [Step("write", {}, "the parameters say other lines", where)]
+    params = {"text": config.Text(text)}
+    return [Step("write", params, "the parameters say other lines", there.where)]
 
 
-def _path(wanted: dict) -> str:
-    name = delivery.token_file(wanted["config_format"], wanted["config_delivery"])
-    return cloudconfig.path(wanted["work_dir"], name)
-
-
-def _url(shell: Shell, where: str) -> TokenUrl:
-    return url_in(find_text(shell, where) or "")
-
-
-def text(shell: Shell, wanted: dict, first: list[Step]) -> str:
-    """Return what the machines are to be configured with, once the plan of `plan_text` is done.
-
-    A token that is yet to be made has noughts in it.
-    """
-    url = _url(shell, _path(wanted))
-    if first and first[0].command.startswith("move"):
-        base = discovery.service(wanted["discovery"], wanted["local"])
-        url = f"{base}/{'0' * 32}"
-    return cloudconfig.text_for(wanted, url)
+def text(first: list[Step], there: Written) -> str:
+    """Return what the machines are to be configured with, once the plan of `plan_text` is done."""
+    return first[0].params["text"] if first else there.text
 
 
 def plan(
@@ -155,24 +128,22 @@ def _write(node: Node, meant: str, why: str) -> Step:
     return Step("write", {"file": node.file, "text": data.exactly(meant)}, why, node.name)
 
 
-def difference(seen: list[Node], meant: str, *, each: bool) -> str:
+def changed_lines(seen: list[Node], meant: str, *, each: bool) -> str:
     """Return the lines that differ on each machine, tokens masked."""
     shown = []
     for node in seen:
         own_text = _own_text(node, meant, each)
         if _differs(node, own_text):
             lines = [t.rstrip("\n") for t in (node.text, own_text)]
-            shown.append(f"{node.name}\n{differing(*lines, NAMES)}")
+            shown.append(f"{node.name}\n{difference(*lines, NAMES)}")
     return "\n\n".join(shown) or "no machine is configured with other lines"
 
 
-def apply_text(
-    cloud, shell: Shell, first: list[Step], mode: str, *, wanted: dict, seen: list[Node]
-) -> None:
+def apply_text(shell: Shell, work_dir: str, first: list[Step], mode: str) -> None:
     """Write what is wanted on the workstation, the old text kept beside it with its date.
 
-    With a new token, an etcd that has formed does not look at it any more, so its members are put
-    into the registry for it. May be called again after it was cut off.
+    A new token is asked for. An etcd that has formed a cluster does not look at it: it is for those
+    that have yet to form one. May be called again after it was cut off.
     """
     check_mode(mode)
     if mode == "apply":
@@ -180,35 +151,26 @@ def apply_text(
     if mode == "plan" or not first:
         return print("Plan mode: nothing was written." if first else "Nothing to do.")
     (step,) = first
-    cloudconfig.demand_valid(text(shell, wanted, first))
-    if step.command == "write":
-        old = read_text(shell, step.what)
-        kept = f"{step.what}.{nodes.now()}"
+    config.demand_valid(step.params["text"])
+    if step.command == MOVE:
+        _move(shell, step, work_dir)
+    else:
+        old, kept = read_text(shell, step.what), f"{step.what}.{nodes.now()}"
         run(shell, f"cp -p -- {shlex.quote(step.what)} {shlex.quote(kept)}")
-        meant = cloudconfig.text_for(wanted, url_in(old))
-        cloudconfig.write(shell, step.what, meant, old, kept)
-        return tell("done", step.command, step.what, step.why)
-    _move(cloud, shell, step, wanted, seen)
+        config.write(shell, step.what, step.params["text"], old, kept)
     tell("done", step.command, step.what, step.why)
 
 
-def _move(cloud, shell: Shell, step: Step, wanted: dict, seen: list[Node]) -> None:
-    work_dir, word = wanted["work_dir"], step.params["word"]
-    etcds = rolling.answers(cloud, seen)
-    rolling.demand_known(etcds)
+def _move(shell: Shell, step: Step, work_dir: str) -> None:
     moving = notes.read(shell, work_dir).get("moving") or {}
-    if moving.get("word") != word:
-        moving = {"word": word, "old": f"{step.what}.{nodes.now()}"}
+    if moving.get("word") != step.params["word"]:
+        moving = {"word": step.params["word"], "old": f"{step.what}.{nodes.now()}"}
         file = PurePosixPath(step.what).name
         notes.update(shell, work_dir, moving=moving, config={"file": file})
     _set_aside(shell, step.what, moving["old"])
-    asked = (notes.read(shell, work_dir).get("config") or {}).get("asked")
-    if asked or find_text(shell, step.what) is None:
-        command = "register" if asked else "write"
-        new = Step(command, cloudconfig.described(**wanted), step.why, step.what)
-        cloudconfig.apply_write(shell, [new], "apply", work_dir=work_dir)
-    _enrol(_url(shell, step.what), step.what, etcds)
-    notes.update(shell, work_dir, moving=None, moved=word)
+    if find_text(shell, step.what) is None:
+        config.apply_write(shell, [replace(step, command="write")], "apply", work_dir)
+    notes.update(shell, work_dir, moving=None, moved=step.params["word"])
 
 
 def _set_aside(shell: Shell, where: str, old: str) -> None:
@@ -220,16 +182,3 @@ def _set_aside(shell: Shell, where: str, old: str) -> None:
     with noted(workstation(shell), "move", f"{where} on {shell.name}", told) as ended:
         run(shell, f"mv -- {shlex.quote(where)} {shlex.quote(old)}")
         ended["text"] = f"it is kept as {old}"
-
-
-def _enrol(url: str, where: str, etcds: dict[str, Answer]) -> None:
-    """Put the members that an etcd tells into the registry of the token in a file."""
-    members = next((a.registrations for a in etcds.values() if a.registrations), {})
-    if not members:
-        return
-    told = {"file": where, "members": len(members)}
-    base = url.rpartition("/")[0]
-    with noted(base, "enrol", "the members of the cluster that has formed", told) as ended:
-        for n, (key, value) in enumerate(members.items(), 1):
-            discovery.enrol(url, key, value)
-            ended["so_far"] = f"{n} of {len(members)} were put before."

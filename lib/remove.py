@@ -6,17 +6,16 @@ from collections.abc import Callable
 import pandas as pd
 
 from lib import (
-    delivery,
     detached,
     machines,
     notes,
     own,
-    registered,
     snapshots,
     templates,
     volumes,
     writes,
 )
+from lib.config import registered
 from lib.errors import CheckFailed, ParamsError
 from lib.plan import Step, apply
 from lib.shell import Shell, find_text, run
@@ -137,7 +136,7 @@ def clear_notes(shell: Shell, work_dir: str, keep: list[str], mode: str) -> None
     writes.settle_files(shell, writes.workstation(shell))
     if "template" not in keep:
         return _delete(shell, work_dir, notes.clear, work_dir)
-    where = f"{work_dir}/{delivery.USER_DATA}"
+    where = f"{work_dir}/{notes.CONFIGS[-1]}"
     if find_text(shell, where) is None:
         return print(f"kept {work_dir}: the template kept carries that token, now used up")
     _delete(shell, where, notes.clear_user_data, work_dir)

@@ -3,7 +3,8 @@
 import base64
 from functools import partial
 
-from lib import addresses, cloudconfig, cluster, discovery, etcd, nodes, notes, registered, tokens
+from lib import cluster, config, etcd, nodes, notes
+from lib.config import discovery, registered
 from lib.errors import CheckFailed
 from lib.nodes import Node
 from lib.plan import Step, apply, check_mode
@@ -112,10 +113,10 @@ def _is_member(cloud, seen: list[Node], node: Node, before: str) -> bool:
 
 def _is_registered(shell: Shell, node: Node, work_dir: str) -> bool:
     """Tell whether a machine of a cluster that had not formed yet waits for the others."""
-    meant = cloudconfig.cluster_text(shell, work_dir)
-    if addresses.fixed_in(meant):
+    written = config.read(shell, work_dir)
+    if written.addresses:
         return True
-    return node.address in discovery.members(tokens.url_in(meant)).values()
+    return node.address in (discovery.members(written.url) or {}).values()
 
 
 def _note_booted(shell: Shell, work_dir: str, name: str) -> None:

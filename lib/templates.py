@@ -1,6 +1,6 @@
 """Templates: ours is the one of our name; it is usable once `isready` is true."""
 
-from lib import delivery, find, jobs, own
+from lib import find, jobs, own
 from lib.checks import check
 from lib.errors import CheckFailed
 from lib.plan import Pending, Step
@@ -24,7 +24,7 @@ def plan_create(
     2.2 demands a display text and a name of at most 32 characters, so both are always kept to.
     """
     template = own.template(cloud, zone, name, owner)
-    tags = owner | (delivery.NEUTRAL if config_delivery == "userdata" else {})
+    tags = owner | (own.NEUTRAL if config_delivery == "userdata" else {})
     if template and own.is_neutral(template):
         return []
     if template:

@@ -41,7 +41,7 @@ def answers(url: str) -> bool:
 class Handler(BaseHTTPRequestHandler):
     """Answers with what the test put into `server.answers`, noting what was asked.
 
-    To a PUT `server.refused` comes first; status 0 ends the connection without an answer.
+    Status 0 ends the connection without an answer.
     """
 
     def do_GET(self):
@@ -49,8 +49,6 @@ class Handler(BaseHTTPRequestHandler):
         asked = f"{self.command} {self.path} {self.rfile.read(length).decode()}".strip()
         self.server.asked.append(asked)
         answers, path = self.server.answers, self.path.split("?")[0]
-        if self.command == "PUT":
-            answers = answers | self.server.refused
         status, body = answers.get(path, (404, "page not found"))
         if status == 0:
             return self.connection.close()
@@ -70,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
 def answering(answers: dict, host: str = "127.0.0.1", port: int = 0) -> Iterator:
     """Run a server that gives these answers: path -> status and body, a text or JSON."""
     with ThreadingHTTPServer((host, port), Handler) as server:
-        server.answers, server.refused, server.asked = answers, {}, []
+        server.answers, server.asked = answers, []
         server.base = f"http://{host}:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -80,17 +78,16 @@ def answering(answers: dict, host: str = "127.0.0.1", port: int = 0) -> Iterator
 
 
 @contextlib.contextmanager
-def serving(kind: str, folder: Path) -> Iterator[str]:
-    """Run a service, "etcd" or "etcd-discovery", and say its base URL."""
+def serving(folder: Path) -> Iterator[str]:
+    """Run Debian's etcd-discovery before an etcd, and say its base URL."""
     client, peer, port = (free_port() for _ in range(3))
     at, other, own = (f"http://127.0.0.1:{n}" for n in (client, peer, port))
     flags = {"data-dir": folder / "registry", "name": "one", "initial-cluster": f"one={other}"}
     flags |= {"listen-client-urls": at, "advertise-client-urls": at}
     flags |= {"listen-peer-urls": other, "initial-advertise-peer-urls": other}
     commands = [(at, ["etcd", "--enable-v2", *(f"--{k}={v}" for k, v in flags.items())])]
-    if kind == "etcd-discovery":
-        words = ["--addr", f":{port}", "--host", own, "--etcd", at]
-        commands.append((own, ["discovery.etcd.io", *words]))
+    words = ["--addr", f":{port}", "--host", own, "--etcd", at]
+    commands.append((own, ["discovery.etcd.io", *words]))
     missing = [c[0] for _, c in commands if not shutil.which(c[0])]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
@@ -100,7 +97,7 @@ def serving(kind: str, folder: Path) -> Iterator[str]:
             for url, command in commands:
                 running.append(subprocess.Popen(command, stdout=said, stderr=said))
                 until(lambda url=url: answers(f"{url}/health"), url)
-        yield own if kind == "etcd-discovery" else f"{at}/v2/keys/discovery"
+        yield own
     finally:
         for process in reversed(running):
             process.kill()

@@ -9,10 +9,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from harness import ROOT, build, client, play, running
+from harness import ROOT, build, client, fault, play, running
 from registries import answering, answers, serving, until
 
-from lib import cloudconfig, cluster, userdata
+from lib import cluster, config
+from lib.config import discovery, userdata
 from lib.errors import CheckFailed
 from lib.localcloud import boot, members, settings
 from lib.shell import write_text
@@ -88,14 +89,14 @@ def service(request, tmp_path):
     if request.param == "local":
         yield "local"
         return
-    with serving(request.param, tmp_path) as base:
+    with serving(tmp_path) as base:
         yield base
 
 
 class TestReal:
     pytestmark = system
 
-    @pytest.mark.parametrize("service", ["local", "etcd", "etcd-discovery"], indirect=True)
+    @pytest.mark.parametrize("service", ["local", "etcd-discovery"], indirect=True)
     def test_three_machines_form_a_cluster_with_any_discovery_service(self, cloud, service):
         form(cloud, discovery=service)
         rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
@@ -144,6 +145,27 @@ class TestReal:
         named = {r["found"] for r in wrong if "reused token" in r["next"]}
         assert named == first
         assert [r["found"] for r in wrong if r["what"].startswith("etcd")] == ["silent"] * 3
+
+    @pytest.mark.parametrize("lost", ["token", "service", "text"])
+    def test_a_source_that_is_lost_does_not_end_the_judgement_of_the_etcds(
+        self, cloud, lost, monkeypatch
+    ):
+        form(cloud)
+        if lost == "token":
+            cloud.server.cloud.state.setting("discovery", {"rows": {}})["rows"].clear()
+        elif lost == "service":
+            monkeypatch.setattr(discovery, "PAUSE", 0)
+            fault(cloud, "getDiscovery", "fault:drop-before", 99)
+        else:
+            (cloud.server.folder / "workstation/home/mine/user-data.yml").unlink()
+        rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
+        (odd,) = [r for r in rows if r["ok"] != "✓"]
+        assert (odd["what"], odd["ok"]) == ("the discovery registry", "-")
+        assert [r["found"] for r in rows].count("healthy, with 3 members") == 3
+        members.end(cloud.server.cloud, ours(cloud)["mine-2"])
+        wrong = until(lambda: [w for w in [verify(cloud)] if "etcd of mine-2" in
+                               {r["what"] for r in w}], "the end of an etcd")[0]  # fmt: skip
+        assert not [r for r in wrong if "90-remove" in r["next"] or "destroy" in r["next"]]
 
     def test_a_proxy_among_the_three_is_named(self, cloud):
         play(cloud, "20-write-cloud-config", **MINE)
@@ -234,10 +256,13 @@ def test_what_the_unit_tells_etcd_is_what_systemd_would():
 
 
 def test_the_address_that_a_program_finds_out_is_the_machines_own():
-    text = cloudconfig.render(installer="flatcar-install", discovery_url="x", ssh_keys=["k"])
-    config = boot.Config({}, {}, {})
-    boot._apply_cloud_config(config, text, SimpleNamespace(ident="flatcar"))
-    told = settings.read("etcd-member.service", config.units, {}, {})
+    form = config.Form("flatcar-install", "cloudstack")
+    made = config.Config(form, ("k",), config.Bootstrap("core", 3, discovery.PUBLIC))
+    found = boot.Config({}, {}, {})
+    boot._apply_cloud_config(
+        found, made.texts()["cloud-config.yml"], SimpleNamespace(ident="flatcar")
+    )
+    told = settings.read("etcd-member.service", found.units, {}, {})
     assert "--listen-peer-urls=http://127.1.1.11:2380" in told.arguments("127.1.1.11", "abc")
 
 

@@ -34,7 +34,7 @@ def test_an_etcd_of_2014_is_asked_at_its_own_port(serve):
     serve(etcd.OLD_PORT, OLD)
     answer = etcd.ask(HERE, old=True)
     assert (answer.state, answer.members) == ("healthy", {HERE, "127.9.9.12"})
-    assert answer.started == "2014-07-19T04:05:06.7Z" and answer.registrations == {}
+    assert answer.started == "2014-07-19T04:05:06.7Z"
 
 
 def test_an_etcd_of_2014_without_a_leader_is_unhealthy(serve):
@@ -42,11 +42,10 @@ def test_an_etcd_of_2014_without_a_leader_is_unhealthy(serve):
     assert etcd.ask(HERE, old=True).state == "unhealthy"
 
 
-def test_an_etcd_2_lists_its_members_with_ids_in_hex(serve):
+def test_an_etcd_2_lists_its_members_another_way(serve):
     serve(etcd.PORT, TWO)
     answer = etcd.ask(HERE, old=False)
     assert (answer.state, answer.members) == ("healthy", {HERE, "127.9.9.12"})
-    assert answer.registrations["8e9e05c52164694d"] == f"a=http://{HERE}:2380"
 
 
 def test_an_etcd_without_a_leader_is_unhealthy(serve):
@@ -59,7 +58,7 @@ def test_a_proxy_is_known_although_it_passes_on_the_health_of_others(serve):
     assert etcd.ask(HERE, old=False) == etcd.Answer("proxy")
 
 
-@pytest.mark.parametrize("text", ["<html>hello</html>", "[]", '{"members": [{"peerURLs": ["x"]}]}'])
+@pytest.mark.parametrize("text", ["<html>hello</html>", "[]", '{"members": [{"peerURLs": 1}]}'])
 def test_something_else_at_the_port_is_no_etcd(serve, text):
     serve(etcd.PORT, dict.fromkeys(("/health", "/v3/cluster/member/list"), (200, text)))
     assert etcd.ask(HERE, old=False) == etcd.Answer(etcd.FOREIGN)
@@ -69,6 +68,12 @@ def test_something_else_at_the_port_is_no_etcd(serve, text):
 def test_what_knows_no_path_of_etcd_is_none(serve, old):
     serve(etcd.OLD_PORT if old else etcd.PORT, {})
     assert etcd.ask(HERE, old) == etcd.Answer(etcd.FOREIGN)
+
+
+def test_a_members_url_that_is_none_is_told_as_it_is(serve):
+    rows = json.dumps({"members": [{"peerURLs": ["http://[x:2380"]}]})
+    serve(etcd.PORT, TWO | {"/v2/members": (200, rows)})
+    assert etcd.ask(HERE, old=False).members == {"http://[x:2380"}
 
 
 def test_where_nothing_listens_an_etcd_is_silent():

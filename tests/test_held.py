@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from harness import OLD, build, changes, client, fault, inventory, play, play_to, running
 
-from lib import addresses, held, remove
+from lib import held, remove
+from lib.config import addresses
 from lib.errors import CheckFailed, JobFailed, Refused
 from lib.report.known_errors import explain
 

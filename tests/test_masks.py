@@ -8,9 +8,10 @@ import pytest
 from harness import client
 from jupyter_client.manager import start_new_kernel
 
-from lib import cloudconfig, masks
-from lib.discovery import TokenUrl
+from lib import config, masks
+from lib.config.discovery import TokenUrl
 from lib.profiles import Profile
+from lib.shell import write_text
 
 
 @pytest.fixture
@@ -44,10 +45,10 @@ def test_the_token_of_a_discovery_url_is_a_secret(known):
     assert masks.values() == ["0123456789abcdef0123456789abcdef"]
 
 
-def test_the_token_in_a_cloud_config_is_a_secret_as_soon_as_it_is_read(known, monkeypatch):
+def test_the_token_in_a_cloud_config_is_a_secret_as_soon_as_it_is_read(known, here):
     text = "discovery: http://127.0.0.1:1/fedcba9876543210fedcba9876543210\n"
-    monkeypatch.setattr(cloudconfig, "find_text", lambda shell, path: text)
-    assert cloudconfig.current(None, "work") == text
+    write_text(here, "w/cloud-config.yml", text)
+    assert config.read(here, "w").text == text
     assert masks.values() == ["fedcba9876543210fedcba9876543210"]
 
 

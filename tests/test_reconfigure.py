@@ -7,27 +7,24 @@ import subprocess
 import time
 
 import pytest
+import requests
 from harness import OLD, STAGES, build, changes, client, fault, play, play_to, running
-from registries import answering
 
-from lib import discovery, nodes, reconfigure, tokens, writes
+from lib import nodes, writes
+from lib.config import discovery
 from lib.errors import (
     CheckFailed,
     JobFailed,
     OutOfSight,
     ParamsError,
-    Refused,
     ShellFailed,
-    Unreachable,
 )
-from lib.etcd import Answer
-from lib.journal import Journal, run_folder
+from lib.journal import Journal
 from lib.localcloud import disks, members
 from lib.shell import connect_shell, run
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
-TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
 USERDATA = FLATCAR | {"config_delivery": "userdata"}
 
@@ -83,7 +80,7 @@ def nodes_entry(cloud, name: str) -> dict:
 
 def url(cloud) -> str:
     texts = [home(cloud) / n for n in ("user-data.yml", "cloud-config.yml")]
-    return tokens.url_in(next(t for t in texts if t.exists()).read_text())
+    return discovery.url_in(next(t for t in texts if t.exists()).read_text())
 
 
 def interrupted(*_, **__):
@@ -125,7 +122,7 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     assert second != first and set(discovery.members(second).values()) == addresses
     assert {r["ok"] for r in play(cloud, SIXTY, **cloud.params)["seen"]} == {"✓", "-"}
     kept = [p.read_text() for p in home(cloud).glob("cloud-config.yml.2*")]
-    assert [tokens.url_in(t) for t in kept] == [first]
+    assert [discovery.url_in(t) for t in kept] == [first]
     seen = changes(cloud)
     for stage in (*STAGES, SEVENTY):
         play(cloud, stage, **cloud.params, move_discovery="2014-07-19")
@@ -145,11 +142,11 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     assert noted[1]["params"]["after"] == noted[2]["params"]["before"]
 
 
-@pytest.mark.parametrize("where", ["lib.cloudconfig.apply_write", "lib.reconfigure._enrol"])
+@pytest.mark.parametrize("where", ["config.apply_write", "tell"])
 def test_a_move_that_was_cut_off_is_ended_without_a_third_token(cloud, monkeypatch, where):
     first, work = url(cloud), home(cloud) / "cloud-config.yml"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(where, interrupted)
+        patch.setattr(f"lib.reconfigure.{where}", interrupted)
         play(cloud, SEVENTY, **cloud.params, move_discovery="a")
     written = url(cloud) if work.exists() else ""
     play(cloud, SEVENTY, **cloud.params)  # also when nobody asks for it any more
@@ -287,30 +284,6 @@ def test_a_move_that_was_begun_with_another_delivery_is_not_ended_in_the_wrong_f
     play(one, SEVENTY, **USERDATA)
 
 
-@pytest.mark.parametrize(
-    "answer, ends",
-    [
-        ((403, "no"), ["failed", "done"]),
-        ((0, ""), ["lost", "done"]),
-    ],
-)
-def test_members_that_were_not_all_enrolled_are_told(tmp_path, monkeypatch, answer, ends):
-    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "run"))
-    with answering({f"/{TOKEN}/{n}": (201, {}) for n in "ab"}) as registry:
-        registry.refused[f"/{TOKEN}/b"] = answer
-        etcds = {"n": Answer("healthy", registrations={"a": "n=http://1", "b": "m=http://2"})}
-        ask = f"{registry.base}/{TOKEN}", "w/user-data.yml", etcds
-        with pytest.raises((Refused, Unreachable)):
-            reconfigure._enrol(*ask)
-        (entry,) = Journal(run_folder(), registry.base).every()
-        told = ("failed", "PUT at the discovery service: 403. 1 of 2 were put before.")
-        assert (entry["state"], entry.get("text")) == (told if answer[0] else ("intent", None))
-        registry.refused.clear()
-        reconfigure._enrol(*ask)
-    assert [e["state"] for e in Journal(run_folder(), registry.base).every()] == ends
-    assert TOKEN not in (tmp_path / "run/journal.jsonl").read_text()
-
-
 def test_user_data_that_a_server_does_not_tell_are_refused(old_server):
     with pytest.raises(CheckFailed, match=r"4\.18 or newer"):
         play(client(old_server), SEVENTY, **USERDATA)
@@ -376,10 +349,12 @@ class TestReal:
         first, ids = url(real), self.etcdctl(real, "member", "list")
         self.etcdctl(real, "put", "a", "b")
         play(real, SEVENTY, **USERDATA, move_discovery="a")
-        assert url(real) != first and len(discovery.members(url(real))) == 3
-        (put,) = Journal(real.folder, first.rpartition("/")[0]).every()[-1:]
-        assert (put["command"], put["params"]["members"], put["state"]) == ("enrol", 3, "done")
-        assert {r["ok"] for r in play(real, SIXTY, **USERDATA)["seen"]} == {"✓"}
+        assert url(real) != first and discovery.members(url(real)) == {}
+        (asked,) = Journal(real.folder, first.rpartition("/")[0]).every()[-1:]
+        assert (asked["command"], asked["state"]) == ("new token", "done")
+        odd = [r for r in play(real, SIXTY, **USERDATA)["seen"] if r["ok"] != "✓"]
+        assert [(r["ok"], r["found"]) for r in odd] == [("-", "0 of 3")]
+        assert "bootstrap only" in odd[0]["next"]
         assert sorted(self.etcdctl(real, "member", "list").split()) == sorted(ids.split())
         assert self.etcdctl(real, "get", "a").split() == ["a", "b"]
 
@@ -387,9 +362,10 @@ class TestReal:
         with neutral.running(tmp_path / "cloud", real_etcd=True) as one:
             text = home(one) / "user-data.yml"
             for n in (1, 2, 3):
-                discovery.enrol(url(one), f"{n}{n}", f"n{n}=http://127.9.9.{n}:2380")
+                value = {"value": f"n{n}=http://127.9.9.{n}:2380"}
+                requests.put(f"{url(one)}/{n}{n}", data=value, timeout=5).raise_for_status()
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("lib.tokens.check_token_unused", lambda *_, **__: None)
+                patch.setattr("lib.config.demand_usable", lambda *_: None)
                 play(one, "50-deploy-cluster", **USERDATA)
             rows = play(one, SIXTY, **USERDATA, mode="plan")["seen"]
             assert sum("reused token" in r["next"] for r in rows) == 3

@@ -22,7 +22,8 @@ from harness import (
 )
 from workstations import program
 
-from lib import cloudconfig, detached, discovery, jobs, notes, remove, tokens
+from lib import config, detached, jobs, notes, remove
+from lib.config import discovery
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed
 from lib.localcloud import guests
 from lib.shell import connect_shell, write_text
@@ -430,7 +431,7 @@ def test_a_machine_is_at_the_address_of_its_default_nic_whichever_comes_first(bu
 def test_a_stranger_in_the_registry_is_named(templated):
     play(templated, "50-deploy-cluster")
     shell = play(templated, "60-verify-cluster")["shell"]
-    url = tokens.url_in(cloudconfig.current(shell, "coreos-cluster"))
+    url = config.read(shell, "coreos-cluster").url
     assert len(discovery.members(url)) == 3
     requests.put(f"{url}/{'ab' * 16}", data={"value": "http://10.9.9.9:7001"}, timeout=5)
     templated.clock = iter(range(0, 10**6, 60)).__next__

@@ -5,7 +5,7 @@ import json
 import pytest
 from harness import changes, client
 
-from lib import cloudconfig, reconcile, writes
+from lib import config, reconcile, writes
 from lib.errors import CheckFailed, OutOfSight, ShellFailed
 from lib.journal import Journal, run_folder
 from lib.shell import read_text, write_text
@@ -92,21 +92,14 @@ def test_a_file_tells_whether_it_was_written(here, tmp_path, capsys, meanwhile, 
 
 
 def test_a_configuration_is_noted_by_its_checksums_without_its_text(here):
-    cloudconfig.write(here, "w/c.yml", "hostname: first\n")
-    cloudconfig.write(here, "w/c.yml", "hostname: second\n", "hostname: first\n", "w/c.yml.old")
+    config.write(here, "w/c.yml", "hostname: first\n")
+    config.write(here, "w/c.yml", "hostname: second\n", "hostname: first\n", "w/c.yml.old")
     assert read_text(here, "w/c.yml") == "hostname: second\n"
     first, second = Journal(run_folder(), writes.workstation(here)).every()
     assert first["params"]["before"] == "" and first["what"] == "w/c.yml on this machine"
     assert second["params"]["before"] == first["params"]["after"]
     assert second["text"].endswith("; the old one is kept as w/c.yml.old")
     assert "hostname" not in json.dumps([first, second])
-
-
-def test_a_token_that_was_asked_for_at_the_same_place_is_another_thing():
-    Journal(run_folder(), WS).intend("new token", "w/c.yml", {"base": WS, "size": 3}, None)
-    with writes.noted(WS, "enrol", "the members", {"file": "w/c.yml", "members": 3}):
-        assert states() == ["intent", "intent"]
-    assert states() == ["intent", "done"]
 
 
 def test_no_cloud_is_asked_about_it(server):

@@ -25,7 +25,6 @@ from . import (
 )
 from .cloud import OPTIONS, Cloud
 from .dialects import DIALECTS, named
-from .discovery import PREFIX
 from .dispatch import Reply, handle
 from .state import State
 
@@ -309,7 +308,7 @@ class Server:
             "secretkey": me["secretkey"],
             "dialect": self.cloud.dialect.name,
             "etcd": "real" if members.are_real(self.cloud) else "stand-in",
-            "discovery": f"{self.cloud.base_url}/v2/keys{PREFIX}",
+            "discovery": self.cloud.base_url,
             "shell": ["/bin/sh", str(self.folder / "workstation" / "shell")],
             "machine_shell": ["/bin/sh", str(self.folder / "machines" / "shell")],
             "dir": str(self.folder),

@@ -28,7 +28,7 @@ from workstations import (
     program,
 )
 
-from lib import cloudconfig, detached, disks, guard, images, installers
+from lib import detached, disks, guard, images, installers
 from lib.shell import connect_shell, write_text
 
 SIZE = 7997 * MIB  # what an image of Flatcar has, unpacked
@@ -118,7 +118,7 @@ def _install(image: dict, loop: Loop, cold: bool) -> tuple[float, int]:
     write_text(shell, "w/cloud-config.yml", CONFIG)
     look = guard.look(shell, loop.path, loop.size)
     place = {"device": loop.path, "size": loop.size, "look": look, "mark": "w/install/writing"}
-    command = images.command(image, loop.path, cloudconfig.path("w", "cloud-config.yml"))
+    command = images.command(image, loop.path, "w/cloud-config.yml")
     began = time.perf_counter()
     installers.install(shell, image, place, command, lambda line: None, folder="w/install")
     disks.flush(shell, loop.path)

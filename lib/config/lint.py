@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from lib.config.keys import BLANKS, key_fault
+
 
 class Problem(NamedTuple):
     """Something wrong with a cloud-config: line from 1, error, warning or info, and what."""
@@ -114,10 +116,6 @@ DEPRECATED = {
 }
 WANTED = {"string": ("str", "int", "float", "bool", "timestamp"), "bool": ("bool",)}
 WANTED |= {"number": ("int", "float"), "text": ("str",)}  # "text" is what JSON calls a string
-BLANKS = re.compile("[\u3000\u00a0\u200b\ufeff]")
-KEY_TYPE = re.compile(
-    r"ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp\d+|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
-)
 
 
 def validate(text: str) -> list[Problem]:
@@ -245,32 +243,3 @@ def _decodes(content: str, encoding: str) -> bool:
         return not encoding.startswith("gz") or gzip.decompress(data) is not None
     except (binascii.Error, OSError, EOFError, zlib.error):
         return False
-
-
-def key_fault(key: str) -> str:
-    """Return what is wrong with a line of a public ssh key, "" if nothing is; it is not repeated.
-
-    >>> key_fault("ssh-rsa AAAAB3xxx")
-    'its base64 part is damaged'
-    """
-    if BLANKS.search(key):
-        return "it holds a blank that is not ASCII (a full-width space?)"
-    kind, _, rest = key.strip().partition(" ")
-    if not KEY_TYPE.fullmatch(kind):
-        return "it does not begin with a type such as ssh-ed25519 or ssh-rsa"
-    try:
-        blob = base64.b64decode(rest.split(" ")[0], validate=True)
-    except binascii.Error:
-        return "its base64 part is damaged"
-    parts = _parts(blob)
-    return "" if len(parts) > 1 and parts[0] == kind.encode() else "it is cut off or damaged"
-
-
-def _parts(blob: bytes) -> list[bytes]:
-    """Split a key into its length-prefixed parts (RFC 4253), [] if they do not fill it exactly."""
-    parts, at = [], 0
-    while at < len(blob):
-        end = at + 4 + int.from_bytes(blob[at : at + 4])
-        parts.append(blob[at + 4 : end])
-        at = end
-    return parts if at == len(blob) else []

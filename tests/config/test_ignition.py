@@ -7,15 +7,22 @@ import subprocess
 
 import pytest
 
-from lib import tokens, units
-from lib.addresses import arguments
-from lib.ignition import render, validate
+from lib import config
+from lib.config.discovery import PUBLIC, STATIC, url_in
+from lib.config.ignition import validate
 
 URL = "https://discovery.etcd.io/217d781a5ad5c7c4660bfbbc239bd0c0"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43 + " me@here"
-TOKEN = units.BY_TOKEN.replace("{url}", URL)
-TEXT = render(members=TOKEN, ssh_keys=[KEY, KEY + " \u65e5\u672c"])
-FIXED = render(members=arguments(["10.1.0.7", "10.1.0.8"], "core"), ssh_keys=[KEY])
+
+
+def rendered(*keys: str, service: str = PUBLIC, addresses: tuple[str, ...] = ()) -> str:
+    form = config.Form("flatcar-install", "cloudstack", "ignition")
+    bootstrap = config.Bootstrap("core", 3, service, addresses)
+    return config.Config(form, keys, bootstrap).texts(URL)["config.ign"]
+
+
+TEXT = rendered(KEY, KEY + " \u65e5\u672c")
+FIXED = rendered(KEY, service=STATIC, addresses=("10.1.0.7", "10.1.0.8"))
 BASE = json.loads(TEXT)
 
 
@@ -41,8 +48,7 @@ def test_it_has_the_keys_and_etcd_member_with_the_token():
     assert f"--discovery={URL} --discovery-fallback=exit\n" in text
     assert "--initial-advertise-peer-urls=http://${ETCD_IP}:2380 \\\n" in text
     assert address["name"] in text and member["enabled"] is True
-    assert tokens.url_in(TEXT) == URL
-    assert URL not in tokens.masked(TEXT)
+    assert url_in(TEXT) == URL and URL not in config.masked(TEXT)
 
 
 def test_what_is_rendered_keeps_all_rules():

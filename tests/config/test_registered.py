@@ -6,8 +6,8 @@ import json
 import pytest
 from harness import OLD, changes, fault, play, play_to, running
 
-from lib import ignition, registered, userdata
-from lib.cloudlint import validate
+from lib.config import ignition, registered, userdata
+from lib.config.lint import validate
 from lib.errors import CheckFailed, Refused
 
 USERDATA = {"config_delivery": "userdata"}

@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 import requests
 from harness import client, play, play_to
 
-from lib import addresses, cloudconfig, ignition
+from lib import config
+from lib.config.discovery import STATIC, url_in
 from lib.errors import CheckFailed, ParamsError
 
 FLATCAR = {"installer": "flatcar-install", "channel": "stable", "discovery": "static"}
@@ -23,12 +25,17 @@ FORMS = {
 }
 FREE = ["10.1.0.252", "10.1.0.253", "10.1.0.254"]  # the last ones of the local cloud's network
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
-ASKED = {"discovery": "static", "zone": "local-1", "network": "", "size": 3}
+STATIC_3 = config.Bootstrap("core", 3, STATIC)
 
 
 @pytest.fixture
 def cloud(server):
     return client(server)
+
+
+def settle(cloud, wanted: list[str], kept=(), **changes) -> config.Bootstrap:
+    bootstrap = replace(STATIC_3, **changes)
+    return config.settle(cloud, bootstrap, "local-1", "", wanted, kept)
 
 
 def deploy(cloud, name: str, address: str) -> None:
@@ -72,7 +79,8 @@ def test_addresses_that_are_named_are_taken_in_their_order(cloud):
 
 def test_looking_at_an_empty_cloud_shows_the_addresses_there_would_be(cloud):
     names = play(cloud, "20-write-cloud-config", **FLATCAR, mode="plan")
-    assert names["fixed"] == FREE and names["plan"][0].params["fixed"] == FREE
+    assert list(names["bootstrap"].addresses) == FREE
+    assert [config.Written("", names["plan"][0].params["text"]).addresses] == [tuple(FREE)]
 
 
 @pytest.mark.parametrize(
@@ -87,22 +95,22 @@ def test_looking_at_an_empty_cloud_shows_the_addresses_there_would_be(cloud):
 )
 def test_addresses_that_cannot_be_are_refused(cloud, wanted, part):
     with pytest.raises(ParamsError, match=f"fixed_addresses: .*{part}"):
-        addresses.choose(cloud, **ASKED, wanted=wanted)
+        settle(cloud, wanted)
 
 
 def test_addresses_without_static_discovery_are_refused(cloud):
     with pytest.raises(ParamsError, match=r'\[\] unless discovery is "static"'):
-        addresses.choose(cloud, **ASKED | {"discovery": "public"}, wanted=FREE)
-    assert addresses.choose(cloud, **ASKED | {"discovery": "public"}, wanted=[]) == []
+        settle(cloud, FREE, service="http://x")
+    assert settle(cloud, [], service="http://x").addresses == ()
 
 
 def test_those_kept_are_taken_before_new_ones_are_chosen(cloud):
-    assert addresses.choose(cloud, **ASKED, wanted=[], kept=["10.1.0.9"]) == ["10.1.0.9"]
+    assert settle(cloud, [], ["10.1.0.9"]).addresses == ("10.1.0.9",)
 
 
 def test_a_network_that_is_full_is_told(cloud):
     with pytest.raises(CheckFailed, match="wanted 300, found 252"):
-        addresses.choose(cloud, **ASKED | {"size": 300}, wanted=[])
+        settle(cloud, [], size=300)
 
 
 def test_coreos_of_2014_cannot_do_without_a_token(cloud):
@@ -179,11 +187,10 @@ def healthy(address: str) -> bool:
 @pytest.mark.parametrize("form", ["cloud-config", "ignition"])
 def test_real_etcds_form_a_cluster_and_one_that_is_not_of_it_ends(tmp_path, form):
     where = [f"127.77.0.{i}" for i in (1, 2, 3)]
-    told = addresses.arguments(where, "core")
-    text = ignition.render(members=told, ssh_keys=[KEY])
-    if form == "cloud-config":
-        options = {"installer": "flatcar-install", "discovery_url": "", "members": told}
-        text = cloudconfig.render(**options, ssh_keys=[KEY])
+    made = replace(STATIC_3, addresses=tuple(where))
+    texts = config.Config(config.Form("flatcar-install", "x", form), (KEY,), made).texts()
+    (text,) = texts.values()
+    assert url_in(text) == ""
     with members(tmp_path, text, where):
         deadline = time.monotonic() + 60
         while not all(map(healthy, where)) and time.monotonic() < deadline:

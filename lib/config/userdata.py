@@ -3,8 +3,15 @@
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 
+from lib import facts, notes
+from lib.config.config import STAGE
+from lib.config.form import BAKED, IGNITION, USER_DATA
+from lib.config.written import read
 from lib.errors import CheckFailed
+from lib.plan import Pending
+from lib.shell import Shell
 
 OLD_LIMIT = 2048  # bytes before base64, until 4.3
 POST_LIMIT = 32764  # characters of base64, until 4.18: less than 32 KiB
@@ -17,6 +24,9 @@ class UserData(str):
     def __repr__(self) -> str:
         raw = base64.b64decode(self)
         return f"{len(raw)} bytes, sha256 {hashlib.sha256(raw).hexdigest()[:16]}…"
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
 
 
 def encoded(text: str) -> UserData:
@@ -53,6 +63,34 @@ def with_host_name(text: str, name: str) -> str:
     file = {"path": "/etc/hostname", "mode": 0o644, "contents": {"source": f"data:,{name}%0A"}}
     config.setdefault("storage", {}).setdefault("files", []).append(file)
     return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+
+
+def user_data(
+    cloud,
+    shell: Shell,
+    work_dir: str,
+    delivery: str,
+    cluster: str,
+    machines: Sequence[str] = (),
+) -> dict[str, UserData] | Pending | None:
+    """Return the user data by name, None where the disk has all.
+
+    One for the whole cluster, or one for each of the machines that are named, with its host name.
+    Raises CheckFailed when the server would not take them, or the machines not read them.
+    """
+    if delivery != "userdata":
+        return None
+    baked = (notes.read(shell, work_dir).get("installed") or {}).get("config")
+    if baked == IGNITION:
+        raise CheckFailed("what the disk carries", "no Ignition config", baked, BAKED)
+    there = read(shell, work_dir, USER_DATA)
+    if not there.text:
+        return Pending(there.where, STAGE)
+    texts = {m: with_host_name(there.text, m) for m in machines} or {cluster: there.text}
+    data = {name: encoded(text) for name, text in texts.items()}
+    demand_fits(cloud, max(data.values(), key=len))
+    facts.note(user_data={name: repr(one) for name, one in data.items()})
+    return data
 
 
 def demand_fits(cloud, data: UserData) -> None:

@@ -1,21 +1,18 @@
-"""Fixed addresses: the machines of a cluster know each other from the start, without discovery.
-
-Each etcd is called by its own address, so that one configuration serves all machines.
-"""
+"""Bootstrap: the machines of a cluster find each other by a token, or know fixed addresses."""
 
 import ipaddress
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from lib import find, held, own
-from lib.discovery import STATIC
+from lib.config.discovery import STATIC
 from lib.errors import CheckFailed, NotOne, ParamsError
 
-PEER_PORT = 2380
-ANEW = (
-    "What was configured holds these addresses: free them, or run 90-remove-cluster and begin "
-    "anew with others."
+HELD = (
+    "The configuration holds these addresses: free them. If no machine of the cluster runs yet, "
+    "90-remove-cluster clears the way for others."
 )
 
 
@@ -29,51 +26,53 @@ def address_of(machine: dict) -> str:
     return nic.get("ipaddress") or ""
 
 
-def arguments(addresses: Sequence[str], cluster: str) -> str:
-    """Return etcd's arguments for members at these addresses.
+@dataclass(frozen=True)
+class Bootstrap:
+    """How the etcds of a new cluster find each other.
 
-    >>> print(arguments(["10.1.0.7", "10.1.0.8"], "core"))
-    --name=${ETCD_IP} --initial-cluster-state=new --initial-cluster-token=core \\
-      --initial-cluster=10.1.0.7=http://10.1.0.7:2380,10.1.0.8=http://10.1.0.8:2380
+    By a token for `size` machines from a service (its base URL), or by fixed `addresses`.
     """
-    members = ",".join(f"{a}=http://{a}:{PEER_PORT}" for a in addresses)
-    first = f"--name=${{ETCD_IP}} --initial-cluster-state=new --initial-cluster-token={cluster}"
-    return f"{first} \\\n  --initial-cluster={members}"
+
+    cluster: str
+    size: int
+    service: str
+    addresses: tuple[str, ...] = ()
 
 
-def fixed_in(text: str) -> list[str]:
-    """Return the addresses that a configuration fixes, in the order of the machines; [] if none.
+def fixed_in(text: str) -> tuple[str, ...]:
+    """Return the addresses that a configuration fixes, in the order of the machines; () if none.
 
-    >>> fixed_in(arguments(["10.1.0.7", "10.1.0.8"], "core"))
-    ['10.1.0.7', '10.1.0.8']
+    >>> fixed_in("--initial-cluster=10.1.0.7=http://10.1.0.7:2380,10.1.0.8=http://10.1.0.8:2380")
+    ('10.1.0.7', '10.1.0.8')
     """
     found = re.search(r"--initial-cluster=([^\s\"'\\]+)", text)
-    return [member.partition("=")[0] for member in found[1].split(",")] if found else []
+    return tuple(member.partition("=")[0] for member in found[1].split(",")) if found else ()
 
 
-def choose(
+def settle(
     cloud,
-    *,
-    discovery: str,
+    bootstrap: Bootstrap,
     zone: str,
     network: str,
-    size: int,
     wanted: Sequence[str],
     kept: Sequence[str] = (),
-) -> list[str]:
-    """Return the addresses of `size` machines, [] unless `discovery` is "static".
+) -> Bootstrap:
+    """Return the bootstrap with the addresses of its machines, as it is where a service is used.
 
     The `wanted` ones, else those `kept` from an earlier run, else the last that are free in the
-    network. Raises ParamsError for wanted ones that cannot be, and CheckFailed when free ones
-    cannot be told.
+    network. Raises ParamsError for addresses that cannot be, and CheckFailed where the network
+    has too few, or does not say which are free.
     """
-    if discovery != STATIC:
+    if bootstrap.service != STATIC:
         if wanted:
             raise ParamsError("fixed_addresses", '[] unless discovery is "static"', list(wanted))
-        return []
+        return bootstrap
     if wanted:
-        return _demand_possible(list(map(str, wanted)), size, _network(cloud, zone, network))
-    return list(kept) or _free(cloud, _network(cloud, zone, network), size)
+        place = _network(cloud, zone, network)
+        found = _demand_possible(list(map(str, wanted)), bootstrap.size, place)
+    else:
+        found = kept or _free(cloud, _network(cloud, zone, network), bootstrap.size)
+    return replace(bootstrap, addresses=tuple(found))
 
 
 def _demand_possible(wanted: list[str], size: int, network: dict) -> list[str]:
@@ -126,21 +125,21 @@ def _holders(cloud) -> dict[str, str]:
     return {n["ipaddress"]: r["name"] for r in rows for n in r.get("nic", []) if n.get("ipaddress")}
 
 
-def demand_free(cloud, *, zone: str, names: list[str], addresses: Sequence[str]) -> None:
+def demand_free(cloud, zone: str, names: list[str], addresses: Sequence[str]) -> None:
     """Raise CheckFailed unless each address is its machine's already, or nobody's."""
     if not addresses:
         return
     if len(addresses) != len(names):
         what = "addresses that the configuration fixes"
-        raise CheckFailed(what, f"{len(names)}, the cluster_size", len(addresses), ANEW)
+        raise CheckFailed(what, f"{len(names)}, the cluster_size", len(addresses), HELD)
     holders, there = _holders(cloud), own.machines(cloud, zone, names)
     for name, address in zip(names, addresses, strict=True):
         holder = holders.get(address, name)
         if holder != name:
-            raise CheckFailed(f"who has {address}, meant for {name}", "nobody", holder, ANEW)
+            raise CheckFailed(f"who has {address}, meant for {name}", "nobody", holder, HELD)
         had = address_of(there.get(name, {}))
         if had not in ("", address) and there[name]["state"] != "Error":
-            raise CheckFailed(f"the address of {name}", address, had, ANEW)
+            raise CheckFailed(f"the address of {name}", address, had, HELD)
     if late := ", ".join(a for a in addresses if a in held.addresses(cloud)):
-        return print(f"! {late} may still be held by machines that were destroyed. {ANEW}")
+        return print(f"! {late} may still be held by machines that were destroyed. {HELD}")
     print(f"✓ nobody else has the fixed addresses: {', '.join(addresses)}")

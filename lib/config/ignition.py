@@ -1,4 +1,4 @@
-"""Ignition configs, spec 3.3.0, for Flatcar: what a machine applies once, at its first boot."""
+"""The rules of an Ignition config, spec 3.3.0: what Flatcar applies once, at its first boot."""
 
 import json
 import re
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import yaml
 
-from lib import units
-from lib.cloudlint import Problem, key_fault, misshapen, texts
+from lib.config.keys import key_fault
+from lib.config.lint import Problem, misshapen, texts
 
 VERSION = "3.3.0"
 SUFFIXES = "automount device mount path scope service slice snapshot socket swap target timer"
@@ -30,22 +30,6 @@ SCHEMA = {
         "units": [DROP_IN | texts("enabled mask", "bool") | {"dropins": [DROP_IN]}],
     },
 }
-
-
-def render(*, members: str, ssh_keys: list[str]) -> str:
-    """Return the config of a machine: its keys, its address, and etcd-member with its arguments.
-
-    `members` is how it finds the others.
-    """
-    member = units.MEMBER.replace("{members}", members)
-    drop_in = {"name": "20-cluster.conf", "contents": member}
-    etcd = {"name": "etcd-member.service", "enabled": True, "dropins": [drop_in]}
-    parts = {
-        "ignition": {"version": VERSION},
-        "passwd": {"users": [{"name": "core", "sshAuthorizedKeys": list(ssh_keys)}]},
-        "systemd": {"units": [{"name": "etcd-address.service", "contents": units.ADDRESS}, etcd]},
-    }
-    return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
 
 
 def validate(text: str) -> list[Problem]:

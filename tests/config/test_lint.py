@@ -5,7 +5,8 @@ import gzip
 
 import pytest
 
-from lib.cloudlint import key_fault, validate
+from lib.config.keys import key_fault
+from lib.config.lint import validate
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43 + " me@here"
 GOOD = f"""\

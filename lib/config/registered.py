@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from lib.config.userdata import UserData
 from lib.errors import CheckFailed
 from lib.plan import Pending, Step
-from lib.userdata import UserData
 
 PREFIX = "runbook-"
 STAGE = "50-deploy-cluster"
@@ -45,7 +45,10 @@ def _free_name(there: dict[str, dict], name: str, data: UserData, anew: bool) ->
         return name
     if anew:
         return f"{name}_{hashlib.sha256(data.encode()).hexdigest()[:8]}"
-    next_step = "They are of an earlier cluster: run 90-remove-cluster first."
+    next_step = (
+        "Choose another cluster_name. If no machine of that cluster is left, 90-remove-cluster "
+        "deletes them."
+    )
     raise CheckFailed(f"the user data {name}", "those of this cluster", "others", next_step)
 
 

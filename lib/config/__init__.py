@@ -1,0 +1,65 @@
+"""What the machines of a cluster are configured with.
+
+A stage describes it as a `Config`: in a `Form`, for ssh keys, and with a `Bootstrap`, by which the
+etcds find each other. `plan_write` says what is to be written on the workstation, `preview` shows
+it, `apply_write` fills in the discovery token, and `read` reads it back for the stages after that.
+
+    addresses   fixed addresses of the machines
+    config      the texts, made from the templates in `texts`; planned and written
+    discovery   tokens, and the service that gives them
+    display     texts and differences, shown
+    form        which text goes where
+    ignition    the rules of an Ignition config
+    keys        public ssh keys
+    lint        the rules of a cloud-config
+    registered  user data kept at the cloud
+    userdata    user data, and how much of it a server takes
+    written     what is on the workstation, and whether machines can be made with it
+
+Arrows go to the small lib only: errors, journal, notes, plan, shell.
+"""
+
+from lib.config.addresses import Bootstrap, demand_free, settle
+from lib.config.config import (
+    Config,
+    apply_write,
+    check_valid,
+    demand_present,
+    demand_valid,
+    plan_write,
+    write,
+)
+from lib.config.discovery import known, masked, service
+from lib.config.display import Text, difference, preview
+from lib.config.form import CLOUD_CONFIG, ON_DISK, USER_DATA, Form
+from lib.config.keys import ssh_keys
+from lib.config.userdata import user_data
+from lib.config.written import Written, demand_usable, read
+
+__all__ = [
+    "CLOUD_CONFIG",
+    "ON_DISK",
+    "USER_DATA",
+    "Bootstrap",
+    "Config",
+    "Form",
+    "Text",
+    "Written",
+    "apply_write",
+    "check_valid",
+    "demand_free",
+    "demand_present",
+    "demand_usable",
+    "demand_valid",
+    "difference",
+    "known",
+    "masked",
+    "plan_write",
+    "preview",
+    "read",
+    "service",
+    "settle",
+    "ssh_keys",
+    "user_data",
+    "write",
+]

@@ -1,0 +1,234 @@
+"""What the machines are configured with: rendered from the parameters, shown, and written.
+
+The texts are the templates in the folder `texts`. Until a step is applied the URL of the discovery
+token ends in `<token>`, which a service is asked for only then.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from lib import notes, writes
+from lib.config import discovery, ignition, lint
+from lib.config.addresses import Bootstrap
+from lib.config.discovery import TOKEN, ask_token, masked, masked_url
+from lib.config.display import Text, difference
+from lib.config.form import AS_BEFORE, USER_DATA, Form
+from lib.config.written import Written, read
+from lib.errors import CheckFailed, ParamsError
+from lib.plan import Step, check_mode
+from lib.progress import tell
+from lib.shell import Shell, write_text
+
+STAGE = "20-write-cloud-config"
+LOST = (
+    "It was lost, and the machines keep theirs: put it back, or run 70-reconfigure-cluster with "
+    "move_discovery, which writes it with a new token."
+)
+PLAIN_SCALAR = re.compile(r"[\w@.+/= -]+")  # what YAML takes as a text without quotes
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the machines of a cluster are configured with: texts in a form, for keys and etcd.
+
+    Raises ParamsError for fixed addresses of machines whose etcd must have a service.
+    """
+
+    form: Form
+    keys: tuple[str, ...]
+    bootstrap: Bootstrap
+
+    def __post_init__(self):
+        if self.bootstrap.service == discovery.STATIC and self.form.installer != "flatcar-install":
+            wanted = "a service that gives tokens: etcd of 2014 cannot do without"
+            raise ParamsError("discovery", wanted, discovery.STATIC)
+
+    @property
+    def url(self) -> str:
+        """Return the URL of a token that is yet to be asked for, "" where none is needed."""
+        return "" if self.bootstrap.addresses else f"{self.bootstrap.service}/{TOKEN}"
+
+    def texts(self, url: str = "") -> dict[str, str]:
+        """Return the text of each file by its name, with the URL of the token where it has one."""
+        form = self.form
+        neutral = {form.disk_file: _rendered("neutral.yml", self, "")} if form.disk_file else {}
+        return neutral | {form.cluster_file: _rendered(_template(form), self, url or self.url)}
+
+    def step(self, name: str, where: str, why: str) -> Step:
+        """Return the step that writes one of the texts; it tells whose token is to be filled in."""
+        params = {"text": Text(self.texts()[name])}
+        if name == self.form.cluster_file:
+            params |= {"service": self.bootstrap.service, "size": self.bootstrap.size}
+        return Step("write", params, why, where)
+
+
+def _template(form: Form) -> str:
+    if form.installer == "flatcar-install":
+        return "flatcar.ign" if form.format == "ignition" else "flatcar.yml"
+    return "coreos.yml" if form.oem == "cloudstack" else "coreos-plain.yml"
+
+
+def _rendered(name: str, config: Config, url: str) -> str:
+    """Return a template's text; units of systemd are templates of their own, used by two forms."""
+
+    def unit(name: str) -> str:
+        return _templates().get_template(name).render(values).strip() + "\n"
+
+    made = config.bootstrap
+    values = {"keys": config.keys, "url": url, "unit": unit}
+    values |= {"addresses": made.addresses, "cluster": made.cluster}
+    text = _templates().get_template(name).render(values)
+    if name.endswith(".ign"):
+        text = json.dumps(json.loads(text), indent=1, ensure_ascii=False)
+    return text.rstrip("\n") + "\n"
+
+
+@cache
+def _templates():
+    import jinja2  # only the stages that render need it
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("texts")),
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    made.filters["scalar"] = _scalar
+    return made
+
+
+def _scalar(text: str) -> str:
+    return text if PLAIN_SCALAR.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+def plan_write(
+    shell: Shell, work_dir: str, config: Config, template: dict | None, deployed: Iterable[str]
+) -> list[Step]:
+    """Return the steps that write the files that are absent, none if all are there.
+
+    In a file that is there only the token may differ. `template` is what was made from the text on
+    the disk, `deployed` names the machines there are: a file that served is not written again.
+    Raises CheckFailed when a file differs, or is lost while machines run.
+    """
+    noted = notes.read(shell, work_dir)
+    config.form.demand_places(noted)
+    steps = []
+    for name in config.texts():
+        there = read(shell, work_dir, name)
+        if there.text:
+            _demand_same(there, config, name, noted.get("config") or {})
+        elif name == USER_DATA and (names := ", ".join(sorted(deployed))):
+            raise CheckFailed(there.where, f"what {names} were made with", "absent", LOST)
+        elif not (template and name == config.form.disk_file):
+            why = f"{there.where} is absent from the workstation"
+            steps.append(config.step(name, there.where, why + _deprecated(config, name)))
+    return steps
+
+
+def _deprecated(config: Config, name: str) -> str:
+    is_public = config.bootstrap.service == discovery.PUBLIC and name == config.form.cluster_file
+    return "; discovery.etcd.io, which gives its token, is deprecated" if is_public else ""
+
+
+def _demand_same(there: Written, config: Config, name: str, noted: dict) -> None:
+    """Raise CheckFailed unless a text is what the parameters give with the token it has."""
+    expected = config.texts(there.url)[name]
+    if there.text != expected:
+        shown = f"\n{difference(expected, there.text)}\n{AS_BEFORE}"
+        raise CheckFailed(there.where, "as the parameters say", "other lines", shown)
+    token = {"base": config.bootstrap.service, "size": config.bootstrap.size}
+    found = token | {k: noted[k] for k in token if k in noted}
+    if name == config.form.cluster_file and token != found:
+        what = f"the token in {there.where}"
+        raise CheckFailed(what, _service(token), _service(found), AS_BEFORE)
+
+
+def _service(token: dict) -> str:
+    if token["base"] == discovery.STATIC:
+        return f"none, but fixed addresses of {token['size']} machines"
+    return f"one of {token['base']} for {token['size']} machines"
+
+
+def apply_write(shell: Shell, plan: list[Step], mode: str, work_dir: str) -> None:
+    """Validate each text, fill in its token, and write it; in plan mode do nothing.
+
+    A token is written as soon as the service has given it. If this process ends in between, or the
+    answer is lost on its way, it is asked for another one: nobody knows the first then.
+    """
+    check_mode(mode)
+    if mode == "apply":
+        writes.settle_files(shell, writes.workstation(shell))
+    if mode == "plan" or not plan:
+        print("Plan mode: nothing was written." if plan else "Nothing to do.")
+        return
+    for step in plan:
+        demand_valid(step.params["text"])
+        tell("done", step.command, step.what, _write_step(shell, step, work_dir))
+
+
+def _write_step(shell: Shell, step: Step, work_dir: str) -> str:
+    """Do one step, and return what to say of it."""
+    text, where = step.params["text"], step.what
+    if "service" not in step.params:
+        write(shell, where, text)
+        return "without a token: for any cluster"
+    token = {"base": step.params["service"], "size": step.params["size"]}
+    notes.update(shell, work_dir, config=token | {"file": where.rpartition("/")[2]})
+    unfilled = f"{token['base']}/{TOKEN}"
+    if unfilled not in text:
+        write(shell, where, text)
+        return "its machines know each other by fixed addresses"
+    with writes.noted(token["base"], "new token", where, token | {"file": where}) as ended:
+        url = ask_token(token["base"], token["size"])
+        write(shell, where, text.replace(unfilled, url))
+        ended["text"] = masked_url(url)
+    return f"with the token {masked_url(url)}"
+
+
+def write(shell: Shell, where: str, text: str, old: str = "", kept: str = "") -> None:
+    """Write a configuration on the workstation, and into the journal that this is done.
+
+    `old` is what was there, "" if nothing was, and `kept` where that stays.
+    """
+    told = {"file": where, "before": old and writes.sha256(old), "after": writes.sha256(text)}
+    told |= {"kept": kept} if kept else {}
+    at, what = writes.workstation(shell), f"{where} on {shell.name}"
+    with writes.noted(at, "write", what, told) as ended:
+        write_text(shell, where, text)
+        more = f"; the old one is kept as {kept}" if kept else ""
+        ended["text"] = f"sha256 {told['after']}{more}"
+
+
+def demand_valid(text: str) -> None:
+    """Raise CheckFailed with every line that is wrong, or say that none is."""
+    is_json = text.lstrip().startswith("{")
+    what = "the Ignition config" if is_json else "the cloud-config"
+    problems = ignition.validate(text) if is_json else lint.validate(text)
+    if problems:
+        listed = masked("\n".join(f"  {p}" for p in problems))
+        shown = f"\n{listed}\nNothing was written: mend the lines, or what they came from."
+        raise CheckFailed(what, "valid", f"{len(problems)} problems", shown)
+    print(f"✓ {what} is valid: {len(text.splitlines())} lines")
+
+
+def check_valid(shell: Shell, work_dir: str, form: Form, mode: str, made: bool = False) -> None:
+    """Do `demand_valid` on what is for the disk; in plan mode, or if `made`, it may be absent."""
+    if not form.disk_file:
+        return print("nothing is configured on the disk: the user data of the machines will be")
+    there = read(shell, work_dir, form.disk_file)
+    if there.text or (mode == "apply" and not made):
+        demand_present(there)
+        demand_valid(there.text)
+    elif made:
+        print(f"no {there.where}, and none is needed: the disk has served")
+    else:
+        print(f"no {there.where} yet: {STAGE} writes it")
+
+
+def demand_present(there: Written) -> None:
+    """Raise CheckFailed if a configuration is absent."""
+    if not there.text:
+        raise CheckFailed(there.where, "on the workstation", "absent", f"Run {STAGE} first.")

@@ -1,0 +1,69 @@
+"""How a configuration is shown: by its size, in full, or by the lines that differ."""
+
+import difflib
+from collections.abc import Sequence
+from html import escape
+
+from lib.config.discovery import masked
+from lib.config.written import read
+from lib.shell import Shell
+from lib.writes import sha256
+
+COLOURS = {"+": "#e6ffec", "-": "#ffebe9", "@": "#eaeef2"}  # GitHub's, of a difference
+
+
+class Text(str):
+    """A configuration in a plan: whole as text, by its size where it is merely shown."""
+
+    def __repr__(self) -> str:
+        return f"{len(self.splitlines())} lines, sha256 {sha256(self)[:16]}…"
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+
+def difference(expected: str, found: str, names: Sequence[str] = ("wanted", "found")) -> str:
+    """Return the lines that differ, as `diff -u` shows them, tokens masked."""
+    texts = [masked(t).splitlines() for t in (expected, found)]
+    lines = difflib.unified_diff(*texts, *names, lineterm="", n=1)
+    return "\n".join(lines) or "(only the discovery token or the line ends)"
+
+
+class Preview:
+    """Texts under headings, tokens masked; the lines of a difference are coloured in a notebook."""
+
+    def __init__(self, parts: dict[str, str]):
+        self.parts = parts
+
+    def __repr__(self) -> str:
+        return "\n\n".join(f"── {heading}\n{text.rstrip()}" for heading, text in self.parts.items())
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            f"<b>{escape(heading)}</b><pre>{_coloured(text, ': differs' in heading)}</pre>"
+            for heading, text in self.parts.items()
+        )
+
+
+def _coloured(text: str, is_difference: bool) -> str:
+    lines = []
+    for line in text.rstrip().splitlines():
+        colour = COLOURS.get(line[:1]) if is_difference else None
+        style = f' style="background:{colour};color:#1f2328"' if colour else ""
+        lines.append(f"<span{style}>{escape(line)}</span>")
+    return "\n".join(lines)
+
+
+def preview(shell: Shell, work_dir: str, config) -> Preview:
+    """Return the texts of a `Config`: in full, or how they differ from what is there."""
+    parts = {}
+    for name in config.texts():
+        there = read(shell, work_dir, name)
+        expected = config.texts(there.url)[name]
+        if there.text in ("", expected):
+            state = "as it is there" if there.text else "absent"
+            parts[f"{there.where}: {state}"] = masked(expected)
+        else:
+            shown = difference(there.text, expected, ("there", "by the parameters"))
+            parts[f"{there.where}: differs"] = shown
+    return Preview(parts)

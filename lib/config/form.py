@@ -1,0 +1,85 @@
+"""Which text goes where: onto the disk, or to the machines of one cluster as user data.
+
+With the delivery "disk" the text that holds the discovery token is baked into the template. With
+"userdata" the template is neutral, so that each cluster made from it has a token of its own.
+"""
+
+from dataclasses import dataclass
+
+from lib.errors import CheckFailed, ParamsError
+from lib.notes import CONFIGS
+
+CLOUD_CONFIG, IGNITION, USER_DATA = CONFIGS
+ON_DISK = {"cloud-config": CLOUD_CONFIG, "ignition": IGNITION}  # by format
+INSTALLERS = ("coreos-install", "flatcar-install")
+DELIVERIES = ("disk", "userdata")
+BAKED = (
+    "What is baked into a disk stays there, and machines that find an Ignition config on it read "
+    "no user data. Set config_format and config_delivery as they were, or make another template: "
+    "choose another volume_name, template_name and work_dir."
+)
+AS_BEFORE = (
+    "Set the parameters as they were when it was written. 70-reconfigure-cluster gives other lines "
+    "to machines that run; before there are any, 90-remove-cluster clears the way for a new start."
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is installed, in which format it is configured, and how the text is delivered.
+
+    Raises ParamsError for values that do not exist, or do not go together.
+    """
+
+    installer: str
+    oem: str
+    format: str = "cloud-config"
+    delivery: str = "disk"
+
+    def __post_init__(self):
+        _demand_one_of("installer", self.installer, INSTALLERS)
+        _demand_one_of("config_format", self.format, ON_DISK)
+        _demand_one_of("config_delivery", self.delivery, DELIVERIES)
+        if self.format == "ignition" and self.installer != "flatcar-install":
+            wanted = "cloud-config: CoreOS of 2014 has no Ignition"
+            raise ParamsError("config_format", wanted, self.format)
+        if self.delivery == "userdata" and not self.oem:
+            wanted = 'one that reads user data, such as "cloudstack" (or config_delivery "disk")'
+            raise ParamsError("oem", wanted, self.oem)
+
+    @property
+    def disk_file(self) -> str:
+        """Return the name of the file that goes onto the disk, "" if none does.
+
+        An Ignition config on the disk would keep the machines from reading their user data.
+
+        >>> Form("flatcar-install", "cloudstack", "ignition", "userdata").disk_file
+        ''
+        """
+        neutral = self.delivery == "userdata"
+        return "" if neutral and self.format == "ignition" else ON_DISK[self.format]
+
+    @property
+    def cluster_file(self) -> str:
+        """Return the name of the file that makes machines a cluster: it holds the token.
+
+        >>> Form("flatcar-install", "cloudstack", "ignition", "userdata").cluster_file
+        'user-data.yml'
+        """
+        return USER_DATA if self.delivery == "userdata" else ON_DISK[self.format]
+
+    def demand_places(self, noted: dict) -> None:
+        """Raise CheckFailed when the notes say that an earlier run used other files than these."""
+        installed, config = noted.get("installed"), noted.get("config")
+        baked = installed.get("config", CLOUD_CONFIG) if installed else self.disk_file
+        if baked != self.disk_file:
+            wanted = self.disk_file or "nothing"
+            raise CheckFailed("what the disk carries", wanted, baked, BAKED)
+        holds = config.get("file", CLOUD_CONFIG) if config else self.cluster_file
+        if holds != self.cluster_file:
+            raise CheckFailed("what holds the token", self.cluster_file, holds, AS_BEFORE)
+
+
+def _demand_one_of(name: str, value: str, known) -> None:
+    if value not in known:
+        raise ParamsError(name, " or ".join(known), value)

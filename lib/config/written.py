@@ -1,0 +1,106 @@
+"""What is configured, read back from the workstation, and whether machines can be made with it."""
+
+import shlex
+from dataclasses import dataclass
+
+from lib import own
+from lib.config import discovery
+from lib.config.addresses import fixed_in
+from lib.config.form import ON_DISK, USER_DATA
+from lib.errors import CheckFailed
+from lib.shell import Shell, run
+from lib.writes import sha256
+
+NEW_TOKEN = "A token serves one cluster once: run 90-remove-cluster, then 20-write-cloud-config."
+BY_HAND = (
+    "If the cluster has formed, its machines need the token no more, and a new one joins by "
+    "`etcdctl member add` and --initial-cluster-state=existing. If it has not, move_discovery of "
+    "70-reconfigure-cluster gives its machines a new token."
+)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A configuration on the workstation: where it is, or was looked for, and its text, "" if none.
+
+    Its repr is the text with the token masked.
+    """
+
+    where: str
+    text: str = ""
+
+    def __post_init__(self):
+        discovery.known(self.text)
+
+    @property
+    def url(self) -> discovery.TokenUrl:
+        """Return the URL of the token, "" if there is none."""
+        return discovery.url_in(self.text)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return the addresses by which the machines know each other, () if by none."""
+        return fixed_in(self.text)
+
+    @property
+    def sha256(self) -> str:
+        """Return the SHA-256 of the text as hex digits, "" if it is absent."""
+        return sha256(self.text) if self.text else ""
+
+    def __repr__(self) -> str:
+        return discovery.masked(self.text) or f"no configuration at {self.where}"
+
+
+def read(shell: Shell, work_dir: str, *names: str) -> Written:
+    """Return the first of these files that is there.
+
+    Without names it is the text that makes machines a cluster: the user data where there are any,
+    else what goes onto the disk.
+    """
+    files = [f"{work_dir}/{n}" for n in names or (USER_DATA, *ON_DISK.values())]
+    listed = " ".join(map(shlex.quote, files))
+    command = f'for f in {listed}; do if [ -e "$f" ]; then echo "$f"; exec cat -- "$f"; fi; done'
+    where, _, text = run(shell, command).out.partition("\n")
+    return Written(where or (files[0] if len(files) == 1 else work_dir), text)
+
+
+def demand_usable(cloud, zone: str, names: list[str], written: Written) -> None:
+    """Raise CheckFailed unless machines that are yet to be deployed can find each other.
+
+    A cluster that is complete needs its token no more, so nothing is asked then. Before the first
+    machine the token must be for as many, and unused: etcd 0.4 does not look at that, later ones
+    wait for ever or turn away.
+    """
+    there = own.machines(cloud, zone, names)
+    if not written.url and written.addresses:
+        return print("✓ no token is needed: the machines know each other by fixed addresses")
+    if len([m for m in there.values() if m["state"] != "Error"]) == len(names):
+        return print("✓ the cluster is complete: its token is not needed any more")
+    found = _members(written, BY_HAND if there else NEW_TOKEN)
+    ours = {n.get("ipaddress") for m in there.values() for n in m.get("nic") or []}
+    if strangers := sorted(set(found.values()) - ours):
+        advice = BY_HAND if there else NEW_TOKEN
+        listed = ", ".join(strangers)
+        raise CheckFailed("who registered with the token", "none but ours", listed, advice)
+    if written.url and not there:
+        _demand_fresh(written, len(names))
+    print(f"✓ the token is free for the cluster: {len(found)} of ours registered, no strangers")
+
+
+def _members(written: Written, advice: str) -> dict[str, str]:
+    found = discovery.members(written.url) if written.url else {}
+    if found is None:
+        base = written.url.rpartition("/")[0]
+        what = f"the token {discovery.masked_url(written.url)}"
+        raise CheckFailed(what, f"known to {base}", "unknown", advice)
+    return found
+
+
+def _demand_fresh(written: Written, size: int) -> None:
+    if discovery.has_begun(written.url):
+        next_step = f"Its members are gone. {NEW_TOKEN}"
+        raise CheckFailed("clusters that used the token", "none", "one", next_step)
+    found = discovery.size_of(written.url) if "--discovery=" in written.text else None
+    if found not in (size, None):
+        what, wanted = "machines that the token is for", f"{size}, the cluster_size"
+        raise CheckFailed(what, wanted, f"{found}", NEW_TOKEN)
