@@ -9,6 +9,8 @@ from lib.config.written import read
 from lib.shell import Shell
 from lib.writes import sha256
 
+PAGE = "font-family:monospace;line-height:1.3;white-space:pre-wrap"
+DIFFERS = ": differs from what is there"
 COLOURS = {"+": "#e6ffec", "-": "#ffebe9", "@": "#eaeef2"}  # GitHub's, of a difference
 
 
@@ -40,17 +42,19 @@ class Preview:
 
     def _repr_html_(self) -> str:
         return "".join(
-            f"<b>{escape(heading)}</b><pre>{_coloured(text, ': differs' in heading)}</pre>"
+            f'<b>{escape(heading)}</b><pre style="{PAGE}">{_coloured(text, heading)}</pre>'
             for heading, text in self.parts.items()
         )
 
 
-def _coloured(text: str, is_difference: bool) -> str:
+def _coloured(text: str, heading: str) -> str:
+    """Return a text as HTML; of a difference the lines that come, go, and where have colours."""
+    colours = COLOURS if heading.endswith(DIFFERS) else {}
     lines = []
-    for line in text.rstrip().splitlines():
-        colour = COLOURS.get(line[:1]) if is_difference else None
-        style = f' style="background:{colour};color:#1f2328"' if colour else ""
-        lines.append(f"<span{style}>{escape(line)}</span>")
+    for line in map(escape, text.rstrip().splitlines()):
+        if colour := colours.get(line[:1]):
+            line = f'<span style="background:{colour};color:#1f2328">{line}</span>'
+        lines.append(line)
     return "\n".join(lines)
 
 
@@ -61,9 +65,9 @@ def preview(shell: Shell, work_dir: str, config) -> Preview:
         there = read(shell, work_dir, name)
         expected = config.texts(there.url)[name]
         if there.text in ("", expected):
-            state = "as it is there" if there.text else "absent"
+            state = "as it is there" if there.text else "absent, to be written"
             parts[f"{there.where}: {state}"] = masked(expected)
         else:
             shown = difference(there.text, expected, ("there", "by the parameters"))
-            parts[f"{there.where}: differs"] = shown
+            parts[there.where + DIFFERS] = shown
     return Preview(parts)

@@ -16,7 +16,7 @@ from collections.abc import MutableMapping
 Rows = MutableMapping[str, dict]
 Reply = tuple[int, str, str]
 PREFIX = "/_etcd/registry"
-KEY = re.compile(r"(?:/v2/keys/_etcd/registry)?/([0-9a-f]{32})(?:/([\w.:/-]+?))?/?", re.ASCII)
+KEY = re.compile(r"/([0-9a-f]{32})(?:/([\w.:/-]+?))?/?", re.ASCII)
 SIZE = "_config/size"
 
 
@@ -32,7 +32,7 @@ class EtcdError(Exception):
 def command(method: str, path: str) -> str:
     """Return the name under which a request is known to those who plan faults.
 
-    >>> command("PUT", "/v2/keys/x"), command("GET", "/new")
+    >>> command("PUT", "/0123/member"), command("GET", "/new")
     ('putDiscovery', 'newDiscovery')
     """
     return f"{'new' if path == '/new' else method.lower()}Discovery"

@@ -157,7 +157,7 @@ def test_an_absent_text_is_planned_in_full_unless_something_was_made_from_it(her
 
 def test_the_text_that_will_be_written_is_shown_before_and_its_token_masked_after(here):
     before = config.preview(here, "w", wanted())
-    assert repr(before).startswith(f"── w/{FILE}: absent\n#cloud-config\n")
+    assert repr(before).startswith(f"── w/{FILE}: absent, to be written\n#cloud-config\n")
     assert "discovery: https://discovery.etcd.io/<token>" in repr(before)
     write_text(here, f"w/{FILE}", rendered())
     after = config.preview(here, "w", wanted())

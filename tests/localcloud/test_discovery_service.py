@@ -67,18 +67,6 @@ def test_a_new_token_lists_nothing(service, token):
     assert answer["node"]["createdIndex"] == answer["node"]["modifiedIndex"] == 1
 
 
-def test_a_machine_registers_and_is_listed_with_its_time_to_live(service, token):
-    peer = "http://10.1.0.73:7001"
-    status, answer = service.ask("PUT", f"{token}/abc", value=peer, ttl="604800")
-    assert (status, answer["action"]) == (201, "set")
-    assert "prevNode" not in answer
-    (node,) = service.ask("GET", token)[1]["node"]["nodes"]
-    assert (node["key"], node["value"]) == (f"/_etcd/registry{token}/abc", peer)
-    assert 604790 < node["ttl"] <= 604800
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", node["expiration"])
-    assert node["createdIndex"] == node["modifiedIndex"] > 1
-
-
 def test_registering_again_replaces_the_entry(service, token):
     service.ask("PUT", f"{token}/abc", value="a")
     status, answer = service.ask("PUT", f"{token}/abc", value="b")
@@ -88,30 +76,6 @@ def test_registering_again_replaces_the_entry(service, token):
     assert (status, answer["action"]) == (200, "update")
     assert answer["node"]["createdIndex"] == answer["prevNode"]["createdIndex"]
     assert len(service.ask("GET", token)[1]["node"]["nodes"]) == 1
-
-
-def test_what_must_not_exist_yet_is_refused_the_second_time(service, token):
-    first = service.ask("PUT", f"{token}/_state", value="started", prevExist="false")
-    again = service.ask("PUT", f"{token}/_state", value="started", prevExist="false")
-    assert (first[0], first[1]["action"]) == (201, "create")
-    assert (again[0], again[1]["errorCode"]) == (412, 105)
-    assert again[1]["message"] == "Key already exists"
-
-
-def test_hidden_keys_are_not_listed_but_can_be_read(service, token):
-    service.ask("PUT", f"{token}/_state", value="started")
-    assert "nodes" not in service.ask("GET", token)[1]["node"]
-    assert service.ask("GET", f"{token}/_state")[1]["node"]["value"] == "started"
-    (size,) = service.ask("GET", f"{token}/_config")[1]["node"]["nodes"]
-    assert size["value"] == "3"
-
-
-def test_a_deleted_machine_is_gone(service, token):
-    service.ask("PUT", f"{token}/abc", value="a")
-    status, answer = service.ask("DELETE", f"{token}/abc")
-    assert (status, answer["action"], answer["prevNode"]["value"]) == (200, "delete", "a")
-    assert "nodes" not in service.ask("GET", token)[1]["node"]
-    assert service.ask("DELETE", f"{token}/abc")[0] == 404
 
 
 def test_what_is_not_there_is_told_as_etcd_does(service, token):
@@ -137,11 +101,6 @@ def test_tokens_do_not_see_each_other(service, token):
     other = service.new()
     service.ask("PUT", f"{token}/abc", value="a")
     assert "nodes" not in service.ask("GET", other)[1]["node"]
-
-
-def test_the_form_of_a_self_hosted_etcd_is_understood(service, token):
-    service.ask("PUT", f"/v2/keys/_etcd/registry{token}/abc", value="a")
-    assert len(service.ask("GET", f"{token}/")[1]["node"]["nodes"]) == 1
 
 
 @pytest.mark.parametrize(
