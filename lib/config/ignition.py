@@ -43,7 +43,9 @@ def validate(text: str) -> list[Problem]:
         return [Problem(getattr(fault, "lineno", 1), "error", f"not JSON: {fault}")]
     if not isinstance(root, dict):
         return [Problem(1, "error", "not a JSON object")]
-    node = yaml.compose(text, Loader=yaml.SafeLoader)  # JSON is YAML, and this keeps the lines
+    # JSON is YAML but for tabs and some characters, and this keeps the lines.
+    readable = yaml.reader.Reader.NON_PRINTABLE.sub("?", text.replace("\t", " "))
+    node = yaml.compose(readable, Loader=yaml.SafeLoader)
     problems = list(misshapen(node, SCHEMA, ""))
     return sorted(problems or _rules(node))
 

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import gzip
+import posixpath
 import re
 import zlib
 from collections.abc import Iterator
@@ -128,7 +129,7 @@ def validate(text: str) -> list[Problem]:
         return []
     problems = list(_first_line(first)) + list(_blanks(text))
     try:
-        root = yaml.compose(text.removeprefix("\ufeff"), Loader=yaml.SafeLoader)
+        root = yaml.compose(_spaced(text.removeprefix("\ufeff")), Loader=yaml.SafeLoader)
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)
         what = getattr(fault, "problem", None) or "a character that YAML does not allow"
@@ -136,6 +137,11 @@ def validate(text: str) -> list[Problem]:
     else:
         problems += misshapen(root, SCHEMA, "") if root else []
     return sorted(problems)
+
+
+def _spaced(text: str) -> str:
+    """Return the text with blanks for tabs that indent nothing: YAML has them, but not PyYAML."""
+    return re.sub(r"(?m)(?<=\S)[^\n]*$", lambda m: m[0].replace("\t", " "), text)
 
 
 def _first_line(first: str) -> Iterator[Problem]:
@@ -178,7 +184,7 @@ def misshapen(node: yaml.Node, schema: dict | list | str, path: str) -> Iterator
 
 def _check_keys(node: yaml.MappingNode, schema: dict, path: str) -> Iterator[Problem]:
     seen = set()
-    for key, value in node.value:
+    for key, value in _pairs(node):
         name, line = str(key.value).replace("-", "_"), key.start_mark.line + 1
         if name in seen:
             yield Problem(line, "error", f'duplicate key "{key.value}"')
@@ -194,6 +200,22 @@ def _check_keys(node: yaml.MappingNode, schema: dict, path: str) -> Iterator[Pro
             yield Problem(line, "warning", f'unrecognized key "{key.value}"{_meant(name, schema)}')
     if path == "write_files":
         yield from _check_file(node)
+
+
+def _pairs(node: yaml.MappingNode, depth: int = 3) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Return the keys and values of a mapping, and those that `<<` merges into it, first ones."""
+    merges = {k: _mappings(v) for k, v in node.value if k.tag.endswith(":merge") and depth}
+    own = [(k, v) for k, v in node.value if not merges.get(k)]
+    for merged in (m for maps in merges.values() for m in maps):
+        names = {k.value for k, _ in own}
+        own += [p for p in _pairs(merged, depth - 1) if p[0].value not in names]
+    return own
+
+
+def _mappings(node: yaml.Node) -> list[yaml.MappingNode]:
+    """Return what `<<` may merge: a mapping, or a list of them; [] for all else."""
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    return items if all(isinstance(m, yaml.MappingNode) for m in items) else []
 
 
 def _meant(name: str, schema: dict) -> str:
@@ -213,7 +235,8 @@ def _value(path: str, value: str) -> Iterator[tuple[str, str]]:
         yield "warning", "discovery URL is not valid"
     if path.endswith("ssh_authorized_keys") and key_fault(value):
         yield "error", f"ssh key: {key_fault(value)}"
-    if path == "write_files.path" and re.match("/usr(/|$)", value):
+    cleaned = posixpath.normpath(re.sub("^/+", "/", value))  # as Go's path.Clean does
+    if path == "write_files.path" and re.match("/usr(/|$)", cleaned):
         yield "error", "file cannot be written to a read-only filesystem"
 
 
@@ -227,7 +250,7 @@ def _is_url(value: str) -> bool:
 
 def _check_file(node: yaml.MappingNode) -> Iterator[Problem]:
     """Yield what is wrong with an entry of write_files as a whole."""
-    values = {k.value: v for k, v in node.value}
+    values = {k.value: v for k, v in _pairs(node)}
     if "path" not in values:
         yield Problem(node.start_mark.line + 1, "error", "write_files entry without a path")
     encoding = values["encoding"].value if "encoding" in values else ""

@@ -55,6 +55,12 @@ def test_what_is_rendered_keeps_all_rules():
     assert validate(TEXT) == validate(FIXED) == []
 
 
+def test_json_may_be_indented_with_tabs_and_hold_any_character():
+    parts = copy.deepcopy(BASE)
+    parts["passwd"]["users"][0]["gecos"] = "a\x7f\U0001f600"
+    assert validate(json.dumps(parts, indent="\t", ensure_ascii=False)) == []
+
+
 USERS, UNITS = "passwd/users", "systemd/units"
 FILE = {"path": "/etc/x", "mode": 420, "contents": {"source": "data:,x"}}
 # What is wrong -> (where, with what, part of the message).

@@ -82,6 +82,10 @@ WRONG = {
     ),
     "discovery URL": ("coreos:\n  etcd: {discovery: discovery.etcd.io/1}\n", 3, "URL is not valid"),
     "read-only": ("write_files:\n  - path: /usr/x\n", 3, "read-only filesystem"),
+    "read-only, written otherwise": ("write_files:\n  - path: //./usr/x\n", 3, "read-only file"),
+    "merged text": ("users:\n  - {<<: text, name: a}\n", 3, 'unrecognized key "<<"'),
+    "merged into itself": ("users:\n  - &a {<<: *a, nam: a}\n", 3, 'unrecognized key "nam"'),
+    "merged key": ("x: &a {nam: b}\nusers:\n  - {<<: *a, name: c}\n", 2, 'unrecognized key "nam"'),
     "misplaced files": ("coreos:\n  write_files: []\n", 3, "doesn't belong under coreos"),
     "full-width space in a key": (
         f"ssh_authorized_keys:\n  - {KEY.replace(' me', chr(0x3000) + 'me')}\n", 3, "U+3000",
@@ -117,6 +121,18 @@ def test_the_first_line_is_exactly_the_mark(text, message):
 
 def test_the_mark_may_be_followed_by_blanks():
     assert validate("#cloud-config  \r\nhostname: a\r\n") == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "coreos:\n  update:\n    reboot-strategy: off\t# none\n    group:\tbeta\n",
+        "write_files:\n  - &a {path: /x, content: x}\n  - <<: *a\n    path: /y\n",
+        "write_files:\n  - &a {path: /x}\n  - &b {path: /y, content: x}\n  - <<: [*a, *b]\n",
+    ],
+)
+def test_what_yaml_allows_is_no_problem(body):
+    assert validate("#cloud-config\n" + body) == []
 
 
 def test_comments_may_hold_any_blank():
