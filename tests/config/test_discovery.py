@@ -185,7 +185,7 @@ def test_a_cluster_that_is_complete_needs_its_token_no_more(cloud, lost, said, m
 def test_no_advice_removes_machines_that_run(cloud):
     play(cloud, FIFTY)
     last = cloud.list("listVirtualMachines", name="coreos-cluster-3")[0]["id"]
-    cloud.call("destroyVirtualMachine", id=last, expunge=True)
+    cloud.call("destroyVirtualMachine", id=last)
     put(f"{url(cloud)}/m9", "http://10.9.9.9:7001")
     for said in ("none but ours", "found unknown"):
         with pytest.raises(CheckFailed, match=said) as failed:
