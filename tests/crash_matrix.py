@@ -6,9 +6,9 @@ For every state-changing request k of an undisturbed run, and each kind of troub
 broken at k and started again with the same run folder until it is through. What there is then must
 be what the undisturbed run left: the same resources, tags, disk contents and notes, nothing twice,
 nothing left over, one discovery token in use, no change left open in the journal; and after the
-removal what is left after an undisturbed removal. Destroyed machines are expunged soon: what a failed
-deployment leaves would hold its name for a day otherwise. A lost answer must not stop a run, but
-for that to a reboot on 2.2, of which nobody can tell; after other trouble one more run must do.
+removal what is left after an undisturbed removal. Destroyed machines are expunged soon: what a
+failed deployment leaves would hold its name for a day otherwise. A lost answer must not stop a run,
+but for that to a reboot on 2.2, of which nobody can tell; after other trouble one more run must do.
 Instead of being continued a run may also be given up: a new one, with a folder of its own beside
 that of the first, must come to the same end, and so must a removal. The machines are given another
 configuration, too.

@@ -8,7 +8,7 @@ import pytest
 from harness import OLD, build, changes, client, fault, inventory, play, play_to, running
 
 from lib import held, remove
-from lib.config import addresses
+from lib.config import Bootstrap, addresses
 from lib.errors import CheckFailed, JobFailed, Refused
 from lib.report.known_errors import explain
 
@@ -124,10 +124,10 @@ def test_addresses_of_destroyed_machines_are_not_chosen_again(cloud):
     play(cloud, STAGE, **STATIC)
     first = held.addresses(cloud)
     assert first == set()
-    where = {"discovery": "static", "zone": "local-1", "network": "", "size": 3, "wanted": []}
     play(cloud, REMOVAL)
     assert len(held.addresses(cloud)) == 3
-    assert not held.addresses(cloud) & set(addresses.choose(cloud, **where))
+    chosen = addresses.settle(cloud, Bootstrap("core", 3, "static"), "local-1", "", [])
+    assert not held.addresses(cloud) & set(chosen.addresses)
 
 
 def test_addresses_that_a_kept_template_fixes_are_told_when_they_may_be_held(tmp_path, capsys):
