@@ -7,7 +7,7 @@ WORDS = {
     "check": "lib.checks",
     "check_ticks": "lib.checks",
     "connect": "lib.client",
-    "connect_shell": "lib.shell",
+    "connect_shell": "lib.workstation.shell",
     "listed": "lib.tables",
     "marks": "lib.own",
     "show": "lib.plan",

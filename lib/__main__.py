@@ -14,7 +14,14 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent
 # What the stages import; a kernel that is started early has it all before its stage begins.
-PRELOAD = ["pandas.io.formats.style", "requests", "yaml", "lib.client", "lib.plan", "lib.shell"]
+PRELOAD = [
+    "pandas.io.formats.style",
+    "requests",
+    "yaml",
+    "lib.client",
+    "lib.plan",
+    "lib.workstation.shell",
+]
 
 
 class InOrder(click.Group):
@@ -36,7 +43,7 @@ def runbook() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; the README lists them."""
-    from lib.chain.faults import BadInput, RecordCut
+    from lib.record.faults import BadInput, RecordCut
 
     try:
         return runbook.main(argv, "runbook", standalone_mode=False) or 0
@@ -189,7 +196,7 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
     too, sign the runs, and note elsewhere the sha256 in the last line.
     """
     from lib.chain import verify
-    from lib.journal import INTERACTIVE
+    from lib.record.journal import INTERACTIVE
 
     if run:
         folders = [Path(os.path.abspath(verify.find(run, runs)))]
@@ -276,7 +283,7 @@ def _close_abandoned(runs: Path) -> None:
     """Close the records of runs whose driver died, and say how to continue them."""
     from lib import profiles
     from lib.chain import abandoned
-    from lib.chain.faults import BadInput
+    from lib.record.faults import BadInput
 
     for folder in abandoned.find(runs):
         try:

@@ -9,9 +9,9 @@ from functools import cached_property
 
 import pandas as pd
 
-from lib import facts
 from lib.checks import not_allowed
 from lib.errors import Refused
+from lib.record import facts
 
 COLUMNS = ["name", "type", "required", "since", "description"]
 NOT_ALLOWED = (401, 432)  # ApiErrorCode.UNAUTHORIZED (older versions), UNSUPPORTED_ACTION_ERROR

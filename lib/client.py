@@ -2,7 +2,7 @@
 
 `cloud.call(command, …)` returns the unwrapped answer, `cloud.list(command, …)` every row of every
 page. Questions are retried. A change is written into the journal and sent once; if its answer is
-lost, `lib.reconcile` finds out what became of it.
+lost, `lib.changes` finds out what became of it.
 """
 
 from __future__ import annotations  # `list` is a method here
@@ -20,12 +20,13 @@ from pathlib import Path
 
 import requests
 
-from lib import facts, find, masks, paging, profiles, reconcile, tables
+from lib import changes, find, paging, profiles, tables
 from lib.abilities import NOT_ALLOWED, Abilities
-from lib.apilog import Request
 from lib.errors import CheckFailed, ParamsError, ProfileError, Refused, RunbookError, Unreachable
 from lib.jobs import BUSY
-from lib.journal import Journal, run_folder
+from lib.record import facts, masks
+from lib.record.journal import Journal, run_folder
+from lib.record.requests import Request
 from lib.signing import sign
 
 QUESTION = re.compile(r"^(list|query|get|find)[A-Z]")
@@ -61,7 +62,7 @@ def connect(profile: str, project: str = "", **settings) -> Cloud:
     cloud = Cloud(profiles.read(profile), project=project, **settings)
     key = facts.fingerprint(cloud.profile.key)
     facts.note(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
-    return reconcile.settled(cloud)
+    return changes.settled(cloud)
 
 
 @dataclass
@@ -149,7 +150,7 @@ class Cloud(Abilities):
         """
         params = self._in_project(command, params)
         wire_params(params)
-        return reconcile.send(self, command, params, what, within, expect)
+        return changes.send(self, command, params, what, within, expect)
 
     def ask(self, command: str, **params) -> dict:
         """Send one command without a journal, and again only where that does no harm."""

@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from lib import traces
+from lib import effects
 from lib.errors import NotOne
-from lib.journal import OPEN, Journal, elsewhere
+from lib.record.journal import OPEN, Journal, elsewhere
 
 LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes`
 
@@ -35,7 +35,7 @@ def every(cloud) -> list[dict]:
 
 def made(cloud) -> set[str]:
     """Return the ids of all that this run and those beside it made at this cloud."""
-    entries = [e for e in every(cloud) if e["command"] in traces.MADE]
+    entries = [e for e in every(cloud) if e["command"] in effects.MADE]
     return {str(e.get("resource") or _found(cloud, e)) for e in entries}
 
 
@@ -47,10 +47,10 @@ def _found(cloud, entry: dict) -> str | None:
     if entry["state"] not in (*OPEN, "lost"):
         return None
     try:
-        row = traces.find(cloud, entry)
+        row = effects.find(cloud, entry)
     except NotOne:
         return None
-    return row["id"] if row and traces.made_at_once(row, entry["sent"]) else None
+    return row["id"] if row and effects.made_at_once(row, entry["sent"]) else None
 
 
 def _journals(folder: Path, endpoint: str, since: float = 0) -> list[Journal]:

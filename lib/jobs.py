@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lib.errors import CloudError, JobFailed, JobTimeout, Refused, Unreachable
-from lib.progress import Waiting, expected
+from lib.waiting import Waiting, expected
 
 LONGEST = 2.0  # seconds between two looks at a job that may end any moment
 BUSY = (500, 502, 503, 504, 530)  # a cloud that may answer when it is asked again

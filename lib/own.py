@@ -1,6 +1,6 @@
 """Own things: how the runbook marks what it made, and finds it again by name and mark."""
 
-from lib import earlier, find, traces
+from lib import earlier, effects, find
 from lib.errors import CheckFailed
 from lib.plan import Step, tag_params
 
@@ -80,7 +80,7 @@ def snapshots(cloud, volume_name: str, source: dict | None) -> list[dict]:
     """
     filters = {"volumeid": source["id"]} if source else {}
     rows = cloud.list("listSnapshots", **filters)
-    mine = [r for r in rows if traces.is_manual(r) and _of(r, source, volume_name)]
+    mine = [r for r in rows if effects.is_manual(r) and _of(r, source, volume_name)]
     return sorted(_with_tags(cloud, mine), key=lambda r: r.get("created", ""))
 
 
@@ -91,7 +91,7 @@ def _with_tags(cloud, rows: list[dict]) -> list[dict]:
     """
     if not cloud.has_tags:
         return rows
-    found = {r["id"]: traces.tags(cloud, "Snapshot", r["id"]) for r in rows}
+    found = {r["id"]: effects.tags(cloud, "Snapshot", r["id"]) for r in rows}
     return [r if found[r["id"]] is None else r | {"tags": found[r["id"]]} for r in rows]
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from lib import jobs, reconcile
+from lib import changes, jobs
 from lib.errors import CheckFailed, CloudError, ParamsError
-from lib.progress import Waiting, tell
+from lib.waiting import Waiting, tell
 
 MODES = ("plan", "apply")
 
@@ -112,7 +112,7 @@ def _outcomes(
     left, failed = list(plan), False
     while left and not failed:
         for step, result in jobs.run_all(cloud, left, at_once, within, said):
-            was_so = reconcile.is_so_already(cloud, step, result)
+            was_so = changes.is_so_already(cloud, step, result)
             failed = failed or (isinstance(result, CloudError) and not was_so)
             left = [s for s in left if s is not step]
             yield step, result, was_so
@@ -130,7 +130,7 @@ def _tag(cloud, made: list[tuple[Step, str]]) -> None:
         try:
             jobs.run(cloud, step.command, what=step.what, **params)
         except CloudError as error:
-            if not reconcile.is_so_already(cloud, step, error):
+            if not changes.is_so_already(cloud, step, error):
                 raise
 
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 from urllib.request import getproxies
 
-from lib import masks
 from lib.errors import ProfileError
+from lib.record import masks
+from lib.record.journal import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 CMK = {"url": "endpoint", "apikey": "key", "secretkey": "secret", "verifycert": "verify"}
 CMK |= {"timeout": "timeout", "algorithm": "algorithm"}
 LOCAL_OPTIONS = ("dialect", "time_scale", "etcd", "expunge_delay", "may_expunge", "refuse")

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from lib.localcloud.wire import Server
-from lib.shell import connect_shell
+from lib.localcloud.wire.server import Server
+from lib.workstation.shell import connect_shell
 
 
 @pytest.hookimpl(wrapper=True)

@@ -49,14 +49,14 @@ from types import SimpleNamespace
 from harness import OLD, STAGES, client, play
 
 from lib import earlier
+from lib.changes import ASYNC
 from lib.client import QUESTION
 from lib.config import config
-from lib.localcloud import jobs as cloud_jobs
-from lib.localcloud.disks import copy_sparse
-from lib.localcloud.faults import Fault, Faults
-from lib.localcloud.wire import Server
-from lib.reconcile import ASYNC
-from lib.traces import GONE
+from lib.effects import GONE
+from lib.localcloud.state import jobs as cloud_jobs
+from lib.localcloud.state.faults import Fault, Faults
+from lib.localcloud.wire.server import Server
+from lib.localcloud.workstation.images import copy_sparse
 
 # The dialects, and how the configuration comes to the machines: the parameters of each.
 VARIANTS = {"4.22": {}, "2.2": OLD, "4.22 userdata": {"config_delivery": "userdata"}}
@@ -279,7 +279,7 @@ def context():
     """Return the way to start processes: forks of a small one that has all loaded already."""
     chosen = multiprocessing.get_context("forkserver")
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    chosen.set_forkserver_preload(["crash_matrix", "lib.plan", "lib.client", "lib.reconcile"])
+    chosen.set_forkserver_preload(["crash_matrix", "lib.plan", "lib.client", "lib.changes"])
     return chosen
 
 

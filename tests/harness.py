@@ -14,10 +14,10 @@ import nbformat
 import pytest
 import yaml
 
-from lib import reconcile
+from lib import changes as reconcile
 from lib.client import Cloud
-from lib.localcloud.disks import copy_sparse
-from lib.localcloud.wire import Server
+from lib.localcloud.wire.server import Server
+from lib.localcloud.workstation.images import copy_sparse
 from lib.profiles import Profile
 
 

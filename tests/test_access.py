@@ -5,7 +5,7 @@ from harness import RUN, build, changes, play, play_to, running
 
 from lib import quota
 from lib.errors import CheckFailed, NotOne
-from lib.localcloud import registry, views
+from lib.localcloud.state import registry, views
 
 CHECK = "00-check-access"
 QUESTIONS = "listAccounts,listResourceLimits,listEvents,listHypervisors"

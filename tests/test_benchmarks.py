@@ -12,8 +12,8 @@ from benchmarks import engine, listing, noticing, procedure, report, serving
 from benchmarks.run import NAMES
 from benchmarks.virtual import Clock, cs_client, our_client
 
-from lib.localcloud import jobs as durations
-from lib.localcloud.wire import Server
+from lib.localcloud.state import jobs as durations
+from lib.localcloud.wire.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -13,7 +13,7 @@ from registries import Handler, answering
 
 from lib.client import Cloud, parsed, wire_params
 from lib.errors import ParamsError, ProfileError, Refused, Unreachable
-from lib.localcloud.wire import Server
+from lib.localcloud.wire.server import Server
 from lib.profiles import Profile
 
 CREATE = {"name": "v", "size": 1}

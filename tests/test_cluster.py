@@ -12,11 +12,12 @@ import pytest
 from harness import ROOT, build, client, fault, play, running
 from registries import answering, answers, serving, until
 
-from lib import cluster, config
+from lib import config
+from lib.cluster import verify as cluster
 from lib.config import discovery, userdata
 from lib.errors import CheckFailed
-from lib.localcloud import boot, members, settings
-from lib.shell import write_text
+from lib.localcloud.guests import boot, etcd, settings
+from lib.workstation.shell import write_text
 
 system = [
     pytest.mark.system,
@@ -113,7 +114,7 @@ class TestReal:
     def test_another_program_at_the_port_of_etcd_is_told_at_once(self, cloud):
         form(cloud, discovery="static")
         machine = ours(cloud)["mine-1"]
-        members.end(cloud.server.cloud, machine)
+        etcd.end(cloud.server.cloud, machine)
         cloud.sleep = pytest.fail
         with answering({}, address(machine), 2379), pytest.raises(CheckFailed, match="no etcd"):
             play(cloud, "60-verify-cluster", **MINE)
@@ -162,7 +163,7 @@ class TestReal:
         (odd,) = [r for r in rows if r["ok"] != "✓"]
         assert (odd["what"], odd["ok"]) == ("the discovery registry", "-")
         assert [r["found"] for r in rows].count("healthy, with 3 members") == 3
-        members.end(cloud.server.cloud, ours(cloud)["mine-2"])
+        etcd.end(cloud.server.cloud, ours(cloud)["mine-2"])
         wrong = until(lambda: [w for w in [verify(cloud)] if "etcd of mine-2" in
                                {r["what"] for r in w}], "the end of an etcd")[0]  # fmt: skip
         assert not [r for r in wrong if "90-remove" in r["next"] or "destroy" in r["next"]]
@@ -183,7 +184,7 @@ class TestReal:
     def test_a_dead_etcd_and_a_stopped_machine_are_named(self, cloud):
         form(cloud)
         second, third = (ours(cloud)[f"mine-{n}"] for n in (2, 3))
-        members.end(cloud.server.cloud, second)
+        etcd.end(cloud.server.cloud, second)
         (wrong,) = until(lambda: [w for w in [verify(cloud)] if len(w) == 1], "a new leader")[0]
         assert (wrong["what"], wrong["found"]) == ("etcd of mine-2", "silent")
         cloud.call("stopVirtualMachine", id=third["id"])

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from harness import OLD, STAGES, Place, changes, fault
 
-from lib.chain import ledger
+from lib.record import ledger
 
 OPTIONS = {"4.22": [], "2.2": [f"service_offering={OLD['service_offering']}"]}
 

@@ -6,9 +6,9 @@ import signal
 import pytest
 from workstations import SUDO, program, runs, until
 
-from lib import detached
 from lib.errors import CheckFailed, ShellFailed
-from lib.shell import connect_shell, run
+from lib.install import detached
+from lib.workstation.shell import connect_shell, run
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import pytest
 from machines import Machine, disk, part
 from workstations import SUDO, program
 
-from lib import disks, guard, notes
-from lib.disks import find_target, identity
 from lib.errors import CheckFailed, ShellFailed
-from lib.guard import MIB
+from lib.install import disks, guard
+from lib.install.disks import find_target, identity
+from lib.install.guard import MIB
 from lib.plan import Step
-from lib.shell import Shell, connect_shell
+from lib.workstation import notes
+from lib.workstation.shell import Shell, connect_shell
 
 SIZE = 40 * 2**30
 VOLUME = {"id": "5f0c2d4e-9b31-4c6a-8e77-0d1f2a3b4c5d", "name": "disk", "size": SIZE}

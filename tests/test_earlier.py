@@ -10,9 +10,10 @@ import psutil
 import pytest
 from harness import changes, client
 
-from lib import earlier, jobs, machines, own, reconcile, templates
+from lib import changes as reconcile
+from lib import earlier, jobs, machines, own, templates
 from lib.errors import CheckFailed
-from lib.journal import Journal, now
+from lib.record.journal import Journal, now
 
 OWNER = own.marks("coreos-cluster", "1")
 ZONE, NAME = "local-1", "coreos_cluster"

@@ -6,7 +6,7 @@ import json
 import pytest
 from registries import answering
 
-from lib import etcd
+from lib.cluster import etcd
 
 HERE = "127.9.9.11"
 OLD = {

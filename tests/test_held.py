@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from harness import OLD, build, changes, client, fault, inventory, play, play_to, running
 
-from lib import held, remove
+from lib import held
+from lib.cluster import removal
 from lib.config import Bootstrap, addresses
 from lib.errors import CheckFailed, JobFailed, Refused
 from lib.report.known_errors import explain
@@ -227,7 +228,7 @@ def test_the_template_is_not_deleted_under_a_machine_that_came_meanwhile(cloud):
     cloud.call("deployVirtualMachine", **other)
     where = {"zone": "local-1", "cluster": "coreos-cluster", "owner": found["owner"], "within": 9}
     with pytest.raises(CheckFailed, match=r"other machines of the template: .* somebody"):
-        remove.apply_then(cloud, found["then"], "apply", **where)
+        removal.apply_then(cloud, found["then"], "apply", **where)
     assert inventory(cloud)["listTemplates"] == ["coreos-cluster-tpl"]
 
 

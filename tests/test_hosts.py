@@ -6,10 +6,11 @@ import pytest
 from harness import client, play_to, profile_of
 from workstations import SUDO, program
 
-from lib import find, hosts, marks, volumes
+from lib import find, marks, volumes
 from lib.errors import CheckFailed
-from lib.hosts import demand_same
-from lib.shell import connect_shell
+from lib.workstation import identity
+from lib.workstation.identity import demand_same
+from lib.workstation.shell import connect_shell
 
 ID = "f73873a6-49cd-4c0f-8b01-4cbc06d205de"
 OTHER = "6000c29a-8b2f-4d4e-8c31-a5b6d7e8f901"
@@ -32,7 +33,7 @@ def machine(tmp_path, monkeypatch):
 
 
 def test_the_dmi_uuid_is_the_machines_id_on_kvm(machine):
-    shell = machine(sys_vendor=hosts.KVM, product_uuid=ID.upper())
+    shell = machine(sys_vendor=identity.KVM, product_uuid=ID.upper())
     assert demand_same(shell, ID) == "product_uuid"
 
 
@@ -48,7 +49,7 @@ def test_cloud_inits_instance_id_tells_it_too(machine):
 @pytest.mark.parametrize(
     "files, hypervisor",
     [
-        ({"sys_vendor": hosts.KVM, "product_uuid": OTHER}, ""),
+        ({"sys_vendor": identity.KVM, "product_uuid": OTHER}, ""),
         ({"product_uuid": OTHER}, "KVM"),
         ({"product_uuid": OTHER, "instance": OTHER}, "VMware"),
     ],
@@ -67,7 +68,7 @@ def test_what_cannot_be_known_is_no_error(machine, files):
 
 
 def test_a_numeric_id_is_never_contradicted(machine):
-    assert demand_same(machine(sys_vendor=hosts.KVM, product_uuid=OTHER), "53553") == ""
+    assert demand_same(machine(sys_vendor=identity.KVM, product_uuid=OTHER), "53553") == ""
 
 
 def test_the_local_clouds_workstation_says_who_it_is(server):

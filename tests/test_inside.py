@@ -10,10 +10,10 @@ import pytest
 from harness import build, changes, client, play
 from workstations import Sshd, demand, program, served
 
-from lib import cluster, etcd, inside, nodes
+from lib.cluster import etcd, inside, login, verify
 from lib.errors import CheckFailed, ShellFailed
-from lib.localcloud import members
-from lib.shell import PASSWORD, Shell
+from lib.localcloud.guests import etcd as members
+from lib.workstation.shell import PASSWORD, Shell
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
@@ -139,7 +139,7 @@ class TestOverSsh:
     def test_an_etcd_says_the_same_on_its_machine_as_from_here(self, there):
         there.ask()
         one = there.cloud.list("listVirtualMachines", name="coreos-cluster-2")[0]
-        shell = nodes.connect(there.cloud, one, "root", there.workstation.target)
+        shell = login.connect(there.cloud, one, "root", there.workstation.target)
         address = one["nic"][0]["ipaddress"]
         assert etcd.ask_on(shell, address, False) == etcd.ask(address, False)
         assert len(etcd.ask(address, False).members) == 3
@@ -165,9 +165,9 @@ def test_an_etcd_that_cannot_be_reached_from_here_is_asked_on_its_machine(tmp_pa
     far = SimpleNamespace(profile=SimpleNamespace(shell=()))
     found, text = {"m-1": "127.9.8.7"}, "etcd-member"
     with deaf("127.9.8.7", etcd.PORT):
-        assert cluster.ask(far, found, text)["m-1"].state == "unreachable"
+        assert verify.ask(far, found, text)["m-1"].state == "unreachable"
         node = Shell(("/bin/sh",), "m-1")
-        answer = cluster.ask(far, found, text, {"m-1": node})["m-1"]
+        answer = verify.ask(far, found, text, {"m-1": node})["m-1"]
     assert (answer.state, answer.members) == ("healthy", {"192.0.2.1"})
     assert answer.registrations == {"ff": "a=http://192.0.2.1:2380"}
 
@@ -195,12 +195,12 @@ def test_no_machine_is_handed_the_workstations_password(tmp_path, monkeypatch):
     profile = SimpleNamespace(machine_shell=(), endpoint="http://cloud.test/api")
     cloud = SimpleNamespace(profile=profile, folder=tmp_path / "run")
     machine = {"name": "m-1", "id": "1", "nic": [{"ipaddress": "192.0.2.1"}]}
-    shell = nodes.connect(cloud, machine, "core", "")
+    shell = login.connect(cloud, machine, "core", "")
     with pytest.raises(CheckFailed, match="must need no password"):
-        nodes._on_disk(machine, shell)
+        login._on_disk(machine, shell)
     assert "none is handed over" in str(inside._ask(shell))
     with pytest.raises(CheckFailed):
-        nodes.write(nodes.Node(machine, "a", "/f", shell, "0"), b"the text")
+        login.write(login.Node(machine, "a", "/f", shell, "0"), b"the text")
     assert (tmp_path / "got").read_bytes() == b"the text"
 
 

@@ -6,11 +6,12 @@ import os
 import pytest
 from workstations import program
 
-from lib import guard, images, installers, notes
 from lib.errors import CheckFailed, ParamsError, ShellFailed
-from lib.installers import apply_install, installed_config, partitions, plan_install
+from lib.install import guard, images, installers
+from lib.install.installers import apply_install, installed_config, partitions, plan_install
 from lib.plan import Pending
-from lib.shell import connect_shell, write_text
+from lib.workstation import notes
+from lib.workstation.shell import connect_shell, write_text
 
 SIZE = 40 * 2**30
 VOLUME = {

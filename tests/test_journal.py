@@ -8,9 +8,9 @@ import sys
 import pytest
 from harness import client
 
-from lib import journal
 from lib.errors import CheckFailed
-from lib.journal import Journal, elsewhere, hold, run_folder
+from lib.record import journal
+from lib.record.journal import Journal, elsewhere, hold, run_folder
 
 HERE = "http://cloud.example/client/api"
 

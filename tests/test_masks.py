@@ -8,10 +8,11 @@ import pytest
 from harness import client
 from jupyter_client.manager import start_new_kernel
 
-from lib import config, masks
+from lib import config
 from lib.config.discovery import TokenUrl
 from lib.profiles import Profile
-from lib.shell import write_text
+from lib.record import masks
+from lib.workstation.shell import write_text
 
 
 @pytest.fixture

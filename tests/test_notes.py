@@ -2,9 +2,9 @@
 
 import pytest
 
-from lib import notes
 from lib.errors import CheckFailed
-from lib.shell import write_text
+from lib.workstation import notes
+from lib.workstation.shell import write_text
 
 
 def test_there_are_no_notes_at_first(here):

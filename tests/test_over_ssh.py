@@ -4,7 +4,7 @@ import pytest
 from harness import OLD, changes, client, play, play_to
 from workstations import demand, served
 
-from lib.localcloud.wire import Server
+from lib.localcloud.wire.server import Server
 
 pytestmark = pytest.mark.system
 FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_format": "ignition"}

@@ -4,7 +4,7 @@ import pytest
 from harness import client, running
 
 from lib.errors import Incomplete
-from lib.localcloud import dispatch
+from lib.localcloud.wire import dispatch
 
 SHIFT = 2
 

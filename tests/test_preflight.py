@@ -5,9 +5,9 @@ import shutil
 import pytest
 from workstations import SUDO, program
 
-from lib import preflight
 from lib.errors import CheckFailed
-from lib.shell import connect_shell
+from lib.install import tools
+from lib.workstation.shell import connect_shell
 
 DF = "echo Filesystem; echo '//server/my share 100 50 {free} 1% /my tmp'"
 
@@ -30,28 +30,28 @@ def have(home, *programs):
 
 
 def test_a_machine_that_has_all_passes(home):
-    have(home, *preflight.NEEDS["flatcar-install"])
-    preflight.demand(connect_shell(None, ""), "flatcar-install")
+    have(home, *tools.NEEDS["flatcar-install"])
+    tools.demand(connect_shell(None, ""), "flatcar-install")
 
 
 def test_missing_programs_are_listed_with_debians_packages(home):
-    have(home, *set(preflight.NEEDS["flatcar-install"]) - {"btrfstune", "gpg", "lvm"})
+    have(home, *set(tools.NEEDS["flatcar-install"]) - {"btrfstune", "gpg", "lvm"})
     with pytest.raises(CheckFailed, match=r"no gpg, btrfstune, lvm.*: btrfs-progs gnupg lvm2\."):
-        preflight.demand(connect_shell(None, ""), "flatcar-install")
+        tools.demand(connect_shell(None, ""), "flatcar-install")
 
 
 def test_where_packages_are_rpms_they_are_named_so(home):
-    have(home, "rpm", *set(preflight.NEEDS["coreos-install"]) - {"gpg"})
+    have(home, "rpm", *set(tools.NEEDS["coreos-install"]) - {"gpg"})
     with pytest.raises(CheckFailed, match=r": gnupg2\."):
-        preflight.demand(connect_shell(None, ""), "coreos-install")
+        tools.demand(connect_shell(None, ""), "coreos-install")
 
 
 def test_too_little_space_for_the_download_is_named(home):
-    have(home, *preflight.NEEDS["coreos-install"])
+    have(home, *tools.NEEDS["coreos-install"])
     program(home, "df", DF.format(free=299_000))
-    preflight.demand(connect_shell(None, ""), "coreos-install", downloads=False)
+    tools.demand(connect_shell(None, ""), "coreos-install", downloads=False)
     with pytest.raises(CheckFailed, match="wanted 300 MB or more, found 299 MB"):
-        preflight.demand(connect_shell(None, ""), "coreos-install")
+        tools.demand(connect_shell(None, ""), "coreos-install")
 
 
 OF_2014 = r"""if ! gpg --batch --trusted-key "$GPG_LONG_ID" \
@@ -76,29 +76,29 @@ gpg --batch --trusted-key "${GPG_LONG_ID}" --verify "${WORKDIR}/${SIG_NAME}" -; 
 def test_an_installer_of_coreos_that_cannot_download_there_is_refused(
     home, script, bash, gpg, refused
 ):
-    have(home, *preflight.NEEDS["coreos-install"])
+    have(home, *tools.NEEDS["coreos-install"])
     for name in ("grep", "head"):
         (home / "bin" / name).symlink_to(shutil.which(name, path="/usr/bin:/bin"))
     program(home, "coreos-install", script)
     program(home, "bash", f"echo traps with bash {bash}")
     program(home, "gpg", f"echo 'gpg (GnuPG) {gpg}'; echo 'libgcrypt 1.10'")
     shell = connect_shell(None, "")
-    preflight.demand(shell, "coreos-install", downloads=False)
+    tools.demand(shell, "coreos-install", downloads=False)
     if not refused:
-        return preflight.demand(shell, "coreos-install")
+        return tools.demand(shell, "coreos-install")
     with pytest.raises(CheckFailed, match=refused):
-        preflight.demand(shell, "coreos-install")
+        tools.demand(shell, "coreos-install")
 
 
 @pytest.mark.parametrize("listed, module, passes", [(0, 1, True), (1, 0, True), (1, 1, False)])
 def test_a_kernel_mounts_btrfs_by_itself_or_with_a_module(home, listed, module, passes):
-    have(home, *preflight.NEEDS["coreos-install"])
+    have(home, *tools.NEEDS["coreos-install"])
     program(home, "grep", f"exit {listed}")
     program(home, "modprobe", f"exit {module}")
     shell = connect_shell(None, "")
-    preflight.demand(shell, "coreos-install")
+    tools.demand(shell, "coreos-install")
     if passes:
-        preflight.demand(shell, "coreos-install", btrfs=True)
+        tools.demand(shell, "coreos-install", btrfs=True)
         return
     with pytest.raises(CheckFailed, match="wanted one that mounts btrfs, found one without"):
-        preflight.demand(shell, "coreos-install", btrfs=True)
+        tools.demand(shell, "coreos-install", btrfs=True)

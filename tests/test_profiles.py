@@ -5,8 +5,9 @@ import os
 import cs
 import pytest
 
-from lib import masks, profiles
+from lib import profiles
 from lib.errors import ProfileError
+from lib.record import masks
 
 INI = "[idcf]\nendpoint = https://c.example/client/api\nkey = K1\nsecret = S1%%+/=\n"
 

@@ -65,8 +65,8 @@ def test_a_change_left_open_in_a_project_is_looked_for_there(inside):
     offering, place = inside.list("listDiskOfferings")[0]["id"], inside.zones[0]["id"]
     params = {"name": "v", "size": 1, "zoneid": place, "diskofferingid": offering}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lib.reconcile._recovered", lambda *_: None)
-        patch.setattr("lib.reconcile.SENDS", 1)
+        patch.setattr("lib.changes._recovered", lambda *_: None)
+        patch.setattr("lib.changes.SENDS", 1)
         with pytest.raises(Unreachable):
             inside.call("createVolume", **params)
     (entry,) = [e for e in inside.journal.every() if e["command"] == "createVolume"]

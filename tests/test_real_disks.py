@@ -31,10 +31,12 @@ from workstations import (
     until,
 )
 
-from lib import disks, guard, installers, notes, remove, writes
+from lib.cluster import removal
 from lib.errors import CheckFailed, ShellFailed
-from lib.journal import Journal, run_folder
-from lib.shell import connect_shell, write_text
+from lib.install import disks, guard, installers
+from lib.record.journal import Journal, run_folder
+from lib.workstation import files, notes
+from lib.workstation.shell import connect_shell, write_text
 
 pytestmark = pytest.mark.system
 SIZE = 96 * MIB
@@ -117,7 +119,7 @@ def apply(there, steps, on_line=lambda line: None):
 
 def journalled(there) -> list[dict]:
     """Return what the journal of this run holds of the workstation."""
-    return Journal(run_folder(), writes.workstation(there)).every()
+    return Journal(run_folder(), files.workstation(there)).every()
 
 
 def data_of(path: str, size: int = SIZE) -> bytes:
@@ -271,8 +273,8 @@ def test_notes_that_are_damaged_are_named_with_a_way_on(there, home, images, dis
         (home / "w/notes.json").write_text(text)
         with pytest.raises(CheckFailed, match=r"Rename it there .* 90-remove-cluster"):
             planned(there, params)
-        remove.demand_idle(there, "w")
-    remove.clear_notes(there, "w", [], "apply")
+        removal.demand_idle(there, "w")
+    removal.clear_notes(there, "w", [], "apply")
     assert not (home / "w").exists()
 
 

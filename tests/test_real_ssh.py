@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from workstations import Sshd, call, demand, fingerprint, make_key, program, served, until
 
-from lib import detached, notes
 from lib.errors import ShellFailed
-from lib.shell import connect_shell, read_text, run, stream, write_text
+from lib.install import detached
+from lib.workstation import notes
+from lib.workstation.shell import connect_shell, read_text, run, stream, write_text
 
 pytestmark = pytest.mark.system
 

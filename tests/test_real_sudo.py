@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from workstations import call, demand, program, served
 
-from lib import detached, masks, shell
 from lib.errors import ParamsError, ShellFailed
-from lib.shell import PASSWORD, Shell, connect_shell, run, write_text
+from lib.install import detached
+from lib.record import masks
+from lib.workstation import shell
+from lib.workstation.shell import PASSWORD, Shell, connect_shell, run, write_text
 
 pytestmark = pytest.mark.system
 SECRET = "pass word$'\\é"

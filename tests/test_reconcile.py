@@ -5,9 +5,10 @@ import json
 import pytest
 from harness import changes, client, fault, running
 
-from lib import earlier, jobs, own, reconcile, traces
+from lib import changes as reconcile
+from lib import earlier, effects, jobs, own
 from lib.errors import JobFailed, JobTimeout, NotOne, Refused, Unreachable
-from lib.localcloud import views
+from lib.localcloud.state import views
 from lib.plan import Step, apply
 
 LOST = ["drop-before", "drop-after", "malformed", "html;code:503"]
@@ -125,13 +126,13 @@ SENT = {"command": "createSnapshot", "params": {"volumeid": 7}, "sent": "2026-11
     ],
 )
 def test_a_snapshot_is_told_by_its_volume_and_when_it_was_taken(state, created, taken):
-    found = traces.find(Shots([{"state": state, "created": created}]), SENT)
+    found = effects.find(Shots([{"state": state, "created": created}]), SENT)
     assert (found is not None) == taken
 
 
 def test_one_that_failed_earlier_does_not_stand_beside_the_one_that_was_taken():
     rows = [{"state": "Error", "created": SENT["sent"]}, {"state": "BackedUp"}]
-    assert traces.find(Shots(rows), SENT)["id"] == 1
+    assert effects.find(Shots(rows), SENT)["id"] == 1
 
 
 def test_a_lost_job_that_failed_is_a_failure(cloud):
@@ -169,7 +170,7 @@ def test_what_an_internal_error_leaves_in_error_is_named_and_known_as_made(cloud
     def broken(there, kind: str, row: dict, **more) -> dict:
         return shown(there, kind, row, **more) | ({"state": "Error"} if kind == "volume" else {})
 
-    monkeypatch.setattr("lib.localcloud.envelope.show", broken)
+    monkeypatch.setattr("lib.localcloud.wire.envelope.show", broken)
     with pytest.raises(Refused, match=r"530.*It left v \(id .*\) in Error"):
         jobs.run(cloud, "createVolume", **volume(cloud))
     assert ends(cloud) == ["failed"]

@@ -10,7 +10,7 @@ import pytest
 import requests
 from harness import OLD, STAGES, build, changes, client, fault, play, play_to, running
 
-from lib import nodes, writes
+from lib.cluster import login
 from lib.config import discovery
 from lib.errors import (
     CheckFailed,
@@ -19,9 +19,11 @@ from lib.errors import (
     ParamsError,
     ShellFailed,
 )
-from lib.journal import Journal
-from lib.localcloud import disks, members
-from lib.shell import connect_shell, run
+from lib.localcloud.guests import etcd
+from lib.localcloud.workstation import images
+from lib.record.journal import Journal
+from lib.workstation import files as writes
+from lib.workstation.shell import connect_shell, run
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
@@ -62,7 +64,7 @@ def on_disk(cloud, name: str) -> dict[str, str]:
     """Return the files in the folder of the user data on a machine's disk."""
     machine = str(machines(cloud)[name]["id"])
     disk = json.loads((cloud.server.folder / "machines" / machine / "disk.json").read_text())
-    files = disks.tree(cloud.server.folder / disk, 9).items()
+    files = images.tree(cloud.server.folder / disk, 9).items()
     return {k.rpartition("/")[2]: v.decode() for k, v in files if "-install/" in k}
 
 
@@ -146,7 +148,7 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
 def test_a_move_that_was_cut_off_is_ended_without_a_third_token(cloud, monkeypatch, where):
     first, work = url(cloud), home(cloud) / "cloud-config.yml"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(f"lib.reconfigure.{where}", interrupted)
+        patch.setattr(f"lib.cluster.reconfigure.{where}", interrupted)
         play(cloud, SEVENTY, **cloud.params, move_discovery="a")
     written = url(cloud) if work.exists() else ""
     play(cloud, SEVENTY, **cloud.params)  # also when nobody asks for it any more
@@ -182,8 +184,8 @@ def test_what_the_machine_finds_invalid_is_not_written(cloud, keys):
 
 
 def test_a_text_that_is_no_utf8_is_taken_for_what_it_is(cloud):
-    shell = nodes.connect(cloud, machines(cloud)["coreos-cluster-2"], "core", "")
-    file = nodes.FILE.format("coreos")
+    shell = login.connect(cloud, machines(cloud)["coreos-cluster-2"], "core", "")
+    file = login.FILE.format("coreos")
     asked = f"sh -c 'printf \"# J\\374rgen\\n\" >>{file}; sha256sum <{file}'"
     before = run(shell, asked, sudo=True).out[:64]
     play(cloud, SEVENTY, **cloud.params)
@@ -201,9 +203,9 @@ def test_a_write_that_was_not_seen_to_end_is_looked_for(cloud, keys, monkeypatch
             raise OutOfSight(command, 255, "Connection closed")
         return run(shell, command, **more)
 
-    run = nodes.run
+    run = login.run
     with monkeypatch.context() as patch, pytest.raises(ShellFailed, match="it looks first"):
-        patch.setattr(nodes, "run", lost)
+        patch.setattr(login, "run", lost)
         play(cloud, SEVENTY, **cloud.params | keys)
     assert nodes_entry(cloud, "coreos-cluster-1")["state"] == "intent"
     then = play(cloud, SEVENTY, **cloud.params | keys)["then"]
@@ -222,12 +224,12 @@ def test_what_was_changed_on_a_machine_since_it_was_shown_is_not_written_over(
 ):
     def changed(shell, command, **more):
         if "cp -p" in command and more.get("sudo"):
-            run(shell, f"sh -c 'echo >>{nodes.FILE.format('coreos')}'", sudo=True)
+            run(shell, f"sh -c 'echo >>{login.FILE.format('coreos')}'", sudo=True)
         return run(shell, command, **more)
 
-    run, seen = nodes.run, changes(cloud)
+    run, seen = login.run, changes(cloud)
     with monkeypatch.context() as patch, pytest.raises(CheckFailed, match="changed meanwhile"):
-        patch.setattr(nodes, "run", changed)
+        patch.setattr(login, "run", changed)
         play(cloud, SEVENTY, **cloud.params | keys)
     assert nodes_entry(cloud, "coreos-cluster-1")["state"] == "failed"
     assert changes(cloud) == seen and list(on_disk(cloud, "coreos-cluster-1")) == ["user_data"]
@@ -277,7 +279,7 @@ def test_a_move_that_was_begun_with_another_delivery_is_not_ended_in_the_wrong_f
     one = client(server)
     play_to(one, SIXTY, **USERDATA)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("lib.reconfigure._set_aside", interrupted)
+        patch.setattr("lib.cluster.reconfigure._set_aside", interrupted)
         play(one, SEVENTY, **USERDATA, move_discovery="a")
     with pytest.raises(CheckFailed, match="what holds the token: wanted"):
         play(one, SEVENTY, **FLATCAR, machine_user="core")
@@ -314,7 +316,7 @@ def test_user_data_are_given_at_the_cloud(tmp_path, keys, each, may_expunge):
 
 
 def test_ssh_goes_through_the_workstation_whose_key_must_be_known(tmp_path):
-    command = nodes.argv("core", "10.1.0.7", "vm-1", tmp_path / "known", "me@ws:2222")
+    command = login.argv("core", "10.1.0.7", "vm-1", tmp_path / "known", "me@ws:2222")
     text = " ".join(command)
     assert "StrictHostKeyChecking=accept-new" in command and "HostKeyAlias=vm-1" in command
     (jump,) = [o for o in command if o.startswith("ProxyCommand=")]
@@ -376,7 +378,7 @@ class TestReal:
     def test_no_machine_reboots_while_the_quorum_hangs_on_it(self, real, keys):
         play(real, SIXTY, **USERDATA)
         dead = machines(real)["coreos-cluster-3"]
-        members.end(real.server.cloud, dead)
+        etcd.end(real.server.cloud, dead)
         seen = changes(real)
         real.clock = iter(range(0, 10**6, 10)).__next__
         with pytest.raises(CheckFailed, match="while coreos-cluster-1 reboots: wanted 2 or more"):
@@ -388,7 +390,7 @@ class TestReal:
 
     def test_the_next_machine_waits_until_the_last_one_is_back(self, real, keys, monkeypatch):
         play(real, SIXTY, **USERDATA)
-        monkeypatch.setattr(members, "run", lambda *_: "nothing: the image is broken")
+        monkeypatch.setattr(etcd, "run", lambda *_: "nothing: the image is broken")
         real.clock = iter(range(0, 10**6, 10)).__next__
         with pytest.raises(CheckFailed, match=r"coreos-cluster-1: wanted back.*No other machine"):
             play(real, SEVENTY, **USERDATA | keys)

@@ -3,7 +3,7 @@ import pandas as pd
 from folders import book, printed, shown
 from nbformat import v4
 
-from lib import records
+from lib.record import reading
 from lib.tables import table
 
 ROWS = [
@@ -13,7 +13,7 @@ ROWS = [
 
 
 def saved(tmp_path, **cells):
-    return records.tables(book(tmp_path, "10-one", **cells))
+    return reading.tables(book(tmp_path, "10-one", **cells))
 
 
 def test_a_table_comes_back_as_it_was(tmp_path):
@@ -70,13 +70,13 @@ def test_a_table_that_was_cut_short_says_how_long_it_was(tmp_path):
 
 
 def test_an_output_whose_data_were_masked_is_no_table(tmp_path):
-    output = v4.new_output("display_data", {records.MIME: "***", "text/plain": "***"})
+    output = v4.new_output("display_data", {reading.MIME: "***", "text/plain": "***"})
     assert saved(tmp_path, before=[output]) == {}
 
 
 def test_a_masked_value_leaves_its_column_as_text(tmp_path):
     output = shown(table(ROWS, "name deviceid created"))
-    output["data"][records.MIME]["data"][1] |= {"deviceid": "***", "created": "***"}
+    output["data"][reading.MIME]["data"][1] |= {"deviceid": "***", "created": "***"}
     back = saved(tmp_path, before=[output])["before"]
     assert back["deviceid"].tolist() == [None, "***"]
     assert back["created"].tolist()[1] == "***"
@@ -89,13 +89,13 @@ def test_a_notebook_without_cell_ids_is_read_too(tmp_path):
         del cell["id"]
     made.nbformat_minor = 4
     nbformat.write(made, path)
-    assert len(records.tables(path)) == 1
+    assert len(reading.tables(path)) == 1
 
 
 def test_a_difference_tells_what_was_made_changed_and_removed():
     before = pd.DataFrame({"name": ["a", "b"], "state": ["Ready", "Ready"], "id": ["1", "2"]})
     after = pd.DataFrame({"name": ["a", "c"], "state": ["Gone", "New"], "id": ["1", "3"]})
-    assert records.difference(before, after).values.tolist() == [
+    assert reading.difference(before, after).values.tolist() == [
         ["made", "c", "3", "state New"],
         ["changed", "a", "1", "state: Ready → Gone"],
         ["removed", "b", "2", "state Ready"],
@@ -105,16 +105,16 @@ def test_a_difference_tells_what_was_made_changed_and_removed():
 def test_rows_without_ids_are_told_apart_by_their_first_column():
     before = pd.DataFrame({"path": ["/dev/vda"], "fstype": [""]})
     after = pd.DataFrame({"path": ["/dev/vda", "/dev/vdb"], "fstype": ["ext4", ""]})
-    found = records.difference(before, after)
+    found = reading.difference(before, after)
     assert found["name"].tolist() == ["/dev/vdb", "/dev/vda"]
     assert found["details"].tolist() == ["", "fstype: none → ext4"]
 
 
 def test_a_template_listed_once_a_zone_is_not_mistaken_for_a_change():
     one = pd.DataFrame({"name": ["t", "t"], "zone": ["a", "b"], "id": ["1", "1"]})
-    assert len(records.difference(one, one)) == 0
+    assert len(reading.difference(one, one)) == 0
 
 
 def test_two_empty_tables_do_not_differ():
     empty = table([], "name id")
-    assert len(records.difference(empty, empty)) == 0
+    assert len(reading.difference(empty, empty)) == 0

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from lib.search import Search
+from lib.record.search import Search
 
 TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
 SECRETS = {

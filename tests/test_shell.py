@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 from workstations import program, runs, until
 
-from lib import shell
 from lib.errors import ParamsError, ShellFailed
-from lib.shell import Shell, connect_shell, find_text, read_text, run, stream, write_text
+from lib.workstation import shell
+from lib.workstation.shell import (
+    Shell,
+    connect_shell,
+    find_text,
+    read_text,
+    run,
+    stream,
+    write_text,
+)
 
 
 def ended(pid_file) -> bool:
@@ -130,7 +138,7 @@ def test_a_key_that_ssh_does_not_show_is_said_to_be_unseen(tmp_path):
 def test_ssh_that_hangs_when_it_is_asked_again_has_not_answered(
     tmp_path, monkeypatch, said, advice
 ):
-    monkeypatch.setattr("lib.ssh.AGAIN", 0.2)
+    monkeypatch.setattr("lib.workstation.ssh.AGAIN", 0.2)
     hangs = "case $* in *ControlPath=none*) exec sleep 60 ;; esac"
     ssh = program(tmp_path, "ssh", f"{hangs}; echo '{said}' >&2; exit 255")
     with pytest.raises(ShellFailed, match=advice):

@@ -22,11 +22,14 @@ from harness import (
 )
 from workstations import program
 
-from lib import config, detached, jobs, notes, remove
+from lib import config, jobs
+from lib.cluster import removal
 from lib.config import discovery
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed
-from lib.localcloud import guests
-from lib.shell import connect_shell, write_text
+from lib.install import detached
+from lib.localcloud.guests import guests
+from lib.workstation import notes
+from lib.workstation.shell import connect_shell, write_text
 
 ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "60")]  # at the cloud, that is
 
@@ -280,7 +283,7 @@ def test_nothing_is_removed_while_an_installer_writes(modern, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("lib.detached.follow", left)
+        patch.setattr("lib.install.detached.follow", left)
         play(modern, "30-install-coreos")
     seen, shell = changes(modern), connect_shell(modern.profile.shell, "")
     at_work = pytest.raises(CheckFailed, match=r"found coreos-install on /dev/vdc\. Wait for its")
@@ -288,7 +291,7 @@ def test_nothing_is_removed_while_an_installer_writes(modern, monkeypatch):
         with at_work:
             play(modern, "90-remove-cluster", mode=mode)
     with at_work:
-        remove.clear_notes(shell, "coreos-cluster", [], "apply")
+        removal.clear_notes(shell, "coreos-cluster", [], "apply")
     folder = notes.job("coreos-cluster")
     assert changes(modern) == seen and detached.is_running(shell, folder)
     write_text(shell, "go", "")

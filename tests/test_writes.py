@@ -5,10 +5,12 @@ import json
 import pytest
 from harness import changes, client
 
-from lib import config, reconcile, writes
+from lib import changes as reconcile
+from lib import config
 from lib.errors import CheckFailed, OutOfSight, ShellFailed
-from lib.journal import Journal, run_folder
-from lib.shell import read_text, write_text
+from lib.record.journal import Journal, run_folder
+from lib.workstation import files
+from lib.workstation.shell import read_text, write_text
 
 WS = "me@ws"
 INSTALL = {"volume": "v-1", "device": "/dev/vdb"}
@@ -25,7 +27,7 @@ def states(machine=WS) -> list[str]:
 
 
 def install(error: BaseException | None = None):
-    with writes.noted(WS, "coreos-install", "disk", INSTALL) as ended:
+    with files.noted(WS, "coreos-install", "disk", INSTALL) as ended:
         assert states()[-1] == "intent", "it is there before the change is made"
         if error:
             raise error
@@ -68,10 +70,10 @@ def test_what_another_run_left_open_is_settled_by_what_is_known_of_the_volume(
     with pytest.raises(KeyboardInterrupt):
         install(KeyboardInterrupt())
     monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "runs/second"))
-    writes.settle_volume(WS, "v-2", "Success!")
-    assert [run for run, _ in writes.left_open(WS)] == ["first"] and states() == []
-    writes.settle_volume(WS, "v-1", "Success!")
-    assert writes.left_open(WS) == [] and states() == ["looked-after"]
+    files.settle_volume(WS, "v-2", "Success!")
+    assert [run for run, _ in files.left_open(WS)] == ["first"] and states() == []
+    files.settle_volume(WS, "v-1", "Success!")
+    assert files.left_open(WS) == [] and states() == ["looked-after"]
 
 
 @pytest.mark.parametrize(
@@ -79,15 +81,15 @@ def test_what_another_run_left_open_is_settled_by_what_is_known_of_the_volume(
     [("new", "adopted"), ("old", "not-sent"), ("other", "lost"), (None, "lost")],
 )
 def test_a_file_tells_whether_it_was_written(here, tmp_path, capsys, meanwhile, state):
-    at, file = writes.workstation(here), "w d/it's.yml"
-    told = {"file": file, "before": writes.sha256("old"), "after": writes.sha256("new")}
-    with pytest.raises(KeyboardInterrupt), writes.noted(at, "write", "it", told):
+    at, file = files.workstation(here), "w d/it's.yml"
+    told = {"file": file, "before": files.sha256("old"), "after": files.sha256("new")}
+    with pytest.raises(KeyboardInterrupt), files.noted(at, "write", "it", told):
         if meanwhile:
             write_text(here, file, meanwhile)
         raise KeyboardInterrupt
-    writes.settle_files(here, at)
+    files.settle_files(here, at)
     assert states(at) == [state] and "write it, left open before: " in capsys.readouterr().out
-    writes.settle_files(here, at)
+    files.settle_files(here, at)
     assert capsys.readouterr().out == ""
 
 
@@ -95,7 +97,7 @@ def test_a_configuration_is_noted_by_its_checksums_without_its_text(here):
     config.write(here, "w/c.yml", "hostname: first\n")
     config.write(here, "w/c.yml", "hostname: second\n", "hostname: first\n", "w/c.yml.old")
     assert read_text(here, "w/c.yml") == "hostname: second\n"
-    first, second = Journal(run_folder(), writes.workstation(here)).every()
+    first, second = Journal(run_folder(), files.workstation(here)).every()
     assert first["params"]["before"] == "" and first["what"] == "w/c.yml on this machine"
     assert second["params"]["before"] == first["params"]["after"]
     assert second["text"].endswith("; the old one is kept as w/c.yml.old")

@@ -7,11 +7,12 @@ The whole way is gone: inventory, notes, target, close look, guard. The last tes
 import pytest
 from machines import Machine, disk, part
 
-from lib import disks, guard, notes
-from lib.disks import identity
 from lib.errors import CheckFailed, ShellFailed
+from lib.install import disks, guard
+from lib.install.disks import identity
 from lib.plan import Step
-from lib.shell import connect_shell, run
+from lib.workstation import notes
+from lib.workstation.shell import connect_shell, run
 
 SIZE = 40 * 2**30
 UUID = "5f0c2d4e-9b31-4c6a-8e77-0d1f2a3b4c5d"  # of a volume on KVM, where serials tell

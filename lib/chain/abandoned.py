@@ -8,10 +8,11 @@ from pathlib import Path
 
 import nbformat
 
-from lib.chain import closing, ledger, manifest, seal, statuses
+from lib.chain import closing, seal, statuses
 from lib.chain.engine import write
-from lib.chain.ledger import ENDS, Ledger
 from lib.chain.run import SCRATCH
+from lib.record import ledger, manifest
+from lib.record.ledger import ENDS, Ledger
 
 
 def find(runs: Path) -> list[Path]:

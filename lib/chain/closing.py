@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.chain.faults import BadInput
 from lib.chain.redact import scan
-from lib.search import Search
+from lib.record.faults import BadInput
+from lib.record.search import Search
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Sealed:
 
 def begin(folder: Path, notebooks: Sequence[Path], reason: str = "") -> None:
     """Write down who runs what, before it runs."""
-    from lib.chain import history, provenance
+    from lib.chain import history
+    from lib.record import provenance
 
     history.write(folder)
     provenance.begin(folder, notebooks=notebooks, reason=reason, command=sys.argv)
@@ -47,7 +48,8 @@ def end(
 
     With `key` (an SSH key) the manifest is signed.
     """
-    from lib.chain import provenance, seal
+    from lib.chain import seal
+    from lib.record import provenance
     from lib.report import index, report
 
     try:

@@ -16,11 +16,12 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from traitlets import Instance
 
-from lib.chain import causes, whole
-from lib.chain.events import Event, Tell
+from lib.chain import causes
 from lib.chain.interrupts import Stop
 from lib.chain.kernels import Kernels, Place
-from lib.chain.ledger import Ledger
+from lib.record import whole
+from lib.record.events import Event, Tell
+from lib.record.ledger import Ledger
 
 NAME = "runbook"
 SAVE_EVERY = 2  # seconds, within a cell

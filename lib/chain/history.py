@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from lib.chain import whole
+from lib.record import whole
 from lib.report import past
 
 FILE = "history.json"

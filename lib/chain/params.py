@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lib.chain.faults import BadInput
-from lib.chain.secrets import secret_name, secret_value
+from lib.record.faults import BadInput
+from lib.record.secrets import secret_name, secret_value
 
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list[str]": list}
 MODES = ("plan", "apply")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.search import Search
+from lib.record.search import Search
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ What is done already costs a look; a stage that did not end starts from its top 
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.chain import ledger, params, stages, values
-from lib.chain.faults import BadInput
+from lib.chain import params, stages, values
 from lib.chain.run import Work
 from lib.chain.stages import Stage
+from lib.record import ledger
+from lib.record.faults import BadInput
 from lib.report import past
 
 

@@ -14,16 +14,17 @@ import nbformat
 import papermill
 from papermill.engines import papermill_engines
 
-from lib.chain import causes, closing, engine, ledger, statuses, whole
+from lib.chain import causes, closing, engine, statuses
 from lib.chain.engine import Session, Task
-from lib.chain.events import Event, Tell
-from lib.chain.faults import NO_ROOM, BadInput, RecordCut, no_room
 from lib.chain.interrupts import trapped
 from lib.chain.kernels import NAME, Kernels, Place
-from lib.chain.ledger import Ledger
 from lib.chain.params import Parameter
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
+from lib.record import ledger, whole
+from lib.record.events import Event, Tell
+from lib.record.faults import NO_ROOM, BadInput, RecordCut, no_room
+from lib.record.ledger import Ledger
 from lib.report.past import steps
 
 LANGUAGE = "python"

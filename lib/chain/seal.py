@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.chain import manifest, whole
-from lib.chain.faults import BadInput
-from lib.chain.manifest import FILE, SIGNATURE, Manifest
 from lib.chain.redact import Hit, scan
-from lib.search import Search
+from lib.record import manifest, whole
+from lib.record.faults import BadInput
+from lib.record.manifest import FILE, SIGNATURE, Manifest
+from lib.record.search import Search
 
 NAMESPACE = "runbook"  # of signatures: one made here is good for nothing else
 LOG = "seals.log"

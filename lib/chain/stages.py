@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.chain.faults import BadInput
+from lib.record.faults import BadInput
 
 # From here on a stage changes or removes a finished cluster, so it must be asked for.
 ASKED_FOR = 70

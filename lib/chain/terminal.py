@@ -15,11 +15,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lib.chain.events import Event
 from lib.chain.run import Result, Run
-from lib.progress import WAIT, span
+from lib.record.events import Event
 from lib.report.console import one_line, plain
 from lib.report.words import colour, mark
+from lib.waiting import WAIT, span
 
 
 def changed(steps: Sequence[dict]) -> str:

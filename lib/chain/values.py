@@ -14,9 +14,9 @@ from pathlib import Path
 import yaml
 from yaml.constructor import SafeConstructor
 
-from lib.chain.faults import BadInput
 from lib.chain.params import Parameter, misfit
-from lib.chain.secrets import checksum, secret_name, secret_value
+from lib.record.faults import BadInput
+from lib.record.secrets import checksum, secret_name, secret_value
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)")
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.chain import ledger, manifest
-from lib.chain.faults import BadInput
-from lib.chain.manifest import FILE, SIGNATURE, Manifest
 from lib.chain.seal import LOG, NAMESPACE, counted, last, noted
-from lib.journal import INTERACTIVE
+from lib.record import ledger, manifest
+from lib.record.faults import BadInput
+from lib.record.journal import INTERACTIVE
+from lib.record.manifest import FILE, SIGNATURE, Manifest
 
 BY_HAND = "not sealed: notebooks that were run by hand keep their journal here, nobody seals it"
 

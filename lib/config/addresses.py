@@ -9,21 +9,12 @@ from itertools import islice
 from lib import find, held, own
 from lib.config.discovery import STATIC
 from lib.errors import CheckFailed, NotOne, ParamsError
+from lib.machines import address_of
 
 HELD = (
     "The configuration holds these addresses: free them. If no machine of the cluster runs yet, "
     "90-remove-cluster clears the way for others."
 )
-
-
-def address_of(machine: dict) -> str:
-    """Return the address of a machine's default nic, "" if it has none.
-
-    The order of a machine's nics promises nothing; `isdefault` marks the one that counts.
-    """
-    nics = machine.get("nic") or [{}]
-    nic = next((n for n in nics if n.get("isdefault")), nics[0])
-    return nic.get("ipaddress") or ""
 
 
 @dataclass(frozen=True)

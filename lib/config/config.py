@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lib import notes, writes
 from lib.config import discovery, ignition, lint
 from lib.config.addresses import Bootstrap
 from lib.config.discovery import TOKEN, ask_token, masked, masked_url
@@ -20,8 +19,9 @@ from lib.config.form import AS_BEFORE, USER_DATA, Form
 from lib.config.written import Written, read
 from lib.errors import CheckFailed, ParamsError
 from lib.plan import Step, check_mode
-from lib.progress import tell
-from lib.shell import Shell, write_text
+from lib.waiting import tell
+from lib.workstation import files, notes
+from lib.workstation.shell import Shell, write_text
 
 STAGE = "20-write-cloud-config"
 LOST = (
@@ -160,7 +160,7 @@ def apply_write(shell: Shell, plan: list[Step], mode: str, work_dir: str) -> Non
     """
     check_mode(mode)
     if mode == "apply":
-        writes.settle_files(shell, writes.workstation(shell))
+        files.settle_files(shell, files.workstation(shell))
     if mode == "plan" or not plan:
         print("Plan mode: nothing was written." if plan else "Nothing to do.")
         return
@@ -181,7 +181,7 @@ def _write_step(shell: Shell, step: Step, work_dir: str) -> str:
     if unfilled not in text:
         write(shell, where, text)
         return "its machines know each other by fixed addresses"
-    with writes.noted(token["base"], "new token", where, token | {"file": where}) as ended:
+    with files.noted(token["base"], "new token", where, token | {"file": where}) as ended:
         url = ask_token(token["base"], token["size"])
         write(shell, where, text.replace(unfilled, url))
         ended["text"] = masked_url(url)
@@ -193,10 +193,10 @@ def write(shell: Shell, where: str, text: str, old: str = "", kept: str = "") ->
 
     `old` is what was there, "" if nothing was, and `kept` where that stays.
     """
-    told = {"file": where, "before": old and writes.sha256(old), "after": writes.sha256(text)}
+    told = {"file": where, "before": old and files.sha256(old), "after": files.sha256(text)}
     told |= {"kept": kept} if kept else {}
-    at, what = writes.workstation(shell), f"{where} on {shell.name}"
-    with writes.noted(at, "write", what, told) as ended:
+    at, what = files.workstation(shell), f"{where} on {shell.name}"
+    with files.noted(at, "write", what, told) as ended:
         write_text(shell, where, text)
         more = f"; the old one is kept as {kept}" if kept else ""
         ended["text"] = f"sha256 {told['after']}{more}"

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from lib import masks
 from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
+from lib.record import masks
 
 PUBLIC = "https://discovery.etcd.io"
 STATIC = "static"  # no service: the machines have fixed addresses

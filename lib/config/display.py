@@ -6,8 +6,8 @@ from html import escape
 
 from lib.config.discovery import masked
 from lib.config.written import read
-from lib.shell import Shell
-from lib.writes import sha256
+from lib.workstation.files import sha256
+from lib.workstation.shell import Shell
 
 PAGE = "font-family:monospace;line-height:1.3;white-space:pre-wrap"
 DIFFERS = ": differs from what is there"

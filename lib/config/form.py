@@ -7,7 +7,7 @@ With the delivery "disk" the text that holds the discovery token is baked into t
 from dataclasses import dataclass
 
 from lib.errors import CheckFailed, ParamsError
-from lib.notes import CONFIGS
+from lib.workstation.notes import CONFIGS
 
 CLOUD_CONFIG, IGNITION, USER_DATA = CONFIGS
 ON_DISK = {"cloud-config": CLOUD_CONFIG, "ignition": IGNITION}  # by format

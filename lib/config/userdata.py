@@ -5,13 +5,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from lib import facts, notes
 from lib.config.config import STAGE
 from lib.config.form import BAKED, IGNITION, USER_DATA
 from lib.config.written import read
 from lib.errors import CheckFailed
 from lib.plan import Pending
-from lib.shell import Shell
+from lib.record import facts
+from lib.workstation import notes
+from lib.workstation.shell import Shell
 
 OLD_LIMIT = 2048  # bytes before base64, until 4.3
 POST_LIMIT = 32764  # characters of base64, until 4.18: less than 32 KiB

@@ -8,8 +8,8 @@ from lib.config import discovery
 from lib.config.addresses import fixed_in
 from lib.config.form import ON_DISK, USER_DATA
 from lib.errors import CheckFailed
-from lib.shell import Shell, run
-from lib.writes import sha256
+from lib.workstation.files import sha256
+from lib.workstation.shell import Shell, run
 
 NEW_TOKEN = "A token serves one cluster once: run 90-remove-cluster, then 20-write-cloud-config."
 BY_HAND = (

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from . import background
-from .dialects import named
+from .state.dialects import named
 
 DIALECTS = ("4.22", "2.2")
 ETCD = ("stand-in", "real")
@@ -102,8 +102,8 @@ def _changed(folder: Path, facts: dict, name: str, value: object) -> dict:
     from urllib.parse import urlencode
     from urllib.request import urlopen
 
-    from .auth import signature
-    from .cloud import OPTIONS
+    from .state.cloud import OPTIONS
+    from .wire.auth import signature
 
     setting, key = OPTIONS[name]
     params = {"command": "configureSimulator", "response": "json", "name": setting}

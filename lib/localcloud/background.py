@@ -145,7 +145,7 @@ def reset(folder: Path) -> None:
 
 def serve(folder: Path, dialect: str, port: int | None, idle: float, options: dict) -> None:
     """Serve in the foreground until SIGTERM, SIGINT, or `idle` minutes without a request."""
-    from .wire import Server  # all of the server, which `start` has no need of
+    from .wire.server import Server  # all of the server, which `start` has no need of
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(folder / "serving", wait=False):
@@ -157,7 +157,7 @@ def serve(folder: Path, dialect: str, port: int | None, idle: float, options: di
 
 
 def _on_port(make: Callable, folder: Path, port: int | None):
-    from .state import OtherFormat
+    from .state.rows import OtherFormat
 
     wanted = port if port is not None else port_of_last_run(folder)
     try:

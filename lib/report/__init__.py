@@ -1,7 +1,16 @@
-"""What reads the folders of runs back and shows them: on pages, on the terminal, beside each other.
+"""Records of runs, read back and shown.
 
-For others are `past` (a run as plain data), `resources` (what it made and left open), `report`,
-`index` and `diff` (what they are called), and `console` and `words` (how a terminal shows it).
+cells         what notebooks show
+console       tables in a terminal
+diff          what differs between two runs
+index         the list of all runs
+known_errors  what a cloud's error code means, and what to do
+page          the templates
+past          a run read from its folder
+report        the report of one run
+resources     what was made, changed and removed
+timeline      stages and jobs over time
+words         words and marks for outcomes
 """
 
 __all__ = ["console", "diff", "index", "past", "report", "resources", "words"]

@@ -8,10 +8,10 @@ import mistune
 import pandas as pd
 from markupsafe import Markup
 
-from lib import records
-from lib.progress import STEP, WAIT
+from lib.record import reading
 from lib.report.console import plain
 from lib.report.past import Attempt
+from lib.waiting import STEP, WAIT
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _cell(cell: dict, ends: dict[str, dict], tables: Iterator[pd.DataFrame]) -> 
         ended = metadata.get("runbook", {}) | ends.get(cell.get("id", ""), {})
         yield Piece("code", source, *_end(cell, ended))
     for output in _merged(cell.get("outputs", [])):
-        yield table(next(tables)) if records.is_table(output) else _output(output)
+        yield table(next(tables)) if reading.is_table(output) else _output(output)
 
 
 def _end(cell: dict, ended: dict) -> tuple[str, str]:

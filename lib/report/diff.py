@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lib.progress import span
 from lib.report import resources
 from lib.report.past import Past, read
+from lib.waiting import span
 
 # What is new in every run and so tells nothing: ids, stamps in names, moments.
 _PASSING = re.compile(

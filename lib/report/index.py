@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.chain import whole
-from lib.progress import span
+from lib.record import whole
 from lib.report import past
 from lib.report.words import clock, colour, mark
+from lib.waiting import span
 
 FILE = "index.html"
 HEAD = ("outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "began")

@@ -12,10 +12,10 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from lib import records
-from lib.progress import span
+from lib.record import reading
 from lib.report.console import plain
 from lib.report.words import clock, mark, tone
+from lib.waiting import span
 
 ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
@@ -35,7 +35,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"clock": clock, "mark": mark, "tone": tone, "span": span}
-    made.filters |= {"quote": shlex.quote, "said": records.text, "kind": kind, "numbers": numbers}
+    made.filters |= {"quote": shlex.quote, "said": reading.text, "kind": kind, "numbers": numbers}
     made.filters["trimmed"] = trimmed
     return made
 

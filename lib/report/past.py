@@ -15,11 +15,11 @@ from pathlib import Path
 
 import yaml
 
-from lib.chain import whole
-from lib.chain.faults import BadInput
-from lib.chain.provenance import TOLD, told
-from lib.chain.secrets import secret_name
-from lib.progress import STEP
+from lib.record import whole
+from lib.record.faults import BadInput
+from lib.record.provenance import TOLD, told
+from lib.record.secrets import secret_name
+from lib.waiting import STEP
 
 ENDED_WELL = ("ok", "skipped")
 FILES = ("events", "journal", "api")
@@ -51,9 +51,9 @@ class Attempt:
     @cached_property
     def tables(self) -> list:
         """Return the tables of the executed notebook, in order; `attrs` has their `heading`."""
-        from lib import records  # only now: it takes pandas, and few need tables
+        from lib.record import reading  # only now: it takes pandas, and few need tables
 
-        return list(records.tables(self.book).values()) if self.book else []
+        return list(reading.tables(self.book).values()) if self.book else []
 
 
 @dataclass
@@ -221,7 +221,7 @@ def _alive(folder: Path, events: list[dict]) -> bool:
     """Tell whether the driver of a run without an end is still there."""
     if _turn(events).get("event") not in ("run-started", "run-resumed"):
         return False
-    from lib.chain import ledger  # only now: it takes its time to import, and few runs need it
+    from lib.record import ledger  # only now: it takes its time to import, and few runs need it
 
     return ledger.held(folder)
 

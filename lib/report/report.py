@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.chain import whole
-from lib.chain.faults import BadInput
-from lib.progress import span
+from lib.record import whole
+from lib.record.faults import BadInput
 from lib.report import cells, page, resources, timeline
 from lib.report.known_errors import explain
 from lib.report.past import ENDED_WELL, Attempt, Past, ms, read
+from lib.waiting import span
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from lib import records
+from lib.record import reading
 from lib.report.past import Past, when
 
 COLUMNS = ["stage", "change", "name", "id", "details"]
@@ -39,7 +39,7 @@ def changed(shown: list[pd.DataFrame]) -> pd.DataFrame:
         stage = frame.attrs["stage"]
         kind = (stage, *frame.columns)
         if kind in before:
-            difference = records.difference(before.pop(kind), frame)
+            difference = reading.difference(before.pop(kind), frame)
             found.append(difference.assign(stage=stage)[COLUMNS])
         if frame.attrs["heading"] == "Before":
             before[kind] = frame
@@ -93,7 +93,7 @@ def _ours(frame: pd.DataFrame, names: set[str], touched: set[str]) -> pd.DataFra
     """Return the rows that hold a name of the run, or the id of something that it touched."""
 
     def mine(row: tuple) -> bool:
-        texts = [records.text(value) for value in row]
+        texts = [reading.text(value) for value in row]
         return bool(touched & set(texts)) or any(n in t for n in names for t in texts)
 
     return frame[[mine(row) for row in frame.itertuples(index=False, name=None)]]

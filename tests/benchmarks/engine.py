@@ -21,7 +21,7 @@ from nbformat import v4
 from traitlets.config import Config
 
 from lib.chain import run, stages
-from lib.chain.events import Event
+from lib.record.events import Event
 
 WORK = 1.0  # seconds of own work in a stage
 MODULES = ("pandas", "requests", "yaml")

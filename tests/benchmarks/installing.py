@@ -28,8 +28,8 @@ from workstations import (
     program,
 )
 
-from lib import detached, disks, guard, images, installers
-from lib.shell import connect_shell, write_text
+from lib.install import detached, disks, guard, images, installers
+from lib.workstation.shell import connect_shell, write_text
 
 SIZE = 7997 * MIB  # what an image of Flatcar has, unpacked
 CONFIG = "#cloud-config\n\nhostname: a\n"

@@ -18,8 +18,8 @@ from benchmarks.virtual import Clock, our_client
 
 from lib import find, jobs
 from lib.client import Cloud
-from lib.localcloud import jobs as durations
-from lib.localcloud.wire import Server
+from lib.localcloud.state import jobs as durations
+from lib.localcloud.wire.server import Server
 
 # Seconds that a job takes, and what it is known to take: a snapshot of 40 GB is, others are not.
 JOBS = ((0.2, 0), (1, 0), (5, 0), (30, 0), (570, 570))

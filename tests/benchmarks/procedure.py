@@ -25,8 +25,8 @@ from benchmarks.report import Line
 from benchmarks.virtual import Clock, cs_client, our_client, requests_by_kind
 
 from lib.chain import stages
-from lib.localcloud import workstation
-from lib.localcloud.wire import Server
+from lib.localcloud.wire.server import Server
+from lib.localcloud.workstation import shell
 
 ROOT = Path(__file__).resolve().parents[2]
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
@@ -154,7 +154,7 @@ def by_chain(folder: Path, **params: object) -> Side:
     clock = Clock()
     with Server(folder, time_scale=1, clock=clock) as server:
         # The installer's stand-in reads its pace from here, and does not live by our clock.
-        workstation.set_time_scale(folder, 0)
+        shell.set_time_scale(folder, 0)
         values = yaml.safe_load((ROOT / "params" / "local.yaml").read_text()) | params
         began = clock()
         with connected(server, clock), contextlib.redirect_stdout(io.StringIO()):

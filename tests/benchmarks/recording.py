@@ -19,7 +19,7 @@ from benchmarks.report import Line
 
 from lib.__main__ import PRELOAD
 from lib.chain import closing, engine, params, run, seal, stages, values
-from lib.chain.ledger import Ledger
+from lib.record.ledger import Ledger
 from lib.report import index, report
 
 ROOT = Path(__file__).resolve().parents[2]

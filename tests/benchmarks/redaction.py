@@ -16,8 +16,8 @@ import nbformat
 from benchmarks.report import Line
 from nbformat import v4
 
-from lib import masks
 from lib.chain import seal
+from lib.record import masks
 
 WANTED = 20e6  # bytes a second
 SIZE = 20_000_000

@@ -27,7 +27,7 @@ def running(*words: str) -> Iterator[dict]:
 
 def serve_cloud(folder: str, volumes: str) -> None:
     """Serve a local cloud whose jobs take no time."""
-    from lib.localcloud.wire import Server
+    from lib.localcloud.wire.server import Server
 
     with Server(Path(folder), time_scale=0) as server:
         plant_volumes(server.cloud, int(volumes))

@@ -6,7 +6,7 @@ import cs
 from harness import profile_of
 
 from lib.client import Cloud
-from lib.localcloud.wire import Server
+from lib.localcloud.wire.server import Server
 
 
 class Clock:

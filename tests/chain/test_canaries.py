@@ -10,7 +10,8 @@ from urllib.parse import quote
 import nbformat
 import pytest
 
-from lib.chain import manifest, params, run, stages, values, verify
+from lib.chain import params, run, stages, values, verify
+from lib.record import manifest
 
 # Random, so that no run can have them in it for another reason.
 KEY, TOKEN = secrets.token_urlsafe(48) + "+/=", secrets.token_hex(16)

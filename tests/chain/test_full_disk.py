@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from lib.__main__ import main
-from lib.chain import ledger, seal
-from lib.journal import Journal
+from lib.chain import seal
+from lib.record import ledger
+from lib.record.journal import Journal
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

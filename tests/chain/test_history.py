@@ -5,10 +5,10 @@ import folders
 from folders import at, stage, write_lines
 from harness import client
 
-from lib import progress
+from lib import waiting as progress
 from lib.chain import history
 from lib.chain.terminal import Waiting
-from lib.localcloud.wire import Server
+from lib.localcloud.wire.server import Server
 from lib.plan import Step, apply
 from lib.report import past
 

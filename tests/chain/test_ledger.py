@@ -8,10 +8,11 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from lib.chain import ledger, statuses
-from lib.chain.events import Event
-from lib.chain.faults import BadInput
-from lib.chain.ledger import FILE, WAIT, Ledger
+from lib.chain import statuses
+from lib.record import ledger
+from lib.record.events import Event
+from lib.record.faults import BadInput
+from lib.record.ledger import FILE, WAIT, Ledger
 
 RUN = {"stages": ["10-one"], "notebooks": "/n", "resumed": False, "folder": "x"}
 

@@ -1,7 +1,7 @@
 import pytest
 
 from lib.chain import params, values
-from lib.chain.faults import BadInput
+from lib.record.faults import BadInput
 
 CELL = """\
 mode: str = "plan"  # "plan" looks; "apply" changes

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import facts
-from lib.chain import provenance
+from lib.record import facts, provenance
 
 
 @pytest.fixture

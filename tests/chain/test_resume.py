@@ -2,7 +2,8 @@ import nbformat
 import pytest
 
 from lib.__main__ import main
-from lib.chain import ledger, params, resume, values
+from lib.chain import params, resume, values
+from lib.record import ledger
 
 CELL = 'name: str = "x"  # a name\nsize: int = 3  # a size'
 

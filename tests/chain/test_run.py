@@ -4,13 +4,13 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from lib import progress
+from lib import waiting
 from lib.chain import params, run, stages, values
 
 STEP = (
     "from IPython.display import display\n"
     "def told(outcome, what):\n"
-    f"    facts = {{'{progress.STEP}': dict(outcome=outcome, command='createVolume', what=what)}}\n"
+    f"    facts = {{'{waiting.STEP}': dict(outcome=outcome, command='createVolume', what=what)}}\n"
     "    display(facts, raw=True)\n"
 )
 CELL = 'cluster_name: str = "My cluster/1"  # name'

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.chain import manifest, seal, verify
-from lib.chain.faults import BadInput
+from lib.chain import seal, verify
+from lib.record import manifest
+from lib.record.faults import BadInput
 
 LINES = [json.dumps({"event": event, "cause": "ok"}) for event in ("run-started", "x", "run-ended")]
 Make = Callable[..., Path]

@@ -1,7 +1,7 @@
 import pytest
 
 from lib.chain import stages
-from lib.chain.faults import BadInput
+from lib.record.faults import BadInput
 
 
 @pytest.fixture

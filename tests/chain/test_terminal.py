@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lib.chain.events import Event
 from lib.chain.run import Result, Run
 from lib.chain.terminal import WAIT, Terminal, Waiting, changed, sentence
-from lib.journal import Journal
+from lib.record.events import Event
+from lib.record.journal import Journal
 from lib.report.console import console, plain
-from lib.writes import noted
+from lib.workstation.files import noted
 
 
 def step(command, what, outcome="done"):

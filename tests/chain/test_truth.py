@@ -12,8 +12,9 @@ import nbformat
 import pytest
 
 from lib.__main__ import ROOT, main
-from lib.chain import abandoned, ledger, run, stages
+from lib.chain import abandoned, run, stages
 from lib.chain.run import Run
+from lib.record import ledger
 
 BEFORE, AFTER = "print('before')", "print('after')"
 KILL = "import os; os._exit(9)"

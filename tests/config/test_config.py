@@ -8,13 +8,14 @@ import pytest
 import yaml
 from registries import answering, free_port
 
-from lib import config, notes
+from lib import config
 from lib.config import addresses, discovery, keys
 from lib.config.lint import validate
 from lib.errors import CheckFailed, ParamsError, RunbookError
-from lib.journal import Journal, run_folder
 from lib.plan import show
-from lib.shell import write_text
+from lib.record.journal import Journal, run_folder
+from lib.workstation import notes
+from lib.workstation.shell import write_text
 
 TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
 URL = f"https://discovery.etcd.io/{TOKEN}"

@@ -12,7 +12,7 @@ from registries import answering, serving
 from lib.config import discovery
 from lib.config.discovery import TokenUrl, ask_token, has_begun, members, service, size_of
 from lib.errors import CheckFailed, ParamsError, Refused, RunbookError, Unreachable
-from lib.localcloud.wire import Server
+from lib.localcloud.wire.server import Server
 
 TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
 FIFTY, SIXTY = "50-deploy-cluster", "60-verify-cluster"

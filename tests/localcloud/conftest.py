@@ -9,8 +9,8 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from lib.localcloud.auth import signature
-from lib.localcloud.wire import Server
+from lib.localcloud.wire.auth import signature
+from lib.localcloud.wire.server import Server
 
 
 class Answer(NamedTuple):

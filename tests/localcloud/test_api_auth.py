@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.localcloud.auth import moment, signature, string_to_sign
+from lib.localcloud.wire.auth import moment, signature, string_to_sign
 
 VECTORS = json.loads((Path(__file__).parents[1] / "fixtures/signature_vectors.json").read_text())
 UNVERIFIED = "unable to verify user credentials and/or request signature"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lib.localcloud import jobs
+from lib.localcloud.state import jobs
 
 UUID = "12345678-1234-4123-8123-123456789abc"
 

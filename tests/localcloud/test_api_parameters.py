@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lib.localcloud import registry, unbuilt
+from lib.localcloud.commands import unbuilt  # and registers all commands
+from lib.localcloud.state import registry
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-registry.load()
+
 SCHEMAS = {
     "old": ("commands-2.2.14.json",),
     "api": ("commands-4.20.2.json", "commands-4.22.0.json"),

@@ -14,8 +14,8 @@ import pytest
 
 from lib.localcloud import background
 from lib.localcloud.__main__ import main
-from lib.localcloud.cloud import OPTIONS
-from lib.localcloud.wire import Server
+from lib.localcloud.state.cloud import OPTIONS
+from lib.localcloud.wire.server import Server
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lib.localcloud import registry
-from lib.localcloud.fields import fields_of
-from lib.localcloud.registry import load
+from lib.localcloud.state import registry
+from lib.localcloud.state.fields import fields_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-load()
+
 SCHEMA = {
     "4.22": json.loads((FIXTURES / "commands-4.22.0.json").read_text()),
     "2.2": json.loads((FIXTURES / "commands-2.2.14.json").read_text()),

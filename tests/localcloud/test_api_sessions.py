@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from lib.localcloud.wire import Server
+from lib.localcloud.wire.server import Server
 
 
 @pytest.fixture

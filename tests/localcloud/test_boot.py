@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lib.localcloud import boot, discovery, disks, workstation
+from lib.localcloud.guests import boot, discovery
+from lib.localcloud.workstation import images
+from lib.localcloud.workstation import shell as workstation
 
 GIB = 2**30
 BASE = "http://127.0.0.1:1"
@@ -56,7 +58,7 @@ class World:
     def install(self, command: str, config: bytes | str) -> Path:
         """Return a disk after `command`, in which FILE is the file with the config."""
         disk = self.folder / "disks" / f"{uuid.uuid4()}.raw"
-        disks.create_blank(disk, 10 * GIB)
+        images.create_blank(disk, 10 * GIB)
         ours = {"deviceid": 2, "file": str(disk), "size": 10 * GIB, "id": "1", "foreign": False}
         workstation.write_devices(self.folder, "4.22", [ours])
         file = self.folder / "config"
@@ -137,8 +139,8 @@ def test_a_plain_image_knows_no_address_and_registers_nothing(world):
 def test_an_address_written_into_etc_environment_by_hand_helps_a_plain_image(world):
     url = world.token()
     disk = coreos(world, SEED.format(url=url), oem="")
-    files = disks.tree(disk, 9) | {"etc/environment": b"COREOS_PRIVATE_IPV4=10.1.0.174\n"}
-    disks.put_tree(disk, 9, files, kind="btrfs", label="ROOT")
+    files = images.tree(disk, 9) | {"etc/environment": b"COREOS_PRIVATE_IPV4=10.1.0.174\n"}
+    images.put_tree(disk, 9, files, kind="btrfs", label="ROOT")
     world.boot(disk)
     assert list(world.listed(url).values()) == ["http://10.1.0.174:7001"]
 
@@ -232,7 +234,7 @@ def test_a_discovery_service_that_is_down_is_reported(world):
 
 
 def test_a_disk_without_coreos_does_not_boot(world, tmp_path):
-    disks.create_blank(tmp_path / "blank", GIB)
+    images.create_blank(tmp_path / "blank", GIB)
     for disk in (None, tmp_path / "blank"):
         assert world.boot(disk) == "no bootable CoreOS on this disk"
 

@@ -147,7 +147,7 @@ class Replay:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """Return the differences of all recorded calls by their labels."""
-    from lib.localcloud.wire import Server
+    from lib.localcloud.wire.server import Server
 
     from .conftest import Api
 

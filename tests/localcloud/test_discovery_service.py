@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from lib.localcloud import discovery
+from lib.localcloud.guests import discovery
 
 BASE = "http://127.0.0.1:1234"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.localcloud import disks, workstation
+from lib.localcloud.workstation import images, shell
 
 GIB = 2**30
 CONFIG = b"#cloud-config\nhostname: x\n"
@@ -20,15 +20,15 @@ class Station:
 
     def __init__(self, folder: Path, size: int = 10 * GIB):
         self.folder, self.disk = folder, folder / "disks" / "ours.raw"
-        workstation.prepare(folder, "4.22")
-        disks.create_blank(self.disk, size)
+        shell.prepare(folder, "4.22")
+        images.create_blank(self.disk, size)
         ours = {"deviceid": 2, "file": str(self.disk), "size": size, "id": "1", "foreign": False}
-        workstation.write_devices(folder, "4.22", [ours])
+        shell.write_devices(folder, "4.22", [ours])
         (folder / "workstation" / "home" / "c.yml").write_bytes(CONFIG)
         self.scale(0)
 
     def scale(self, scale: float) -> None:
-        workstation.set_time_scale(self.folder, scale)
+        shell.set_time_scale(self.folder, scale)
 
     def argv(self, command: str) -> list[str]:
         return ["/bin/sh", str(self.folder / "workstation" / "shell"), "-c", command]
@@ -66,7 +66,7 @@ def test_coreos_install_refuses_in_its_own_words_and_writes_nothing(station, arg
     done = station.run(f"sudo coreos-install {arguments}")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"coreos-install: {said}\n"
-    assert disks.read_partitions(station.disk) == []
+    assert images.read_partitions(station.disk) == []
 
 
 def test_coreos_install_says_what_the_seed_shows(station):
@@ -83,13 +83,13 @@ def test_coreos_install_says_what_the_seed_shows(station):
 
 def test_coreos_install_leaves_partitions_and_the_config_in_root(station):
     station.run("coreos-install -d /dev/vdc -c c.yml -o cloudstack -V 410.0.0")
-    assert [p.number for p in disks.read_partitions(station.disk)] == [1, 2, 3, 4, 6, 7, 9]
-    assert list(disks.entries(station.disk, 9)) == [
+    assert [p.number for p in images.read_partitions(station.disk)] == [1, 2, 3, 4, 6, 7, 9]
+    assert list(images.entries(station.disk, 9)) == [
         ("var/lib/coreos-install", 0o700, None),
         ("var/lib/coreos-install/user_data", 0o600, CONFIG),
     ]
-    assert b"VERSION=410.0.0" in disks.tree(station.disk, 3)["lib/os-release"]
-    assert b"ID=cloudstack" in disks.tree(station.disk, 6)["oem-release"]
+    assert b"VERSION=410.0.0" in images.tree(station.disk, 3)["lib/os-release"]
+    assert b"ID=cloudstack" in images.tree(station.disk, 6)["oem-release"]
 
 
 def test_the_success_line_names_the_oem(station):
@@ -97,13 +97,13 @@ def test_the_success_line_names_the_oem(station):
     assert done.stdout.endswith(
         "Success! CoreOS stable current (cloudstack) is installed on /dev/vdc\n"
     )
-    assert disks.tree(station.disk, 9) == {}
+    assert images.tree(station.disk, 9) == {}
 
 
 def test_installing_again_leaves_nothing_of_the_first_time(station):
     station.run("coreos-install -d /dev/vdc -c c.yml -o cloudstack")
     station.run("coreos-install -d /dev/vdc")
-    assert disks.tree(station.disk, 9) == disks.tree(station.disk, 6) == {}
+    assert images.tree(station.disk, 9) == images.tree(station.disk, 6) == {}
 
 
 def test_a_mounted_disk_is_overwritten_before_coreos_install_fails(station, tmp_path):
@@ -114,7 +114,7 @@ def test_a_mounted_disk_is_overwritten_before_coreos_install_fails(station, tmp_
     assert done.returncode == 1
     assert done.stderr.endswith("BLKRRPART: Device or resource busy\n")
     assert "Success" not in done.stdout
-    assert disks.tree(station.disk, 9) == {}
+    assert images.tree(station.disk, 9) == {}
 
 
 def test_a_disk_too_small_is_left_half_written_by_coreos_install(tmp_path):
@@ -122,7 +122,7 @@ def test_a_disk_too_small_is_left_half_written_by_coreos_install(tmp_path):
     done = station.run("coreos-install -d /dev/vdc -c c.yml")
     assert done.returncode == 1
     assert "bunzip2: No space left on device" in done.stderr
-    assert len(disks.read_partitions(station.disk)) == 7
+    assert len(images.read_partitions(station.disk)) == 7
     assert station.disk.stat().st_size == 2 * GIB
 
 
@@ -144,13 +144,13 @@ def test_flatcar_install_resolves_current_and_writes_todays_layout(station):
     assert last.startswith("Success! Flatcar Container Linux stable 4")
     assert last.endswith(" (cloudstack) is installed on /dev/vdc")
     assert "coreos-cloudinit not found. Could not validate config." in done.stderr
-    assert disks.partition(station.disk, 6).size == GIB
-    assert disks.tree(station.disk, 9) == {"var/lib/flatcar-install/user_data": CONFIG}
+    assert images.partition(station.disk, 6).size == GIB
+    assert images.tree(station.disk, 9) == {"var/lib/flatcar-install/user_data": CONFIG}
 
 
 def test_flatcar_install_puts_an_ignition_config_on_the_oem_partition(station):
     station.run("echo '{}' > c.ign; flatcar-install -d /dev/vdc -i c.ign -o cloudstack")
-    oem = disks.tree(station.disk, 6)
+    oem = images.tree(station.disk, 6)
     assert oem["config.ign"] == b"{}\n"
     assert b"ID=cloudstack" in oem["oem-release"]
 
@@ -191,7 +191,7 @@ def test_flatcar_install_that_began_says_its_exit_code_last(station, arguments, 
     done = station.run(f"flatcar-install {arguments}")
     own = f"flatcar-install: {said}\nError: return code 1 from exit 1\n"
     assert (done.returncode, done.stderr) == (1, own)
-    assert disks.read_partitions(station.disk) == []
+    assert images.read_partitions(station.disk) == []
 
 
 def test_flatcar_install_takes_a_local_file_and_says_so(station):
@@ -217,7 +217,7 @@ def test_a_dry_run_of_flatcar_install_changes_nothing(station):
     done = station.run("flatcar-install -y -s")
     assert done.returncode == 0
     assert done.stdout.startswith("Settings:\n") and "flatcar_production" in done.stdout
-    assert disks.read_partitions(station.disk) == []
+    assert images.read_partitions(station.disk) == []
 
 
 def test_flatcar_install_leaves_a_wiped_disk_when_the_image_does_not_fit(tmp_path):
@@ -226,7 +226,7 @@ def test_flatcar_install_leaves_a_wiped_disk_when_the_image_does_not_fit(tmp_pat
     assert done.returncode == 1
     assert "write_to_disk: Failed writing image to disk" in done.stderr
     assert "Error: return code 1 from" in done.stderr
-    assert disks.table_type(station.disk) is None
+    assert images.table_type(station.disk) is None
 
 
 def test_flatcar_install_leaves_a_wiped_disk_when_it_is_ended(station):
@@ -235,7 +235,7 @@ def test_flatcar_install_leaves_a_wiped_disk_when_it_is_ended(station):
         station.argv("exec flatcar-install -d /dev/vdc 2>&1"), stdout=subprocess.PIPE, text=True
     ) as running:
         next(line for line in running.stdout if line.startswith("--"))
-        assert disks.table_type(station.disk) == "gpt"
+        assert images.table_type(station.disk) == "gpt"
         running.terminate()
         assert "Error: return code 143 from" in running.stdout.read()
-    assert disks.table_type(station.disk) is None
+    assert images.table_type(station.disk) is None

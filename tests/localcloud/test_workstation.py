@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.localcloud import disks, workstation
+from lib.localcloud.workstation import images
+from lib.localcloud.workstation import shell as workstation
 
 GIB = 2**30
 OURS = "6f1ed002-ab55-4c1a-9d0c-2b9f6c1e7a44"
@@ -22,7 +23,7 @@ class Station:
         self.folder, self.dialect = folder, dialect
         self.disk = folder / "disks" / "ours.raw"
         workstation.prepare(folder, dialect)
-        disks.create_blank(self.disk, 40 * GIB)
+        images.create_blank(self.disk, 40 * GIB)
 
     def attach(self, *more: dict) -> None:
         ours = {"deviceid": 4, "file": str(self.disk), "size": 40 * GIB, "id": OURS}
@@ -50,10 +51,10 @@ def kvm(tmp_path) -> Station:
 
 @pytest.fixture
 def installed(kvm) -> Station:
-    disks.write_image(kvm.disk, disks.COREOS_2014)
+    images.write_image(kvm.disk, images.COREOS_2014)
     files = {"var/lib/coreos-install/user_data": b"#cloud-config\n"}
     modes = {"var/lib/coreos-install/user_data": 0o600}
-    disks.put_tree(kvm.disk, 9, files, kind="btrfs", label="ROOT", modes=modes)
+    images.put_tree(kvm.disk, 9, files, kind="btrfs", label="ROOT", modes=modes)
     return kvm
 
 
@@ -87,7 +88,7 @@ def test_on_vmware_the_new_disk_is_sdd_and_has_none(tmp_path):
 def test_a_disk_keeps_its_name_when_another_one_leaves(kvm):
     second = {"deviceid": 2, "file": "", "size": GIB, "id": "second", "foreign": False}
     second["file"] = str(kvm.folder / "disks" / "second.raw")
-    disks.create_blank(second["file"], GIB)
+    images.create_blank(second["file"], GIB)
     kvm.attach(second)
     assert kvm.out("lsblk -dno NAME").split() == ["vda", "vdb", "vdc", "vdd"]
     workstation.write_devices(kvm.folder, "4.22", [second])
@@ -99,7 +100,7 @@ def test_a_disk_keeps_its_name_when_another_one_leaves(kvm):
 def test_somebody_elses_disk_that_is_handed_in_takes_the_place_of_the_blank_one(kvm):
     theirs = {"deviceid": 1, "size": GIB, "id": "x", "foreign": True}
     theirs["file"] = str(kvm.folder / "theirs.raw")
-    disks.create_blank(theirs["file"], GIB)
+    images.create_blank(theirs["file"], GIB)
     workstation.write_devices(kvm.folder, "4.22", [theirs])
     assert kvm.out("lsblk -dnbo NAME,SIZE /dev/vdb").split() == ["vdb", str(GIB)]
 
@@ -239,8 +240,8 @@ def test_what_is_changed_on_a_writable_mount_is_on_the_disk(installed, tmp_path)
     at.mkdir()
     installed.out(f"sudo mount -o subvol=root /dev/vdc9 {at}; mkdir {at}/etc; echo A=1 >{at}/etc/e")
     installed.out(f"sudo umount {at}")
-    assert disks.tree(installed.disk, 9)["etc/e"] == b"A=1\n"
-    modes = {name: mode for name, mode, _ in disks.entries(installed.disk, 9)}
+    assert images.tree(installed.disk, 9)["etc/e"] == b"A=1\n"
+    modes = {name: mode for name, mode, _ in images.entries(installed.disk, 9)}
     assert modes["var/lib/coreos-install/user_data"] == 0o600
 
 

@@ -3,7 +3,7 @@ import pytest
 from folders import at, stage
 
 from lib.__main__ import main
-from lib.chain.faults import BadInput
+from lib.record.faults import BadInput
 from lib.report import index, past, report
 
 

@@ -10,10 +10,10 @@ import pytest
 from folders import ID, JOB, at, book, call, printed, shown, stage, step, write_lines
 from nbformat import v4
 
-from lib.chain.faults import BadInput
+from lib.record.faults import BadInput
 from lib.report import past, report, resources, timeline
 from lib.report.page import trimmed
-from lib.writes import noted
+from lib.workstation.files import noted
 
 NAME = "20260304-050607-web"
 HOSTILE = '<script>alert(1)</script><img src="http://evil/x"> & "quoted"'

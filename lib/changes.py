@@ -1,0 +1,273 @@
+"""Reconciling: what became of a change whose answer, or whose end, was not seen.
+
+The journal says what was sent. A job is asked for by the id that we chose for it, where the server
+takes one; else what the change was to bring about is looked for: what it makes by its name, a
+snapshot by its volume, the rest by the state of what it was done to. It is sent again, under a new
+id, only after it was looked for in vain for as long as it could still be on its way. What is the
+same when it is done twice is sent again at once.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import count
+
+from lib import earlier, effects, jobs
+from lib.errors import JobFailed, JobTimeout, NotOne, ProfileError, Refused, Unreachable
+from lib.record.journal import INTERACTIVE, elsewhere, hold, shown
+from lib.waiting import Waiting
+
+SENDS = 3
+INTERNAL_ERROR = 530  # ApiErrorCode.INTERNAL_ERROR
+LOOKS = (0.25, 0.5, 1, 2, 4)  # seconds between looks; the last one again and again
+ASYNC = {
+    f"{verb}{thing}"
+    for thing, verbs in {
+        "Volume": ("create", "attach", "detach"),
+        "Snapshot": ("create", "delete"),
+        "Template": ("create", "delete"),
+        "VirtualMachine": ("deploy", "destroy", "start", "stop", "reboot"),
+        "Tags": ("create", "delete"),
+    }.items()
+    for verb in verbs
+}
+
+
+def send(cloud, command: str, params: dict, what: str, within: float, expect: float = 0) -> dict:
+    """Send a change and return its answer, or what is known of it if the answer is lost.
+
+    What was sent before and has not ended is joined instead. Raises Refused, NotOne when it
+    cannot be told which of several resources the change made, and Unreachable.
+    """
+    for entry in _same(cloud, command, params):
+        found = _recovered(cloud, entry, within)
+        if found is not None:
+            return found
+    terms = {"within": within, "expect": expect * cloud.profile.time_scale}
+    for _ in range(SENDS):
+        entry = cloud.journal.intend(command, what, params, _job_id(cloud, command), **terms)
+        try:
+            return _sent(cloud, entry, params)
+        except Unreachable as error:
+            known = _leaves_trace(entry) or command in effects.REPEATABLE
+            if not (error.may_have_changed and known):
+                raise
+            lost, found = error, _recovered(cloud, entry, within)
+        if found is not None:
+            return found
+    raise lost
+
+
+def _same(cloud, command: str, params: dict) -> list[dict]:
+    """Return the unfinished entries that are this very change, if it leaves a trace."""
+    wanted = json.loads(json.dumps(shown(params), default=str))
+    found = cloud.journal.unfinished()
+    same = [e for e in found if (e["command"], e["params"]) == (command, wanted)]
+    return [e for e in same if _leaves_trace(e)]
+
+
+def _leaves_trace(entry: dict) -> bool:
+    """Tell whether it can be found out later that a change was made."""
+    command = entry["command"]
+    return command in effects.RULES or (command in effects.BY_JOB and bool(entry["customjobid"]))
+
+
+def _job_id(cloud, command: str) -> str | None:
+    """Choose the id of the job where the server takes one (`customjobid`, since 4.5)."""
+    return str(uuid.uuid4()) if command in ASYNC and cloud.can_choose_job_ids else None
+
+
+def _sent(cloud, entry: dict, params: dict) -> dict:
+    """Send it, and write down what comes back."""
+    own = {"customjobid": entry["customjobid"]} if entry["customjobid"] else {}
+    try:
+        answer = cloud.ask(entry["command"], **params, **own)
+    except Unreachable as error:
+        if not error.may_have_changed:
+            cloud.journal.ended(entry, "not-sent", error.cause)
+        elif not _leaves_trace(entry):
+            now = effects.state_now(cloud, entry)
+            cloud.journal.ended(entry, "lost", f"{error.cause}.{now}")
+            error.args = (f"{error}{now}",)
+        raise
+    except Refused as no:
+        return _refused(cloud, entry, no)
+    except ProfileError as error:
+        cloud.journal.ended(entry, "not-sent", str(error))
+        raise
+    if "jobid" in answer:  # another id than ours: the server did not take it, which does no harm
+        cloud.journal.accepted(entry, answer["jobid"], answer.get("id"))
+    else:
+        cloud.journal.ended(entry, "done", resource=jobs.unwrapped(answer).get("id"))
+    return answer
+
+
+def _refused(cloud, entry: dict, no: Refused) -> dict:
+    """Write down a refusal and raise it; after a 530 return what was done all the same.
+
+    CloudStack answers 530 to whatever goes wrong inside, also when the work is done or half done:
+    it leaves a machine in Error when the address asked for is taken.
+    """
+    row = _left(cloud, entry) if no.code == INTERNAL_ERROR else None
+    if row is None:
+        cloud.journal.ended(entry, "refused", f"{no.code}: {no.text}")
+        raise no
+    if row.get("state") == "Error":
+        cloud.journal.ended(entry, "failed", f"{no.code}: {no.text}", row["id"])
+        no.args = (f"{no} It left {row.get('name', entry['what'])} (id {row['id']}) in Error.",)
+        raise no
+    cloud.journal.ended(entry, "adopted", f"found in spite of {no.code}: {no.text}", row.get("id"))
+    return {"adopted": _completed(cloud, entry, entry.get("within", 3600))}
+
+
+def _left(cloud, entry: dict) -> dict | None:
+    try:
+        return effects.find(cloud, entry)
+    except NotOne:
+        return None  # nobody can tell which of them it made; the next plan shows them all
+
+
+def _recovered(cloud, entry: dict, within: float) -> dict | None:
+    """Return the answer to a change that was lost, as far as it matters; None if it was not made.
+
+    That is a job to be watched, or what the change brought about, once it is complete. None also
+    for what can be sent again whether it was made or not.
+    """
+    if not _leaves_trace(entry):
+        cloud.sleep(LOOKS[0])
+        return None
+    found = find_out(cloud, entry)
+    if found is None or "jobid" in found:
+        return found
+    return {"adopted": _completed(cloud, entry, within)}
+
+
+def find_out(cloud, entry: dict) -> dict | None:
+    """Return what `look_for` does, and write it down."""
+    found = look_for(cloud, entry)
+    if found is None:
+        state = "not-sent" if entry["state"] == "intent" else "lost"
+        cloud.journal.ended(entry, state, "neither its job nor its effect can be found")
+    elif "jobid" not in found:
+        cloud.journal.ended(entry, "adopted", "found by what it brought about", found.get("id"))
+    elif entry["state"] == "intent":
+        cloud.journal.accepted(entry, found["jobid"])
+    return found
+
+
+def look_for(cloud, entry: dict) -> dict | None:
+    """Return `{"jobid": …}` or the row that a change made, None if it was not made.
+
+    Raises NotOne when there are several that it may have made.
+    """
+    seen = 0
+    for pause in pauses(cloud):
+        cloud.sleep(pause)
+        if job := _known_job(cloud, entry):
+            return {"jobid": job}
+        row = effects.find(cloud, entry)
+        seen += row is not None
+        # A row is there a moment before its job: look twice where a job can be asked for.
+        if row and seen > bool(entry["customjobid"]):
+            return row
+    return None
+
+
+def pauses(cloud) -> Iterator[float]:
+    """Yield pauses between looks at something that may still be on its way, three at least."""
+    left = cloud.grace * max(cloud.profile.time_scale, 0.02)
+    yield 0
+    for n in count(1):
+        pause = min(LOOKS[min(n, len(LOOKS)) - 1], max(left, 0))
+        left -= pause
+        yield pause
+        if left <= 0 and n >= 2:
+            return
+
+
+def _known_job(cloud, entry: dict) -> str | None:
+    """Return the id of the entry's job if the cloud knows it."""
+    job = entry.get("job") or entry["customjobid"]
+    if not job:
+        return None
+    try:
+        cloud.call("queryAsyncJobResult", jobid=job)
+    except Refused as no:
+        if no.code == effects.UNKNOWN:
+            return None
+        raise
+    return job
+
+
+def _completed(cloud, entry: dict, within: float) -> dict:
+    """Watch what was adopted until it is complete, and return it. Raises JobFailed, JobTimeout."""
+    started, command, what = cloud.clock(), entry["command"], entry["what"]
+    with Waiting() as waiting:
+        for at in jobs.looks():
+            row = effects.find(cloud, entry)
+            if row is None or row.get("state") == "Error":
+                text = f"it ended as {row['state'] if row else 'nothing'}"
+                raise JobFailed(command, "unknown", 0, text, what)
+            if effects.complete(entry, row):
+                return row
+            gone = cloud.clock() - started
+            if gone > within:
+                raise JobTimeout(command, "unknown", gone, what)
+            waiting.show(f"{command} {what}")
+            cloud.sleep(max(0, started + at - cloud.clock()))
+    raise AssertionError("looks() has no end")
+
+
+def is_so_already(cloud, step, result: object) -> bool:
+    """Tell whether a step failed only because what it was to do had been done.
+
+    An earlier try of it may have come through meanwhile: without ids of our own, a job that goes
+    on for longer than it was looked for cannot be told from none.
+    """
+    if not isinstance(result, Refused | JobFailed) or step.command not in effects.EFFECTS:
+        return False
+    return effects.EFFECTS[step.command](cloud, step.params, {}) is not None
+
+
+def settled(cloud):
+    """Return the cloud once it is known what became of the changes left open by an earlier attempt.
+
+    That is one of this run, or a run beside it that was given up. Says each; sends none. A job that
+    still runs is waited for, for as many seconds as when it was sent: raises JobTimeout. Raises
+    CheckFailed while the process of this run's earlier attempt still runs.
+    """
+    shared = cloud.folder.name == INTERACTIVE
+    if not shared:
+        hold(cloud.folder, cloud.sleep)
+    for entry in cloud.journal.unfinished():
+        if shared and elsewhere(entry):
+            continue  # another notebook at its own work
+        outcome = _became(cloud, entry, find_out)
+        if not _leaves_trace(entry):
+            cloud.journal.ended(entry, "lost", outcome)
+        at = datetime.fromisoformat(entry["sent"]).astimezone()
+        print(f"{entry['command']} {entry['what']}, left open at {at:%H:%M:%S}: {outcome}")
+    for run, entry in earlier.left_open(cloud):
+        outcome = _became(cloud, entry, look_for)
+        cloud.journal.looked_after(run, entry, outcome)
+        print(f"{entry['command']} {entry['what']}, left open by {run}: {outcome}")
+    return cloud
+
+
+def _became(cloud, entry: dict, look: Callable[..., dict | None]) -> str:
+    """Say what became of a change, as `look` finds it, waiting for its end if it still goes on."""
+    if not _leaves_trace(entry):
+        return f"nobody can tell how it ended.{effects.state_now(cloud, entry)}"
+    found = look(cloud, entry)
+    if found is None:
+        return "it was not made"
+    within = entry.get("within", 3600)
+    try:
+        if "jobid" not in found:
+            return f"it was made (id {_completed(cloud, entry, within).get('id', 'none')})"
+        about = {"command": entry["command"], "resource": entry["what"]}
+        jobs.wait(cloud, found["jobid"], **about, within=within)
+    except JobFailed as error:
+        return f"its job failed ({error.code}): {error.text}"
+    return "its job has succeeded"

@@ -1,0 +1,13 @@
+"""The machines as a cluster.
+
+deployment   gets them running, with other offerings where no host has room
+etcd         what the etcd of each machine answers
+inside       what the machines say over SSH
+login        the machines reached over SSH
+reconfigure  another configuration for machines that run
+removal      everything of the cluster removed, in order of dependence
+rolling      reboots, one machine at a time
+verify       whether the machines are the members that formed
+"""
+
+__all__ = ["deployment", "login", "reconfigure", "removal", "rolling", "verify"]

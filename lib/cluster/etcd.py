@@ -1,0 +1,131 @@
+"""Etcd: what the etcd of each machine answers at its client port."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import requests
+
+from lib.errors import OutOfSight, ShellFailed
+from lib.workstation.shell import Shell, run
+
+OLD_PORT, PORT = 4001, 2379
+TIMEOUT = (2, 5)  # seconds to connect, and to wait for an answer
+# From here machines may not be reachable at all, which says nothing about them.
+AWAY = (requests.ConnectTimeout, requests.ReadTimeout)
+
+FOREIGN = "no etcd"  # something else listens at its port
+
+CURL_SILENT = (7, 28, 52, 56)  # curl: refused, too late, an empty answer, a broken one
+
+Fetch = Callable[[str, str], tuple[int, str]]  # method, path -> status, body
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an etcd says: `state` is healthy, unhealthy, proxy, silent, unreachable or FOREIGN.
+
+    `members` are the addresses of the members it knows. `started` tells one process from the one
+    before, "" if it is not known.
+    """
+
+    state: str
+    members: frozenset[str] = frozenset()
+    started: str = ""
+
+
+def is_old(text: str) -> bool:
+    """Tell whether a configuration is for etcd 0.4, whose client port is 4001."""
+    return "etcd-member" not in text
+
+
+def ask(address: str, old: bool) -> Answer:
+    """Ask the etcd of a machine from here."""
+    base = f"http://{address}:{OLD_PORT if old else PORT}"
+
+    def fetch(method: str, path: str) -> tuple[int, str]:
+        body = "{}" if method == "POST" else None
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy would answer in its stead
+            answer = session.request(method, base + path, data=body, timeout=TIMEOUT)
+        return answer.status_code, answer.text
+
+    try:
+        return told(fetch, old)
+    except AWAY:
+        return Answer("unreachable")
+    except requests.RequestException as error:
+        return Answer("silent" if "refused" in str(error) else "unreachable")
+
+
+def ask_on(node: Shell, address: str, old: bool) -> Answer:
+    """Ask the etcd of a machine on the machine itself, with its curl."""
+    base = f"http://{address}:{OLD_PORT if old else PORT}"
+    try:
+        return told(lambda method, path: _curl(node, method, base + path), old)
+    except ConnectionRefusedError:
+        return Answer("silent")
+    except OutOfSight:
+        return Answer("unreachable")
+    except ShellFailed as error:
+        return Answer(f"not told ({error.said.strip()[-60:]})")
+
+
+def _curl(node: Shell, method: str, url: str) -> tuple[int, str]:
+    data = "-d '{}'" if method == "POST" else ""
+    command = f"curl -s -m 5 --noproxy '*' -X {method} {data} -w '\\n%{{http_code}}' {url}"
+    done = run(node, command, ok=(0, *CURL_SILENT))
+    if done.rc:
+        raise ConnectionRefusedError
+    body, _, status = done.out.rpartition("\n")
+    return int(status), body
+
+
+def told(fetch: Fetch, old: bool) -> Answer:
+    """Return what an etcd says; `fetch` raises what it likes when nothing answers."""
+    if old:
+        status, text = fetch("GET", "/v2/machines")
+        leads, _ = fetch("GET", "/v2/leader")
+        if status == 404:
+            return Answer(FOREIGN)
+        healthy = status == leads == 200
+        begun = re.search(r'"startTime"\s*:\s*"([^"]+)', fetch("GET", "/v2/stats/self")[1])
+        state = "healthy" if healthy else "unhealthy"
+        return Answer(state, _hosts(text.split(",")), begun[1] if begun else "")
+    if fetch("GET", "/v2/config/local/proxy")[0] == 200:
+        return Answer("proxy")
+    status, text = fetch("GET", "/health")
+    healthy = status == 200 and re.search(r'"health"\s*:\s*"?true', text)
+    found = _members(fetch)
+    if not found and '"health"' not in text:
+        return Answer(FOREIGN)
+    begun = re.search(r"(?m)^process_start_time_seconds (\S+)", fetch("GET", "/metrics")[1])
+    state = "healthy" if healthy else "unhealthy"
+    return Answer(state, _hosts(found), begun[1] if begun else "")
+
+
+def _members(fetch: Fetch) -> list[str]:
+    """Return the peer URLs of the members; etcd 2's list is asked for if there is no other."""
+    for method, path in (("POST", "/v3/cluster/member/list"), ("GET", "/v2/members")):
+        status, text = fetch(method, path)
+        if status != 200:
+            continue
+        try:
+            rows = json.loads(text).get("members") or []
+            return [url for row in rows for url in row.get("peerURLs") or []]
+        except (ValueError, AttributeError, TypeError):
+            return []  # it is no etcd that listens there
+    return []
+
+
+def _hosts(urls: list[str]) -> frozenset[str]:
+    return frozenset(_host(u.strip()) for u in urls if u.strip())
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or url
+    except ValueError:
+        return url

@@ -1,0 +1,179 @@
+"""Nodes: the machines from within, over SSH, through the workstation where that is remote.
+
+A machine that was just made is in no known_hosts: its key is accepted the first time, and kept
+beside the runs under the machine's id, so that another machine at the same address is not taken for
+it, and later runs know it. The workstation's key must be known, as ever.
+"""
+
+import base64
+import re
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lib import config, own
+from lib.errors import CheckFailed, OutOfSight, ParamsError, ShellFailed
+from lib.machines import address_of
+from lib.workstation import files, ssh
+from lib.workstation.shell import Shell, run
+
+USER = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+FILE = "/var/lib/{}-install/user_data"
+KINDS = ("coreos", "flatcar")
+FIND = """\
+for kind in {kinds}; do f=/var/lib/$kind-install/user_data
+if [ -e "$f" ]; then echo $kind $(sha256sum <"$f" | cut -c1-64); cat "$f"; exit; fi
+done; exit 44"""
+# coreos-cloudinit before 0.10 cannot validate.
+WRITE = """\
+umask 077; new={file}.new; trap 'rm -f "$new"' EXIT
+[ "$(sha256sum <{file} | cut -c1-64)" = {before} ] || {{ echo 'it was changed meanwhile'; exit 1; }}
+cat >"$new" && [ "$(wc -c <"$new")" -eq {size} ] || exit 1
+if command -v coreos-cloudinit >/dev/null && coreos-cloudinit -h 2>&1 | grep -q -- -validate; then
+coreos-cloudinit -validate -from-file="$new" || exit 1; fi
+cp -p {file} {kept} && mv -f "$new" {file} && sync"""
+FIRST_BOOT = (
+    "Ignition configures a machine at its first boot only: make a second cluster with the new "
+    "configuration (another cluster_name and work_dir), or deploy new machines one by one."
+)
+UNSEEN = "Whether it was written is not known: run this stage again, it looks first."
+LOGIN = (
+    "machine_user logs in with the private half of ssh_key_file: load it into ssh-agent, or name "
+    "it in ~/.ssh/config. Its `sudo` must need no password. Nothing was changed."
+)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine, what it is configured with, and the shell that was asked, if it was.
+
+    The machine itself tells the `sha256` of the file: its text may be none, and is read as one.
+    """
+
+    machine: dict
+    text: str
+    file: str = ""
+    shell: Shell | None = None
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        return self.machine["name"]
+
+    @property
+    def address(self) -> str:
+        """The machine's address."""
+        return address_of(self.machine)
+
+
+def connect(cloud, machine: dict, user: str, workstation_ssh: str) -> Shell:
+    """Return the shell of a machine; nothing is sent yet. Raises ParamsError for no user's name."""
+    if not USER.fullmatch(user):
+        raise ParamsError("machine_user", 'the name of a user, such as "core"', user)
+    name, ident = machine["name"], str(machine["id"])
+    if cloud.profile.machine_shell:
+        return Shell((*cloud.profile.machine_shell, ident), name)
+    address = address_of(machine)
+    known = known_hosts(cloud)
+    known.parent.mkdir(parents=True, exist_ok=True)
+    alias = f"{ident}.{urlsplit(cloud.profile.endpoint).hostname}"  # ids of 2.2 are mere numbers
+    return Shell(argv(user, address, alias, known, workstation_ssh), name, remote=True)
+
+
+def known_hosts(cloud) -> Path:
+    """Return the file of the machines' host keys, one for all runs."""
+    return Path(cloud.folder).absolute().parent / "known_hosts"
+
+
+def argv(user: str, address: str, alias: str, known: Path, workstation_ssh: str) -> tuple[str, ...]:
+    """Return the command that reaches a machine, directly or through the workstation.
+
+    ssh's own ProxyJump would not take the workstation's options along, so this is the same in full.
+    """
+    options = [o for o in ssh.OPTIONS if not o.startswith("StrictHostKeyChecking")]
+    options += ["StrictHostKeyChecking=accept-new", f'UserKnownHostsFile="{known}"']
+    options += [f"HostKeyAlias={alias}", "ControlPath=none"]
+    if workstation_ssh:
+        *jump, mark, who, _ = ssh.argv(workstation_ssh)
+        through = shlex.join([*jump, "-W", "[%h]:%p", mark, who]).replace("%C", "%%C")
+        options.append(f"ProxyCommand={through}")
+    flags = (x for o in options for x in ("-o", o))
+    return ("ssh", *flags, "--", f"{user}@{address}", "exec /bin/sh")
+
+
+def look(
+    cloud, *, zone: str, names: list[str], config_delivery: str, machine_user: str,
+    workstation_ssh: str,
+) -> list[Node]:  # fmt: skip
+    """Return the machines with what they are configured with.
+
+    Raises CheckFailed when one is absent, does not run, or cannot be asked.
+    """
+    there = own.machines(cloud, zone, names)
+    for name in names:
+        state = there[name]["state"] if name in there else "absent"
+        if state != "Running":
+            raise CheckFailed(name, "Running", state, "Run 50-deploy-cluster first.")
+    shells = {n: connect(cloud, m, machine_user, workstation_ssh)
+              for n, m in there.items() if machine_user}  # fmt: skip
+    if config_delivery == "userdata":
+        return [Node(there[n], _at_cloud(cloud, there[n]), shell=shells.get(n)) for n in names]
+    return [_on_disk(there[n], shells[n]) for n in names]
+
+
+def _at_cloud(cloud, machine: dict) -> str:
+    rows = cloud.list("listVirtualMachines", id=machine["id"], userdata=True)
+    raw = base64.b64decode(rows[0].get("userdata") or "")
+    return config.known(raw.decode(errors="replace").rstrip("\n"))
+
+
+def _on_disk(machine: dict, shell: Shell) -> Node:
+    command = f"sh -c {shlex.quote(FIND.format(kinds=' '.join(KINDS)))}"
+    try:
+        done = run(shell, command, sudo=True, ok=(0, 44))
+    except ShellFailed as error:
+        said = config.masked(error.said.strip()[-300:])
+        raise CheckFailed(f"{machine['name']} over SSH", "its user_data", said, LOGIN) from None
+    if done.rc == 44:
+        wanted = " or ".join(map(FILE.format, KINDS))
+        raise CheckFailed(f"the file on {machine['name']}", wanted, "neither", FIRST_BOOT)
+    first, _, text = done.out.partition("\n")
+    kind, _, sha256 = first.partition(" ")
+    return Node(machine, config.known(text), FILE.format(kind), shell, sha256)
+
+
+def settle(node: Node) -> None:
+    """Find out whether the file was written, if an earlier try of that was not seen to end."""
+    if node.file:
+        files.settle_files(node.shell, _machine(node), sudo=True)
+
+
+def _machine(node: Node) -> str:
+    """Return what tells a machine from others, also from an earlier one of its name."""
+    return f"{node.name}, id {node.machine['id']}"
+
+
+def write(node: Node, raw: bytes) -> None:
+    """Write the file in one step, once the machine finds it valid; the old one stays beside it."""
+    what = f"{node.file} on {node.name}"
+    told = {"file": node.file, "before": node.sha256, "kept": f"{node.file}.{now()}"}
+    command = WRITE.format(size=len(raw), **{k: shlex.quote(v) for k, v in told.items()})
+    told["after"] = files.sha256(raw.decode())
+    with files.noted(_machine(node), "write", what, told) as ended:
+        try:
+            run(node.shell, f"sh -c {shlex.quote(command)}", sudo=True, stdin=raw)
+        except OutOfSight as lost:
+            text = config.masked(lost.said)
+            raise OutOfSight(f"write {what}", lost.rc, text, UNSEEN) from None
+        except ShellFailed as error:
+            text = config.masked(error.said)
+            raise CheckFailed(what, "written", text, "It is as it was.") from None
+        ended["text"] = f"sha256 {told['after']}; the old one is kept as {told['kept']}"
+
+
+def now() -> str:
+    """Return the time as it stands in the names of files that are kept."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -1,0 +1,145 @@
+"""Removal: everything that carries a cluster's names and tags, in order of dependence."""
+
+import shlex
+from collections.abc import Callable
+
+import pandas as pd
+
+from lib import machines, own, snapshots, templates, volumes
+from lib.config import registered
+from lib.errors import CheckFailed, ParamsError
+from lib.install import detached
+from lib.plan import Step, apply
+from lib.workstation import files, notes
+from lib.workstation.shell import Shell, find_text, run
+
+KEEPABLE = ("template", "snapshot", "volume")
+GONE = ("Destroyed", "Expunging")
+KEEP = "Nothing was removed. Set keep: [template], or remove the clusters of these machines first."
+WAIT = "Wait for its end (30-install-coreos shows it), then run this stage again."
+
+
+def check_keep(keep: list[str]) -> list[str]:
+    """Return what is to be kept; raise ParamsError for a word that is none of KEEPABLE."""
+    unknown = [k for k in keep if k not in KEEPABLE]
+    if unknown:
+        raise ParamsError("keep", f"a list of {', '.join(KEEPABLE)}", unknown[0])
+    return keep
+
+
+def demand_idle(shell: Shell, work_dir: str) -> None:
+    """Raise CheckFailed while an installer runs: it would write on all the same."""
+    if detached.is_running(shell, notes.job(work_dir)):
+        began = (notes.kept(shell, work_dir) or {}).get("installing") or {}
+        found = f"{began.get('installer', 'one')} on {began.get('device', 'a disk')}"
+        raise CheckFailed("installers at work on the workstation", "none", found, WAIT)
+
+
+def plan_first(cloud, *, zone: str, cluster: str, volume: str, owner: dict) -> list[Step]:
+    """Return the steps that come first: destroy the machines, detach the disk."""
+    gone = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
+    return gone + volumes.plan_release(cloud, zone=zone, name=volume, owner=owner)
+
+
+def plan_then(
+    cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict, keep: list[str]
+) -> list[Step]:
+    """Return the steps that delete template, snapshots and volume, but for what is kept.
+
+    They are in the order in which they depend on each other: deleting a snapshot fails at times
+    while its volume is being deleted (530 "Failed to delete snapshot chain.", CloudStack 4.22).
+    Raises CheckFailed when machines of another cluster use the template.
+    """
+    steps = {
+        "template": templates.plan_removal(cloud, zone=zone, name=template, owner=owner),
+        "snapshot": snapshots.plan_removal(cloud, zone=zone, volume_name=volume, owner=owner),
+        "volume": volumes.plan_removal(cloud, zone=zone, name=volume, owner=owner),
+    }
+    data = registered.plan_removal(cloud, cluster=cluster)
+    left = [s for kind, found in steps.items() if kind not in keep for s in found]
+    if ids := _templates(left):
+        ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
+        _demand_unused(cloud, ids, ours)
+    return data + left
+
+
+def apply_then(
+    cloud, steps: list[Step], mode: str, *, zone: str, cluster: str, owner: dict, within: float
+) -> None:
+    """Apply the steps of `plan_then` one after the other.
+
+    Looks once more for other machines of the template: it is deleted by force.
+    """
+    if mode == "apply" and (ids := _templates(steps)):
+        ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
+        _demand_unused(cloud, ids, ours)
+    apply(cloud, steps, mode, at_once=1, within=within)
+
+
+def _templates(steps: list[Step]) -> set[str]:
+    return {str(s.params["id"]) for s in steps if s.command == "deleteTemplate"}
+
+
+def _demand_unused(cloud, ids: set[str], ours: list[Step]) -> None:
+    """Raise CheckFailed when machines of others were made from templates, by id, that are to go.
+
+    Machines that were destroyed and not expunged do not count, whoever's they were: the account
+    does not see them, and they are on their way out.
+    """
+    own_ids = {str(s.params["id"]) for s in ours}
+    rows = cloud.list("listVirtualMachines")
+    there = [r for r in rows if str(r["id"]) not in own_ids and r["state"] not in GONE]
+    if users := [r["name"] for r in there if str(r.get("templateid")) in ids]:
+        raise CheckFailed("other machines of the template", "none", ", ".join(users), KEEP)
+
+
+def inventory(
+    cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict
+) -> pd.DataFrame:
+    """Return a table of what there is of the cluster: kind, name, state, id."""
+    ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
+    wanted = {str(s.params["id"]) for s in ours}
+    vms = [r for r in cloud.list("listVirtualMachines") if str(r["id"]) in wanted]
+    disk = own.volume(cloud, zone, volume, owner)
+    image = own.template(cloud, zone, template, owner)
+    image = image if image and own.is_ours(cloud, image, owner) else None
+    shots = own.snapshots(cloud, volume, disk)
+    rows = [("machine", r["name"], r["state"], r["id"]) for r in vms]
+    data = registered.rows_of(cloud, cluster)
+    rows += [("user data", r["name"], "registered", r["id"]) for r in data]
+    rows += [("template", r["name"], _readiness(r), r["id"]) for r in [image] if r]
+    rows += [("snapshot", r["name"], r["state"], r["id"]) for r in shots]
+    rows += [("volume", r["name"], r["state"], r["id"]) for r in [disk] if r]
+    return pd.DataFrame(rows, columns=["kind", "name", "state", "id"]).astype("str")
+
+
+def _readiness(template: dict) -> str:
+    return "ready" if template.get("isready") else str(template.get("status", "not ready"))
+
+
+def clear_notes(shell: Shell, work_dir: str, keep: list[str], mode: str) -> None:
+    """Delete the cloud-config with its spent token, and the notes, from the workstation.
+
+    What a template has in it that is kept stays; user data go, so that the next run gets a token.
+    Raises CheckFailed while an installer runs.
+    """
+    if mode == "plan":
+        return
+    demand_idle(shell, work_dir)
+    files.settle_files(shell, files.workstation(shell))
+    if "template" not in keep:
+        return _delete(shell, work_dir, notes.clear, work_dir)
+    where = f"{work_dir}/{notes.CONFIGS[-1]}"
+    if find_text(shell, where) is None:
+        return print(f"kept {work_dir}: the template kept carries that token, now used up")
+    _delete(shell, where, notes.clear_user_data, work_dir)
+    print(f"kept {work_dir}, but for the user data with the token, now used up")
+
+
+def _delete(shell: Shell, where: str, clear: Callable[[Shell, str], None], work_dir: str) -> None:
+    """Delete by `clear` what is there, and write that down."""
+    if run(shell, f"[ -e {shlex.quote(where)} ]", ok=(0, 1)).rc:
+        return
+    at, what = files.workstation(shell), f"{where} on {shell.name}"
+    with files.noted(at, "delete", what, {"file": where}):
+        clear(shell, work_dir)

@@ -1,0 +1,81 @@
+"""What the installers need on the workstation, asked for before anything is written."""
+
+import re
+import shlex
+
+from lib.errors import CheckFailed
+from lib.workstation.shell import Shell, run
+
+# Program: its package on Debian, and where packages are RPMs.
+BOTH = {
+    "wget": ("wget", "wget"),
+    "gpg": ("gnupg", "gnupg2"),
+    "bunzip2": ("bzip2", "bzip2"),
+    **dict.fromkeys(("lsblk", "blockdev", "blkid", "wipefs"), ("util-linux", "util-linux")),
+    **dict.fromkeys(("flock", "setsid"), ("util-linux", "util-linux")),
+    "mount": ("mount", "util-linux"),
+}
+NEEDS = {
+    "coreos-install": BOTH,
+    "flatcar-install": BOTH
+    | {
+        "btrfstune": ("btrfs-progs", "btrfs-progs"),
+        "gawk": ("gawk", "gawk"),
+        "lvm": ("lvm2", "lvm2"),
+        "udevadm": ("udev", "systemd-udev"),
+    },
+}
+SPACE = 300  # MB for what is downloaded; the image of 2014 has 167, later ones are not kept
+# Those of Red Hat have none, so no program can be installed that would help.
+BTRFS = "grep -qw btrfs /proc/filesystems || modprobe -n -q btrfs || echo cannot mount btrfs"
+# The coreos-install of 2019 waits for a trap on RETURN that bash 5.2 no longer runs in `>(…)`. That
+# of 2014 has gpg verify a file that it does not name, which gpg 2.1 and newer refuse in a batch.
+VERSIONS = r"""at=$(command -v coreos-install)
+grep -qw RETURN "$at" && bash -c 'echo traps with bash ${BASH_VERSINFO[0]}.${BASH_VERSINFO[1]}'
+grep -Eq -e '--verify +("[^"]*"|[^" ;|&]+) *($|[;|&])' "$at" &&
+    echo verifies with "$(gpg --version | head -n 1)"
+"""
+INSTEAD = (
+    "Nothing was written. Use flatcar-install, or CoreOS's last coreos-install with image_file."
+)
+
+
+def demand(shell: Shell, installer: str, *, downloads: bool = True, btrfs: bool = False) -> None:
+    """Raise CheckFailed unless root finds the programs, and room where the installer `downloads`.
+
+    With `btrfs` also unless the kernel can mount one, or has a module for it.
+    """
+    needs = NEEDS[installer]
+    look = f"for p in {' '.join(needs)}; do command -v $p >/dev/null || echo no $p; done\n"
+    look += f"{BTRFS}\n" if btrfs else ""
+    look += VERSIONS if downloads and installer == "coreos-install" else ""
+    look += 'df -Pk "${TMPDIR:-/tmp}" | tail -n 1; command -v dpkg || command -v rpm'
+    said = run(shell, f"sh -c {shlex.quote(look)}", sudo=True, ok=(0, 1, 127)).out
+    missing = re.findall("^no (.+)$", said, re.MULTILINE)
+    kind = int(said.rstrip().endswith("/rpm"))
+    if missing:
+        packages = " ".join(sorted({needs[p][kind] for p in missing}))
+        step = f"Install these packages on the workstation: {packages}."
+        raise CheckFailed(f"programs for {installer}", "all", f"no {', '.join(missing)}", step)
+    if "cannot mount btrfs" in said:
+        step = f"{installer} would fail once the image is written: use a workstation that has it."
+        raise CheckFailed("kernel of the workstation", "one that mounts btrfs", "one without", step)
+    _demand_versions(said)
+    free = re.search(r" (\d+) +\d+% ", said)
+    if downloads and (not free or int(free[1]) < SPACE * 1000):
+        found = f"{int(free[1]) // 1000} MB" if free else "none that df tells"
+        step = "Free some of it; sudo may take TMPDIR away, then it is /tmp."
+        raise CheckFailed("space in TMPDIR", f"{SPACE} MB or more", found, step)
+
+
+def _demand_versions(said: str) -> None:
+    """Raise CheckFailed for a coreos-install that cannot download with this bash or gpg."""
+    for pattern, program, limit, year in (
+        (r"^traps with bash (\d+)\.(\d+)", "bash", (5, 2), 2019),
+        (r"^verifies with gpg \(GnuPG\) (\d+)\.(\d+)", "gpg", (2, 1), 2014),
+    ):
+        found = re.search(pattern, said, re.MULTILINE)
+        if found and (int(found[1]), int(found[2])) >= limit:
+            older = f"older than {limit[0]}.{limit[1]}, for a coreos-install of {year} to download"
+            version = f"{found[1]}.{found[2]}"
+            raise CheckFailed(f"{program} of the workstation", older, version, INSTEAD)

@@ -1,0 +1,45 @@
+"""Commands of the API, a module for each subject.
+
+Importing this registers them all, and then the parameters that many of them share.
+"""
+
+from . import (
+    absent,
+    accounts,
+    deployments,
+    filters,
+    instances,
+    keys,
+    machines,
+    owners,
+    projects,
+    simulator,
+    snapshots,
+    storage,
+    tags,
+    templates,
+    users,
+    volumes,
+    zones,
+)
+
+SUBJECTS = (
+    zones,
+    volumes,
+    snapshots,
+    templates,
+    deployments,
+    machines,
+    tags,
+    keys,
+    accounts,
+    simulator,
+    users,
+    instances,
+    storage,
+    absent,
+    projects,
+)
+
+for shared in (owners, filters, projects):
+    shared.register()

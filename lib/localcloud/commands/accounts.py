@@ -1,0 +1,241 @@
+"""Commands about the account, its limits, events and jobs, and about the API itself."""
+
+from typing import Any
+
+from ..state import jobs
+from ..state.cloud import Cloud, Listing, fitting, used
+from ..state.fields import fields_of
+from ..state.refusals import DIRECT, ApiError
+from ..state.registry import Command, Param, command, known, params_of
+from ..state.rows import Row
+from ..state.views import more
+from .params import kind_of
+
+# The limits in the order of their numbers (Resource.ResourceType), as listAccounts begins each.
+LIMITS = ("vm", "ip", "volume", "snapshot", "template", "project", "network", "vpc", "cpu",
+          "memory", "primarystorage", "secondarystorage", "backup", "backupstorage", "bucket",
+          "objectstorage", "gpu")  # fmt: skip
+TYPES = {"vm": "user_vm", "ip": "public_ip"} | {
+    f"{kind}storage": f"{kind}_storage" for kind in ("primary", "secondary", "backup", "object")
+}
+KNOWN_TO_OLD = 5  # so many of them 2.2 has
+UNLIMITED = -1
+UNKNOWN_API = "Api Discovery plugin was unable to find an api by that name or process any apis"
+# The kind of row that a field holds several of.
+NESTED = {"tags": "tag"} | {k: k for k in ("nic", "user", "securitygroup", "affinitygroup")}
+SHOWN_TYPES = {"uuids": "list", "strings": "list"}
+
+
+@command("""listCapabilities sync capability
+    Lists what this server can do.
+""")
+def list_capabilities(cloud: Cloud) -> dict:
+    """Answer with version and settings."""
+    throttle = cloud.setting("throttle")
+    limits = {"apilimitinterval": throttle["interval"], "apilimitmax": throttle["max"]}
+    told = cloud.setting("capabilities")["version"]
+    version = {"cloudstackversion": cloud.dialect.version} if told else {}
+    return version | (limits if throttle["max"] else {})
+
+
+@more("capability")
+def _capability(cloud: Cloud, row: Row) -> dict:
+    return {"allowuserexpungerecovervm": bool(cloud.setting("expunge")["allowed"])}
+
+
+@command("""listApis@4.1.0(4.22) list api
+    Lists the commands there are, with their parameters and what they answer.
+    name string the command
+""")
+def list_apis(cloud: Cloud, name: str | None = None, keyword: str = "") -> Listing:
+    """Answer with the registry."""
+    rows = [c for c in known(cloud.dialect.name).values() if not cloud.lacks(c.name)]
+    if name is not None:
+        rows = [c for c in rows if c.name.lower() == name.lower()]
+        if not rows:
+            raise ApiError(530, UNKNOWN_API, DIRECT)
+    return Listing("api", [api_row(c, cloud.dialect.name) for c in rows])
+
+
+TOLD_AS_SUCCESS = ("registerUserData",)  # which answers with more than listApis says
+
+
+def api_row(one: Command, dialect: str) -> dict:
+    """Return a command as listApis shows it."""
+    kind = "" if one.name in TOLD_AS_SUCCESS else one.answers
+    related = _answering(kind, dialect)
+    return {
+        "name": one.name,
+        "description": one.description,
+        "since": one.since or None,
+        "isasync": one.kind.startswith("async"),
+        "related": (",".join(related) if len(related) > 1 else "") if kind else None,
+        "params": [_param_row(one, p, dialect) for p in params_of(one, dialect)],
+        "response": _response(kind, dialect),
+    }
+
+
+def _answering(kind: str, dialect: str) -> list[str]:
+    """Return the commands that answer with a kind of row."""
+    return [c.name for c in known(dialect).values() if kind and c.answers == kind]
+
+
+def _response(kind: str, dialect: str) -> list[dict]:
+    return [
+        {"name": f.name, "type": f.type, "description": ""}
+        | ({"response": _response(NESTED[f.name], dialect)} if f.name in NESTED else {})
+        for f in fields_of(kind, dialect)
+    ]
+
+
+def _param_row(one: Command, p: Param, dialect: str) -> dict:
+    row = {
+        "name": p.name,
+        "description": p.description,
+        "type": SHOWN_TYPES.get(p.type, p.type),
+        "length": p.length,
+        "required": p.needed(dialect),
+    }
+    if p.type in ("uuid", "uuids"):
+        row["related"] = ",".join(_answering(kind_of(one, p.name), dialect))
+    return row | ({"since": p.since} if p.since else {})
+
+
+@command("""getApiLimit(4.22) sync apilimit
+    Says how many calls are left.
+""")
+def get_api_limit(cloud: Cloud) -> dict:
+    """Answer with the calls made in this interval and those allowed, if any limit is set (432)."""
+    setting = cloud.setting("throttle")
+    if not setting["max"]:
+        text = "This api is only available when api.throttling.enabled = true."
+        raise ApiError(432, text, DIRECT)
+    began, calls = cloud.throttle
+    left = began + setting["interval"] - cloud.clock()
+    return {
+        "accountid": cloud.account()["id"],
+        "account": cloud.account()["name"],
+        "apiIssued": calls,
+        "apiAllowed": max(0, setting["max"] - calls),
+        "expireAfter": max(0, round(left)),
+    }
+
+
+@command("""listResourceLimits list resourcelimit
+    Lists how much of each resource the account may have; -1 is unlimited.
+    resourcetype integer 0 machines, 1 addresses, 2 volumes, 3 snapshots, 4 templates
+""")
+def list_resource_limits(
+    cloud: Cloud, resourcetype: int | None = None, keyword: str = ""
+) -> Listing:
+    """Answer with the limits; their type is a text, also on the wire."""
+    names = LIMITS[:KNOWN_TO_OLD] if cloud.dialect.numeric_ids else LIMITS
+    rows = [
+        {"resourcetype": str(n), "resourcetypename": TYPES.get(name, name)}
+        | {"max": cloud.setting("limits")[name]}
+        for n, name in enumerate(names)
+        if resourcetype in (None, n)
+    ]
+    return Listing("resourcelimit", rows)
+
+
+@command("""listAccounts list account
+    Lists the account with its limits, what it uses and what is left.
+    id uuid the account
+    name string its name
+""")
+def list_accounts(cloud: Cloud, **filters: Any) -> Listing:
+    """Answer with the one account there is to see."""
+    return Listing("account", fitting(cloud, "account", **filters))
+
+
+@more("account")
+def _account(cloud: Cloud, row: Row) -> dict:
+    states = [m["state"] for m in cloud.rows("virtualmachine")]
+    view: dict = {"vmrunning": states.count("Running"), "vmstopped": states.count("Stopped")}
+    view |= {"roleid": row.get("roleid"), "groups": [], "user": [user_of(cloud, row)]}
+    for what in LIMITS:
+        # Storage is in GiB; only that of secondary storage may be a fraction.
+        limit, taken = cloud.setting("limits")[what], used(cloud, what)
+        taken = float(taken) if what == "secondarystorage" else int(taken)
+        view |= {f"{what}total": taken, f"{what}limit": _words(limit)}
+        view |= {f"{what}available": _words(limit if limit < 0 else limit - taken)}
+    return view
+
+
+def _words(limit: float) -> str:
+    return "Unlimited" if limit == UNLIMITED else str(limit)
+
+
+def user_of(cloud: Cloud, row: Row) -> dict:
+    """Return the user of an account, which has one."""
+    own = {k: row.get(k) for k in ("domainid", "domain", "apikey", "roleid")}
+    return own | {
+        "id": row["userid"],
+        "username": row["name"],
+        "firstname": row["name"],
+        "lastname": row["name"],
+        "email": f"{row['name']}@example.com",
+        "created": cloud.stamp(row["at"]),
+        "state": "enabled",
+        "account": row["name"],
+        "accountid": row["id"],
+        "accounttype": 0,
+        "usersource": "native",
+        "roletype": "User",
+        "rolename": "User",
+        "iscallerchilddomain": False,
+        "isdefault": False,
+        "is2faenabled": False,
+        "is2famandated": False,
+    }
+
+
+@command("""listEvents list event
+    Lists what happened: the latest page first, and the oldest first within a page.
+    id uuid the event
+    type string its type, such as VM.CREATE
+    level string INFO, WARN or ERROR
+    startdate date from this moment on
+    enddate date up to this moment
+""")
+def list_events(
+    cloud: Cloud,
+    startdate: float = 0,
+    enddate: float = float("inf"),
+    keyword: str = "",
+    **filters: Any,
+) -> Listing:
+    """Answer with the events that fit."""
+    rows = [
+        row
+        for row in fitting(cloud, "event", **filters)
+        if startdate <= row["at"] <= enddate and keyword.lower() in row["description"].lower()
+    ]
+    return Listing("event", rows[::-1] if cloud.dialect.stable_pages else rows)
+
+
+@command("""queryAsyncJobResult sync asyncjobs
+    Says how far a job is: jobstatus 0 runs, 1 succeeded, 2 failed.
+    jobid uuid* the job
+""")
+def query_async_job_result(cloud: Cloud, jobid: Any) -> dict:
+    """Answer with the job as it stands now."""
+    return jobs.find(cloud, jobid)
+
+
+@command("""listAsyncJobs list asyncjobs
+    Lists jobs: those that run, and on 2.2 those of the last day that are over.
+    startdate date jobs made from this moment on
+""")
+def list_async_jobs(cloud: Cloud, startdate: float = 0, keyword: str = "") -> Listing:
+    """Answer with the jobs that fit; `keyword` is part of the command's class."""
+    rows = [
+        job
+        for job in cloud.rows("job")
+        if not job["lost"]
+        and (job["status"] == jobs.PENDING or cloud.dialect.lists_finished_jobs)
+        and job["at"] >= startdate
+        and keyword.lower() in jobs.class_name(cloud, jobs.COMMANDS[job["command"]]).lower()
+    ]
+    return Listing("asyncjobs", rows)

@@ -1,0 +1,294 @@
+"""Deployments: making machines: what must be right before, what can go wrong, how they begin."""
+
+import json
+import re
+import secrets
+from typing import Any
+
+from ..guests import guests
+from ..guests.guests import set_state
+from ..state.cloud import GIB, Cloud, check_quota, fitting, size_of
+from ..state.jobs import Work
+from ..state.refusals import DENIED, ApiError, broken, full, hidden, invalid, param
+from ..state.registry import command, phase
+from ..state.rows import Row
+from ..state.views import show
+from .keys import encrypted, named_key, stored_userdata
+from .seeds import nic, second_nic
+from .volumes import drop
+
+HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+NAME_RULE = (
+    "contain ASCII letters 'a' through 'z', the digits '0' through '9', and the hyphen ('-'), must "
+    "be between 1 and 63 characters long, and can't start or end with \"-\" and can't start with "
+    "digit"
+)
+MOST = 2**31 - 1  # of CPUs, MHz or MiB
+
+
+@command("""deployVirtualMachine async-create virtualmachine
+    Makes a machine from a template and starts it.
+    zoneid uuid* the zone
+    serviceofferingid uuid* the service offering
+    templateid uuid*2.2 the template
+    name string its host name
+    displayname string its name in lists
+    group string the group it belongs to
+    networkids uuids its networks, the default one first
+    ipaddress string its address
+    iptonetworklist map iptonetworklist[0].networkid and .ip
+    diskofferingid uuid a data volume to go with it
+    size long size of that volume in GB
+    rootdisksize long@4.4 (4.22) size of the root disk in GB, if more than the template's
+    keypair string an SSH key
+    keypairs strings@4.17 (4.22) several SSH keys
+    userdata string<1048576 data for the machine, in base64
+    userdataid uuid@4.18 (4.22) stored user data
+    startvm boolean (4.22) false to leave it stopped
+    hypervisor string its hypervisor, which counts only if the template does not say it
+    dynamicscalingenabled boolean (4.22) whether it may be scaled while it runs, if all else allows
+    details map@4.3 (4.22) pairs that describe it; the size for an offering of custom size
+""")
+def deploy(
+    cloud: Cloud,
+    templateid: Any = None,
+    name: str = "",
+    userdata: str | None = None,
+    userdataid: Any = None,
+    **more: Any,
+) -> Work:
+    """Make the rows of machine and root disk, after all that can be refused at once."""
+    check_form(cloud, name)
+    template = _template(cloud, templateid)
+    network = _network(cloud, **more)
+    check_name(cloud, name, network)
+    data, userdataid = stored_userdata(cloud, userdata, userdataid)
+    row = _new_machine(cloud, name, **more)
+    row |= {"templateid": template["id"], "data": data, "userdataid": userdataid}
+    size = max(template["size"], more.get("rootdisksize", 0) * GIB)
+    _check_quotas(cloud, row, size / GIB, more.get("diskofferingid"), more.get("size"))
+    cloud.state.save("virtualmachine", row)
+    _connect(cloud, row, network, **more)
+    guests.add_root(cloud, row, template, size)
+    return Work(row, row)
+
+
+def _check_quotas(cloud: Cloud, row: Row, gib: float, offering: Any, size: int | None) -> None:
+    own = size_of(cloud, row)
+    data = [cloud.find("diskoffering", offering)] if offering is not None else []
+    gib += sum(one["disksize"] or size or 1 for one in data)
+    check_quota(cloud, "vm")
+    check_quota(cloud, "cpu", own["cpunumber"])
+    check_quota(cloud, "memory", own["memory"])
+    check_quota(cloud, "volume", 1 + len(data))
+    check_quota(cloud, "primarystorage", gib)
+
+
+def _new_machine(
+    cloud: Cloud,
+    name: str,
+    zoneid: Any,
+    serviceofferingid: Any,
+    displayname: str = "",
+    startvm: bool = True,
+    **more: Any,
+) -> Row:
+    """Return the row of a new machine, which is not in the cloud yet."""
+    offering = cloud.find("serviceoffering", serviceofferingid)
+    check_custom(offering, more.get("details"))
+    row = cloud.state.new(
+        "virtualmachine",
+        state="Starting" if startvm else "Stopped",
+        zoneid=cloud.find("zone", zoneid)["id"],
+        serviceofferingid=offering["id"],
+        nics=[],
+        at=cloud.clock(),
+        **cloud.ownership(),
+        **extras(cloud, **more),
+    )
+    own = f"i-2-{row['id']}-VM" if cloud.dialect.numeric_ids else f"VM-{row['id']}"
+    row |= {"name": name or own, "displayname": displayname or name or own}
+    return row
+
+
+def check_custom(offering: Row, details: list | None) -> None:
+    """Refuse an offering of custom size without a size (`validateCustomParameters`)."""
+    given = {k.lower(): v for pairs in details or [] for k, v in pairs.items()}
+    if offering["cpunumber"]:
+        return
+    if not given:
+        raise invalid(
+            "Need to specify custom parameter values cpu, cpu speed and memory when using custom "
+            "offering"
+        )
+    limits = {"cpunumber": ("cpu cores", 1), "cpuspeed": ("cpu speed", 1), "memory": ("memory", 32)}
+    for key, (what, least) in limits.items():
+        value = given.get(key, "")
+        if not (value.isdecimal() and least <= int(value) <= MOST):
+            raise invalid(f"Invalid {what} value, specify a value between {least} and {MOST}")
+
+
+def _template(cloud: Cloud, id: Any) -> Row:
+    if id is None:
+        raise broken("Please provide only one of template ID, volume ID or snapshot ID")
+    template = cloud.state.get("template", id)
+    if template is None:
+        raise invalid(f"Unable to use template {id}")
+    if not template["isready"]:
+        raise invalid(f"The template {id} is not available for use")
+    return template
+
+
+def _network(
+    cloud: Cloud, networkids: list | None = None, iptonetworklist: list | None = None, **_: Any
+) -> Row:
+    if networkids and iptonetworklist:
+        raise invalid("NetworkIds can't be specified along with ipToNetworkMap parameter")
+    named = networkids or [row.get("networkid") for row in iptonetworklist or []]
+    if not named:
+        return _only_network(cloud)
+    network = cloud.find("network", named[0])
+    if network.get("type") != "Shared" and network.get("projectid") != cloud.project:
+        # NetworkModelImpl.checkNetworkPermissions
+        text = f"Unable to use network with id= {network['id']}, permission denied"
+        raise ApiError(531, text, DENIED)
+    return network
+
+
+def _only_network(cloud: Cloud) -> Row:
+    mine = [n for n in cloud.mine("network") if n.get("type", "Isolated") == "Isolated"]
+    if len(mine) > 1:
+        me = cloud.account()
+        facts = {"accountName": me["name"], "id": 2, "uuid": me["id"]}
+        account = f"Account [{json.dumps(facts, separators=(',', ':'))}]"
+        raise invalid(
+            f"More than 1 default Isolated networks are found for account {account}; please "
+            "specify networkIds"
+        )
+    return mine[0] if mine else cloud.one("network")
+
+
+def _connect(
+    cloud: Cloud,
+    row: Row,
+    network: Row,
+    ipaddress: str | None = None,
+    iptonetworklist: list | None = None,
+    **_: Any,
+) -> None:
+    """Give a machine its network cards; an address that is not free leaves it in Error.
+
+    Newer servers make the machine before they look for the address (`createVirtualMachine`).
+    """
+    wanted = ipaddress or (iptonetworklist or [{}])[0].get("ip")
+    if wanted and not _is_address(wanted):
+        cloud.state.remove("virtualmachine", row, trace=False)
+        raise invalid(f"Invalid specified IPv4 address {wanted}")
+    try:
+        cards = [nic(cloud, network, _address(cloud, network, wanted))]
+    except ApiError as error:
+        if cloud.dialect.numeric_ids:
+            cloud.state.remove("virtualmachine", row, trace=False)
+            raise
+        cloud.state.change("virtualmachine", row, state="Error", changed=cloud.clock())
+        raise hidden(error.text, 0) from None
+    if cloud.setting("nics")["second"]:
+        cards.insert(0, second_nic(cloud, len(cloud.rows("virtualmachine"))))
+    row["nics"] = cards
+
+
+def _is_address(text: str) -> bool:
+    return bool(re.fullmatch(r"(\d{1,3}\.){3}\d{1,3}", text)) and all(
+        int(n) < 256 for n in text.split(".")
+    )
+
+
+def _address(cloud: Cloud, network: Row, wanted: str | None) -> str:
+    taken = {n["address"] for m in cloud.rows("virtualmachine") for n in m["nics"]}
+    free = [f"{cloud.network}.{i}" for i in range(11, 255)]
+    free = [a for a in free if a not in taken]
+    if wanted and wanted not in free:
+        raise invalid(f"The specified IP address {wanted} is not free in network {network['name']}")
+    if not free:
+        raise full(f"Unable to acquire Guest IP address for network {network['name']}")
+    return wanted or free[0]
+
+
+def check_form(cloud: Cloud, name: str) -> None:
+    """Refuse a name that is no host name."""
+    if not name or HOST_NAME.fullmatch(name):
+        return
+    if cloud.dialect.numeric_ids:
+        raise invalid(f"Invalid name. Vm name can {NAME_RULE}")
+    why = f"invalid value. Invalid value provided for API arg: name - it can {NAME_RULE}"
+    raise param("deployVirtualMachine", why)
+
+
+def check_name(cloud: Cloud, name: str, network: Row) -> None:
+    """Refuse a name that a machine of the network has, be it Destroyed."""
+    if not name or not cloud.dialect.host_names_unique:
+        return
+    inside = [
+        m
+        for m in cloud.rows("virtualmachine")
+        if any(card["networkid"] == network["id"] for card in m["nics"])
+    ]
+    if any(m["name"].lower() == name.lower() for m in inside):
+        raise invalid(
+            f"The vm with hostName {name} already exists in the network domain: "
+            f"cs2local.internal; network={network['name']}"
+        )
+
+
+def extras(
+    cloud: Cloud,
+    group: str = "",
+    keypair: str = "",
+    keypairs: list | None = None,
+    details: list | None = None,
+    **_: Any,
+) -> Row:
+    """Return what a call says of group, keys and details as a machine's row keeps it."""
+    names = [*([keypair] if keypair else []), *(keypairs or [])]
+    for one in names:
+        named_key(cloud, one)
+    found: Row = {"keypairs": names} if names else {}
+    if details:
+        found["details"] = {k: v for pairs in details for k, v in pairs.items()}
+    return found | (_in_group(cloud, group) if group else {})
+
+
+def _in_group(cloud: Cloud, name: str) -> Row:
+    same = [g for g in cloud.mine("instancegroup") if g["name"] == name]
+    own = {"name": name, "at": cloud.clock()} | cloud.ownership()
+    group = same[0] if same else cloud.state.add("instancegroup", **own)
+    return {"group": name, "groupid": group["id"]}
+
+
+@phase("deployVirtualMachine", "finish")
+def deployed(cloud: Cloud, job: Row, **params: Any) -> dict:
+    """Find room for the machine, copy its root disk and boot it."""
+    row = cloud.find("virtualmachine", job["instance"])
+    starts = row["state"] == "Starting"
+    if starts:
+        guests.check_room(cloud, row)
+        guests.fill_root(cloud, row)
+    if params.get("diskofferingid") is not None:
+        guests.add_data(cloud, row, params["diskofferingid"], params.get("size"))
+    if starts:
+        guests.boot(cloud, row, job)
+    template = cloud.state.get("template", row["templateid"])
+    secret = secrets.token_urlsafe(6) if template and template["passwordenabled"] else None
+    if secret:
+        cloud.state.change("virtualmachine", row, encryptedpassword=encrypted(cloud, row, secret))
+    return {"virtualmachine": show(cloud, "virtualmachine", row, password=secret)}
+
+
+@phase("deployVirtualMachine", "failed")
+def not_deployed(cloud: Cloud, job: Row) -> None:
+    """Leave the machine in Error, without disks: that is how it ends on a real cloud."""
+    row = cloud.state.get("virtualmachine", job["instance"])
+    if row:
+        set_state(cloud, row, "Error")
+        for volume in fitting(cloud, "volume", virtualmachineid=row["id"]):
+            drop(cloud, volume)

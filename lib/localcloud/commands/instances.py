@@ -1,0 +1,144 @@
+"""Commands for machines besides their life itself: size, keys, user data, nics, groups."""
+
+from typing import Any
+
+from ..guests.guests import vm_text
+from ..state.cloud import Cloud, Listing, fitting
+from ..state.jobs import Work
+from ..state.refusals import ApiError, broken, invalid
+from ..state.registry import command, phase
+from ..state.rows import Row
+from ..state.views import nic_view, show
+from .machines import change_service
+
+
+@command("""getVirtualMachineUserData@4.4(4.22) sync virtualmachineuserdata
+    Returns the user data of a machine.
+    virtualmachineid uuid* the machine
+""")
+def get_userdata(cloud: Cloud, virtualmachineid: Any) -> dict:
+    """Answer with the text as the machine was given it, in base64."""
+    row = cloud.find("virtualmachine", virtualmachineid)
+    return {"virtualmachineid": row["id"], "userdata": row.get("data")}
+
+
+@command("""scaleVirtualMachine(4.22) async virtualmachine
+    Gives a machine another service offering.
+    id uuid* the machine
+    serviceofferingid uuid* the service offering
+    details map cpuNumber, cpuSpeed and memory, for an offering of custom size
+""")
+def scale(cloud: Cloud, id: Any, **_: Any) -> Work:
+    """Queue the change."""
+    row = cloud.find("virtualmachine", id)
+    return Work(row, row)
+
+
+@phase("scaleVirtualMachine", "finish")
+def scaled(
+    cloud: Cloud, job: Row, id: Any, serviceofferingid: Any, details: list | None = None
+) -> dict:
+    """Change the offering of a stopped machine; none here can be scaled while it runs."""
+    row = cloud.find("virtualmachine", id)
+    if row["state"] == "Running" and row["serviceofferingid"] != serviceofferingid:
+        raise broken(f"Unable to scale {vm_text(row)} as it is not configured to be dynamically "
+                     "scalable")  # fmt: skip
+    if row["state"] not in ("Running", "Stopped"):
+        raise ApiError(530, "Failed to scale Instance")
+    row = change_service(cloud, id, serviceofferingid, details)
+    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+
+
+@command("""recoverVirtualMachine sync virtualmachine
+    Brings back a destroyed machine that is not expunged yet; it is stopped then.
+    id uuid* the machine
+""")
+def recover(cloud: Cloud, id: Any) -> dict:
+    """Undo the destroying, if the account may (531): on 2.2 it always may."""
+    if not (cloud.dialect.numeric_ids or cloud.setting("expunge")["allowed"]):
+        raise ApiError(
+            531,
+            "Recovering a vm can only be done by an Admin. Or when the allow.user.expunge.recover."
+            "vm key is set.",
+            4365,
+        )
+    row = cloud.find("virtualmachine", id)
+    if row["state"] != "Destroyed":
+        raise invalid(f"Vm with id {id} is not in the right state")
+    for root in fitting(cloud, "volume", virtualmachineid=id, type="ROOT"):
+        cloud.state.change("volume", root, state="Ready")
+    return cloud.state.change("virtualmachine", row, state="Stopped")
+
+
+@command("""resetSSHKeyForVirtualMachine(4.22) async virtualmachine
+    Gives a stopped machine other SSH keys.
+    id uuid* the machine
+    keypair string an SSH key
+    keypairs strings@4.17 several SSH keys
+""")
+def reset_key(cloud: Cloud, id: Any, **_: Any) -> Work:
+    """Queue the change."""
+    row = cloud.find("virtualmachine", id)
+    return Work(row, row)
+
+
+@phase("resetSSHKeyForVirtualMachine", "finish")
+def key_reset(
+    cloud: Cloud, job: Row, id: Any, keypair: str = "", keypairs: list | None = None
+) -> dict:
+    """Change the keys, after what `UserVmManagerImpl.resetVMSSHKey` checks."""
+    row = cloud.find("virtualmachine", id)
+    if row["state"] in ("Error", "Expunging"):
+        raise invalid("Vm with specified id is not in the right state")
+    if row["state"] != "Stopped":
+        raise invalid(f"Vm {vm_text(row)} should be stopped to do SSH Key reset")
+    names = [*(keypairs or []), *([keypair] if keypair else [])]
+    if not names:
+        raise invalid("'keypair' or 'keypairs' must be specified")
+    if not {k["name"] for k in cloud.rows("sshkeypair")} >= set(names):
+        raise invalid("Not all specified keypairs exist")
+    cloud.state.change("virtualmachine", row, keypairs=names)
+    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+
+
+@command("""getVMPassword sync password
+    Returns the password of a machine, encrypted with its SSH key.
+    id uuid* the machine
+""")
+def get_password(cloud: Cloud, id: Any) -> dict:
+    """Answer with the password, which only the owner of the private key can read."""
+    row = cloud.find("virtualmachine", id)
+    if not row.get("encryptedpassword"):
+        which = id if cloud.dialect.numeric_ids else row["id"]
+        raise invalid(f"No password for VM with id '{which}' found. When the VM was created, "
+                      "either no SSH key was given or its template sets no password.")  # fmt: skip
+    return {"encryptedpassword": row["encryptedpassword"]}
+
+
+@command("""listNics(4.22) list nic
+    Lists the network cards of a machine.
+    virtualmachineid uuid* the machine
+    nicid uuid the card
+    networkid uuid the network it is in
+""")
+def list_nics(
+    cloud: Cloud, virtualmachineid: Any, nicid: Any = None, networkid: Any = None, keyword: str = ""
+) -> Listing:
+    """Answer with the cards that fit, as they stand in the machine's own row."""
+    row = cloud.find("virtualmachine", virtualmachineid)
+    cards = [
+        nic_view(cloud, card, row) | {"virtualmachineid": row["id"], "secondaryip": None}
+        for card in row["nics"]
+        if nicid in (None, card["id"]) and networkid in (None, card["networkid"])
+    ]
+    return Listing("nic", [c for c in cards if keyword in c["ipaddress"]])
+
+
+@command("""listInstanceGroups list instancegroup
+    Lists the groups that machines were put in.
+    id uuid the group
+    name string its name
+""")
+def list_groups(cloud: Cloud, **filters: Any) -> Listing:
+    """Answer with the groups that fit."""
+    return Listing("instancegroup", fitting(cloud, "instancegroup", **filters))

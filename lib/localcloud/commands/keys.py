@@ -1,0 +1,190 @@
+"""Commands for SSH keys and stored user data."""
+
+import base64
+import binascii
+import hashlib
+from typing import Any
+from urllib.parse import unquote
+
+from ..state.cloud import Cloud, Listing, fitting
+from ..state.refusals import ApiError, broken, invalid
+from ..state.registry import command
+from ..state.rows import Row
+
+
+@command("""listSSHKeyPairs list sshkeypair
+    Lists the SSH keys that machines can be given.
+    name string the key's name
+    fingerprint string its fingerprint
+""")
+def list_keys(cloud: Cloud, **filters: Any) -> Listing:
+    """Answer with the account's keys that fit."""
+    return Listing("sshkeypair", fitting(cloud, "sshkeypair", **filters))
+
+
+@command("""createSSHKeyPair sync keypair
+    Makes an SSH key; the private half is answered once and not kept.
+    name string* its name
+""")
+def create_key(cloud: Cloud, name: str) -> dict:
+    """Make a key and answer with its private half."""
+    _check_name(cloud, name)
+    private, public = _new_key()
+    return _add(cloud, name, public) | {"privatekey": private}
+
+
+def _new_key() -> tuple[str, str]:
+    """Return an RSA key: the private half as PEM, the public one as a line of authorized_keys."""
+    from cryptography.hazmat.primitives import serialization as forms  # slow to import
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+    key, pem = generate_private_key(65537, 2048), forms.PrivateFormat.TraditionalOpenSSL
+    private = key.private_bytes(forms.Encoding.PEM, pem, forms.NoEncryption())
+    line = (forms.Encoding.OpenSSH, forms.PublicFormat.OpenSSH)
+    return private.decode(), key.public_key().public_bytes(*line).decode()
+
+
+@command("""registerSSHKeyPair sync keypair
+    Takes the public half of an SSH key that exists already.
+    name string* its name
+    publickey string*<5120 the line of a .pub file
+""")
+def register_key(cloud: Cloud, name: str, publickey: str) -> dict:
+    """Keep a public key."""
+    _check_name(cloud, name)
+    blob = _blob(publickey)
+    if any(row["public"].split()[1] == publickey.split()[1] for row in cloud.mine("sshkeypair")):
+        raise invalid(f"A key pair with name '{name}' already exists for this public key.")
+    return _add(cloud, name, publickey, blob)
+
+
+def _check_name(cloud: Cloud, name: str) -> None:
+    if any(row["name"] == name for row in cloud.mine("sshkeypair")):
+        raise invalid(f"A key pair with name '{name}' already exists.")
+
+
+def _blob(public: str) -> bytes:
+    try:
+        kind, text = public.split()[:2]
+        blob = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        raise invalid("Public key is invalid") from None
+    if blob[4 : 4 + len(kind)] != kind.encode():
+        raise invalid("Public key is invalid")
+    return blob
+
+
+def _add(cloud: Cloud, name: str, public: str, blob: bytes = b"") -> Row:
+    digest = hashlib.md5(blob or _blob(public), usedforsecurity=False).hexdigest()
+    fingerprint = ":".join(digest[i : i + 2] for i in range(0, 32, 2))
+    own = {"public": public, "fingerprint": fingerprint} | cloud.ownership()
+    return cloud.state.add("sshkeypair", name=name, **own)
+
+
+@command("""deleteSSHKeyPair sync
+    Deletes an SSH key; machines that have it keep it.
+    name string* its name
+""")
+def delete_key(cloud: Cloud, name: str) -> bool:
+    """Forget a key."""
+    cloud.state.remove("sshkeypair", named_key(cloud, name))
+    return True
+
+
+def named_key(cloud: Cloud, name: str) -> Row:
+    """Return the key of that name, refusing one that is not there."""
+    for row in cloud.mine("sshkeypair"):
+        if row["name"] == name:
+            return row
+    raise invalid(f"A key pair with name '{name}' does not exist for this account.")
+
+
+def encrypted(cloud: Cloud, machine: Row, password: str) -> str | None:
+    """Return a password encrypted with the machine's first SSH key, None without an RSA key."""
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15  # slow to import
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+    for name in machine.get("keypairs", [])[:1]:
+        key = load_ssh_public_key(named_key(cloud, name)["public"].encode())
+        if isinstance(key, RSAPublicKey):
+            return base64.b64encode(key.encrypt(password.encode(), PKCS1v15())).decode()
+    return None
+
+
+@command("""registerUserData@4.18(4.22) sync userdata
+    Stores user data under a name.
+    name string* its name
+    userdata string*<1048576 the data in base64
+    params string names of its variables
+""")
+def register_userdata(cloud: Cloud, name: str, userdata: str, params: str | None = None) -> dict:
+    """Keep user data."""
+    data = checked_userdata(cloud, userdata)
+    for row in cloud.mine("userdata"):
+        if row["name"] == name:
+            raise invalid(f"A userdata with name {name} already exists for this account.")
+        if row["userdata"] == data:
+            why = "with same content already exists for this account."
+            raise invalid(f"Userdata {row['name']} {why}")
+    return cloud.state.add("userdata", name=name, userdata=data, params=params, **cloud.ownership())
+
+
+def checked_userdata(cloud: Cloud, text: str) -> str:
+    """Return user data as the server takes it, refusing what is too long or not base64."""
+    text = unquote(text) if "%" in text else text
+    limit = cloud.dialect.userdata_post if cloud.method == "POST" else cloud.dialect.userdata_get
+    if len(text) > limit:
+        short = "User data is too long"
+        raise invalid(
+            short if cloud.dialect.numeric_ids else f"{short} for http {cloud.method} request"
+        )
+    if len(text) > cloud.dialect.userdata_longest:
+        most = cloud.dialect.userdata_longest
+        raise invalid(f"User data has exceeded configurable max length: {most}")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise invalid("User data is not base64 encoded.") from None
+    if cloud.dialect.numeric_ids and len(data) > 2048:
+        raise invalid("User data is too long")
+    return text
+
+
+@command("""listUserData@4.18(4.22) list userdata
+    Lists stored user data.
+    id uuid the user data
+    name string its name
+""")
+def list_userdata(cloud: Cloud, **filters: Any) -> Listing:
+    """Answer with the stored user data that fits."""
+    return Listing("userdata", fitting(cloud, "userdata", **filters))
+
+
+@command("""deleteUserData@4.18(4.22) sync
+    Deletes stored user data that no machine uses.
+    id uuid* the user data
+""")
+def delete_userdata(cloud: Cloud, id: Any) -> bool:
+    """Forget stored user data."""
+    row = cloud.state.get("userdata", id)
+    if row is None:
+        was, me = cloud.state.trace_of("userdata", id).get("was"), cloud.account()["name"]
+        raise invalid(
+            f"A UserData with id '{was}' does not exist for account {me} in specified domain id"
+        )
+    if any(m.get("userdataid") == id for m in cloud.rows("virtualmachine")):
+        raise broken(f"Userdata {row['name']} cannot be removed as it is linked to active VMs")
+    cloud.state.remove("userdata", row)
+    return True
+
+
+def stored_userdata(cloud: Cloud, text: str | None, id: Any) -> tuple[str | None, Any]:
+    """Return the user data of a call and the id it is stored under, given at most one of both."""
+    if text and id is not None:
+        raise ApiError(
+            431, "Both userdata and userdata ID inputs are not allowed, please provide only one"
+        )
+    if id is not None:
+        return cloud.find("userdata", id)["userdata"], id
+    return (checked_userdata(cloud, text) if text else text), None

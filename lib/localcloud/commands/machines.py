@@ -1,0 +1,291 @@
+"""Commands for virtual machines."""
+
+from functools import partial
+from typing import Any
+
+from ..guests import etcd, guests
+from ..guests.guests import set_state
+from ..state.cloud import Cloud, Listing, check_quota, fitting, size_of
+from ..state.jobs import Work
+from ..state.refusals import ApiError, broken, invalid
+from ..state.registry import command, phase
+from ..state.rows import Row
+from ..state.views import show
+from ..workstation.plugs import tell, unplug
+from .deployments import check_custom, check_form, check_name, extras
+from .keys import stored_userdata
+from .volumes import drop
+
+HIDDEN = ("Destroyed", "Expunging")  # from users, as allow.user.view.destroyed.vm is false
+
+
+@command("""listVirtualMachines list virtualmachine
+    Lists machines; destroyed ones are not shown to users.
+    id uuid the machine
+    ids uuids@4.4 (4.22) several machines
+    name string its host name
+    state string its state
+    zoneid uuid its zone
+    networkid uuid the network it is in
+    groupid uuid its group
+    templateid uuid (4.22) the template it was made from
+    serviceofferingid uuid@4.4 (4.22) its service offering
+    keypair string (4.22) the SSH key it was given
+    userdata boolean@4.18.0.0 (4.22) answer with the user data too
+    tags map (4.22) tags it must carry, one of them at least
+""")
+def list_machines(
+    cloud: Cloud,
+    networkid: Any = None,
+    keypair: str = "",
+    keyword: str = "",
+    userdata: bool = False,
+    **filters: Any,
+) -> Listing:
+    """Answer with the account's machines that fit; `keyword` looks at both names and the state."""
+    rows = [
+        row
+        for row in fitting(cloud, "virtualmachine", **filters)
+        if row["state"] not in HIDDEN
+        and networkid in (None, *(card["networkid"] for card in row["nics"]))
+        and keypair in ("", *row.get("keypairs", []))
+        and any(keyword.lower() in row[k].lower() for k in ("name", "displayname", "state"))
+    ]
+    return Listing("virtualmachine", rows, _userdata if userdata else None)
+
+
+def _userdata(row: Row) -> dict:
+    return {"userdata": row.get("data")}
+
+
+def _queued(cloud: Cloud, id: Any, **_: Any) -> Work:
+    """Queue what is to be done with a machine."""
+    row = cloud.find("virtualmachine", id)
+    return Work(row, row)
+
+
+command("""startVirtualMachine async virtualmachine
+    Starts a machine that is stopped.
+    id uuid* the machine
+""")(_queued)
+
+
+def _when(cloud: Cloud, job: Row, state: str, then: str) -> None:
+    row = cloud.state.get("virtualmachine", job["instance"])
+    if row and row["state"] == state:
+        set_state(cloud, row, then)
+
+
+@phase("startVirtualMachine", "finish")
+def started(cloud: Cloud, job: Row, id: Any) -> dict:
+    """Find room for the machine and boot it."""
+    row = cloud.find("virtualmachine", id)
+    if row["state"] == "Running" and cloud.dialect.numeric_ids:
+        return {"virtualmachine": show(cloud, "virtualmachine", row)}
+    if row["state"] == "Running":
+        raise invalid(f"The virtual machine {row['id']} ({row['name']}) is already running")
+    if row["state"] != "Starting":
+        raise invalid(f"The VM {row['name']} cannot be started in state {row['state']}")
+    guests.check_room(cloud, row)
+    guests.fill_root(cloud, row)
+    guests.boot(cloud, row, job)
+    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+
+
+command("""stopVirtualMachine async virtualmachine
+    Stops a machine; one that is stopped stays so.
+    id uuid* the machine
+    forced boolean without asking its system
+""")(_queued)
+
+
+@phase("stopVirtualMachine", "finish")
+def stopped(cloud: Cloud, job: Row, **_: Any) -> dict:
+    """Show that it has stopped."""
+    _when(cloud, job, "Stopping", "Stopped")
+    row = cloud.find("virtualmachine", job["instance"])
+    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+
+
+# What a machine is shown as meanwhile, and again when it comes to nothing.
+for _verb, _before, _meanwhile in (
+    ("start", "Stopped", "Starting"),
+    ("stop", "Running", "Stopping"),
+):
+    phase(f"{_verb}VirtualMachine", "begin")(partial(_when, state=_before, then=_meanwhile))
+    phase(f"{_verb}VirtualMachine", "failed")(partial(_when, state=_meanwhile, then=_before))
+
+
+command("""rebootVirtualMachine async virtualmachine
+    Reboots a machine that runs.
+    id uuid* the machine
+    forced boolean@4.16.0 (4.22) without asking its system
+""")(_queued)
+
+
+@phase("rebootVirtualMachine", "finish")
+def rebooted(cloud: Cloud, job: Row, **_: Any) -> dict:
+    """Boot it again."""
+    row = cloud.find("virtualmachine", job["instance"])
+    if row["state"] != "Running":
+        text = f"The VM {row['name']} is not running, unable to reboot it"
+        raise ApiError(cloud.dialect.reboot_refusal, text)
+    guests.boot(cloud, row, job)
+    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+
+
+@command("""destroyVirtualMachine async virtualmachine
+    Destroys a machine; its data volumes are kept.
+    id uuid* the machine
+    expunge boolean@4.2.1 (4.22) at once and for ever
+    volumeids uuids@4.12.0 (4.22) data volumes to delete with it
+""")
+def destroy(cloud: Cloud, id: Any, expunge: bool = False, volumeids: list | None = None) -> Work:
+    """Queue the end of a machine."""
+    row = cloud.find("virtualmachine", id)
+    if row.get("deleteprotection"):
+        raise invalid(
+            f"Instance [id = {id}, name = {row['name']}] has delete protection enabled and cannot "
+            "be deleted."
+        )
+    return Work(row, row)
+
+
+@phase("destroyVirtualMachine", "finish")
+def destroyed(
+    cloud: Cloud, job: Row, id: Any, expunge: bool = False, volumeids: list | None = None
+) -> dict:
+    """Detach the data volumes and end the machine; it stays until `expunge.delay` has passed.
+
+    To expunge it at once needs the permission (`UserVmManagerImpl.destroyVm`).
+    """
+    row = cloud.find("virtualmachine", id)
+    if expunge and not cloud.setting("expunge")["allowed"]:
+        raise broken("Account does not have permission for expunging.")
+    for volume in fitting(cloud, "volume", virtualmachineid=id, type="DATADISK"):
+        unplug(cloud, volume)
+        if volume["id"] in (volumeids or []):
+            drop(cloud, volume)
+    if expunge or (row["state"] == "Error" and cloud.dialect.expunges_errors):
+        set_state(cloud, row, "Expunging")
+    elif row["state"] not in HIDDEN:
+        set_state(cloud, row, "Destroyed")
+        for root in fitting(cloud, "volume", virtualmachineid=id):
+            cloud.state.change("volume", root, state="Destroy")
+        guests.expunge_later(cloud, row)
+    result = {"virtualmachine": show(cloud, "virtualmachine", row)}
+    if row["state"] == "Expunging":
+        expunge_now(cloud, row["id"])
+    return result
+
+
+@command("""expungeVirtualMachine(4.22) async
+    Removes a destroyed machine for ever.
+    id uuid* the machine
+""")
+def expunge(cloud: Cloud, id: Any) -> Work:
+    """Queue the removal."""
+    row = cloud.find("virtualmachine", id)
+    if not cloud.setting("expunge")["allowed"]:
+        raise broken("Parameter expunge can be passed by Admin only")
+    if row["state"] not in (*HIDDEN, "Error"):
+        raise invalid(f"Please destroy vm with specified vmId before expunge: {row['name']}")
+    return Work(row, row)
+
+
+@phase("expungeVirtualMachine", "finish")
+def expunged(cloud: Cloud, job: Row, id: Any) -> dict:
+    """Remove the machine."""
+    expunge_now(cloud, id)
+    return {"success": True}
+
+
+@phase("expungeVirtualMachine", "expunge")
+def expunge_due(cloud: Cloud, id: Any) -> None:
+    """Remove a machine whose time is over, unless it was recovered meanwhile."""
+    row = cloud.state.get("virtualmachine", id)
+    if row and row["state"] == "Destroyed" and row["expunge_at"] <= cloud.clock():
+        expunge_now(cloud, id)
+
+
+def expunge_now(cloud: Cloud, id: Any) -> None:
+    """Remove a machine with its root disk; its name and address are free again."""
+    row = cloud.state.get("virtualmachine", id)
+    if row is None:
+        return
+    for volume in fitting(cloud, "volume", virtualmachineid=id):
+        drop(cloud, volume)
+    etcd.end(cloud, row)
+    etcd.forget(cloud, row)
+    cloud.state.remove("virtualmachine", row)
+    tell(cloud, row)
+
+
+@command("""updateVirtualMachine sync virtualmachine
+    Changes what is said about a machine, and its user data.
+    id uuid* the machine
+    displayname string its name in lists
+    name string@4.4 (4.22) its host name
+    group string the group it belongs to
+    userdata string<1048576 data for the machine, in base64
+    userdataid uuid@4.18 (4.22) stored user data
+    details map (4.22) pairs that replace all it had
+    deleteprotection boolean@4.20.0 (4.22) keep it from being destroyed
+    haenable boolean start it elsewhere when its host fails
+""")
+def update(
+    cloud: Cloud,
+    id: Any,
+    userdata: str | None = None,
+    userdataid: Any = None,
+    name: str = "",
+    **more: Any,
+) -> dict:
+    """Change the machine's row; running or not, it reads new user data when it looks next."""
+    row = cloud.find("virtualmachine", id)
+    if row["state"] in ("Error", "Expunging"):
+        raise invalid(f"Vm with id {id} is not in the right state")
+    if name and name != row["name"]:
+        check_form(cloud, name)
+        check_name(cloud, name, cloud.one("network"))
+        row["name"] = name
+    if userdata or userdataid is not None:
+        row["data"], stored = stored_userdata(cloud, userdata, userdataid)
+        row["userdataid"] = stored or row["userdataid"]  # which text given inline does not change
+    row |= {k: more[k] for k in ("displayname", "deleteprotection", "haenable") if k in more}
+    row |= extras(cloud, **more)
+    return cloud.state.save("virtualmachine", row)
+
+
+@command("""changeServiceForVirtualMachine sync virtualmachine
+    Gives a stopped machine another service offering.
+    id uuid* the machine
+    serviceofferingid uuid* the service offering
+    details map (4.22) cpuNumber, cpuSpeed and memory, for an offering of custom size
+""")
+def change_service(
+    cloud: Cloud, id: Any, serviceofferingid: Any, details: list | None = None
+) -> dict:
+    """Change the offering; whether a host has room for it shows when the machine starts."""
+    row = cloud.find("virtualmachine", id)
+    if row["state"] != "Stopped":
+        raise invalid(
+            f"Unable to upgrade virtual machine {guests.vm_text(row)} in state {row['state']}; "
+            "make sure the virtual machine is stopped"
+        )
+    new = cloud.find("serviceoffering", serviceofferingid)
+    check_custom(new, details)
+    if new["id"] == row["serviceofferingid"]:
+        raise invalid(
+            f"Not upgrading vm {guests.vm_text(row)} since it already has the requested service "
+            f"offering ({new['name']})"
+        )
+    before, after = size_of(cloud, row), row | {"serviceofferingid": new["id"]}
+    after["details"] = row.get("details", {}) | extras(cloud, details=details).get("details", {})
+    for what, field in (("cpu", "cpunumber"), ("memory", "memory")):
+        more = size_of(cloud, after)[field] - before[field]
+        if more > 0:
+            check_quota(cloud, what, more)
+    for root in fitting(cloud, "volume", virtualmachineid=id, type="ROOT"):
+        cloud.state.change("volume", root, serviceofferingid=new["id"])
+    return cloud.state.change("virtualmachine", row, **after)

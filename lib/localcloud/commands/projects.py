@@ -1,0 +1,75 @@
+"""Projects: what is in one is out of sight of calls that do not name it, as on a real cloud.
+
+A call with `projectid` lists what is in that project, or makes what it makes there; -1 lists what
+is in any. Calls that name a thing by its id reach it either way (`AccountManagerImpl`).
+"""
+
+from typing import Any
+
+from ..state.cloud import Cloud, Listing, fitting
+from ..state.refusals import invalid
+from ..state.registry import add_params, command
+from ..state.rows import Row
+from .seeds import nic
+
+ANY = -1
+TAKING = """listDiskOfferings listServiceOfferings listVirtualMachines listVolumes listSnapshots
+    listTemplates listNetworks listResourceLimits listSSHKeyPairs listUserData listTags listEvents
+    listPublicIpAddresses listPortForwardingRules listIpForwardingRules listInstanceGroups
+    listAffinityGroups listSecurityGroups listIsos listVMSnapshot listVPCs createVolume
+    createTemplate deployVirtualMachine createSSHKeyPair registerSSHKeyPair deleteSSHKeyPair
+    registerUserData deleteUserData resetSSHKeyForVirtualMachine"""
+OWNED = """virtualmachine volume snapshot template network sshkeypair userdata tag event
+    instancegroup"""
+
+
+@command("""listProjects@3.0.0(4.22) list project
+    Lists the projects that the account is in.
+    id uuid the project
+    name string its name
+""")
+def list_projects(cloud: Cloud, **filters: Any) -> Listing:
+    """Answer with the projects that fit."""
+    return Listing("project", fitting(cloud, "project", **filters))
+
+
+def register() -> None:
+    """Give the commands that take a project the parameter."""
+    line = "projectid uuid (4.22) the project; without it, what is in a project is out of sight"
+    for name in TAKING.split():
+        add_params(name, [line])
+
+
+def enter(cloud: Cloud, values: dict) -> None:
+    """Take the project out of the values of a call, for as long as the call lasts."""
+    cloud.project = values.pop("projectid", None)
+
+
+def in_sight(cloud: Cloud, found: Listing) -> Listing:
+    """Return a list without what belongs to another project than that of the call, or to any."""
+    if found.kind not in OWNED.split() or not cloud.state.table("project"):
+        return found
+    return found._replace(rows=[row for row in found.rows if _seen(cloud, row)])
+
+
+def _seen(cloud: Cloud, row: Row) -> bool:
+    if not row.get("own", True):
+        return True
+    return "projectid" in row if cloud.project == ANY else row.get("projectid") == cloud.project
+
+
+def found(cloud: Cloud, name: str) -> None:
+    """Make a project with a network, and put the workstation into it, unless it is there."""
+    if not name or any(row["name"] == name for row in cloud.rows("project")):
+        return
+    if cloud.dialect.numeric_ids:
+        raise invalid("project: 2.2 has no projects")
+    now, machine = cloud.clock(), cloud.one("virtualmachine")
+    project = cloud.state.add("project", name=name, at=now)
+    inside = {"projectid": project["id"]}
+    network = {k: v for k, v in cloud.one("network").items() if k not in ("id", "n")}
+    network = cloud.state.add("network", **network | inside | {"name": f"{name}-net"})
+    card = nic(cloud, network, machine["nics"][0]["address"])
+    cloud.state.change("virtualmachine", machine, **inside, nics=[card])
+    for volume in fitting(cloud, "volume", virtualmachineid=machine["id"]):
+        cloud.state.change("volume", volume, **inside)

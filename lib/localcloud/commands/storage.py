@@ -1,0 +1,177 @@
+"""Commands that change volumes and templates that are there already."""
+
+import os
+from typing import Any
+
+from ..state.cloud import GIB, Cloud, check_quota
+from ..state.jobs import Work
+from ..state.refusals import ApiError, invalid
+from ..state.registry import command, phase
+from ..state.rows import Row
+from ..state.views import show
+from ..workstation.plugs import tell
+from .volumes import LARGEST, SMALLEST, check_deletable, drop
+
+
+def _queued(cloud: Cloud, id: Any = None, **_: Any) -> Work:
+    """Queue what is to be done with a volume, after what its machine is busy with."""
+    if id is None:
+        raise invalid("Invalid volume id was provided")
+    row = cloud.find("volume", id)
+    return Work(row, cloud.state.get("virtualmachine", row.get("virtualmachineid")))
+
+
+command("""resizeVolume(4.22) async volume
+    Changes the size of a volume, and its disk offering if another is given.
+    id uuid* the volume
+    size long its new size in GB
+    diskofferingid uuid another disk offering
+    shrinkok boolean true if it may get smaller: what lies at its end is lost then
+""")(_queued)
+
+
+@phase("resizeVolume", "finish")
+def resized(
+    cloud: Cloud,
+    job: Row,
+    id: Any,
+    size: int | None = None,
+    diskofferingid: Any = None,
+    shrinkok: bool = False,
+) -> dict:
+    """Change row and data; what is wrong with the values fails the job as 432.
+
+    `ResizeVolumeCmd.execute` turns the 431 of `VolumeApiServiceImpl.resizeVolume` into that.
+    """
+    volume = cloud.find("volume", id)
+    try:
+        new = _new_size(cloud, volume, size, diskofferingid)
+        if new < volume["size"] and not shrinkok:
+            raise invalid(
+                f"Going from existing size of {volume['size']} to size of {new} would shrink the "
+                "volume.Need to sign off by supplying the shrinkok parameter with value of true."
+            )
+    except ApiError as error:
+        raise ApiError(432, error.text) from None
+    _resize(cloud, volume, new, diskofferingid)
+    return {"volume": show(cloud, "volume", volume)}
+
+
+def _new_size(cloud: Cloud, volume: Row, size: int | None, offering: Any) -> int:
+    if volume["state"] not in ("Allocated", "Ready"):
+        raise invalid(
+            "Volume should be in ready or allocated state before attempting a resize. Volume "
+            f"{volume['id']} is in state {volume['state']}."
+        )
+    wanted = cloud.find("diskoffering", offering or volume.get("diskofferingid") or _any(cloud))
+    custom = wanted["disksize"] == 0 or (volume["type"] == "ROOT" and offering is None)
+    if not custom and size is not None:
+        raise invalid(
+            "You cannot pass in a custom disk size to a non-custom disk offering."
+            if offering is not None
+            else "To change a volume's size without providing a new disk offering, its current disk"
+            " offering must be customizable or it must be a root volume (if providing a disk "
+            "offering, make sure it is different from the current disk offering)."
+        )
+    if custom and size is None:
+        raise invalid("The new disk offering requires that a size be specified.")
+    size = wanted["disksize"] if size is None else size
+    if not SMALLEST <= size <= LARGEST:
+        raise invalid("Requested size out of range")
+    return size * GIB
+
+
+def _any(cloud: Cloud) -> Any:
+    return cloud.one("diskoffering")["id"]
+
+
+def _resize(cloud: Cloud, volume: Row, size: int, offering: Any) -> None:
+    more = {} if offering is None else {"diskofferingid": offering}
+    cloud.state.change("volume", volume, size=size, **more)
+    if cloud.disk(volume).exists():
+        os.truncate(cloud.disk(volume), size)
+    machine = cloud.state.get("virtualmachine", volume.get("virtualmachineid"))
+    if machine:
+        tell(cloud, machine)
+
+
+command("""updateVolume(4.22) async volume
+    Changes what is said about a volume.
+    id uuid the volume
+    name string@4.16 its new name
+    deleteprotection boolean@4.20.0 keep it from being deleted
+""")(_queued)
+
+
+@phase("updateVolume", "finish")
+def updated(cloud: Cloud, job: Row, id: Any, **new: Any) -> dict:
+    """Change the volume's row."""
+    volume = cloud.state.change("volume", cloud.find("volume", id), **new)
+    return {"volume": show(cloud, "volume", volume)}
+
+
+command("""destroyVolume@4.14.0(4.22) async volume
+    Destroys a volume that is not attached; it can be recovered unless it is expunged.
+    id uuid* the volume
+    expunge boolean@4.14.0 at once and for ever
+""")(_queued)
+
+
+@phase("destroyVolume", "finish")
+def destroyed(cloud: Cloud, job: Row, id: Any, expunge: bool = False) -> dict:
+    """Mark the volume, or drop it with its data."""
+    volume = cloud.find("volume", id)
+    check_deletable(volume)
+    if volume["state"] != "Destroy":
+        before = volume["state"]
+        cloud.state.change("volume", volume, state="Destroy", before=before, destroyed=True)
+    view = show(cloud, "volume", volume)
+    if expunge:
+        drop(cloud, volume)
+    return {"volume": view}
+
+
+@command("""recoverVolume@4.14.0(4.22) sync volume
+    Brings back a destroyed volume.
+    id uuid* the volume
+""")
+def recover_volume(cloud: Cloud, id: Any) -> dict:
+    """Give the volume the state it had."""
+    volume = cloud.find("volume", id)
+    if volume["state"] != "Destroy":
+        raise invalid(f"Please specify a volume in Destroy state: {volume['id']}.")
+    check_quota(cloud, "volume")
+    volume.pop("destroyed")
+    return cloud.state.change("volume", volume, state=volume.pop("before"))
+
+
+@command("""updateTemplate sync template
+    Changes what is said about a template.
+    id uuid* the template
+    name string its name
+    displaytext string<4096 a text to go with it
+    ostypeid uuid the OS type
+    passwordenabled boolean machines get a password of their own
+    sshkeyenabled boolean (4.22) machines take an SSH key
+    isdynamicallyscalable boolean (4.22) accepted; no machine here is scaled while it runs
+    requireshvm boolean (4.22) accepted; all machines here are of that kind
+    details map (4.22) pairs that replace all it had
+    cleanupdetails boolean (4.22) true takes all pairs away
+""")
+def update_template(
+    cloud: Cloud, id: Any, details: list | None = None, cleanupdetails: bool = False, **new: Any
+) -> dict:
+    """Change the template's row, if it is the account's own (531)."""
+    row = cloud.find("template", id)
+    if not row["own"]:
+        raise ApiError(
+            531,
+            f"Acct {cloud.account()['name']} does not have permission to operate with resource "
+            f"{row['id']}",
+            4365,
+        )
+    if cleanupdetails:
+        row.pop("details", None)
+    elif details:
+        new["details"] = details[0]
+    return cloud.state.change("template", row, **new)

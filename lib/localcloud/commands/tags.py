@@ -1,0 +1,133 @@
+"""Commands for tags."""
+
+from typing import Any
+
+from ..state.cloud import Cloud, Listing, owner_of
+from ..state.jobs import Work
+from ..state.refusals import broken, invalid
+from ..state.registry import command, phase
+from ..state.rows import Row
+
+# What a resource type names, in lower case, and how it is written.
+TYPES = {
+    "uservm": ("virtualmachine", "UserVm"),
+    "volume": ("volume", "Volume"),
+    "snapshot": ("snapshot", "Snapshot"),
+    "template": ("template", "Template"),
+    "network": ("network", "Network"),
+    "zone": ("zone", "Zone"),
+}
+
+
+@command("""createTags@4.0.0(4.22) async
+    Puts tags on resources, all of them or none.
+    resourceids strings* the resources
+    resourcetype string* UserVm, Volume, Snapshot, Template or Network
+    tags map* tags[0].key and tags[0].value and so on
+""")
+def create_tags(cloud: Cloud, **_: Any) -> Work:
+    """Queue the tagging; its rules are looked at when its turn comes."""
+    return Work()
+
+
+@phase("createTags", "finish")
+def tagged(
+    cloud: Cloud, job: Row, resourceids: list[str], resourcetype: str, tags: list[dict]
+) -> dict:
+    """Put the tags on, unless one of them is there already."""
+    kind, name = _type(resourcetype)
+    rows = [_resource(cloud, kind, id) for id in resourceids]
+    new = [_tag(name, t) for t in tags]
+    for row in rows:
+        taken = {t["key"] for t in row.get("tags", [])}
+        for tag in new:
+            if tag["key"] in taken:
+                raise broken(f"tag {tag['key']} already on {name} with id {row['id']}")
+    for row in rows:
+        own = [t | {"resourceid": row["id"]} for t in new]
+        cloud.state.change(kind, row, tags=row.get("tags", []) + own)
+    return {"success": True}
+
+
+def _tag(kind: str, given: dict) -> dict:
+    key, value = given.get("key"), given.get("value")
+    if not key or not value:
+        # The server stumbles over what is missing (TaggedResourceManagerImpl).
+        raise broken("Command failed due to Internal Server Error")
+    return {"key": key, "value": value, "resourcetype": kind}
+
+
+def _type(name: str) -> tuple[str, str]:
+    if name.lower() not in TYPES:
+        raise invalid(f"Invalid resource type {name}")
+    return TYPES[name.lower()]
+
+
+def _resource(cloud: Cloud, kind: str, id: str) -> Row:
+    row = cloud.state.get(kind, id)
+    if row is None:
+        raise invalid(f"Unable to find resource by uuid {id} and type {TYPES_BACK[kind]}")
+    return row
+
+
+TYPES_BACK = dict(TYPES.values())
+
+
+@command("""deleteTags@4.0.0(4.22) async
+    Takes tags off resources.
+    resourceids strings* the resources
+    resourcetype string* UserVm, Volume, Snapshot, Template or Network
+    tags map tags[0].key and so on; without it, all tags
+""")
+def delete_tags(cloud: Cloud, **_: Any) -> Work:
+    """Queue the untagging."""
+    return Work()
+
+
+@phase("deleteTags", "finish")
+def untagged(
+    cloud: Cloud,
+    job: Row,
+    resourceids: list[str],
+    resourcetype: str,
+    tags: list[dict] | None = None,
+) -> dict:
+    """Take the tags off."""
+    kind, _ = _type(resourcetype)
+    rows = [_resource(cloud, kind, id) for id in resourceids]
+    if not any(_named(t, tags) for row in rows for t in row.get("tags", [])):
+        raise broken("Failed to delete tags")
+    for row in rows:
+        kept = [t for t in row.get("tags", []) if not _named(t, tags)]
+        cloud.state.change(kind, row, tags=kept)
+    return {"success": True}
+
+
+def _named(tag: dict, given: list[dict] | None) -> bool:
+    return given is None or any(
+        g.get("key") == tag["key"] and g.get("value") in (None, "", tag["value"]) for g in given
+    )
+
+
+@command("""listTags@4.0.0(4.22) list tag
+    Lists tags.
+    key string the tag's key
+    value string its value
+    resourcetype string what it is on: UserVm, Volume, Snapshot, Template, Network
+    resourceid string the resource it is on
+""")
+def list_tags(cloud: Cloud, resourcetype: str = "", keyword: str = "", **equal: str) -> Listing:
+    """Answer with the tags that fit."""
+    kinds = [_type(resourcetype)[0]] if resourcetype else [kind for kind, _ in TYPES.values()]
+    tags = [
+        tag | {"resourceid": row["id"]} | owner_of(row)
+        for kind in kinds
+        for row in cloud.rows(kind)
+        for tag in row.get("tags", [])
+    ]
+    rows = [
+        t
+        for t in tags
+        if keyword in t["key"] and all(t[k] == wanted for k, wanted in equal.items())
+    ]
+    return Listing("tag", rows)

@@ -1,0 +1,202 @@
+"""Commands for templates."""
+
+import json
+from typing import Any
+
+from ..guests.guests import vm_text
+from ..state.cloud import GIB, Cloud, Listing, check_quota, fitting
+from ..state.jobs import Work
+from ..state.refusals import ApiError, broken, invalid
+from ..state.registry import command, phase
+from ..state.rows import Row
+from ..state.views import show
+from ..workstation import images
+
+
+@command("""listTemplates list template
+    Lists templates: the images that machines are made from.
+    templatefilter string* featured, self, selfexecutable, sharedexecutable, executable, community
+    id uuid the template
+    ids uuids@4.9 (4.22) several templates
+    name string its name
+    zoneid uuid its zone
+    hypervisor string its hypervisor
+    showunique boolean@4.13.2 (4.22) each template once, not once a zone
+    tags map (4.22) tags it must carry, one of them at least
+""")
+def list_templates(
+    cloud: Cloud,
+    templatefilter: str,
+    hypervisor: str = "",
+    showunique: bool = False,
+    **filters: Any,
+) -> Listing:
+    """Answer with the templates that fit."""
+    passes = _filter(templatefilter)
+    fit = hypervisor.lower() in ("", cloud.dialect.hypervisor.lower())
+    rows = [r for r in fitting(cloud, "template", **filters) if fit and passes(r)]
+    return Listing("template", rows)
+
+
+def _filter(name: str) -> Any:
+    filters = {
+        "featured": lambda r: r["isfeatured"] and r["ispublic"],
+        "self": lambda r: r["own"],
+        "selfexecutable": lambda r: r["own"] and r["isready"],
+        "self-executable": lambda r: r["own"] and r["isready"],
+        "sharedexecutable": lambda r: False,
+        "executable": lambda r: (r["own"] or r["ispublic"]) and r["isready"],
+        "community": lambda r: r["ispublic"] and not r["isfeatured"],
+    }
+    if name.lower() == "all":
+        raise invalid("Filter all can be specified by admin only")
+    if name.lower() not in filters:
+        kind = "com.cloud.template.VirtualMachineTemplate.TemplateFilter"
+        raise ApiError(431, f"No enum constant {kind}.{name}", 9999)
+    return filters[name.lower()]
+
+
+@command("""createTemplate async-create template
+    Makes a template from a snapshot or from a volume.
+    name string* its name
+    displaytext string*2.2<4096 a text to go with it
+    ostypeid uuid* the OS type
+    snapshotid uuid the snapshot, which must be backed up
+    volumeid uuid the volume, detached or of a stopped machine
+    passwordenabled boolean machines get a password of their own
+    ispublic boolean everyone may use it
+    isfeatured boolean accepted; users cannot feature a template
+    requireshvm boolean accepted; all machines here are of that kind
+    sshkeyenabled boolean (4.22) machines take an SSH key
+    isdynamicallyscalable boolean (4.22) machines may be scaled while they run
+    zoneid uuid (4.22) the zone, in which the snapshot must be
+    details map pairs that describe it
+""")
+def create_template(
+    cloud: Cloud,
+    name: str,
+    ostypeid: Any,
+    snapshotid: Any = None,
+    volumeid: Any = None,
+    **more: Any,
+) -> Work:
+    """Make the template's row; it is not ready before the job has ended."""
+    if (snapshotid is None) == (volumeid is None):
+        raise invalid("Please give either a snapshot ID or a volume ID, and not both.")
+    _check_name(cloud, name)
+    source = _snapshot(cloud, snapshotid) if volumeid is None else _volume(cloud, volumeid)
+    check_quota(cloud, "template")
+    check_quota(cloud, "secondarystorage", source["size"] / GIB)
+    row = cloud.state.add(
+        "template",
+        name=name,
+        displaytext=more.get("displaytext") or name,
+        size=source["size"],
+        ostypeid=cloud.find("ostype", ostypeid)["id"],
+        zoneid=source["zoneid"],
+        isready=False,
+        isfeatured=False,
+        ispublic=more.get("ispublic", False),
+        passwordenabled=more.get("passwordenabled", False),
+        sshkeyenabled=more.get("sshkeyenabled", False),
+        isdynamicallyscalable=more.get("isdynamicallyscalable", False),
+        own=True,
+        **cloud.ownership(),
+        details=(more.get("details") or [None])[0],
+        at=cloud.clock(),
+    )
+    return Work(row, gib=source["size"] / GIB)
+
+
+def _check_name(cloud: Cloud, name: str) -> None:
+    most = cloud.dialect.template_name_length
+    if len(name) > most:
+        raise invalid(f"Template name cannot be longer than {most} characters")
+    taken = {r["name"] for r in cloud.rows("template") if r["own"]}
+    if cloud.dialect.template_names_unique and name in taken:
+        why = "a template with that name already exists."
+        raise invalid(f"Failed to create private template {name}, {why}")
+
+
+def _snapshot(cloud: Cloud, id: Any) -> Row:
+    row = cloud.find("snapshot", id)
+    if row["state"] != "BackedUp":
+        why = "is not in BackedUp state yet and can't be used for template creation"
+        raise invalid(f"Snapshot id={id} {why}")
+    return row
+
+
+def _volume(cloud: Cloud, id: Any) -> Row:
+    row = cloud.find("volume", id)
+    machine = cloud.state.get("virtualmachine", row.get("virtualmachineid"))
+    if machine and machine["state"] not in ("Stopped", "Destroyed"):
+        raise broken(
+            f"Unable to create private template for volume: {row['name']}; volume is attached to a "
+            "non-stopped VM, please stop the VM first"
+        )
+    if row["state"] != "Ready":
+        raise invalid(f"VolumeId: {id} is not in Ready state but {row['state']}.")
+    return row
+
+
+@phase("createTemplate", "finish")
+def made(cloud: Cloud, job: Row, **params: Any) -> dict:
+    """Copy the data; the template is ready then."""
+    row = cloud.find("template", job["instance"])
+    kind = "snapshot" if "snapshotid" in params else "volume"
+    source = cloud.disk(cloud.find(kind, params[f"{kind}id"]))
+    if source.exists():
+        images.copy_sparse(source, cloud.disk(row))
+    cloud.state.change("template", row, isready=True)
+    return {"template": show(cloud, "template", row)}
+
+
+@phase("createTemplate", "failed")
+def not_made(cloud: Cloud, job: Row) -> None:
+    """Remove the row without trace: its id means nothing afterwards, as on a real cloud."""
+    row = cloud.state.get("template", job["instance"])
+    if row:
+        cloud.state.remove("template", row, trace=False)
+
+
+@command("""deleteTemplate async
+    Deletes a template.
+    id uuid* the template
+    zoneid uuid only in this zone
+    forced boolean@4.9 (4.22) also if machines use it
+""")
+def delete_template(cloud: Cloud, id: Any, forced: bool = False, **_: Any) -> Work:
+    """Queue the deleting."""
+    row = cloud.state.get("template", id)
+    if row is None or not row["own"]:
+        was = cloud.state.trace_of("template", id).get("was", id)
+        raise invalid(f"unable to find template with id {was}")
+    return Work(row)
+
+
+def _check_unused(cloud: Cloud, row: Row) -> None:
+    """Refuse to delete what machines use, those that are Destroyed included."""
+    users = [m for m in cloud.rows("virtualmachine") if m["templateid"] == row["id"]]
+    if users:
+        texts = ",".join(map(vm_text, users))
+        raise invalid(
+            f"Unable to delete template: {_text(row)} because VM instances: [{texts}] are using it."
+        )
+
+
+def _text(row: Row) -> str:
+    """Return a template as CloudStack's messages name it (VMTemplateVO.toString)."""
+    facts = {"format": "QCOW2", "id": row["n"], "name": row["name"]}
+    facts |= {"uniqueName": f"{row['n']}-2-{row['id']}", "uuid": row["id"]}
+    return f"Template {json.dumps(facts, separators=(',', ':'))}"
+
+
+@phase("deleteTemplate", "finish")
+def deleted(cloud: Cloud, job: Row, id: Any, forced: bool = False, **_: Any) -> dict:
+    """Drop the template and its data; machines made from it go on."""
+    row = cloud.find("template", id)
+    if cloud.dialect.template_guarded and not forced:
+        _check_unused(cloud, row)
+    cloud.disk(row).unlink(missing_ok=True)
+    cloud.state.remove("template", row)
+    return {"success": True}

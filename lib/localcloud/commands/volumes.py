@@ -1,0 +1,277 @@
+"""Commands for volumes."""
+
+import os
+from typing import Any
+
+from ..state.cloud import GIB, Cloud, Listing, check_quota, fitting
+from ..state.jobs import Work
+from ..state.refusals import ApiError, invalid
+from ..state.registry import command, phase
+from ..state.rows import Row
+from ..state.views import show
+from ..workstation import images
+from ..workstation.plugs import free_device, plug, unplug
+
+SMALLEST, LARGEST = 1, 1024  # GB, of a custom disk
+
+
+@command("""listVolumes list volume
+    Lists volumes.
+    id uuid the volume
+    ids uuids@4.9 (4.22) several volumes
+    name string its name
+    type string ROOT or DATADISK
+    state string (4.22) its state
+    virtualmachineid uuid the machine it is attached to
+    zoneid uuid its zone
+    diskofferingid uuid@4.4 (4.22) its disk offering
+    tags map (4.22) tags it must carry, one of them at least
+""")
+def list_volumes(cloud: Cloud, **filters: Any) -> Listing:
+    """Answer with the account's volumes that fit."""
+    rows = [
+        v
+        for v in fitting(cloud, "volume", **filters)
+        if v["state"] != "Destroy" or v["type"] == "DATADISK"  # roots of destroyed machines
+    ]
+    return Listing("volume", rows)
+
+
+@command("""createVolume async-create volume
+    Creates a data volume from a disk offering or from a snapshot.
+    name string*2.2 the volume's name; names need not be unique
+    diskofferingid uuid the disk offering, for an empty volume
+    snapshotid uuid the snapshot, for a volume with its data
+    size long size in GB, for a disk offering of custom size
+    zoneid uuid the zone
+    virtualmachineid uuid (4.22) the machine to attach it to, when it is made from a snapshot
+""")
+def create_volume(
+    cloud: Cloud,
+    name: str = "",
+    diskofferingid: Any = None,
+    snapshotid: Any = None,
+    size: int | None = None,
+    zoneid: Any = None,
+    virtualmachineid: Any = None,
+) -> Work:
+    """Make the volume's row; without snapshot nothing is stored before it is first attached."""
+    if diskofferingid is None and snapshotid is None:
+        raise invalid(
+            "At least one of disk Offering ID or snapshot ID must be passed whilst creating volume"
+        )
+    if cloud.dialect.numeric_ids and None not in (diskofferingid, snapshotid):
+        raise invalid("Either disk Offering ID or snapshot ID must be passed, not both")
+    if zoneid is None and cloud.dialect.numeric_ids:
+        raise invalid("Missing parameter, zoneid must be specified.")
+    if zoneid is None and snapshotid is None:
+        raise invalid("Unable to find zone by id null")
+    zone = cloud.find("zone", zoneid) if zoneid is not None else cloud.one("zone")
+    if snapshotid is not None:
+        made, machine = _from_snapshot(cloud, snapshotid, diskofferingid, size), virtualmachineid
+    else:
+        made, machine = _from_offering(cloud, diskofferingid, size), None
+    target = _target(cloud, machine)
+    check_quota(cloud, "volume")
+    check_quota(cloud, "primarystorage", made["size"] / GIB)
+    row = cloud.state.add(
+        "volume",
+        name=name,
+        type="DATADISK",
+        zoneid=zone["id"],
+        at=cloud.clock(),
+        **made,
+        **cloud.ownership(),
+    )
+    row["name"] = name or f"DATA-{row['id']}"
+    return Work(row, target)
+
+
+def _target(cloud: Cloud, id: Any) -> Row | None:
+    """Return the machine that a new volume is for, refusing one that cannot take it."""
+    if id is None:
+        return None
+    machine = cloud.find("virtualmachine", id)
+    if machine["state"] not in ("Running", "Stopped"):
+        raise invalid("Please specify a VM that is either running or stopped.")
+    free_device(cloud, machine, None)
+    return machine
+
+
+def _from_offering(cloud: Cloud, id: Any, size: int | None) -> dict:
+    offering = cloud.state.get("diskoffering", id)
+    if offering is None:
+        raise invalid("Please specify a valid disk offering.")
+    if offering["disksize"] == 0:
+        size = _custom_size(size)
+    elif size is not None:
+        raise invalid("This disk offering does not allow custom size")
+    size = size or offering["disksize"]
+    return {"diskofferingid": offering["id"], "size": size * GIB, "state": "Allocated"}
+
+
+def _custom_size(size: int | None) -> int:
+    if size is None:
+        raise invalid("This disk offering requires a custom size specified")
+    if size <= 0:
+        raise invalid("Disk size must be larger than 0")
+    if not SMALLEST <= size <= LARGEST:
+        allowed = f"Min: {SMALLEST}. Max: {LARGEST}"
+        raise invalid(f"Volume size: {size} GB is out of allowed range. {allowed}")
+    return size
+
+
+def _from_snapshot(cloud: Cloud, id: Any, offering: Any, size: int | None) -> dict:
+    snapshot = cloud.find("snapshot", id)
+    if snapshot["state"] != "BackedUp":
+        raise invalid(
+            f"Snapshot id={id} is not in BackedUp state yet and can't be used for volume creation"
+        )
+    offering = offering or snapshot.get("diskofferingid") or cloud.one("diskoffering")["id"]
+    made = {"snapshotid": id, "diskofferingid": offering, "state": "Creating"}
+    if size is not None and size * GIB < snapshot["size"]:
+        raise invalid(
+            f"Invalid size for volume creation: {size}GB, snapshot size is: "
+            f"{snapshot['size'] // GIB}GB"
+        )
+    return made | {"size": snapshot["size"] if size is None else size * GIB}
+
+
+@phase("createVolume", "finish")
+def created(cloud: Cloud, job: Row, virtualmachineid: Any = None, **_: Any) -> dict:
+    """Bring a snapshot's data onto the new volume and attach it; an empty one stays Allocated."""
+    row = cloud.find("volume", job["instance"])
+    if row["state"] == "Creating":
+        images.copy_sparse(cloud.disk(cloud.find("snapshot", row["snapshotid"])), cloud.disk(row))
+        if cloud.disk(row).exists():
+            os.truncate(cloud.disk(row), row["size"])
+        cloud.state.change("volume", row, state="Ready")
+        if machine := _target(cloud, virtualmachineid):
+            plug(cloud, row, machine, free_device(cloud, machine, None))
+    return {"volume": show(cloud, "volume", row)}
+
+
+@phase("createVolume", "failed")
+def not_created(cloud: Cloud, job: Row) -> None:
+    """Drop the row of a volume that came to nothing."""
+    row = cloud.state.get("volume", job["instance"])
+    if row:
+        cloud.state.remove("volume", row)
+
+
+@command("""attachVolume async volume
+    Attaches a data volume to a machine.
+    id uuid* the volume
+    virtualmachineid uuid* the machine
+    deviceid long its place: 0 is the root disk, 3 the CD-ROM; without it the lowest free one
+""")
+def attach_volume(
+    cloud: Cloud, id: Any, virtualmachineid: Any, deviceid: int | None = None
+) -> Work:
+    """Queue the attaching; most of its rules are looked at when its turn comes."""
+    return Work(cloud.find("volume", id), cloud.find("virtualmachine", virtualmachineid))
+
+
+@phase("attachVolume", "finish")
+def attached(
+    cloud: Cloud, job: Row, id: Any, virtualmachineid: Any, deviceid: int | None = None
+) -> dict:
+    """Attach the volume, storing it first if it never was."""
+    volume, machine = cloud.find("volume", id), cloud.find("virtualmachine", virtualmachineid)
+    if volume.get("virtualmachineid") is not None:
+        raise invalid("Please specify a volume that is not attached to any VM.")
+    if volume["state"] not in ("Allocated", "Ready"):
+        raise invalid("Volume state must be in Allocated, Ready or in Uploaded state")
+    if machine["state"] not in ("Running", "Stopped"):
+        raise invalid("Please specify a VM that is either running or stopped.")
+    if volume.get("projectid") != machine.get("projectid"):
+        names = f"Entity {volume['name']} and entity {machine['name']}"
+        raise ApiError(530, f"{names} belong to different accounts")  # AccountManagerImpl
+    if machine["zoneid"] != volume["zoneid"]:
+        raise invalid("Please specify a VM that is in the same zone as the volume.")
+    place = free_device(cloud, machine, deviceid)
+    if volume["state"] == "Allocated":
+        images.create_blank(cloud.disk(volume), volume["size"])
+    plug(cloud, volume, machine, place)
+    return {"volume": show(cloud, "volume", volume)}
+
+
+@command("""detachVolume async volume
+    Detaches a volume from its machine.
+    id uuid the volume; without it, deviceid and virtualmachineid say which
+    deviceid long its place at the machine
+    virtualmachineid uuid the machine
+""")
+def detach_volume(
+    cloud: Cloud, id: Any = None, deviceid: int | None = None, virtualmachineid: Any = None
+) -> Work:
+    """Queue the detaching."""
+    volume = _to_detach(cloud, id, deviceid, virtualmachineid)
+    return Work(volume, cloud.state.get("virtualmachine", volume.get("virtualmachineid")))
+
+
+def _to_detach(cloud: Cloud, id: Any, deviceid: int | None, machine: Any) -> Row:
+    pair = deviceid is not None and machine is not None
+    if (id is not None) == pair or (id is not None and (deviceid, machine) != (None, None)):
+        raise invalid("Please provide either a volume id, or a tuple(device id, instance id)")
+    if id is not None:
+        return cloud.find("volume", id)
+    found = fitting(cloud, "volume", deviceid=deviceid, virtualmachineid=machine)
+    if not found:
+        raise invalid("Unable to find volume with that device id at that instance")
+    return found[0]
+
+
+@phase("detachVolume", "finish")
+def detached(cloud: Cloud, job: Row, **_: Any) -> dict:
+    """Detach the volume; a root volume only from a machine that is stopped."""
+    volume = cloud.find("volume", job["instance"])
+    machine = cloud.state.get("virtualmachine", volume.get("virtualmachineid"))
+    if machine is None:
+        raise invalid("The specified volume is not attached to a VM.")
+    if volume["type"] == "ROOT" and (machine["state"] != "Stopped" or cloud.dialect.numeric_ids):
+        raise invalid("Please specify a data volume, or a root volume of a stopped VM.")
+    if machine["state"] not in ("Running", "Stopped", "Destroyed"):
+        raise invalid("Please specify a VM that is either running or stopped.")
+    unplug(cloud, volume)
+    return {"volume": show(cloud, "volume", volume)}
+
+
+@command("""deleteVolume sync
+    Deletes a volume that is not attached.
+    id uuid* the volume
+""")
+def delete_volume(cloud: Cloud, id: Any) -> bool:
+    """Drop the volume and its data."""
+    volume = cloud.state.get("volume", id)
+    if volume is None:
+        was = cloud.state.trace_of("volume", id).get("was", id)
+        raise invalid(f"Unable to find volume with ID: {was}")
+    check_deletable(volume)
+    busy = any(
+        s["state"] in ("Creating", "BackingUp") and s["volumeid"] == volume["id"]
+        for s in cloud.rows("snapshot")
+    )
+    if busy:
+        raise invalid(
+            "There are snapshot operations in progress on the volume, unable to delete it"
+        )
+    drop(cloud, volume)
+    return True
+
+
+def check_deletable(volume: Row) -> None:
+    """Refuse to delete a volume that is attached or protected."""
+    if volume.get("virtualmachineid") is not None:
+        raise invalid("Please specify a volume that is not attached to any VM.")
+    if volume.get("deleteprotection"):
+        raise invalid(
+            f"Volume [id = {volume['id']}, name = {volume['name']}] has delete protection enabled "
+            "and cannot be deleted."
+        )
+
+
+def drop(cloud: Cloud, volume: Row) -> None:
+    """Remove a volume's row and file."""
+    cloud.disk(volume).unlink(missing_ok=True)
+    cloud.state.remove("volume", volume)

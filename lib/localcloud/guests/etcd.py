@@ -1,0 +1,102 @@
+"""Members: real etcd processes, one a machine, that end with it and with the server.
+
+A machine has one address on the loopback network, so what etcd is to listen on, be it all addresses
+or the machine's own loopback, becomes that one. Its data stay in the machine's folder.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from ..state.cloud import Cloud
+from ..state.rows import Row
+
+# The guard ends its etcd when the pipe from the server is closed, however that comes about.
+GUARD = """\
+etcd "$@" </dev/null &
+read -r closed
+kill -9 $!
+wait $! 2>/dev/null
+"""
+LISTENS = {
+    "listen-client-urls": "http://localhost:2379",
+    "listen-peer-urls": "http://localhost:2380",
+}
+ADVERTISED = {
+    "advertise-client-urls": LISTENS["listen-client-urls"],
+    "initial-advertise-peer-urls": LISTENS["listen-peer-urls"],
+}
+EVERY = re.compile(r"//(?:0\.0\.0\.0|\[::1?\]|127\.0\.0\.1|localhost)(?=[:/]|$)")
+OWN_PLACES = ("data-dir", "wal-dir")
+
+
+def folder(cloud: Cloud, machine: Row) -> Path:
+    """Return the folder in which the processes of a machine keep what they write."""
+    return cloud.folder / "machines" / str(machine["id"])
+
+
+def run(
+    cloud: Cloud, machine: Row, address: str, words: list[str], variables: dict[str, str]
+) -> str:
+    """Start a machine's etcd as its unit would, and return what to say of it."""
+    place = folder(cloud, machine)
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    given = flags(words, variables, address) | {"data-dir": str(place / "etcd")}
+    own = {"ETCD_NAME": str(machine["id"]).replace("-", "")} | variables
+    environment = {k: v for k, v in own.items() if _flag(k) not in (*given, *OWN_PLACES)}
+    with open(place / "etcd.log", "ab") as log:
+        cloud.processes[machine["id"]] = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, "etcd", *(f"--{k}={v}" for k, v in given.items())],
+            stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin"} | environment,
+        )  # fmt: skip
+    return f"started at {address}"
+
+
+def _flag(variable: str) -> str:
+    return variable.removeprefix("ETCD_").lower().replace("_", "-")
+
+
+def flags(words: list[str], variables: dict[str, str], address: str) -> dict[str, str]:
+    """Return etcd's flags for these arguments; where it listens becomes the one address.
+
+    >>> flags(["--name=a", "--force-new-cluster"], {"ETCD_LISTEN_PEER_URLS": "http://[::]:1"},
+    ...       "127.1.1.11")["listen-peer-urls"]
+    'http://127.1.1.11:1'
+    """
+    given, rest = {}, list(words)
+    while rest:
+        name, sign, value = rest.pop(0).lstrip("-").partition("=")
+        follows = not sign and rest and not rest[0].startswith("-")
+        given[name] = value if sign else rest.pop(0) if follows else "true"
+    given = {k: v for k, v in given.items() if k not in OWN_PLACES}
+    told = {_flag(k): v for k, v in variables.items()}
+    for name, default in (LISTENS | ADVERTISED).items():
+        given.setdefault(name, told.get(name, default))
+    for name in LISTENS:
+        urls = (EVERY.sub(f"//{address}", url) for url in given[name].split(","))
+        given[name] = ",".join(dict.fromkeys(urls))
+    return given
+
+
+def end(cloud: Cloud, machine: Row) -> None:
+    """End the processes of a machine, and wait until they are gone."""
+    guard = cloud.processes.pop(machine["id"], None)
+    if guard:
+        guard.stdin.close()
+        guard.wait()
+
+
+def end_all(cloud: Cloud) -> None:
+    """End the processes of all machines."""
+    for guard in cloud.processes.values():
+        guard.stdin.close()
+    for guard in cloud.processes.values():
+        guard.wait()
+    cloud.processes.clear()
+
+
+def forget(cloud: Cloud, machine: Row) -> None:
+    """Delete what the processes of a machine have written."""
+    shutil.rmtree(folder(cloud, machine), ignore_errors=True)

@@ -1,0 +1,216 @@
+"""Guests: the inner life of machines: room to run, disks, booting."""
+
+import base64
+import json
+import re
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..state import jobs
+from ..state.cloud import GIB, Cloud, fitting, owner_of, size_of
+from ..state.refusals import broken, full, invalid
+from ..state.rows import Row
+from ..state.views import default_nic
+from ..workstation import images
+from ..workstation.plugs import free_device, plug
+from . import etcd, login
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
+RUNS = ("Running", "Stopping")
+
+
+def check_room(cloud: Cloud, machine: Row) -> None:
+    """Refuse to start a machine for which no host has room (533) or the host tag (530)."""
+    there = cloud.setting("capacity")
+    wanted = size_of(cloud, machine)
+    taken = [
+        size_of(cloud, m)
+        for m in cloud.rows("virtualmachine")
+        if m["state"] in RUNS and m["id"] != machine["id"]
+    ]
+    cpus = wanted["cpunumber"] + sum(o["cpunumber"] for o in taken)
+    memory = wanted["memory"] + sum(o["memory"] for o in taken)
+    crowded = cpus > there["cpus"] or memory > there["memory"]
+    if cloud.dialect.numeric_ids and (crowded or wanted["hosttags"]):
+        raise full(f"Unable to create a deployment for VM[User|{machine['name']}]")
+    if wanted["hosttags"]:
+        raise broken("No suitable host found.")
+    if crowded:
+        stopped = vm_text(machine | {"state": "Stopped"})
+        raise full(f"No destination found for a deployment for {stopped}")
+
+
+def vm_text(machine: Row) -> str:
+    """Return a machine as CloudStack's messages name it (VMInstanceVO.toString)."""
+    if isinstance(machine["id"], int):
+        return f"VM[User|{machine['name']}]"
+    facts = {"id": machine["n"], "instanceName": f"i-2-{machine['n']}-VM"}
+    facts |= {"state": machine["state"], "type": "User", "uuid": machine["id"]}
+    return f"VM instance {json.dumps(facts, separators=(',', ':'))}"
+
+
+def set_state(cloud: Cloud, row: Row, state: str) -> Row:
+    """Put a machine into a state; one that does not run ends its processes and its shell."""
+    if state not in RUNS:
+        etcd.end(cloud, row)
+        login.keep_out(cloud.folder, row["id"])
+        row["stopped"] = True
+    row |= {"state": state, "changed": cloud.clock()}
+    return cloud.state.save("virtualmachine", row)
+
+
+def add_root(cloud: Cloud, machine: Row, template: Row, size: int) -> None:
+    """Make the row of a machine's root volume."""
+    cloud.state.add(
+        "volume",
+        name=f"ROOT-{machine['n']}",
+        type="ROOT",
+        state="Creating" if machine["state"] == "Starting" else "Allocated",
+        size=size,
+        zoneid=machine["zoneid"],
+        virtualmachineid=machine["id"],
+        **owner_of(machine),
+        deviceid=0,
+        serviceofferingid=machine["serviceofferingid"],
+        at=cloud.clock(),
+    )
+
+
+def root_of(cloud: Cloud, machine: Row) -> Row | None:
+    """Return a machine's root volume."""
+    found = fitting(cloud, "volume", virtualmachineid=machine["id"], type="ROOT")
+    return found[0] if found else None
+
+
+def fill_root(cloud: Cloud, machine: Row) -> None:
+    """Copy the template's data onto a new root volume; a template may hold none."""
+    root = root_of(cloud, machine)
+    if root is None:
+        raise invalid(f"The VM {machine['name']} has no root volume")
+    if root["state"] == "Ready":
+        return
+    template = cloud.find("template", machine["templateid"])
+    if cloud.disk(template).exists():
+        images.copy_sparse(cloud.disk(template), cloud.disk(root))
+    cloud.state.change("volume", root, state="Ready", attached=cloud.clock())
+
+
+def add_data(cloud: Cloud, machine: Row, offering: Any, size: int | None) -> None:
+    """Make and attach the data volume that was asked for with the machine."""
+    chosen = cloud.find("diskoffering", offering)
+    volume = cloud.state.add(
+        "volume",
+        name=f"DATA-{machine['n']}",
+        type="DATADISK",
+        state="Allocated",
+        size=(chosen["disksize"] or size or 1) * GIB,
+        zoneid=machine["zoneid"],
+        diskofferingid=chosen["id"],
+        **owner_of(machine),
+        at=cloud.clock(),
+    )
+    images.create_blank(cloud.disk(volume), volume["size"])
+    plug(cloud, volume, machine, free_device(cloud, machine, None))
+
+
+def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
+    """Let the machine run and do what its disk and its user data tell it at boot.
+
+    What it says on its console becomes an event; discovery tokens are left out of it.
+    """
+    from . import boot as firmware  # it is large, and not needed for a cloud that only answers
+
+    etcd.end(cloud, machine)
+    cloud.state.change("virtualmachine", machine, state="Running", changed=cloud.clock(), ran=True)
+    root = root_of(cloud, machine)
+    disk = cloud.disk(root) if root and cloud.disk(root).exists() else None
+    login.let_in(cloud.folder, machine["id"], disk)
+    data, address = machine.get("data"), default_nic(machine)["address"]
+    said = firmware.boot(
+        disk,
+        machine=str(machine["id"]),
+        hostname=machine["name"],
+        address=address,
+        userdata=base64.b64decode(data) if data else None,
+        fetch=lambda method, url, form=None: fetch(cloud, method, url, form),
+        run=partial(etcd.run, cloud, machine, address) if cloud.runs_etcd else None,
+        put=partial(login.put, cloud.folder, machine["id"]),
+    )
+    if said:
+        cloud.note("VM.BOOT", TOKEN.sub("...", "\n".join(said)), parent=job and job["id"])
+
+
+def revive(cloud: Cloud) -> None:
+    """Boot the machines that ran when the server ended, where they have real processes."""
+    for machine in cloud.rows("virtualmachine") if cloud.runs_etcd else []:
+        if machine["state"] in RUNS and not machine.get("workstation"):
+            boot(cloud, machine, None)
+
+
+def fetch(cloud: Cloud, method: str, url: str, form: dict | None) -> tuple[int, str]:
+    """Make a machine's HTTP request: to this cloud's discovery, or to another one on loopback.
+
+    Machines here have no way to the internet: anything else is answered with status 0.
+    """
+    if url.startswith(cloud.base_url + "/"):
+        return discover(cloud, method, url[len(cloud.base_url) :], form)
+    if urlsplit(url).hostname not in LOOPBACK:
+        return 0, f"no route to {urlsplit(url).hostname}"
+    return _over_loopback(method, url, form)
+
+
+def _over_loopback(method: str, url: str, form: dict | None) -> tuple[int, str]:
+    from urllib.error import HTTPError, URLError
+    from urllib.parse import urlencode
+    from urllib.request import Request, urlopen
+
+    data = urlencode(form).encode() if form is not None else None
+    try:
+        with urlopen(Request(url, data, method=method), timeout=3) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except (URLError, TimeoutError) as error:
+        return 0, str(error)
+
+
+def discover(cloud: Cloud, method: str, target: str, form: dict | None) -> tuple[int, str]:
+    """Ask this cloud's own discovery service."""
+    status, _, body = ask_discovery(cloud, method, target, form)
+    return status, body
+
+
+def registry(cloud: Cloud) -> dict:
+    """Return what this cloud's discovery service holds."""
+    return cloud.state.setting("discovery", {"rows": {}})["rows"]
+
+
+def ask_discovery(
+    cloud: Cloud, method: str, target: str, form: dict | None
+) -> tuple[int, str, str]:
+    """Answer one request to the discovery service: status, content type, body."""
+    from urllib.parse import parse_qsl
+
+    from . import discovery
+
+    path, _, query = target.partition("?")
+    pairs = dict(parse_qsl(query, keep_blank_values=True))
+    answer = discovery.handle(registry(cloud), method, path, pairs, form or {}, cloud.base_url)
+    if method != "GET" or path.startswith("/new"):
+        cloud.state.save("setting", cloud.state.table("setting")["discovery"])
+        cloud.changed.notify_all()
+    return answer
+
+
+def expunge_later(cloud: Cloud, machine: Row) -> None:
+    """Have a destroyed machine removed after `expunge.delay`, scaled as all that takes time.
+
+    Where nothing takes time (scale 0), it takes as long as on a real cloud.
+    """
+    scale = cloud.setting("time")["scale"] or 1
+    at = cloud.clock() + cloud.setting("expunge")["delay"] * scale
+    cloud.state.change("virtualmachine", machine, expunge_at=at)
+    jobs.schedule(cloud, at, "expunge", machine["id"])

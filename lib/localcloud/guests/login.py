@@ -1,0 +1,107 @@
+"""Logging in to a machine: a shell in which /etc, /home, /oem, /run and /var are its own.
+
+There is no machine behind it: commands are the ones of this computer, their paths are rewritten,
+and what they leave in these folders is put back onto its virtual disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from ..workstation import images, mounts, shell
+
+ROOT = 9  # the partition
+INSIDE = re.compile(r"(?<![\w./}-])/(?=(etc|home|oem|run|var)/)")
+OEM = 6  # what is in there is shown, but not put back
+AWAY = 255  # what ssh ends with when it does not get through
+SHELL = """\
+#!/bin/sh
+# A shell on a machine of the local cloud, whose id comes first.
+exec {python} -E -S -c 'import sys
+sys.path.append(sys.argv.pop(1))
+from lib.localcloud.guests.login import main
+sys.exit(main(sys.argv[1:]))' {root} "${{0%/*}}" "$@"
+"""
+SYSTEMCTL = """\
+#!/bin/sh
+# No unit runs here, so none has failed.
+[ "$1" = is-system-running ] && echo running && exit 0
+echo "systemctl: only is-system-running is there" >&2
+exit 1
+"""
+
+
+def prepare(folder: os.PathLike) -> None:
+    """Write the shell of the machines, and the programs that stand in for those of a machine."""
+    home = os.path.join(folder, "machines")
+    os.makedirs(os.path.join(home, "bin"), exist_ok=True, mode=0o700)
+    programs = {"shell": shell.with_python(SHELL), "bin/sudo": shell.SUDO}
+    for name, text in (programs | {"bin/systemctl": SYSTEMCTL}).items():
+        shell.write_program(os.path.join(home, name), text)
+
+
+def let_in(folder: os.PathLike, machine: object, disk: os.PathLike | None) -> None:
+    """Have a machine's shell answer, with this disk of the folder."""
+    place = os.path.join(folder, "machines", str(machine))
+    os.makedirs(place, exist_ok=True, mode=0o700)
+    shutil.rmtree(os.path.join(place, "run"), ignore_errors=True)
+    with open(os.path.join(place, "disk.json"), "w") as file:
+        json.dump(os.path.relpath(disk, folder) if disk else None, file)
+
+
+def put(folder: os.PathLike, machine: object, path: str, text: str) -> None:
+    """Write a file below a machine's /run."""
+    place = os.path.join(folder, "machines", str(machine), "run", path)
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    with open(place, "w") as file:
+        file.write(text)
+
+
+def keep_out(folder: os.PathLike, machine: object) -> None:
+    """Have a machine's shell answer no more."""
+    path = os.path.join(folder, "machines", str(machine), "disk.json")
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def main(argv: list[str]) -> int:
+    """Run `-c COMMAND` on a machine; return its exit code."""
+    home, machine, _, command = argv
+    path = os.path.join(home, machine, "disk.json")
+    if not os.path.exists(path):
+        print(f"ssh: connect to host {machine} port 22: No route to host", file=sys.stderr)
+        return AWAY
+    with open(path) as file:
+        disk = json.load(file)
+    disk = disk and os.path.join(home, "..", disk)
+    with tempfile.TemporaryDirectory() as folder:
+        os.makedirs(os.path.join(folder, "home/core"))
+        if disk:
+            mounts.unpack(disk, ROOT, folder)
+        before = mounts.pack(folder)
+        if disk:
+            mounts.unpack(disk, OEM, os.path.join(folder, "oem"))
+        own = os.path.join(home, machine)
+        command = INSIDE.sub(lambda m: f"{own if m[1] == 'run' else folder}/", command)
+        done = subprocess.run(["/bin/sh", "-c", command], env=_environment(home, folder))
+        shutil.rmtree(os.path.join(folder, "oem"), ignore_errors=True)
+        if disk and mounts.pack(folder) != before:
+            _put_back(disk, folder)
+    return done.returncode
+
+
+def _environment(home: str, folder: str) -> dict[str, str]:
+    path = f"{home}/bin:{os.environ.get('PATH', '/usr/bin:/bin')}"
+    return os.environ | {"PATH": path, "HOME": os.path.join(folder, "home/core")}
+
+
+def _put_back(disk: str, folder: str) -> None:
+    where = images.partition(disk, ROOT)
+    old, (files, modes) = images.filesystem(disk, where), mounts.pack(folder)
+    images.put_tree(disk, ROOT, files, kind=old.type, label=old.label, modes=modes)

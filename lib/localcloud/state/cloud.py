@@ -1,0 +1,264 @@
+"""The cloud: what all commands share, and how to look things up in it."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .dialects import Dialect
+from .faults import Faults
+from .refusals import ApiError, invalid
+from .rows import Row, State
+
+GIB = 2**30
+SPEED = 2000  # MHz of an offering's CPUs
+DOMAIN = 2  # the internal number of the account's domain
+
+# How a kind of row is called in messages.
+NAMES = {"virtualmachine": "virtual machine", "diskoffering": "disk offering", "ostype": "OS type"}
+
+
+class Listing(NamedTuple):
+    """An answer of a list command: rows of a kind, and what to show besides."""
+
+    kind: str
+    rows: list[Row]
+    extra: Callable[[Row], dict] | None = None
+
+
+@dataclass
+class Cloud:
+    """One cloud at work. Whoever touches it holds `lock`."""
+
+    state: State
+    dialect: Dialect
+    folder: Path
+    clock: Callable[[], float] = time.time
+    base_url: str = ""
+    faults: Faults = field(default_factory=Faults)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    timers: list[tuple[float, int, str]] = field(default_factory=list)
+    method: str = "GET"  # of the request at hand
+    sessions: dict[str, str] = field(default_factory=dict)  # the key of each that is logged in
+    project: Any = None  # of the call at hand, by its id
+    texts: dict = field(default_factory=dict)  # rows as JSON, of the state's version `texts_of`
+    texts_of: int = -1
+    walks: dict[str, int] = field(default_factory=dict)  # how often first pages were asked for
+    throttle: tuple[float, int] = (0.0, 0)  # start of the interval, calls made in it
+    pending: dict[Any, Any] = field(default_factory=dict)  # jobs by what they are about
+    processes: dict[Any, subprocess.Popen] = field(default_factory=dict)  # by id of their machine
+
+    def __post_init__(self):
+        self.changed = threading.Condition(self.lock)  # something was put into the registry
+
+    def find(self, kind: str, id: Any) -> Row:
+        """Return the row with that id, refusing one that is not there (431)."""
+        row = self.state.get(kind, id)
+        if row is None:
+            raise invalid(f"Unable to find {NAMES.get(kind, kind)} by id {id}")
+        return row
+
+    def rows(self, kind: str) -> list[Row]:
+        """Return all rows of a kind, oldest first."""
+        return list(self.state.table(kind).values())
+
+    def one(self, kind: str) -> Row:
+        """Return the only or first row of a kind."""
+        return next(iter(self.state.table(kind).values()))
+
+    def account(self) -> Row:
+        """Return the account that all calls come from."""
+        return self.one("account")
+
+    def stamp(self, at: float | None) -> str | None:
+        """Return a moment as this server prints it, None for none."""
+        return None if at is None else self.dialect.stamp(at)
+
+    def owner(self, project: Any = None) -> dict:
+        """Return the fields that say whose something is: the account's, or a project's."""
+        me = self.account()
+        whose = {"account": me["name"]}
+        if project is not None:
+            whose = {"projectid": project, "project": self.find("project", project)["name"]}
+        return whose | {k: me[k] for k in ("domainid", "domain", "domainpath")}
+
+    def ownership(self) -> dict:
+        """Return what a row needs to belong where the call at hand makes things."""
+        return {} if self.project is None else {"projectid": self.project}
+
+    def mine(self, kind: str) -> list[Row]:
+        """Return the rows of a kind that belong where the call at hand makes things."""
+        return [r for r in self.rows(kind) if r.get("projectid") == self.project]
+
+    def setting(self, name: str) -> Row:
+        """Return one of the settings that `configureSimulator` changes."""
+        return self.state.setting(name, DEFAULTS[name])
+
+    def lacks(self, command: str) -> bool:
+        """Say whether the account's role lacks a command."""
+        return command in self.setting("role")["refuse"].split(",")
+
+    @property
+    def runs_etcd(self) -> bool:
+        """Whether machines run real etcd processes."""
+        return bool(self.setting("etcd")["real"])
+
+    @property
+    def network(self) -> str:
+        """The first three numbers of the machines' addresses.
+
+        Those of real processes are on loopback, and no other server of this computer has the port.
+        """
+        if not self.runs_etcd:
+            return "10.1.0"
+        port = int(self.base_url.rpartition(":")[2])
+        return f"127.{port >> 8}.{port & 255}"
+
+    def disk(self, row: Row) -> Path:
+        """Return the file that holds the data of a volume, snapshot or template."""
+        return self.folder / "disks" / f"{row['id']}.raw"
+
+    def note(self, type_: str, text: str, level: str = "INFO", **more: Any) -> Row:
+        """Add an event, which the account can list."""
+        row = {"type": type_, "description": text, "level": level} | more
+        return self.state.add("event", at=self.clock(), **row)
+
+
+# CloudStack's own limits of an account (max.account.*); memory in MiB, storage in GiB.
+LIMITS = dict.fromkeys(("vm", "ip", "volume", "snapshot", "backup", "template", "network", "vpc",
+                        "gpu", "bucket"), 20)  # fmt: skip
+LIMITS |= {"project": 10, "cpu": 40, "memory": 40960, "primarystorage": 200}
+LIMITS |= {"secondarystorage": 400, "backupstorage": 400, "objectstorage": 400}
+DEFAULTS = {
+    "time": {"scale": 0.005},
+    "capacity": {"cpus": 26, "memory": 56 * 1024},  # memory in MiB
+    "limits": LIMITS,
+    "capabilities": {"version": 1},  # 0: the server does not tell its version
+    "nics": {"second": 0},  # 1: new machines have a second one, which is listed first
+    "offerings": {"custom": 0},  # 1: one of custom size is listed; libcloud cannot read such
+    "throttle": {"max": 0, "interval": 1},  # calls per so many seconds; 0 is off
+    "etcd": {"real": 0},  # 1: machines run real etcd processes, on loopback addresses
+    # CloudStack's expunge.delay in seconds, and allow.user.expunge.recover.vm
+    "expunge": {"delay": 86400, "allowed": 0},
+    "project": {"name": ""},  # there is one of that name, and the workstation is in it
+    "role": {"refuse": ""},  # commands that the account's role lacks, with commas between
+}
+# The options of a new or running cloud: the setting that each changes.
+OPTIONS = {
+    "time_scale": ("time", "scale"),
+    "real_etcd": ("etcd", "real"),
+    "expunge_delay": ("expunge", "delay"),
+    "may_expunge": ("expunge", "allowed"),
+    "refuse": ("role", "refuse"),
+    "custom_offering": ("offerings", "custom"),
+    "second_nic": ("nics", "second"),
+    "project": ("project", "name"),
+}
+
+
+def owner_of(row: Row) -> Row:
+    """Return what makes another row belong to the project of this one, if it is in one."""
+    return {k: row[k] for k in ("projectid",) if k in row}
+
+
+def fitting(
+    cloud: Cloud,
+    kind: str,
+    *,
+    id: Any = None,
+    ids: list | None = None,
+    name: str | None = None,
+    keyword: str | None = None,
+    tags: list[dict] | None = None,
+    **equal: Any,
+) -> list[Row]:
+    """Return the rows of a kind that pass all filters; one that is None lets everything pass."""
+    wanted = [id] if id is not None else ids
+    if wanted is None:
+        rows = cloud.rows(kind)
+    else:
+        rows = [row for row in map(cloud.state.table(kind).get, wanted) if row]
+    if name is not None:
+        rows = [row for row in rows if same_name(cloud, row.get("name") or "", name)]
+    if keyword is not None:
+        rows = [row for row in rows if keyword.lower() in (row.get("name") or "").lower()]
+    if tags is not None:
+        rows = [row for row in rows if any(has_tag(row, tag) for tag in tags)]
+    for key, value in equal.items():
+        rows = [row for row in rows if value is None or row.get(key) == value]
+    return rows
+
+
+def same_name(cloud: Cloud, name: str, wanted: str) -> bool:
+    """Compare names as the database does: case does not count; 2.2 takes a part for the whole."""
+    name, wanted = name.lower(), wanted.lower()
+    return wanted in name if cloud.dialect.names_are_patterns else wanted == name
+
+
+def has_tag(row: Row, wanted: dict) -> bool:
+    """Say whether a row carries a tag; one without value fits whatever the value is."""
+    return any(
+        t["key"] == wanted.get("key") and wanted.get("value") in (None, t["value"])
+        for t in row.get("tags", [])
+    )
+
+
+def size_of(cloud: Cloud, machine: Row) -> Row:
+    """Return a machine's offering with cpunumber, cpuspeed and memory as the machine has them."""
+    offering = cloud.find("serviceoffering", machine["serviceofferingid"])
+    given = {k.lower(): v for k, v in machine.get("details", {}).items()}
+    own = {k: int(given.get(k, 0)) for k in ("cpunumber", "cpuspeed", "memory")}
+    return offering | ({"cpuspeed": SPEED} if offering["cpunumber"] else own)
+
+
+# What is counted against a quota, and how 2.2 and later servers call it.
+COUNTED = {"vm": "virtual machines", "volume": "volumes", "snapshot": "snapshots",
+           "template": "templates"}  # fmt: skip
+RESOURCE = {"vm": "user_vm", "ip": "public_ip", "primarystorage": "primary_storage",
+            "secondarystorage": "secondary_storage"}  # fmt: skip
+GONE = ("Destroyed", "Expunging", "Error", "Destroy")
+
+
+def used(cloud: Cloud, what: str) -> float:
+    """Return how much of a quota is taken; storage in GiB."""
+    kind = "virtualmachine" if what == "vm" else what
+    if what in ("cpu", "memory"):
+        field = {"cpu": "cpunumber"}.get(what, what)
+        return sum(size_of(cloud, m)[field] for m in _counted(cloud, "virtualmachine"))
+    if what == "primarystorage":
+        return sum(v["size"] for v in _counted(cloud, "volume")) / GIB
+    if what == "secondarystorage":
+        stored = [*_counted(cloud, "snapshot"), *_counted(cloud, "template")]
+        return sum(row["size"] for row in stored) / GIB
+    return len(_counted(cloud, {"ip": "network"}.get(kind, kind)))
+
+
+def _counted(cloud: Cloud, kind: str) -> list[Row]:
+    rows = cloud.mine(kind)
+    return [r for r in rows if r.get("state") not in GONE and r.get("own", True)]
+
+
+def check_quota(cloud: Cloud, what: str, more: float = 1) -> None:
+    """Refuse what would exceed the account's quota (535; 534 on 2.2); storage in GiB."""
+    limit, taken = cloud.setting("limits")[what], used(cloud, what)
+    old = not cloud.dialect.error_extras
+    if limit < 0 or taken + more <= limit or (old and what not in COUNTED):
+        return
+    me = cloud.account()
+    text = f"Maximum number of {COUNTED.get(what)} for account: {me['name']} has been exceeded."
+    if not old:
+        scale = _bytes if what.endswith("storage") else str
+        text = (
+            f"Maximum amount of resources of Type = '{RESOURCE.get(what, what)}', tag = 'null' for "
+            f"Account Name = {me['name']} in Domain Id = {DOMAIN} is exceeded: Account Resource "
+            f"Limit = {scale(limit)}, Current Account Resource Amount = {scale(taken)}, Current "
+            f"Account Resource Reservation = {scale(0)}, Requested Resource Amount = {scale(more)}."
+        )
+    raise ApiError(cloud.dialect.quota_code, text, 9999)
+
+
+def _bytes(gib: float) -> str:
+    return f"({gib:.4f} GB) {round(gib * GIB)}"

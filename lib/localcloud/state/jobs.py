@@ -1,0 +1,318 @@
+"""Jobs: they take time, and what they do happens when their time is over.
+
+Nothing runs in the background: `advance` is called with each request and does what has fallen due
+since, in order. Durations are those of a real cloud, in seconds, times the scale that is set.
+"""
+
+import heapq
+import itertools
+import re
+import sys
+import traceback
+from typing import Any, NamedTuple
+
+from .cloud import Cloud, owner_of
+from .faults import Fault
+from .refusals import ApiError, broken, invalid, param
+from .registry import COMMANDS, Command
+from .rows import Row
+from .views import more
+
+PENDING, SUCCEEDED, FAILED = 0, 1, 2
+KEPT = 24 * 3600  # seconds that a finished job can be asked for
+
+SECONDS = {
+    "createVolume": 2,
+    "attachVolume": 10,
+    "detachVolume": 8,
+    "deployVirtualMachine": 45,
+    "destroyVirtualMachine": 12,
+    "startVirtualMachine": 15,
+    "stopVirtualMachine": 15,
+    "rebootVirtualMachine": 15,
+    "createTags": 1,
+    "deleteTags": 1,
+}
+OTHERS = 5
+SECONDS_PER_GIB = {"createSnapshot": 14.25, "createTemplate": 3}
+AFTER = 0.05  # of its duration, until what a job leaves to be done is done
+INSTANCES = {"volume": "Volume", "snapshot": "Snapshot", "template": "Template",
+             "virtualmachine": "VirtualMachine"}  # fmt: skip
+GERUNDS = {"stop": "stopping"}
+# Packages of the commands whose module is not named like them.
+AREAS = {"machine": "vm", "deployment": "vm", "instance": "vm", "label": "tag", "storage": "volume"}
+VERB = re.compile(r"([a-z]+)(\w+)")
+UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
+INTERNAL = "Internal error executing command, please contact your system administrator"
+
+_order = itertools.count()
+
+
+class Work(NamedTuple):
+    """What a job is to be about: its row, the machine whose turn it waits for, its data in GiB.
+
+    One that is to fail has an `error`.
+    """
+
+    row: Row | None = None
+    machine: Row | None = None
+    gib: float = 0
+    error: ApiError | None = None
+
+
+def submit(
+    cloud: Cloud,
+    command: Command,
+    params: dict,
+    work: Work,
+    custom: str | None,
+    fault: Fault | None,
+) -> Row:
+    """Queue a job and return its row; jobs on one machine wait for each other."""
+    now = cloud.clock()
+    starts = max(now, work.machine.get("busy_until", now)) if work.machine else now
+    job = cloud.state.add(
+        "job",
+        **({"id": custom, "n": 0} if custom else {}),
+        **_described(cloud, command, params, work),
+        **_fate(fault, work.error),
+        params=params,
+        at=now,
+        starts=starts,
+        ends=starts + duration(cloud, command.name, work.gib),
+        status=PENDING,
+        code=0,
+    )
+    if job["instance"] is not None:
+        cloud.pending[job["instance"]] = job["id"]
+    if not fault or fault.kind != "hang-job":
+        _set_timers(cloud, command, job, work)
+    if cloud.dialect.job_details:
+        job["event"] = _begun(cloud, command, job)
+    return job
+
+
+def _set_timers(cloud: Cloud, command: Command, job: Row, work: Work) -> None:
+    if work.machine:
+        cloud.state.change("virtualmachine", work.machine, busy_until=job["ends"])
+    for moment, at in (("begin", job["starts"]), ("finish", job["ends"])):
+        if moment in command.phases:
+            schedule(cloud, at, moment, job["id"])
+
+
+def _described(cloud: Cloud, command: Command, params: dict, work: Work) -> Row:
+    subject = INSTANCES.get(command.subject)
+    about = work.row or (cloud.state.get(command.subject, params.get("id")) if subject else None)
+    id = about["id"] if about else params.get("id")
+    nothing = None if cloud.dialect.job_details else "None"
+    return owner_of(about or {}) | {
+        "command": command.name,
+        "instance": id,
+        "instancetype": nothing if id is None else subject or nothing,
+        "about": about["name"] if about else "",
+    }
+
+
+def _fate(fault: Fault | None, error: ApiError | None) -> Row:
+    failure = _planned_failure(fault)
+    if error and not failure:
+        failure = {"code": error.code, "text": error.text, "result": ""}
+    return {"lost": bool(fault and fault.kind == "lose-job"), "fault": failure}
+
+
+def _planned_failure(fault: Fault | None) -> dict | None:
+    if not fault or fault.kind != "fail-job":
+        return None
+    return {"code": fault.code or 530, "text": fault.text or INTERNAL, "result": fault.result}
+
+
+def check_custom_id(cloud: Cloud, command: str, custom: str | None) -> None:
+    """Refuse a job id of the client's that has the wrong form or is taken already."""
+    if custom and not UUID.fullmatch(custom):
+        raise invalid(f"UUID: {custom} doesn't follow the UUID format")
+    if custom and cloud.state.get("job", custom):
+        raise broken(f"UUID: {custom} already exists so can't create/update with custom id")
+
+
+def duration(cloud: Cloud, command: str, gib: float) -> float:
+    """Return how long a job of this command takes here, in seconds."""
+    per_gib = SECONDS_PER_GIB.get(command)
+    seconds = SECONDS.get(command, OTHERS) if per_gib is None else per_gib * gib
+    return seconds * cloud.setting("time")["scale"]
+
+
+def schedule(cloud: Cloud, at: float, moment: str, target: Any) -> None:
+    """Have something done at that time: a phase of a job, or the expunging of a machine."""
+    id = f"{target}/{moment}"
+    cloud.state.add("timer", id=id, n=0, at=at, moment=moment, target=target)
+    heapq.heappush(cloud.timers, (at, next(_order), id))
+
+
+def resume(cloud: Cloud) -> None:
+    """Take up the timers of an earlier run, and forget jobs that are too old."""
+    cloud.timers = [(t["at"], next(_order), t["id"]) for t in cloud.rows("timer")]
+    heapq.heapify(cloud.timers)
+    for job in cloud.rows("job"):
+        if job["status"] == PENDING:
+            cloud.pending[job["instance"]] = job["id"]
+        if job.get("completed", cloud.clock()) < cloud.clock() - KEPT:
+            cloud.state.remove("job", job, trace=False)
+
+
+def advance(cloud: Cloud) -> None:
+    """Do all that has fallen due."""
+    while cloud.timers and cloud.timers[0][0] <= cloud.clock():
+        at, _, id = heapq.heappop(cloud.timers)
+        timer = cloud.state.get("timer", id)
+        if timer is not None and timer["at"] == at:  # else it was set anew
+            cloud.state.remove("timer", timer, trace=False)
+            _due(cloud, timer)
+
+
+def _due(cloud: Cloud, timer: Row) -> None:
+    if timer["moment"] == "expunge":
+        COMMANDS["expungeVirtualMachine"].phases["expunge"](cloud, timer["target"])
+        return
+    job = cloud.state.get("job", timer["target"])
+    if job is None:
+        return
+    phases = COMMANDS[job["command"]].phases
+    if timer["moment"] == "finish":
+        _finish(cloud, job, phases)
+    else:
+        phases[timer["moment"]](cloud, job)
+
+
+def _finish(cloud: Cloud, job: Row, phases: dict) -> None:
+    try:
+        _raise_planned(job)
+        job |= {"result": phases["finish"](cloud, job, **job["params"]), "status": SUCCEEDED}
+        ended(cloud, job)
+    except ApiError as error:
+        _fail(cloud, job, phases, error)
+    except Exception:
+        # A fault of our own is a failed job, as on a real server, and stands in the server's log.
+        traceback.print_exc(file=sys.stderr)
+        _fail(cloud, job, phases, ApiError(530, INTERNAL))
+    if cloud.pending.get(job["instance"]) == job["id"]:
+        del cloud.pending[job["instance"]]
+    job["completed"] = max(job["ends"], job["at"])
+    cloud.state.save("job", job)
+    if job["status"] == SUCCEEDED and "after" in phases:
+        schedule(cloud, job["ends"] + AFTER * (job["ends"] - job["starts"]), "after", job["id"])
+
+
+def _raise_planned(job: Row) -> None:
+    if job["fault"]:
+        raise ApiError(job["fault"]["code"], job["fault"]["text"])
+
+
+def _fail(cloud: Cloud, job: Row, phases: dict, error: ApiError) -> None:
+    job |= {"status": FAILED, "code": error.code}
+    job["result"] = {"errorcode": error.code, "errortext": error.text}
+    if job["fault"] and job["fault"]["result"] == "none":
+        job |= {"code": 0, "result": None}
+    if "failed" in phases:
+        phases["failed"](cloud, job)
+    ended(cloud, job, error.text)
+
+
+def _begun(cloud: Cloud, command: Command, job: Row) -> Any:
+    """Add the two events of a job's beginning, and return the id of the first."""
+    kind, what = _event(command, job)
+    first = "starting Vm" + what[12:] if command.name == "deployVirtualMachine" else what
+    about = _resource(job)
+    id = cloud.note(kind, first, state="Scheduled", **about)["id"]
+    cloud.note(kind, what[0].upper() + what[1:], state="Started", parentid=id, **about)
+    return id
+
+
+def _event(command: Command, job: Row) -> tuple[str, str]:
+    """Return type and text of a job's events, such as VM.CREATE and what it does to which."""
+    verb, what = VERB.fullmatch(command.name).groups()
+    noun = what.replace("VirtualMachine", "Vm")
+    doing = GERUNDS.get(verb) or verb.removesuffix("e") + "ing"
+    named = f". {noun} Id: {job['instance']}" if job["instance"] is not None else ""
+    return f"{noun}.{verb.replace('deploy', 'create')}".upper(), f"{doing} {noun}{named}"
+
+
+def ended(cloud: Cloud, job: Row, error: str = "") -> None:
+    """Add the event of a job's end; newer servers do not say in it why a job failed."""
+    command = COMMANDS[job["command"]]
+    if not cloud.dialect.job_details:
+        note(cloud, command, job["about"], error, job["id"])
+        return
+    kind, what = _event(command, job)
+    text = f"Error while {what}" if error else f"Successfully completed {what}"
+    cloud.note(kind, text, "ERROR" if error else "INFO", parentid=job["event"], **_resource(job))
+
+
+def _resource(job: Row) -> Row:
+    """Return what an event says of the thing that a job is about."""
+    own = owner_of(job) | {"resourceid": job["instance"], "resourcetype": job["instancetype"]}
+    return own | {"resourcename": job["about"]}
+
+
+def note(cloud: Cloud, command: Command, about: str, error: str = "", parent: Any = None) -> None:
+    """Add the one event that a command leaves which is no job, and every one on 2.2."""
+    verb, what = VERB.fullmatch(command.name).groups()
+    kind = f"{what.replace('VirtualMachine', 'VM')}.{verb.replace('deploy', 'create')}".upper()
+    text = f"Error while running {command.name} {about}: {error}" if error else (
+        f"Successfully completed {command.name} {about}"
+    )  # fmt: skip
+    cloud.note(kind, text.strip(), "ERROR" if error else "INFO", parentid=parent)
+
+
+def find(cloud: Cloud, id: Any) -> Row:
+    """Return a job that can still be asked for, refusing all others as unknown."""
+    job = cloud.state.get("job", id)
+    if job is None and isinstance(id, str) and not id.isdecimal():
+        raise unknown(id)
+    if job is None:
+        raise invalid(f"Unable to find a job by id {id}")
+    if job["lost"] or job.get("completed", cloud.clock()) < cloud.clock() - KEPT:
+        raise (
+            invalid(f"Unable to find a job by id {id}")
+            if cloud.dialect.numeric_ids
+            else unknown(id)
+        )
+    return job
+
+
+def unknown(id: str) -> ApiError:
+    """Return the refusal of a job id that means nothing (any more)."""
+    return param(
+        "queryAsyncJobResult",
+        f"invalid value. Invalid parameter jobid value={id} due to incorrect long value format, or "
+        "entity does not exist or due to incorrect parameter annotation for the field in api cmd "
+        "class.",
+    )
+
+
+@more("asyncjobs")
+def _view(cloud: Cloud, job: Row) -> dict:
+    # Old servers forget what a job was about once it is over.
+    about = job if cloud.dialect.job_details or job["status"] == PENDING else {}
+    result = job.get("result")
+    return {
+        "accountid": cloud.account()["id"],
+        "userid": cloud.account()["userid"],
+        "cmd": class_name(cloud, COMMANDS[job["command"]]),
+        "jobstatus": job["status"],
+        "jobresultcode": job["code"],
+        "managementservername": "localhost" if job["status"] == PENDING else None,
+        "managementserverid": cloud.account().get("serverid") if job["status"] == PENDING else None,
+        "jobinstancetype": about.get("instancetype"),
+        "jobinstanceid": about.get("instance"),
+        "completed": cloud.stamp(job.get("completed")),
+        "jobid": job["id"],
+        "jobresulttype": "object" if result is not None else None,
+        "jobresult": result,
+    }
+
+
+def class_name(cloud: Cloud, command: Command) -> str:
+    """Return the Java class that stands for a command in lists of jobs."""
+    name = command.name.replace("VirtualMachine", "VM")
+    area = AREAS.get(command.area, command.area)
+    return f"{cloud.dialect.class_prefix.format(area=area)}{name[0].upper()}{name[1:]}Cmd"

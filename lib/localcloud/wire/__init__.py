@@ -1,0 +1,1 @@
+"""The local cloud on the wire: HTTP, signatures, sessions, envelopes and pages."""

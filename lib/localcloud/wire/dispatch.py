@@ -1,0 +1,244 @@
+"""Dispatch: from a request's parameters to the command and back to an answer."""
+
+import sys
+import traceback
+from typing import NamedTuple
+
+from ..commands import filters, owners, params, projects
+from ..state import jobs
+from ..state.cloud import Cloud
+from ..state.faults import Fault
+from ..state.refusals import ApiError, invalid
+from ..state.registry import Command, known
+from ..state.rows import Row
+from ..state.views import show
+from . import auth, envelope, paging, sessions
+
+PAGE = 500
+SIMULATOR = ("configureSimulator", "listSimulatorCalls")
+# Commands that exist but are not for users.
+ADMIN_ONLY = """listCapacity listHosts listStoragePools listClusters listPods listAlerts
+    listSystemVms listRouters listConfigurations listUsers resetUserDataForVirtualMachine"""
+HTML = (
+    "<html><head><title>{code} Service Unavailable</title></head>"
+    "<body><h1>Service Unavailable</h1></body></html>"
+)
+
+
+class Reply(NamedTuple):
+    """What goes back: a body of None closes the connection without an answer."""
+
+    status: int
+    type: str
+    body: str | None
+    error: str = ""
+    delay: float = 0
+    cookies: tuple[str, ...] = ()
+
+
+def handle(cloud: Cloud, given: dict[str, str], method: str, cookies: str = "") -> Reply:
+    """Answer one API request; `cookies` is its Cookie header."""
+    name = given.get("command", "")
+    with cloud.lock:
+        cloud.method, cloud.project = method, None
+        jobs.advance(cloud)
+        fault = None if name in SIMULATOR else cloud.faults.take(name)
+        reply, changed = _answer(cloud, given, cookies, fault)
+        cloud.state.commit()
+        if name not in SIMULATOR:
+            cloud.faults.record(name, given, changed, reply.status)
+    if fault and fault.kind == "drop-after":
+        return reply._replace(body=None)
+    return reply._replace(delay=fault.seconds) if fault and fault.kind == "slow" else reply
+
+
+def _answer(
+    cloud: Cloud, given: dict[str, str], cookies: str, fault: Fault | None
+) -> tuple[Reply, bool]:
+    name = given.get("command", "")
+    if fault and fault.kind == "drop-before":
+        return Reply(0, "", None), False
+    if fault and fault.kind == "html":
+        code = fault.code or 503
+        return Reply(code, "text/html", HTML.format(code=code)), False
+    try:
+        if name in sessions.COMMANDS and sessions.offered(cloud):
+            return _logged(cloud, given, cookies), False
+        command = authenticate(cloud, given, cookies)
+        _strike(fault)
+        text = execute(cloud, command, given, fault)
+    except ApiError as error:
+        return _refused(cloud, name, given, _seen_by_users(cloud, error)), False
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
+        return _refused(cloud, name, given, ApiError(530, jobs.INTERNAL, 4250)), False
+    if fault and fault.kind == "refuse-after":
+        return _refused(cloud, name, given, _error(fault)), command.changes
+    if fault and fault.kind == "malformed":
+        text = text[: len(text) // 2]
+    return _reply(cloud, given, 200, text), command.changes
+
+
+def _logged(cloud: Cloud, given: dict[str, str], cookies: str) -> Reply:
+    status, text, made = sessions.answer(cloud, given, cookies)
+    if status == 405:
+        return Reply(status, "text/plain", text)
+    return _reply(cloud, given, status, text)._replace(cookies=made)
+
+
+def _seen_by_users(cloud: Cloud, error: ApiError) -> ApiError:
+    """Hide what an exception inside the server says, as `ApiServer.handleRequest` does."""
+    hidden = error.hidden and cloud.dialect.error_extras
+    return ApiError(error.code, jobs.INTERNAL, error.cause) if hidden else error
+
+
+def _strike(fault: Fault | None) -> None:
+    if fault and fault.kind == "refuse":
+        raise _error(fault)
+
+
+def _error(fault: Fault) -> ApiError:
+    code = fault.code or 530
+    return ApiError(code, fault.text or jobs.INTERNAL, 9999 if code in (429, 432) else 4250)
+
+
+def _refused(cloud: Cloud, name: str, given: dict[str, str], error: ApiError) -> Reply:
+    text = envelope.refusal(cloud, name, error)
+    # The header X-Description goes with what the server throws, not with what turns a caller away.
+    told = "" if error.code == 401 or name in sessions.COMMANDS else error.text
+    return _reply(cloud, given, error.code, text)._replace(error=told)
+
+
+def _reply(cloud: Cloud, given: dict[str, str], status: int, text: str) -> Reply:
+    form = cloud.dialect.content_type
+    if given.get("response", "").lower() == "json":
+        return Reply(status, form.format("application/json"), text)
+    return Reply(status, form.format("text/xml"), envelope.xml(cloud, text))
+
+
+def authenticate(cloud: Cloud, given: dict[str, str], cookies: str = "") -> Command:
+    """Return the command if the request may have it, with the checks in the server's order."""
+    name = given.get("command")
+    in_session = sessions.verified(cloud, given, cookies)
+    command = known(cloud.dialect.name).get(name or "")
+    if command is None and name not in ADMIN_ONLY.split():
+        raise _no_command(cloud, name)
+    signature = "" if in_session else _signature(cloud, given)
+    if command is None or cloud.lacks(name):
+        raise _not_for_users(cloud, name)
+    _throttle(cloud)
+    if not in_session:
+        auth.check_signature(given, signature, cloud.account()["secretkey"])
+    return command
+
+
+def _signature(cloud: Cloud, given: dict[str, str]) -> str:
+    """Return the signature of a request whose time is not over and whose key is the account's."""
+    apikey, signature = auth.credentials(given)
+    auth.check_expiry(cloud.dialect, given, cloud.clock())
+    if apikey != cloud.account()["apikey"]:
+        raise auth.unverified(given.get("command"))
+    return signature
+
+
+def _no_command(cloud: Cloud, name: str | None) -> ApiError:
+    if cloud.dialect.unknown_command == 432:
+        return ApiError(432, "The given command does not exist", None)
+    return ApiError(401, auth.UNVERIFIED, None, key="errorresponse")
+
+
+def _not_for_users(cloud: Cloud, name: str | None) -> ApiError:
+    if cloud.dialect.numeric_ids:
+        return ApiError(432, "The given command does not exist", None)
+    return ApiError(
+        432,
+        f"The API [{name}] does not exist or is not available for the account for user id "
+        f"[{cloud.account()['userid']}].",
+        9999,
+    )
+
+
+def _throttle(cloud: Cloud) -> None:
+    setting, now = cloud.setting("throttle"), cloud.clock()
+    began, calls = cloud.throttle
+    if now - began >= setting["interval"]:
+        began, calls = now, 0
+    cloud.throttle = began, calls + 1
+    if setting["max"] and calls >= setting["max"]:
+        wait = round(1000 * (began + setting["interval"] - now))
+        text = "The given user has reached his/her account api limit, please retry after"
+        raise ApiError(429, f"{text} [{wait}] ms.", 9999)
+
+
+def execute(cloud: Cloud, command: Command, given: dict[str, str], fault: Fault | None) -> str:
+    """Run a command and return its answer as JSON."""
+    params.check_characters(given)
+    values = params.read(cloud.state, cloud.dialect, command, given)
+    owners.check(cloud, command, values)
+    projects.enter(cloud, values)
+    if command.kind == "list":
+        return _list(cloud, command, values)
+    if command.kind == "sync":
+        return _sync(cloud, command, values)
+    return _async(cloud, command, given, values, fault)
+
+
+def _list(cloud: Cloud, command: Command, values: dict) -> str:
+    page, size = values.pop("page", None), values.pop("pagesize", None)
+    keep = slice(None) if command.name in SIMULATOR else page_slice(cloud, page, size)
+    wanted, count_only = filters.wanted(command, values), values.pop(filters.COUNT_ONLY, False)
+    found = projects.in_sight(cloud, command.run(cloud, **values))
+    found = filters.fit(cloud, found, wanted)
+    if count_only:
+        return envelope.flat(cloud, command.name, {"count": len(found.rows)})
+    found = paging.ordered(cloud, found, keep, page)
+    return envelope.listing(cloud, command.name, found, keep, len(found.rows))
+
+
+def page_slice(cloud: Cloud, page: int | None, size: int | None) -> slice:
+    """Return which rows a page holds; both parameters or none must be given."""
+    if size == -1 and page is None:
+        return slice(None) if cloud.dialect.unlimited_pagesize else slice(PAGE)
+    if size == -1:
+        raise invalid("Can't specify page parameter when pagesize is -1 (Unlimited)")
+    if size is not None and size > PAGE:
+        raise invalid(f"Page size can't exceed max allowed page size value: {PAGE}")
+    if page is not None and size is None:
+        raise ApiError(431, '"pagesize" parameter is required when "page" is specified', 9999)
+    if size is not None and page is None:
+        raise ApiError(431, '"page" parameter is required when "pagesize" is specified', 9999)
+    if page is None or size is None:
+        return slice(PAGE)
+    return slice((max(page, 1) - 1) * size, max(page, 1) * size)
+
+
+def _sync(cloud: Cloud, command: Command, values: dict) -> str:
+    found = command.run(cloud, **values)
+    if command.changes and command.name not in SIMULATOR:
+        jobs.note(cloud, command, "")
+    if found is True:
+        return envelope.success(cloud, command.name)
+    view = show(cloud, command.answers, found)
+    if command.name == "queryAsyncJobResult":
+        return envelope.flat(cloud, command.name, view)
+    return envelope.sync_object(cloud, command.name, command.answers, view)
+
+
+def _async(
+    cloud: Cloud, command: Command, given: dict[str, str], values: dict, fault: Fault | None
+) -> str:
+    custom = given.get("customjobid") if cloud.dialect.custom_job_ids else None
+    jobs.check_custom_id(cloud, command.name, custom)
+    try:
+        work: jobs.Work = command.run(cloud, **values)
+    except ApiError as refusal:
+        # Newer servers look at nothing before the job runs, but for what makes a row first.
+        if command.kind == "async-create" or not cloud.dialect.job_details:
+            raise
+        work = jobs.Work(error=refusal)
+    job = jobs.submit(cloud, command, values, work, custom, fault)
+    body: Row = {"jobid": job["id"]}
+    if command.kind == "async-create" and work.row:
+        own = {"id": work.row["id"]}
+        body = body | own if cloud.dialect.blanks else own | body
+    return envelope.flat(cloud, command.name, body)

@@ -1,0 +1,117 @@
+"""The envelope: answers and errors as text, in JSON as each dialect writes it, or in XML."""
+
+import json
+import re
+from html import escape
+from typing import Any
+
+from ..state.cloud import Cloud, Listing
+from ..state.refusals import ApiError
+from ..state.rows import Row
+from ..state.views import show
+
+ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
+
+
+def dumps(value: Any) -> str:
+    """Return JSON as CloudStack's library writes it.
+
+    It turns every backslash-u sequence of the text back into a character, be it part of an
+    escaped backslash: such a text is not JSON any more, on a real server as here.
+    """
+    text = ENCODE(value)
+    return UNICODE.sub(lambda m: chr(int(m[1], 16)), text) if "\\u" in text else text
+
+
+def answer(cloud: Cloud, command: str, body: str) -> str:
+    """Put a body into the one key that every answer has."""
+    key = f"{command.lower()}response"
+    return f'{{ "{key}" : {body} }}' if cloud.dialect.blanks else f'{{"{key}":{body}}}'
+
+
+def listing(cloud: Cloud, command: str, found: Listing, page: slice, total: int) -> str:
+    """Return a page of a list; without rows there is no array."""
+    texts = [row_text(cloud, found, row) for row in found.rows[page]]
+    if cloud.dialect.blanks:
+        if not texts:
+            return answer(cloud, command, "{ }")
+        rows = ", ".join(texts)
+        body = f'{{ "count":{len(texts)} ,"{found.kind}" : [  {rows} ] }}'
+        return answer(cloud, command, body)
+    if not texts:
+        return answer(cloud, command, f'{{"count":{total}}}' if total else "{}")
+    body = f'{{"count":{total},"{found.kind}":[{",".join(texts)}]}}'
+    return answer(cloud, command, body)
+
+
+def row_text(cloud: Cloud, found: Listing, row: Row) -> str:
+    """Return a row as JSON; it is made once for as long as nothing changes in the cloud."""
+    if cloud.texts_of != cloud.state.version:
+        cloud.texts, cloud.texts_of = {}, cloud.state.version
+    if found.extra or "id" not in row:
+        more = found.extra(row) if found.extra else {}
+        return dumps(show(cloud, found.kind, row, **more))
+    key = (found.kind, row["id"])
+    if key not in cloud.texts:
+        cloud.texts[key] = dumps(show(cloud, found.kind, row))
+    return cloud.texts[key]
+
+
+def sync_object(cloud: Cloud, command: str, kind: str, view: dict) -> str:
+    """Return the answer that is one object under its kind."""
+    text = dumps(view)
+    return answer(
+        cloud,
+        command,
+        f'{{ "{kind}" : {text} }}' if cloud.dialect.blanks else f'{{"{kind}":{text}}}',
+    )
+
+
+def flat(cloud: Cloud, command: str, view: dict) -> str:
+    """Return the answer whose fields stand in the envelope itself."""
+    return answer(cloud, command, dumps(view))
+
+
+def success(cloud: Cloud, command: str) -> str:
+    """Return the answer that only says yes."""
+    if cloud.dialect.blanks:
+        return f'{{ "{command.lower()}response" : {{ "success" : "true"}}  }}'
+    return answer(cloud, command, dumps({"success": cloud.dialect.sync_success}))
+
+
+def key_of(command: str, error: ApiError) -> str:
+    """Return the key an error stands under."""
+    return error.key or ("errorresponse" if error.code == 432 else f"{command.lower()}response")
+
+
+def refusal(cloud: Cloud, command: str, error: ApiError) -> str:
+    """Return an error; 2.2 does not escape its text, so a quote in it breaks the JSON."""
+    key = key_of(command, error)
+    if cloud.dialect.blanks:
+        body = f'{{"errorcode" : {error.code}, "errortext" : "{error.text}"}}'
+        return f'{{ "{key}" : {body}  }}'
+    fields = {"uuidList": [], "errorcode": error.code, "cserrorcode": error.cause}
+    fields["errortext"] = error.text
+    return dumps({key: {k: v for k, v in fields.items() if v is not None}})
+
+
+def xml(cloud: Cloud, text: str) -> str:
+    """Return an answer in XML, which is what a request that does not ask for JSON gets."""
+    [(key, body)] = json.loads(text, strict=False).items()
+    head = f'<?xml version="1.0" encoding="UTF-8"?><{key} cloud-stack-version='
+    return f'{head}"{cloud.dialect.version}">{"".join(_elements(body))}</{key}>'
+
+
+def _elements(body: dict) -> list[str]:
+    return [
+        f"<{name}>{_content(one)}</{name}>"
+        for name, value in body.items()
+        for one in (value if isinstance(value, list) else [value])
+    ]
+
+
+def _content(value: Any) -> str:
+    if isinstance(value, dict):
+        return "".join(_elements(value))
+    return escape(value if isinstance(value, str) else dumps(value))

@@ -1,0 +1,308 @@
+"""The wire: HTTP/1.1 on 127.0.0.1, the API under /client/api, discovery everywhere else."""
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import unquote_plus
+
+from ..commands import projects, seeds
+from ..guests import discovery, etcd, guests, login
+from ..state import jobs
+from ..state.cloud import OPTIONS, Cloud
+from ..state.dialects import DIALECTS, named
+from ..state.rows import State
+from ..workstation import plugs, shell
+from . import sessions
+from .dispatch import Reply, handle
+
+API = "/client/api"
+LONGEST_LINE = 8192
+LONGEST_BODY = 1048576
+HTML = "text/html; charset=UTF-8"
+
+
+def parameters(query: str, form: str) -> dict[str, str]:
+    """Return a request's parameters as the server reads them.
+
+    Of repeated names in a form the first counts, in a query the last, and the query wins; what has
+    no `=` is passed over.
+    """
+    found: dict[str, str] = {}
+    for name, value in _pairs(form):
+        found.setdefault(name, value)
+    return found | dict(_pairs(query))
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    split = (token.partition("=") for token in text.split("&"))
+    return [(unquote_plus(name), unquote_plus(value)) for name, sign, value in split if sign]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Reads requests and writes answers; what they mean is for others to know."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: "Listener"
+
+    def answer(self) -> None:
+        """Answer one request of any method."""
+        if len(self.raw_requestline) > LONGEST_LINE:
+            return self.write(414, HTML, "<h1>Bad Message 414</h1><pre>reason: URI Too Long</pre>")
+        size = int(self.headers.get("Content-Length") or 0)
+        if size > LONGEST_BODY:
+            self.close_connection = True
+            status = self.server.cloud.dialect.longest_body
+            return self.write(status, HTML, "<h1>Form is larger than max length 1048576</h1>")
+        form = self.rfile.read(size).decode(errors="replace") if size else ""
+        path, _, query = self.path.partition("?")
+        self.server.served = time.monotonic()
+        if path.rstrip("/") == API:
+            return self.answer_api(parameters(query, form))
+        return self.answer_discovery(form)
+
+    do_GET = do_POST = do_PUT = do_DELETE = answer
+
+    def answer_api(self, given: dict[str, str]) -> None:
+        """Answer an API request, late or not at all if a fault says so."""
+        reply: Reply = handle(
+            self.server.cloud, given, self.command, self.headers.get("Cookie", "")
+        )
+        if reply.delay:
+            time.sleep(reply.delay)
+        if reply.body is None:
+            return self.drop()
+        more = {"X-Description": reply.error} if reply.error else {}
+        # Two header fields of one name, which differ in case on a real server, too.
+        more |= dict(zip(("Set-Cookie", "SET-COOKIE"), reply.cookies, strict=False))
+        self.write(reply.status, reply.type, reply.body, **more)
+
+    def drop(self) -> None:
+        """End the connection without an answer."""
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def answer_discovery(self, form: str) -> None:
+        """Answer a request to the discovery service, late or not at all if a fault says so."""
+        cloud = self.server.cloud
+        path, _, query = self.path.partition("?")
+        asked = parameters(query, "")
+        if self.command == "GET" and asked.get("wait") == "true":
+            return self.answer_waiting(path, asked.get("waitIndex", ""))
+        with cloud.lock:
+            jobs.advance(cloud)
+            fault = cloud.faults.take(discovery.command(self.command, path))
+            if fault and fault.kind == "drop-before":
+                return self.drop()
+            given = parameters("", form)
+            found = guests.ask_discovery(cloud, self.command, self.path, given)
+            index = discovery.last_index(guests.registry(cloud))
+            cloud.state.commit()
+        if fault and fault.kind == "drop-after":
+            return self.drop()
+        if fault and fault.kind == "slow":
+            time.sleep(fault.seconds)
+        self.write(*found, **{"X-Etcd-Index": str(index)})
+
+    def answer_waiting(self, path: str, since: str) -> None:
+        """Send the head at once, and what is put into the registry next when it is there."""
+        cloud = self.server.cloud
+        with cloud.lock:
+            index = discovery.last_index(guests.registry(cloud))
+            first = int(since) if since.isdecimal() else index + 1
+            self.wfile.write(self.head(200, "application/json", **{
+                "X-Etcd-Index": str(index), "Transfer-Encoding": "chunked"}))  # fmt: skip
+            while (said := discovery.seen(guests.registry(cloud), path, first)) is None:
+                cloud.changed.wait(1)
+                if self.is_gone():
+                    self.close_connection = True
+                    return
+        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(said), said.encode()))
+
+    def is_gone(self) -> bool:
+        """Tell whether the other side has closed the connection, or we have."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def write(self, status: int, type_: str, body: str, **more: str) -> None:
+        """Write an answer in one piece."""
+        data = body.encode(errors="replace")
+        self.wfile.write(
+            self.head(status, type_, **{"Content-Length": str(len(data))} | more) + data
+        )
+
+    def head(self, status: int, type_: str, **more: str) -> bytes:
+        """Return status line and header fields of an answer."""
+        cloud = self.server.cloud
+        if cloud.dialect.sends_date:
+            more = {"Date": self.date_time_string(cloud.clock())} | more
+        lines = [
+            f"HTTP/1.1 {status} {self.responses.get(status, ('Error',))[0]}",
+            f"Content-Type: {type_}",
+            *(f"{name}: {_header(value)}" for name, value in more.items()),
+            "X-Content-Type-Options: nosniff",
+        ]
+        if self.close_connection:
+            lines.append("Connection: close")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing: request lines hold keys and signatures."""
+
+
+def _header(text: str) -> str:
+    return " ".join(text.split())
+
+
+class Listener(ThreadingHTTPServer):
+    """Accepts connections, and can drop them all."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, cloud: Cloud):
+        self.cloud = cloud
+        self.served = time.monotonic()
+        self.connections: set[socket.socket] = set()
+        self.on_idle: Callable[[float], None] = lambda seconds: None
+        super().__init__(("127.0.0.1", port), Handler)
+
+    def server_bind(self) -> None:
+        """Bind, without asking the name service who we are."""
+        self.allow_reuse_address = True
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = self.server_address[:2]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember a connection while it is open."""
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def drop_connections(self) -> None:
+        """Close all connections, so that nobody goes on talking to a server that has ended."""
+        for request in list(self.connections):
+            try:
+                request.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                self.connections.discard(request)  # it was closed at the other end
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over clients that went away in the middle; tell all else."""
+        import sys
+
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+    def service_actions(self) -> None:
+        """Tell how long nobody has asked anything."""
+        self.on_idle(time.monotonic() - self.served)
+
+
+class Server:
+    """A local cloud in its folder, serving on 127.0.0.1 between `start` and `stop`.
+
+    Port 0 takes any free one. `clock` gives the seconds since 1970. Other options are those of
+    `cloud.OPTIONS`; one that is None is left as it is in the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dialect: str = "4.22",
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
+        **options: Any,
+    ):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self.folder / "disks").mkdir(exist_ok=True)
+        kind = DIALECTS[named(dialect)]
+        self.cloud = Cloud(State(self.folder / "state.sqlite", kind), kind, self.folder, clock)
+        for name, value in options.items():
+            setting, key = OPTIONS[name]
+            if value is not None:
+                self.cloud.state.change("setting", self.cloud.setting(setting), **{key: value})
+        self.listener = Listener(port, self.cloud)
+        self.cloud.base_url = f"http://127.0.0.1:{self.listener.server_port}"
+        self.thread: threading.Thread | None = None
+        self._prepare(kind.name)
+
+    def _prepare(self, dialect: str) -> None:
+        seeds.plant(self.cloud)
+        projects.found(self.cloud, self.cloud.setting("project")["name"])
+        jobs.resume(self.cloud)
+        shell.prepare(self.folder, dialect)
+        login.prepare(self.folder)
+        shell.set_time_scale(self.folder, self.cloud.setting("time")["scale"])
+        plugs.tell(self.cloud, self.cloud.one("virtualmachine"))
+        guests.revive(self.cloud)
+        sessions.password(self.cloud)  # which is kept with all else that is new
+        self.cloud.state.commit()
+
+    def serve(self) -> None:
+        """Serve until `stop` is called from elsewhere."""
+        self.listener.serve_forever(0.5)
+
+    def start(self) -> "Server":
+        """Serve in a thread of its own."""
+        self.thread = threading.Thread(
+            target=self.listener.serve_forever, args=(0.01,), daemon=True
+        )
+        self.thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End serving and let go of port and files; what the cloud holds stays in its folder."""
+        if self.thread:
+            self.listener.shutdown()
+            self.thread.join()
+        self.listener.server_close()
+        self.listener.drop_connections()
+        with self.cloud.lock:
+            etcd.end_all(self.cloud)
+            self.cloud.state.close()
+
+    def __enter__(self) -> "Server":
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def connection(self) -> dict:
+        """Return what a client needs to know, keys included."""
+        me = self.cloud.account()
+        values = {name: self.cloud.setting(s)[key] for name, (s, key) in OPTIONS.items()}
+        if sessions.offered(self.cloud):
+            values |= {"username": me["name"], "domain": me["domain"]}
+            values["password"] = sessions.password(self.cloud)
+        return values | {
+            "endpoint": f"{self.cloud.base_url}{API}",
+            "apikey": me["apikey"],
+            "secretkey": me["secretkey"],
+            "dialect": self.cloud.dialect.name,
+            "etcd": "real" if self.cloud.runs_etcd else "stand-in",
+            "discovery": self.cloud.base_url,
+            "shell": ["/bin/sh", str(self.folder / "workstation" / "shell")],
+            "machine_shell": ["/bin/sh", str(self.folder / "machines" / "shell")],
+            "dir": str(self.folder),
+        }

@@ -1,0 +1,107 @@
+"""Sessions: to log in with a name and a password instead of signing each call.
+
+Login and logout go before all that other commands pass, as `ApiServlet` lets the API authenticators
+answer first. A session is two cookies, JSESSIONID and sessionkey; each call must repeat the second
+one as a parameter too (`api.sessionkey.check.locations`). Sessions end with the server.
+"""
+
+import json
+import secrets
+from http.cookies import CookieError, SimpleCookie
+from typing import NamedTuple
+
+from ..state.cloud import Cloud
+from ..state.refusals import ApiError
+from ..state.rows import Row
+
+TIMEOUT = 1800  # seconds that login answers with; nothing here ends a session by itself
+METHOD = "Please use HTTP POST to authenticate using this API"
+UNVERIFIED = "unable to verify user credentials"
+COMMANDS = ("login", "logout")
+
+
+class Outcome(NamedTuple):
+    """What a login or logout answers: status, the whole body, the cookies to set."""
+
+    status: int
+    body: str
+    cookies: tuple[str, ...] = ()
+
+
+def offered(cloud: Cloud) -> bool:
+    """Say whether one can log in; the dialect of 2.2 leaves it out."""
+    return not cloud.dialect.numeric_ids
+
+
+def password(cloud: Cloud) -> str:
+    """Return the password of the user, made up when it is first asked for."""
+    made = {"password": secrets.token_urlsafe(16)}
+    return cloud.state.setting("login", made)["password"]
+
+
+def answer(cloud: Cloud, given: dict[str, str], cookies: str) -> Outcome:
+    """Answer a login or a logout. Raises ApiError 531 for a wrong name, password or domain."""
+    if given["command"] == "logout":
+        cloud.sessions.pop(cookie(cookies, "JSESSIONID"), None)
+        ended = tuple(f"{name}=; Max-Age=0" for name in ("JSESSIONID", "sessionkey"))
+        return Outcome(200, json.dumps({"logoutresponse": {"description": "success"}}), ended)
+    if cloud.method != "POST":
+        return Outcome(405, METHOD)
+    _check(cloud, given)
+    id, key = f"node0{secrets.token_hex(13)}.node0", secrets.token_urlsafe(20)
+    cloud.sessions[id] = key
+    made = (f"JSESSIONID={id}; Path=/client; HttpOnly", f"sessionkey={key}; HttpOnly")
+    return Outcome(200, json.dumps({"loginresponse": _facts(cloud, key)}), made)
+
+
+def _check(cloud: Cloud, given: dict[str, str]) -> None:
+    me, name = cloud.account(), given.get("username", "")
+    # Without a domain it is ROOT, and the account is in one below.
+    domain = given.get("domain", "").strip("/") or "ROOT"
+    there = given.get("domainid") == me["domainid"] or f"ROOT/{domain}" == me["domainpath"]
+    right = secrets.compare_digest(given.get("password", "").encode(), password(cloud).encode())
+    if not (there and right and name == me["name"]):
+        text = f"Failed to authenticate user {name} in domain {domain}; please provide valid"
+        raise ApiError(531, f"{text} credentials", None)
+
+
+def _facts(cloud: Cloud, key: str) -> Row:
+    me = cloud.account()
+    return {
+        "username": me["name"],
+        "userid": me["userid"],
+        "domainid": me["domainid"],
+        "timeout": TIMEOUT,
+        "account": me["name"],
+        "firstname": me["name"],
+        "lastname": "User",
+        "type": "0",
+        "registered": "false",
+        "sessionkey": key,
+        "is2faenabled": "false",
+        "is2faverified": "true",
+        "issuerfor2fa": "CloudStack",
+    }
+
+
+def verified(cloud: Cloud, given: dict[str, str], cookies: str) -> bool:
+    """Say whether a call belongs to a session; one without the session's key ends it (401)."""
+    id = cookie(cookies, "JSESSIONID")
+    key = cloud.sessions.get(id)
+    if key is None:
+        return False
+    told = {given.get("sessionkey", ""), cookie(cookies, "sessionkey")}
+    if told != {key}:
+        del cloud.sessions[id]
+        name = given.get("command")
+        raise ApiError(401, UNVERIFIED, None, key=f"{name.lower()}response" if name else "null")
+    return True
+
+
+def cookie(header: str, name: str) -> str:
+    """Return the value of a cookie, empty if there is none."""
+    try:
+        found = SimpleCookie(header).get(name)
+    except CookieError:
+        return ""
+    return found.value if found else ""

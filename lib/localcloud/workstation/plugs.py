@@ -1,0 +1,69 @@
+"""Plugs: which volume sits at which place of which machine, and telling the workstation."""
+
+from ..state.cloud import Cloud, fitting
+from ..state.refusals import broken, invalid
+from ..state.rows import Row
+from . import shell
+
+ROOT, CDROM = 0, 3
+
+
+def free_device(cloud: Cloud, machine: Row, wanted: int | None) -> int:
+    """Return the place for one more volume: the one wanted, or the lowest that is free."""
+    taken = {v["deviceid"] for v in fitting(cloud, "volume", virtualmachineid=machine["id"])}
+    most = cloud.dialect.max_data_disks
+    if len(taken - {ROOT}) >= most:
+        raise invalid(
+            f"The specified VM already has the maximum number of data disks ({most}) attached. "
+            "Please specify another VM."
+        )
+    places = [n for n in range(1, most + 2) if n != CDROM]
+    if wanted is None:
+        return next(n for n in places if n not in taken)
+    if wanted not in places and wanted != ROOT:
+        raise broken(f"deviceId should be 0,1,2,4-{most + 1}")
+    if wanted in taken:
+        raise broken(f"deviceId {wanted} is used by vm {machine['id']}")
+    return wanted
+
+
+def plug(cloud: Cloud, volume: Row, machine: Row, place: int) -> None:
+    """Attach a volume at a place."""
+    cloud.state.change(
+        "volume",
+        volume,
+        state="Ready",
+        virtualmachineid=machine["id"],
+        deviceid=place,
+        attached=cloud.clock(),
+    )
+    tell(cloud, machine)
+
+
+def unplug(cloud: Cloud, volume: Row) -> None:
+    """Detach a volume from whatever it is attached to."""
+    machine = cloud.find("virtualmachine", volume["virtualmachineid"])
+    for key in ("virtualmachineid", "deviceid", "attached"):
+        volume.pop(key, None)
+    cloud.state.save("volume", volume)
+    tell(cloud, machine)
+
+
+def tell(cloud: Cloud, machine: Row) -> None:
+    """Let the workstation see its disks as they are now; other machines have no shell."""
+    if not machine.get("workstation"):
+        return
+    rows = fitting(cloud, "volume", virtualmachineid=machine["id"])
+    attached = [_device(cloud, v) for v in rows if cloud.disk(v).exists()]
+    shell.set_identity(cloud.folder, cloud.dialect.name, str(machine["id"]))
+    shell.write_devices(cloud.folder, cloud.dialect.name, attached)
+
+
+def _device(cloud: Cloud, volume: Row) -> dict:
+    return {
+        "deviceid": volume["deviceid"],
+        "file": str(cloud.disk(volume)),
+        "size": volume["size"],
+        "id": str(volume["id"]),
+        "foreign": bool(volume.get("foreign")),
+    }

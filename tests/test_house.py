@@ -1,0 +1,110 @@
+"""The rooms of lib: imports run one way, and through the doors."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Each room may import the rooms named, and `ground`: modules that import nothing of lib.
+GROUND = ("lib.errors", "lib.waiting")
+MAY_IMPORT = {
+    "record": "",
+    "lib": "record",
+    "workstation": "lib record",
+    "config": "lib record workstation",
+    "install": "lib record workstation config",
+    "cluster": "lib record workstation config install",
+    "report": "record",
+    "chain": "record report",
+    "localcloud.state": "",
+    "localcloud.workstation": "localcloud.state",
+    "localcloud.guests": "localcloud.state localcloud.workstation",
+    "localcloud.commands": "localcloud.state localcloud.workstation localcloud.guests",
+    "localcloud.wire": "localcloud.state localcloud.workstation localcloud.guests "
+    "localcloud.commands",
+    "localcloud": "localcloud.state localcloud.wire",
+}
+# The command line starts what is asked for; notebooks find the words of `lib` by name.
+FREE = ("lib.__main__", "lib")
+
+
+def _modules() -> dict[str, Path]:
+    names = {}
+    for path in (ROOT / "lib").rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        names[name.removesuffix(".__init__")] = path
+    return names
+
+
+MODULES = _modules()
+
+
+def _imports(name: str) -> set[str]:
+    """Return the modules of lib that a module imports, wherever in its text."""
+    path, found = MODULES[name], set()
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name in MODULES}
+        if isinstance(node, ast.ImportFrom):
+            up = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*(up if node.level else []), *filter(None, [node.module])])
+            inner = {f"{base}.{a.name}" for a in node.names}
+            found |= {m for m in inner if m in MODULES} or ({base} & MODULES.keys())
+    return found - {name}
+
+
+def _room(name: str) -> str:
+    """Return the room of a module: its folder below lib, "lib" for what lies in lib itself."""
+    path = MODULES[name]
+    folder = path.parent.relative_to(ROOT / "lib")
+    return ".".join(folder.parts) or "lib"
+
+
+def _inside(name: str) -> list[str]:
+    return [n for n in sorted(MODULES) if _room(n) == name]
+
+
+def test_every_room_is_known():
+    assert {_room(n) for n in MODULES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_run_one_way(room):
+    allowed = {room, *MAY_IMPORT[room].split()}
+    wrong = [
+        f"{name} imports {other}"
+        for name in _inside(room)
+        if name not in FREE
+        for other in _imports(name)
+        if _room(other) not in allowed and other not in GROUND
+    ]
+    assert wrong == []
+
+
+def test_the_ground_imports_nothing_of_lib():
+    assert {name: _imports(name) for name in GROUND} == {name: set() for name in GROUND}
+
+
+def test_rooms_are_entered_by_their_doors():
+    wrong = []
+    for name in MODULES:
+        for other in _imports(name):
+            room, _, module = other.rpartition(".")
+            if room not in MODULES or _room(name) == _room(other) or room == "lib":
+                continue
+            door = ast.parse(MODULES[room].read_text("utf-8"))
+            lists = [n.value for n in door.body if isinstance(n, ast.Assign)]
+            names = [ast.literal_eval(v) for v in lists if isinstance(v, ast.List)]
+            if names and module not in names[0]:
+                wrong.append(f"{name} imports {other}")
+    assert wrong == []
+
+
+def test_no_modules_import_each_other():
+    left = {n: _imports(n) for n in MODULES}
+    while ready := [n for n, imports in left.items() if not imports & left.keys()]:
+        for name in ready:
+            del left[name]
+    assert sorted(left) == []
