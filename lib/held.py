@@ -29,12 +29,18 @@ def destroyed(cloud) -> dict[str, datetime]:
     being expunged, and not deployed again since.
     """
     ends = {}
-    for entry in sorted(earlier.every(cloud), key=lambda e: e["at"]):
-        if entry["command"] in COMMANDS and entry["state"] not in NOT_DONE:
+    for entry in sorted(_entries(cloud), key=lambda e: e["at"]):
+        if entry["state"] not in NOT_DONE:
             ends[entry["what"]] = entry
     ends = {n: e for n, e in ends.items() if e["command"] == "destroyVirtualMachine"}
     times = {n: _time(e) for n, e in ends.items() if not e["params"].get("expunge")}
     return {n: at for n, at in times.items() if cloud.has_tags and datetime.now(UTC) < at + KEPT}
+
+
+def _entries(cloud) -> list[dict]:
+    """Return the journals' entries of machines deployed and destroyed, without remarks on them."""
+    found = (e for e in earlier.every(cloud) if e["command"] in COMMANDS)
+    return [e for e in found if e["state"] != "looked-after"]
 
 
 def _time(entry: dict) -> datetime:
@@ -44,8 +50,8 @@ def _time(entry: dict) -> datetime:
 def addresses(cloud) -> set[str]:
     """Return the fixed addresses of the machines that were destroyed and may not be expunged."""
     held = destroyed(cloud)
-    deploys = [e for e in earlier.every(cloud) if e["command"] == "deployVirtualMachine"]
-    return {e["params"].get("ipaddress") for e in deploys if e["what"] in held} - {None}
+    known = {e["params"].get("ipaddress") for e in _entries(cloud) if e["what"] in held}
+    return known - {None}
 
 
 def rows(cloud, zone: str, names: list[str]) -> list[dict]:

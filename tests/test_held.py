@@ -176,6 +176,20 @@ def test_a_machine_in_error_from_outside_is_told_before_it_is_destroyed(built, t
                 assert set(members(cloud).values()) == {"Running"}
 
 
+def remark(n: int, command: str) -> str:
+    """Return the line of a journal that says what became of a change of another run."""
+    entry = {
+        "n": n,
+        "state": "looked-after",
+        "command": command,
+        "what": "m-1",
+        "run": "r",
+        "of": 1,
+    }
+    entry |= {"at": datetime.now(UTC).isoformat(), "endpoint": "here", "text": "its job has ended"}
+    return f"{json.dumps(entry)}\n"
+
+
 def line(n: int, command: str, state: str = "done", ago: float = 1, **params: object) -> str:
     """Return a line of a journal on machine m-1, of so many hours ago."""
     at = (datetime.now(UTC) - timedelta(hours=ago)).isoformat(timespec="milliseconds")
@@ -194,6 +208,8 @@ DESTROY, DEPLOY = "destroyVirtualMachine", "deployVirtualMachine"
         ([line(1, DESTROY, "adopted")], True),
         ([line(1, DESTROY, expunge=True)], False),
         ([line(1, DESTROY, "refused")], False),
+        ([line(1, DESTROY, "accepted"), remark(2, DESTROY)], True),
+        ([line(1, DESTROY), remark(2, DEPLOY)], True),
         ([line(1, DESTROY, "failed")], False),
         ([line(1, DESTROY, ago=47)], True),
         ([line(1, DESTROY, ago=49)], False),
@@ -211,6 +227,7 @@ def test_a_name_is_held_from_its_destruction_on_until_the_defaults_have_passed(
     text = "".join(lines).replace('"here"', json.dumps(cloud.profile.endpoint))
     (folder / "journal.jsonl").write_text(text)
     assert ("m-1" in held.destroyed(cloud)) == is_held
+    assert held.addresses(cloud) == set()
 
 
 @pytest.mark.parametrize(
