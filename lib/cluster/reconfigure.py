@@ -111,9 +111,9 @@ def _plan_given(
     can never be deleted: it is given the id of the new ones.
     """
     why = "it is configured with other lines"
-    files = [n for n in login if n.file]
+    files = [n for n in nodes if n.file]
     given = {n.name: _write(n, texts[n.name], why) for n in files}
-    told = [n for n in login if not n.file]
+    told = [n for n in nodes if not n.file]
     names = {n.name: n.name if each else cluster for n in told}
     new = {names[n.name]: data.encoded(texts[n.name]) for n in told}
     steps, params = [], {name: {"userdata": new[of]} for name, of in names.items()}
