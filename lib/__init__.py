@@ -6,7 +6,7 @@ WORDS = {
     "apply": "lib.plan",
     "check": "lib.checks",
     "check_ticks": "lib.checks",
-    "connect": "lib.client",
+    "connect": "lib.cloud",
     "connect_shell": "lib.workstation.shell",
     "listed": "lib.tables",
     "marks": "lib.own",

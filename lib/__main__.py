@@ -18,7 +18,7 @@ PRELOAD = [
     "pandas.io.formats.style",
     "requests",
     "yaml",
-    "lib.client",
+    "lib.cloud",
     "lib.plan",
     "lib.workstation.shell",
 ]

@@ -4,7 +4,10 @@ A server may hide its version (`expose.cloudstack.version.api.list.capabilities`
 then and not old: the commands that the server has tell instead.
 """
 
+from __future__ import annotations  # `list` is a method here
+
 import re
+from abc import ABC, abstractmethod
 from functools import cached_property
 
 import pandas as pd
@@ -18,14 +21,22 @@ NOT_ALLOWED = (401, 432)  # ApiErrorCode.UNAUTHORIZED (older versions), UNSUPPOR
 NO_COMMAND = (430, 431, 530)  # how listApis refuses a name that it does not know, 530 in 4.22
 
 
-class Abilities:
-    """What can be asked of a cloud; `lib.client.Cloud` adds how to ask."""
+class Abilities(ABC):
+    """What can be asked of a cloud; `lib.client.Client` adds how to ask."""
+
+    @abstractmethod
+    def ask(self, command: str, **params) -> dict:
+        """Send one question, and return what stands inside its answer."""
+
+    @abstractmethod
+    def list(self, command: str, **params) -> list[dict]:
+        """Return every row of a list command."""
 
     @cached_property
     def capabilities(self) -> dict:
         """What listCapabilities says, asked once; {} where this account may not call it."""
         try:
-            found = self.call("listCapabilities").get("capability", {})
+            found = self.ask("listCapabilities").get("capability", {})
         except Refused as no:
             if no.code != 432:
                 raise

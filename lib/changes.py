@@ -14,8 +14,10 @@ from datetime import datetime
 from itertools import count
 
 from lib import earlier, effects, jobs
+from lib.client import Client
 from lib.errors import JobFailed, JobTimeout, NotOne, ProfileError, Refused, Unreachable
 from lib.record.journal import INTERACTIVE, elsewhere, hold, shown
+from lib.steps import Step
 from lib.waiting import Waiting
 
 SENDS = 3
@@ -34,7 +36,9 @@ ASYNC = {
 }
 
 
-def send(cloud, command: str, params: dict, what: str, within: float, expect: float = 0) -> dict:
+def send(
+    cloud: Client, command: str, params: dict, what: str, within: float, expect: float = 0
+) -> dict:
     """Send a change and return its answer, or what is known of it if the answer is lost.
 
     What was sent before and has not ended is joined instead. Raises Refused, NotOne when it
@@ -59,7 +63,7 @@ def send(cloud, command: str, params: dict, what: str, within: float, expect: fl
     raise lost
 
 
-def _same(cloud, command: str, params: dict) -> list[dict]:
+def _same(cloud: Client, command: str, params: dict) -> list[dict]:
     """Return the unfinished entries that are this very change, if it leaves a trace."""
     wanted = json.loads(json.dumps(shown(params), default=str))
     found = cloud.journal.unfinished()
@@ -73,12 +77,12 @@ def _leaves_trace(entry: dict) -> bool:
     return command in effects.RULES or (command in effects.BY_JOB and bool(entry["customjobid"]))
 
 
-def _job_id(cloud, command: str) -> str | None:
+def _job_id(cloud: Client, command: str) -> str | None:
     """Choose the id of the job where the server takes one (`customjobid`, since 4.5)."""
     return str(uuid.uuid4()) if command in ASYNC and cloud.can_choose_job_ids else None
 
 
-def _sent(cloud, entry: dict, params: dict) -> dict:
+def _sent(cloud: Client, entry: dict, params: dict) -> dict:
     """Send it, and write down what comes back."""
     own = {"customjobid": entry["customjobid"]} if entry["customjobid"] else {}
     try:
@@ -103,7 +107,7 @@ def _sent(cloud, entry: dict, params: dict) -> dict:
     return answer
 
 
-def _refused(cloud, entry: dict, no: Refused) -> dict:
+def _refused(cloud: Client, entry: dict, no: Refused) -> dict:
     """Write down a refusal and raise it; after a 530 return what was done all the same.
 
     CloudStack answers 530 to whatever goes wrong inside, also when the work is done or half done:
@@ -121,14 +125,14 @@ def _refused(cloud, entry: dict, no: Refused) -> dict:
     return {"adopted": _completed(cloud, entry, entry.get("within", 3600))}
 
 
-def _left(cloud, entry: dict) -> dict | None:
+def _left(cloud: Client, entry: dict) -> dict | None:
     try:
         return effects.find(cloud, entry)
     except NotOne:
         return None  # nobody can tell which of them it made; the next plan shows them all
 
 
-def _recovered(cloud, entry: dict, within: float) -> dict | None:
+def _recovered(cloud: Client, entry: dict, within: float) -> dict | None:
     """Return the answer to a change that was lost, as far as it matters; None if it was not made.
 
     That is a job to be watched, or what the change brought about, once it is complete. None also
@@ -143,7 +147,7 @@ def _recovered(cloud, entry: dict, within: float) -> dict | None:
     return {"adopted": _completed(cloud, entry, within)}
 
 
-def find_out(cloud, entry: dict) -> dict | None:
+def find_out(cloud: Client, entry: dict) -> dict | None:
     """Return what `look_for` does, and write it down."""
     found = look_for(cloud, entry)
     if found is None:
@@ -156,7 +160,7 @@ def find_out(cloud, entry: dict) -> dict | None:
     return found
 
 
-def look_for(cloud, entry: dict) -> dict | None:
+def look_for(cloud: Client, entry: dict) -> dict | None:
     """Return `{"jobid": …}` or the row that a change made, None if it was not made.
 
     Raises NotOne when there are several that it may have made.
@@ -174,7 +178,7 @@ def look_for(cloud, entry: dict) -> dict | None:
     return None
 
 
-def pauses(cloud) -> Iterator[float]:
+def pauses(cloud: Client) -> Iterator[float]:
     """Yield pauses between looks at something that may still be on its way, three at least."""
     left = cloud.grace * max(cloud.profile.time_scale, 0.02)
     yield 0
@@ -186,13 +190,13 @@ def pauses(cloud) -> Iterator[float]:
             return
 
 
-def _known_job(cloud, entry: dict) -> str | None:
+def _known_job(cloud: Client, entry: dict) -> str | None:
     """Return the id of the entry's job if the cloud knows it."""
     job = entry.get("job") or entry["customjobid"]
     if not job:
         return None
     try:
-        cloud.call("queryAsyncJobResult", jobid=job)
+        cloud.ask("queryAsyncJobResult", jobid=job)
     except Refused as no:
         if no.code == effects.UNKNOWN:
             return None
@@ -200,7 +204,7 @@ def _known_job(cloud, entry: dict) -> str | None:
     return job
 
 
-def _completed(cloud, entry: dict, within: float) -> dict:
+def _completed(cloud: Client, entry: dict, within: float) -> dict:
     """Watch what was adopted until it is complete, and return it. Raises JobFailed, JobTimeout."""
     started, command, what = cloud.clock(), entry["command"], entry["what"]
     with Waiting() as waiting:
@@ -219,7 +223,7 @@ def _completed(cloud, entry: dict, within: float) -> dict:
     raise AssertionError("looks() has no end")
 
 
-def is_so_already(cloud, step, result: object) -> bool:
+def is_so_already(cloud: Client, step: Step, result: object) -> bool:
     """Tell whether a step failed only because what it was to do had been done.
 
     An earlier try of it may have come through meanwhile: without ids of our own, a job that goes
@@ -230,8 +234,8 @@ def is_so_already(cloud, step, result: object) -> bool:
     return effects.EFFECTS[step.command](cloud, step.params, {}) is not None
 
 
-def settled(cloud):
-    """Return the cloud once it is known what became of the changes left open by an earlier attempt.
+def settle(cloud: Client) -> None:
+    """Find out what became of the changes left open by an earlier attempt.
 
     That is one of this run, or a run beside it that was given up. Says each; sends none. A job that
     still runs is waited for, for as many seconds as when it was sent: raises JobTimeout. Raises
@@ -252,10 +256,9 @@ def settled(cloud):
         outcome = _became(cloud, entry, look_for)
         cloud.journal.looked_after(run, entry, outcome)
         print(f"{entry['command']} {entry['what']}, left open by {run}: {outcome}")
-    return cloud
 
 
-def _became(cloud, entry: dict, look: Callable[..., dict | None]) -> str:
+def _became(cloud: Client, entry: dict, look: Callable[..., dict | None]) -> str:
     """Say what became of a change, as `look` finds it, waiting for its end if it still goes on."""
     if not _leaves_trace(entry):
         return f"nobody can tell how it ended.{effects.state_now(cloud, entry)}"

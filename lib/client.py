@@ -1,8 +1,6 @@
-"""The client: one signed path to the cloud.
+"""The client: signed requests to the cloud, their answers, and the lists that things are found in.
 
-`cloud.call(command, …)` returns the unwrapped answer, `cloud.list(command, …)` every row of every
-page. Questions are retried. A change is written into the journal and sent once; if its answer is
-lost, `lib.changes` finds out what became of it.
+Questions are retried. Changes go through `lib.cloud`, which builds on this and on `lib.changes`.
 """
 
 from __future__ import annotations  # `list` is a method here
@@ -17,14 +15,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import requests
 
-from lib import changes, find, paging, profiles, tables
+from lib import find, paging, profiles
 from lib.abilities import NOT_ALLOWED, Abilities
 from lib.errors import CheckFailed, ParamsError, ProfileError, Refused, RunbookError, Unreachable
-from lib.jobs import BUSY
-from lib.record import facts, masks
+from lib.record import masks
 from lib.record.journal import Journal, run_folder
 from lib.record.requests import Request
 from lib.signing import sign
@@ -32,6 +30,7 @@ from lib.signing import sign
 QUESTION = re.compile(r"^(list|query|get|find)[A-Z]")
 PAGE = 500  # CloudStack's own default and maximum, `default.page.size`
 TRIES = 5
+BUSY = (500, 502, 503, 504, 530)  # a cloud that may answer when it is asked again
 NO_PROJECTS = "Projects came with CloudStack 3.0."
 WHOLE_ACCOUNT = ("listCapabilities", "listProjects")  # asked to learn the project's id
 ELSEWHERE = (301, 302, 303, 307, 308, 404)  # the API itself answers with none of these
@@ -49,25 +48,9 @@ WRONG_CLOCK = (
 )
 
 
-def connect(profile: str, project: str = "", **settings) -> Cloud:
-    """Return the cloud of a profile, and in it a project; settings are fields of Cloud, for tests.
-
-    Raises ProfileError, NotOne for an unknown project; `local` starts the local cloud if need be.
-    If the journal tells of changes whose end was not seen, they are settled first, which may mean
-    to wait for a job.
-    """
-    tables.set_up()
-    for secret in profiles.kept():
-        masks.know(secret)
-    cloud = Cloud(profiles.read(profile), project=project, **settings)
-    key = facts.fingerprint(cloud.profile.key)
-    facts.note(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
-    return changes.settled(cloud)
-
-
 @dataclass
-class Cloud(Abilities):
-    """A cloud one can talk to. Its text names the endpoint, never the keys.
+class Client(Abilities):
+    """The client of one cloud. Its text names the endpoint, never the keys.
 
     Every command is sent for the `project`, "" for what the account has outside of projects.
     `folder` takes the records; for `grace` seconds a change whose answer was lost is looked for.
@@ -105,7 +88,7 @@ class Cloud(Abilities):
             return None
         if not self.has_projects:
             raise CheckFailed("project", '"" on this server', self.project, NO_PROJECTS)
-        return find.one(self, "listProjects", self.project)
+        return self.one("listProjects", self.project)
 
     def _in_project(self, command: str, params: dict) -> dict:
         """Return the parameters with the project's id; a command that takes none passes it over."""
@@ -113,7 +96,7 @@ class Cloud(Abilities):
             return params
         return {"projectid": self.project_row["id"]} | params
 
-    def within(self, project_id: str) -> Cloud:
+    def within(self, project_id: str) -> Self:
         """Return the cloud as it is seen from a project, by its id, "" for none: for look-ups."""
         mine = self.project_row["id"] if self.project else ""
         if project_id == mine:
@@ -122,35 +105,6 @@ class Cloud(Abilities):
         other.project = f"{find.BY_ID}{project_id}" if project_id else ""
         other.project_row = {"id": project_id} if project_id else None
         return other
-
-    def call(self, command: str, **params) -> dict:
-        """Send one command and return what stands inside its answer.
-
-        Values may be str, numbers, bool, None (left out), lists of words, lists of dicts
-        (`tags=[{"key": …, "value": …}]`). Raises ParamsError before anything is sent, Refused,
-        Unreachable.
-        """
-        if QUESTION.match(command):
-            return self.ask(command, **params)
-        return self.change(command, params)
-
-    def change(
-        self,
-        command: str,
-        params: dict,
-        *,
-        what: str = "",
-        within: float = 3600,
-        expect: float = 0,
-    ) -> dict:
-        """Send one change as `call` does: the one path of all changes.
-
-        `what` it is about goes into the journal, and `within` how many seconds it must end, also
-        if its answer is lost or another process waits for it; `expect` are those it should take.
-        """
-        params = self._in_project(command, params)
-        wire_params(params)
-        return changes.send(self, command, params, what, within, expect)
 
     def ask(self, command: str, **params) -> dict:
         """Send one command without a journal, and again only where that does no harm."""
@@ -171,8 +125,38 @@ class Cloud(Abilities):
         Raises Incomplete when the cloud counts more rows than it shows.
         """
         if "page" in params:
-            return paging.rows_of(self.call(command, **params))
-        return paging.every(self.call, command, params, PAGE)
+            return paging.rows_of(self.ask(command, **params))
+        return paging.every(self.ask, command, params, PAGE)
+
+    def named(self, command: str, name: str, **filters) -> list[dict]:
+        """Return the rows whose name is exactly that; 2.2 takes a part of it for the whole."""
+        return [r for r in self.list(command, name=name, **filters) if r.get("name") == name]
+
+    def one(self, command: str, name: str, *, by: str = "name", **filters) -> dict:
+        """Return the one row whose field `by` is exactly `name`, or whose id it gives (`id:…`).
+
+        Raises NotOne, which lists the namesakes, or the names there are, the nearest first.
+        """
+        rows = self._narrowed(command, name, filters)
+        if not find.fitting(rows, name, by):
+            rows = self.list(command, **filters)
+        inside = self.project or command not in find.IN_PROJECTS or not self.has_projects
+        return find.pick(rows, command, name, by, "" if inside else find.ELSEWHERE)
+
+    def _narrowed(self, command: str, name: str, filters: dict) -> list[dict]:
+        """Return what the server itself finds for a name: few rows, so no page is missed."""
+        by_id = find.is_id(name)
+        filters = filters | ({"id": name[len(find.BY_ID) :]} if by_id else {"keyword": name})
+        try:
+            return self.list(command, **filters)
+        except Refused as no:
+            if no.code != 431:  # ApiErrorCode.PARAM_ERROR: no such id
+                raise
+            return []
+
+    def zone_id(self, zone: str) -> str:
+        """Return the id of the zone of that name."""
+        return find.pick(self.zones, "listZones", zone)["id"]
 
     def list_if_allowed(self, command: str, **params) -> list[dict] | None:
         """Return the rows as `list` does, None where this account may not call the command.

@@ -4,13 +4,14 @@ import time
 from pathlib import Path
 
 from lib import effects
+from lib.client import Client
 from lib.errors import NotOne
 from lib.record.journal import OPEN, Journal, elsewhere
 
 LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes`
 
 
-def left_open(cloud) -> list[tuple[str, dict]]:
+def left_open(cloud: Client) -> list[tuple[str, dict]]:
     """Return the changes of the last day at this cloud whose end nobody saw, as `beside` does."""
     return beside(cloud.folder, cloud.profile.endpoint)
 
@@ -26,20 +27,20 @@ def beside(folder: Path, endpoint: str) -> list[tuple[str, dict]]:
     return [(run, e) for run, e in left if (run, e["n"]) not in seen and not elsewhere(e)]
 
 
-def every(cloud) -> list[dict]:
+def every(cloud: Client) -> list[dict]:
     """Return the entries of this run's journal and of those beside it, for this cloud."""
     found = _journals(cloud.folder, cloud.profile.endpoint)
     books = [cloud.books.setdefault(b.folder, b) for b in found]  # of which only more is read
     return [e for b in books for e in b.every()]
 
 
-def made(cloud) -> set[str]:
+def made(cloud: Client) -> set[str]:
     """Return the ids of all that this run and those beside it made at this cloud."""
     entries = [e for e in every(cloud) if e["command"] in effects.MADE]
     return {str(e.get("resource") or _found(cloud, e)) for e in entries}
 
 
-def _found(cloud, entry: dict) -> str | None:
+def _found(cloud: Client, entry: dict) -> str | None:
     """Return the id of what a change made whose answer was lost, None if that cannot be told.
 
     What has the name but was made later may be somebody else's.

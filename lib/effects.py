@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from lib.client import Client
 from lib.errors import NotOne, Refused
 from lib.find import KINDS
 
@@ -22,7 +23,7 @@ REPEATABLE = ("updateVirtualMachine",)
 MORE = {"listTemplates": {"templatefilter": "self"}}
 
 
-def find(cloud, entry: dict) -> dict | None:
+def find(cloud: Client, entry: dict) -> dict | None:
     """Return the row that shows that the change of a journal's entry was made, None if none does.
 
     Raises NotOne when several rows may be what it made.
@@ -32,7 +33,7 @@ def find(cloud, entry: dict) -> dict | None:
     return rule(seen_from, entry["params"], entry) if rule else None
 
 
-def state_now(cloud, entry: dict) -> str:
+def state_now(cloud: Client, entry: dict) -> str:
     """Say what state that is in to which a change was made that leaves no trace, "" if unknown."""
     listing = BY_JOB.get(entry["command"])
     row = _row(cloud, listing, entry["params"]["id"]) if listing else None
@@ -52,7 +53,7 @@ def complete(entry: dict, row: dict) -> bool:
 def _made(listing: str, key: str, **filters: str) -> Callable:
     """Return the rule for what is made: known by `key`, listed by these of its parameters."""
 
-    def rule(cloud, params: dict, entry: dict) -> dict | None:
+    def rule(cloud: Client, params: dict, entry: dict) -> dict | None:
         asked = {k: params.get(v) for k, v in filters.items()} | MORE.get(listing, {})
         rows = {str(r["id"]): r for r in cloud.list(listing, **asked)}.values()
         fit = [r for r in rows if str(r.get(key)) == str(params[key])]
@@ -93,7 +94,7 @@ def _one(listing: str, key: str, value: str, rows: list[dict]) -> dict | None:
     return good[0] if good else None
 
 
-def _row(cloud, listing: str, wanted: object) -> dict | None:
+def _row(cloud: Client, listing: str, wanted: object) -> dict | None:
     """Return the row of that id, None if there is none."""
     try:
         rows = cloud.list(listing, id=wanted, **MORE.get(listing, {}))
@@ -107,7 +108,7 @@ def _row(cloud, listing: str, wanted: object) -> dict | None:
 def _became(listing: str, as_wanted: Callable[[dict, dict], bool]) -> Callable:
     """Return the rule for what is done to a resource: seen by what has become of it."""
 
-    def rule(cloud, params: dict, entry: dict) -> dict | None:
+    def rule(cloud: Client, params: dict, entry: dict) -> dict | None:
         row = _row(cloud, listing, params["id"])
         return row if row and as_wanted(row, params) else None
 
@@ -115,19 +116,19 @@ def _became(listing: str, as_wanted: Callable[[dict, dict], bool]) -> Callable:
 
 
 def _gone(listing: str) -> Callable:
-    def rule(cloud, params: dict, entry: dict) -> dict | None:
+    def rule(cloud: Client, params: dict, entry: dict) -> dict | None:
         row = _row(cloud, listing, params["id"])
         return row or {"id": params["id"]} if not row or row.get("state") in GONE else None
 
     return rule
 
 
-def tags(cloud, resource: str, resource_id: object) -> list[dict] | None:
+def tags(cloud: Client, resource: str, resource_id: object) -> list[dict] | None:
     """Return all tags of a resource of that type, None where the account may not list them."""
     return cloud.list_if_allowed("listTags", resourcetype=resource, resourceid=resource_id)
 
 
-def _tagged(cloud, params: dict, entry: dict) -> dict | None:
+def _tagged(cloud: Client, params: dict, entry: dict) -> dict | None:
     wanted = {(t["key"], t["value"]) for t in params["tags"]}
     for resource_id in params["resourceids"]:
         rows = tags(cloud, params["resourcetype"], resource_id) or []

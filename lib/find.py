@@ -1,11 +1,11 @@
-"""Finding things by name or id: exactly one, or a clear word on what there is.
+"""Finding a row by name or id: exactly one, or a clear word on what there is.
 
 Wherever a parameter takes a name it takes `id:…` as well, as names need not be unique.
 """
 
 from difflib import get_close_matches
 
-from lib.errors import NotOne, Refused
+from lib.errors import NotOne
 
 KINDS = {
     "listZones": "zone",
@@ -22,34 +22,6 @@ IN_PROJECTS = ("listNetworks", "listVirtualMachines", "listVolumes", "listTempla
 BY_ID = "id:"
 CHOOSE = "Give the one that is meant by its id, as {}."
 ELSEWHERE = "What belongs to a project is seen only with its name in the parameter `project`."
-
-
-def named(cloud, command: str, name: str, **filters) -> list[dict]:
-    """Return the rows whose name is exactly that; 2.2 takes a part of it for the whole."""
-    return [r for r in cloud.list(command, name=name, **filters) if r.get("name") == name]
-
-
-def one(cloud, command: str, name: str, *, by: str = "name", **filters) -> dict:
-    """Return the one row whose field `by` is exactly `name`, or whose id it gives (`id:…`).
-
-    Raises NotOne, which lists the namesakes, or the names there are, the nearest first.
-    """
-    rows = _narrowed(cloud, command, name, filters)
-    if not fitting(rows, name, by):
-        rows = cloud.list(command, **filters)
-    inside = cloud.project or command not in IN_PROJECTS or not cloud.has_projects
-    return pick(rows, command, name, by, "" if inside else ELSEWHERE)
-
-
-def _narrowed(cloud, command: str, name: str, filters: dict) -> list[dict]:
-    """Return what the server itself finds for a name: few rows, so no page is missed."""
-    filters = filters | ({"id": name[len(BY_ID) :]} if is_id(name) else {"keyword": name})
-    try:
-        return cloud.list(command, **filters)
-    except Refused as no:
-        if no.code != 431:  # ApiErrorCode.PARAM_ERROR: no such id
-            raise
-        return []
 
 
 def is_id(name: str) -> bool:
@@ -82,13 +54,3 @@ def _nearest(rows: list[dict], name: str, by: str) -> list[dict]:
     close = get_close_matches(name, [str(r.get(by)) for r in rows], n=20, cutoff=0)
     order = {found: place for place, found in enumerate(close)}
     return sorted(rows, key=lambda r: order.get(str(r.get(by)), len(order)))[:20]
-
-
-def zone_id(cloud, zone: str) -> str:
-    """Return the id of the zone of that name."""
-    return pick(cloud.zones, "listZones", zone)["id"]
-
-
-def network_ids(cloud, network: str, zone: str) -> list[str]:
-    """Return the id of the named network in a list; for "" none, so that the server chooses."""
-    return [one(cloud, "listNetworks", network, zoneid=zone)["id"]] if network else []

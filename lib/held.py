@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from lib import earlier, own
 from lib.checks import tick
+from lib.cloud import Cloud
 from lib.errors import CloudError
-from lib.plan import Step
+from lib.steps import Step
 
 KEPT = timedelta(days=2)  # expunge.delay and expunge.interval by default (UserVmManagerImpl)
 TAKEN = "already exists in the network domain"  # the text of that 431 (UserVmManagerImpl)
@@ -22,7 +23,7 @@ COMMANDS = ("deployVirtualMachine", "destroyVirtualMachine")
 NOT_DONE = ("not-sent", "refused", "failed")
 
 
-def destroyed(cloud) -> dict[str, datetime]:
+def destroyed(cloud: Cloud) -> dict[str, datetime]:
     """Return the names that may be held, and when their machines were destroyed.
 
     That is what the journals of the last two days hold of machines that were destroyed without
@@ -47,14 +48,14 @@ def _time(entry: dict) -> datetime:
     return datetime.fromisoformat(entry["at"])
 
 
-def addresses(cloud) -> set[str]:
+def addresses(cloud: Cloud) -> set[str]:
     """Return the fixed addresses of the machines that were destroyed and may not be expunged."""
     held = destroyed(cloud)
     known = {e["params"].get("ipaddress") for e in _entries(cloud) if e["what"] in held}
     return known - {None}
 
 
-def rows(cloud, zone: str, names: list[str]) -> list[dict]:
+def rows(cloud: Cloud, zone: str, names: list[str]) -> list[dict]:
     """Return a row for each of the names that may be held, as a warning: with a dash."""
     there, times = own.machines(cloud, zone, names), destroyed(cloud)
     found = {n: f"held until it is expunged, {_until(times[n])}" for n in names if n in times}
@@ -66,7 +67,7 @@ def rows(cloud, zone: str, names: list[str]) -> list[dict]:
     return [tick(f"the name {n}", "free", text, None, next_step) for n, text in found.items()]
 
 
-def warn_of_held_names(cloud, zone: str, names: list[str]) -> None:
+def warn_of_held_names(cloud: Cloud, zone: str, names: list[str]) -> None:
     """Print what `rows` finds."""
     for row in rows(cloud, zone, names):
         print(f"! {row['what']}: {row['found']}. {row['next']}")
@@ -90,7 +91,7 @@ def _command(names: list[str], held: Iterable[str]) -> str:
     )
 
 
-def tell(cloud, cluster: str, plan: list[Step]) -> None:
+def tell(cloud: Cloud, cluster: str, plan: list[Step]) -> None:
     """Print what the cloud holds of a removed cluster, or will once the plan is applied."""
     gone = [s for s in plan if s.command == "destroyVirtualMachine" and not s.params.get("expunge")]
     times = destroyed(cloud) | ({s.what: datetime.now(UTC) for s in gone} if cloud.has_tags else {})
@@ -105,7 +106,7 @@ def tell(cloud, cluster: str, plan: list[Step]) -> None:
 
 
 def explained(
-    cloud, error: CloudError, zone: str, name: str, names: list[str], address: str = ""
+    cloud: Cloud, error: CloudError, zone: str, name: str, names: list[str], address: str = ""
 ) -> CloudError:
     """Return the error of the deployment of one of the names, which says how to go on.
 

@@ -2,9 +2,10 @@
 
 import re
 
-from lib import find, own
+from lib import own
+from lib.cloud import Cloud
 from lib.errors import CheckFailed
-from lib.plan import Step
+from lib.steps import Step
 
 NAME = re.compile(
     r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -34,18 +35,18 @@ def address_of(machine: dict) -> str:
     return nic.get("ipaddress") or ""
 
 
-def addresses(cloud, zone: str, wanted: list[str]) -> dict[str, str]:
+def addresses(cloud: Cloud, zone: str, wanted: list[str]) -> dict[str, str]:
     """Return the address of each machine that has one, by name; a stopped one keeps its own."""
     there = own.machines(cloud, zone, wanted).items()
     return {n: address_of(m) for n, m in there if address_of(m)}
 
 
-def plan_removal(cloud, *, zone: str, cluster: str, owner: dict) -> list[Step]:
+def plan_removal(cloud: Cloud, *, zone: str, cluster: str, owner: dict) -> list[Step]:
     """Return the steps that destroy the cluster's machines, however many there are.
 
     On servers with tags the tags tell which; on others the names `cluster-<number>`.
     """
-    rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
+    rows = cloud.list("listVirtualMachines", zoneid=cloud.zone_id(zone))
     mine = [r for r in rows if re.fullmatch(re.escape(cluster) + r"-\d+", r["name"])]
     known = own.ours(cloud, mine, owner)
     mine = [r for r in mine if r in known or r["state"] == "Error"]
@@ -55,7 +56,7 @@ def plan_removal(cloud, *, zone: str, cluster: str, owner: dict) -> list[Step]:
     return [plan_destroy(cloud, m, "made by this runbook") for m in mine if m["state"] not in gone]
 
 
-def plan_destroy(cloud, machine: dict, why: str) -> Step:
+def plan_destroy(cloud: Cloud, machine: dict, why: str) -> Step:
     """Return the step that destroys a machine, and expunges it where the account may do that."""
     expunge = {"expunge": True} if cloud.may_expunge else {}
     params = {"id": machine["id"], **expunge}

@@ -7,6 +7,7 @@ given that as details, and refuses others (`UserVmManagerImpl.validateCustomPara
 from dataclasses import dataclass
 
 from lib import find
+from lib.cloud import Cloud
 from lib.errors import CheckFailed
 
 # parameter -> field of an offering's row, and what its detail is called
@@ -54,7 +55,7 @@ class Offering:
         return self.name
 
 
-def choose(cloud, names: list[str], custom: dict[str, int]) -> list[Offering]:
+def choose(cloud: Cloud, names: list[str], custom: dict[str, int]) -> list[Offering]:
     """Return the service offerings of these names or ids, each once, in this order.
 
     Raises CheckFailed for `custom` values that one of them does not take.

@@ -1,8 +1,9 @@
 """Own things: how the runbook marks what it made, and finds it again by name and mark."""
 
-from lib import earlier, effects, find
+from lib import earlier, effects
+from lib.cloud import Cloud
 from lib.errors import CheckFailed
-from lib.plan import Step, tag_params
+from lib.steps import Step, tag_params
 
 RUNBOOK = "coreos-cluster"
 NEUTRAL = {"config": "neutral"}  # tag on a template without a token
@@ -14,7 +15,7 @@ def marks(cluster: str, revision: str) -> dict[str, str]:
     return {"runbook": RUNBOOK, "cluster": cluster, "revision": revision}
 
 
-def is_marked(cloud, row: dict, owner: dict) -> bool:
+def is_marked(cloud: Cloud, row: dict, owner: dict) -> bool:
     """Tell whether a row of our name is ours: by its tags, or by the name where there are none."""
     if not cloud.has_tags:
         return True
@@ -22,7 +23,7 @@ def is_marked(cloud, row: dict, owner: dict) -> bool:
     return all(tags.get(k) == owner[k] for k in ("runbook", "cluster"))
 
 
-def ours(cloud, rows: list[dict], owner: dict) -> list[dict]:
+def ours(cloud: Cloud, rows: list[dict], owner: dict) -> list[dict]:
     """Return those rows of our names that are ours: marked, or not yet but in a journal as made.
 
     So what a run left that ended between making and marking is not taken for somebody else's.
@@ -33,7 +34,7 @@ def ours(cloud, rows: list[dict], owner: dict) -> list[dict]:
     return [r for r in rows if r in marked or (r in bare and str(r["id"]) in made)]
 
 
-def is_ours(cloud, row: dict, owner: dict) -> bool:
+def is_ours(cloud: Cloud, row: dict, owner: dict) -> bool:
     """Tell whether one row is ours."""
     return bool(ours(cloud, [row], owner))
 
@@ -44,7 +45,7 @@ def is_neutral(template: dict) -> bool:
     return (NEUTRAL | {"runbook": RUNBOOK}).items() <= tags.items()
 
 
-def plan_marks(cloud, row: dict, resource: str, owner: dict) -> list[Step]:
+def plan_marks(cloud: Cloud, row: dict, resource: str, owner: dict) -> list[Step]:
     """Return the step that puts those of our tags on something of ours that it lacks."""
     if is_marked(cloud, row, owner):
         return []
@@ -54,13 +55,13 @@ def plan_marks(cloud, row: dict, resource: str, owner: dict) -> list[Step]:
     return [Step("createTags", params, "made, but not yet marked as ours", row["name"])]
 
 
-def volume(cloud, zone: str, name: str, owner: dict) -> dict | None:
+def volume(cloud: Cloud, zone: str, name: str, owner: dict) -> dict | None:
     """Return our volume of that name in the zone, None if there is none.
 
     One of our name without our tags is ours only if a journal tells so, or while `Allocated`, as
     nothing can be on it. Raises CheckFailed for a stranger of that name, and for two volumes of it.
     """
-    rows = find.named(cloud, "listVolumes", name, zoneid=find.zone_id(cloud, zone))
+    rows = cloud.named("listVolumes", name, zoneid=cloud.zone_id(zone))
     _demand_one(rows, f"volumes named {name}", "Rename the others.")
     if rows and rows[0]["state"] != "Allocated" and not is_ours(cloud, rows[0], owner):
         raise CheckFailed(
@@ -72,7 +73,7 @@ def volume(cloud, zone: str, name: str, owner: dict) -> dict | None:
     return rows[0] if rows else None
 
 
-def snapshots(cloud, volume_name: str, source: dict | None) -> list[dict]:
+def snapshots(cloud: Cloud, volume_name: str, source: dict | None) -> list[dict]:
     """Return the snapshots made by hand or API of our volume, the newest last.
 
     A snapshot has no name of ours on 2.2, so it is known by its volume, and by that volume's name
@@ -84,7 +85,7 @@ def snapshots(cloud, volume_name: str, source: dict | None) -> list[dict]:
     return sorted(_with_tags(cloud, mine), key=lambda r: r.get("created", ""))
 
 
-def _with_tags(cloud, rows: list[dict]) -> list[dict]:
+def _with_tags(cloud: Cloud, rows: list[dict]) -> list[dict]:
     """Return snapshots with all their tags: listSnapshots shows one of each at most, from 4.19 on.
 
     `SnapshotJoinDaoImpl` groups the rows, of which there is one a tag, by the snapshot's id.
@@ -101,7 +102,7 @@ def _of(row: dict, source: dict | None, volume_name: str) -> bool:
     return row.get("volumename") == volume_name
 
 
-def snapshot(cloud, volume_name: str, source: dict | None, owner: dict) -> dict | None:
+def snapshot(cloud: Cloud, volume_name: str, source: dict | None, owner: dict) -> dict | None:
     """Return our newest snapshot that is usable or on its way, None if there is none.
 
     Without the volume only our tags, or a journal, tell that a snapshot is ours.
@@ -111,14 +112,14 @@ def snapshot(cloud, volume_name: str, source: dict | None, owner: dict) -> dict 
     return mine[-1] if mine else None
 
 
-def template(cloud, zone: str, name: str, owner: dict) -> dict | None:
+def template(cloud: Cloud, zone: str, name: str, owner: dict) -> dict | None:
     """Return our template of that name in the zone, ready or on its way, None if there is none.
 
     A neutral one is for every cluster of the runbook. Raises CheckFailed for two of that name, and
     for a stranger's.
     """
-    zone_id = find.zone_id(cloud, zone)
-    rows = find.named(cloud, "listTemplates", name, templatefilter="self", zoneid=zone_id)
+    zone_id = cloud.zone_id(zone)
+    rows = cloud.named("listTemplates", name, templatefilter="self", zoneid=zone_id)
     rows = [r for r in rows if str(r.get("zoneid", zone_id)) == str(zone_id)]
     _demand_one(rows, f"templates named {name}", "Delete the others.")
     if rows and not is_neutral(rows[0]) and not is_ours(cloud, rows[0], owner):
@@ -131,7 +132,7 @@ def template(cloud, zone: str, name: str, owner: dict) -> dict | None:
     return rows[0] if rows else None
 
 
-def machines(cloud, zone: str, names: list[str]) -> dict[str, dict]:
+def machines(cloud: Cloud, zone: str, names: list[str]) -> dict[str, dict]:
     """Return the machines of these names in the zone by name, those being destroyed left out.
 
     Raises CheckFailed when a name is borne by two.
@@ -139,7 +140,7 @@ def machines(cloud, zone: str, names: list[str]) -> dict[str, dict]:
     if not names:
         return {}
     stem = names[0].rpartition("-")[0]  # what all names have in common narrows the list
-    rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone), keyword=stem)
+    rows = cloud.list("listVirtualMachines", zoneid=cloud.zone_id(zone), keyword=stem)
     alive = [r for r in rows if r["state"] not in BAD or r["state"] == "Error"]
     for name in names:
         same = [r for r in alive if r["name"] == name]

@@ -1,44 +1,16 @@
 """Plans: lists of steps that can be shown, compared, and applied side by side."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import pandas as pd
 
-from lib import changes, jobs
+from lib import changes, sending
+from lib.cloud import Cloud
 from lib.errors import CheckFailed, CloudError, ParamsError
+from lib.steps import Pending, Step, tag_params
 from lib.waiting import Waiting, tell
 
 MODES = ("plan", "apply")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One change, with the reason for it: plain data.
-
-    `params` go to the cloud as they are; a value of type Pending stands for something an earlier
-    stage has yet to make. `tags` are put on what the step makes. `expect` is how many seconds the
-    job is known to take about, 0 if unknown.
-    """
-
-    command: str
-    params: dict
-    why: str
-    what: str = ""
-    tags: dict = field(default_factory=dict)
-    resource: str = ""
-    expect: float = 0
-
-
-@dataclass(frozen=True)
-class Pending:
-    """Stands in a plan for what does not exist yet, and names the stage that makes it."""
-
-    what: str
-    stage: str
-
-    def __str__(self) -> str:
-        return f"({self.what}, from {self.stage})"
 
 
 def check_mode(mode: str) -> None:
@@ -62,7 +34,7 @@ def _said(params: dict) -> str:
 
 
 def apply(
-    cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
+    cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
 ) -> dict[str, CloudError]:
     """Make the changes side by side, saying each outcome as it is known; in plan mode make none.
 
@@ -76,7 +48,7 @@ def apply(
 
 
 def attempt(
-    cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
+    cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
 ) -> dict[str, CloudError]:
     """Do as `apply` does, but return the errors by the step's `what` instead of raising one."""
     check_mode(mode)
@@ -103,7 +75,7 @@ def attempt(
 
 
 def _outcomes(
-    cloud, plan: list[Step], at_once: int, within: float, said: Callable[[str, float], None]
+    cloud: Cloud, plan: list[Step], at_once: int, within: float, said: Callable[[str, float], None]
 ) -> Iterator[tuple]:
     """Yield each step with its result or error, and whether it failed only as it had been done.
 
@@ -111,14 +83,14 @@ def _outcomes(
     """
     left, failed = list(plan), False
     while left and not failed:
-        for step, result in jobs.run_all(cloud, left, at_once, within, said):
+        for step, result in sending.run_all(cloud, left, at_once, within, said):
             was_so = changes.is_so_already(cloud, step, result)
             failed = failed or (isinstance(result, CloudError) and not was_so)
             left = [s for s in left if s is not step]
             yield step, result, was_so
 
 
-def _tag(cloud, made: list[tuple[Step, str]]) -> None:
+def _tag(cloud: Cloud, made: list[tuple[Step, str]]) -> None:
     """Put their tags on what the steps made: one call for all of a kind, as they share them."""
     kinds = {}
     for step, resource_id in made:
@@ -128,16 +100,10 @@ def _tag(cloud, made: list[tuple[Step, str]]) -> None:
         params = tag_params(list(ids), resource, dict(tags))
         step = Step("createTags", params, "just made", ", ".join(ids.values()))
         try:
-            jobs.run(cloud, step.command, what=step.what, **params)
+            sending.run(cloud, step.command, what=step.what, **params)
         except CloudError as error:
             if not changes.is_so_already(cloud, step, error):
                 raise
-
-
-def tag_params(resource_ids: list[str], resource: str, tags: dict) -> dict:
-    """Return the parameters of createTags for resources of one kind."""
-    rows = [{"key": k, "value": v} for k, v in tags.items()]
-    return {"resourceids": resource_ids, "resourcetype": resource, "tags": rows}
 
 
 def _demand_complete(plan: list[Step]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from lib import find, offerings, own
 from lib.checks import not_allowed, tick
+from lib.cloud import Cloud
 
 GIB = 2**30
 KEPT = "The disks of what was destroyed count until the cloud expunges it."
@@ -22,8 +23,8 @@ KINDS = {
 
 
 def rows(
-    cloud, *, zone: str, names: list[str], offering: str, custom: dict[str, int], network: str,
-    volume_name: str, volume_size: int, template: str, owner: dict,
+    cloud: Cloud, *, zone: str, names: list[str], offering: str, custom: dict[str, int],
+    network: str, volume_name: str, volume_size: int, template: str, owner: dict,
 ) -> list[dict]:  # fmt: skip
     """Return a row for each kind of quota: what the run still needs, and what is left.
 
@@ -43,26 +44,26 @@ def rows(
 
 
 def _machines(
-    cloud, zone: str, missing: int, offering: str, custom: dict[str, int], volume_size: int
+    cloud: Cloud, zone: str, missing: int, offering: str, custom: dict[str, int], volume_size: int
 ) -> dict[str, float]:
     """Return what the missing machines need: a root disk is as large as the template's."""
-    row = find.one(cloud, "listServiceOfferings", offering)
+    row = cloud.one("listServiceOfferings", offering)
     cpus, memory = offerings.size(row, custom)
     root = row.get("rootdisksize") or volume_size
     each = {"vm": 1, "volume": 1, "cpu": cpus, "memory": memory, "primarystorage": root}
     return {kind: missing * number for kind, number in each.items()}
 
 
-def _addresses(cloud, zone: str, network: str) -> int:
+def _addresses(cloud: Cloud, zone: str, network: str) -> int:
     """Return 1 where an isolated network has yet to be set up: it takes a public address."""
-    rows = cloud.list("listNetworks", zoneid=find.zone_id(cloud, zone))
+    rows = cloud.list("listNetworks", zoneid=cloud.zone_id(zone))
     rows = find.fitting(rows, network) if network else rows
     ready = (r for r in rows if r.get("state") != "Allocated" or r.get("type") != "Isolated")
     return 0 if any(ready) else 1
 
 
 def _made(
-    cloud, zone: str, volume_name: str, volume_size: int, template: str, owner: dict
+    cloud: Cloud, zone: str, volume_name: str, volume_size: int, template: str, owner: dict
 ) -> dict[str, float]:
     """Return what the disk, its snapshot and the template need that are not there yet."""
     volume = own.volume(cloud, zone, volume_name, owner)
@@ -74,11 +75,11 @@ def _made(
     return made | {"primarystorage": disks * volume_size, "secondarystorage": kept}
 
 
-def _limits(cloud) -> list[dict]:
+def _limits(cloud: Cloud) -> list[dict]:
     return cloud.list_if_allowed("listResourceLimits") or []
 
 
-def _left(cloud, kind: str, need: float, account: dict, limits: dict[str, int]) -> dict:
+def _left(cloud: Cloud, kind: str, need: float, account: dict, limits: dict[str, int]) -> dict:
     """Return the row of one kind. Of two limits that are told the lower one counts."""
     number, words = KINDS[kind]
     told = (account.get(f"{kind}limit"), limits.get(str(number)))
@@ -98,11 +99,11 @@ def _number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _alive(cloud) -> list[dict]:
+def _alive(cloud: Cloud) -> list[dict]:
     return [m for m in cloud.list("listVirtualMachines") if m["state"] not in own.BAD]
 
 
-def _templates(cloud) -> dict[str, dict]:
+def _templates(cloud: Cloud) -> dict[str, dict]:
     """Return the account's templates by id: the list has a row for each zone."""
     return {str(t["id"]): t for t in cloud.list("listTemplates", templatefilter="self")}
 

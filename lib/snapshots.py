@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 
 from lib import jobs, own
-from lib.plan import Pending, Step
+from lib.cloud import Cloud
+from lib.steps import Pending, Step
 
 SECONDS_PER_GIB = 14.25  # 40 GB took 9m30s on the cloud of 2014
 
 
 def plan_create(
-    cloud, *, zone: str, volume_name: str, template: str, owner: dict, installed: str
+    cloud: Cloud, *, zone: str, volume_name: str, template: str, owner: dict, installed: str
 ) -> list[Step]:
     """Return the steps to a snapshot, none if there is one or the template is made.
 
@@ -30,7 +31,7 @@ def plan_create(
     return [*_deletions(r for r in rows if _is_rubbish(cloud, r)), new]
 
 
-def _is_rubbish(cloud, row: dict) -> bool:
+def _is_rubbish(cloud: Cloud, row: dict) -> bool:
     """Tell whether a snapshot failed and can be deleted: 2.2 deletes only what is BackedUp."""
     return row["state"] == "Error" and cloud.has_tags
 
@@ -50,7 +51,7 @@ def _source(volume: dict | None, name: str, installed: str) -> object:
     return volume["id"]
 
 
-def wait_backed_up(cloud, *, zone: str, volume_name: str, owner: dict, within: float) -> str:
+def wait_backed_up(cloud: Cloud, *, zone: str, volume_name: str, owner: dict, within: float) -> str:
     """Watch our snapshot until it is `BackedUp` and return its state, "" where there is none.
 
     The job of createSnapshot may end at `CreatedOnPrimary`, which no template can be made from.
@@ -64,7 +65,7 @@ def wait_backed_up(cloud, *, zone: str, volume_name: str, owner: dict, within: f
     return jobs.settled(cloud, read, "state", "BackedUp", f"snapshot of {volume_name}", within)
 
 
-def plan_removal(cloud, *, zone: str, volume_name: str, owner: dict) -> list[Step]:
+def plan_removal(cloud: Cloud, *, zone: str, volume_name: str, owner: dict) -> list[Step]:
     """Return the steps that delete our snapshots of the volume, also the failed ones.
 
     On 2.2 a failed one stays: that server deletes none, and with its volume it will be gone.

@@ -2,12 +2,13 @@
 
 from lib import find, offerings
 from lib.checks import not_allowed, tick
+from lib.cloud import Cloud
 from lib.errors import NotOne
 
 CUSTOM = "Set cpu_number, cpu_speed (MHz) and memory (MiB): the offering leaves them to be chosen."
 
 
-def whoami(cloud) -> list[dict]:
+def whoami(cloud: Cloud) -> list[dict]:
     """Return rows on the account, its project, the server's version and the dialect it speaks."""
     version = ".".join(map(str, cloud.version)) or "a version that it hides"
     dialect = "tags, 4.x answers" if cloud.has_tags else "2.2: no tags, numeric ids"
@@ -18,7 +19,7 @@ def whoami(cloud) -> list[dict]:
     return rows
 
 
-def _account(cloud) -> dict:
+def _account(cloud: Cloud) -> dict:
     accounts = cloud.list_if_allowed("listAccounts")
     if not accounts:
         return tick("account", "any", not_allowed("listAccounts"), None)
@@ -27,7 +28,7 @@ def _account(cloud) -> dict:
 
 
 def survey(
-    cloud,
+    cloud: Cloud,
     *,
     zone: str,
     disk_offering: str,
@@ -56,20 +57,22 @@ def survey(
     return rows
 
 
-def _offering(cloud, name: str, custom: dict[str, int]) -> dict:
+def _offering(cloud: Cloud, name: str, custom: dict[str, int]) -> dict:
     row = _tick(cloud, "listServiceOfferings", name, "service_offering")
     if row["ok"] == "✗":
         return row
-    found = find.one(cloud, "listServiceOfferings", name)
+    found = cloud.one("listServiceOfferings", name)
     if wrong := offerings.faults(found, custom):
         return tick(row["what"], "a size", "; ".join(wrong), False, CUSTOM)
     return row
 
 
-def _tick(cloud, command: str, name: str, parameter: str, by: str = "name", **filters) -> dict:
+def _tick(
+    cloud: Cloud, command: str, name: str, parameter: str, by: str = "name", **filters
+) -> dict:
     what = f"{parameter} {name}"
     try:
-        row = find.one(cloud, command, name, by=by, **filters)
+        row = cloud.one(command, name, by=by, **filters)
     except NotOne as fault:
         there = "; ".join(fault.candidates) or "none at all"
         next_step = f"Set {parameter}. {fault.next_step}".strip()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from lib.checks import not_allowed
+from lib.client import Client
 
 GIB = {"size", "physicalsize", "virtualsize"}  # bytes in every answer that has them
 TIMES = {"created", "completed", "attached", "deployed", "startdate"}
@@ -24,7 +25,7 @@ def table(rows: Iterable[dict], columns: str) -> pd.DataFrame:
     return pd.DataFrame({_title(n): _column(n, [r.get(n) for r in rows]) for n in names})
 
 
-def listed(cloud, command: str, columns: str, **params) -> pd.DataFrame:
+def listed(cloud: Client, command: str, columns: str, **params) -> pd.DataFrame:
     """Return the table of a list command; it is empty where this account may not call it.
 
     That is said then, as other tables of a notebook are worth showing all the same.

@@ -2,14 +2,15 @@
 
 from lib import find, jobs, own
 from lib.checks import check
+from lib.cloud import Cloud
 from lib.errors import CheckFailed
-from lib.plan import Pending, Step
+from lib.steps import Pending, Step
 
 SECONDS_PER_GIB = 3.0
 
 
 def plan_create(
-    cloud,
+    cloud: Cloud,
     *,
     zone: str,
     name: str,
@@ -37,7 +38,7 @@ def plan_create(
         "name": name,
         "displaytext": name,
         "snapshotid": _source(snapshot, volume_name),
-        "ostypeid": find.one(cloud, "listOsTypes", os_type, by="description")["id"],
+        "ostypeid": cloud.one("listOsTypes", os_type, by="description")["id"],
     }
     expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
     why = f"there is no template {name} in {zone}"
@@ -50,7 +51,7 @@ def _source(snapshot: dict | None, volume_name: str) -> object:
     return Pending(f"backed-up snapshot of {volume_name}", "41-create-snapshot")
 
 
-def wait_ready(cloud, *, zone: str, name: str, owner: dict, within: float) -> bool:
+def wait_ready(cloud: Cloud, *, zone: str, name: str, owner: dict, within: float) -> bool:
     """Watch our template until it is ready; False where there is none.
 
     `within` in seconds; raises JobTimeout.
@@ -62,7 +63,7 @@ def wait_ready(cloud, *, zone: str, name: str, owner: dict, within: float) -> bo
     return bool(jobs.settled(cloud, read, "isready", True, f"template {name}", within))
 
 
-def verify(cloud, *, zone: str, name: str, size: int, owner: dict, mode: str) -> None:
+def verify(cloud: Cloud, *, zone: str, name: str, size: int, owner: dict, mode: str) -> None:
     """Check our template: ready in this zone, of `size` GB. In plan mode there may be none yet."""
     template = own.template(cloud, zone, name, owner)
     if mode == "plan" and not template:
@@ -74,7 +75,7 @@ def verify(cloud, *, zone: str, name: str, size: int, owner: dict, mode: str) ->
     check("GB of the template", found.get("size", 0) / 2**30, float(size))
 
 
-def plan_removal(cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
+def plan_removal(cloud: Cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
     """Return the step that deletes our template, none if it is gone or not ours alone.
 
     It is forced, as CloudStack refuses it while a machine of the template is destroyed but not
@@ -84,6 +85,6 @@ def plan_removal(cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
     template = own.template(cloud, zone, name, owner)
     if not template or not own.is_ours(cloud, template, owner):
         return []
-    params = {"id": template["id"], "zoneid": find.zone_id(cloud, zone)}
+    params = {"id": template["id"], "zoneid": cloud.zone_id(zone)}
     params |= {"forced": True} if cloud.has_tags else {}
     return [Step("deleteTemplate", params, "made by this runbook", name)]

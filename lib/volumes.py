@@ -1,14 +1,15 @@
 """Volumes: how ours should look, and the steps that get them there."""
 
 from lib import find, own
+from lib.cloud import Cloud
 from lib.errors import CheckFailed
-from lib.plan import Pending, Step
+from lib.steps import Pending, Step
 
 GIB = 2**30
 
 
 def plan_create(
-    cloud, *, zone: str, name: str, size: int, offering: str, template: str, owner: dict
+    cloud: Cloud, *, zone: str, name: str, size: int, offering: str, template: str, owner: dict
 ) -> list[Step]:
     """Return the step that makes the volume, none if it or something made from it is there.
 
@@ -21,9 +22,9 @@ def plan_create(
         return own.plan_marks(cloud, volume, "Volume", owner)
     if own.template(cloud, zone, template, owner) or own.snapshot(cloud, name, None, owner):
         return []
-    offer = find.one(cloud, "listDiskOfferings", offering)
+    offer = cloud.one("listDiskOfferings", offering)
     _demand_offered(offer, size)
-    params = {"name": name, "zoneid": find.zone_id(cloud, zone), "diskofferingid": offer["id"]}
+    params = {"name": name, "zoneid": cloud.zone_id(zone), "diskofferingid": offer["id"]}
     params |= {"size": size} if offer.get("iscustomized") else {}
     return [
         Step("createVolume", params, f"no {name} of {size} GB in {zone}", name, owner, "Volume")
@@ -60,7 +61,14 @@ def _demand_same(volume: dict, size: int, offering: str) -> None:
 
 
 def plan_attach(
-    cloud, *, zone: str, name: str, workstation: str, template: str, owner: dict, installed: str
+    cloud: Cloud,
+    *,
+    zone: str,
+    name: str,
+    workstation: str,
+    template: str,
+    owner: dict,
+    installed: str,
 ) -> list[Step]:
     """Return the step that attaches the volume to the workstation.
 
@@ -71,7 +79,7 @@ def plan_attach(
     if own.template(cloud, zone, template, owner):
         return []
     volume = own.volume(cloud, zone, name, owner)
-    machine = find.one(cloud, "listVirtualMachines", workstation, by="displayname")
+    machine = cloud.one("listVirtualMachines", workstation, by="displayname")
     attached = bool(volume) and _on(volume, machine)
     if attached or (volume and str(volume["id"]) == installed):
         return []
@@ -95,7 +103,7 @@ def _on(volume: dict, machine: dict) -> bool:
     return bool(where)
 
 
-def plan_detach(cloud, *, zone: str, name: str, owner: dict, installed: str) -> list[Step]:
+def plan_detach(cloud: Cloud, *, zone: str, name: str, owner: dict, installed: str) -> list[Step]:
     """Return the step that detaches the installed volume, none if it is not attached.
 
     Where nothing is installed on it yet, the step names the stage that must come first.
@@ -108,7 +116,7 @@ def plan_detach(cloud, *, zone: str, name: str, owner: dict, installed: str) -> 
     return [Step("detachVolume", {"id": what}, f"{name} is attached to the workstation", name)]
 
 
-def plan_release(cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
+def plan_release(cloud: Cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
     """Return the step that detaches our volume, so that it can be deleted."""
     volume = own.volume(cloud, zone, name, owner)
     if not (volume and volume.get("virtualmachineid")):
@@ -116,7 +124,7 @@ def plan_release(cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
     return [Step("detachVolume", {"id": volume["id"]}, "it must be detached to be deleted", name)]
 
 
-def plan_removal(cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
+def plan_removal(cloud: Cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
     """Return the step that deletes our volume, none if it is gone."""
     volume = own.volume(cloud, zone, name, owner)
     if not volume:
@@ -124,7 +132,7 @@ def plan_removal(cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
     return [Step("deleteVolume", {"id": volume["id"]}, "made by this runbook", name)]
 
 
-def ours(cloud, *, zone: str, name: str, owner: dict) -> dict | None:
+def ours(cloud: Cloud, *, zone: str, name: str, owner: dict) -> dict | None:
     """Return our volume, None if there is none.
 
     Of an attached one also its machine's `hypervisor`, and `others`: the ids of its other volumes.
@@ -140,13 +148,13 @@ def ours(cloud, *, zone: str, name: str, owner: dict) -> dict | None:
     return volume | {"others": others, "hypervisor": kinds[0] if kinds else ""}
 
 
-def attached(cloud, *, zone: str, name: str, owner: dict) -> dict | None:
+def attached(cloud: Cloud, *, zone: str, name: str, owner: dict) -> dict | None:
     """Return our volume, as `ours` does, while it is attached to a machine; None otherwise."""
     volume = ours(cloud, zone=zone, name=name, owner=owner)
     return volume if volume and volume.get("virtualmachineid") else None
 
 
-def used(cloud, *, zone: str, name: str, template: str, owner: dict) -> bool:
+def used(cloud: Cloud, *, zone: str, name: str, template: str, owner: dict) -> bool:
     """Tell whether a snapshot or template was made of our volume: the disk has served then."""
     if own.template(cloud, zone, template, owner):
         return True

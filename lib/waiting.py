@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -85,20 +84,6 @@ def show_table(rows) -> None:
     from IPython.display import display
 
     display(rows)
-
-
-def awaited(cloud, is_so: Callable[[], bool], what: str, within: float) -> bool:
-    """Tell whether it became so within some seconds, ten minutes at most."""
-    started = cloud.clock()
-    limit = min(within, 600 * max(cloud.profile.time_scale, 0.1))
-    with Waiting() as waiting:
-        while not is_so():
-            gone = cloud.clock() - started
-            if gone > limit:
-                return False
-            waiting.show(what)
-            cloud.sleep(min(max(gone / 2, 0.1), 2))
-    return True
 
 
 class Waiting:

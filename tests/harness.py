@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from lib import changes as reconcile
-from lib.client import Cloud
+from lib.cloud import Cloud
 from lib.localcloud.wire.server import Server
 from lib.localcloud.workstation.images import copy_sparse
 from lib.profiles import Profile
@@ -129,8 +129,7 @@ def play(cloud, stage: str, **params) -> dict:
     names |= {k: v for k, v in (RUN | params).items() if k in names}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNBOOK_RUN", str(cloud.folder))
-        connected = lambda profile, project="": reconcile.settled(cloud)  # noqa: E731
-        patch.setattr("lib.client.connect", connected)
+        patch.setattr("lib.cloud.connect", lambda profile, project="": settled(cloud))
         for cell in cells[1:]:
             exec(compile(cell.source, f"{stage}:{cell.id}", "exec"), names)
     return names
@@ -140,6 +139,12 @@ def play_to(cloud, last: str, **params) -> None:
     """Run the stages from the first to `last`, applying them."""
     for stage in STAGES[: STAGES.index(last) + 1]:
         play(cloud, stage, **params)
+
+
+def settled(cloud: Cloud) -> Cloud:
+    """Return a cloud as `connect` does: what an earlier attempt left open is looked after."""
+    reconcile.settle(cloud)
+    return cloud
 
 
 class Built(NamedTuple):

@@ -13,7 +13,7 @@ from lib.errors import CheckFailed, ShellFailed
 from lib.install import disks, guard
 from lib.install.disks import find_target, identity
 from lib.install.guard import MIB
-from lib.plan import Step
+from lib.steps import Step
 from lib.workstation import notes
 from lib.workstation.shell import Shell, connect_shell
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 import psutil
 import pytest
-from harness import changes, client
+from harness import changes, client, settled
 
 from lib import changes as reconcile
-from lib import earlier, jobs, machines, own, templates
+from lib import earlier, machines, own, sending, templates
 from lib.errors import CheckFailed
 from lib.record.journal import Journal, now
 
@@ -47,14 +47,14 @@ def volume(cloud, name="v") -> dict:
 
 def template(cloud) -> str:
     """Make the template without its tags, as a run does that ends before it marks it."""
-    disk = jobs.run(cloud, "createVolume", **volume(cloud))["id"]
+    disk = sending.run(cloud, "createVolume", **volume(cloud))["id"]
     where = cloud.list("listVirtualMachines")[0]["id"]
-    jobs.run(cloud, "attachVolume", id=disk, virtualmachineid=where)
-    jobs.run(cloud, "detachVolume", id=disk)
-    shot = jobs.run(cloud, "createSnapshot", volumeid=disk)["id"]
+    sending.run(cloud, "attachVolume", id=disk, virtualmachineid=where)
+    sending.run(cloud, "detachVolume", id=disk)
+    shot = sending.run(cloud, "createSnapshot", volumeid=disk)["id"]
     kind = cloud.list("listOsTypes")[0]["id"]
     params = {"name": NAME, "displaytext": NAME, "snapshotid": shot, "ostypeid": kind}
-    return jobs.run(cloud, "createTemplate", **params)["id"]
+    return sending.run(cloud, "createTemplate", **params)["id"]
 
 
 def test_a_template_without_tags_is_ours_if_a_run_beside_made_it(cloud):
@@ -89,13 +89,13 @@ def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_told_once(cloud, cap
     cloud.call("createVolume", **volume(cloud))
     written_by(cloud, 999999999)
     written = cloud.journal.path.read_bytes()
-    later = reconcile.settled(anew(cloud))
+    later = settled(anew(cloud))
     said = capsys.readouterr().out
     assert said == "createVolume , left open by run: its job has succeeded\n"
     assert later.list("listVolumes")[-1]["state"] == "Allocated"
     told = json.loads(later.journal.path.read_text())
     assert (told["state"], told["run"], told["of"]) == ("looked-after", "run", 2)
-    reconcile.settled(anew(cloud, "run-3"))
+    reconcile.settle(anew(cloud, "run-3"))
     assert capsys.readouterr().out == "" and changes(cloud).count("createVolume") == 1
     assert cloud.journal.path.read_bytes() == written
 
@@ -103,7 +103,7 @@ def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_told_once(cloud, cap
 def test_of_what_leaves_no_trace_it_is_said_that_nobody_can_tell(cloud, capsys):
     machine = cloud.list("listVirtualMachines")[0]["id"]
     cloud.journal.intend("rebootVirtualMachine", "w", {"id": machine}, None)
-    reconcile.settled(anew(cloud))
+    reconcile.settle(anew(cloud))
     assert "left open by run: nobody can tell how it ended. my-w" in capsys.readouterr().out
     assert earlier.left_open(anew(cloud)) == []
 
@@ -137,7 +137,7 @@ def test_the_journals_are_asked_once_for_all_that_is_not_marked(cloud):
 
 
 def test_a_journal_is_not_read_again_but_for_what_was_added(cloud, monkeypatch):
-    first, later, read = jobs.run(cloud, "createVolume", **volume(cloud))["id"], anew(cloud), []
+    first, later, read = sending.run(cloud, "createVolume", **volume(cloud))["id"], anew(cloud), []
     take = Journal._take
     monkeypatch.setattr(Journal, "_take", lambda self, raw: read.append(raw) or take(self, raw))
     assert earlier.made(later) == earlier.made(later) == {first}
@@ -154,7 +154,7 @@ def test_a_machine_that_was_not_marked_yet_is_removed_with_the_rest(cloud):
     size = cloud.list("listServiceOfferings")[0]["id"]
     params = {"zoneid": cloud.list("listZones")[0]["id"], "templateid": template(cloud)}
     params |= {"serviceofferingid": size, "name": "coreos-cluster-1"}
-    jobs.run(cloud, "deployVirtualMachine", **params)
+    sending.run(cloud, "deployVirtualMachine", **params)
     later = anew(cloud)
     steps = machines.plan_removal(later, zone=ZONE, cluster="coreos-cluster", owner=OWNER)
     assert [s.what for s in steps] == ["coreos-cluster-1"]

@@ -121,10 +121,12 @@ def test_faults_in_the_parameters_are_all_told_before_anything_starts(place, tmp
 
 def test_wrong_keys_stop_the_run_at_its_first_stage(place, tmp_path):
     ini = tmp_path / "cloudstack.ini"
-    ini.write_text(f"[mine]\nendpoint = {place.facts['endpoint']}\nkey = nobody\nsecret = wrong\n")
+    ini.write_text(
+        f"[mine]\nendpoint = {place.facts['endpoint']}\nkey = nobody\nsecret = not-theirs\n"
+    )
     ini.chmod(0o600)
     place.env["CLOUDSTACK_CONFIG"] = str(ini)
     told = place.run("-p", "profile=mine")
     assert told.returncode == 1
     assert "00-check-access failed" in told.stdout and "(401)" in told.stdout
-    assert "nobody" not in told.stdout and "wrong" not in told.stdout
+    assert "nobody" not in told.stdout and "not-theirs" not in told.stdout

@@ -6,7 +6,7 @@ import pytest
 from harness import client, play_to, profile_of
 from workstations import SUDO, program
 
-from lib import find, marks, volumes
+from lib import marks, volumes
 from lib.errors import CheckFailed
 from lib.workstation import identity
 from lib.workstation.identity import demand_same
@@ -73,7 +73,7 @@ def test_a_numeric_id_is_never_contradicted(machine):
 
 def test_the_local_clouds_workstation_says_who_it_is(server):
     cloud, shell = client(server), connect_shell(profile_of(server).shell, "")
-    row = find.one(cloud, "listVirtualMachines", "my-workstation", by="displayname")
+    row = cloud.one("listVirtualMachines", "my-workstation", by="displayname")
     assert demand_same(shell, row["id"], row["hypervisor"]) == "product_uuid"
     with pytest.raises(CheckFailed, match=row["id"]):
         demand_same(shell, OTHER)
@@ -81,7 +81,7 @@ def test_the_local_clouds_workstation_says_who_it_is(server):
 
 def test_the_workstation_of_2_2_cannot_say_who_it_is(old_server):
     cloud, shell = client(old_server), connect_shell(profile_of(old_server).shell, "")
-    row = find.one(cloud, "listVirtualMachines", "my-workstation", by="displayname")
+    row = cloud.one("listVirtualMachines", "my-workstation", by="displayname")
     assert demand_same(shell, row["id"]) == ""
 
 

@@ -9,7 +9,7 @@ from workstations import program
 from lib.errors import CheckFailed, ParamsError, ShellFailed
 from lib.install import guard, images, installers
 from lib.install.installers import apply_install, installed_config, partitions, plan_install
-from lib.plan import Pending
+from lib.steps import Pending
 from lib.workstation import notes
 from lib.workstation.shell import connect_shell, write_text
 

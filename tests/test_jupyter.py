@@ -18,7 +18,7 @@ from nbformat import v4, write
 KEPT = "kept+in/a=file-0123456789abcdef"
 OTHER = "of-another-profile-0123456789"
 CELLS = [
-    f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom lib.client import connect",
+    f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom lib.cloud import connect",
     "cloud = connect('mine')",
     "print('the secret:', cloud.profile.secret)",
     "import pandas as pd; pd.DataFrame({'secret': [cloud.profile.secret]})",

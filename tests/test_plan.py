@@ -7,7 +7,8 @@ from harness import changes, client, fault
 
 from lib import own, plan
 from lib.errors import CheckFailed, JobFailed, JobTimeout, ParamsError, Refused
-from lib.plan import Pending, Step, apply, attempt, show
+from lib.plan import apply, attempt, show
+from lib.steps import Pending, Step
 
 OWNER = own.marks("c", "1")
 

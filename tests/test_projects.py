@@ -3,7 +3,7 @@
 import pytest
 from harness import client, fault, inventory, play, play_to, profile_of, running
 
-from lib import client as clients
+from lib import cloud as clouds
 from lib.errors import CheckFailed, NotOne, Unreachable
 
 NAME = "shared"
@@ -40,7 +40,7 @@ def test_connect_takes_the_name_of_a_project_or_its_id(inside, monkeypatch, tmp_
     row = inside.project_row
     given = f"id:{row['id']}" if name == "id" else name
     monkeypatch.setattr("lib.profiles.read", lambda _: profile_of(inside.server))
-    cloud = clients.connect("any", given, folder=tmp_path / "other")
+    cloud = clouds.connect("any", given, folder=tmp_path / "other")
     assert cloud.project_row["id"] == row["id"] and given in str(cloud)
     assert [m["projectid"] for m in cloud.list("listVirtualMachines")] == [row["id"]]
 

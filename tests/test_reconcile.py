@@ -3,13 +3,14 @@
 import json
 
 import pytest
-from harness import changes, client, fault, running
+from harness import changes, client, fault, running, settled
 
 from lib import changes as reconcile
-from lib import earlier, effects, jobs, own
+from lib import earlier, effects, own, sending
 from lib.errors import JobFailed, JobTimeout, NotOne, Refused, Unreachable
 from lib.localcloud.state import views
-from lib.plan import Step, apply
+from lib.plan import apply
+from lib.steps import Step
 
 LOST = ["drop-before", "drop-after", "malformed", "html;code:503"]
 OWNER = own.marks("c", "1")
@@ -49,7 +50,7 @@ def ends(cloud) -> list[str]:
 @pytest.mark.parametrize("kind", LOST)
 def test_a_volume_is_made_once_whatever_becomes_of_the_answer(cloud, kind):
     fault(cloud, "createVolume", f"fault:{kind}")
-    made = jobs.run(cloud, "createVolume", **volume(cloud))
+    made = sending.run(cloud, "createVolume", **volume(cloud))
     assert [v["id"] for v in named(cloud)] == [made["id"]]
     ran = ["done"] if cloud.has_tags else ["adopted"]  # its job is known by the id we gave it
     assert ends(cloud) == (ran if kind in ("drop-after", "malformed") else ["not-sent", "done"])
@@ -57,30 +58,30 @@ def test_a_volume_is_made_once_whatever_becomes_of_the_answer(cloud, kind):
 
 @pytest.mark.parametrize("kind", LOST)
 def test_what_is_done_to_a_volume_is_done_once(cloud, kind):
-    disk = jobs.run(cloud, "createVolume", **volume(cloud))["id"]
+    disk = sending.run(cloud, "createVolume", **volume(cloud))["id"]
     for command, params in {
         "attachVolume": {"virtualmachineid": workstation(cloud)},
         "detachVolume": {},
         "deleteVolume": {},
     }.items():
         fault(cloud, command, f"fault:{kind}")
-        jobs.run(cloud, command, id=disk, **params)
+        sending.run(cloud, command, id=disk, **params)
     assert named(cloud) == []
     assert not set(ends(cloud)) - {"done", "adopted", "not-sent"}
 
 
 @pytest.mark.parametrize("kind", LOST)
 def test_a_snapshot_is_taken_once(cloud, kind):
-    disk = jobs.run(cloud, "createVolume", **volume(cloud))["id"]
-    jobs.run(cloud, "attachVolume", id=disk, virtualmachineid=workstation(cloud))
-    jobs.run(cloud, "detachVolume", id=disk)
+    disk = sending.run(cloud, "createVolume", **volume(cloud))["id"]
+    sending.run(cloud, "attachVolume", id=disk, virtualmachineid=workstation(cloud))
+    sending.run(cloud, "detachVolume", id=disk)
     fault(cloud, "createSnapshot", f"fault:{kind}")
-    jobs.run(cloud, "createSnapshot", volumeid=disk)
+    sending.run(cloud, "createSnapshot", volumeid=disk)
     assert len(cloud.list("listSnapshots")) == 1
 
 
 def test_a_job_id_of_our_own_is_sent_only_where_the_server_takes_it(cloud):
-    jobs.run(cloud, "createVolume", **volume(cloud))
+    sending.run(cloud, "createVolume", **volume(cloud))
     sent = [c for c in cloud.list("listSimulatorCalls") if c["command"] == "createVolume"]
     assert [bool(c["params"].get("customjobid")) for c in sent] == [cloud.has_tags]
 
@@ -138,13 +139,13 @@ def test_one_that_failed_earlier_does_not_stand_beside_the_one_that_was_taken():
 def test_a_lost_job_that_failed_is_a_failure(cloud):
     fault(cloud, "createVolume", "fault:fail-job;code:530;text:no storage")
     with pytest.raises(JobFailed, match="no storage"):
-        jobs.run(cloud, "createVolume", **volume(cloud))
+        sending.run(cloud, "createVolume", **volume(cloud))
     assert ends(cloud) == ["failed"]
 
 
 def test_what_an_internal_error_answers_is_done_if_it_was(cloud):
     fault(cloud, "createVolume", "fault:refuse-after;code:530")
-    disk = jobs.run(cloud, "createVolume", **volume(cloud))["id"]
+    disk = sending.run(cloud, "createVolume", **volume(cloud))["id"]
     assert [v["id"] for v in named(cloud)] == [disk]
     for command, params in {
         "attachVolume": {"virtualmachineid": workstation(cloud)},
@@ -152,14 +153,14 @@ def test_what_an_internal_error_answers_is_done_if_it_was(cloud):
         "deleteVolume": {},
     }.items():
         fault(cloud, command, "fault:refuse-after;code:530")
-        jobs.run(cloud, command, id=disk, **params)
+        sending.run(cloud, command, id=disk, **params)
     assert named(cloud) == [] and ends(cloud) == ["adopted"] * 4
 
 
 def test_an_internal_error_that_changed_nothing_is_a_refusal(cloud):
     fault(cloud, "createVolume", "fault:refuse;code:530")
     with pytest.raises(Refused, match="530"):
-        jobs.run(cloud, "createVolume", **volume(cloud))
+        sending.run(cloud, "createVolume", **volume(cloud))
     assert ends(cloud) == ["refused"]
 
 
@@ -172,7 +173,7 @@ def test_what_an_internal_error_leaves_in_error_is_named_and_known_as_made(cloud
 
     monkeypatch.setattr("lib.localcloud.wire.envelope.show", broken)
     with pytest.raises(Refused, match=r"530.*It left v \(id .*\) in Error"):
-        jobs.run(cloud, "createVolume", **volume(cloud))
+        sending.run(cloud, "createVolume", **volume(cloud))
     assert ends(cloud) == ["failed"]
     assert str(named(cloud)[0]["id"]) in earlier.made(cloud)
 
@@ -187,7 +188,7 @@ def test_a_job_left_running_is_joined_and_not_repeated(cloud, capsys):
     wanted = volume(cloud)
     cloud.call("configureSimulator", name="time", value="scale:0.2")
     cloud.call("createVolume", **wanted)
-    later = reconcile.settled(again(cloud))
+    later = settled(again(cloud))
     assert "createVolume" in capsys.readouterr().out
     assert ends(later) == ["done"] and later.journal.unfinished() == []
     assert changes(later).count("createVolume") == 1
@@ -196,7 +197,7 @@ def test_a_job_left_running_is_joined_and_not_repeated(cloud, capsys):
 def test_sending_a_change_again_while_it_is_open_joins_it(cloud):
     wanted = volume(cloud)
     cloud.call("createVolume", **wanted)
-    jobs.run(again(cloud), "createVolume", **wanted)
+    sending.run(again(cloud), "createVolume", **wanted)
     assert len(named(cloud)) == 1 and changes(cloud).count("createVolume") == 1
 
 
@@ -207,7 +208,7 @@ def test_a_job_that_goes_on_for_ever_can_be_joined_but_not_passed_over(cloud):
     later = again(cloud)
     later.clock, later.sleep = (lambda: now[0]), (lambda s: now.__setitem__(0, now[0] + s))
     with pytest.raises(JobTimeout, match="wait, then run this stage again"):
-        reconcile.settled(later)
+        reconcile.settle(later)
     assert 60 <= now[0] < 70  # as long as the step that was left open would have waited
     assert len(later.journal.unfinished()) == 1
 
@@ -217,10 +218,10 @@ def test_a_machine_is_rebooted_once_where_its_job_can_be_asked_for(cloud, kind):
     fault(cloud, "rebootVirtualMachine", f"fault:{kind}")
     if not cloud.has_tags:
         with pytest.raises(Unreachable, match="workstation is Running now"):
-            jobs.run(cloud, "rebootVirtualMachine", id=workstation(cloud))
+            sending.run(cloud, "rebootVirtualMachine", id=workstation(cloud))
         assert ends(cloud) == ["lost"]
         return
-    jobs.run(cloud, "rebootVirtualMachine", id=workstation(cloud))
+    sending.run(cloud, "rebootVirtualMachine", id=workstation(cloud))
     ran = kind in ("drop-after", "malformed")
     assert ends(cloud) == (["done"] if ran else ["not-sent", "done"])
     assert changes(cloud).count("rebootVirtualMachine") == 1
@@ -237,28 +238,28 @@ def test_an_update_whose_answer_is_lost_is_sent_again(cloud, kind):
 def test_what_nobody_can_tell_of_is_said_to_be_so(cloud, capsys):
     params = {"id": workstation(cloud)}
     cloud.journal.intend("rebootVirtualMachine", "w", params, None)
-    reconcile.settled(again(cloud))
+    reconcile.settle(again(cloud))
     assert ends(cloud) == ["lost"]
     assert "nobody can tell how it ended. my-workstation is" in capsys.readouterr().out
 
 
 def test_an_intent_that_was_never_sent_is_closed(cloud, capsys):
     cloud.journal.intend("createVolume", "v", volume(cloud), None)
-    reconcile.settled(again(cloud))
+    reconcile.settle(again(cloud))
     assert ends(cloud) == ["not-sent"] and "it was not made" in capsys.readouterr().out
 
 
 def test_settling_sends_no_change(cloud):
     wanted = volume(cloud)
-    jobs.run(cloud, "createVolume", **wanted)
+    sending.run(cloud, "createVolume", **wanted)
     cloud.journal.intend("createVolume", "v", wanted, None)
     seen = changes(cloud)
-    reconcile.settled(again(cloud))
+    reconcile.settle(again(cloud))
     assert changes(cloud) == seen and ends(cloud)[-1] == "adopted"
 
 
 def test_a_step_that_fails_because_it_is_done_already_is_no_failure(cloud, capsys):
-    disk = jobs.run(cloud, "createVolume", **volume(cloud))["id"]
+    disk = sending.run(cloud, "createVolume", **volume(cloud))["id"]
     step = Step("attachVolume", {"id": disk, "virtualmachineid": workstation(cloud)}, "", "v")
     apply(cloud, [step], "apply")
     apply(cloud, [step], "apply")

@@ -22,7 +22,7 @@ from harness import (
 )
 from workstations import program
 
-from lib import config, jobs
+from lib import config, sending
 from lib.cluster import removal
 from lib.config import discovery
 from lib.errors import CheckFailed, JobFailed, NotOne, Refused, ShellFailed
@@ -335,7 +335,7 @@ def test_the_next_offering_is_tried_after_533(templated, capsys):
 def test_a_machine_that_finds_no_place_to_start_is_explained_and_told(cloud, capsys):
     play_to(cloud, "50-deploy-cluster", **cloud.params, cluster_size=1)
     (one,) = [m for m in cloud.list("listVirtualMachines") if m["name"] == "coreos-cluster-1"]
-    jobs.run(cloud, "stopVirtualMachine", id=one["id"])
+    sending.run(cloud, "stopVirtualMachine", id=one["id"])
     cloud.call("configureSimulator", name="capacity", value="cpus:0")
     seen, offerings = changes(cloud), {"fallback_offerings": ["Small Instance"]}
     for size in (1, 3):
@@ -416,7 +416,7 @@ def test_a_machine_of_2014_that_does_not_register_keeps_the_others_from_being_st
                 play(templated, "50-deploy-cluster")
     (one,) = [m for m in templated.list("listVirtualMachines") if m["name"] == "coreos-cluster-1"]
     assert changes(templated).count("startVirtualMachine") == 1
-    jobs.run(templated, "rebootVirtualMachine", id=one["id"])
+    sending.run(templated, "rebootVirtualMachine", id=one["id"])
     play(templated, "50-deploy-cluster")
     play(templated, "60-verify-cluster")
 

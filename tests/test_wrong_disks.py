@@ -10,7 +10,7 @@ from machines import Machine, disk, part
 from lib.errors import CheckFailed, ShellFailed
 from lib.install import disks, guard
 from lib.install.disks import identity
-from lib.plan import Step
+from lib.steps import Step
 from lib.workstation import notes
 from lib.workstation.shell import connect_shell, run
 

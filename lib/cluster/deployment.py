@@ -6,16 +6,19 @@ from functools import partial
 
 import pandas as pd
 
-from lib import find, held, own
+from lib import held, own
 from lib.checks import not_allowed, tick, ticks
+from lib.cloud import Cloud
 from lib.cluster import etcd
 from lib.config import discovery, registered
 from lib.config.userdata import UserData
 from lib.errors import CheckFailed, CloudError
+from lib.jobs import awaited
 from lib.machines import address_of, plan_destroy
 from lib.offerings import Offering
-from lib.plan import Pending, Step, apply, attempt, check_mode
-from lib.waiting import awaited, show_table
+from lib.plan import apply, attempt, check_mode
+from lib.steps import Pending, Step
+from lib.waiting import show_table
 
 NO_CAPACITY = 533  # ApiErrorCode.INSUFFICIENT_CAPACITY_ERROR
 INTERNAL_ERROR = 530  # ApiErrorCode.INTERNAL_ERROR
@@ -28,7 +31,7 @@ UNREGISTERED = (
 
 
 def plan_deploy(
-    cloud,
+    cloud: Cloud,
     *,
     zone: str,
     cluster: str,
@@ -53,13 +56,15 @@ def plan_deploy(
     source = own.template(cloud, zone, template, owner)
     _demand_one_token(source, user_data)
     there = own.machines(cloud, zone, names)
-    zone_id = find.zone_id(cloud, zone)
+    zone_id = cloud.zone_id(zone)
     what = Pending(f"template {template}, ready", "42-create-template")
     params = {
         "zoneid": zone_id,
         **offerings[0].params,
         "templateid": source["id"] if source and source.get("isready") else what,
-        "networkids": find.network_ids(cloud, network, zone_id) or None,
+        "networkids": [cloud.one("listNetworks", network, zoneid=zone_id)["id"]]
+        if network
+        else None,
         "group": group or None,
         "startvm": False if _starts_apart(cloud) else None,
     }
@@ -75,7 +80,7 @@ def plan_deploy(
     return mends + registers + deploys + _plan_starts(cloud, names, there)
 
 
-def _starts_apart(cloud) -> bool:
+def _starts_apart(cloud: Cloud) -> bool:
     """Tell whether machines are deployed stopped and started after that.
 
     So a machine that finds no host stays Stopped, with its name and address, and can be given
@@ -92,12 +97,12 @@ def _next_offering(offerings: list[Offering], machine: dict) -> Offering | None:
     return left[0] if left else None
 
 
-def _plan_starts(cloud, names: list[str], there: dict[str, dict]) -> list[Step]:
+def _plan_starts(cloud: Cloud, names: list[str], there: dict[str, dict]) -> list[Step]:
     """Return the steps that start what is Stopped, and where it starts apart, what is missing."""
     return [s for n in names if (s := _plan_start(cloud, n, there.get(n)))]
 
 
-def _plan_start(cloud, name: str, machine: dict | None) -> Step | None:
+def _plan_start(cloud: Cloud, name: str, machine: dict | None) -> Step | None:
     if machine and machine["state"] == "Stopped":
         return Step("startVirtualMachine", {"id": machine["id"]}, "it is stopped", name)
     if _starts_apart(cloud) and (not machine or machine["state"] == "Error"):
@@ -107,7 +112,7 @@ def _plan_start(cloud, name: str, machine: dict | None) -> Step | None:
 
 
 def _plan_user_data(
-    cloud, cluster: str, missing: list[str], user_data: dict[str, UserData] | Pending | None
+    cloud: Cloud, cluster: str, missing: list[str], user_data: dict[str, UserData] | Pending | None
 ) -> tuple[list[Step], dict[str, dict]]:
     """Return the steps that register user data, and the parameters of each missing machine."""
     if not isinstance(user_data, dict):
@@ -136,7 +141,7 @@ def _deploy(name: str, params: dict, template: str, owner: dict) -> Step:
 
 
 def _plan_mend(
-    cloud, machine: dict, source: dict | None, owner: dict, offerings: list[Offering]
+    cloud: Cloud, machine: dict, source: dict | None, owner: dict, offerings: list[Offering]
 ) -> list[Step]:
     """Return what a machine that is there needs: removal from Error, our marks, an offering."""
     name = machine["name"]
@@ -164,7 +169,7 @@ def _change_offering(machine: dict, offering: Offering, why: str) -> Step:
 
 
 def deploy(
-    cloud, plan: list[Step], mode: str, *, zone: str, names: list[str], text: str,
+    cloud: Cloud, plan: list[Step], mode: str, *, zone: str, names: list[str], text: str,
     offerings: list[Offering], within: float,
 ) -> None:  # fmt: skip
     """Carry out a plan of `plan_deploy`: mend what is there, deploy what is missing, start it.
@@ -196,7 +201,9 @@ def deploy(
         _boot_all(cloud, boots, boot, zone, offerings, within)
 
 
-def _deploy_stopped(cloud, steps: list[Step], zone: str, names: list[str], within: float) -> None:
+def _deploy_stopped(
+    cloud: Cloud, steps: list[Step], zone: str, names: list[str], within: float
+) -> None:
     """Deploy machines without starting them; after a failure destroy what is in Error."""
     if failed := attempt(cloud, steps, "apply", within=within):
         clear_away(cloud, zone, [s.what for s in steps], within)
@@ -206,14 +213,21 @@ def _deploy_stopped(cloud, steps: list[Step], zone: str, names: list[str], withi
         raise held.explained(cloud, error, zone, name, names, address)
 
 
-def _with_ids(cloud, zone: str, steps: list[Step]) -> list[Step]:
+def _with_ids(cloud: Cloud, zone: str, steps: list[Step]) -> list[Step]:
     """Return the steps with the ids of the machines that were deployed meanwhile."""
     there = own.machines(cloud, zone, [s.what for s in steps])
     return [replace(s, params={"id": there[s.what]["id"]}) if s.what in there else s for s in steps]
 
 
 def _one_by_one(
-    cloud, steps: list[Step], mode: str, *, within: float, zone: str, names: list[str], url: str
+    cloud: Cloud,
+    steps: list[Step],
+    mode: str,
+    *,
+    within: float,
+    zone: str,
+    names: list[str],
+    url: str,
 ) -> dict[str, CloudError]:
     """Do as `attempt` does, but each step only when the machines that run have registered."""
     _demand_registered(cloud, zone, names, url, within)
@@ -224,7 +238,7 @@ def _one_by_one(
     return {}
 
 
-def _demand_registered(cloud, zone: str, names: list[str], url: str, within: float) -> None:
+def _demand_registered(cloud: Cloud, zone: str, names: list[str], url: str, within: float) -> None:
     there = own.machines(cloud, zone, names).items()
     running = {n: address_of(m) for n, m in there if m["state"] == "Running"}
 
@@ -236,7 +250,7 @@ def _demand_registered(cloud, zone: str, names: list[str], url: str, within: flo
         raise CheckFailed(f"the registration of {missing()}", "in time", "none", UNREGISTERED)
 
 
-def _mend(cloud, steps: list[Step], zone: str, within: float) -> None:
+def _mend(cloud: Cloud, steps: list[Step], zone: str, within: float) -> None:
     for name, error in attempt(cloud, steps, "apply", within=within).items():
         if _is_full(error):
             _show_explained(cloud, zone, own.machines(cloud, zone, [name])[name])
@@ -253,7 +267,7 @@ def _is_full(error: CloudError) -> bool:
 
 
 def _boot_all(
-    cloud, steps: list[Step], boot: Callable[..., dict[str, CloudError]], zone: str,
+    cloud: Cloud, steps: list[Step], boot: Callable[..., dict[str, CloudError]], zone: str,
     offerings: list[Offering], within: float,
 ) -> None:  # fmt: skip
     move = _change_offerings if _starts_apart(cloud) else _deploy_again
@@ -282,7 +296,7 @@ def _exhausted(error: CloudError, fallbacks: list[Offering]) -> CloudError:
     return error
 
 
-def clear_away(cloud, zone: str, wanted: list[str], within: float) -> None:
+def clear_away(cloud: Cloud, zone: str, wanted: list[str], within: float) -> None:
     """Destroy those of the machines that are in Error, so that their names are free again."""
     there = own.machines(cloud, zone, wanted).values()
     broken = [m for m in there if m["state"] == "Error"]
@@ -291,7 +305,7 @@ def clear_away(cloud, zone: str, wanted: list[str], within: float) -> None:
 
 
 def _change_offerings(
-    cloud, zone: str, steps: list[Step], offerings: list[Offering], within: float
+    cloud: Cloud, zone: str, steps: list[Step], offerings: list[Offering], within: float
 ) -> list[Step]:
     """Give those machines that are still Stopped their next offering, and return their starts.
 
@@ -309,7 +323,7 @@ def _change_offerings(
 
 
 def _deploy_again(
-    cloud, zone: str, steps: list[Step], offerings: list[Offering], within: float
+    cloud: Cloud, zone: str, steps: list[Step], offerings: list[Offering], within: float
 ) -> list[Step]:
     """Destroy what is in Error, and return the steps of what is missing with the next offering.
 
@@ -325,17 +339,17 @@ def _deploy_again(
     return [replace(s, params=s.params | changed) for s in steps if s.what not in there]
 
 
-def _show_explained(cloud, zone: str, machine: dict) -> None:
+def _show_explained(cloud: Cloud, zone: str, machine: dict) -> None:
     print("No place was found for a machine. What this account can see of the causes:")
     show_table(explain(cloud, zone, machine["templateid"], machine["serviceofferingid"]))
 
 
-def explain(cloud, zone: str, template_id: str, offering_id: str) -> pd.DataFrame:
+def explain(cloud: Cloud, zone: str, template_id: str, offering_id: str) -> pd.DataFrame:
     """Return a table of what an account can ask about a 533, each row with a tick.
 
     What this account may not ask has a dash.
     """
-    place = find.one(cloud, "listZones", zone, available=True)
+    place = cloud.one("listZones", zone, available=True)
     template = _row(
         cloud.list("listTemplates", templatefilter="executable", id=template_id), template_id
     )
@@ -360,7 +374,7 @@ def explain(cloud, zone: str, template_id: str, offering_id: str) -> pd.DataFram
     return ticks(rows)
 
 
-def _hypervisors(cloud, zone_id: str) -> list[str] | None:
+def _hypervisors(cloud: Cloud, zone_id: str) -> list[str] | None:
     """Return the hypervisors of a zone, None where this account may not ask for them."""
     rows = cloud.list_if_allowed("listHypervisors", zoneid=zone_id)
     return None if rows is None else [r["name"] for r in rows]
@@ -370,7 +384,7 @@ def _row(rows: list[dict], wanted_id: str) -> dict:
     return next((r for r in rows if str(r["id"]) == str(wanted_id)), {})
 
 
-def _error_events(cloud) -> list[dict]:
+def _error_events(cloud: Cloud) -> list[dict]:
     """Return the newest errors among the events of deployments and starts, three at most."""
     kinds = ("VM.CREATE", "VM.START") if _starts_apart(cloud) else ("VM.CREATE",)
     found = [cloud.list_if_allowed("listEvents", type=kind) for kind in kinds]

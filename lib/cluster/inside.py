@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lib import config
 from lib.checks import tick
+from lib.cloud import Cloud
 from lib.cluster import login
 from lib.config.userdata import encoded, with_host_name
 from lib.errors import Refused, ShellFailed
@@ -33,7 +34,13 @@ OTHER_TEXT = "It has another configuration than was meant: run --stages 70, whic
 
 
 def rows(
-    cloud, shell: Shell, there: dict[str, dict], *, user: str, workstation_ssh: str, work_dir: str
+    cloud: Cloud,
+    shell: Shell,
+    there: dict[str, dict],
+    *,
+    user: str,
+    workstation_ssh: str,
+    work_dir: str,
 ) -> list[dict]:
     """Return what each machine says (name -> row of the API); without a user none is asked."""
     what = "the machines over SSH"
@@ -77,7 +84,7 @@ def _machine(name: str, said: dict | ShellFailed, meant: str, size: int) -> Iter
         yield tick(f"$private_ipv4 of {name}", "its address", said["address"], False, EMPTY)
 
 
-def _given(cloud, shell: Shell, there: dict[str, dict], work_dir: str) -> list[dict]:
+def _given(cloud: Cloud, shell: Shell, there: dict[str, dict], work_dir: str) -> list[dict]:
     """Return a row on the user data that the cloud has for the machines, where it tells them."""
     text = config.read(shell, work_dir, config.USER_DATA).text
     if not text or not cloud.can_keep_user_data:
@@ -91,13 +98,13 @@ def _given(cloud, shell: Shell, there: dict[str, dict], work_dir: str) -> list[d
     return [tick(what, wanted, found, not other, OTHER_TEXT)]
 
 
-def _has(cloud, name: str, machine: dict, text: str) -> bool:
+def _has(cloud: Cloud, name: str, machine: dict, text: str) -> bool:
     """Tell whether a machine's user data are this text, with or without its host name."""
     (row,) = cloud.list("listVirtualMachines", id=machine["id"], userdata=True)
     return row.get("userdata") in (encoded(text), encoded(with_host_name(text, name)))
 
 
-def _host_keys(cloud, shells: dict[str, Shell]) -> list[dict]:
+def _host_keys(cloud: Cloud, shells: dict[str, Shell]) -> list[dict]:
     if not any(s.remote for s in shells.values()):
         return []
     known = login.known_hosts(cloud)

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lib import config, own
+from lib.cloud import Cloud
 from lib.errors import CheckFailed, OutOfSight, ParamsError, ShellFailed
 from lib.machines import address_of
 from lib.workstation import files, ssh
@@ -69,7 +70,7 @@ class Node:
         return address_of(self.machine)
 
 
-def connect(cloud, machine: dict, user: str, workstation_ssh: str) -> Shell:
+def connect(cloud: Cloud, machine: dict, user: str, workstation_ssh: str) -> Shell:
     """Return the shell of a machine; nothing is sent yet. Raises ParamsError for no user's name."""
     if not USER.fullmatch(user):
         raise ParamsError("machine_user", 'the name of a user, such as "core"', user)
@@ -83,7 +84,7 @@ def connect(cloud, machine: dict, user: str, workstation_ssh: str) -> Shell:
     return Shell(argv(user, address, alias, known, workstation_ssh), name, remote=True)
 
 
-def known_hosts(cloud) -> Path:
+def known_hosts(cloud: Cloud) -> Path:
     """Return the file of the machines' host keys, one for all runs."""
     return Path(cloud.folder).absolute().parent / "known_hosts"
 
@@ -105,7 +106,7 @@ def argv(user: str, address: str, alias: str, known: Path, workstation_ssh: str)
 
 
 def look(
-    cloud, *, zone: str, names: list[str], config_delivery: str, machine_user: str,
+    cloud: Cloud, *, zone: str, names: list[str], config_delivery: str, machine_user: str,
     workstation_ssh: str,
 ) -> list[Node]:  # fmt: skip
     """Return the machines with what they are configured with.
@@ -124,7 +125,7 @@ def look(
     return [_on_disk(there[n], shells[n]) for n in names]
 
 
-def _at_cloud(cloud, machine: dict) -> str:
+def _at_cloud(cloud: Cloud, machine: dict) -> str:
     rows = cloud.list("listVirtualMachines", id=machine["id"], userdata=True)
     raw = base64.b64decode(rows[0].get("userdata") or "")
     return config.known(raw.decode(errors="replace").rstrip("\n"))

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from lib import config
+from lib.cloud import Cloud
 from lib.cluster import login
 from lib.cluster.login import Node
 from lib.config import Config, Written, difference, registered
 from lib.config import userdata as data
 from lib.errors import CheckFailed, ParamsError
-from lib.plan import Step, check_mode
+from lib.plan import check_mode
+from lib.steps import Step
 from lib.waiting import tell
 from lib.workstation import notes
 from lib.workstation.files import noted, settle_files, sha256, workstation
@@ -26,8 +28,8 @@ OLD_SERVER = 'one that tells a machine\'s user data (4.18 or newer), or config_d
 
 
 def demand_possible(
-    cloud, *, config_format: str, config_delivery: str, machine_user: str, move_discovery: str,
-    discovery: str,
+    cloud: Cloud, *, config_format: str, config_delivery: str, machine_user: str,
+    move_discovery: str, discovery: str,
 ) -> None:  # fmt: skip
     """Raise CheckFailed or ParamsError for a cluster that cannot be reconfigured in place."""
     if config_format == "ignition":
@@ -70,7 +72,14 @@ def text(first: list[Step], there: Written) -> str:
 
 
 def plan(
-    cloud, shell: Shell, seen: list[Node], meant: str, *, work_dir: str, cluster: str, each: bool
+    cloud: Cloud,
+    shell: Shell,
+    seen: list[Node],
+    meant: str,
+    *,
+    work_dir: str,
+    cluster: str,
+    each: bool,
 ) -> list[Step]:
     """Return the steps for the machines, in their order: the new text, and a reboot after it.
 
@@ -103,7 +112,7 @@ def _differs(node: Node, own_text: str) -> bool:
 
 
 def _plan_given(
-    cloud, nodes: list[Node], texts: dict[str, str], cluster: str, each: bool
+    cloud: Cloud, nodes: list[Node], texts: dict[str, str], cluster: str, each: bool
 ) -> tuple[list[Step], dict[str, Step]]:
     """Return the steps that register user data, and the step that gives each machine its text.
 

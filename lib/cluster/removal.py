@@ -6,10 +6,12 @@ from collections.abc import Callable
 import pandas as pd
 
 from lib import machines, own, snapshots, templates, volumes
+from lib.cloud import Cloud
 from lib.config import registered
 from lib.errors import CheckFailed, ParamsError
 from lib.install import detached
-from lib.plan import Step, apply
+from lib.plan import apply
+from lib.steps import Step
 from lib.workstation import files, notes
 from lib.workstation.shell import Shell, find_text, run
 
@@ -35,14 +37,21 @@ def demand_idle(shell: Shell, work_dir: str) -> None:
         raise CheckFailed("installers at work on the workstation", "none", found, WAIT)
 
 
-def plan_first(cloud, *, zone: str, cluster: str, volume: str, owner: dict) -> list[Step]:
+def plan_first(cloud: Cloud, *, zone: str, cluster: str, volume: str, owner: dict) -> list[Step]:
     """Return the steps that come first: destroy the machines, detach the disk."""
     gone = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
     return gone + volumes.plan_release(cloud, zone=zone, name=volume, owner=owner)
 
 
 def plan_then(
-    cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict, keep: list[str]
+    cloud: Cloud,
+    *,
+    zone: str,
+    cluster: str,
+    template: str,
+    volume: str,
+    owner: dict,
+    keep: list[str],
 ) -> list[Step]:
     """Return the steps that delete template, snapshots and volume, but for what is kept.
 
@@ -64,7 +73,14 @@ def plan_then(
 
 
 def apply_then(
-    cloud, steps: list[Step], mode: str, *, zone: str, cluster: str, owner: dict, within: float
+    cloud: Cloud,
+    steps: list[Step],
+    mode: str,
+    *,
+    zone: str,
+    cluster: str,
+    owner: dict,
+    within: float,
 ) -> None:
     """Apply the steps of `plan_then` one after the other.
 
@@ -80,7 +96,7 @@ def _templates(steps: list[Step]) -> set[str]:
     return {str(s.params["id"]) for s in steps if s.command == "deleteTemplate"}
 
 
-def _demand_unused(cloud, ids: set[str], ours: list[Step]) -> None:
+def _demand_unused(cloud: Cloud, ids: set[str], ours: list[Step]) -> None:
     """Raise CheckFailed when machines of others were made from templates, by id, that are to go.
 
     Machines that were destroyed and not expunged do not count, whoever's they were: the account
@@ -94,7 +110,7 @@ def _demand_unused(cloud, ids: set[str], ours: list[Step]) -> None:
 
 
 def inventory(
-    cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict
+    cloud: Cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict
 ) -> pd.DataFrame:
     """Return a table of what there is of the cluster: kind, name, state, id."""
     ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)

@@ -4,12 +4,15 @@ import base64
 from functools import partial
 
 from lib import config
+from lib.cloud import Cloud
 from lib.cluster import etcd, login, verify
 from lib.cluster.login import Node
 from lib.config import discovery, registered
 from lib.errors import CheckFailed
-from lib.plan import Step, apply, check_mode
-from lib.waiting import awaited, tell
+from lib.jobs import awaited
+from lib.plan import apply, check_mode
+from lib.steps import Step
+from lib.waiting import tell
 from lib.workstation import notes
 from lib.workstation.shell import Shell
 
@@ -18,7 +21,7 @@ ELECTION = 30  # seconds that members are given to agree on a leader
 KNOWN = ("healthy", *verify.STATES, verify.AWAY)
 
 
-def answers(cloud, seen: list[Node]) -> dict[str, etcd.Answer]:
+def answers(cloud: Cloud, seen: list[Node]) -> dict[str, etcd.Answer]:
     """Ask the etcd of each machine, from here or on the machine itself."""
     meant = {n.name: n.address for n in seen}
     shells = {n.name: n.shell for n in seen if n.shell}
@@ -26,7 +29,7 @@ def answers(cloud, seen: list[Node]) -> dict[str, etcd.Answer]:
 
 
 def apply_plan(
-    cloud, shell: Shell, seen: list[Node], then: list[Step], mode: str, *, work_dir: str,
+    cloud: Cloud, shell: Shell, seen: list[Node], then: list[Step], mode: str, *, work_dir: str,
     within: float,
 ) -> None:  # fmt: skip
     """Give each machine its text and reboot it, the next one when it is back in the cluster.
@@ -59,7 +62,9 @@ def apply_plan(
     apply(cloud, [s for s in then if s.command == "deleteUserData"], "apply", within=within)
 
 
-def _give_all(cloud, shell, node: Node, steps: list[Step], work_dir: str, within: float) -> None:
+def _give_all(
+    cloud: Cloud, shell, node: Node, steps: list[Step], work_dir: str, within: float
+) -> None:
     unbooted = notes.read(shell, work_dir).get("unbooted") or []
     notes.update(shell, work_dir, unbooted=[*unbooted, node.name])
     login.settle(node)
@@ -89,7 +94,9 @@ def demand_known(before: dict[str, etcd.Answer]) -> None:
         )  # fmt: skip
 
 
-def _with_quorum(cloud, seen: list[Node], node: Node, within: float) -> dict[str, etcd.Answer]:
+def _with_quorum(
+    cloud: Cloud, seen: list[Node], node: Node, within: float
+) -> dict[str, etcd.Answer]:
     """Return what the etcds say once the cluster can spare a machine; they may be electing."""
 
     def holds() -> bool:
@@ -106,7 +113,7 @@ def _with_quorum(cloud, seen: list[Node], node: Node, within: float) -> dict[str
     return answers(cloud, seen)
 
 
-def _is_member(cloud, seen: list[Node], node: Node, before: str) -> bool:
+def _is_member(cloud: Cloud, seen: list[Node], node: Node, before: str) -> bool:
     """Tell whether a machine's etcd is another process than before, and a healthy member."""
     answer = answers(cloud, seen)[node.name]
     new = not before or answer.started != before

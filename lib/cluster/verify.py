@@ -4,8 +4,9 @@ import ipaddress
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from lib import config, find, own
+from lib import config, own
 from lib.checks import tick
+from lib.cloud import Cloud
 from lib.cluster import etcd, inside, login
 from lib.config import Written, discovery
 from lib.errors import CheckFailed, Refused, Unreachable
@@ -41,7 +42,7 @@ STATES = {
 
 
 def formed(
-    cloud, shell, *, zone: str, names: list[str], work_dir: str, mode: str, within: float,
+    cloud: Cloud, shell, *, zone: str, names: list[str], work_dir: str, mode: str, within: float,
     machine_user: str = "", workstation_ssh: str = "",
 ) -> list[dict]:  # fmt: skip
     """Return rows with ticks: machines Running, registry exactly these, each etcd a healthy member.
@@ -79,7 +80,7 @@ def _running(there: dict[str, dict]) -> dict[str, dict]:
     return {n: m for n, m in there.items() if m["state"] == "Running" and address_of(m)}
 
 
-def _rows(cloud, there: dict, names: list[str], written: Written, how: dict) -> list[dict]:
+def _rows(cloud: Cloud, there: dict, names: list[str], written: Written, how: dict) -> list[dict]:
     rows = [_machine(n, there.get(n)) for n in names]
     found = [a for a in map(address_of, there.values()) if a]
     distinct = len(set(found)) == len(found)
@@ -154,7 +155,7 @@ def _stranger(address: str) -> dict:
 
 
 def _etcds(
-    cloud, found: dict[str, str], names: list[str], text: str, shells: dict[str, Shell]
+    cloud: Cloud, found: dict[str, str], names: list[str], text: str, shells: dict[str, Shell]
 ) -> list[dict]:
     """Return a row for each machine's etcd as it answers itself."""
     there = {n: found[n] for n in names if found.get(n)}
@@ -171,7 +172,7 @@ def _etcds(
 
 
 def ask(
-    cloud, found: dict[str, str], text: str, shells: dict[str, Shell] | None = None
+    cloud: Cloud, found: dict[str, str], text: str, shells: dict[str, Shell] | None = None
 ) -> dict[str, etcd.Answer]:
     """Ask the etcd of each machine (name -> address), all at once: from here, else on its shell.
 
@@ -209,12 +210,12 @@ def _etcd(name: str, answer: etcd.Answer, ours: set[str], size: int) -> dict:
                 "reboot the one that is missing."))  # fmt: skip
 
 
-def _beyond(cloud, zone: str, names: list[str], written: Written) -> list[dict]:
+def _beyond(cloud: Cloud, zone: str, names: list[str], written: Written) -> list[dict]:
     """Return a row for each machine that is not of the cluster, but was made as if it were.
 
     That is one with a further number, or of the same template while the token is baked in.
     """
-    rows = cloud.list("listVirtualMachines", zoneid=find.zone_id(cloud, zone))
+    rows = cloud.list("listVirtualMachines", zoneid=cloud.zone_id(zone))
     alive = [r for r in rows if r["state"] not in own.BAD]
     stem = re.compile(re.escape(names[0].rpartition("-")[0]) + r"-\d+")
     baked = not (written.text and written.where.endswith(f"/{config.USER_DATA}"))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from lib import find, held, own
+from lib import held, own
+from lib.cloud import Cloud
 from lib.config.discovery import STATIC
 from lib.errors import CheckFailed, NotOne, ParamsError
 from lib.machines import address_of
@@ -41,7 +42,7 @@ def fixed_in(text: str) -> tuple[str, ...]:
 
 
 def settle(
-    cloud,
+    cloud: Cloud,
     bootstrap: Bootstrap,
     zone: str,
     network: str,
@@ -80,11 +81,11 @@ def _demand_possible(wanted: list[str], size: int, network: dict) -> list[str]:
     return wanted
 
 
-def _network(cloud, zone: str, network: str) -> dict:
+def _network(cloud: Cloud, zone: str, network: str) -> dict:
     """Return the named network; for "" the only one that there is."""
-    place = {"zoneid": find.zone_id(cloud, zone)}
+    place = {"zoneid": cloud.zone_id(zone)}
     if network:
-        return find.one(cloud, "listNetworks", network, **place)
+        return cloud.one("listNetworks", network, **place)
     rows = cloud.list("listNetworks", **place)
     if len(rows) != 1:
         names = [r["name"] for r in rows]
@@ -94,7 +95,7 @@ def _network(cloud, zone: str, network: str) -> dict:
     return rows[0]
 
 
-def _free(cloud, network: dict, size: int) -> list[str]:
+def _free(cloud: Cloud, network: dict, size: int) -> list[str]:
     """Return the last free addresses of a network, as far as this account sees who has which."""
     if not network.get("cidr"):
         raise CheckFailed(
@@ -110,13 +111,13 @@ def _free(cloud, network: dict, size: int) -> list[str]:
     return free[::-1]
 
 
-def _holders(cloud) -> dict[str, str]:
+def _holders(cloud: Cloud) -> dict[str, str]:
     """Return which machine has each address."""
     rows = cloud.list("listVirtualMachines")
     return {n["ipaddress"]: r["name"] for r in rows for n in r.get("nic", []) if n.get("ipaddress")}
 
 
-def demand_free(cloud, zone: str, names: list[str], addresses: Sequence[str]) -> None:
+def demand_free(cloud: Cloud, zone: str, names: list[str], addresses: Sequence[str]) -> None:
     """Raise CheckFailed unless each address is its machine's already, or nobody's."""
     if not addresses:
         return

@@ -18,7 +18,8 @@ from lib.config.display import Text, difference
 from lib.config.form import AS_BEFORE, USER_DATA, Form
 from lib.config.written import Written, read
 from lib.errors import CheckFailed, ParamsError
-from lib.plan import Step, check_mode
+from lib.plan import check_mode
+from lib.steps import Step
 from lib.waiting import tell
 from lib.workstation import files, notes
 from lib.workstation.shell import Shell, write_text

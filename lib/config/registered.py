@@ -8,16 +8,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from lib.cloud import Cloud
 from lib.config.userdata import UserData
 from lib.errors import CheckFailed
-from lib.plan import Pending, Step
+from lib.steps import Pending, Step
 
 PREFIX = "runbook-"
 STAGE = "50-deploy-cluster"
 
 
 def plan_register(
-    cloud, wanted: dict[str, UserData], *, anew: bool = False
+    cloud: Cloud, wanted: dict[str, UserData], *, anew: bool = False
 ) -> tuple[list[Step], dict[str, object]]:
     """Return the steps that register user data, and their ids, or what stands for them, by name.
 
@@ -56,7 +57,7 @@ def _called(name: str) -> str:
     return f"user data {name}, registered"
 
 
-def settled(cloud, steps: list[Step]) -> list[Step]:
+def settled(cloud: Cloud, steps: list[Step]) -> list[Step]:
     """Return the steps with the ids of what was registered meanwhile."""
     if not any(isinstance(s.params.get("userdataid"), Pending) for s in steps):
         return steps
@@ -71,7 +72,7 @@ def _with_id(step: Step, ids: dict[str, object]) -> Step:
     return replace(step, params=step.params | {"userdataid": ids[wanted.what]})
 
 
-def rows_of(cloud, cluster: str) -> list[dict]:
+def rows_of(cloud: Cloud, cluster: str) -> list[dict]:
     """Return what is registered for a cluster as a whole, or for its machines.
 
     Whoever may not list them has registered none.
@@ -83,14 +84,14 @@ def rows_of(cloud, cluster: str) -> list[dict]:
     return [r for r in rows if ours.fullmatch(r["name"])]
 
 
-def plan_stale(cloud, cluster: str, wanted: Iterable[UserData]) -> list[Step]:
+def plan_stale(cloud: Cloud, cluster: str, wanted: Iterable[UserData]) -> list[Step]:
     """Return the steps that delete what is registered for a cluster, but is not as wanted."""
     stale = [r for r in rows_of(cloud, cluster) if r.get("userdata") not in wanted]
     why = "no machine has them any more"
     return [Step("deleteUserData", {"id": r["id"]}, why, r["name"]) for r in stale]
 
 
-def plan_removal(cloud, *, cluster: str) -> list[Step]:
+def plan_removal(cloud: Cloud, *, cluster: str) -> list[Step]:
     """Return the steps that delete what is registered for a cluster; its machines go before."""
     why = "made by this runbook"
     rows = rows_of(cloud, cluster)

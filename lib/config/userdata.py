@@ -5,12 +5,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from lib.cloud import Cloud
 from lib.config.config import STAGE
 from lib.config.form import BAKED, IGNITION, USER_DATA
 from lib.config.written import read
 from lib.errors import CheckFailed
-from lib.plan import Pending
 from lib.record import facts
+from lib.steps import Pending
 from lib.workstation import notes
 from lib.workstation.shell import Shell
 
@@ -67,7 +68,7 @@ def with_host_name(text: str, name: str) -> str:
 
 
 def user_data(
-    cloud,
+    cloud: Cloud,
     shell: Shell,
     work_dir: str,
     delivery: str,
@@ -94,7 +95,7 @@ def user_data(
     return data
 
 
-def demand_fits(cloud, data: UserData) -> None:
+def demand_fits(cloud: Cloud, data: UserData) -> None:
     """Raise CheckFailed when the server would not take so much, before anything is sent."""
     if not cloud.can_take_long_user_data:
         what, size, most = "bytes", len(base64.b64decode(data)), OLD_LIMIT
@@ -108,7 +109,7 @@ def demand_fits(cloud, data: UserData) -> None:
         raise CheckFailed("the user data", f"{most} {what} at most", f"{size}", next_step)
 
 
-def _configured(cloud, otherwise: int) -> int:
+def _configured(cloud: Cloud, otherwise: int) -> int:
     """Return the server's own limit, as far as it tells this account."""
     name = "vm.userdata.max.length"
     rows = cloud.list_if_allowed("listConfigurations", name=name) or []

@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 
 from lib import own
+from lib.cloud import Cloud
 from lib.config import discovery
 from lib.config.addresses import fixed_in
 from lib.config.form import ON_DISK, USER_DATA
@@ -64,7 +65,7 @@ def read(shell: Shell, work_dir: str, *names: str) -> Written:
     return Written(where or (files[0] if len(files) == 1 else work_dir), text)
 
 
-def demand_usable(cloud, zone: str, names: list[str], written: Written) -> None:
+def demand_usable(cloud: Cloud, zone: str, names: list[str], written: Written) -> None:
     """Raise CheckFailed unless machines that are yet to be deployed can find each other.
 
     A cluster that is complete needs its token no more, so nothing is asked then. Before the first

@@ -16,7 +16,8 @@ from lib import tables
 from lib.errors import CheckFailed, ShellFailed
 from lib.install import detached, guard
 from lib.install.guard import Condition
-from lib.plan import Pending, Step, check_mode
+from lib.plan import check_mode
+from lib.steps import Pending, Step
 from lib.workstation import identity as hosts
 from lib.workstation import notes
 from lib.workstation.shell import Shell, run

@@ -8,8 +8,9 @@ from lib import config as configs
 from lib.config import CLOUD_CONFIG, difference
 from lib.errors import CheckFailed, OutOfSight, ShellFailed
 from lib.install import detached, disks, guard, images, tools
-from lib.plan import Pending, Step, check_mode
+from lib.plan import check_mode
 from lib.record import facts
+from lib.steps import Pending, Step
 from lib.waiting import tell
 from lib.workstation import identity, notes
 from lib.workstation.files import noted as journalled

@@ -51,7 +51,7 @@ def _once(way: str, facts: dict, volumes: int) -> dict:
 def ours(facts: dict) -> Callable:
     """Return a function that makes the table with our client."""
     from lib import table
-    from lib.client import Cloud
+    from lib.cloud import Cloud
     from lib.profiles import Profile
 
     cloud = Cloud(Profile("local", facts["endpoint"], facts["apikey"], facts["secretkey"]))

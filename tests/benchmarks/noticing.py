@@ -16,8 +16,8 @@ from unittest.mock import patch
 from benchmarks.report import Line
 from benchmarks.virtual import Clock, our_client
 
-from lib import find, jobs
-from lib.client import Cloud
+from lib import jobs
+from lib.cloud import Cloud
 from lib.localcloud.state import jobs as durations
 from lib.localcloud.wire.server import Server
 
@@ -105,8 +105,8 @@ def watched(folder: Path, length: float, expect: float, steps: int) -> Iterator[
 
 def volume(cloud: Cloud) -> dict:
     """Return what createVolume needs."""
-    offering = find.one(cloud, "listDiskOfferings", "Small")["id"]
-    return {"name": "v", "diskofferingid": offering, "zoneid": find.zone_id(cloud, "local-1")}
+    offering = cloud.one("listDiskOfferings", "Small")["id"]
+    return {"name": "v", "diskofferingid": offering, "zoneid": cloud.zone_id("local-1")}
 
 
 def _watched(server: Server, cloud: Cloud, params: dict, expect: float) -> Seen:

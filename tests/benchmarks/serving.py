@@ -14,7 +14,7 @@ from benchmarks.noticing import volume
 from benchmarks.report import Line
 from benchmarks.servers import running
 
-from lib.client import Cloud
+from lib.cloud import Cloud
 from lib.profiles import Profile
 from lib.signing import sign
 

@@ -5,7 +5,7 @@ from collections import Counter
 import cs
 from harness import profile_of
 
-from lib.client import Cloud
+from lib.cloud import Cloud
 from lib.localcloud.wire.server import Server
 
 

@@ -9,8 +9,9 @@ from lib import waiting as progress
 from lib.chain import history
 from lib.chain.terminal import Waiting
 from lib.localcloud.wire.server import Server
-from lib.plan import Step, apply
+from lib.plan import apply
 from lib.report import past
+from lib.steps import Step
 
 
 def told(runs, name, seconds, **params):

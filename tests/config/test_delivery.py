@@ -10,7 +10,8 @@ from lib import own
 from lib.config import ON_DISK, USER_DATA, userdata
 from lib.config.discovery import url_in
 from lib.errors import CheckFailed, Refused
-from lib.plan import Step, show
+from lib.plan import show
+from lib.steps import Step
 
 USERDATA = {"config_delivery": "userdata"}
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}

@@ -1,0 +1,60 @@
+"""The cloud: what is asked of it, and how it is changed.
+
+`cloud.call(command, …)` returns the unwrapped answer, `cloud.list(command, …)` every row of every
+page. A change is written into the journal and sent once; if its answer is lost, `lib.changes` finds
+out what became of it.
+"""
+
+from lib import changes, profiles, tables
+from lib.client import QUESTION, Client, wire_params
+from lib.record import facts, masks
+
+
+class Cloud(Client):
+    """A cloud that can be asked and changed."""
+
+    def call(self, command: str, **params) -> dict:
+        """Send one command, a question or a change, and return what stands inside its answer.
+
+        Values may be str, numbers, bool, None (left out), lists of words, lists of dicts
+        (`tags=[{"key": …, "value": …}]`). Raises ParamsError before anything is sent, Refused,
+        Unreachable.
+        """
+        if QUESTION.match(command):
+            return self.ask(command, **params)
+        return self.change(command, params)
+
+    def change(
+        self,
+        command: str,
+        params: dict,
+        *,
+        what: str = "",
+        within: float = 3600,
+        expect: float = 0,
+    ) -> dict:
+        """Send one change as `call` does: the one path of all changes.
+
+        `what` it is about goes into the journal, and `within` how many seconds it must end, also
+        if its answer is lost or another process waits for it; `expect` are those it should take.
+        """
+        params = self._in_project(command, params)
+        wire_params(params)
+        return changes.send(self, command, params, what, within, expect)
+
+
+def connect(profile: str, project: str = "", **settings) -> Cloud:
+    """Return the cloud of a profile, and in it a project; settings are fields of Cloud, for tests.
+
+    Raises ProfileError, NotOne for an unknown project; `local` starts the local cloud if need be.
+    If the journal tells of changes whose end was not seen, they are settled first, which may mean
+    to wait for a job.
+    """
+    tables.set_up()
+    for secret in profiles.kept():
+        masks.know(secret)
+    cloud = Cloud(profiles.read(profile), project=project, **settings)
+    key = facts.fingerprint(cloud.profile.key)
+    facts.note(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
+    changes.settle(cloud)
+    return cloud

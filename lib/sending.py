@@ -1,0 +1,95 @@
+"""Sending changes, one or several side by side, and watching their jobs to their end."""
+
+from collections.abc import Callable, Iterator
+
+from lib import jobs
+from lib.cloud import Cloud
+from lib.errors import CloudError
+from lib.jobs import Job
+from lib.steps import Step
+
+
+def run(
+    cloud: Cloud, command: str, *, what: str = "", within: float = 3600, expect: float = 0, **params
+) -> dict:
+    """Send one change, wait for its end, and return what it made or changed.
+
+    Raises Refused, JobFailed, JobTimeout (after `within` seconds) or Unreachable.
+    """
+    started = cloud.clock()
+    answer = cloud.change(command, params, what=what, within=within, expect=expect)
+    if "jobid" not in answer:
+        return jobs.unwrapped(answer)
+    terms = {"within": within, "expect": expect, "since": started}
+    return jobs.wait(cloud, answer["jobid"], command=command, **terms)
+
+
+def run_all(
+    cloud: Cloud, steps: list[Step], at_once: int, within: float, said: Callable[[str, float], None]
+) -> Iterator[tuple]:
+    """Send steps, at most `at_once` running, watch all in one loop; yield (step, result or error).
+
+    After the first error no new step is sent; what runs is watched to its end.
+    """
+    waiting, running, failed = list(steps), [], False
+    while running or (waiting and not failed):
+        while waiting and not failed and len(running) < at_once:
+            step = waiting.pop(0)
+            started = _start(cloud, step, within)
+            if isinstance(started, Job):
+                running.append((step, started, jobs.looks(jobs.known(cloud, started))))
+            else:
+                failed = isinstance(started, CloudError)
+                yield step, started
+        for step, result in _look_at_due(cloud, running, within, said):
+            failed = failed or isinstance(result, CloudError)
+            yield step, result
+
+
+def _start(cloud: Cloud, step: Step, within: float) -> Job | dict | CloudError:
+    started = cloud.clock()
+    try:
+        terms = {"what": step.what, "within": within, "expect": step.expect}
+        answer = cloud.change(step.command, step.params, **terms)
+    except CloudError as error:
+        return error
+    if "jobid" not in answer:
+        return jobs.unwrapped(answer)
+    return Job(str(answer["jobid"]), step.command, step.what, started, step.expect)
+
+
+def _look_at_due(
+    cloud: Cloud, running: list, within: float, said: Callable[..., None]
+) -> list[tuple]:
+    """Sleep until the next look is due, take it, and return the steps that ended."""
+    ended = []
+    for entry in [e for e in running if not e[1].due]:
+        entry[1].due = entry[1].started + next(entry[2])
+    if not running:
+        return ended
+    step, job, times = min(running, key=lambda e: e[1].due)
+    said(_summary(running), jobs.known(cloud, running[0][1]))
+    cloud.sleep(max(0, min(job.due, job.started + within) - cloud.clock()))
+    result = _outcome(cloud, job, within)
+    if result is None:
+        job.due = job.started + next(times)
+    else:
+        running.remove((step, job, times))
+        ended.append((step, result))
+    return ended
+
+
+def _outcome(cloud: Cloud, job: Job, within: float) -> dict | CloudError | None:
+    try:
+        result = jobs.look(cloud, job)
+        if result is None:
+            jobs.demand_time(cloud, job, within)
+        return result
+    except CloudError as error:
+        return error
+
+
+def _summary(running: list) -> str:
+    first = running[0][1]
+    more = f" and {len(running) - 1} more" if len(running) > 1 else ""
+    return f"{first.command} {first.resource}{more}"

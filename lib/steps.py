@@ -1,0 +1,38 @@
+"""Steps: the changes of a plan, as plain data."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change, with the reason for it: plain data.
+
+    `params` go to the cloud as they are; a value of type Pending stands for something an earlier
+    stage has yet to make. `tags` are put on what the step makes. `expect` is how many seconds the
+    job is known to take about, 0 if unknown.
+    """
+
+    command: str
+    params: dict
+    why: str
+    what: str = ""
+    tags: dict = field(default_factory=dict)
+    resource: str = ""
+    expect: float = 0
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Stands in a plan for what does not exist yet, and names the stage that makes it."""
+
+    what: str
+    stage: str
+
+    def __str__(self) -> str:
+        return f"({self.what}, from {self.stage})"
+
+
+def tag_params(resource_ids: list[str], resource: str, tags: dict) -> dict:
+    """Return the parameters of createTags for resources of one kind."""
+    rows = [{"key": k, "value": v} for k, v in tags.items()]
+    return {"resourceids": resource_ids, "resourcetype": resource, "tags": rows}
