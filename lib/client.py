@@ -5,7 +5,6 @@ Questions are retried. Changes go through `lib.cloud`, which builds on this and 
 
 from __future__ import annotations  # `list` is a method here
 
-import json
 import re
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Self
 
 import requests
 
-from lib import find, paging, profiles
+from lib import answers, find, paging, profiles
 from lib.abilities import NOT_ALLOWED, Abilities
 from lib.errors import CheckFailed, ParamsError, ProfileError, Refused, RunbookError, Unreachable
 from lib.record import masks
@@ -116,6 +115,8 @@ class Client(Abilities):
                 pause = _pause(error, attempt)
                 if pause is None or attempt == TRIES:
                     raise
+                if pause > self.profile.max_pause:
+                    raise self._throttled(error, pause) from None
                 self.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
@@ -126,7 +127,7 @@ class Client(Abilities):
         """
         if "page" in params:
             return paging.rows_of(self.ask(command, **params))
-        return paging.every(self.ask, command, params, PAGE)
+        return paging.every(self.ask, command, params, PAGE, self.profile.max_rows)
 
     def named(self, command: str, name: str, **filters) -> list[dict]:
         """Return the rows whose name is exactly that; 2.2 takes a part of it for the whole."""
@@ -176,18 +177,24 @@ class Client(Abilities):
         """Send one request, and log it once it is answered or lost."""
         question = bool(QUESTION.match(command))
         log = Request(self.folder, command, wire)
+        bounds = self.profile.deadline, self.profile.max_answer
         try:
-            answer = self._post(command, wire, question)
+            answer, data = answers.taken(lambda: self._post(command, wire, question), *bounds)
+        except answers.OverBound as over:
+            log.ended(None, None, 0)
+            raise self._over(command, str(over), question) from None
         except OSError as error:  # RequestException is one
             log.ended(None, None, 0)
             raise self._lost(command, error, question) from None
-        text = answer.content.decode("utf-8", "replace")
-        body = parsed(text)
-        masks.know_told(text, body)
-        inside = next(iter(body.values()), {}) if body else {}
-        log.ended(answer.status_code, inside, len(answer.content))
-        if not isinstance(inside, dict) or body is None:
-            raise self._unknown(command, answer, question)
+        text = data.decode("utf-8", "replace")
+        body = answers.parsed(text)
+        wrong = answers.oddity(body)
+        if not wrong:
+            masks.know_told(text, body)
+        inside = {} if wrong else next(iter(body.values()))
+        log.ended(answer.status_code, inside, len(data))
+        if wrong:
+            raise self._unknown(command, answer, question, wrong)
         return self._understood(command, answer, inside, question)
 
     def _post(self, command: str, wire: dict, question: bool) -> requests.Response:
@@ -201,6 +208,7 @@ class Client(Abilities):
             verify=self.profile.verify,
             auth=self.profile.login or None,
             allow_redirects=False,
+            stream=True,
         )
 
     def _signed(self, command: str, wire: dict) -> dict:
@@ -229,22 +237,41 @@ class Client(Abilities):
         changed = not (question or never_sent)
         return Unreachable(command, self.profile.endpoint, cause, may_have_changed=changed)
 
+    def _over(self, command: str, over: str, question: bool) -> Unreachable:
+        """Return the error for an answer that takes longer, or is larger, than is allowed."""
+        cause = f"{over}; profile {self.profile.name} sets the bound"
+        changed = not question
+        endpoint = self.profile.endpoint
+        return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=False)
+
+    def _throttled(self, error: Refused, pause: float) -> Refused:
+        """Return the refusal of a cloud that wants us to wait for longer than is allowed."""
+        most = self.profile.max_pause
+        hint = (
+            f"It wants a pause of {pause:.0f} s; `max_pause` of profile {self.profile.name} allows "
+            f"{most:g} s. Run this stage again later, or set `max_pause` higher."
+        )
+        return Refused(error.command, error.code, error.text, hint)
+
     def _understood(
         self, command: str, answer: requests.Response, inside: dict, question: bool
     ) -> dict:
         """Return the inside of an answer, or raise what it says."""
         if "errorcode" in inside:
-            code = re.fullmatch(r"\d+", str(inside["errorcode"]))
-            code, text = int(code[0] if code else answer.status_code), inside.get("errortext", "")
-            raise Refused(command, code, str(text), self._hint(code, answer))
+            code = answers.code(inside["errorcode"], answer.status_code)
+            text = str(inside.get("errortext", ""))[: answers.LONGEST_TEXT]
+            raise Refused(command, code, text, self._hint(code, answer))
         if answer.status_code != 200:
             raise self._unknown(command, answer, question)
         return inside
 
-    def _unknown(self, command: str, answer: requests.Response, question: bool) -> Unreachable:
+    def _unknown(
+        self, command: str, answer: requests.Response, question: bool, wrong: str = ""
+    ) -> Unreachable:
         """Return the error for an answer that CloudStack did not give, or that is cut off."""
         kind = answer.headers.get("Content-Type", "no type").split(";")[0]
-        cause = f"HTTP {answer.status_code} with {kind} that is not a CloudStack answer"
+        why = f" ({wrong})" if wrong else ""
+        cause = f"HTTP {answer.status_code} with {kind} that is not a CloudStack answer{why}"
         page = answer.status_code == 200 and "html" in kind
         changed = not question and answer.status_code in (200, *BUSY)
         passing = not page and answer.status_code in (200, *BUSY)
@@ -293,23 +320,6 @@ def _flat(name: str, value) -> dict[str, str]:
     return {name: str(value)}
 
 
-def parsed(text: str) -> dict | None:
-    """Return the JSON object in `text`, None if there is none.
-
-    Raw control characters pass; an error whose text breaks the JSON (2.2 does not escape quotes)
-    is read by its two fields.
-    """
-    try:
-        body = json.loads(text, strict=False)
-        return body if isinstance(body, dict) else None
-    except ValueError:
-        code = re.search(r'"errorcode"\s*:\s*(\d+)', text)
-        said = re.search(r'"errortext"\s*:\s*"(.*)"\s*}', text, re.S)
-        if not code:
-            return None
-        return {"error": {"errorcode": int(code[1]), "errortext": said[1] if said else text}}
-
-
 def _pause(error: Refused | Unreachable, attempt: int) -> float | None:
     """Return the seconds to wait before sending again, None if that would be no use or no good.
 
@@ -318,7 +328,7 @@ def _pause(error: Refused | Unreachable, attempt: int) -> float | None:
     """
     if isinstance(error, Refused) and error.code == 429:
         told = re.search(r"\[(\d+)\] ms", error.text)
-        return int(told[1]) / 1000 if told else 1.0
+        return float(told[1]) / 1000 if told else 1.0
     passing = error.code in BUSY if isinstance(error, Refused) else error.passing
     if error.command == "listApis" and getattr(error, "code", 0) == 530:
         passing = False  # it says that there is no such command

@@ -13,12 +13,33 @@ RunbookError
     ├── JobFailed    accepted, then failed; something may have changed
     ├── JobTimeout   still running, may yet succeed
     ├── Incomplete   a list that lacks rows; nothing was changed
+    ├── TooManyRows  a list longer than the profile allows; nothing was changed
     └── Unreachable  no usable answer; a change may or may not have been made
 """
 
+import re
+
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.?)")
+
+
+def plain(text: object) -> str:
+    r"""Return a text without escape codes and control characters, except for line ends.
+
+    >>> plain("a\x1b[31mred\x07")
+    'ared'
+    """
+    bare = _ESCAPES.sub("", str(text)).replace("\t", " ")
+    return "".join(c for c in bare if c == "\n" or c.isprintable())
+
 
 class RunbookError(Exception):
-    """Base of all errors a runbook raises on purpose; its text is for the operator."""
+    """Base of all errors a runbook raises on purpose; its text is for the operator.
+
+    It holds no control characters, whatever a cloud or a file had written into it.
+    """
+
+    def __init__(self, text: str = ""):
+        super().__init__(plain(text))
 
 
 class ParamsError(RunbookError):
@@ -82,7 +103,7 @@ class Refused(CloudError):
     """
 
     def __init__(self, command: str, code: int, text: str, hint: str = ""):
-        self.code, self.text = code, text
+        self.code, self.text = code, plain(text)
         joint = ("" if text.rstrip().endswith((".", "!", "?")) else ".") + " " if hint else ""
         super().__init__(command, f"{command} was refused ({code}): {text}{joint}{hint}")
 
@@ -91,7 +112,7 @@ class JobFailed(CloudError):
     """A job was accepted and then failed: command, job, code, text, resource (its id, if known)."""
 
     def __init__(self, command: str, job: str, code: int, text: str, resource: str = ""):
-        self.job, self.code, self.text, self.resource = job, code, text, resource
+        self.job, self.code, self.text, self.resource = job, code, plain(text), resource
         what = f" of {resource}" if resource else ""
         super().__init__(
             command,
@@ -126,6 +147,18 @@ class Incomplete(CloudError):
         )
 
 
+class TooManyRows(CloudError):
+    """A list has more rows than the profile allows: command, most (`max_rows`)."""
+
+    def __init__(self, command: str, most: float):
+        self.most = most
+        super().__init__(
+            command,
+            f"{command}: more than {most:.0f} rows came, which is `max_rows` of the profile. If "
+            "the account really has that many, set it higher. Nothing was changed.",
+        )
+
+
 class Unreachable(CloudError):
     """No usable answer came: command, endpoint, cause; `passing` if asking again may help."""
 
@@ -138,7 +171,7 @@ class Unreachable(CloudError):
         may_have_changed: bool,
         passing: bool = True,
     ):
-        self.endpoint, self.cause, self.passing = endpoint, cause, passing
+        self.endpoint, self.cause, self.passing = endpoint, plain(cause), passing
         self.may_have_changed = may_have_changed
         after = "Nothing was changed by it."
         if may_have_changed:

@@ -8,6 +8,7 @@ that matter are listed again.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from lib import answers
 from lib.client import BUSY, Client
 from lib.errors import JobFailed, JobTimeout, Refused, Unreachable
 from lib.waiting import Waiting, expected
@@ -88,14 +89,16 @@ def look(cloud: Client, job: Job) -> dict | None:
         cloud.journal.job_ended(job.id, "lost", text)
         raise JobFailed(job.command, job.id, no.code, text, job.resource) from no
     status, result = seen.get("jobstatus"), seen.get("jobresult") or {}
+    if isinstance(result, str):  # as its `jobresulttype` may be
+        result = {"errortext": result[: answers.LONGEST_TEXT]}
     if status in (0, None):
         return None
     if status == 1:
         made = unwrapped(result)
         cloud.journal.job_ended(job.id, "done", resource=made.get("id"))
         return made
-    code = result.get("errorcode") or seen.get("jobresultcode") or 0
-    text = result.get("errortext") or f"the cloud gave no reason (jobstatus {status})"
+    code = answers.code(result.get("errorcode"), answers.code(seen.get("jobresultcode"), 0))
+    text = str(result.get("errortext") or "") or f"the cloud gave no reason (jobstatus {status})"
     cloud.journal.job_ended(job.id, "failed", f"{code}: {text}")
     raise JobFailed(job.command, job.id, code, text, job.resource)
 

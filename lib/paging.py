@@ -8,20 +8,22 @@ import json
 import re
 from collections.abc import Callable
 
-from lib.errors import Incomplete, Refused, Unreachable
+from lib.errors import Incomplete, Refused, TooManyRows, Unreachable
 
 ALL = -1  # as `pagesize`: every row in one answer, from 3.0 on
 
 
-def every(ask: Callable[..., dict], command: str, params: dict, size: int) -> list[dict]:
+def every(
+    ask: Callable[..., dict], command: str, params: dict, size: int, most: float = 100_000
+) -> list[dict]:
     """Return every row once, asking anew in other ways until there are as many as are counted.
 
-    Raises Incomplete when there never are.
+    Raises Incomplete when there never are, TooManyRows when there are more than `most`.
     """
     seen: dict[str, dict] = {}
     for pages in (size, ALL, size, max(size * 3 // 4, 1), max(size // 2, 1)):
         try:
-            count, repeated = _pass(ask, command, params, pages, seen)
+            count, repeated = _pass(ask, command, params, pages, seen, most)
         except (Refused, Unreachable):
             if pages != ALL:
                 raise
@@ -35,8 +37,9 @@ def every(ask: Callable[..., dict], command: str, params: dict, size: int) -> li
 
 
 def _pass(
-    ask: Callable[..., dict], command: str, params: dict, size: int, seen: dict[str, dict]
-) -> tuple[int, bool]:
+    ask: Callable[..., dict], command: str, params: dict, size: int, seen: dict[str, dict],
+    most: float,
+) -> tuple[int, bool]:  # fmt: skip
     """Add the rows of all pages to `seen`; return the count, and whether a row came twice."""
     page, count, found, repeated = 1, 0, set(), False
     while True:
@@ -51,6 +54,8 @@ def _pass(
         fresh = named.keys() - found
         found |= fresh
         seen |= named
+        if len(seen) > most:
+            raise TooManyRows(command, most)
         count = max(count, answer.get("count", 0))
         if size == ALL or not fresh or (len(rows) < size and len(found) >= count):
             return count, repeated
@@ -83,7 +88,7 @@ def _identity(row: dict) -> str:
 
 
 def _smaller_page(no: Refused, size: int) -> int:
-    allowed = re.search(r"max allowed page size value: (\d+)", no.text)
+    allowed = re.search(r"max allowed page size value: (\d{1,9})\b", no.text)
     if not allowed or int(allowed[1]) >= size:
         raise no
     return int(allowed[1])

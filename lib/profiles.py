@@ -5,9 +5,12 @@ CLOUDSTACK_ENDPOINT, CLOUDSTACK_KEY and CLOUDSTACK_SECRET, any other name is a s
 files (~/.cloudstack.ini, ./cloudstack.ini, $CLOUDSTACK_CONFIG; the last one wins, as with `cs`) or
 of cloudmonkey's ~/.cmk/config (of version 5 or 6). No profile ever borrows from another. A user
 and password in the endpoint's URL are taken out of it: they go to the server, and nowhere else.
+What a cloud may do to us is bounded by four settings, which a section or the environment (as
+CLOUDSTACK_DEADLINE) can set: deadline, max_answer, max_rows and max_pause.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -26,6 +29,13 @@ from lib.record.journal import ROOT
 
 CMK = {"url": "endpoint", "apikey": "key", "secretkey": "secret", "verifycert": "verify"}
 CMK |= {"timeout": "timeout", "algorithm": "algorithm"}
+BOUNDS = {
+    "deadline": "seconds",
+    "max_answer": "megabytes",
+    "max_rows": "rows",
+    "max_pause": "seconds",
+}
+CMK |= {name: name for name in BOUNDS}
 LOCAL_OPTIONS = ("dialect", "time_scale", "etcd", "expunge_delay", "may_expunge", "refuse")
 LOCAL_OPTIONS += ("project", "custom_offering", "second_nic")
 NO_WORDS = ("false", "no", "off", "0")
@@ -38,7 +48,10 @@ class Profile:
 
     `timeout` in seconds; `expires` is how many seconds a signature stays good, 0 leaves the expiry
     off; `verify` is False, True or the path of a CA bundle; `login` are user and password of a
-    proxy before the cloud (HTTP basic authentication). The last four are the local cloud's.
+    proxy before the cloud (HTTP basic authentication). `deadline` are the seconds after which an
+    answer must be complete, `max_answer` the MB that it may have, `max_rows` the rows of a list,
+    `max_pause` the seconds that a cloud which throttles may let us wait. The last four are the
+    local cloud's.
     """
 
     name: str
@@ -50,6 +63,10 @@ class Profile:
     expires: int = 600
     verify: bool | str = True
     login: tuple[str, ...] = field(default=(), repr=False)
+    deadline: float = 120
+    max_answer: float = 64
+    max_rows: float = 100_000
+    max_pause: float = 60
     discovery: str = ""
     shell: tuple[str, ...] = ()
     machine_shell: tuple[str, ...] = ()
@@ -148,7 +165,7 @@ def _from_env() -> Profile:
     missing = [n for n in names if not os.environ.get(n)]
     if missing:
         raise ProfileError(f"profile env: wanted {', '.join(names)}; not set: {', '.join(missing)}")
-    words = ("endpoint", "key", "secret", "verify", "timeout", "expiration", "algorithm")
+    words = ("endpoint", "key", "secret", "verify", "timeout", "expiration", "algorithm", *BOUNDS)
     found = {w: os.environ.get(f"CLOUDSTACK_{w.upper()}") for w in words}
     return _profile("env", {k: v for k, v in found.items() if v}, "the environment")
 
@@ -233,16 +250,21 @@ def _profile(name: str, values: dict, where: str) -> Profile:
     if missing:
         raise ProfileError(f"profile {name} in {where} lacks {', '.join(missing)}")
     endpoint, login = _endpoint(values["endpoint"], f"profile {name} in {where}")
+    timeout = _number(values, "timeout", 30, where)
+    bounds = {b: _number(values, b, getattr(Profile, b), where, BOUNDS[b]) for b in BOUNDS}
+    if "deadline" not in values:
+        bounds["deadline"] = max(Profile.deadline, 4 * timeout)
     return Profile(
         name=name,
         endpoint=endpoint,
         key=values["key"],
         secret=values["secret"],
         algorithm=values.get("algorithm", "HmacSHA1"),
-        timeout=_number(values, "timeout", 30, where),
-        expires=int(_number(values, "expiration", 600, where)),
+        timeout=timeout,
+        expires=max(0, int(_number(values, "expiration", 600, where, least=-1e9))),
         verify=_verify(values, where),
         login=login,
+        **bounds,
     )
 
 
@@ -280,10 +302,21 @@ def _verify(values: dict, where: str) -> bool | str:
     return str(path)
 
 
-def _number(values: dict, key: str, default: float, where: str) -> float:
+def _number(
+    values: dict,
+    key: str,
+    default: float,
+    where: str,
+    unit: str = "seconds",
+    least: float = 0.001,
+) -> float:
+    """Return a number of a profile. Raises ProfileError where it is none, or not in its bounds."""
+    text = values.get(key, default)
     try:
-        return max(0.0, float(values.get(key, default)))
+        number = float(text)
     except ValueError:
-        raise ProfileError(
-            f"{key} in {where}: wanted a number of seconds, found {values[key]!r}"
-        ) from None
+        number = math.nan
+    if not least <= number <= 1e9:
+        more = f"{max(least, 0):g} to 1e9"
+        raise ProfileError(f"{key} in {where}: wanted a number of {unit} ({more}), found {text!r}")
+    return number

@@ -11,7 +11,8 @@ import trustme
 from harness import changes, client, fault
 from registries import Handler, answering
 
-from lib.client import parsed, wire_params
+from lib.answers import parsed
+from lib.client import wire_params
 from lib.cloud import Cloud
 from lib.errors import ParamsError, ProfileError, Refused, Unreachable
 from lib.localcloud.wire.server import Server

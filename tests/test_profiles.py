@@ -213,3 +213,22 @@ def test_the_secrets_of_all_profiles_are_told_to_who_masks_them(home, monkeypatc
     told = set(profiles.kept())
     assert {"the-key-of-a", "the-secret-of-a", "%broken", "cmk-api-key", "cmk-secret"} <= told
     assert {"local-api-key", "local-secret", "of-the-environment", "of-a-proxy"} <= told
+
+
+BOUNDS = "deadline = 7\nmax_answer = 0.5\nmax_rows = 10\nmax_pause = 3\n"
+
+
+def test_a_profile_bounds_what_a_cloud_may_do(home):
+    write(home / ".cloudstack.ini", INI + BOUNDS)
+    found = profiles.read("idcf")
+    assert (found.deadline, found.max_answer, found.max_rows, found.max_pause) == (7, 0.5, 10, 3)
+    write(home / ".cloudstack.ini", INI + "timeout = 300\n")
+    assert profiles.read("idcf").deadline == 1200
+
+
+@pytest.mark.parametrize("key", ["timeout", "deadline", "max_answer", "max_rows", "max_pause"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e10", "soon"])
+def test_a_bound_that_is_none_is_refused(home, key, value):
+    write(home / ".cloudstack.ini", f"{INI}{key} = {value}\n")
+    with pytest.raises(ProfileError, match=rf"{key} in .*wanted a number of .*found '{value}'"):
+        profiles.read("idcf")

@@ -4,7 +4,6 @@ Texts come from notebooks and through them from a cloud, so none is taken as mar
 character of theirs reaches the terminal.
 """
 
-import re
 import sys
 from collections.abc import Collection, Iterable
 
@@ -12,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lib.errors import plain
+
 WIDE = 140  # columns where there is no terminal, as in a log
-_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.?)")
 
 
 def console() -> Console:
@@ -21,16 +21,6 @@ def console() -> Console:
     if sys.stdout.isatty():
         return Console()
     return Console(force_terminal=False, width=WIDE)
-
-
-def plain(text: object) -> str:
-    r"""Return a text without escape codes and control characters, except for line ends.
-
-    >>> plain("a\x1b[31mred\x07")
-    'ared'
-    """
-    bare = _ESCAPES.sub("", str(text)).replace("\t", " ")
-    return "".join(c for c in bare if c == "\n" or c.isprintable())
 
 
 def one_line(text: object) -> str:

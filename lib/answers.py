@@ -1,0 +1,152 @@
+"""Answers: taken from the wire within bounds, and let in only where they may be CloudStack's.
+
+What other programs send (a proxy, a wrong endpoint, a broken or hostile server) ends here, so that
+nobody after it meets a row that is no object or a number that is a text.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+import requests
+
+DEEPEST = 32  # levels of nesting; CloudStack's own answers have eight at most
+LONGEST_TEXT = 4000  # characters of the cloud's own words that are kept of a refusal
+PIECE = 65536  # bytes
+MB = 10**6
+WHOLE = ("count", "size", "jobstatus")
+ROWS = ("nic", "tags", "params")
+ONE_VALUE = re.compile(r".*(id|name|state|ipaddress|macaddress)")
+
+
+class OverBound(Exception):
+    """An answer took longer, or is larger, than the profile allows; the text names the setting."""
+
+
+def taken(
+    send: Callable[[], requests.Response], seconds: float, most: float
+) -> tuple[requests.Response, bytes]:
+    """Return an answer with its body, of `most` MB, complete after so many seconds.
+
+    The library's own timeout is for each read, so a server that sends a byte now and then would
+    hold a request open for ever; the request runs beside us and is given up when time is over.
+    Raises OverBound, and what `send` raises.
+    """
+    ended: SimpleQueue = SimpleQueue()
+    until = time.monotonic() + seconds
+
+    def work() -> None:
+        try:
+            ended.put(_whole(send(), until, most))
+        except BaseException as error:
+            ended.put(error)
+
+    Thread(target=work, daemon=True).start()
+    try:
+        found = ended.get(timeout=seconds)
+    except Empty:
+        found = _late(seconds)
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+def _whole(answer: requests.Response, until: float, most: float) -> tuple[requests.Response, bytes]:
+    pieces, size = [], 0
+    with answer:
+        for piece in answer.iter_content(PIECE):
+            pieces.append(piece)
+            size += len(piece)
+            if size > most * MB:
+                raise OverBound(f"the answer is larger than {most:g} MB (`max_answer`)")
+            if time.monotonic() > until:
+                break  # nobody waits for it any more
+    return answer, b"".join(pieces)
+
+
+def _late(seconds: float) -> OverBound:
+    return OverBound(f"the answer was not complete after {seconds:g} s (`deadline`)")
+
+
+def parsed(text: str) -> dict | None:
+    """Return the JSON object in `text`, None if there is none.
+
+    Raw control characters pass; an error whose text breaks the JSON (2.2 does not escape quotes)
+    is read by its two fields.
+    """
+    try:
+        body = json.loads(text, strict=False)
+        return body if isinstance(body, dict) else None
+    except RecursionError:
+        return None
+    except ValueError:
+        code = re.search(r'"errorcode"\s*:\s*(\d{1,6})\b', text)
+        said = re.search(r'"errortext"\s*:\s*"(.*)"\s*}', text, re.S)
+        if not code:
+            return None
+        return {"error": {"errorcode": int(code[1]), "errortext": said[1] if said else text}}
+
+
+def oddity(body: dict | None) -> str:
+    """Say what in a parsed answer CloudStack never sends, "" if all of it may be its own."""
+    if not body:
+        return "no JSON object with something in it"
+    inside = next(iter(body.values()))
+    if not isinstance(inside, dict):
+        return f"its inside is {_kind(inside)}"
+    for name, rows in inside.items():
+        if isinstance(rows, list) and name != "errorcode" and (wrong := _no_rows(name, rows)):
+            return wrong
+    return _odd_within(body)
+
+
+def _odd_within(body: dict) -> str:
+    left: list[tuple[object, int]] = [(body, 1)]
+    while left:
+        value, depth = left.pop()
+        if depth > DEEPEST:
+            return f"it is nested deeper than {DEEPEST} levels"
+        if isinstance(value, dict):
+            wrong = next(filter(None, (_misfit(n, v) for n, v in value.items())), "")
+            if wrong:
+                return wrong
+        inner = value.values() if isinstance(value, dict) else value
+        left += [(v, depth + 1) for v in inner if isinstance(v, dict | list)]
+    return ""
+
+
+def _misfit(name: str, value: object) -> str:
+    """Say what is wrong with the value of a field, "" if nothing is."""
+    if value is None:
+        return ""
+    if name in WHOLE and type(value) is not int:
+        return f"`{name}` is {_kind(value)}"
+    if name in ROWS and not (name == "params" and isinstance(value, dict)):
+        return _no_rows(name, value)
+    if name == "jobresult" and not isinstance(value, dict | str):
+        return f"`{name}` is {_kind(value)}"
+    if isinstance(value, dict | list) and name != "jobresult" and ONE_VALUE.fullmatch(name):
+        return f"`{name}` is {_kind(value)}"
+    return ""
+
+
+def _no_rows(name: str, rows: object) -> str:
+    """Say why something is no list of objects, "" if it is one."""
+    if not isinstance(rows, list):
+        return f"`{name}` is {_kind(rows)}"
+    other = next((row for row in rows if not isinstance(row, dict)), {})
+    return f"a row of `{name}` is {_kind(other)}" if other != {} else ""
+
+
+def _kind(value: object) -> str:
+    names = {bool: "a truth value", str: "a text", list: "a list", dict: "an object"}
+    return names.get(type(value), "nothing" if value is None else "a number")
+
+
+def code(found: object, otherwise: int) -> int:
+    """Return an error code that an answer holds; `otherwise` if it holds none."""
+    told = re.fullmatch(r"[0-9]{1,6}", str(found))
+    return int(told[0]) if told else otherwise
