@@ -220,6 +220,18 @@ def test_a_template_comes_from_a_detached_volume_too(api):
     assert api.done("createTemplate", **params)["isready"]
 
 
+def test_a_template_comes_from_one_source(api):
+    volume = api.attached()["id"]
+    api.done("detachVolume", id=volume)
+    taken = api.done("createSnapshot", volumeid=volume)["id"]
+    kind = api.id_of("listOsTypes", "Other (64-bit)", by="description")
+    params = {"name": "t", "ostypeid": kind}
+    none = (431, "Unable to find snapshot by id=null")
+    assert api.refused("createTemplate", **params) == none
+    code, text = api.refused("createTemplate", **params, volumeid=volume, snapshotid=taken)
+    assert code == 431 and "specify only one of volume ID (" in text
+
+
 def test_template_filters_show_whose_they_are(api):
     made = api.template()["name"]
     for name, expected in [
@@ -371,7 +383,7 @@ def test_stopping_twice_is_no_fault_but_rebooting_a_stopped_machine_is(any_cloud
         assert any_cloud.done("stopVirtualMachine", id=node)["state"] == "Stopped"
     code, text = any_cloud.failed("rebootVirtualMachine", id=node)
     assert code == (431 if any_cloud.facts["dialect"] == "4.22" else 530)
-    assert text == "The VM node is not running, unable to reboot it"
+    assert text == f"The VM {node} (node) is not running, unable to reboot it"
     assert any_cloud.done("startVirtualMachine", id=node)["state"] == "Running"
     assert any_cloud.done("rebootVirtualMachine", id=node)["state"] == "Running"
 
@@ -440,7 +452,7 @@ def test_user_data_is_base64_of_some_length(api, old):
     params = api.machine_params(name="n")
     for data, text in [
         ("not base64!", "User data is not base64 encoded."),
-        (encoded("x" * 30000), "User data has exceeded configurable max length: 32768"),
+        (encoded("x" * 30000), "User data has exceeded configurable max length : 32768"),
     ]:
         assert api.refused("deployVirtualMachine", **params, userdata=data) == (431, text)
     params = old.machine_params(name="n", userdata=encoded("x" * 2049))
@@ -450,7 +462,7 @@ def test_user_data_is_base64_of_some_length(api, old):
 def test_user_data_in_a_url_must_be_short(api):
     params = api.machine_params(name="n", userdata=encoded("x" * 3200))
     answer = api.raw("deployVirtualMachine", method="GET", **params)
-    assert answer.error == (431, "User data is too long for http GET request")
+    assert answer.error == (431, "User data is too long for an http GET request")
     assert api.done("deployVirtualMachine", **params)["state"] == "Running"
 
 

@@ -134,14 +134,14 @@ def checked_userdata(cloud: Cloud, text: str) -> str:
     """Return user data as the server takes it, refusing what is too long or not base64."""
     text = unquote(text) if "%" in text else text
     limit = cloud.dialect.userdata_post if cloud.method == "POST" else cloud.dialect.userdata_get
-    if len(text) > limit:
+    if len(text) >= limit:
         short = "User data is too long"
         raise invalid(
-            short if cloud.dialect.numeric_ids else f"{short} for http {cloud.method} request"
+            short if cloud.dialect.numeric_ids else f"{short} for an http {cloud.method} request"
         )
     if len(text) > cloud.dialect.userdata_longest:
         most = cloud.dialect.userdata_longest
-        raise invalid(f"User data has exceeded configurable max length: {most}")
+        raise invalid(f"User data has exceeded configurable max length : {most}")
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error:

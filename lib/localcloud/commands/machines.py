@@ -128,7 +128,7 @@ def rebooted(cloud: Cloud, job: Row, **_: Any) -> dict:
     """Boot it again."""
     row = cloud.find("virtualmachine", job["instance"])
     if row["state"] != "Running":
-        text = f"The VM {row['name']} is not running, unable to reboot it"
+        text = f"The VM {row['id']} ({row['name']}) is not running, unable to reboot it"
         raise ApiError(cloud.dialect.reboot_refusal, text)
     guests.boot(cloud, row, job)
     return {"virtualmachine": show(cloud, "virtualmachine", row)}

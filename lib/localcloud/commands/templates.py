@@ -81,8 +81,14 @@ def create_template(
     **more: Any,
 ) -> Work:
     """Make the template's row; it is not ready before the job has ended."""
-    if (snapshotid is None) == (volumeid is None):
-        raise invalid("Please give either a snapshot ID or a volume ID, and not both.")
+    if snapshotid is None and volumeid is None:
+        raise invalid("Unable to find snapshot by id=null")
+    if snapshotid is not None and volumeid is not None:
+        raise invalid(
+            "Failed to create private template record, please specify only one of volume ID "
+            f"({cloud.find('volume', volumeid)['n']}) and snapshot ID "
+            f"({cloud.find('snapshot', snapshotid)['n']})"
+        )
     _check_name(cloud, name)
     source = _snapshot(cloud, snapshotid) if volumeid is None else _volume(cloud, volumeid)
     check_quota(cloud, "template")

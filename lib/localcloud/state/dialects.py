@@ -43,7 +43,7 @@ class Dialect:
     host_names_unique: bool = True
     expunges_errors: bool = False  # a machine in Error, as soon as it is destroyed
     reboot_refusal: int = 431
-    userdata_get: int = 4096  # base64 characters, at most
+    userdata_get: int = 4096  # base64 characters, fewer than that
     userdata_post: int = 1048576
     userdata_longest: int = 32768
     first_ids: dict[str, int] = field(default_factory=dict)
