@@ -43,11 +43,12 @@ class RunbookError(Exception):
 
 
 class ParamsError(RunbookError):
-    """A parameter is not what is wanted: name, wanted, got."""
+    """A parameter has a value that it cannot have: name, wanted, and got where it may be shown."""
 
-    def __init__(self, name: str, wanted: str, got: object):
+    def __init__(self, name: str, wanted: str, got: object = None):
         self.name, self.wanted, self.got = name, wanted, got
-        super().__init__(f"{name}: wanted {wanted}, found {got!r}. Nothing was sent.")
+        found = "" if got is None else f", found {got!r}"
+        super().__init__(f"{name}: wanted {wanted}{found}. Nothing was sent.")
 
 
 class ProfileError(RunbookError):
@@ -66,11 +67,16 @@ class NotOne(RunbookError):
 
 
 class CheckFailed(RunbookError):
-    """Something is not as it must be: what, wanted, got, and what to do next."""
+    """Something is not as it must be: what, wanted, got, and what to do next.
 
-    def __init__(self, what: str, wanted: object, got: object, next_step: str = ""):
+    Without `wanted` and `got`, `what` is a sentence that says it all, kept in `text` too.
+    """
+
+    def __init__(self, what: str, wanted: object = None, got: object = None, next_step: str = ""):
         self.what, self.wanted, self.got, self.next_step = what, wanted, got, next_step
-        text = f"{what}: wanted {wanted}, found {got}{'' if str(got).endswith('.') else '.'}"
+        self.text = what if wanted is None else ""
+        text = self.text or f"{what}: wanted {wanted}, found {got}"
+        text += "" if text.endswith(".") else "."
         super().__init__(f"{text} {next_step}" if next_step else text)
 
 
