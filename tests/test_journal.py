@@ -94,7 +94,7 @@ def test_the_folder_is_the_runs_or_that_of_all_notebooks(monkeypatch, tmp_path):
     assert run_folder().parts[-2:] == ("runs", "interactive")
 
 
-HOLD = "from pathlib import Path; import sys, time; from lib.journal import hold, Journal\n"
+HOLD = "from pathlib import Path; import sys, time; from lib.record.journal import hold, Journal\n"
 HOLD += "hold(Path(sys.argv[1]), time.sleep); Journal(Path(sys.argv[1]), 'e').intend('c','w',{},'')"
 HOLD += "\nprint('held', flush=True); sys.stdin.read()"
 

@@ -82,7 +82,7 @@ def execute(tmp_path_factory) -> Iterator[Execute]:
         )
         return messages
 
-    executed("from lib import masks; masks.know(secret)")
+    executed("from lib.record import masks; masks.know(secret)")
     yield executed
     connected.stop_channels()
     manager.shutdown_kernel(now=True)

@@ -247,7 +247,7 @@ def test_exit_codes_tell_the_causes_apart(tmp_path, cause, signal, leaks, code):
 LEAK = """
 import os
 from pathlib import Path
-from lib import masks
+from lib.record import masks
 secret = masks.know('hunter2' * 2)
 (Path(os.environ['RUNBOOK_RUN']) / 'note.txt').write_text(f'first\\n{secret}')
 print(secret)
