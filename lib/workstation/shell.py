@@ -44,8 +44,8 @@ NO_SUDO = re.compile(
 SUDO_HINT = (
     "This works on disks, so `sudo` must work for your user on the workstation: without a password "
     f"(NOPASSWD in sudoers), or with the one in the environment variable {PASSWORD}, set where "
-    "runbook or JupyterLab is started. In a notebook `from lib.workstation.shell import ask_password; "
-    "ask_password()` asks for it. It is handed to sudo, and never recorded."
+    "runbook or JupyterLab is started. In a notebook `from lib.workstation import shell; "
+    "shell.ask_password()` asks for it. It is handed to sudo, and never recorded."
 )
 NODE_HINT = "`sudo` must work there without a password (NOPASSWD in sudoers): none is handed over."
 

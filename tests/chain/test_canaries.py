@@ -20,7 +20,7 @@ SPLIT, LATE = secrets.token_hex(12), secrets.token_hex(12)  # LATE is known too 
 KNOW = """
 import base64, json, sys
 from pathlib import Path
-from lib import masks
+from lib.record import masks
 key, token, split, late = json.loads(Path("canaries.json").read_text())
 for canary in (key, token, split):
     masks.know(canary)
