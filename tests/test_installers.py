@@ -386,10 +386,18 @@ def test_an_installer_that_is_not_there_is_named(there, home):
     "takes, more, asked",
     [
         ("t v h", {}, True),
-        ("t v h", {"config_delivery": "userdata", "config_format": "ignition"}, False),
         ("t v h f", {}, False),
         ("t v h i", {"installer": "flatcar-install"}, False),
         ("t v h i", {"installer": "flatcar-install", "config_format": "ignition"}, True),
+        (
+            "t v h i",
+            {
+                "installer": "flatcar-install",
+                "config_delivery": "userdata",
+                "config_format": "ignition",
+            },
+            False,
+        ),
     ],
 )
 def test_only_who_puts_the_config_onto_a_btrfs_needs_a_kernel_that_mounts_it(

@@ -30,6 +30,7 @@ SAFE = {
     "CheckFailed": MENDED,
     "Refused": MENDED,
     "Incomplete": MENDED,
+    "TooManyRows": MENDED,
     "JobFailed": JOB,
     "JobTimeout": WAIT,
     "OutOfSight": WAIT,

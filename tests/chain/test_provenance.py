@@ -30,7 +30,7 @@ def test_a_run_tells_who_ran_what_with_which_code(folder, tmp_path):
     assert run["reason"] == "ticket 12"
     assert run["pid"] == os.getpid()
     assert run["notebooks"] == {"10-a.ipynb": hashlib.sha256(b"{}").hexdigest()}
-    assert len(run["lib"]["lib/chain/provenance.py"]) == 64
+    assert len(run["lib"]["lib/record/provenance.py"]) == 64
     assert run["packages"]["papermill"][0].isdigit()
     assert run["started"] < run["ended"]
     assert (run["outcome"], run["exit_code"]) == ("ok", 0)
