@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 # refuse: an error at once. fail-job: accepted, then failed; `result:none` without a word.
@@ -13,6 +14,7 @@ FAULTS = "refuse fail-job drop-before drop-after html slow lose-job hang-job mal
 # Never recorded: what is secret, what is private, and what only signs the request.
 HIDDEN = """apikey signature userdata password publickey command response signatureversion
     expires sessionkey"""
+CALLS, PARAMS, LONGEST = 5000, 50, 500  # kept: calls, parameters of each, characters of a value
 
 
 class Call(NamedTuple):
@@ -50,10 +52,10 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The faults that are set and the calls so far; neither survives a restart."""
+    """The faults that are set and the last calls; neither survives a restart."""
 
     planned: list[Fault] = field(default_factory=list)
-    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=100_000))
+    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=CALLS))
 
     def take(self, command: str) -> Fault | None:
         """Return the fault that strikes this call."""
@@ -62,8 +64,9 @@ class Faults:
     def record(self, command: str, params: dict[str, str], changed: bool, status: int) -> None:
         """Note a call; what must not be seen is left out."""
         hidden = HIDDEN.split()
-        kept = {k.lower(): v for k, v in params.items() if k.lower() not in hidden}
-        self.calls.append(Call(command, kept, changed, status))
+        shown = ((k.lower(), v) for k, v in params.items() if k.lower() not in hidden)
+        kept = {k[:LONGEST]: v[:LONGEST] for k, v in islice(shown, PARAMS)}
+        self.calls.append(Call(command[:LONGEST], kept, changed, status))
 
     def reset(self) -> None:
         """Forget faults and calls."""

@@ -9,6 +9,7 @@ import itertools
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .cloud import Cloud, owner_of
@@ -171,7 +172,8 @@ def advance(cloud: Cloud) -> None:
 
 def _due(cloud: Cloud, timer: Row) -> None:
     if timer["moment"] == "expunge":
-        COMMANDS["expungeVirtualMachine"].phases["expunge"](cloud, timer["target"])
+        expunge = COMMANDS["expungeVirtualMachine"].phases["expunge"]
+        _raised(lambda: expunge(cloud, timer["target"]))
         return
     job = cloud.state.get("job", timer["target"])
     if job is None:
@@ -180,20 +182,38 @@ def _due(cloud: Cloud, timer: Row) -> None:
     if timer["moment"] == "finish":
         _finish(cloud, job, phases)
     else:
-        phases[timer["moment"]](cloud, job)
+        error = _raised(lambda: phases[timer["moment"]](cloud, job))
+        if error and timer["moment"] == "begin":
+            job["fault"] = job["fault"] or {"code": error.code, "text": error.text, "result": ""}
+            cloud.state.save("job", job)
+
+
+def _raised(do: Callable[[], object]) -> ApiError | None:
+    """Do something; return the refusal that it raises, or that stands for a fault of our own.
+
+    That is a failed job, as on a real server, and stands in the server's log.
+    """
+    try:
+        do()
+    except ApiError as error:
+        return error
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
+        return ApiError(530, INTERNAL)
+    return None
 
 
 def _finish(cloud: Cloud, job: Row, phases: dict) -> None:
-    try:
+    def finish() -> None:
         _raise_planned(job)
-        job |= {"result": phases["finish"](cloud, job, **job["params"]), "status": SUCCEEDED}
-        ended(cloud, job)
-    except ApiError as error:
+        job["result"] = phases["finish"](cloud, job, **job["params"])
+
+    error = _raised(finish)
+    if error:
         _fail(cloud, job, phases, error)
-    except Exception:
-        # A fault of our own is a failed job, as on a real server, and stands in the server's log.
-        traceback.print_exc(file=sys.stderr)
-        _fail(cloud, job, phases, ApiError(530, INTERNAL))
+    else:
+        job["status"] = SUCCEEDED
+        ended(cloud, job)
     if cloud.pending.get(job["instance"]) == job["id"]:
         del cloud.pending[job["instance"]]
     job["completed"] = max(job["ends"], job["at"])
@@ -213,7 +233,7 @@ def _fail(cloud: Cloud, job: Row, phases: dict, error: ApiError) -> None:
     if job["fault"] and job["fault"]["result"] == "none":
         job |= {"code": 0, "result": None}
     if "failed" in phases:
-        phases["failed"](cloud, job)
+        _raised(lambda: phases["failed"](cloud, job))
     ended(cloud, job, error.text)
 
 

@@ -124,10 +124,13 @@ class State:
         return found or self.save("setting", {"id": name, "n": 0} | default)
 
     def commit(self) -> None:
-        """Write what has changed since the last time."""
+        """Write what has changed since the last time that this succeeded.
+
+        Raises sqlite3.Error where it cannot be written; it is kept for the next commit then.
+        """
         if not self._changed:
             return
-        changed, self._changed = self._changed, {}
+        changed = self._changed
         gone = [(kind, str(id)) for (kind, id), row in changed.items() if row is None]
         kept = [
             (kind, str(id), row["n"], json.dumps(row))
@@ -137,8 +140,11 @@ class State:
         with self.file:
             self.file.executemany("DELETE FROM rows WHERE kind = ? AND id = ?", gone)
             self.file.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", kept)
+        self._changed = {}
 
     def close(self) -> None:
         """Write the rest and let go of the file."""
-        self.commit()
-        self.file.close()
+        try:
+            self.commit()
+        finally:
+            self.file.close()

@@ -1,5 +1,6 @@
 """Dispatch: from a request's parameters to the command and back to an answer."""
 
+import sqlite3
 import sys
 import traceback
 from typing import NamedTuple
@@ -44,12 +45,22 @@ def handle(cloud: Cloud, given: dict[str, str], method: str, cookies: str = "") 
         jobs.advance(cloud)
         fault = None if name in SIMULATOR else cloud.faults.take(name)
         reply, changed = _answer(cloud, given, cookies, fault)
-        cloud.state.commit()
+        reply = _kept(cloud, given, reply)
         if name not in SIMULATOR:
             cloud.faults.record(name, given, changed, reply.status)
     if fault and fault.kind == "drop-after":
         return reply._replace(body=None)
     return reply._replace(delay=fault.seconds) if fault and fault.kind == "slow" else reply
+
+
+def _kept(cloud: Cloud, given: dict[str, str], reply: Reply) -> Reply:
+    """Write the state, and return the answer: an error while what was done cannot be written."""
+    try:
+        cloud.state.commit()
+    except sqlite3.Error:
+        traceback.print_exc(file=sys.stderr)
+        return _refused(cloud, given.get("command", ""), given, ApiError(530, jobs.INTERNAL, 4250))
+    return reply
 
 
 def _answer(

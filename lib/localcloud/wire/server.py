@@ -2,8 +2,11 @@
 
 import select
 import socket
+import sqlite3
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +27,7 @@ from .dispatch import Reply, handle
 API = "/client/api"
 LONGEST_LINE = 8192
 LONGEST_BODY = 1048576
+IDLE = 120  # seconds until a silent connection is closed
 HTML = "text/html; charset=UTF-8"
 
 
@@ -49,13 +53,20 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    timeout = IDLE
     server: "Listener"
 
     def answer(self) -> None:
         """Answer one request of any method."""
         if len(self.raw_requestline) > LONGEST_LINE:
             return self.write(414, HTML, "<h1>Bad Message 414</h1><pre>reason: URI Too Long</pre>")
-        size = int(self.headers.get("Content-Length") or 0)
+        told = self.headers.get("Content-Length") or "0"
+        if not (told.isascii() and told.isdecimal()):
+            self.close_connection = True
+            return self.write(
+                400, HTML, "<h1>Bad Message 400</h1><pre>reason: Bad Content-Length</pre>"
+            )
+        size = int(told[:20])
         if size > LONGEST_BODY:
             self.close_connection = True
             status = self.server.cloud.dialect.longest_body
@@ -103,7 +114,11 @@ class Handler(BaseHTTPRequestHandler):
             given = parameters("", form)
             found = guests.ask_discovery(cloud, self.command, self.path, given)
             index = discovery.last_index(guests.registry(cloud))
-            cloud.state.commit()
+            try:
+                cloud.state.commit()
+            except sqlite3.Error:
+                traceback.print_exc(file=sys.stderr)
+                found = 500, "text/plain", "The registry cannot be written."
         if fault and fault.kind == "drop-after":
             return self.drop()
         if fault and fault.kind == "slow":
@@ -201,8 +216,6 @@ class Listener(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Pass over clients that went away in the middle; tell all else."""
-        import sys
-
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
