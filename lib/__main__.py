@@ -44,7 +44,9 @@ def runbook() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; the README lists them."""
     from lib.record.faults import BadInput, RecordCut
+    from lib.report import console
 
+    console.set_up()
     try:
         return runbook.main(argv, "runbook", standalone_mode=False) or 0
     except click.UsageError as error:
@@ -66,10 +68,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-PATH = click.Path(path_type=Path)
+class Given(click.ParamType):
+    """A text that says something: one that is empty or not UTF-8 is a mistake, as of a script."""
+
+    name = "text"
+
+    def convert(self, value: str, param: object, context: object) -> str:
+        """Return the text; fail where there is none, or none that can be written down."""
+        if not value.strip():
+            self.fail("it is empty: leave the option out, or give it a value", param, context)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail("it is not UTF-8 text", param, context)
+        return value
+
+
+class GivenPath(click.Path):
+    """A path, which is not empty: that would be the folder that one stands in."""
+
+    def convert(self, value: str | Path, param: object, context: object) -> Path:
+        """Return the path."""
+        if isinstance(value, str) and not value.strip():
+            self.fail("it is empty: leave the option out, or give it a path", param, context)
+        return super().convert(value, param, context)
+
+
+PATH = GivenPath(path_type=Path)
 TYPES = {
     "DIR": PATH,
     "FILE": PATH,
+    "LIST": Given(),
+    "NAME=VALUE": Given(),
+    "SHA256": Given(),
+    "TEXT": Given(),
     "KEY": click.Path(exists=True, dir_okay=False, path_type=Path),
     "SECONDS": click.IntRange(min=1),
     "plan|apply": click.Choice(["plan", "apply"]),
@@ -83,19 +115,19 @@ def _option(names: str, kind: str, meaning: str, **more: object) -> Callable:
 
 
 # What several commands take.
-RUN = click.argument("run", metavar="RUN")
+RUN = click.argument("run", metavar="RUN", type=Given())
 NOTEBOOKS = _option("--notebooks", "DIR", "Where the stages are.", default=ROOT / "notebooks")
 RUNS = _option("--runs", "DIR", "Where the folders of runs are.", default=ROOT / "runs")
 TIMEOUT = _option("--cell-timeout", "SECONDS", "How long one cell may take; else without limit.")
-REASON = _option("--reason", "TEXT", "Why this is done, or its ticket; it is recorded.", default="")
+REASON = _option("--reason", "TEXT", "Why this is done, or its ticket; it is recorded.")
 SIGN = _option("--sign", "KEY", "Sign with this SSH key (its private file, or .pub of an agent's).")
 
 
-def _chosen(cell_timeout: int | None, reason: str, sign: Path | None) -> dict:
+def _chosen(cell_timeout: int | None, reason: str | None, sign: Path | None) -> dict:
     """Return how a run is to be carried out, as `run` and `resume` take it."""
     from lib import profiles
 
-    chosen = {"cell_timeout": cell_timeout, "reason": reason, "key": sign}
+    chosen = {"cell_timeout": cell_timeout, "reason": reason or "", "key": sign}
     return chosen | {"preload": PRELOAD, "secrets": profiles.kept()}
 
 
@@ -103,7 +135,7 @@ def _chosen(cell_timeout: int | None, reason: str, sign: Path | None) -> dict:
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @_option("-p given", "NAME=VALUE", "Set one parameter; wins over all files.", multiple=True)
 @_option("--mode", "plan|apply", "plan only looks, apply changes; short for -p mode=...")
-@_option("--stages numbers", "LIST", "As 10-42 or 10,20,50-60; else all below 70.", default="")
+@_option("--stages numbers", "LIST", "As 10-42 or 10,20,50-60; else all below 70.")
 @TIMEOUT
 @REASON
 @SIGN
@@ -113,7 +145,7 @@ def run(
     files: tuple[str, ...],
     given: tuple[str, ...],
     mode: str | None,
-    numbers: str,
+    numbers: str | None,
     notebooks: Path,
     runs: Path,
     **how: object,
@@ -183,7 +215,7 @@ def _summed_up(terminal, ended) -> int:
 
 
 @runbook.command()
-@click.argument("run", required=False, metavar="[RUN]")
+@click.argument("run", required=False, metavar="[RUN]", type=Given())
 @RUNS
 @_option("--signers", "FILE", "Who must have signed every run: ssh-keygen(1), ALLOWED SIGNERS.")
 @_option("--noted", "SHA256", "Some run must have this seal, which `verify` printed.")
@@ -226,8 +258,8 @@ def list_(runs: Path) -> None:
 
 
 @runbook.command()
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("a", metavar="A", type=Given())
+@click.argument("b", metavar="B", type=Given())
 @RUNS
 def diff(a: str, b: str, runs: Path) -> None:
     """Show what differs between two runs.

@@ -144,7 +144,9 @@ def _local(name: str, options: dict) -> Profile:
         raise ProfileError(f"profile {name}: unknown option {unknown[0]}; there are {known}")
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "lib.localcloud", "start", "--json", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", timeout=60
+    )
     if done.returncode:
         raise ProfileError(f"the local cloud did not start: {done.stderr.strip()[-500:]}")
     facts = json.loads(done.stdout)

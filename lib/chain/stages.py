@@ -28,12 +28,12 @@ def find(folder: Path) -> list[Stage]:
     return [Stage(int(path.name[:2]), path.stem, path.resolve()) for path in paths]
 
 
-def choose(stages: Sequence[Stage], wanted: str = "") -> list[Stage]:
-    """Return the stages that a list like `10,20,50-60` names, or all below 70 when it is empty.
+def choose(stages: Sequence[Stage], wanted: str | None = None) -> list[Stage]:
+    """Return the stages that a list like `10,20,50-60` names, or all below 70 for None.
 
-    Raises `BadInput` naming every part that fits no stage.
+    Raises `BadInput` naming every part that fits no stage; a list that names none is such a fault.
     """
-    if not wanted:
+    if wanted is None:
         return [stage for stage in stages if stage.number < ASKED_FOR]
     parts = [part.strip() for part in wanted.split(",")]
     fitting = {part: [stage for stage in stages if _fits(part, stage)] for part in parts}

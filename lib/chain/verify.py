@@ -42,7 +42,12 @@ def verify(folder: Path, signers: Path | None = None) -> list[Finding]:
 
 
 def verify_all(runs: Path, signers: Path | None = None) -> list[Finding]:
-    """Do as `verify` for all runs of a folder that are not still going on."""
+    """Do as `verify` for all runs of a folder that are not still going on.
+
+    Raises `BadInput` if there is no such folder.
+    """
+    if not runs.is_dir():
+        raise BadInput([f"{runs}: there is no such folder of runs; --runs names another one"])
     return _each([*(found for run in closed(runs) for found in _run(run, signers)), *_beside(runs)])
 
 

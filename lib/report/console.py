@@ -4,6 +4,7 @@ Texts come from notebooks and through them from a cloud, so none is taken as mar
 character of theirs reaches the terminal.
 """
 
+import codecs
 import sys
 from collections.abc import Collection, Iterable
 
@@ -13,7 +14,26 @@ from rich.text import Text
 
 from lib.errors import plain
 
+SIMPLE = {"✓": "+", "✗": "x", "…": "...", "·": ".", "–": "-", "×": "x", "→": "->"}  # noqa: RUF001
 WIDE = 140  # columns where there is no terminal, as in a log
+
+
+def set_up() -> None:
+    """Let standard output and error show whatever their encoding lacks in another way.
+
+    Marks become ASCII characters, all else escapes: no run ends because a terminal is not UTF-8.
+    """
+    codecs.register_error("runbook.simple", _simple)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what stands in for a stream may have none
+            stream.reconfigure(errors="runbook.simple")
+
+
+def _simple(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for characters that cannot be encoded, as codecs.register_error has it."""
+    lost = error.object[error.start : error.end]
+    shown = (SIMPLE.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lost)
+    return "".join(shown), error.end
 
 
 def console() -> Console:

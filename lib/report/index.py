@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.record import whole
+from lib.record.faults import BadInput
 from lib.report import past
 from lib.report.words import clock, colour, mark
 from lib.waiting import span
@@ -68,11 +69,13 @@ def _abandoned(found: list[Line]) -> str:
 
 
 def show(runs: Path) -> None:
-    """Print the runs on the terminal."""
+    """Print the runs on the terminal. Raises `BadInput` if there is no such folder."""
     from rich.text import Text
 
     from lib.report.console import console, grid, one_line
 
+    if not runs.is_dir():
+        raise BadInput([f"{runs}: there is no such folder of runs; --runs names another one"])
     found = lines(runs)
     if not found:
         return print(f"There are no runs in {runs}.")
