@@ -9,9 +9,11 @@ import pandas as pd
 
 from lib.checks import not_allowed
 from lib.client import Client
+from lib.record.reading import CHANGES, difference
 
 GIB = {"size", "physicalsize", "virtualsize"}  # bytes in every answer that has them
 TIMES = {"created", "completed", "attached", "deployed", "startdate"}
+NOTHING = ["none", "", "", "nothing changed"]
 NUMBERS = {"cpunumber", "memory", "disksize", "deviceid", "max"}
 
 
@@ -34,6 +36,12 @@ def listed(cloud: Client, command: str, columns: str, **params) -> pd.DataFrame:
     if rows is None:
         print(not_allowed(command))
     return table(rows or [], columns)
+
+
+def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Return what is new, changed and gone since `before`; one row says so where nothing is."""
+    found = difference(before, after)
+    return found if len(found) else pd.DataFrame([NOTHING], columns=CHANGES)
 
 
 def _title(name: str) -> str:

@@ -67,9 +67,27 @@ def test_half_of_the_code_cells_have_three_lines_or_less(path):
     assert median(len(c.source.splitlines()) for c in code(path)[1:]) <= 3
 
 
-def test_every_heading_has_words_and_prose_is_no_less_than_code(path):
-    words = [c for c in read(path).cells if c.cell_type == "markdown"]
-    assert all(len(w.source.split("\n\n", 1)) == 2 for w in words)
+def test_a_sentence_stands_in_one_notebook_only():
+    """What all stages share stands in 00; the cells below say what is special to their stage."""
+    places: dict[str, list[str]] = {}
+    for notebook in PATHS:
+        cells = [c.source for c in read(notebook).cells if c.cell_type == "markdown"]
+        lines = [x for c in cells for x in c.splitlines() if x[:1] not in ("#", "*")]
+        prose = " ".join(x for x in lines if "Undo:" not in x)
+        for sentence in re.split(r"(?<=[.:?]) ", prose):
+            places.setdefault(sentence.strip(), []).append(notebook.stem)
+    assert {s: p for s, p in places.items() if s and len(p) > 1} == {}
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda p: p.stem)
+def test_after_is_the_difference_from_before(stage):
+    """Of 20 both are the text, in full; of a stage that changes nothing there is no After."""
+    shown = [c.source for c in code(stage) if c.id.partition("-")[0] == "after"]
+    assert all("changes(" in s for s in shown) or stage.stem.startswith("20")
+
+
+def test_the_explanation_of_the_headings_names_them_all():
+    assert re.findall(r"^- \*(\w+)\*", read(PATHS[0]).cells[0].source, re.M) == HEADINGS
 
 
 def test_parameters_are_typed_literals_with_a_meaning(path):

@@ -4,7 +4,7 @@ from folders import book, printed, shown
 from nbformat import v4
 
 from lib.record import reading
-from lib.tables import table
+from lib.tables import changes, table
 
 ROWS = [
     {"name": "disk", "size": 5 << 30, "created": "2026-11-23T20:38:16+0100", "id": "0042"},
@@ -92,13 +92,13 @@ def test_a_notebook_without_cell_ids_is_read_too(tmp_path):
     assert len(reading.tables(path)) == 1
 
 
-def test_a_difference_tells_what_was_made_changed_and_removed():
+def test_a_difference_shows_what_is_new_changed_and_gone():
     before = pd.DataFrame({"name": ["a", "b"], "state": ["Ready", "Ready"], "id": ["1", "2"]})
     after = pd.DataFrame({"name": ["a", "c"], "state": ["Gone", "New"], "id": ["1", "3"]})
     assert reading.difference(before, after).values.tolist() == [
-        ["made", "c", "3", "state New"],
+        ["new", "c", "3", "state New"],
         ["changed", "a", "1", "state: Ready → Gone"],
-        ["removed", "b", "2", "state Ready"],
+        ["gone", "b", "2", "state Ready"],
     ]
 
 
@@ -118,3 +118,9 @@ def test_a_template_listed_once_a_zone_is_not_mistaken_for_a_change():
 def test_two_empty_tables_do_not_differ():
     empty = table([], "name id")
     assert len(reading.difference(empty, empty)) == 0
+
+
+def test_the_changes_between_equal_tables_are_one_row_that_says_so():
+    one = table([{"name": "a", "id": "1"}], "name id")
+    assert changes(one, one).values.tolist() == [["none", "", "", "nothing changed"]]
+    assert changes(table([], "name id"), one).values.tolist() == [["new", "a", "1", ""]]

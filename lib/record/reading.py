@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+CHANGES = ["change", "name", "id", "details"]  # the columns of a difference
 MIME = "application/vnd.dataresource+json"
 _SHAPE = re.compile(r"\[(\d+) rows x \d+ columns\]\s*\Z")
 
@@ -110,20 +111,20 @@ def _typed(field: dict, values: list) -> pd.Series:
 
 
 def difference(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Return what was made, changed and removed between two tables of the same columns.
+    """Return what is new, changed and gone between two tables of the same columns.
 
-    Rows are the same thing when they agree in `id`, or in the first column where there is no id.
-    The columns are change, name, id, and details: the fields of a new row, or `field: was → is`.
+    Two rows show the same thing when they agree in `id`, or in the first column without an `id`.
+    The columns are CHANGES; details has the fields of a new row, or `field: was → is`.
     """
     was, now = _rows(before), _rows(after)
-    rows = [_change("made", now[k], _said(now[k])) for k in now if k not in was]
+    rows = [_change("new", now[k], _said(now[k])) for k in now if k not in was]
     rows += [
         _change("changed", now[k], _turned(was[k], now[k]))
         for k in now
         if k in was and was[k] != now[k]
     ]
-    rows += [_change("removed", was[k], _said(was[k])) for k in was if k not in now]
-    return pd.DataFrame(rows, columns=["change", "name", "id", "details"], dtype="str")
+    rows += [_change("gone", was[k], _said(was[k])) for k in was if k not in now]
+    return pd.DataFrame(rows, columns=CHANGES, dtype="str")
 
 
 def _rows(frame: pd.DataFrame) -> dict[tuple, dict[str, str]]:

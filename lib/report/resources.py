@@ -1,4 +1,4 @@
-"""Resources: what a run made, changed and removed, and what is there now, as its tables tell."""
+"""Resources: what a run created, changed and removed, and what exists now, by its tables."""
 
 import json
 
@@ -28,36 +28,57 @@ def tables(past: Past) -> list[pd.DataFrame]:
 
 
 def changed(shown: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return the differences between the tables Before and After of each stage.
+    """Return the changes that each stage shows under After.
 
     Where an attempt stopped before its After, the Before of the next one stands for it: what it
-    had begun is there when the next one looks.
+    had begun is there when the next one looks. Where After is the whole table again, its
+    difference from Before counts.
     """
     before: dict[tuple, pd.DataFrame] = {}
     found = [pd.DataFrame(columns=COLUMNS, dtype="str")]
     for frame in shown:
-        stage = frame.attrs["stage"]
-        kind = (stage, *frame.columns)
-        if kind in before:
-            difference = reading.difference(before.pop(kind), frame)
-            found.append(difference.assign(stage=stage)[COLUMNS])
+        earlier = before.pop(_kind(frame), None)
+        if is_difference(frame):
+            found.append(frame[frame["change"] != "none"].assign(stage=frame.attrs["stage"]))
+        elif earlier is not None:
+            difference = reading.difference(earlier, frame)
+            found.append(difference.assign(stage=frame.attrs["stage"]))
         if frame.attrs["heading"] == "Before":
-            before[kind] = frame
+            before[_kind(frame)] = frame
+    found = [frame[COLUMNS] for frame in found]
     return pd.concat(found).astype("str").sort_values("stage", kind="stable", ignore_index=True)
 
 
-def standing(past: Past, shown: list[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Return what is there now as far as the run saw it: the last table of each kind.
+def is_difference(frame: pd.DataFrame) -> bool:
+    """Tell whether a table shows what changed instead of what is there."""
+    return list(frame.columns) == reading.CHANGES
 
-    Of an account's many rows only those are returned which the parameters name or the run touched.
+
+def _kind(frame: pd.DataFrame) -> tuple[str, str]:
+    """Return the stage and the cell under Before that a table belongs to."""
+    return frame.attrs["stage"], frame.attrs["cell"].replace("after", "before")
+
+
+def standing(past: Past, shown: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return what exists now as far as the run saw it.
+
+    These are the last table of each kind and what changed since, an account's other rows left
+    out: those which neither the parameters name nor the run touched.
     """
     last: dict[tuple, pd.DataFrame] = {}
+    since: dict[tuple, pd.DataFrame] = {}
+    columns: dict[tuple, tuple] = {}
     for frame in shown:
-        last.pop(tuple(frame.columns), None)  # so that the last seen stands last
-        last[tuple(frame.columns)] = frame
+        if is_difference(frame):
+            since[columns.get(_kind(frame), ())] = frame[frame["change"] != "none"]
+            continue
+        kind = columns[_kind(frame)] = tuple(frame.columns)
+        since.pop(kind, None)
+        last.pop(kind, None)  # so that the last seen stands last
+        last[kind] = frame
     names = {str(v) for k, v in past.params.items() if k.endswith("_name") and v}
     touched = set(changed(shown)["id"]) - {""}
-    kept = [_ours(frame, names, touched) for frame in last.values()]
+    kept = [_ours(frame, names, touched) for frame in [*last.values(), *since.values()]]
     return [frame for frame in kept if len(frame)]
 
 

@@ -33,8 +33,8 @@ def test_parameters_outcomes_and_resources_that_differ_are_told(tmp_path):
         "parameters": [["volume_name", "web_disk", "big_disk"], ["size", "–", "5"]],  # noqa: RUF001
         "outcome of the stages": [["10-make", "ok", "failed"], ["60-look", "ok", "–"]],  # noqa: RUF001
         "resources": [
-            ["10-make: made web_disk", "state Allocated", "–"],  # noqa: RUF001
-            ["10-make: made big_disk", "–", "state Allocated"],  # noqa: RUF001
+            ["10-make: new web_disk", "state Allocated", "–"],  # noqa: RUF001
+            ["10-make: new big_disk", "–", "state Allocated"],  # noqa: RUF001
         ],
         "durations": [["the run", "6.0 s", "4.0 s (0.67 times A)"]],
     }

@@ -10,6 +10,7 @@ import pytest
 from folders import ID, JOB, at, book, call, printed, shown, stage, step, write_lines
 from nbformat import v4
 
+from lib.record import reading
 from lib.record.faults import BadInput
 from lib.report import past, report, resources, timeline
 from lib.report.page import trimmed
@@ -205,7 +206,22 @@ def test_what_an_attempt_did_counts_as_done_by_its_stage(tmp_path, first, second
     seen = folders.volumes(*second)
     book(folder, "10-make", before=[seen], after=[seen])
     found = resources.changed(resources.tables(past.read(folder)))
-    assert found[["stage", "change", "name"]].values.tolist() == [["10-make", "made", "web_disk"]]
+    assert found[["stage", "change", "name"]].values.tolist() == [["10-make", "new", "web_disk"]]
+
+
+@pytest.mark.parametrize(
+    "after", [[["new", "web_disk", ID, "state Ready"]], [["none", "", "", "nothing changed"]]]
+)
+def test_what_a_stage_shows_as_changes_is_reported_as_it_is(tmp_path, after):
+    folder = folders.run(tmp_path, NAME, stage("10-make", 0, 4) + stage("20-use", 5, 4))
+    changes = folders.shown(pd.DataFrame(after, columns=reading.CHANGES, dtype="str"))
+    book(folder, "10-make", before=[folders.volumes()], after=[changes])
+    book(folder, "20-use", before=[folders.shown(pd.DataFrame({"path": ["/dev/vda"]}))])
+    run = past.read(folder)
+    shown = resources.tables(run)
+    new = [row for row in after if row[0] != "none"]
+    assert resources.changed(shown).values.tolist() == [["10-make", *row] for row in new]
+    assert [frame.values.tolist() for frame in resources.standing(run, shown)] == [new] * len(new)
 
 
 def test_a_pause_between_attempts_takes_little_of_the_axis():
