@@ -121,7 +121,7 @@ def template(cloud: Cloud, zone: str, name: str, owner: dict) -> dict | None:
     zone_id = cloud.zone_id(zone)
     rows = cloud.named("listTemplates", name, templatefilter="self", zoneid=zone_id)
     rows = [r for r in rows if str(r.get("zoneid", zone_id)) == str(zone_id)]
-    _demand_one(rows, f"templates named {name}", "Delete the others.")
+    _demand_one(rows, f"templates named {name}", "Rename the others.")
     if rows and not is_neutral(rows[0]) and not is_ours(cloud, rows[0], owner):
         raise CheckFailed(
             f"the template {name} (id {rows[0]['id']})",

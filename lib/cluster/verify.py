@@ -23,7 +23,7 @@ NO_ADDRESS = (
 )
 REUSED = (
     "A reused token: another cluster had it before. A template with a baked-in token makes one "
-    "cluster only."
+    "cluster only. Or it is what a machine has left that is gone: etcd 0.4 keeps that for a week."
 )
 BOOTSTRAP = (
     "The registry serves the bootstrap only: an etcd that has formed a cluster asks it no more. "

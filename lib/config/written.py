@@ -18,6 +18,7 @@ BY_HAND = (
     "`etcdctl member add` and --initial-cluster-state=existing. If it has not, move_discovery of "
     "70-reconfigure-cluster gives its machines a new token."
 )
+DISCOVERY_FLAG = "--discovery="  # of etcd 2 and newer; etcd 0.4 is told by its own section
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def demand_usable(cloud: Cloud, zone: str, names: list[str], written: Written) -
 
     A cluster that is complete needs its token no more, so nothing is asked then. Before the first
     machine the token must be for as many, and unused: etcd 0.4 does not look at that, later ones
-    wait for ever or turn away.
+    wait for ever or turn away. Beside machines of ours the registry may list as many others as are
+    missing, where they are of etcd 0.4: it keeps the address of one that is gone for a week, and a
+    new one joins all the same.
     """
     there = own.machines(cloud, zone, names)
     if not written.url and written.addresses:
@@ -79,13 +82,23 @@ def demand_usable(cloud: Cloud, zone: str, names: list[str], written: Written) -
         return print("✓ the cluster is complete: its token is not needed any more")
     found = _members(written, BY_HAND if there else NEW_TOKEN)
     ours = {n.get("ipaddress") for m in there.values() for n in m.get("nic") or []}
-    if strangers := sorted(set(found.values()) - ours):
+    strangers = sorted(set(found.values()) - ours)
+    if strangers and _may_be_gone(written, there, len(strangers), len(names)):
+        return print(f"! registered, and taken for what is missing: {', '.join(strangers)}")
+    if strangers:
         advice = BY_HAND if there else NEW_TOKEN
         listed = ", ".join(strangers)
         raise CheckFailed("who registered with the token", "none but ours", listed, advice)
     if written.url and not there:
         _demand_fresh(written, len(names))
     print(f"✓ the token is free for the cluster: {len(found)} of ours registered, no strangers")
+
+
+def _may_be_gone(written: Written, there: dict, strangers: int, size: int) -> bool:
+    """Tell whether strangers in the registry may be former machines of a cluster of etcd 0.4."""
+    running = [m for m in there.values() if m["state"] == "Running"]
+    old = DISCOVERY_FLAG not in written.text
+    return old and bool(running) and strangers <= size - len(there)
 
 
 def _members(written: Written, advice: str) -> dict[str, str]:
@@ -101,7 +114,7 @@ def _demand_fresh(written: Written, size: int) -> None:
     if discovery.has_begun(written.url):
         next_step = f"Its members are gone. {NEW_TOKEN}"
         raise CheckFailed("clusters that used the token", "none", "one", next_step)
-    found = discovery.size_of(written.url) if "--discovery=" in written.text else None
+    found = discovery.size_of(written.url) if DISCOVERY_FLAG in written.text else None
     if found not in (size, None):
         what, wanted = "machines that the token is for", f"{size}, the cluster_size"
         raise CheckFailed(what, wanted, f"{found}", NEW_TOKEN)

@@ -13,6 +13,7 @@ from lib.config import discovery
 from lib.config.discovery import TokenUrl, ask_token, has_begun, members, service, size_of
 from lib.errors import CheckFailed, ParamsError, Refused, RunbookError, Unreachable
 from lib.localcloud.wire.server import Server
+from lib.machines import address_of
 
 TOKEN = "217d781a5ad5c7c4660bfbbc239bd0c0"
 FIFTY, SIXTY = "50-deploy-cluster", "60-verify-cluster"
@@ -193,6 +194,17 @@ def test_no_advice_removes_machines_that_run(cloud):
         assert "etcdctl member add" in str(failed.value)
         assert "90-remove-cluster" not in str(failed.value)
         forget(cloud)
+
+
+def test_a_machine_that_is_gone_is_deployed_again_beside_its_entry(built, tmp_path, capsys):
+    with built.running(tmp_path / "cloud", may_expunge=1) as cloud:
+        play(cloud, FIFTY)
+        last = cloud.list("listVirtualMachines", name="coreos-cluster-3")[0]
+        cloud.call("destroyVirtualMachine", id=last["id"], expunge=True)
+        play(cloud, FIFTY)
+        assert f"taken for what is missing: {address_of(last)}" in capsys.readouterr().out
+        again = cloud.list("listVirtualMachines", name="coreos-cluster-3")[0]
+        assert again["state"] == "Running" and again["id"] != last["id"]
 
 
 DEBIAN = pytest.param(
