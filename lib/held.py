@@ -63,7 +63,7 @@ def rows(cloud: Cloud, zone: str, names: list[str]) -> list[dict]:
     if cloud.has_tags and not cloud.may_expunge:
         broken = [n for n in names if n in there and there[n]["state"] == "Error"]
         found |= dict.fromkeys(broken, "of a machine in Error, and held once that is destroyed")
-    next_step = f"If 50-deploy-cluster is refused for it: {_command(names, found)}"
+    next_step = f"If 50-deploy-cluster is refused for it: {_way_on(names, found, there)}"
     return [tick(f"the name {n}", "free", text, None, next_step) for n, text in found.items()]
 
 
@@ -77,6 +77,18 @@ def _until(at: datetime) -> str:
     """Say until when a name is held that is held since then."""
     local = (at + KEPT).astimezone()
     return f"by CloudStack's defaults {local:%Y-%m-%d %H:%M} at the latest"
+
+
+def _way_on(names: list[str], held: Iterable[str], there: dict[str, dict]) -> str:
+    """Return how to go on where some of the names are held and other machines are `there`.
+
+    The next numbers are for a cluster of which nothing is left; what runs is never given up.
+    """
+    left = [n for n, m in there.items() if m["state"] != "Error"]
+    if any(there[n]["state"] == "Running" for n in left):
+        return f"run 50-deploy-cluster again once it is expunged. {', '.join(left)} can stay."
+    first = f"90-remove-cluster removes {', '.join(left)}, and then " if left else ""
+    return first + _command(names, {*held, *left})
 
 
 def _command(names: list[str], held: Iterable[str]) -> str:
@@ -114,11 +126,8 @@ def explained(
     held that no journal knows of, the others that are missing may be held as well.
     """
     code, text = getattr(error, "code", None), getattr(error, "text", "")
-    more, times = [], destroyed(cloud)
-    known = {
-        *times,
-        *(set(names) - own.machines(cloud, zone, names).keys() if TAKEN in text else ()),
-    }
+    more, times, there = [], destroyed(cloud), own.machines(cloud, zone, names)
+    known = {*times, *(set(names) - there.keys() if TAKEN in text else ())}
     if code == INTERNAL_ERROR and address:
         more.append(
             f"CloudStack answers so, too, where {address} is taken or not of the network; a "
@@ -128,8 +137,8 @@ def explained(
         until = f", {_until(times[name])}" if name in times else ""
         more.append(
             f"A destroyed machine, which an account does not see, holds its name until the cloud "
-            f"expunges it{until}: {_command(names, known)}"
+            f"expunges it{until}: {_way_on(names, known, there)}"
         )
-    said = str(error).rstrip(".")
-    error.args = (". ".join([said, *more]) if more else str(error),)
+    if more:
+        error.args = (" ".join([f"{str(error).rstrip('.')}.", *more]),)
     return error

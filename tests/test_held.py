@@ -149,9 +149,23 @@ def test_addresses_that_a_kept_template_fixes_are_told_when_they_may_be_held(tmp
 
 def test_a_machine_in_error_is_destroyed_and_its_name_told(cloud):
     fault(cloud, "deployVirtualMachine", "fault:fail-job;code:530;text:broken")
-    with pytest.raises(JobFailed, match=r"broken.*holds its name.*-p first_number=2"):
+    told = rf"broken.*holds its name.*90-remove-cluster removes {NAMES[1]}, {NAMES[2]}, and.*{NEXT}"
+    with pytest.raises(JobFailed, match=told) as error:
         play(cloud, STAGE, **STATIC)
-    assert "Error" not in members(cloud).values()
+    assert members(cloud) == dict.fromkeys(NAMES[1:], "Stopped") and ".. " not in str(error.value)
+    play(cloud, REMOVAL)
+    play_to(cloud, STAGE, **STATIC, first_number=4)
+    assert set(members(cloud).values()) == {"Running"}
+
+
+def test_what_runs_is_not_given_up_for_a_name_that_is_held(cloud, capsys):
+    play(cloud, STAGE, **STATIC)
+    row = next(r for r in cloud.list("listVirtualMachines") if r["name"] == NAMES[1])
+    cloud.change("destroyVirtualMachine", {"id": row["id"]}, what=row["name"])
+    play(cloud, STAGE, **STATIC, mode="plan")
+    with pytest.raises(Refused, match=f"expunged. {NAMES[0]}, {NAMES[2]} can stay"):
+        play(cloud, STAGE, **STATIC)
+    assert "can stay" in capsys.readouterr().out and "Running" in members(cloud).values()
 
 
 def test_a_machine_in_error_from_outside_is_told_before_it_is_destroyed(built, tmp_path, capsys):
