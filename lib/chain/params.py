@@ -14,6 +14,11 @@ from lib.record.secrets import secret_name, secret_value
 
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list[str]": list}
 MODES = ("plan", "apply")
+# The most that a value may be: of whole numbers by name, of all else by type.
+MOST = {"cluster_size": 1000, "first_number": 10**6, "volume_size": 10**6, "patience": 10**5}
+LARGEST = {int: 10**9, float: 1e30}  # any other number
+LONGEST = 10_000  # characters of a text, and texts of a list
+SHORT = {"cluster_name": 61}  # of a machine's host name, which has 63 (RFC 1123), with its number
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,38 @@ def misfit(name: str, kind: str, value: object, default: object = None) -> str:
     'wanted a whole number of at least 1 (a count or a size), found 0'
     """
     if not _is(kind, value):
-        return f"wanted {kind}, found {value!r}"
+        return f"wanted {kind}, found {value if isinstance(value, float) else repr(value)[:60]}"
     if kind == "int" and value < 1 and (value, value) != (default, 0):
         return f"wanted a whole number of at least 1 (a count or a size), found {value}"
+    if wrong := _excess(name, value):
+        return wrong
     if name == "mode" and value not in MODES:
         return f'wanted "plan" (looks) or "apply" (changes), found {value!r}'
     return ""
+
+
+def _excess(name: str, value: object) -> str:
+    """Say how a value is larger than any use of it, or cannot be written down, "" if it is not."""
+    most = MOST.get(name, LARGEST.get(type(value)))
+    if isinstance(value, int | float) and value > most:
+        return f"wanted {most:,} at most, found {str(value)[:40]}"
+    longest = SHORT.get(name, LONGEST)
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and len(text) > longest:
+            return f"wanted {longest:,} characters at most, found {len(text):,}"
+        if isinstance(text, str) and not text.isascii() and not _is_text(text):
+            return "wanted UTF-8 text, found bytes that are none"
+    if isinstance(value, list) and len(value) > longest:
+        return f"wanted {longest:,} texts at most, found {len(value):,}"
+    return ""
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is(kind: str, value: object) -> bool:

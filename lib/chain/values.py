@@ -27,6 +27,8 @@ _WANTED = {
     "bool": "true or false",
     "list[str]": "a list of texts",
 }
+LARGEST_FILE = 1_000_000  # bytes of a parameter file
+DEEPEST = 5  # levels of brackets: a parameter has one
 SECRET = (
     "a secret would end up in the record of the run: take it out and keep it in the profile, "
     "the environment or a key file (its value is not shown)"
@@ -133,16 +135,20 @@ def _checked(name: str, table: Mapping[str, Parameter], raw: object, read) -> ob
 
 
 def _shown(name: str) -> str:
-    return "(a name that looks like a secret)" if secret_value(name) else name
+    if secret_value(name):
+        return "(a name that looks like a secret)"
+    return name if name.isprintable() and len(name) <= 60 else f"{name[:60]!r}"
 
 
 def _pairs(file: Path | str, faults: list[str]) -> Iterator[tuple[yaml.Node, yaml.Node]]:
     """Yield the key and value nodes of the file's mapping, adding to the faults if it has none."""
     try:
-        top = yaml.compose(Path(file).read_text("utf-8-sig"), Loader=yaml.SafeLoader)
+        top = _composed(_text_of(Path(file)))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         faults.append(f"{file}: cannot be read: {reason}")
+    except ValueError as error:
+        faults.append(f"{file}: {error}")
     except yaml.YAMLError as error:
         faults.append(_syntax_fault(file, error))
     else:
@@ -151,6 +157,29 @@ def _pairs(file: Path | str, faults: list[str]) -> Iterator[tuple[yaml.Node, yam
         elif top is not None:
             line = top.start_mark.line + 1
             faults.append(f"{file}:{line}: wanted lines of `name: value`, found something else")
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a parameter file; raise ValueError where it is no file of that size."""
+    if path.exists() and not path.is_file() and not path.is_fifo():
+        raise ValueError("is no file")
+    with path.open("rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ValueError(f"is larger than {LARGEST_FILE:,} bytes, the most that is read")
+    return data.decode("utf-8-sig")
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """Return the top node of a YAML text; raise ValueError where it is nested too deep."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            line = event.start_mark.line + 1
+            raise ValueError(f"line {line} is nested deeper than {DEEPEST} levels")
+    return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 def _syntax_fault(file: Path | str, error: yaml.YAMLError) -> str:

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -35,16 +36,27 @@ def running(folder: Path) -> dict | None:
     """Return what stands in `server.json` if its server runs, and is not just starting."""
     if not is_locked(folder / "serving"):
         return None
-    found, holder = read(folder), (folder / "serving").read_text()
-    return found if found and str(found["pid"]) == holder else None
+    found = read(folder)
+    return found if found and found["pid"] == _holder(folder) else None
+
+
+def _holder(folder: Path) -> int:
+    """Return the process that serves, as it wrote beside its lock; 0 where that is not to be read.
+
+    It does not depend on `server.json`, which may be damaged while the server runs.
+    """
+    told = (folder / "serving").read_text("utf-8", "replace").strip()
+    return int(told) if re.fullmatch(r"[1-9][0-9]{0,8}", told) else 0
 
 
 def read(folder: Path) -> dict | None:
-    """Return what stands in `server.json`, None if there is none."""
+    """Return what stands in `server.json`, None if there is none or it is damaged."""
     try:
-        return json.loads((folder / "server.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = json.loads((folder / "server.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    whole = isinstance(found, dict) and all(type(found.get(n)) is int for n in ("pid", "port"))
+    return found if whole and isinstance(found.get("endpoint"), str) else None
 
 
 def is_locked(path: Path) -> bool:
@@ -83,7 +95,23 @@ def start(folder: Path, dialect: str, options: list[str]) -> dict:
     """Return the running server's facts, starting it if need be; of two at once one starts it."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(folder / "starting"):
-        return running(folder) or _spawn(folder, dialect, options)
+        found = running(folder)
+        if not found and is_locked(folder / "serving") and not _settles(folder):
+            raise Trouble(
+                f"A server runs for {folder}, but its server.json is damaged or gone. End it with "
+                "`runbook local-cloud stop`, which keeps what it holds, and start it again."
+            )
+        return found or running(folder) or _spawn(folder, dialect, options)
+
+
+def _settles(folder: Path) -> bool:
+    """Tell whether a server that is just starting, or ending, gets to the end of that."""
+    until = time.monotonic() + PATIENCE / 4
+    while time.monotonic() < until:
+        if running(folder) or not is_locked(folder / "serving"):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _spawn(folder: Path, dialect: str, options: list[str]) -> dict:
@@ -121,14 +149,16 @@ def port_of_last_run(folder: Path) -> int:
 
 def stop(folder: Path) -> bool:
     """End the server and wait until it has; say whether there was one."""
-    found = running(folder)
-    if found is None:
+    if not is_locked(folder / "serving"):
         return False
-    os.kill(found["pid"], signal.SIGTERM)
+    pid = _holder(folder)
+    if not pid:
+        raise Trouble(f"A server runs for {folder}, but its process is not known: end it by hand.")
+    os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + PATIENCE
     while is_locked(folder / "serving"):
         if time.monotonic() > until:
-            raise Trouble(f"The server (pid {found['pid']}) does not end; try `kill -9`.")
+            raise Trouble(f"The server (pid {pid}) does not end; try `kill -9`.")
         time.sleep(0.01)
     return True
 

@@ -133,10 +133,14 @@ class Journal:
     def _take(self, raw: bytes) -> None:
         try:
             line = json.loads(raw)
-        except ValueError:
+            number, state, at = line["n"], line["state"], line["at"]
+            first = {"sent": at} if state == "intent" else {}
+            known = self.entries.get(number, {})
+            if type(number) is not int or not {"command", "what", "endpoint"} <= {*known, *line}:
+                return  # it tells of no change
+        except (ValueError, TypeError, KeyError, RecursionError):
             return  # cut off by a crash before it was whole: it was not safe, so nothing was sent
-        first = {"sent": line["at"]} if line["state"] == "intent" else {}
-        self.entries.setdefault(line["n"], {}).update(first | line)
+        self.entries.setdefault(number, {}).update(first | line)
 
 
 _held: dict[Path, int] = {}  # run folders that this process holds, by a lock on them
@@ -169,14 +173,14 @@ def elsewhere(entry: dict) -> bool:
     """Tell whether the process that wrote an intent is another one that still runs."""
     import psutil  # comes with ipykernel
 
-    pid, started = entry["process"].split("/")
     try:
+        pid, started = entry["process"].split("/")
         process = psutil.Process(int(pid))
         # The start tells a process from a later one of its number; a clock set anew moves it.
         same = abs(process.create_time() - float(started)) < 2
         return same and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    except (psutil.NoSuchProcess, KeyError, AttributeError, ValueError, OverflowError):
+        return False  # it has ended, or the line does not tell which it was
 
 
 def _this_process() -> str:

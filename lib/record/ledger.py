@@ -143,8 +143,8 @@ def _whose(line: dict) -> tuple:
 
 
 def read(folder: Path) -> list[dict]:
-    """Return all lines of a run's ledger but those that were cut off; [] if it has none."""
-    return whole.lines(folder / FILE)[0]
+    """Return all lines of a run's ledger but those that are none of it; [] if it has none."""
+    return [line for line in whole.lines(folder / FILE)[0] if isinstance(line.get("event"), str)]
 
 
 def held(folder: Path, patience: float = 0.0) -> bool:
@@ -153,6 +153,8 @@ def held(folder: Path, patience: float = 0.0) -> bool:
     The lock goes with the processes, however they end; a kernel ends a second after its driver.
     """
     until = time.monotonic() + patience
+    if not (folder / FILE).is_file():
+        return False
     with open(folder / FILE, "rb") as file:
         while True:
             with suppress(BlockingIOError):
@@ -186,19 +188,23 @@ def _holder(folder: Path) -> str:
     return ""
 
 
-def driver(folder: Path) -> int:
-    """Return the process id of the last driver."""
-    return beginning(folder, read(folder))["pid"]
+def driver(folder: Path) -> int | str:
+    """Return the process id of the last driver, "unknown" where the ledger does not tell."""
+    begun = [line for line in read(folder) if line["event"] in BEGINNINGS]
+    return begun[-1].get("pid", "unknown") if begun else "unknown"
 
 
 def is_led(folder: Path) -> bool:
     """Tell whether the last driver lives, as far as this machine can tell."""
-    began = beginning(folder, read(folder))
+    began = next((ln for ln in reversed(read(folder)) if ln["event"] in BEGINNINGS), {})
     if began.get("host") != gethostname():
-        return True
+        return bool(began)
+    pid = began.get("pid")
+    if type(pid) is not int or pid < 1:
+        return False
     try:
-        os.kill(began["pid"], 0)
-    except ProcessLookupError:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass  # somebody else's, but it lives

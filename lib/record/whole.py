@@ -28,8 +28,11 @@ def lines(path: Path) -> tuple[list[dict], int]:
     """Return the JSON objects of a file, a line each, and how many other lines there are.
 
     The last line may have been cut off by the death of its writer; what it tells of had not begun.
+    What is no plain file counts as one line that is none.
     """
-    texts = path.read_text("utf-8", "replace").split("\n") if path.exists() else []
+    if not path.is_file():
+        return [], int(os.path.lexists(path))
+    texts = path.read_text("utf-8", "replace").split("\n")
     rows = [_object(text) for text in texts if text]
     found = [row for row in rows if row is not None]
     return found, len(rows) - len(found)
@@ -38,6 +41,6 @@ def lines(path: Path) -> tuple[list[dict], int]:
 def _object(text: str) -> dict | None:
     try:
         row = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None

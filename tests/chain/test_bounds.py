@@ -1,0 +1,83 @@
+"""Parameters that nobody means: refused at once, with 2, whatever they are made of."""
+
+import os
+import threading
+
+import pytest
+
+from lib.__main__ import main
+
+CELL = """\
+cluster_name: str = "c"  # its name
+cluster_size: int = 3  # machines
+volume_size: int = 40  # GB
+ratio: float = 1.5  # of something
+names: list[str] = []  # of machines
+"""
+FILES = {
+    "10,000 deep": ("names: " + "[" * 10_000 + "]" * 10_000, "nested deeper than 5 levels"),
+    "mappings deep": ("names: " + "{a: " * 10_000 + "}" * 10_000, "nested deeper than 5 levels"),
+    "blocks deep": ("\n".join(" " * n + "a:" for n in range(900)), "nested deeper than 5 levels"),
+    "large": ("# " + "x" * 1_100_000, "larger than 1,000,000 bytes"),
+    "machines": ("cluster_size: 30000000", "wanted 1,000 at most"),
+    "digits": ("cluster_size: " + "9" * 4000, "wanted 1,000 at most"),
+    "more digits": ("volume_size: " + "9" * 10_000, "volume_size"),
+    "a large fraction": ("ratio: 1.0e+300", "wanted 1e+30 at most"),
+    "a long name": ("cluster_name: " + "x" * 900_000, "wanted 61 characters at most"),
+    "many texts": ("names: [" + "a," * 10_001 + "]", "wanted 10,000 texts at most"),
+    "a lone surrogate": ('cluster_name: "\\ud800"', "UTF-8"),
+    "control characters": ('"\\e[2J\\a": 1', "there is no such parameter"),
+}
+
+
+@pytest.fixture
+def refused(book, notebooks, tmp_path, capsys):
+    """Run with some words, which must be refused before anything is made; return what is said."""
+    book(notebooks / "10-one.ipynb", "1", parameters=CELL)
+
+    def run(*words: str) -> str:
+        folders = ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]
+        assert main(["run", *words, *folders]) == 2
+        assert not (tmp_path / "runs").exists()
+        return capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_of_parameters_that_nobody_means_is_refused(refused, tmp_path, kind):
+    text, fault = FILES[kind]
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    said = refused(str(path))
+    assert fault in said and len(said) < 2000 and "\x1b" not in said and "\a" not in said
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev", "/proc/self/mem"])
+def test_what_is_no_file_of_parameters_is_refused(refused, path):
+    assert path in refused(path)
+
+
+def test_a_pipe_of_parameters_is_read_to_its_bound(refused, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    thread = threading.Thread(target=lambda: pipe.write_text("cluster_size: 1001\n"))
+    thread.start()
+    assert "wanted 1,000 at most" in refused(str(pipe))
+    thread.join()
+
+
+OPTIONS = {
+    "cluster_size=30000000": "wanted 1,000 at most",
+    "cluster_name=" + "x" * 100_000: "wanted 61 characters at most",
+    "cluster_name=a\udcffb": "UTF-8",
+    "ratio=1e999": "wanted float",
+    "x" * 100_000 + "=1": "no such parameter",
+    "\x1b[2J=1": "no such parameter",
+}
+
+
+@pytest.mark.parametrize(("option", "fault"), OPTIONS.items(), ids=range(len(OPTIONS)))
+def test_an_option_that_nobody_means_is_refused(refused, option, fault):
+    said = refused("-p", option)
+    assert fault in said and len(said) < 2000 and "\x1b" not in said
