@@ -227,9 +227,11 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
     folder of runs can make up or remove the newest runs and mend the log of seals. To notice that,
     too, sign the runs, and note elsewhere the sha256 in the last line.
     """
-    from lib.chain import verify
+    from lib.chain import abandoned, verify
     from lib.record.journal import INTERACTIVE
 
+    if runs.is_dir() and os.access(runs, os.W_OK):
+        abandoned.sweep(runs)
     if run:
         folders = [Path(os.path.abspath(verify.find(run, runs)))]
         runs, found = folders[0].parent, verify.verify(folders[0], signers)
@@ -317,11 +319,15 @@ def _close_abandoned(runs: Path) -> None:
     from lib.chain import abandoned
     from lib.record.faults import BadInput
 
+    abandoned.sweep(runs)
     for folder in abandoned.find(runs):
         try:
             ended, stage = abandoned.close(folder, profiles.kept())
         except BadInput as busy:  # another command closes it right now
             print("\n".join(busy.faults))
+            continue
+        except (ValueError, KeyError, TypeError, AttributeError) as damaged:
+            print(f"{folder.name}: its record is damaged and cannot be closed ({damaged!r:.200}).")
             continue
         if ended:
             print(f"{folder.name} had ended ({ended}), but was not sealed; it is now.")

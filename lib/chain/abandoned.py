@@ -1,5 +1,7 @@
 """Abandoned runs: their driver died without a word, and the next command closes their record."""
 
+import os
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -7,12 +9,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
+import psutil
 
 from lib.chain import closing, seal, statuses
 from lib.chain.engine import write
 from lib.chain.run import SCRATCH
 from lib.record import ledger, manifest
 from lib.record.ledger import ENDS, Ledger
+
+_OWN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-")  # as run.new_folder gives it
 
 
 def find(runs: Path) -> list[Path]:
@@ -24,8 +29,42 @@ def find(runs: Path) -> list[Path]:
     for folder in paths:
         seal.complete(folder)
     noted = seal.counted(runs)
-    found = [folder for folder in paths if _lacks(folder, noted)]
+    found = [folder for folder in paths if _lacks(folder, noted) and _begun(folder)]
     return [f for f in found if not ledger.held(f, 0 if ledger.is_led(f) else ledger.LINGERING)]
+
+
+def sweep(runs: Path) -> None:
+    """Remove what drivers left that died before a run began, and the kernels' sockets of dead ones.
+
+    Such a folder tells of nothing: nothing was started. Connection files hold keys, so they do not
+    outlive the processes that need them.
+    """
+    for scratch in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
+        pid = re.fullmatch(rf"{SCRATCH}([1-9][0-9]{{0,8}})-.+", scratch.name)
+        if pid and scratch.stat().st_uid == os.getuid() and not psutil.pid_exists(int(pid[1])):
+            shutil.rmtree(scratch, ignore_errors=True)
+    if not runs.is_dir():
+        return
+    with seal.alone(runs):
+        for folder in [path for path in runs.iterdir() if _never_began(path)]:
+            shutil.rmtree(folder)
+
+
+def _never_began(folder: Path) -> bool:
+    """Tell whether a folder holds nothing but what is written before a run's first line."""
+    if folder.is_symlink() or not folder.is_dir() or not _OWN_NAME.match(folder.name):
+        return False
+    names = {path.name for path in folder.iterdir()}
+    begun = names - {ledger.FILE, "params.yaml", "run.json", "history.json"}
+    if any(not name.endswith(".part") for name in begun) or ledger.FILE not in names:
+        return not names
+    book = folder / ledger.FILE
+    return manifest.plain(book) and not book.stat().st_size and not ledger.held(folder)
+
+
+def _begun(folder: Path) -> bool:
+    """Tell whether a ledger tells how the run began; without that nobody can close it."""
+    return any(line["event"] in ledger.BEGINNINGS for line in ledger.read(folder))
 
 
 def _lacks(folder: Path, noted: Counter[str]) -> bool:
@@ -50,7 +89,7 @@ def close(folder: Path, secrets: Iterable[str] = ()) -> tuple[str, str]:
     last = begun[-1] if not ended and begun and begun[-1]["event"] == "stage-started" else {}
     stage = last.get("stage", "")
     with Ledger(folder) as book:
-        _clear(Path(ledger.beginning(folder, lines).get("scratch", "")))
+        _clear(Path(str(ledger.beginning(folder, lines).get("scratch", ""))))
         if stage:
             _close_notebook(folder / f"{stage}.ipynb", last, lines)
         if not ended:

@@ -72,7 +72,7 @@ def misfit(name: str, kind: str, value: object, default: object = None) -> str:
 
 def _excess(name: str, value: object) -> str:
     """Say how a value is larger than any use of it, or cannot be written down, "" if it is not."""
-    most = MOST.get(name, LARGEST.get(type(value)))
+    most = MOST.get(name, LARGEST.get(type(value), 1))
     if isinstance(value, int | float) and value > most:
         return f"wanted {most:,} at most, found {str(value)[:40]}"
     longest = SHORT.get(name, LONGEST)

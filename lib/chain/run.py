@@ -1,5 +1,6 @@
 """A run: stages executed in order into a folder of their own, up to the first that fails."""
 
+import os
 import re
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ import nbformat
 import papermill
 from papermill.engines import papermill_engines
 
-from lib.chain import causes, closing, engine, statuses
+from lib.chain import causes, closing, engine, seal, statuses
 from lib.chain.engine import Session, Task
 from lib.chain.interrupts import trapped
 from lib.chain.kernels import NAME, Kernels, Place
@@ -28,7 +29,7 @@ from lib.record.ledger import Ledger
 from lib.report.past import steps
 
 LANGUAGE = "python"
-SCRATCH = "runbook-"  # how the name of the folder of the kernels' sockets begins
+SCRATCH = "runbook-"  # how the name of the folder of the kernels' sockets begins; then our pid
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,19 @@ def run(
     Raises `BadInput` where there is no room to begin a record.
     """
     name = str(values["cluster_name"].value) if "cluster_name" in values else "run"
-    folder = new_folder(runs, name)
+    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with seal.alone(runs):  # nobody takes what is half made for the remains of a dead driver
+        folder = new_folder(runs, name)
+        try:
+            book = Ledger(folder)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            shutil.rmtree(folder)
+            raise BadInput([f"a record cannot be begun: {no_room(runs, error)}"]) from None
     try:
-        whole.write(folder / "params.yaml", as_yaml(values))
-        return perform(Work(folder, stages, table, values, **more), tell)
+        whole.write(folder / "params.yaml", as_yaml(values), errors="backslashreplace")
+        return perform(Work(folder, stages, table, values, **more), tell, book)
     except (OSError, RecordCut) as error:
         cause = error.__cause__ if isinstance(error, RecordCut) else error
         if cause.errno not in NO_ROOM or ledger.read(folder):
@@ -116,24 +126,26 @@ def run(
         raise BadInput([f"a record cannot be begun: {no_room(runs, cause)}"]) from None
 
 
-def perform(work: Work, tell: Tell) -> Run:
+def perform(work: Work, tell: Tell, book: Ledger | None = None) -> Run:
     """Run the stages in order, one executed notebook each; those after a failed one are not run.
 
+    `book` is the ledger of a new run, which is closed in the end.
     Raises `BadInput` when another process is at work in the folder, and `RecordCut` when there is
     no room for the record any more.
     """
     try:
-        return _performed(work, tell)
+        with book or Ledger(work.folder) as held:
+            return _performed(work, tell, held)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
         raise RecordCut(work.folder, error) from error
 
 
-def _performed(work: Work, tell: Tell) -> Run:
+def _performed(work: Work, tell: Tell, book: Ledger) -> Run:
     with ExitStack() as held:
-        scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH)))
-        book = held.enter_context(Ledger(work.folder))
+        named = f"{SCRATCH}{os.getpid()}-"
+        scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=named)))
         told = _both(book, tell)
         stop = held.enter_context(trapped(lambda: tell(Event("interrupt"))))
         env = {"RUNBOOK_RUN": str(work.folder)}

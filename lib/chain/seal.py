@@ -39,7 +39,7 @@ def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> 
     An older manifest is kept under a number and covered by the new one. With `key` (an SSH key) the
     new one is signed: raises `BadInput` when that fails.
     """
-    with _alone(folder.parent):
+    with alone(folder.parent):
         _tidy(folder)
         files = {n: p for n, p in sorted(manifest.content(folder).items()) if manifest.plain(p)}
         search = Search(secrets)
@@ -127,8 +127,8 @@ def _note(log: Path, sealed: str, path: Path) -> None:
 
 
 @contextmanager
-def _alone(runs: Path) -> Iterator[None]:
-    """Wait until no other run is being sealed, as each is chained to the one before."""
+def alone(runs: Path) -> Iterator[None]:
+    """Wait until no other run is being made or sealed: each seal is chained to the one before."""
     handle = os.open(runs, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -31,7 +31,16 @@ class Line:
 
 def lines(runs: Path) -> list[Line]:
     """Return a line for each run of the folder, the newest first."""
-    return [_line(past.read(folder, files=("events",))) for folder in past.folders(runs)]
+    return [_told(folder) for folder in past.folders(runs)]
+
+
+def _told(folder: Path) -> Line:
+    """Return the line of a run; one whose record is damaged is told to be."""
+    try:
+        return _line(past.read(folder, files=("events",)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        words = [f"{mark('damaged')} damaged", folder.name, *[""] * (len(HEAD) - 2)]
+        return Line(folder, "damaged", dict(zip(HEAD, words, strict=True)))
 
 
 def _line(run: past.Past) -> Line:

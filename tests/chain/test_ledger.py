@@ -125,7 +125,8 @@ def test_attempts_are_counted_by_stage(tmp_path):
 def test_a_ledger_without_a_beginning_is_no_run(tmp_path):
     (tmp_path / FILE).write_text(json.dumps({"event": "wait"}) + "\n")
     with pytest.raises(BadInput, match="does not tell how the run began"):
-        ledger.driver(tmp_path)
+        ledger.beginning(tmp_path, ledger.read(tmp_path))
+    assert ledger.driver(tmp_path) == "unknown" and not ledger.is_led(tmp_path)
 
 
 def test_prose_before_the_last_cell_that_ran_counts_as_passed():
