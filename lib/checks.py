@@ -4,6 +4,8 @@ import pandas as pd
 
 from lib.errors import CheckFailed
 
+LATER = "…"
+
 
 def check(what: str, found: object, wanted: object = True, next_step: str = "") -> None:
     """Print that `found` is as wanted; raise CheckFailed when it is not."""
@@ -32,6 +34,11 @@ def tick(what: str, wanted: object, found: object, ok: bool | None, next_step: s
     }
 
 
+def later(what: str, wanted: object, found: object, next_step: str) -> dict:
+    """Return a row for `ticks` of what an earlier stage has yet to bring about."""
+    return tick(what, wanted, found, False, next_step) | {"ok": LATER}
+
+
 def not_allowed(command: str) -> str:
     """Say in a row that its question was refused."""
     return f"not known: this account may not call {command}"
@@ -43,18 +50,19 @@ def ticks(rows: list[dict]) -> pd.DataFrame:
 
 
 def check_ticks(rows: list[dict], mode: str = "apply") -> None:
-    """Raise CheckFailed naming every row that is not as wanted, or print how many there are.
+    """Raise CheckFailed naming every row that is wrong, or print how many rows hold.
 
-    In plan mode they are only told: what makes them right may not have run yet.
+    What is not there yet is wrong in apply mode only: in plan mode its stage may not have run.
     """
-    bad = [r for r in rows if r["ok"] == "✗"]
-    if bad and mode == "plan":
-        return print(f"plan mode: {len(bad)} of {len(rows)} not as wanted yet")
+    missing = [r for r in rows if r["ok"] == LATER]
+    bad = [r for r in rows if r["ok"] == "✗"] + (missing if mode == "apply" else [])
     if bad:
         listed = "\n".join(
             f"  {r['what']}: wanted {r['wanted']}, found {r['found']}. {r['next']}" for r in bad
         )
         raise CheckFailed("the checks", "all ✓", f"{len(bad)} of {len(rows)} not:\n{listed}")
+    if missing:
+        return print(f"… {len(missing)} of {len(rows)} are not there yet; nothing is wrong")
     asked = [r for r in rows if r["ok"] == "✓"]
     left = f"; {len(rows) - len(asked)} could not be asked" if len(asked) < len(rows) else ""
     print(f"✓ all {len(asked)} are as wanted{left}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,11 +117,12 @@ STAGES = [p.stem for p in sorted((ROOT / "notebooks").glob("[0-6]*.ipynb"))]
 OLD = {"service_offering": "M4 ( 2CPU / 4GB )"}  # what the server of 2.2 calls its offering
 
 
-def play(cloud, stage: str, **params) -> dict:
+def play(cloud, stage: str, stop_at: str = "", **params) -> dict:
     """Run the code of a notebook in this process against a cloud, and return its variables.
 
     Parameters are those of params/local.yaml but for the given ones. The whole chain with its
-    kernels is tried once elsewhere; this is the same code without the wait for kernels.
+    kernels is tried once elsewhere; this is the same code without the wait for kernels. With
+    `stop_at` it ends before the cell of that id.
     """
     notebook = nbformat.read(ROOT / f"notebooks/{stage}.ipynb", as_version=4)
     cells = [c for c in notebook.cells if c.cell_type == "code"]
@@ -130,7 +132,7 @@ def play(cloud, stage: str, **params) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNBOOK_RUN", str(cloud.folder))
         patch.setattr("lib.cloud.connect", lambda profile, project="": settled(cloud))
-        for cell in cells[1:]:
+        for cell in takewhile(lambda c: c.id != stop_at, cells[1:]):
             exec(compile(cell.source, f"{stage}:{cell.id}", "exec"), names)
     return names
 

@@ -47,7 +47,7 @@ def form(cloud, **more) -> None:
 
 def verify(cloud, **more) -> list[dict]:
     """Return what is wrong with the cluster; it is not waited for."""
-    rows = play(cloud, "60-verify-cluster", **MINE | more, mode="plan")["seen"]
+    rows = play(cloud, "60-verify-cluster", "verify", **MINE | more, mode="plan")["seen"]
     return [r for r in rows if r["ok"] == "✗"]
 
 

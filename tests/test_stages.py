@@ -431,6 +431,19 @@ def test_a_machine_is_at_the_address_of_its_default_nic_whichever_comes_first(bu
         assert play(cloud, "50-deploy-cluster")["plan"] == []
 
 
+def test_what_is_wrong_fails_in_every_mode_and_what_is_not_there_yet_in_apply_mode(templated):
+    signs = {r["ok"] for r in play(templated, "60-verify-cluster", mode="plan")["seen"]}
+    assert "…" in signs and "✗" not in signs
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CheckFailed, match="found absent"):
+        patch.setattr(templated, "clock", iter(range(0, 10**6, 60)).__next__)
+        play(templated, "60-verify-cluster")
+    play(templated, "50-deploy-cluster")
+    (one,) = templated.list("listVirtualMachines", name="coreos-cluster-1")
+    sending.run(templated, "stopVirtualMachine", id=one["id"])
+    with pytest.raises(CheckFailed, match="found Stopped"):
+        play(templated, "60-verify-cluster", mode="plan")
+
+
 def test_a_stranger_in_the_registry_is_named(templated):
     play(templated, "50-deploy-cluster")
     shell = play(templated, "60-verify-cluster")["shell"]

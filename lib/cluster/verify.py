@@ -5,7 +5,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 from lib import config, own
-from lib.checks import tick
+from lib.checks import LATER, later, tick
 from lib.cloud import Cloud
 from lib.cluster import etcd, inside, login
 from lib.config import Written, discovery
@@ -29,6 +29,7 @@ BOOTSTRAP = (
     "The registry serves the bootstrap only: an etcd that has formed a cluster asks it no more. "
     "The rows of the etcds count."
 )
+DEPLOY = "Run 50-deploy-cluster."
 NO_TEXT = "Is work_dir the folder of this cluster? Else its text was lost, or 20 has yet to run."
 STATES = {
     "proxy": "It came too late for the token, and only passes requests on. `etcdctl member add` on "
@@ -48,8 +49,8 @@ def formed(
     """Return rows with ticks: machines Running, registry exactly these, each etcd a healthy member.
 
     With a `machine_user` the machines are asked over SSH too. In apply mode machines that still
-    boot are waited for, `within` seconds at most; what is not as wanted then has no tick, and what
-    could not be asked a dash.
+    boot are waited for, `within` seconds at most. A row has a ✗ where something is wrong, LATER
+    where a machine has yet to be deployed, and a dash where nobody could be asked.
     """
     written = config.read(shell, work_dir)
     how = {"user": machine_user, "workstation_ssh": workstation_ssh}
@@ -68,7 +69,7 @@ def formed(
 
 
 def _bad(rows: list[dict]) -> bool:
-    return any(r["ok"] == "✗" for r in rows)
+    return any(r["ok"] in ("✗", LATER) for r in rows)
 
 
 def _is_final(rows: list[dict]) -> bool:
@@ -96,10 +97,10 @@ def _rows(cloud: Cloud, there: dict, names: list[str], written: Written, how: di
 
 def _machine(name: str, machine: dict | None) -> dict:
     if machine is None:
-        return tick(name, "Running", "absent", False, "Run 50-deploy-cluster.")
+        return later(name, "Running", "absent", DEPLOY)
     ok = machine["state"] == "Running" and bool(address_of(machine))
     found = f"{machine['state']} at {address_of(machine) or 'no address'}"
-    return tick(name, "Running with an address", found, ok, "Run 50-deploy-cluster.")
+    return tick(name, "Running with an address", found, ok, DEPLOY)
 
 
 def _fixed(found: dict[str, str], wanted: dict[str, str]) -> list[dict]:
@@ -108,6 +109,8 @@ def _fixed(found: dict[str, str], wanted: dict[str, str]) -> list[dict]:
     has = other or f"{len(found)} of {len(wanted)}"
     ok = not other and found.keys() == wanted.keys()
     step = "etcd knows its members by these addresses: give the machines theirs again."
+    if not ok and not other:
+        return [later("fixed addresses", f"{len(wanted)} of {len(wanted)}", has, DEPLOY)]
     return [tick("fixed addresses", f"{len(wanted)} of {len(wanted)}", has, ok, step)]
 
 
@@ -128,12 +131,15 @@ def _registry(
         return [tick(what, wanted, "the service no longer knows the token", None, BOOTSTRAP)]
     seen = {n: a for n, a in found.items() if a in members.values()}
     strangers = sorted(set(members.values()) - set(found.values()))
-    missing = ", ".join(n for n in names if n not in seen)
+    missing = ", ".join(n for n in found if n not in seen)
     advice = (f"Not registered: {missing}. Look at etcd's log there: an empty $private_ipv4, or a "
               "token used before, keeps a machine out.")  # fmt: skip
     row = tick(what, wanted, f"{len(seen)} of {len(names)}", len(seen) == len(names), advice)
+    if not missing and len(found) < len(names):
+        row = later(what, wanted, f"{len(seen)} of {len(names)}", DEPLOY)
     if not written.url:
-        row = tick(what, wanted, f"no token in {written.where}", False, NO_TEXT)
+        row = later(what, wanted, f"no token in {written.where}", NO_TEXT)
+        row |= {"ok": "✗"} if found else {}
     rows = [row, *map(_stranger, strangers)]
     return [_past(r) for r in rows] if formed else rows
 
@@ -206,6 +212,8 @@ def _etcd(name: str, answer: etcd.Answer, ours: set[str], size: int) -> dict:
         return tick(what, wanted, f"not asked: {answer.state} from here", None)
     known = f", with {len(answer.members & ours)} members" if answer.members else ""
     ok = answer.state == "healthy" and ours <= answer.members and len(ours) == size
+    if len(ours) < size and answer.state in ("healthy", "unhealthy", "silent"):
+        return later(what, wanted, f"{answer.state}{known}", DEPLOY)
     return tick(what, wanted, f"{answer.state}{known}", ok, STATES.get(answer.state, "Wait, or "
                 "reboot the one that is missing."))  # fmt: skip
 
