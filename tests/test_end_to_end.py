@@ -48,8 +48,9 @@ def test_the_tables_of_the_record_can_be_read_back_with_their_types(record):
     mime = "application/vnd.dataresource+json"
     outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
     tables = [pd.DataFrame(o.data[mime]["data"]) for o in outputs if mime in o.get("data", {})]
-    assert list(tables[-1]["name"])[1:] == [f"coreos-cluster-{i}" for i in (1, 2, 3)]
-    assert set(tables[-1]["state"]) == {"Running"}
+    assert list(tables[-1]["name"]) == [f"coreos-cluster-{i}" for i in (1, 2, 3)]
+    assert set(tables[-1]["change"]) == {"new"}
+    assert all("state Running" in details for details in tables[-1]["details"])
 
 
 def test_no_key_and_no_token_is_in_the_record(place, record):
