@@ -1,6 +1,7 @@
 """Commands for volumes."""
 
 import os
+import uuid
 from typing import Any
 
 from ..state.cloud import GIB, Cloud, Listing, check_quota, fitting
@@ -83,7 +84,7 @@ def create_volume(
         **made,
         **cloud.ownership(),
     )
-    row["name"] = name or f"DATA-{row['id']}"
+    row["name"] = name or str(uuid.uuid4())
     return Work(row, target)
 
 
