@@ -4,6 +4,7 @@ What other programs send (a proxy, a wrong endpoint, a broken or hostile server)
 nobody after it meets a row that is no object or a number that is a text.
 """
 
+import ipaddress
 import json
 import re
 import time
@@ -19,6 +20,7 @@ PIECE = 65536  # bytes
 MB = 10**6
 WHOLE = ("count", "size", "jobstatus")
 ROWS = ("nic", "tags", "params")
+ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")  # a UUID; a number in 2.2
 ONE_VALUE = re.compile(r".*(id|name|state|ipaddress|macaddress)")
 
 
@@ -132,9 +134,32 @@ def _misfit(name: str, value: object) -> str:
         return _no_rows(name, value)
     if name == "jobresult" and not isinstance(value, dict | str):
         return f"`{name}` is {_kind(value)}"
+    if name in FORMS and not _has_form(name, value):
+        return f"`{name}` is not one: {str(value)[:60]!r}"
     if isinstance(value, dict | list) and name != "jobresult" and ONE_VALUE.fullmatch(name):
         return f"`{name}` is {_kind(value)}"
     return ""
+
+
+def _is_id(text: str) -> bool:
+    return bool(ID.fullmatch(text))
+
+
+# What reaches the arguments of a program, such as ssh.
+FORMS = {
+    "id": _is_id,
+    "jobid": _is_id,
+    "ipaddress": ipaddress.ip_address,
+    "cidr": ipaddress.ip_interface,
+}
+
+
+def _has_form(name: str, value: object) -> bool:
+    """Tell whether a value is empty, or of the form that values of this name have."""
+    try:
+        return value == "" or FORMS[name](str(value)) is not False
+    except ValueError:
+        return False
 
 
 def _no_rows(name: str, rows: object) -> str:

@@ -325,6 +325,12 @@ def test_ssh_goes_through_the_workstation_whose_key_must_be_known(tmp_path):
     assert command[-2:] == ("core@10.1.0.7", "exec /bin/sh")
 
 
+@pytest.mark.parametrize("address", ["x'$(id)'", "-oProxyCommand=id", "10.1.0.7\n"])
+def test_only_an_address_reaches_ssh(tmp_path, address):
+    with pytest.raises(CheckFailed, match="wanted an IP address"):
+        login.argv("core", address, "vm-1", tmp_path / "known", "me@ws:2222")
+
+
 @pytest.fixture(scope="module")
 def neutral(tmp_path_factory):
     """A local cloud on which a neutral template was made."""

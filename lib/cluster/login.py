@@ -6,6 +6,7 @@ it, and later runs know it. The workstation's key must be known, as ever.
 """
 
 import base64
+import ipaddress
 import re
 import shlex
 from dataclasses import dataclass
@@ -93,7 +94,13 @@ def argv(user: str, address: str, alias: str, known: Path, workstation_ssh: str)
     """Return the command that reaches a machine, directly or through the workstation.
 
     ssh's own ProxyJump would not take the workstation's options along, so this is the same in full.
+    Raises CheckFailed for an address that is none: ssh would hand it to a shell.
     """
+    try:
+        if address:  # a machine without one is told to be out of reach
+            ipaddress.ip_address(address)
+    except ValueError:
+        raise CheckFailed("address of a machine", "an IP address", repr(address)) from None
     options = [o for o in ssh.OPTIONS if not o.startswith("StrictHostKeyChecking")]
     options += ["StrictHostKeyChecking=accept-new", f'UserKnownHostsFile="{known}"']
     options += [f"HostKeyAlias={alias}", "ControlPath=none"]

@@ -70,7 +70,7 @@ def settle(
 def _demand_possible(wanted: list[str], size: int, network: dict) -> list[str]:
     if len(set(wanted)) != size:
         raise ParamsError("fixed_addresses", f"{size} different ones, one a machine", wanted)
-    inside = ipaddress.ip_network(network.get("cidr") or "0.0.0.0/0")
+    inside = ipaddress.ip_network(network.get("cidr") or "0.0.0.0/0", strict=False)
     for address in wanted:
         try:
             fits = ipaddress.ip_address(address) in inside
@@ -102,7 +102,7 @@ def _free(cloud: Cloud, network: dict, size: int) -> list[str]:
             f"the addresses of network {network['name']}", "a cidr", "none", "Set fixed_addresses."
         )
     taken = set(_holders(cloud)) | held.addresses(cloud) | {network.get("gateway")}
-    net = ipaddress.ip_network(network["cidr"])
+    net = ipaddress.ip_network(network["cidr"], strict=False)
     last_first = (str(net[-n]) for n in range(2, net.num_addresses))  # without listing a whole /8
     free = list(islice((a for a in last_first if a not in taken), size))
     if len(free) < size:
