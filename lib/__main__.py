@@ -242,11 +242,11 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
     for finding in found:
         print(f"✗ {finding}")
     bad = {finding.run for finding in found}
-    for folder in [] if run else verify.going(runs):
+    for folder in [] if run else verify.running(runs):
         print(f"{folder.name}: still going on, not checked")
     if not run and (runs / INTERACTIVE).is_dir():
         print(f"{INTERACTIVE}: {verify.BY_HAND}")
-    print(f"{len(folders)} checked, {len(bad)} not as sealed. {verify.told(runs)}")
+    print(f"{len(folders)} checked, {len(bad)} not as sealed. {verify.newest_seal(runs)}")
     return 6 if found else 0
 
 

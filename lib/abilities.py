@@ -41,7 +41,7 @@ class Abilities(ABC):
             if no.code != 432:
                 raise
             found = {}
-        facts.note(server_version=found.get("cloudstackversion", ""))
+        facts.add(server_version=found.get("cloudstackversion", ""))
         return found
 
     @property

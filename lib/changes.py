@@ -16,7 +16,7 @@ from itertools import count
 from lib import earlier, effects, jobs
 from lib.client import Client
 from lib.errors import JobFailed, JobTimeout, NotOne, ProfileError, Refused, Unreachable
-from lib.record.journal import INTERACTIVE, elsewhere, hold, shown
+from lib.record.journal import INTERACTIVE, hold, in_another_process, recordable
 from lib.steps import Step
 from lib.waiting import Waiting
 
@@ -65,7 +65,7 @@ def send(
 
 def _same(cloud: Client, command: str, params: dict) -> list[dict]:
     """Return the unfinished entries that are this very change, if it leaves a trace."""
-    wanted = json.loads(json.dumps(shown(params), default=str))
+    wanted = json.loads(json.dumps(recordable(params), default=str))
     found = cloud.journal.unfinished()
     same = [e for e in found if (e["command"], e["params"]) == (command, wanted)]
     return [e for e in same if _leaves_trace(e)]
@@ -245,7 +245,7 @@ def settle(cloud: Client) -> None:
     if not shared:
         hold(cloud.folder, cloud.sleep)
     for entry in cloud.journal.unfinished():
-        if shared and elsewhere(entry):
+        if shared and in_another_process(entry):
             continue  # another notebook at its own work
         outcome = _became(cloud, entry, find_out)
         if not _leaves_trace(entry):

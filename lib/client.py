@@ -190,7 +190,7 @@ class Client(Abilities):
         body = answers.parsed(text)
         wrong = answers.oddity(body)
         if not wrong:
-            masks.know_told(text, body)
+            masks.add_from_answer(text, body)
         inside = {} if wrong else next(iter(body.values()))
         log.ended(answer.status_code, inside, len(data))
         if wrong:

@@ -52,9 +52,9 @@ def connect(profile: str, project: str = "", **settings) -> Cloud:
     """
     tables.set_up()
     for secret in profiles.kept():
-        masks.know(secret)
+        masks.add(secret)
     cloud = Cloud(profiles.read(profile), project=project, **settings)
     key = facts.fingerprint(cloud.profile.key)
-    facts.note(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
+    facts.add(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
     changes.settle(cloud)
     return cloud

@@ -6,7 +6,7 @@ from pathlib import Path
 from lib import effects
 from lib.client import Client
 from lib.errors import NotOne
-from lib.record.journal import OPEN, Journal, elsewhere
+from lib.record.journal import OPEN, Journal, in_another_process
 
 LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes`
 
@@ -24,7 +24,7 @@ def beside(folder: Path, endpoint: str) -> list[tuple[str, dict]]:
     books = _journals(folder, endpoint, time.time() - LATELY)
     seen = {(e["run"], e["of"]) for b in books for e in b.every() if e["state"] == "looked-after"}
     left = [(b.folder.name, e) for b in books if b.folder != folder for e in b.unfinished()]
-    return [(run, e) for run, e in left if (run, e["n"]) not in seen and not elsewhere(e)]
+    return [(run, e) for run, e in left if (run, e["n"]) not in seen and not in_another_process(e)]
 
 
 def every(cloud: Client) -> list[dict]:

@@ -74,7 +74,7 @@ class Profile:
 
     def __post_init__(self):
         for secret in (self.key, self.secret, *self.login[1:]):
-            masks.know(secret)
+            masks.add(secret)
 
 
 def read(name: str) -> Profile:

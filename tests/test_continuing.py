@@ -41,7 +41,7 @@ def test_a_run_killed_and_interrupted_comes_to_the_end_of_an_undisturbed_one(pla
     process = place.start("run", "params/local.yaml", *options, *runs)
     struck(cloud, process, "createSnapshot", signal.SIGKILL)
     (folder,) = (path for path in place.runs.iterdir() if path.is_dir())
-    assert not ledger.held(folder, 10) and ledger.state(folder) == "abandoned"
+    assert not ledger.is_locked(folder, 10) and ledger.state(folder) == "abandoned"
 
     process = place.start("resume", folder.name, *runs)
     said = struck(cloud, process, "deployVirtualMachine", signal.SIGINT)

@@ -134,7 +134,7 @@ def test_a_second_start_is_refused_while_the_first_runs_on(here):
         detached.follow(here, "w/job", stop)
     assert "runs on" in stopped.value.__notes__[0]
     assert detached.is_running(here, "w/job")
-    with pytest.raises(CheckFailed, match="another command"):
+    with pytest.raises(CheckFailed, match="Another command still runs"):
         detached.start(here, "w/job", "true")
     run(here, "touch go")
     assert detached.follow(here, "w/job", lambda line: None).out.split() == ["a", "b"]

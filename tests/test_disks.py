@@ -144,11 +144,11 @@ def test_the_refusal_is_a_table_of_conditions():
 def test_what_is_read_from_the_disk_stands_in_the_table_too(there, machine):
     attach(there)
     machine.show([*BEFORE, OURS | {"holds": 'TYPE="xfs"', "busy": True}])
-    with pytest.raises(CheckFailed, match="wanted blank") as failed:
+    with pytest.raises(CheckFailed, match="is not blank or is in use") as failed:
         target(there)
     lines = [" ".join(line.split()) for line in str(failed.value).splitlines()]
     assert '✗ /dev/sdd signatures none /dev/sdd: TYPE="xfs"' in lines
-    assert "✗ /dev/sdd opens for us alone yes no" in lines
+    assert "✗ /dev/sdd opens exclusively yes no" in lines
     assert "✗ /dev/sdd first MiB all zero something else" in lines
     assert "✓ /dev/sdd last MiB all zero all zero" in lines
 
@@ -267,8 +267,10 @@ def test_a_disk_that_takes_its_time_is_waited_for(there, machine, capsys):
         disks.note_device(there, "w", VOLUME, "", "apply", within=5)
     assert notes.read(there, "w")["attach"]["device"] == "/dev/sdd"
     said = capsys.readouterr().out
-    assert f"disk is /dev/sdd on this machine: the only new one, {SIZE} bytes; nothing on" in said
-    assert "by its first and last MiB, 4 places of 16 KiB, and its users" in said
+    assert (
+        f"disk is /dev/sdd on this machine: the only new one, {SIZE} bytes; blank and not" in said
+    )
+    assert "checked: its first and last MiB, 4 places of 16 KiB, and its users" in said
 
 
 def test_a_disk_that_does_not_show_is_looked_for_on_the_scsi_buses(there, machine):
@@ -294,25 +296,25 @@ def test_an_installed_disk_that_something_still_has_is_not_detached(there, machi
     notes.update(there, "w", installed={"volume": VOLUME["id"], "disk": identity(OURS)})
     program(machine.home, "blockdev", 'echo "$*" >flushed')
     machine.show([*BEFORE, OURS | {"children": [part("sdd9", mountpoints=["/mnt"])]}])
-    with pytest.raises(CheckFailed, match=r"found /mnt\. End it on the workstation, or umount"):
+    with pytest.raises(CheckFailed, match=r"is in use: /mnt\. End these programs or unmount"):
         disks.demand_idle(there, "w", VOLUME, "apply")
     machine.show([*BEFORE, OURS | {"user": 1}])
-    with pytest.raises(CheckFailed, match=r"who has /dev/sdd .*found \S+ \(process 1\)\."):
+    with pytest.raises(CheckFailed, match=r"/dev/sdd .*is in use: \S+ \(process 1\)\."):
         disks.demand_idle(there, "w", VOLUME, "apply")
     machine.show([*BEFORE, OURS])
     disks.demand_idle(there, "w", VOLUME, "plan")
     assert not (machine.home / "flushed").exists()
     disks.demand_idle(there, "w", VOLUME, "apply")
     assert (machine.home / "flushed").read_text() == "--flushbufs /dev/sdd\n"
-    assert "/dev/sdd is not mounted, and nothing has it open" in capsys.readouterr().out
+    assert "/dev/sdd is not mounted, and no program has it open" in capsys.readouterr().out
     attached, serial = VOLUME | {"virtualmachineid": "m"}, VOLUME["id"].replace("-", "")[:20]
     renamed = disk("sde", SIZE, serial=serial, children=[part("sde9", mountpoints=["/mnt"])])
     machine.show([*BEFORE, renamed])
-    with pytest.raises(CheckFailed, match=r"/dev/sde of .*found /mnt\."):
+    with pytest.raises(CheckFailed, match=r"/dev/sde of .*in use: /mnt\."):
         disks.demand_idle(there, "w", attached, "apply")
     machine.show(BEFORE)
     disks.demand_idle(there, "w", attached, "apply")
-    assert "which disk it is cannot be told here any more" in capsys.readouterr().out
+    assert "its disk cannot be identified any more" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("volume", [None, VOLUME | {"id": "80921"}])

@@ -10,7 +10,7 @@ from harness import client
 
 from lib.errors import CheckFailed
 from lib.record import journal
-from lib.record.journal import Journal, elsewhere, hold, run_folder
+from lib.record.journal import Journal, hold, in_another_process, run_folder
 
 HERE = "http://cloud.example/client/api"
 
@@ -110,16 +110,16 @@ def holder(tmp_path):
 
 
 def test_two_processes_do_not_work_in_one_run(holder, tmp_path):
-    with pytest.raises(CheckFailed, match="earlier attempt, which still runs"):
+    with pytest.raises(CheckFailed, match="Another process still works in"):
         hold(tmp_path, sleep=lambda seconds: None)
 
 
 def test_a_process_that_was_killed_holds_nothing(holder, tmp_path):
     entry = Journal(tmp_path, "e").unfinished()[0]
-    assert elsewhere(entry)
+    assert in_another_process(entry)
     holder.kill()
     hold(tmp_path, sleep=lambda seconds: holder.wait())
-    assert not elsewhere(entry)
+    assert not in_another_process(entry)
     os.close(journal._held.pop(tmp_path))
 
 

@@ -23,9 +23,9 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict:
 
 
 def test_what_is_too_short_is_no_secret(known):
-    masks.know("")
-    masks.know("12345")
-    assert masks.know("123456") == "123456"
+    masks.add("")
+    masks.add("12345")
+    assert masks.add("123456") == "123456"
     assert masks.values() == ["123456"]
 
 
@@ -57,7 +57,7 @@ def test_passwords_and_private_keys_in_answers_are_secrets(known):
     machine = {"virtualmachine": {"name": "m", "password": "pW3x9q", "nic": [{"id": "n"}]}}
     pair = {"keypair": {"privatekey": "-----BEGIN X-----\nMIIabc\n-----END X-----"}}
     for body in (machine, pair, {"list": [{"secretkey": "se-cr-et"}]}, {"zone": [{"id": 1}]}):
-        masks.know_told(json.dumps(body), body)
+        masks.add_from_answer(json.dumps(body), body)
     assert masks.values() == ["pW3x9q", pair["keypair"]["privatekey"], "se-cr-et"]
 
 
@@ -82,7 +82,7 @@ def execute(tmp_path_factory) -> Iterator[Execute]:
         )
         return messages
 
-    executed("from lib.record import masks; masks.know(secret)")
+    executed("from lib.record import masks; masks.add(secret)")
     yield executed
     connected.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -173,6 +173,6 @@ def test_outside_of_a_run_nobody_is_told_what_is_known(execute):
 
 def test_a_kernel_that_is_built_otherwise_is_refused(execute):
     code = "ip = get_ipython(); kernel, ip.kernel = ip.kernel, object()\n"
-    code += "try:\n    masks.know('another-secret')\nexcept RuntimeError as error:\n"
+    code += "try:\n    masks.add('another-secret')\nexcept RuntimeError as error:\n"
     code += "    said = str(error)\nfinally:\n    ip.kernel = kernel\nprint(said)"
     assert "messages of this kernel cannot be masked" in printed(execute(code))

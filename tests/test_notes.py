@@ -25,8 +25,10 @@ def test_none_takes_a_note_away(here):
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\0\0", '{"attach": null}', '{"a": 1'])
 def test_damaged_notes_are_named_with_a_way_on_and_can_be_cleared(here, tmp_path, text):
     write_text(here, "w/notes.json", text)
-    with pytest.raises(CheckFailed, match=r"w/notes.json on the workstation: .* Rename it there"):
+    with pytest.raises(
+        CheckFailed, match=r"w/notes.json on the workstation is not .* Rename it there"
+    ):
         notes.read(here, "w")
-    assert notes.kept(here, "w") is None
+    assert notes.find(here, "w") is None
     notes.clear_user_data(here, "w")
     assert notes.read(here, "w") == {}

@@ -192,7 +192,7 @@ def test_a_new_run_waits_for_the_installer_at_work_and_begins_anew(
     other, own = journalled(there)
     assert (own["state"], own["text"]) == ("done", seen[-1])
     assert (other["state"], other["run"]) == ("looked-after", "first")
-    assert "lost: nobody saw how it ended; it was begun anew" in other["text"]
+    assert "lost: its outcome is unknown; it was started again" in other["text"]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,9 @@ def test_what_an_installer_of_ours_has_left_is_ended_and_what_others_have_is_nam
         ours = subprocess.Popen(["sleep", "600"], stdin=held, env=mark)
         others = subprocess.Popen(["sleep", "600"], stdin=held)
     try:
-        with pytest.raises(CheckFailed, match=rf"found sleep \(process {others.pid}\)\. End it"):
+        with pytest.raises(
+            CheckFailed, match=rf"in use: sleep \(process {others.pid}\)\. End these"
+        ):
             disks.demand_idle(there, "w", VOLUME, "apply")
         assert not runs(ours.pid) and runs(others.pid)
     finally:
@@ -397,7 +399,7 @@ def test_a_disk_that_is_mounted_in_another_namespace_is_refused(there, home, ima
             assert other.stdout.readline() == b"mounted\n"
             row = next(r for r in disks.inventory(there) if r["path"] == disk.path)
             assert disks.used(row) == []
-            with pytest.raises(CheckFailed, match=r"✗ +\S+ +opens for us alone +yes +no"):
+            with pytest.raises(CheckFailed, match=r"✗ +\S+ +opens exclusively +yes +no"):
                 planned(there, image_of(home, images, "flatcar-install"))
         finally:
             other.kill()
@@ -440,7 +442,7 @@ def test_what_others_put_onto_the_disk_since_the_check_is_not_taken_for_ours(
     there, home, images, disk, come
 ):
     more = ["count=1", f"of={disk.path}"] if come[0] == "dd" else [disk.path]
-    assert "not as it was checked" in guarded(there, home, images, disk, lambda: call(*come, *more))
+    assert "has changed" in guarded(there, home, images, disk, lambda: call(*come, *more))
     before = data_of(home / "disk.img")
     with pytest.raises(CheckFailed):
         apply(there, planned(there, image_of(home, images, "coreos-install")))
@@ -457,7 +459,7 @@ def test_a_name_that_means_another_disk_since_the_check_is_not_written_on(
             f.truncate(SIZE - 512)
         call("losetup", disk.path, str(smaller))
 
-    assert "not as it was checked" in guarded(there, home, images, disk, swap)
+    assert "has changed" in guarded(there, home, images, disk, swap)
     assert (home / "smaller.img").read_bytes().count(0) == SIZE - 512
 
 
@@ -532,7 +534,7 @@ def test_a_local_image_that_is_another_is_refused_in_plan_mode(there, home, imag
         steps = planned(there, params | file)
         if right:
             installers.apply_install(there, steps, "plan", work_dir="w", volume=VOLUME)
-    assert "✓ my.bin has the sha256 that is wanted\n" in capsys.readouterr().out
+    assert "✓ my.bin has the expected sha256\n" in capsys.readouterr().out
     with pytest.raises(CheckFailed, match=r"sha256 of my\.bin: wanted e3b0.*Nothing was written"):
         installers.apply_install(there, steps, "plan", work_dir="w", volume=VOLUME)
     assert data_of(home / "disk.img").count(0) == SIZE

@@ -110,7 +110,7 @@ def test_it_can_be_asked_for(monkeypatch):
 def test_a_machine_that_is_not_the_workstation_gets_none(there):
     node = replace(there, takes_password=False)
     assert run(node, "cat", stdin=b"in").out == "in"
-    with pytest.raises(ShellFailed, match="none is handed over") as failed:
+    with pytest.raises(ShellFailed, match="none is passed on") as failed:
         run(node, "true", sudo=True, stdin=b"in")
     assert PASSWORD not in str(failed.value)
 

@@ -97,7 +97,7 @@ def test_sudo_is_not_interactive_and_serves_each_program(here, tmp_path, monkeyp
 def test_missing_sudo_rights_are_explained(here, tmp_path, monkeypatch):
     program(tmp_path, "sudo", "echo 'sudo: a password is required' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    with pytest.raises(ShellFailed, match="`sudo` must work for your user"):
+    with pytest.raises(ShellFailed, match="needs `sudo` for your user"):
         run(here, "true", sudo=True)
 
 
@@ -112,7 +112,7 @@ def test_a_failing_program_under_sudo_is_not_blamed_on_sudo(here, tmp_path, monk
 @pytest.mark.parametrize(
     "said, advice",
     [
-        ("me@h: Permission denied (publickey).", "no key of yours"),
+        ("me@h: Permission denied (publickey).", "none of your keys"),
         ("ssh: connect to host h port 22: Connection refused", "was not reached"),
     ],
 )
@@ -193,7 +193,7 @@ def test_what_a_login_prints_is_not_taken_for_the_output(tmp_path, monkeypatch):
 
 def test_a_login_that_does_not_run_the_command_is_an_error(tmp_path):
     login = program(tmp_path, "login", "echo menu")
-    with pytest.raises(ShellFailed, match=r"(?s)menu.*without running the command"):
+    with pytest.raises(ShellFailed, match=r"(?s)menu.*did not run the command"):
         run(Shell((str(login),), "h"), "echo out")
 
 

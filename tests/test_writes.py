@@ -27,7 +27,7 @@ def states(machine=WS) -> list[str]:
 
 
 def install(error: BaseException | None = None):
-    with files.noted(WS, "coreos-install", "disk", INSTALL) as ended:
+    with files.journalled(WS, "coreos-install", "disk", INSTALL) as ended:
         assert states()[-1] == "intent", "it is there before the change is made"
         if error:
             raise error
@@ -83,7 +83,7 @@ def test_what_another_run_left_open_is_settled_by_what_is_known_of_the_volume(
 def test_a_file_tells_whether_it_was_written(here, tmp_path, capsys, meanwhile, state):
     at, file = files.workstation(here), "w d/it's.yml"
     told = {"file": file, "before": files.sha256("old"), "after": files.sha256("new")}
-    with pytest.raises(KeyboardInterrupt), files.noted(at, "write", "it", told):
+    with pytest.raises(KeyboardInterrupt), files.journalled(at, "write", "it", told):
         if meanwhile:
             write_text(here, file, meanwhile)
         raise KeyboardInterrupt

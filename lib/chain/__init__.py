@@ -1,9 +1,9 @@
-"""The chain: notebooks run in order through papermill, checked before and recorded after."""
+"""The chain runs notebooks in order through papermill, checks their input and seals the record."""
 
 import sys
 
-# papermill imports jsonschema, whose optional check of IRIs builds a grammar for over a second.
-# Nothing here needs that check, and jsonschema does without it when the module is missing.
+# papermill imports jsonschema, whose optional check of IRIs takes over a second to build a grammar.
+# We do not need that check, and jsonschema skips it when the module is missing.
 sys.modules.setdefault("rfc3987_syntax", None)
 
 __all__ = [

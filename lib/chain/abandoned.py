@@ -1,4 +1,4 @@
-"""Abandoned runs: their driver died without a word, and the next command closes their record."""
+"""Abandoned runs: their driver died before the end, and the next command closes their record."""
 
 import os
 import re
@@ -21,23 +21,23 @@ _OWN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-")  # as run.new_folder gives it
 
 
 def find(runs: Path) -> list[Path]:
-    """Return the folders of runs that lack an end, or the seal that follows it.
+    """Return the folders of runs that lack an end or its seal.
 
-    Where the driver is dead, a kernel that lives on for a moment is waited for.
+    Waits for the kernels of a dead driver, which live a moment longer.
     """
     paths = [path.parent for path in sorted(runs.glob(f"*/{ledger.FILE}")) if manifest.plain(path)]
     for folder in paths:
         seal.complete(folder)
-    noted = seal.counted(runs)
-    found = [folder for folder in paths if _lacks(folder, noted) and _begun(folder)]
-    return [f for f in found if not ledger.held(f, 0 if ledger.is_led(f) else ledger.LINGERING)]
+    sealed = seal.counted(runs)
+    found = [folder for folder in paths if _lacks(folder, sealed) and _begun(folder)]
+    return [f for f in found if not ledger.is_locked(f, ledger.patience(f))]
 
 
 def sweep(runs: Path) -> None:
-    """Remove what drivers left that died before a run began, and the kernels' sockets of dead ones.
+    """Remove folders of drivers that died before the run began, and sockets of dead drivers.
 
-    Such a folder tells of nothing: nothing was started. Connection files hold keys, so they do not
-    outlive the processes that need them.
+    Such a folder records no change. Connection files hold keys, so they are removed with the
+    processes that need them.
     """
     for scratch in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
         pid = re.fullmatch(rf"{SCRATCH}([1-9][0-9]{{0,8}})-.+", scratch.name)
@@ -51,7 +51,7 @@ def sweep(runs: Path) -> None:
 
 
 def _never_began(folder: Path) -> bool:
-    """Tell whether a folder holds nothing but what is written before a run's first line."""
+    """Return whether a folder has only files that are written before a run's first line."""
     if folder.is_symlink() or not folder.is_dir() or not _OWN_NAME.match(folder.name):
         return False
     names = {path.name for path in folder.iterdir()}
@@ -59,32 +59,32 @@ def _never_began(folder: Path) -> bool:
     if any(not name.endswith(".part") for name in begun) or ledger.FILE not in names:
         return not names
     book = folder / ledger.FILE
-    return manifest.plain(book) and not book.stat().st_size and not ledger.held(folder)
+    return manifest.plain(book) and not book.stat().st_size and not ledger.is_locked(folder)
 
 
 def _begun(folder: Path) -> bool:
-    """Tell whether a ledger tells how the run began; without that nobody can close it."""
+    """Return whether the ledger has the beginning of the run, without which it cannot be closed."""
     return any(line["event"] in ledger.BEGINNINGS for line in ledger.read(folder))
 
 
-def _lacks(folder: Path, noted: Counter[str]) -> bool:
-    """Tell whether a run has no end, or an end more than seals; one that lost a seal has not."""
+def _lacks(folder: Path, sealed: Counter[str]) -> bool:
+    """Return whether a run has no end, or more ends than seals; a lost seal does not count."""
     lines = ledger.read(folder)
     if not lines or lines[-1]["event"] not in ENDS:
         return bool(lines)
     ends = sum(line["event"] in ENDS for line in lines)
-    return ends > max(noted[folder.name], len(manifest.every(folder)))
+    return ends > max(sealed[folder.name], len(manifest.every(folder)))
 
 
 def close(folder: Path, secrets: Iterable[str] = ()) -> tuple[str, str]:
-    """Close the record of a run that `find` found, and seal it; it should hold none of the secrets.
+    """Close and seal the record of a run from `find`, and look for the secrets in it.
 
-    Return how it had ended, and "" for the stage; or "", and the stage in which its driver died, if
-    in one. Then its last notebook's statuses are set to what the ledger tells: the cell that ran
-    was killed. Raises `BadInput` where another process is at work in the folder.
+    Returns the outcome and "", or, if the driver died, "" and the stage in which it died, if in
+    one. The statuses in that stage's notebook are then set from the ledger: the running cell was
+    killed. Raises `BadInput` where another process is at work in the folder.
     """
     lines = ledger.read(folder)
-    ended = (ledger.ended(lines) or "abandoned") if lines[-1]["event"] in ENDS else ""
+    ended = (ledger.outcome(lines) or "abandoned") if lines[-1]["event"] in ENDS else ""
     begun = [ln for ln in lines if ln["event"] in ("stage-started", "stage-ended")]
     last = begun[-1] if not ended and begun and begun[-1]["event"] == "stage-started" else {}
     stage = last.get("stage", "")
@@ -110,6 +110,6 @@ def _close_notebook(path: Path, begun: dict, lines: list[dict]) -> None:
 
 
 def _clear(scratch: Path) -> None:
-    """Remove what a dead driver left of its kernels' sockets."""
+    """Remove the kernels' sockets that a dead driver left."""
     if scratch.name.startswith(SCRATCH) and scratch.parent == Path(tempfile.gettempdir()):
         shutil.rmtree(scratch, ignore_errors=True)

@@ -1,18 +1,18 @@
-"""Causes: how a cell, a stage or a run ended, told by what was raised, and what follows from it."""
+"""Causes: how a cell, a stage or a run ended, derived from the exception, and the exit codes."""
 
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from lib.chain.interrupts import Stop
 
-# What ends a notebook before its last cell; anything else is an error of the chain itself.
+# Exceptions that end a notebook before its last cell; any other is an error of the chain itself.
 ENDINGS = (CellExecutionError, CellTimeoutError, DeadKernelError, KeyboardInterrupt)
-TIMED_OUT = "CellTimedOut"  # the name of the error that stands for an interrupted cell's
+TIMED_OUT = "CellTimedOut"  # the error's name for a cell past its time
 EXIT_CODES = {"ok": 0, "failed": 1, "kernel-died": 3, "timed-out": 4}
 LEAKED = 5
 
 
 def cause(raised: BaseException | None, stop: Stop) -> str:
-    """Return ok, failed, timed-out, kernel-died, interrupted or killed (it did not heed that)."""
+    """Return ok, failed, timed-out, kernel-died, interrupted or killed (after an interrupt)."""
     if raised is None:
         return "ok"
     if stop.signal:
@@ -25,15 +25,15 @@ def cause(raised: BaseException | None, stop: Stop) -> str:
 
 
 def text(raised: BaseException | None, stop: Stop) -> str:
-    """Return the error's own text, without a traceback; "" when there is none."""
+    """Return the text of the error without a traceback, "" when there is none."""
     if isinstance(raised, DeadKernelError) and stop.signal:
-        return "the cell did not end when told to, so its kernel was killed"
+        return "the cell did not end when it was interrupted, so its kernel was killed"
     if isinstance(raised, CellTimeoutError):
         return "the cell did not end in time, nor when it was interrupted"
     if isinstance(raised, DeadKernelError):
-        return f"{raised} (a crash, a kill, or no memory left)"
+        return f"{raised} (it crashed, was killed, or ran out of memory)"
     if not isinstance(raised, CellExecutionError):
         return repr(raised) if raised and not isinstance(raised, KeyboardInterrupt) else ""
-    said = f"{raised.ename}: {raised.evalue}" if raised.evalue else raised.ename
+    error = f"{raised.ename}: {raised.evalue}" if raised.evalue else raised.ename
     hint = "; a cell that ends the kernel early has not done its work"
-    return said + hint if raised.ename == "SystemExit" else said
+    return error + hint if raised.ename == "SystemExit" else error

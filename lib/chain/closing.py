@@ -1,4 +1,4 @@
-"""Closing: what is done around a run so that its folder can be trusted and read by itself."""
+"""Opens and closes the record of a run: provenance, report, seal and index."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,14 +12,14 @@ from lib.record.search import Search
 
 @dataclass(frozen=True)
 class Sealed:
-    """What sealing found: places in which a secret stands, and why it could not be signed."""
+    """The result of sealing: places of secrets in the record, and why signing failed."""
 
     leaks: list[str] = field(default_factory=list)
     unsigned: str = ""
 
 
 def begin(folder: Path, notebooks: Sequence[Path], reason: str = "") -> None:
-    """Write down who runs what, before it runs."""
+    """Write the history and the provenance of a run before it starts."""
     from lib.chain import history
     from lib.record import provenance
 
@@ -28,7 +28,7 @@ def begin(folder: Path, notebooks: Sequence[Path], reason: str = "") -> None:
 
 
 def leaks(folder: Path, secrets: Iterable[str]) -> list[str]:
-    """Return the places in the record in which a known secret stands; [] as it should be."""
+    """Return the places of known secrets in the record; there should be none."""
     for unfinished in folder.glob(".*.part"):  # of a driver that was killed
         unfinished.unlink()
     files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -44,7 +44,7 @@ def end(
     exit_code: int | None = None,
     key: Path | None = None,
 ) -> Sealed:
-    """Write the report, what the kernels told, and the manifest; renew the index of all runs.
+    """Write the report, the provenance and the manifest; update the index of all runs.
 
     With `key` (an SSH key) the manifest is signed.
     """
@@ -54,7 +54,7 @@ def end(
 
     try:
         report.write(folder)
-    finally:  # a record is sealed also when no report could be made of it
+    finally:  # a record is sealed even where its report failed
         provenance.finish(folder, outcome=outcome, exit_code=exit_code)
         try:
             sealed = Sealed([str(hit) for hit in seal.seal(folder, secrets, key)])

@@ -1,7 +1,8 @@
-"""The engine: papermill's own, but it tells what it hears, writes whole files and keeps the truth.
+"""The engine: papermill's own, with events, whole files and right statuses.
 
-papermill calls cells that never ran completed when a kernel dies, a time limit is hit or Ctrl-C is
-pressed; here each cell's end is told with its cause, and whatever ended the notebook is raised.
+papermill marks cells that never ran as completed when a kernel dies, a time limit is hit or Ctrl-C
+is pressed. Here the end of each cell is an event with its cause, and the exception that ended the
+notebook is raised.
 """
 
 import logging
@@ -20,24 +21,24 @@ from lib.chain import causes
 from lib.chain.interrupts import Stop
 from lib.chain.kernels import Kernels, Place
 from lib.record import whole
-from lib.record.events import Event, Tell
+from lib.record.events import Event, Listener
 from lib.record.ledger import Ledger
 
 NAME = "runbook"
 SAVE_EVERY = 2  # seconds, within a cell
-SKIP = "skip-execution"  # the tag of a cell that is not to run
+SKIP = "skip-execution"  # the tag of a cell that does not run
 
-# What papermill and nbclient log is raised as well; a line on the terminal would only disturb.
+# papermill and nbclient raise the errors that they log; log lines would only disturb the terminal.
 logging.getLogger("papermill").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class Session:
-    """What all stages of a run share: who listens, which secrets are known, whose kernels."""
+    """Shared by all stages of a run: listener, ledger, secrets, kernels and signals."""
 
-    tell: Tell
+    tell: Listener
     ledger: Ledger
-    secrets: set[str]  # grows as the kernels tell of theirs
+    secrets: set[str]  # grows with the secrets of the kernels
     kernels: Kernels
     stop: Stop
     cell_timeout: int | None = None  # seconds
@@ -45,7 +46,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Task:
-    """What the engine needs to know of a stage besides its notebook."""
+    """Input of the engine for a stage besides its notebook."""
 
     place: Place  # the kernel starts in its folder, as in JupyterLab
     record: Path
@@ -53,7 +54,7 @@ class Task:
     next: Place | None = None  # of the stage after this one
 
     def tell(self, kind: str, **data: object) -> None:
-        """Tell of something that happened in this stage."""
+        """Pass an event of this stage to the listener."""
         self.session.tell(Event(kind, self.place.stage, data))
 
 
@@ -63,7 +64,7 @@ def write(notebook: nbformat.NotebookNode, path: Path, *, lasting: bool = False)
 
 
 def headings(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return for each cell the heading that it stands under, "" before the first one."""
+    """Return the heading above each cell, "" before the first heading."""
     found, current = [], ""
     for cell in notebook.cells:
         lines = cell.source.splitlines() if cell.cell_type == "markdown" else []
@@ -84,31 +85,31 @@ class Record(NotebookExecutionManager):
         self.last_save_time = self.now()
 
     def cell_start(self, cell: nbformat.NotebookNode, *_: object, **__: object) -> None:
-        """Set when a cell began. There is nothing new to write; that it began is in the ledger."""
+        """Set the start time of a cell, without a save: the ledger has its start."""
         began = {"start_time": self.now().isoformat(), "status": self.RUNNING, "exception": False}
         cell.metadata.papermill |= began
 
     def notebook_complete(self, **_: object) -> None:
-        """Set when it ended. It is not written: the cells' statuses are the ledger's to tell."""
+        """Set the end time, without a save: the statuses come from the ledger later."""
         self.end_time = self.now()
-        told = self.nb.metadata.papermill
-        told["end_time"] = self.end_time.isoformat()
-        told["duration"] = (self.end_time - self.start_time).total_seconds()
+        metadata = self.nb.metadata.papermill
+        metadata["end_time"] = self.end_time.isoformat()
+        metadata["duration"] = (self.end_time - self.start_time).total_seconds()
 
 
 class Client(PapermillNotebookClient):
-    """Runs the cells of one stage up to the first that does not end well, telling of each."""
+    """Runs the cells of a stage up to the first that fails, with events for each."""
 
     task = Instance(Task)
 
     @contextmanager
     def setup_kernel(self, **_: object) -> Iterator[None]:
-        """Take a kernel for the while."""
+        """Use a kernel of the session for the block."""
         with self.task.session.kernels.kernel(self.task.place) as (self.km, self.kc):
             yield
 
     def papermill_execute_cells(self) -> None:
-        """Run the code cells in order; raise whatever ended them before the last."""
+        """Run the code cells in order; raise the exception of the first that fails."""
         with self.task.session.stop.reaching(self.km.provisioner.pgid):
             if self.task.next:
                 self.task.session.kernels.warm(self.task.next)
@@ -118,7 +119,7 @@ class Client(PapermillNotebookClient):
                     self._run(index, heading)
 
     def _run(self, index: int, heading: str) -> None:
-        """Run one cell, telling when it begins and how it ended."""
+        """Run one cell, with events for its start and its end."""
         cell = self.nb.cells[index]
         named = {"index": index, "cell": cell.get("id", str(index))}
         if SKIP in cell.metadata.get("tags", []) or not cell.source.strip():
@@ -143,9 +144,9 @@ class Client(PapermillNotebookClient):
         return {"cause": causes.cause(raised, stop), "error": causes.text(raised, stop)}
 
     def process_message(self, msg: dict, *args: object, **kwargs: object) -> object:
-        """Pass a message of the kernel on to whoever listens, and into the record.
+        """Pass a message of the kernel to the listener and into the record.
 
-        It is masked already; the last one of a cell tells the secrets that the kernel knows.
+        It is masked already; the last message of a cell has the kernel's secrets.
         """
         self.task.session.secrets.update(msg["metadata"].pop("secrets", []))
         self.task.tell("message", message=msg)
@@ -161,8 +162,8 @@ class Engine(NBClientEngine):
     ) -> nbformat.NotebookNode:
         """Execute a prepared notebook; further options go to the notebook client.
 
-        Raises what ended the notebook. It holds all that was heard in any case, but is yet to be
-        written with the statuses that the ledger tells.
+        Raises the exception that ended the notebook. The notebook has all messages in any case; the
+        caller sets the statuses from the ledger and writes it.
         """
         record = Record(nb, task)
         record.notebook_start()
@@ -174,7 +175,7 @@ class Engine(NBClientEngine):
 
 
 def _client_options(task: Task, kernel_name: str) -> dict:
-    """Return how a client is to run: where, how long, and how a cell past its time is ended."""
+    """Return the options of a client, and the error for a cell past its time."""
     late = f"it had not ended after {task.session.cell_timeout} s and was interrupted"
     return {
         "task": task,

@@ -1,9 +1,8 @@
-"""History: how long each command's jobs took in earlier runs, so that a wait has an estimate.
+"""History: the time that each command's jobs took in earlier runs, as an estimate for waits.
 
-The figures are of runs with the same profile, and of the latest of them; a job's time is that
-between the cloud's acceptance and its end, as the journals tell it. Where its step had an
-expectation, which goes by the size of the disk, the figure is a multiple of that: so a disk of
-80 GB is expected to take twice as long as those of 40 GB did.
+The figures come from the latest runs with the same profile. A job's time is the time from its
+acceptance to its end in the journal. If its step had an expected time, which depends on the size of
+the disk, the figure is a multiple of that: a disk of 80 GB takes twice as long as one of 40 GB.
 """
 
 import json
@@ -19,11 +18,11 @@ from lib.report import past
 FILE = "history.json"
 LAST = 5  # runs that count for a command
 LOOKED_AT = 50  # runs that are opened at most
-Figures = tuple[float, float]  # seconds, and how many times the expected ones (0: none were)
+Figures = tuple[float, float]  # seconds, and their ratio to the expected seconds (0 without any)
 
 
 def write(folder: Path) -> Path:
-    """Write into a run's folder what earlier runs beside it took; its kernels read it there."""
+    """Write the figures of earlier runs into a run's folder, for its kernels."""
     profile = past.params(folder).get("profile")
     others = [f for f in past.folders(folder.parent) if f != folder]
     found = expected(others, profile)
@@ -31,9 +30,9 @@ def write(folder: Path) -> Path:
 
 
 def expected(folders: Iterable[Path], profile: object) -> dict[str, dict]:
-    """Return for each command the median of its jobs' seconds, and of how many runs that is.
+    """Return for each command the median seconds of its jobs, and the number of runs.
 
-    `times` is the median of how many times as long they took as their steps expected, if they did.
+    `times` is the median ratio to the expected seconds of their steps, where they had any.
     """
     taken: dict[str, list[Figures]] = {}
     same = (f for f in folders if profile and past.params(f).get("profile") == profile)
@@ -41,21 +40,21 @@ def expected(folders: Iterable[Path], profile: object) -> dict[str, dict]:
         for command, figures in _known(folder).items():
             if len(taken.setdefault(command, [])) < LAST:
                 taken[command].append(figures)
-    return {c: _told(figures) for c, figures in sorted(taken.items())}
+    return {c: _summary(figures) for c, figures in sorted(taken.items())}
 
 
 def _known(folder: Path) -> dict[str, Figures]:
-    """Return what a run took; nothing where its record is damaged."""
+    """Return the figures of a run, none where its record is damaged."""
     try:
         return _medians(folder)
     except (OSError, ValueError, TypeError, OverflowError):
         return {}
 
 
-def _told(figures: list[Figures]) -> dict:
-    told = {"seconds": round(median(s for s, _ in figures), 1), "runs": len(figures)}
+def _summary(figures: list[Figures]) -> dict:
+    found = {"seconds": round(median(s for s, _ in figures), 1), "runs": len(figures)}
     times = [t for _, t in figures if t]
-    return told | ({"times": round(median(times), 3)} if times else {})
+    return found | ({"times": round(median(times), 3)} if times else {})
 
 
 def _medians(folder: Path) -> dict[str, Figures]:
@@ -70,10 +69,9 @@ def _medians(folder: Path) -> dict[str, Figures]:
 def durations(
     journal: Iterable[dict], resumed: Sequence[datetime | None] = ()
 ) -> list[tuple[str, float, float]]:
-    """Return command, seconds, and expected seconds (0 if none were) of each job that ended well.
+    """Return command, seconds, and expected seconds (0 without any) of each successful job.
 
-    It must have been seen from its acceptance on: one that ended before the run was resumed, and
-    so unseen, tells nothing.
+    A job during which the run was resumed does not count, as its end was not observed.
     """
     named, begun, found = {}, {}, []
     for line in journal:

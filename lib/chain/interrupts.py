@@ -1,7 +1,6 @@
 """Interrupts: Ctrl-C, SIGTERM and a closed terminal reach the running cell first.
 
-So its clean-up code runs, and the record is sealed. What was started with `nohup` ignores a closed
-terminal, and so do we then.
+So its clean-up code runs, and the record is sealed. Under `nohup` a closed terminal is ignored.
 """
 
 import os
@@ -10,28 +9,27 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-# How long the interrupted cell may take to end before its kernel is killed, in seconds.
-GRACE = 5.0
+GRACE = 5.0  # seconds for an interrupted cell to end before its kernel is killed
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
-    """Whether the run was told to stop, by which signal, and the kernel that has to hear of it."""
+    """The signal that stops the run, if any, and the kernel to interrupt."""
 
-    def __init__(self, heard: Callable[[], None] = lambda: None):
+    def __init__(self, notify: Callable[[], None] = lambda: None):
         self.signal = 0
-        self._heard = heard
+        self._heard = notify
         self._group = 0
         self._timer: threading.Timer | None = None
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt when the run was told to stop."""
+        """Raise KeyboardInterrupt when a signal has come."""
         if self.signal:
             raise KeyboardInterrupt
 
     @contextmanager
     def reaching(self, group: int) -> Iterator[None]:
-        """Pass signals on to this process group, a kernel and its children, for the while."""
+        """Pass signals to this process group, a kernel and its children, during the block."""
         self._group = group
         try:
             yield
@@ -41,7 +39,7 @@ class Stop:
                 self._timer.cancel()
 
     def on_signal(self, number: int, _frame: object) -> None:
-        """Interrupt the kernel; kill it after the grace, or at once at the second signal."""
+        """Interrupt the kernel; kill it after GRACE, or at once at the second signal."""
         again, self.signal = bool(self.signal), number
         self._heard()
         if again:
@@ -54,16 +52,16 @@ class Stop:
 
     def _send(self, number: int) -> None:
         if self._group:
-            with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+            with suppress(ProcessLookupError):  # it has ended meanwhile
                 os.killpg(self._group, number)
 
 
 @contextmanager
-def trapped(heard: Callable[[], None] = lambda: None) -> Iterator[Stop]:
-    """Send SIGNALS that are not ignored to a `Stop` for the while; `heard` must not block."""
-    stop = Stop(heard)
-    heeded = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
-    before = {n: signal.signal(n, stop.on_signal) for n in heeded}
+def trapped(notify: Callable[[], None] = lambda: None) -> Iterator[Stop]:
+    """Send SIGNALS that are not ignored to a `Stop` during the block; `notify` must not block."""
+    stop = Stop(notify)
+    handled = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+    before = {n: signal.signal(n, stop.on_signal) for n in handled}
     try:
         yield stop
     finally:

@@ -1,7 +1,7 @@
 """Kernels: a fresh one for each stage; the next stage's starts while the current one works.
 
-Such a spare has its stage's environment and folder and has imported what stages import, into no
-name space that a cell can see: a cell finds it as it finds a new kernel, only sooner.
+Such a spare has the environment and folder of its stage, and has imported the modules that stages
+need, outside the name space of cells: to a cell it looks like a new kernel.
 """
 
 import os
@@ -21,8 +21,8 @@ from nbclient.exceptions import DeadKernelError
 NAME = "python3"
 PATIENCE = 60.0  # seconds that a kernel may take to answer
 
-# Run by a new kernel before it listens. What cannot be imported is told by the cell that needs it.
-# ipykernel ends itself when its parent dies, but looks out for that only later.
+# A new kernel runs this before it listens. An import error comes up in the cell that needs the
+# module. ipykernel ends when its parent dies, but watches its parent only later.
 _PRELOAD = """
 import importlib, os
 for name in {names}:
@@ -37,19 +37,18 @@ if os.getppid() != int(os.environ["JPY_PARENT_PID"]):
 
 @dataclass(frozen=True)
 class Place:
-    """What a kernel is started for and where: a stage and the kernel's working directory."""
+    """A kernel's stage and working directory."""
 
     stage: str
     folder: Path
 
 
 class Kernels:
-    """Gives each stage its kernel; to be used with `with`, after which none is left.
+    """Gives each stage a kernel; a context manager that ends all of them.
 
-    Their sockets are files in `scratch`, so that no port is open and none collides; its path must
-    be short (a socket's may have some 100 characters), and only we should be able to enter it.
-    `env` is added to the environment of each, `preload` names the modules that it imports early,
-    `lock` is an open file that each keeps open as long as it lives.
+    The sockets are files in `scratch`, so that no port is open; its path must be short (a socket's
+    path has about 100 characters at most) and private. `env` is added to each kernel's environment,
+    `preload` names the modules that it imports early, `lock` is an open file that it inherits.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Kernels:
 
     @contextmanager
     def kernel(self, place: Place) -> Iterator[tuple[AsyncKernelManager, AsyncKernelClient]]:
-        """Give the stage its kernel, ready, for the while; then end it with all its children.
+        """Yield a ready kernel for the stage; then end it with all its children.
 
         Raises `DeadKernelError` when it never answers.
         """
@@ -84,7 +83,7 @@ class Kernels:
             _end(manager)
 
     def _ready_spare(self, place: Place) -> tuple[AsyncKernelManager, AsyncKernelClient] | None:
-        """Return the spare, ready; None if there is none, or it has died, which harmed nothing."""
+        """Return the spare when it is ready; None if there is none, or it has died."""
         spare = self._taken(place)
         with suppress(DeadKernelError):
             return _connected(spare) if spare else None
@@ -110,7 +109,7 @@ class Kernels:
         manager = AsyncKernelManager(
             kernel_name=NAME, transport="ipc", ip=at, connection_file=f"{at}.json"
         )
-        # A kernel would warn that its debugger sees frozen modules; nobody debugs here.
+        # Otherwise a kernel warns that its debugger sees frozen modules.
         own = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "RUNBOOK_STAGE": place.stage}
         run_sync(manager.start_kernel)(
             cwd=str(place.folder),
@@ -127,7 +126,7 @@ def _arguments(preload: Sequence[str]) -> list[str]:
 
 
 def _connected(manager: AsyncKernelManager) -> tuple[AsyncKernelManager, AsyncKernelClient]:
-    """Return a kernel and its client when it is ready; end it and raise when it never is."""
+    """Return a kernel and its client when it is ready; otherwise end it and raise."""
     client = manager.client()
     try:
         client.start_channels(stdin=False, hb=False, control=False)
@@ -140,9 +139,9 @@ def _connected(manager: AsyncKernelManager) -> tuple[AsyncKernelManager, AsyncKe
 
 
 async def _ready(manager: AsyncKernelManager, client: AsyncKernelClient) -> None:
-    """Wait until the kernel answers and its messages reach us, no longer.
+    """Wait until the kernel answers and its messages reach us.
 
-    The library's own wait then listens for 0.2 s more, for messages that are told apart anyway.
+    The library's own wait takes 0.2 s more, to drop messages that our client ignores anyway.
     """
     until = monotonic() + PATIENCE
     while monotonic() < until:
@@ -153,20 +152,20 @@ async def _ready(manager: AsyncKernelManager, client: AsyncKernelClient) -> None
     raise DeadKernelError(f"the kernel did not start: no answer in {PATIENCE:.0f} s")
 
 
-async def _answers(client: AsyncKernelClient, asked: str) -> bool:
-    """Tell whether the kernel says within a short while that it has dealt with the question."""
+async def _answers(client: AsyncKernelClient, request: str) -> bool:
+    """Return whether the kernel answers a request within 0.3 s of its last message."""
     with suppress(Empty):
         while message := await client.get_iopub_msg(timeout=0.3):
             idle = message["content"].get("execution_state") == "idle"
-            if idle and message["parent_header"].get("msg_id") == asked:
+            if idle and message["parent_header"].get("msg_id") == request:
                 return True
     return False
 
 
 def _end(manager: AsyncKernelManager) -> None:
-    """Kill a kernel and its children, wait until it is gone, and give back what it held."""
+    """Kill a kernel and its children, wait for its end, and release its resources."""
     process = manager.provisioner.process
-    with suppress(ProcessLookupError):  # it and all its children have ended by themselves
+    with suppress(ProcessLookupError):  # they have ended already
         os.killpg(manager.provisioner.pgid, signal.SIGKILL)
     if process:
         process.wait()

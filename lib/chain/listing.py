@@ -36,6 +36,6 @@ def _print_table(table: Mapping[str, Parameter]) -> None:
 
 def _row(parameter: Parameter) -> list[str]:
     default = json.dumps(parameter.default, ensure_ascii=False)
-    # The numbers are enough to find a stage; a notebook without one is named.
+    # A stage's number is enough to find it; other notebooks are named.
     books = [n[:2] if n[:2].isdigit() else n for n in parameter.notebooks]
     return [parameter.name, parameter.type, default, parameter.meaning, " ".join(books)]

@@ -1,4 +1,4 @@
-"""Parameters: the table of what all notebooks declare in their cells tagged `parameters`."""
+"""Parameters: the table of all declarations in cells tagged `parameters`."""
 
 import ast
 import io
@@ -23,7 +23,7 @@ SHORT = {"cluster_name": 61}  # of a machine's host name, which has 63 (RFC 1123
 
 @dataclass(frozen=True)
 class Parameter:
-    """One name that notebooks share, with the one type, default and meaning it has in all."""
+    """A parameter of one or more notebooks; its type, default and meaning are the same in all."""
 
     name: str
     type: str
@@ -52,9 +52,9 @@ def gather(folder: Path) -> dict[str, Parameter]:
 
 
 def misfit(name: str, kind: str, value: object, default: object = None) -> str:
-    """Say why a value is not one for this parameter, or "" when it is.
+    """Return why a value does not fit the parameter, "" when it does.
 
-    A count may be 0 only where that is its default, which leaves it to others.
+    A count may be 0 only where its default is 0, which stands for "not set".
 
     >>> misfit("volume_size", "int", 0)
     'wanted a whole number of at least 1 (a count or a size), found 0'
@@ -100,7 +100,7 @@ def _is(kind: str, value: object) -> bool:
     if kind == "float":
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and math.isfinite(value)
-    # A truth value is a whole number to Python, but not to a reader.
+    # To Python a bool is an int, but not to a reader.
     return type(value) is TYPES[kind]
 
 
@@ -114,7 +114,7 @@ def _disagreements(known: Parameter, found: Parameter) -> list[str]:
 
 
 def _declared(path: Path, faults: list[str]) -> Iterator[Parameter]:
-    """Yield the parameters of one notebook, adding to the faults what cannot be read."""
+    """Yield the parameters of a notebook, and add unreadable ones to the faults."""
     try:
         cells = _tagged(json.loads(path.read_text("utf-8")))
         tree = ast.parse(cells[0] if cells else "")

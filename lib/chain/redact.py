@@ -1,4 +1,4 @@
-"""Redaction: kernels mask what they send; here the record is searched for secrets once more."""
+"""Searches the record for secrets, though kernels mask their messages already."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from lib.record.search import Search
 
 @dataclass(frozen=True)
 class Hit:
-    """A secret that stands in a file: where, never which."""
+    """The place of a secret in a file, without the secret."""
 
     path: Path
     line: int
@@ -18,6 +18,6 @@ class Hit:
 
 
 def scan(path: Path, search: Search) -> list[Hit]:
-    """Return where in a file secrets stand."""
+    """Return the places of secrets in a file."""
     data = path.read_bytes()
     return [Hit(path, data.count(b"\n", 0, at) + 1) for at, _ in search.spans(data)]

@@ -1,6 +1,6 @@
-"""Resuming: a run that did not end well is taken up in its folder, all its stages in order.
+"""Resumes a run that did not succeed, in its folder, with all its stages in order.
 
-What is done already costs a look; a stage that did not end starts from its top in a new kernel.
+Finished stages only check the cloud; a stage that did not end starts again in a new kernel.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from lib.report import past
 
 
 def folder_of(run: str, runs: Path) -> Path:
-    """Return the folder of a run, given by its path or by its name below `runs`."""
+    """Return the folder of a run from its path or its name below `runs`."""
     folder = past.named(run, runs)
     if not (folder / ledger.FILE).is_file():
-        raise BadInput([f"{folder}: there is no ledger ({ledger.FILE}) in it to go on from"])
+        raise BadInput([f"{folder}: there is no ledger ({ledger.FILE}) in it to continue from"])
     return folder
 
 
@@ -30,17 +30,17 @@ def work(
     reason: str = "",
     **more: object,
 ) -> Work | None:
-    """Return what is to be done in a run's folder, None when the run ended well.
+    """Return the work left in a run's folder, None when the run succeeded.
 
-    Stages, and what is not given, are those of the run, parameters those in the folder; notebooks
-    are taken as they are now. `more` is what else `Work` takes. Raises `BadInput` when the run
-    still goes on or cannot be repeated.
+    The stages and all options that are not given come from the run, the parameters from its folder;
+    the notebooks may have changed. `more` are further fields of `Work`. Raises `BadInput` when the
+    run has not ended or cannot be repeated.
     """
     lines = ledger.read(folder)
     began = ledger.beginning(folder, lines)
-    if ledger.held(folder, 0 if ledger.is_led(folder) else ledger.LINGERING):
-        raise BadInput([ledger.going_on(folder)])
-    if ledger.ended(lines) == "ok":
+    if ledger.is_locked(folder, ledger.patience(folder)):
+        raise BadInput([ledger.still_running(folder)])
+    if ledger.outcome(lines) == "ok":
         return None
     where = notebooks or Path(began["notebooks"])
     table = params.gather(where)

@@ -23,34 +23,33 @@ from lib.chain.params import Parameter
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
 from lib.record import ledger, whole
-from lib.record.events import Event, Tell
+from lib.record.events import Event, Listener
 from lib.record.faults import NO_ROOM, BadInput, RecordCut, no_room
 from lib.record.ledger import Ledger
 from lib.report.past import steps
 
 LANGUAGE = "python"
-SCRATCH = "runbook-"  # how the name of the folder of the kernels' sockets begins; then our pid
+SCRATCH = "runbook-"  # prefix of the folder of the kernels' sockets; our pid follows
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a stage ended: its cause, as in the ledger, or not-run."""
+    """The result of a stage; its outcome is a cause of the ledger, or not-run."""
 
     stage: str
     outcome: str
     seconds: float = 0.0
-    steps: list[dict] = field(default_factory=list)  # what it changed: outcome, command, what
+    steps: list[dict] = field(default_factory=list)  # its changes: outcome, command, what
     record: Path | None = None
-    section: str = ""  # the heading under which it stopped
+    section: str = ""  # the heading above the cell that failed
     error: str = ""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a run: its folder, a result for every stage, and the signal that ended it.
+    """The result of a run: its folder, a result for every stage, and the signal that ended it.
 
-    `leaks` names the places of its record in which a secret stands, `unsigned` says why the record
-    could not be signed.
+    `leaks` lists the places of secrets in the record, `unsigned` is the reason if signing failed.
     """
 
     folder: Path
@@ -77,7 +76,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run is to do, and in which folder."""
+    """The input of a run, and its folder."""
 
     folder: Path
     stages: Sequence[Stage]
@@ -87,7 +86,7 @@ class Work:
     preload: Sequence[str] = ()  # modules that a kernel imports before it is needed
     reason: str = ""
     key: Path | None = None  # to sign the record with
-    secrets: Sequence[str] = ()  # known before any kernel tells of one
+    secrets: Sequence[str] = ()  # known before any kernel starts
     resumed: bool = False
 
 
@@ -97,12 +96,12 @@ def run(
     values: Mapping[str, Value],
     *,
     runs: Path,
-    tell: Tell,
+    tell: Listener,
     **more: object,
 ) -> Run:
-    """Run the stages in a new folder below `runs`; `more` is what else `Work` takes.
+    """Run the stages in a new folder below `runs`; `more` are further fields of `Work`.
 
-    Raises `BadInput` where there is no room to begin a record.
+    Raises `BadInput` where the disk has no space for a record.
     """
     name = str(values["cluster_name"].value) if "cluster_name" in values else "run"
     runs.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -123,15 +122,15 @@ def run(
         if cause.errno not in NO_ROOM or ledger.read(folder):
             raise
         shutil.rmtree(folder)
-        raise BadInput([f"a record cannot be begun: {no_room(runs, cause)}"]) from None
+        raise BadInput([f"the record cannot be written: {no_room(runs, cause)}"]) from None
 
 
-def perform(work: Work, tell: Tell, book: Ledger | None = None) -> Run:
-    """Run the stages in order, one executed notebook each; those after a failed one are not run.
+def perform(work: Work, tell: Listener, book: Ledger | None = None) -> Run:
+    """Run the stages in order up to the first that fails; each leaves an executed notebook.
 
-    `book` is the ledger of a new run, which is closed in the end.
-    Raises `BadInput` when another process is at work in the folder, and `RecordCut` when there is
-    no room for the record any more.
+    `book` is the ledger of a new run; it is closed in the end.
+    Raises `BadInput` when another process is at work in the folder, and `RecordCut` when the disk
+    has no space for the record any more.
     """
     try:
         with book or Ledger(work.folder) as held:
@@ -142,26 +141,26 @@ def perform(work: Work, tell: Tell, book: Ledger | None = None) -> Run:
         raise RecordCut(work.folder, error) from error
 
 
-def _performed(work: Work, tell: Tell, book: Ledger) -> Run:
+def _performed(work: Work, tell: Listener, book: Ledger) -> Run:
     with ExitStack() as held:
-        named = f"{SCRATCH}{os.getpid()}-"
-        scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=named)))
-        told = _both(book, tell)
+        prefix = f"{SCRATCH}{os.getpid()}-"
+        scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+        listener = _both(book, tell)
         stop = held.enter_context(trapped(lambda: tell(Event("interrupt"))))
         env = {"RUNBOOK_RUN": str(work.folder)}
         kernels = held.enter_context(Kernels(scratch, env, work.preload, book.lock))
-        session = Session(told, book, set(work.secrets), kernels, stop, work.cell_timeout)
+        session = Session(listener, book, set(work.secrets), kernels, stop, work.cell_timeout)
         return _recorded(work, session, scratch)
 
 
-def _both(book: Ledger, tell: Tell) -> Tell:
-    """Tell the ledger first: what it cannot keep is not shown as having happened.
+def _both(book: Ledger, tell: Listener) -> Listener:
+    """Return a listener that passes each event to the ledger first, and then to `tell`.
 
-    When the terminal is gone or its pipe closed, nobody looks any more, and the run goes on.
+    If the terminal is gone or its pipe is closed, the run goes on without it.
     """
     lost: list[OSError] = []
 
-    def told(event: Event) -> None:
+    def listener(event: Event) -> None:
         book(event)
         try:
             if not lost:
@@ -169,7 +168,7 @@ def _both(book: Ledger, tell: Tell) -> Tell:
         except OSError as error:
             lost.append(error)
 
-    return told
+    return listener
 
 
 def _recorded(work: Work, session: Session, scratch: Path) -> Run:
@@ -194,7 +193,7 @@ def _recorded(work: Work, session: Session, scratch: Path) -> Run:
 
 
 def _facts(work: Work, scratch: Path) -> dict:
-    """Return what the first line of the ledger tells, enough to take the run up again."""
+    """Return the facts for the first line of the ledger, enough to resume the run."""
     return {
         "folder": work.folder,
         "stages": [stage.name for stage in work.stages],
@@ -207,7 +206,7 @@ def _facts(work: Work, scratch: Path) -> dict:
 
 
 def new_folder(runs: Path, name: str) -> Path:
-    """Make and return the folder of a new run: `<time>-<name>`, numbered if that is taken."""
+    """Create and return the folder of a new run: `<time>-<name>`, with a number if it exists."""
     safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")[:60] or "run"
     base = f"{datetime.now():%Y%m%d-%H%M%S}-{safe}"
     runs.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -240,13 +239,13 @@ def _results(work: Work, session: Session) -> Iterator[Result]:
 
 
 def set_aside(record: Path, attempt: int) -> None:
-    """Give the notebook of an earlier attempt its number; the plain name is the latest one's."""
+    """Rename the notebook of an earlier attempt; the plain name is for the latest."""
     if record.exists():
         record.rename(record.with_name(f"{record.stem}.attempt{attempt}.ipynb"))
 
 
 def execute(stage: Stage, parameters: dict, task: Task, attempt: int = 1) -> Result:
-    """Run one stage and return how it ended, told by what was raised."""
+    """Run one stage and return its result."""
     task.tell("stage", attempt=attempt)
     started, raised = time.monotonic(), None
     notebook = _prepared(stage, parameters, task.record)
@@ -283,7 +282,7 @@ def _prepared(stage: Stage, parameters: dict, record: Path) -> nbformat.Notebook
 
 
 def _section(notebook: nbformat.NotebookNode) -> str:
-    """Return the heading of the cell that failed, "" if none did."""
+    """Return the heading above the cell that failed, "" if none did."""
     pairs = zip(notebook.cells, engine.headings(notebook), strict=True)
     failed = (heading for cell, heading in pairs if cell.metadata.papermill["status"] == "failed")
     return next(failed, "")

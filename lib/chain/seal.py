@@ -1,6 +1,6 @@
-"""Sealing: a last look for secrets, then the manifest, chained to that of the run before.
+"""Seals a run: a last search for secrets, then the manifest, chained to that of the previous run.
 
-Every seal is also noted in a log beside the runs, so that the newest run is missed, too.
+A log beside the runs has a line for each seal, so that a removed newest run is noticed too.
 """
 
 import fcntl
@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib.chain.redact import Hit, scan
-from lib.record import manifest, whole
+from lib.record import jsonl, manifest, whole
 from lib.record.faults import BadInput
 from lib.record.manifest import FILE, SIGNATURE, Manifest
 from lib.record.search import Search
 
-NAMESPACE = "runbook"  # of signatures: one made here is good for nothing else
+NAMESPACE = "runbook"  # of signatures, so that they are valid for nothing else
 LOG = "seals.log"
-PENDING = f".{FILE}.next"  # a manifest, until its seal stands in the log
+PENDING = f".{FILE}.next"  # a manifest whose seal is not in the log yet
 _LINE = re.compile(r"(\S+)  ([0-9a-f]{64})  (.+)")
 
 
-class Noted(NamedTuple):
-    """A line of the log: when a run was sealed, and the sha256 of its manifest."""
+class LogLine(NamedTuple):
+    """A line of the log: the time of a seal, the sha256 of its manifest, and its run."""
 
     sealed: str
     hashed: str
@@ -34,10 +34,10 @@ class Noted(NamedTuple):
 
 
 def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> list[Hit]:
-    """Seal a run's folder, and return where in it secrets stand; sealed it is in any case.
+    """Seal a run's folder in any case, and return the places of secrets in it.
 
-    An older manifest is kept under a number and covered by the new one. With `key` (an SSH key) the
-    new one is signed: raises `BadInput` when that fails.
+    An older manifest gets a number and is covered by the new one. With `key` (an SSH key) the new
+    one is signed; raises `BadInput` when that fails.
     """
     with alone(folder.parent):
         _tidy(folder)
@@ -45,10 +45,10 @@ def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> 
         search = Search(secrets)
         hits = [hit for path in files.values() for hit in scan(path, search)]
         hashes = {name: manifest.digest(path) for name, path in files.items()}
-        made = Manifest(folder.name, manifest.now(), hashes, *last(folder.parent))
+        sealed = Manifest(folder.name, manifest.now(), hashes, *last(folder.parent))
         pending = folder / PENDING
-        whole.write(pending, manifest.written(made), lasting=True, errors="surrogateescape")
-        _note(folder.parent / LOG, made.sealed, pending)
+        whole.write(pending, manifest.as_text(sealed), lasting=True, errors="surrogateescape")
+        _append_to_log(folder.parent / LOG, sealed.sealed, pending)
         pending.rename(folder / FILE)
     if key:
         whole.write(folder / SIGNATURE, _signature(folder / FILE, key), lasting=True)
@@ -56,7 +56,7 @@ def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> 
 
 
 def _tidy(folder: Path) -> None:
-    """Make a run ready to be sealed: whole lines, for its owner alone, an older seal numbered."""
+    """Prepare a run for sealing: complete lines, private files, an older seal numbered."""
     complete(folder)
     (folder / PENDING).unlink(missing_ok=True)
     for name, path in manifest.content(folder).items():
@@ -65,7 +65,9 @@ def _tidy(folder: Path) -> None:
         elif manifest.plain(path):
             path.chmod(0o600)
             if name.endswith(".jsonl"):
-                _end_line(path)
+                with path.open("r+b") as file:  # more lines may follow when the run is resumed
+                    file.seek(0, os.SEEK_END)
+                    jsonl.end_line(file.fileno())
     folder.chmod(0o700)
     number = len(manifest.earlier(folder)) + 1
     for name in (FILE, SIGNATURE):
@@ -73,30 +75,23 @@ def _tidy(folder: Path) -> None:
             (folder / name).rename(folder / name.replace(".", f".{number}.", 1))
 
 
-def _end_line(path: Path) -> None:
-    """End a last line that a power cut tore, before the file is sealed: more may be appended."""
-    with path.open("r+b") as file:
-        if file.seek(0, os.SEEK_END) and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-            file.write(b"\n")
-
-
 def complete(folder: Path) -> None:
-    """Put a manifest in its place whose sealing was cut off after its line was in the log."""
+    """Rename a pending manifest whose line is in the log: a crash interrupted its seal."""
     pending = folder / PENDING
     if manifest.plain(pending):
         hashed = manifest.digest(pending)
-        if hashed in {line.hashed for line in noted(folder.parent)[0]}:
+        if hashed in {line.hashed for line in read_log(folder.parent)[0]}:
             pending.rename(folder / FILE)
 
 
 def last(runs: Path) -> tuple[str, str]:
-    """Return the run that was sealed last and the sha256 of its manifest, "" and "" if none was.
+    """Return the run that was sealed last and the sha256 of its manifest, "" and "" without one.
 
-    It is the head of the chain: noted elsewhere, it shows later that no run is missing.
+    It is the head of the chain: a copy elsewhere proves later that no run is missing.
     """
     sealed = []
     for path in runs.glob(f"*/{FILE}"):
-        with suppress(ValueError):  # one that was tampered with is for `verify` to tell
+        with suppress(ValueError):  # `verify` reports a damaged one
             sealed.append((manifest.read(path).sealed, path))
     if not sealed:
         return "", ""
@@ -104,22 +99,22 @@ def last(runs: Path) -> tuple[str, str]:
     return path.parent.name, manifest.digest(path)
 
 
-def noted(runs: Path) -> tuple[list[Noted], list[int]]:
-    """Return the seals in the log, and the numbers of its lines that are none."""
+def read_log(runs: Path) -> tuple[list[LogLine], list[int]]:
+    """Return the lines of the log, and the numbers of the malformed ones."""
     path = runs / LOG
     texts = path.read_text("utf-8", "surrogateescape").splitlines() if manifest.plain(path) else []
     found = [_LINE.fullmatch(text) for text in texts]
     bad = [number for number, line in enumerate(found, 1) if not line]
-    return [Noted(*line.groups()) for line in found if line], bad
+    return [LogLine(*line.groups()) for line in found if line], bad
 
 
 def counted(runs: Path) -> Counter[str]:
-    """Return how many seals of each run are in the log."""
-    return Counter(line.run for line in noted(runs)[0])
+    """Return the number of seals of each run in the log."""
+    return Counter(line.run for line in read_log(runs)[0])
 
 
-def _note(log: Path, sealed: str, path: Path) -> None:
-    """Add a seal to the log, which is written anew: no power cut leaves half a line in it."""
+def _append_to_log(log: Path, sealed: str, path: Path) -> None:
+    """Rewrite the log with one more seal: no power cut leaves half a line."""
     text = log.read_text("utf-8", "surrogateescape") if manifest.plain(log) else ""
     line = f"{sealed}  {manifest.digest(path)}  {path.parent.name}\n"
     begun = text if not text or text.endswith("\n") else f"{text}\n"
@@ -128,7 +123,7 @@ def _note(log: Path, sealed: str, path: Path) -> None:
 
 @contextmanager
 def alone(runs: Path) -> Iterator[None]:
-    """Wait until no other run is being made or sealed: each seal is chained to the one before."""
+    """Lock the runs of a folder, to create or seal one: each seal is chained to the one before."""
     handle = os.open(runs, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -138,12 +133,12 @@ def alone(runs: Path) -> Iterator[None]:
 
 
 def _signature(path: Path, key: Path) -> str:
-    """Return the SSH signature of a file; a passphrase is asked for on the terminal."""
+    """Return the SSH signature of a file; ssh-keygen asks for a passphrase on the terminal."""
     command = ["ssh-keygen", "-Y", "sign", "-f", str(key), "-n", NAMESPACE]
     with path.open("rb") as file:
         done = subprocess.run(command, stdin=file, capture_output=True, text=True)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["no reason given"]
+        reasons = done.stderr.strip().splitlines() or ["no reason given"]
         later = f"To sign it: ssh-keygen -Y sign -f {key} -n {NAMESPACE} {path}"
-        raise BadInput([f"{path}: sealed, but not signed with {key}: {said[-1]}. {later}"])
+        raise BadInput([f"{path}: sealed, but not signed with {key}: {reasons[-1]}. {later}"])
     return done.stdout

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from lib.record.faults import BadInput
 
-# From here on a stage changes or removes a finished cluster, so it must be asked for.
-ASKED_FOR = 70
+ON_REQUEST = 70  # from here on stages change or remove a finished cluster
 
 
 @dataclass(frozen=True)
@@ -28,18 +27,18 @@ def find(folder: Path) -> list[Stage]:
     return [Stage(int(path.name[:2]), path.stem, path.resolve()) for path in paths]
 
 
-def choose(stages: Sequence[Stage], wanted: str | None = None) -> list[Stage]:
+def choose(stages: Sequence[Stage], requested: str | None = None) -> list[Stage]:
     """Return the stages that a list like `10,20,50-60` names, or all below 70 for None.
 
     Raises `BadInput` naming every part that fits no stage; a list that names none is such a fault.
     """
-    if wanted is None:
-        return [stage for stage in stages if stage.number < ASKED_FOR]
-    parts = [part.strip() for part in wanted.split(",")]
+    if requested is None:
+        return [stage for stage in stages if stage.number < ON_REQUEST]
+    parts = [part.strip() for part in requested.split(",")]
     fitting = {part: [stage for stage in stages if _fits(part, stage)] for part in parts}
     known = ", ".join(f"{stage.number:02}" for stage in stages)
     faults = [
-        f"--stages {wanted}: {part or 'an empty part'} is no stage; there are {known}"
+        f"--stages {requested}: {part or 'an empty part'} is no stage; there are {known}"
         for part, found in fitting.items()
         if not found
     ]

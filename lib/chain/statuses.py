@@ -1,17 +1,17 @@
-"""Statuses: what an executed notebook says of its own cells, set to what the ledger tells."""
+"""Sets the statuses in an executed notebook from the ledger."""
 
 from collections.abc import Iterable, Mapping
 
 import nbformat
 
-# In papermill's own words, for tools that read those: a cell that did not run is never completed.
+# papermill's words, for tools that read them; a cell that did not run is never completed.
 _WORDS = {"ok": "completed", "skipped": "pending", "not-run": "pending"}
 
 
 def rewrite(notebook: nbformat.NotebookNode, lines: Iterable[Mapping], cause: str) -> None:
-    """Set a notebook's own status fields to what the ledger tells of the attempt.
+    """Set the status fields of a notebook from the ledger's lines on the attempt.
 
-    papermill's fields keep papermill's words; the cause is beside them in `runbook`.
+    papermill's fields get papermill's words; `runbook` beside them has the cause.
     """
     seen = _causes(lines, "not-run" if cause == "ok" else cause)
     notebook.metadata.papermill["exception"] = None if cause == "ok" else True
@@ -24,7 +24,7 @@ def rewrite(notebook: nbformat.NotebookNode, lines: Iterable[Mapping], cause: st
 
 
 def _causes(lines: Iterable[Mapping], unended: str) -> dict[int, str]:
-    """Return the cause of each cell that began; `unended` for one whose end nobody saw."""
+    """Return the cause of each cell that started; `unended` for one without an end."""
     seen: dict[int, str] = {}
     for line in lines:
         if line["event"] in ("cell-started", "cell-ended"):

@@ -1,4 +1,4 @@
-"""The terminal: one line per stage that lives while it runs, and a table when the run ends.
+"""The terminal: a live line for the running stage, and a table when the run ends.
 
 Every text of a notebook or a cloud passes `plain` or `one_line` and is never taken as markup.
 """
@@ -23,7 +23,7 @@ from lib.waiting import WAIT, span
 
 
 def changed(steps: Sequence[dict]) -> str:
-    """Say in a few words what the steps changed, and then what failed.
+    """Return a short text on the changes of the steps, and on those that failed.
 
     >>> changed([{"outcome": "done", "command": "createVolume", "what": "disk"}])
     'createVolume disk'
@@ -47,39 +47,39 @@ def _group(command: str, names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Estimated:
-    """Something that is waited for, since when, and how long it is known to take about."""
+    """A wait: for what, since when, and its expected seconds."""
 
     what: str
     since: float
     about: float
 
     def __str__(self) -> str:
-        # The times come first: what does not fit on the line is cut off at its end.
+        # The times come first: a long line is cut off at its end.
         return f"{span(time.monotonic() - self.since)} of about {span(self.about)}: {self.what}"
 
 
-def _wait(told: dict) -> str | Estimated:
-    """Return what a message says is waited for, with its estimate if it has one."""
-    what = str(told.get("waiting") or "")
+def _wait(facts: dict) -> str | Estimated:
+    """Return the wait in a message, with its estimate if it has one."""
+    what = str(facts.get("waiting") or "")
     try:
-        seconds, about = float(told.get("seconds") or 0), float(told.get("about") or 0)
+        seconds, about = float(facts.get("seconds") or 0), float(facts.get("about") or 0)
     except (TypeError, ValueError):
         return what
     return Estimated(what, time.monotonic() - seconds, about) if what and about else what
 
 
 class Waiting:
-    """What a stage is waiting for, learnt from its cells and messages."""
+    """The wait or the last line of the running stage, from its cells and messages."""
 
     def __init__(self) -> None:
-        self.heading, self.said, self.named = "", "", {}
+        self.heading, self.printed, self.named = "", "", {}
 
     def cell(self, heading: str) -> None:
-        """Forget what the last cell said: another one begins under this heading."""
-        self.heading, self.said, self.named = heading, "", {}
+        """Reset at the start of a cell under this heading."""
+        self.heading, self.printed, self.named = heading, "", {}
 
     def hear(self, message: dict) -> None:
-        """Take from a message what is waited for, or the last line that was printed."""
+        """Take the wait, or the last printed line, from a message."""
         content = message["content"]
         wait = (content.get("data") or {}).get(WAIT)
         if isinstance(wait, dict):
@@ -87,15 +87,15 @@ class Waiting:
             self.named[shown] = _wait(wait)
         elif message["msg_type"] == "stream" and content.get("name") == "stdout":
             lines = [line for line in plain(content["text"]).splitlines() if line.strip()]
-            self.said = lines[-1] if lines else self.said
+            self.printed = lines[-1] if lines else self.printed
 
     def __str__(self) -> str:
         named = ", ".join(str(name) for name in self.named.values() if name)
-        return one_line(named or self.said or self.heading)
+        return one_line(named or self.printed or self.heading)
 
 
 class Terminal:
-    """Shows the events of a run on a console, and its outcome; to be used with `with`."""
+    """Shows the events and the outcome of a run on a console; a context manager."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -106,8 +106,8 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # it is gone
-            self._still()
+        with suppress(OSError):  # the terminal is gone
+            self._stop_live()
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
@@ -120,7 +120,9 @@ class Terminal:
         elif event.kind == "message":
             self.waiting.hear(event.data["message"])
         elif event.kind == "interrupt":
-            self.waiting.named = {"": "interrupted, the cell is ending; once more kills it"}
+            self.waiting.named = {
+                "": "interrupted, waiting for the cell to end; a second Ctrl-C kills it"
+            }
         elif event.kind == "end":
             self._end(event.data["result"])
 
@@ -134,7 +136,7 @@ class Terminal:
             self.live.start()
 
     def line(self) -> Table:
-        """Return the line of the running stage as it is at this moment."""
+        """Return the current line of the running stage."""
         grid = Table.grid(padding=(0, 2), expand=True)
         grid.add_column(no_wrap=True)
         grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
@@ -144,34 +146,34 @@ class Terminal:
         return grid
 
     def _end(self, result: Result) -> None:
-        self._still()
+        self._stop_live()
         how = f"{mark(result.outcome)} {result.stage:{self.width}}  {result.outcome:11}"
         line = f"{how} {result.seconds:7.1f} s  {changed(result.steps)}"
         text = Text(line, style=colour(result.outcome))
         self.console.print(text, soft_wrap=True)
 
-    def _still(self) -> None:
+    def _stop_live(self) -> None:
         if self.live:
             self.live.stop()
             self.live = None
 
     def sum_up(self, run: Run, again: str) -> None:
-        """Print the table of the run, where its record is, what failed and how to go on."""
+        """Print the table of the run, its record, its failures and how to continue."""
         self.console.print(_table(run.results))
         self._say(f"Record: {near(run.folder)}")
         for result in run.results:
             if result.outcome not in ("ok", "not-run"):
                 self._explain(result)
         for entry in _left_open(run):
-            self._say(f"Begun, its end not seen: {entry['command']} {entry['what']}")
+            self._say(f"Outcome unknown: {entry['command']} {entry['what']}")
         for leak in run.leaks:
-            self._say(f"A secret stands in the record: {leak}. Keep it to yourself and change it.")
+            self._say(f"The record contains a secret: {leak}. Do not share it; change the secret.")
         if run.unsigned:
             self._say(run.unsigned)
         if any(result.error.startswith("ParamsError") for result in run.results):
-            self._say("Correct the parameter and start the run anew: it does only what is left.")
+            self._say("Correct the parameter and start a new run: it does only what is left.")
         elif run.cause != "ok":
-            self._say(f"To continue: {again}  (it looks first and does only what is left)")
+            self._say(f"To continue: {again}  (it checks the cloud and does only what is left)")
         self._say(sentence(run))
 
     def _explain(self, result: Result) -> None:
@@ -184,7 +186,7 @@ class Terminal:
 
 
 def _left_open(run: Run) -> list[dict]:
-    """Return what a run that stopped had sent, and whose end it did not see."""
+    """Return the changes of a stopped run whose outcome is unknown."""
     if run.cause == "ok" or not run.folder.is_dir():
         return []
     from lib.report import past, resources  # with pandas, which nothing else here needs
@@ -210,7 +212,7 @@ def _table(results: Sequence[Result]) -> Table:
 
 
 def sentence(run: Run) -> str:
-    """Say in one sentence how the run ended."""
+    """Return a sentence on how the run ended."""
     spent = sum(result.seconds for result in run.results)
     count = Counter(result.outcome for result in run.results)
     ran = f"{count['ok']} of {len(run.results)} stages ok"
@@ -222,13 +224,13 @@ def sentence(run: Run) -> str:
 
 
 def _otherwise(run: Run) -> str:
-    """Say what is wrong with a run none of whose stages failed."""
+    """Return the fault of a run without a failed stage."""
     if run.signal:
         return "interrupted between stages"
-    return "a secret is in the record" if run.leaks else "the record is not signed"
+    return "the record contains a secret" if run.leaks else "the record is not signed"
 
 
 def near(path: Path) -> str:
-    """Return a path as seen from the working directory where it is below it."""
+    """Return a path relative to the working directory if it is below it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -1,8 +1,7 @@
-"""Values: what parameter files and the command line say, checked against the table and merged.
+"""Values: merges parameter files and the command line, checked against the declared parameters.
 
-Files are YAML 1.1, which turns some plain words into other things (`no`, `22:22`, `012`, dates).
-So values are read from the text of the file with the declared type in mind, and where YAML would
-make something else of a text, that is a fault which says so.
+Files are YAML 1.1, which converts some plain words (`no`, `22:22`, `012`, dates). So each value is
+read from the text of the file by its declared type, and a text that YAML would convert is a fault.
 """
 
 import difflib
@@ -20,7 +19,7 @@ from lib.record.secrets import checksum, secret_name, secret_value
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)")
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
-_WANTED = {
+_EXPECTED = {
     "str": "a text",
     "int": "a whole number",
     "float": "a number",
@@ -30,14 +29,14 @@ _WANTED = {
 LARGEST_FILE = 1_000_000  # bytes of a parameter file
 DEEPEST = 5  # levels of brackets: a parameter has one
 SECRET = (
-    "a secret would end up in the record of the run: take it out and keep it in the profile, "
-    "the environment or a key file (its value is not shown)"
+    "the record of the run would contain it: remove it here and keep it in the profile, the "
+    "environment or a key file (its value is not shown)"
 )
 
 
 @dataclass(frozen=True)
 class Value:
-    """A parameter's value and where it came from: "default", a file, or "command line"."""
+    """A parameter's value and its origin: "default", a file, or "command line"."""
 
     value: object
     origin: str
@@ -51,8 +50,8 @@ def load(
 ) -> dict[str, Value]:
     """Return a value for every parameter: later files win, and `key=value` options over files.
 
-    Raises `BadInput` with all faults of all files and options at once; that one holds one of the
-    `secrets` is such a fault.
+    Raises `BadInput` with all faults of all files and options. A value with one of the `secrets` in
+    it is a fault too.
     """
     faults: list[str] = []
     merged = {name: Value(known.default, "default") for name, known in table.items()}
@@ -61,7 +60,7 @@ def load(
     merged |= _from_options(options, table, faults)
     for name, held in merged.items():
         if any(secret in str(held.value) for secret in secrets):
-            faults.append(f"{held.origin}: {name}: {SECRET}")
+            faults.append(f"{held.origin}: {name}: contains a secret: {SECRET}")
     if faults:
         raise BadInput(_masked(fault, secrets) for fault in faults)
     return merged
@@ -74,7 +73,7 @@ def _masked(text: str, secrets: Iterable[str]) -> str:
 
 
 def as_yaml(values: Mapping[str, Value]) -> str:
-    """Write the values as a parameter file in which a comment tells the origin of each."""
+    """Return the values as a parameter file with a comment on the origin of each."""
     return "".join(_yaml_line(name, held) for name, held in values.items())
 
 
@@ -110,7 +109,7 @@ def _from_file(
         name, line = str(key.value), key.start_mark.line + 1
         try:
             if name in lines:
-                raise ValueError(f"is there already in line {lines[name]}: keep one of them")
+                raise ValueError(f"is already set in line {lines[name]}: keep one of them")
             lines[name] = line
             value = _checked(name, table, _raw(node), lambda kind, node=node: _typed(node, kind))
             found[name] = Value(value, str(file))
@@ -120,7 +119,7 @@ def _from_file(
 
 
 def _checked(name: str, table: Mapping[str, Parameter], raw: object, read) -> object:
-    """Return the value that `read` makes for the declared type, or raise ValueError."""
+    """Return the value that `read` converts to the declared type, or raise ValueError."""
     hidden = secret_value(raw) and not checksum(name, raw)
     if secret_name(name) or secret_value(name) or hidden:
         raise ValueError(f"looks like a secret: {SECRET}")
@@ -141,7 +140,7 @@ def _shown(name: str) -> str:
 
 
 def _pairs(file: Path | str, faults: list[str]) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-    """Yield the key and value nodes of the file's mapping, adding to the faults if it has none."""
+    """Yield the key and value nodes of a file; add to the faults if it is not a mapping."""
     try:
         top = _composed(_text_of(Path(file)))
     except (OSError, UnicodeDecodeError) as error:
@@ -183,7 +182,7 @@ def _composed(text: str) -> yaml.Node | None:
 
 
 def _syntax_fault(file: Path | str, error: yaml.YAMLError) -> str:
-    """Say where YAML gave up, without the text of that line, which may be a secret."""
+    """Return the place of a syntax error without the line, which may have a secret."""
     mark = getattr(error, "problem_mark", None)
     problem = re.sub(r"'[^']{4,}'|\"[^\"]{4,}\"", "…", getattr(error, "problem", None) or "")
     where = f"{file}:{mark.line + 1}" if mark else f"{file}"
@@ -191,7 +190,7 @@ def _syntax_fault(file: Path | str, error: yaml.YAMLError) -> str:
 
 
 def _raw(node: yaml.Node) -> object:
-    """Return the texts of a node as they stand in the file, at any depth, as a flat list."""
+    """Return the text of a node, or a flat list of the texts in it."""
     if isinstance(node, yaml.ScalarNode):
         return node.value
     inner = [part for item in node.value for part in (item if isinstance(item, tuple) else [item])]
@@ -199,12 +198,12 @@ def _raw(node: yaml.Node) -> object:
 
 
 def _typed(node: yaml.Node, kind: str) -> object:
-    """Return a node's value as the declared type; raise ValueError saying what it is instead."""
+    """Return a node's value as the declared type; raise ValueError if it has another."""
     if isinstance(node, yaml.MappingNode):
-        raise ValueError(f"wanted {_WANTED[kind]}, found a mapping: parameters are flat")
+        raise ValueError(f"wanted {_EXPECTED[kind]}, found a mapping: parameters are flat")
     if isinstance(node, yaml.SequenceNode):
         if kind != "list[str]":
-            raise ValueError(f"wanted {_WANTED[kind]}, found a list")
+            raise ValueError(f"wanted {_EXPECTED[kind]}, found a list")
         return _texts(node.value)
     return _READ[kind](node)
 
@@ -249,14 +248,14 @@ _READ = {"str": _text, "int": _whole, "float": _number, "bool": _truth, "list[st
 
 
 def _not_a_number(node: yaml.ScalarNode, kind: str) -> str:
-    """Say what stands where a number is wanted, and how to write the number."""
-    wanted = f"wanted {_WANTED[kind]}"
+    """Return the fault of a node that is not a number, and how to write the number."""
+    wanted = f"wanted {_EXPECTED[kind]}"
     if _tag(node) != "str":
         return f"{wanted}; YAML reads {node.value or 'it'} as {_reading(node)}: write plain digits"
     if not _NUMBER.fullmatch(node.value):
         return f"{wanted}, found {_reading(node)}"
     if node.style:
-        return f"{wanted}, found {_reading(node)}: take the quotes away"
+        return f"{wanted}, found {_reading(node)}: remove the quotes"
     return f"{wanted}; YAML reads {node.value} as a text: write {float(node.value):.0f}"
 
 
@@ -265,7 +264,7 @@ def _tag(node: yaml.ScalarNode) -> str:
 
 
 def _reading(node: yaml.ScalarNode) -> str:
-    """Say what YAML makes of a scalar."""
+    """Return how YAML reads a scalar, in words."""
     kind, make = _tag(node), SafeConstructor()
     if kind == "int":
         return f"the whole number {make.construct_yaml_int(node)}"
@@ -279,7 +278,7 @@ def _reading(node: yaml.ScalarNode) -> str:
 
 
 def _from_text(text: str, kind: str) -> object:
-    """Return the value that a text on the command line stands for; raise ValueError if none."""
+    """Convert a text of the command line to the type; raise ValueError if that fails."""
     if kind == "str":
         return text
     if kind == "list[str]":
@@ -291,4 +290,4 @@ def _from_text(text: str, kind: str) -> object:
         return float(text)
     if kind == "bool" and text in ("true", "false"):
         return text == "true"
-    raise ValueError(f"wanted {_WANTED[kind]}, found {text[:60]!r}")
+    raise ValueError(f"wanted {_EXPECTED[kind]}, found {text[:60]!r}")

@@ -1,4 +1,4 @@
-"""Verifying: whether sealed runs are as they were when they were sealed, and which file is not."""
+"""Verifies that sealed runs have not changed since, and finds the files that have."""
 
 import hashlib
 import os
@@ -8,18 +8,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.chain.seal import LOG, NAMESPACE, counted, last, noted
+from lib.chain.seal import LOG, NAMESPACE, counted, last, read_log
 from lib.record import ledger, manifest
 from lib.record.faults import BadInput
 from lib.record.journal import INTERACTIVE
 from lib.record.manifest import FILE, SIGNATURE, Manifest
 
-BY_HAND = "not sealed: notebooks that were run by hand keep their journal here, nobody seals it"
+BY_HAND = "not sealed: the journal of notebooks run by hand is never sealed"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it was sealed: the run, the file ("" for all of it), and what."""
+    """A difference from the seal: the run, the file ("" for the whole run), and what."""
 
     run: str
     file: str
@@ -30,35 +30,36 @@ class Finding:
 
 
 def verify(folder: Path, signers: Path | None = None) -> list[Finding]:
-    """Return what of a run, and of its place among the runs beside it, is not as it was sealed.
+    """Return the differences of a run, and of its links to other runs, from their seals.
 
-    `signers` is a file of allowed signers (ssh-keygen(1)); with it there must be a signature of one
-    of them. Raises `BadInput` if there is no such run.
+    `signers` is a file of allowed signers (ssh-keygen(1)); with it, a signature of one of them is
+    required. Raises `BadInput` if there is no such run.
     """
     if not folder.is_dir():
         raise BadInput([f"{folder}: there is no such folder of a run"])
-    folder = Path(os.path.abspath(folder))  # not resolved: it may be a link
-    return _each([*_run(folder, signers), *_beside(folder.parent, only=folder.name)])
+    folder = Path(os.path.abspath(folder))  # not resolved: a link is a finding
+    return _first_per_file([*_run(folder, signers), *_beside(folder.parent, only=folder.name)])
 
 
 def verify_all(runs: Path, signers: Path | None = None) -> list[Finding]:
-    """Do as `verify` for all runs of a folder that are not still going on.
+    """Return the findings of `verify` for all runs of a folder that have ended.
 
     Raises `BadInput` if there is no such folder.
     """
     if not runs.is_dir():
         raise BadInput([f"{runs}: there is no such folder of runs; --runs names another one"])
-    return _each([*(found for run in closed(runs) for found in _run(run, signers)), *_beside(runs)])
+    ended = (found for run in closed(runs) for found in _run(run, signers))
+    return _first_per_file([*ended, *_beside(runs)])
 
 
 def holds(runs: Path, hashed: str) -> bool:
-    """Tell whether a run of the folder has the seal with this sha256, or had it before it grew."""
+    """Return whether a run of the folder has, or had before a resume, a seal with this sha256."""
     seals = [path for folder in closed(runs) for path in manifest.every(folder)]
     return hashed in {manifest.digest(path) for path in seals}
 
 
-def _each(findings: Iterable[Finding]) -> list[Finding]:
-    """Return one finding for each file, the first."""
+def _first_per_file(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the first finding on each file."""
     found: dict[tuple[str, str], Finding] = {}
     for finding in findings:
         found.setdefault((finding.run, finding.file), finding)
@@ -66,21 +67,21 @@ def _each(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def find(run: str, runs: Path) -> Path:
-    """Return the folder of a run, given by its path or by its name below `runs`."""
+    """Return the folder of a run from its path or its name below `runs`."""
     return next((f for f in (Path(run), runs / run) if f.is_dir()), Path(run))
 
 
 def closed(runs: Path) -> list[Path]:
-    """Return the folders of runs that are not still going on, the oldest first.
+    """Return the folders of runs that have ended, the oldest first.
 
-    All folders count but that of notebooks run by hand: a run may have lost its ledger and seal.
+    All folders count except that of notebooks run by hand: a run may have lost ledger and seal.
     """
-    return [folder for folder in _all(runs) if not going_on(folder)]
+    return [folder for folder in _all(runs) if not is_running(folder)]
 
 
-def going(runs: Path) -> list[Path]:
-    """Return the folders of runs that are still going on, the oldest first."""
-    return [folder for folder in _all(runs) if going_on(folder)]
+def running(runs: Path) -> list[Path]:
+    """Return the folders of runs that have not ended, the oldest first."""
+    return [folder for folder in _all(runs) if is_running(folder)]
 
 
 def _all(runs: Path) -> list[Path]:
@@ -88,22 +89,22 @@ def _all(runs: Path) -> list[Path]:
     return [folder for folder in folders if folder.name != INTERACTIVE]
 
 
-def going_on(folder: Path) -> bool:
-    """Tell whether a run has a driver; who only locks the ledger of a sealed one is none."""
+def is_running(folder: Path) -> bool:
+    """Return whether a run has a driver; a lock on the ledger of a sealed run does not count."""
     if not manifest.plain(folder / ledger.FILE):
         return False
     begun = sum(line.get("event") in ledger.BEGINNINGS for line in ledger.read(folder))
-    return len(manifest.every(folder)) < begun and ledger.held(folder)
+    return len(manifest.every(folder)) < begun and ledger.is_locked(folder)
 
 
-def told(runs: Path) -> str:
-    """Return what to note elsewhere of a folder's runs: the sha256 that all of them lead to."""
+def newest_seal(runs: Path) -> str:
+    """Return the text on the newest seal, whose sha256 covers all runs of a folder."""
     run, hashed = last(runs)
     return f"The newest seal is that of {run}: {hashed}" if run else "No run is sealed here."
 
 
 def _run(folder: Path, signers: Path | None) -> Iterator[Finding]:
-    """Yield what is wrong with the folder in itself."""
+    """Yield the findings on a folder itself."""
     run = folder.name
     if folder.is_symlink():
         yield Finding(run, "", "replaced by a link to another folder")
@@ -127,14 +128,14 @@ def _why_unsealed(folder: Path) -> str:
     if folder.name == INTERACTIVE:
         return BY_HAND
     if not manifest.plain(folder / ledger.FILE):
-        return "not sealed: it is no run, or its ledger was removed"
+        return "not sealed: it is not a run, or its ledger was removed"
     state = ledger.state(folder)
     if state in ("running", "abandoned"):
         return f"not sealed: the run is {state}"
-    said = f"not sealed, though the run has ended ({state})"
+    unsealed = f"not sealed, though the run has ended ({state})"
     if counted(folder.parent)[folder.name]:
-        return f"{said}: {FILE} was removed"
-    return f"{said}: its driver died before, or all traces of the seal were removed"
+        return f"{unsealed}: {FILE} was removed"
+    return f"{unsealed}: its driver died first, or all traces of the seal were removed"
 
 
 def _files(folder: Path, sealed: Manifest) -> Iterator[Finding]:
@@ -145,16 +146,15 @@ def _files(folder: Path, sealed: Manifest) -> Iterator[Finding]:
         elif name not in sealed.files:
             yield Finding(folder.name, name, "added")
         elif not manifest.plain(there[name]):
-            yield Finding(folder.name, name, "replaced by something that is no plain file")
+            yield Finding(folder.name, name, "replaced by something that is not a plain file")
         elif manifest.digest(there[name]) != sealed.files[name]:
             yield Finding(folder.name, name, "changed: lines were edited, added, moved or cut")
 
 
 def _earlier(folder: Path) -> Iterator[Finding]:
-    """Yield what the earlier seals of a run that was continued tell to be missing from it.
+    """Yield the differences of a resumed run from its earlier seals.
 
-    Its ledgers have grown since, so that what they were must be their beginning; its notebooks are
-    kept, under whatever name.
+    Each ledger must begin with its earlier lines; each earlier notebook must exist, under any name.
     """
     for path in manifest.earlier(folder):
         try:
@@ -165,13 +165,15 @@ def _earlier(folder: Path) -> Iterator[Finding]:
         there = {manifest.digest(p) for p in manifest.content(folder).values()}
         for name, hashed in sealed.files.items():
             if name.endswith(".jsonl") and not _begins(folder / name, hashed):
-                yield Finding(folder.name, name, f"does not begin as it was when {path.name} was")
+                yield Finding(
+                    folder.name, name, f"does not begin with the lines sealed in {path.name}"
+                )
             if name.endswith(".ipynb") and hashed not in there:
-                yield Finding(folder.name, name, f"what {path.name} holds of it is gone")
+                yield Finding(folder.name, name, f"the version sealed in {path.name} is gone")
 
 
 def _begins(path: Path, hashed: str) -> bool:
-    """Tell whether some first lines of a file have this sha256."""
+    """Return whether a file begins with lines of this sha256."""
     if not manifest.plain(path):
         return False
     sha = hashlib.sha256()
@@ -183,9 +185,9 @@ def _begins(path: Path, hashed: str) -> bool:
 
 
 def _beside(runs: Path, only: str = "") -> Iterator[Finding]:
-    """Yield what is missing of a folder's runs; of what has to do with one run if `only` names it.
+    """Yield the missing runs of a folder, or the findings on one run, if `only` names it.
 
-    Each seal tells of the one before, and a log beside the runs of all of them.
+    Each seal links to the one before, and a log beside the runs lists all of them.
     """
     for later in _manifests(runs):
         if later.before and only in ("", later.run, later.before):
@@ -195,20 +197,20 @@ def _beside(runs: Path, only: str = "") -> Iterator[Finding]:
 
 
 def _log(runs: Path, only: str) -> Iterator[Finding]:
-    """Yield what the log of seals and the seals do not both tell."""
+    """Yield the differences between the log of seals and the manifests."""
     seals = {folder.name: manifest.every(folder) for folder in _all(runs)}
     if not manifest.plain(runs / LOG):
         if any(seals.values()) or os.path.lexists(runs / LOG):
             yield Finding(LOG, "", "missing: it was removed or replaced")
         return
-    lines, bad = noted(runs)
+    lines, bad = read_log(runs)
     for number in bad:
-        yield Finding(LOG, "", f"line {number} is none of a seal: it was edited, cut or torn")
+        yield Finding(LOG, "", f"line {number} is not a seal: it was edited or cut")
     for line in lines:
         if only in ("", line.run):
-            words = f"{LOG} tells of its seal of {line.sealed}"
+            words = f"{LOG} has its seal of {line.sealed}"
             yield from _missing(
-                runs / line.run, line.hashed, words, f"that {LOG} tells of at {line.sealed}"
+                runs / line.run, line.hashed, words, f"that {LOG} lists at {line.sealed}"
             )
     hashes, counts = {line.hashed for line in lines}, counted(runs)
     for run, paths in seals.items():
@@ -226,20 +228,20 @@ def _missing(folder: Path, hashed: str, gone: str, other: str) -> Iterator[Findi
 
 def _manifests(runs: Path) -> Iterator[Manifest]:
     for path in (path for folder in _all(runs) for path in manifest.every(folder)):
-        with suppress(ValueError):  # the run's own findings tell it
+        with suppress(ValueError):  # a finding of the run itself
             yield manifest.read(path)
 
 
 def _signature(folder: Path, signers: Path | None) -> Iterable[str]:
-    """Return what is wrong with the signature: nothing if there is none and none is wanted."""
+    """Return the faults of the signature; a missing one is a fault only with `signers`."""
     signature = folder / SIGNATURE
     if not os.path.lexists(signature):
         return ["missing: the run was not signed, or this was removed"] if signers else []
     if not manifest.plain(signature):
-        return ["replaced by something that is no plain file"]
-    said = _ssh("check-novalidate", "-n", NAMESPACE, "-s", signature, text=folder / FILE)
-    if said is None:
-        return [f"does not fit {FILE}"]
+        return ["replaced by something that is not a plain file"]
+    valid = _ssh("check-novalidate", "-n", NAMESPACE, "-s", signature, text=folder / FILE)
+    if valid is None:
+        return [f"does not match {FILE}"]
     if not signers:
         return []
     who = _ssh("find-principals", "-s", signature, "-f", signers)
@@ -253,7 +255,7 @@ def _signature(folder: Path, signers: Path | None) -> Iterable[str]:
 
 
 def _ssh(action: str, *words: object, text: Path | None = None) -> str | None:
-    """Run `ssh-keygen -Y` and return what it says, None when it refuses."""
+    """Run `ssh-keygen -Y` and return its output, None when it fails."""
     command = ["ssh-keygen", "-Y", action, *map(str, words)]
     data = text.read_bytes() if text else b""
     done = subprocess.run(command, input=data, capture_output=True)

@@ -170,7 +170,7 @@ def write(node: Node, raw: bytes) -> None:
     told = {"file": node.file, "before": node.sha256, "kept": f"{node.file}.{now()}"}
     command = WRITE.format(size=len(raw), **{k: shlex.quote(v) for k, v in told.items()})
     told["after"] = files.sha256(raw.decode())
-    with files.noted(_machine(node), "write", what, told) as ended:
+    with files.journalled(_machine(node), "write", what, told) as ended:
         try:
             run(node.shell, f"sh -c {shlex.quote(command)}", sudo=True, stdin=raw)
         except OutOfSight as lost:

@@ -19,7 +19,7 @@ from lib.plan import check_mode
 from lib.steps import Step
 from lib.waiting import tell
 from lib.workstation import notes
-from lib.workstation.files import noted, settle_files, sha256, workstation
+from lib.workstation.files import journalled, settle_files, sha256, workstation
 from lib.workstation.shell import Shell, find_text, read_text, run
 
 NAMES = ("now", "wanted")
@@ -190,6 +190,6 @@ def _set_aside(shell: Shell, where: str, old: str) -> None:
     if text is None or find_text(shell, old) is not None:
         return
     told = {"file": where, "before": sha256(text), "after": "", "kept": old}
-    with noted(workstation(shell), "move", f"{where} on {shell.name}", told) as ended:
+    with journalled(workstation(shell), "move", f"{where} on {shell.name}", told) as ended:
         run(shell, f"mv -- {shlex.quote(where)} {shlex.quote(old)}")
         ended["text"] = f"it is kept as {old}"

@@ -32,7 +32,7 @@ def check_keep(keep: list[str]) -> list[str]:
 def demand_idle(shell: Shell, work_dir: str) -> None:
     """Raise CheckFailed while an installer runs: it would write on all the same."""
     if detached.is_running(shell, notes.job(work_dir)):
-        began = (notes.kept(shell, work_dir) or {}).get("installing") or {}
+        began = (notes.find(shell, work_dir) or {}).get("installing") or {}
         found = f"{began.get('installer', 'one')} on {began.get('device', 'a disk')}"
         raise CheckFailed("installers at work on the workstation", "none", found, WAIT)
 
@@ -157,5 +157,5 @@ def _delete(shell: Shell, where: str, clear: Callable[[Shell, str], None], work_
     if run(shell, f"[ -e {shlex.quote(where)} ]", ok=(0, 1)).rc:
         return
     at, what = files.workstation(shell), f"{where} on {shell.name}"
-    with files.noted(at, "delete", what, {"file": where}):
+    with files.journalled(at, "delete", what, {"file": where}):
         clear(shell, work_dir)

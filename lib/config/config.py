@@ -182,7 +182,7 @@ def _write_step(shell: Shell, step: Step, work_dir: str) -> str:
     if unfilled not in text:
         write(shell, where, text)
         return "its machines know each other by fixed addresses"
-    with files.noted(token["base"], "new token", where, token | {"file": where}) as ended:
+    with files.journalled(token["base"], "new token", where, token | {"file": where}) as ended:
         url = ask_token(token["base"], token["size"])
         write(shell, where, text.replace(unfilled, url))
         ended["text"] = masked_url(url)
@@ -197,7 +197,7 @@ def write(shell: Shell, where: str, text: str, old: str = "", kept: str = "") ->
     told = {"file": where, "before": old and files.sha256(old), "after": files.sha256(text)}
     told |= {"kept": kept} if kept else {}
     at, what = files.workstation(shell), f"{where} on {shell.name}"
-    with files.noted(at, "write", what, told) as ended:
+    with files.journalled(at, "write", what, told) as ended:
         write_text(shell, where, text)
         more = f"; the old one is kept as {kept}" if kept else ""
         ended["text"] = f"sha256 {told['after']}{more}"

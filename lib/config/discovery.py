@@ -27,7 +27,7 @@ class TokenUrl(str):
     def __new__(cls, url: str) -> "TokenUrl":
         """Make the token known as a secret."""
         if not url.endswith(TOKEN):
-            masks.know(url.rstrip("/").rpartition("/")[2])
+            masks.add(url.rstrip("/").rpartition("/")[2])
         return super().__new__(cls, url)
 
     def __repr__(self) -> str:

@@ -91,7 +91,7 @@ def user_data(
     texts = {m: with_host_name(there.text, m) for m in machines} or {cluster: there.text}
     data = {name: encoded(text) for name, text in texts.items()}
     demand_fits(cloud, max(data.values(), key=len))
-    facts.note(user_data={name: repr(one) for name, one in data.items()})
+    facts.add(user_data={name: repr(one) for name, one in data.items()})
     return data
 
 

@@ -1,10 +1,10 @@
-"""An image onto the right disk.
+"""Installs an image on the right disk.
 
-detached    commands that outlive the connection
-disks       which disk is ours, by comparing before and after
-guard       a close look at one disk and at who uses it
-images      what is installed, and where it comes from
-installers  coreos-install and flatcar-install: run, and what they wrote proved
+detached    commands that survive a lost connection
+disks       finds the volume's disk by its serial, or as the only new one
+guard       reads one disk closely: its contents and its users
+images      the image and its source, as the installer's flags
+installers  runs coreos-install or flatcar-install, and verifies the disk
 tools       programs that the installers need
 """
 

@@ -1,7 +1,7 @@
-"""The workstation's disks: which one is ours is determined, never guessed.
+"""The workstation's disks: the volume's one is identified by evidence, never guessed.
 
-A disk row is what lsblk says of it, plus `boot`, the id of the boot in which it was seen. A volume
-is its row from the cloud, with `others` and `hypervisor` as `volumes.ours` adds them.
+A disk row has the columns of lsblk, plus `boot`, the id of the current boot. A volume is its row
+from the cloud, with `others` and `hypervisor` added by `volumes.ours`.
 """
 
 import json
@@ -25,47 +25,47 @@ from lib.workstation.shell import Shell, run
 COLUMNS = "NAME,KNAME,PATH,SIZE,SERIAL,WWN,MODEL,HCTL,TYPE,MOUNTPOINTS,FSTYPE,PTTYPE,PARTTYPE,"
 COLUMNS += "PARTLABEL,LABEL,RO,RM,PKNAME,MAJ:MIN"
 OLDER = COLUMNS.replace("MOUNTPOINTS", "MOUNTPOINT")  # util-linux before 2.37
-OLDEST = OLDER.replace("PATH,", "").replace("PTTYPE,", "")  # before 2.33; 2.27 is the first of all
-SAME = ("name", "size", "serial", "wwn", "hctl", "maj:min")  # what a disk keeps while attached
-# What lsblk calls a disk too, though no hypervisor plugs it in.
+OLDEST = OLDER.replace("PATH,", "").replace("PTTYPE,", "")  # before 2.33; 2.27 is the first with -J
+SAME = ("name", "size", "serial", "wwn", "hctl", "maj:min")  # constant while the disk is attached
+# Devices of type disk that no hypervisor attaches.
 NOT_PLUGGED = re.compile(r"(nbd|zram|ram|fd|sr|mmcblk|mtdblock|md|dm-|rbd|drbd|bcache|zd)\d")
-# What udev's long form of a serial begins with.
+# The prefix of udev's long form of a serial.
 PREFIX = re.compile(r"0?(qemu_)?qemu_harddisk_")
-# Serials that hypervisors give by themselves: VMware with disk.EnableUUID, plain QEMU.
+# Serials of hypervisors without CloudStack: VMware with disk.EnableUUID, plain QEMU.
 NOT_CLOUDSTACKS = re.compile(r"6000c29|qm\d|drive-")
 # The start of a random UUID, which CloudStack gives its volumes on KVM (`diskUuidToSerial`).
 CLOUDSTACKS = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{3}")
 OUR_PARTITIONS = {"EFI-SYSTEM", "BIOS-BOOT", "BOOT-B", "USR-A", "USR-B", "ROOT-C", "OEM"}
 OUR_PARTITIONS |= {"OEM-CONFIG", "ROOT"}
 NEXT = (
-    "Nothing was written. If the disk has not appeared, have the workstation look for it "
+    "Nothing was written. If the disk has not appeared, have the workstation scan for it "
     "(`echo '- - -' | sudo tee /sys/class/scsi_host/host*/scan`). On KVM a disk shows its volume's "
-    "serial; where it does not, stop and start the workstation. Otherwise detach what else was "
-    "attached, and the volume, and run 11-attach-volume, which notes the disks before it attaches."
+    "serial; if it does not, stop and start the workstation. Otherwise detach the volume and all "
+    "others attached since, and run 11-attach-volume, which notes the disks before it attaches."
 )
-WIPE = "Nothing was written. See what it holds; to use it all the same, wipe it by hand."
-LET_GO = "End it on the workstation, or umount it there, then run this stage again."
+WIPE = "Nothing was written. Check its contents; wipe it by hand if it may be overwritten."
+RELEASE = "End these programs or unmount it on the workstation, then run this stage again."
 
-# All in one go, as each look costs a round trip. lsblk names one disk of a mounted btrfs of many.
+# One command, as each costs a round trip. Of a btrfs of many disks, lsblk shows one as mounted.
 LOOK = f"""\
 cat /proc/sys/kernel/random/boot_id &&
 {{ lsblk -J -b -o {COLUMNS} || lsblk -J -b -o {OLDER} || lsblk -J -b -o {OLDEST}; }} &&
 echo IN USE && cat /proc/swaps &&
 {{ ls -d /sys/class/block/*/holders/* /sys/fs/btrfs/*/devices/* 2>/dev/null; true; }}"""
-# Where a hot-added disk does not show by itself; a host that cannot be asked is no failure.
+# For a hot-added disk that does not appear by itself; a host without a scan file is no failure.
 RESCAN = "sh -c 'for s in /sys/class/scsi_host/host*/scan; do echo \"- - -\" | tee $s; done'"
-CANNOT_TELL = "· whether it is the machine that the cloud means cannot be told on it"
-UNKNOWN = "· which disk it is cannot be told here any more, so nobody looked whether it is in use"
+NO_EVIDENCE = "· the workstation does not show which virtual machine of the cloud it is"
+UNKNOWN = "· its disk cannot be identified any more, so its use is not checked"
 NO_JSON = re.compile(r"(invalid|unrecognized) option.*J")
-BYTES = re.compile(r"((?:\\x[0-9a-fA-F]{2})+)|\\.")  # in what lsblk of util-linux 2.27 prints
+BYTES = re.compile(r"((?:\\x[0-9a-fA-F]{2})+)|\\.")  # in the output of lsblk of util-linux 2.27
 TOO_OLD = "Nothing was written. Use a workstation with a newer system, as of 2016 or later."
 
 
 def inventory(shell: Shell) -> list[dict]:
     """Return all block devices of the workstation, each with its partitions under `children`.
 
-    `uses` of a row tells what has it: swap, a mapping or array, a mounted btrfs. Raises CheckFailed
-    for an lsblk that is too old to tell them as data.
+    `uses` of a row lists its users: swap, a mapping or array, a mounted btrfs. Raises CheckFailed
+    for an lsblk that is too old to print JSON.
     """
     try:
         seen = run(shell, LOOK)
@@ -75,8 +75,8 @@ def inventory(shell: Shell) -> list[dict]:
         found = run(shell, "lsblk --version").out.strip()
         wanted = "util-linux 2.27 or newer"
         raise CheckFailed("lsblk of the workstation", wanted, found, TOO_OLD) from None
-    boot, _, told = seen.out.partition("\n")
-    listed, _, used_by = told.partition("IN USE\n")
+    boot, _, rest = seen.out.partition("\n")
+    listed, _, used_by = rest.partition("IN USE\n")
     uses = _uses(used_by.splitlines())
     try:
         rows = json.loads(BYTES.sub(_text, listed))["blockdevices"]
@@ -87,7 +87,7 @@ def inventory(shell: Shell) -> list[dict]:
 
 
 def _text(found: re.Match) -> str:
-    r"""Return bytes that lsblk of util-linux 2.27 and 2.28 writes as \x##, which JSON has not."""
+    r"""Return the text of bytes that util-linux 2.27 and 2.28 write as \x##, invalid in JSON."""
     if not found[1]:
         return found[0]
     text = bytes.fromhex(found[1].replace(r"\x", "")).decode(errors="replace")
@@ -95,7 +95,7 @@ def _text(found: re.Match) -> str:
 
 
 def _uses(lines: list[str]) -> dict[str, list[str]]:
-    """Return by name what has a device, from /proc/swaps and paths of /sys.
+    """Return the users of each device by its name, from /proc/swaps and paths of /sys.
 
     >>> _uses(["/dev/sdb2 partition 1 0 -2", "/sys/class/block/sdc/holders/dm-0"])
     {'sdb2': ['[SWAP]'], 'sdc': ['dm-0']}
@@ -113,7 +113,7 @@ def _uses(lines: list[str]) -> dict[str, list[str]]:
 
 
 def _row(raw: dict, uses: dict) -> dict:
-    """Return one row with the types of today's lsblk; older ones say everything as text."""
+    """Return one row with the types of today's lsblk; older ones print only text."""
     mounts = raw.get("mountpoints") or [raw.get("mountpoint")]
     row = {k: v.strip() if isinstance(v, str) else v for k, v in raw.items()}
     row |= {"path": raw.get("path") or f"/dev/{raw['name']}", "size": int(raw["size"] or 0)}
@@ -136,12 +136,12 @@ def expected_serial(volume_id: str) -> str:
 
 
 def find_target(attach: dict, after: list[dict], volume: dict, ours: list | None = None) -> dict:
-    """Return the one row of `after` that is the volume, fit to be written on.
+    """Return the one row of `after` that is the volume and may be written on.
 
-    It is known by CloudStack's serial, which is demanded where the hypervisor gives serials. Else
-    it is known by being the only new one since the note `attach`, if the cloud has attached nothing
-    else since. It must look blank; but the disk of identity `ours`, of which an install was noted,
-    may hold CoreOS's partitions. Raises CheckFailed with a table of conditions.
+    CloudStack's serial identifies it, and is required where the hypervisor sets serials. Otherwise
+    it is the only new disk since the note `attach`, if the cloud attached no other volume since. It
+    must be blank, but the disk of identity `ours`, on which the notes have an install of ours, may
+    have CoreOS's partitions. Raises CheckFailed with a table of conditions.
     """
     before, serial = attach.get("before") or [], expected_serial(volume["id"])
     disks = [r for r in after if _is_disk(r)]
@@ -149,11 +149,11 @@ def find_target(attach: dict, after: list[dict], volume: dict, ours: list | None
     named = [r for r in disks if serial and _serial(r) == serial]
     own = [r for r in disks if ours and (identity(r) == ours or r in named)]
 
-    def judged(row: dict) -> list[Condition]:
-        known = _identified(row, volume, attach, disks, named)
-        return [*known, *_fitness(row, volume["size"], row in own), _alone(row, after)]
+    def conditions_of(row: dict) -> list[Condition]:
+        identified = _identified(row, volume, attach, disks, named)
+        return [*identified, *_fitness(row, volume["size"], row in own), _alone(row, after)]
 
-    rows = [(r, judged(r)) for r in after]
+    rows = [(r, conditions_of(r)) for r in after]
     lost = [] if named else _lost(before, disks)
     fit = [r for r, conditions in rows if all(met for *_, met in conditions)]
     new_disks = [r for r in disks if r in new]
@@ -161,17 +161,16 @@ def find_target(attach: dict, after: list[dict], volume: dict, ours: list | None
         return fit[0]
     likely = [(r, c) for r, c in rows if r in new or r in named] or rows
     found = f"{len(fit)} of {len(disks)} disks ({len(new_disks)} new{''.join(lost)})"
-    shown = f"\n{_shown(likely)}\n{NEXT}"
-    raise CheckFailed("the disk to write on", "exactly one", found, next_step=shown)
+    raise CheckFailed("the disk to write on", "exactly one", found, f"\n{_table(likely)}\n{NEXT}")
 
 
 def _is_disk(row: dict) -> bool:
-    """Tell whether it may be a volume: a whole disk, of a kind that hypervisors plug in."""
+    """Return whether a row may be a volume: a whole disk, of a kind that hypervisors attach."""
     return row.get("type") == "disk" and not NOT_PLUGGED.match(row["name"])
 
 
 def identity(row: dict) -> list:
-    """Return what tells a disk from others for as long as it is attached."""
+    """Return the fields that identify a disk while it is attached."""
     return [row.get(k) for k in SAME]
 
 
@@ -180,7 +179,7 @@ def _serial(row: dict) -> str:
 
 
 def _lost(before: list[dict], disks: list[dict]) -> list[str]:
-    """Say which disks of before are not there as they were: names may have moved."""
+    """Return a text for each disk of `before` that changed or is gone: names may have moved."""
     now = [identity(d) for d in disks]
     gone = [r for r in before if _is_disk(r) and identity(r) not in now]
     return [f"; {r['name']} is not as it was" for r in gone]
@@ -189,41 +188,41 @@ def _lost(before: list[dict], disks: list[dict]) -> list[str]:
 def _identified(
     row: dict, volume: dict, attach: dict, disks: list[dict], named: list[dict]
 ) -> list[Condition]:
-    """Return the conditions by which a disk is known to be the volume's."""
+    """Return the conditions that identify the volume's disk."""
     before, serial = attach.get("before") or [], expected_serial(volume["id"])
     is_named, seen = row in named, _serial(row)
     foreign = bool(serial and seen) and not NOT_CLOUDSTACKS.match(seen)
-    told = named or foreign or (serial and _gives_serials(volume, disks))
+    decides = named or foreign or (serial and _sets_serials(volume, disks))
     is_new = "yes" if identity(row) not in map(identity, before) else "no"
     is_new = is_new if before else "the disks before it were not noted"
-    # Letters may be dealt anew at a boot; a SCSI address stays.
+    # Device names may change at a boot; a SCSI address stays.
     same_boot = not before or before[0].get("boot") == row.get("boot") or bool(row.get("hctl"))
     others = _attached_since(attach, volume)
     wanted = "any" if is_named else "yes"
     return [
-        ("serial", serial or "any", seen or "none", is_named or not told),
+        ("serial", serial or "any", seen or "none", is_named or not decides),
         ("new since the attach", wanted, is_new, is_named or is_new == "yes"),
         ("same boot", wanted, "yes" if same_boot else "no", is_named or same_boot),
         ("other volumes attached since", "none", others, is_named or others == "none"),
     ]
 
 
-def _gives_serials(volume: dict, disks: list[dict]) -> bool:
-    """Tell whether disks of this machine show the start of their volume's UUID as their serial."""
+def _sets_serials(volume: dict, disks: list[dict]) -> bool:
+    """Return whether this hypervisor sets a disk's serial to the start of the volume's UUID."""
     return volume.get("hypervisor") == "KVM" or any(
         CLOUDSTACKS.fullmatch(_serial(d)) for d in disks
     )
 
 
 def _attached_since(attach: dict, volume: dict) -> str:
-    """Say which other volumes the cloud has attached to the machine since the note."""
+    """Return the other volumes that the cloud has attached to the machine since the note."""
     if "volumes" not in attach or "others" not in volume:
-        return "not known"
+        return "unknown"
     return ", ".join(sorted({*volume["others"]} - {*attach["volumes"]})) or "none"
 
 
 def _fitness(row: dict, size: int, own: bool) -> list[Condition]:
-    """Return the conditions by which a disk may be written on."""
+    """Return the conditions on a disk that is written on."""
     parts = [p.get("partlabel") or p["name"] for p in row["children"]]
     types = [row[k] for k in ("fstype", "pttype") if row.get(k)]
     mounts = used(row)
@@ -240,7 +239,7 @@ def _fitness(row: dict, size: int, own: bool) -> list[Condition]:
 
 
 def _alone(row: dict, rows: list[dict]) -> Condition:
-    """Return the condition that an installer which looks for DEVICE* finds only this disk's."""
+    """Return the condition that no other device has a name that begins with this disk's."""
     own = [r["path"] for r in tree([row])]
     longer = [r["path"] for r in tree(rows) if r["path"].startswith(row["path"])]
     others = [path for path in longer if path not in own]
@@ -253,20 +252,20 @@ def _is_our_partition(row: dict) -> bool:
 
 
 def tree(rows: list[dict]) -> Iterator[dict]:
-    """Yield the rows with all that is below them."""
+    """Yield the rows and all rows below them."""
     for row in rows:
         yield row
         yield from tree(row["children"])
 
 
 def used(row: dict) -> list[str]:
-    """Return where the disk and all below it are mounted, and what else has them."""
+    """Return the mount points and other users of the disk and all rows below it."""
     return [m for r in tree([row]) for m in dict.fromkeys([*r["mountpoints"], *r["uses"]])]
 
 
-def _shown(rows: list[tuple[dict, list[Condition]]]) -> str:
-    """Return the table of conditions; a cross marks the ones that are not met."""
-    lines = [("", "disk", "condition", "wanted", "found")]
+def _table(rows: list[tuple[dict, list[Condition]]]) -> str:
+    """Return the table of conditions; a cross marks those not met."""
+    lines = [("", "disk", "condition", "expected", "found")]
     for row, conditions in rows:
         lines += [("✓" if met else "✗", row["path"], *map(str, c)) for *c, met in conditions]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -276,14 +275,11 @@ def _shown(rows: list[tuple[dict, list[Condition]]]) -> str:
 
 
 def probed(shell: Shell, parts: list[dict]) -> list[dict]:
-    """Return the partitions with their labels and file systems, read from them if need be.
-
-    lsblk tells them only where udev does.
-    """
+    """Return the partitions with labels and file systems, read by blkid where udev lacks them."""
     if not parts or any(p.get("partlabel") or p.get("label") for p in parts):
         return parts
-    asked = "; ".join(f"echo; $SUDO blkid -p -o export {shlex.quote(p['path'])}" for p in parts)
-    blocks = run(shell, f"true; {asked}", sudo=True, ok=(0, 2)).out.split("\n\n")
+    script = "; ".join(f"echo; $SUDO blkid -p -o export {shlex.quote(p['path'])}" for p in parts)
+    blocks = run(shell, f"true; {script}", sudo=True, ok=(0, 2)).out.split("\n\n")
     tags = [dict(x.split("=", 1) for x in b.split("\n") if "=" in x) for b in blocks]
     found = {t.get("DEVNAME"): t for t in tags}
     return [p | _tagged(found.get(p["path"], {})) for p in parts]
@@ -299,41 +295,41 @@ def _tagged(tags: dict) -> dict:
 
 
 def target(shell: Shell, noted: dict, volume: dict, rows: list[dict] | None = None) -> dict:
-    """Look at the disks now, and return the row of the volume, with its `look` for the guard.
+    """Read the disks now, and return the row of the volume, with its `look` for the guard.
 
-    `noted` is what `notes.read` returns, `rows` an inventory of just now. Raises CheckFailed with
-    a table unless exactly one disk is known to be the volume's and is blank, or holds nothing but
-    an install that these notes tell of.
+    `noted` comes from `notes.read`, `rows` is a current inventory. Raises CheckFailed with a table
+    unless exactly one disk is the volume's and is blank, or has only the install in these notes.
     """
     ours = _ours(shell, noted, volume["id"])
-    attach, serial = about(noted, ("attach",), volume["id"]), expected_serial(volume["id"])
+    attach, serial = note_on(noted, ("attach",), volume["id"]), expected_serial(volume["id"])
     rows = [_labelled(shell, r) if identity(r) == ours else r for r in rows or inventory(shell)]
     row = find_target(attach, rows, volume, ours)
     own = bool(ours) and (identity(row) == ours or _serial(row) == serial)
     look = guard.look(shell, row["path"], row["size"])
     conditions = guard.conditions(look, row["path"], row["size"], own)
     if not all(met for *_, met in conditions):
-        shown = f"\n{_shown([(row, _fitness(row, volume['size'], own) + conditions)])}\n{WIPE}"
-        raise CheckFailed(f"{row['path']} of volume {volume['id']}", "blank", "another", shown)
+        table = _table([(row, _fitness(row, volume["size"], own) + conditions)])
+        what = f"{row['path']} of volume {volume['id']} is not blank or is in use"
+        raise CheckFailed(what, next_step=f"\n{table}\n{WIPE}")
     return row | {"look": look}
 
 
 def _ours(shell: Shell, noted: dict, volume_id: str) -> list | None:
-    """Return the identity of the disk that we wrote on, None if an install did not come so far."""
-    if done := about(noted, ("installed",), volume_id):
+    """Return the identity of the disk that an install of ours wrote on, None if none did."""
+    if done := note_on(noted, ("installed",), volume_id):
         return done.get("disk")
-    began = about(noted, ("installing",), volume_id)
-    return began["disk"] if began and was_let_at(shell, began) else None
+    began = note_on(noted, ("installing",), volume_id)
+    return began["disk"] if began and passed_guard(shell, began) else None
 
 
-def was_let_at(shell: Shell, noted: dict) -> bool:
-    """Tell whether an installer passed the `guard` of this note, so that the disk may be ours."""
+def passed_guard(shell: Shell, noted: dict) -> bool:
+    """Return whether an installer passed the `guard` of this note, so that it may have written."""
     mark = shlex.quote(noted.get("mark", ""))
     return run(shell, f"[ -e {mark} ]", ok=(0, 1)).rc == 0
 
 
-def about(noted: dict, kinds: tuple[str, ...], volume_id: str) -> dict:
-    """Return the first of these notes that is about the volume, {} if there is none."""
+def note_on(noted: dict, kinds: tuple[str, ...], volume_id: str) -> dict:
+    """Return the first note of these kinds on the volume, {} if there is none."""
     found = (noted.get(k) or {} for k in kinds)
     return next((n for n in found if str(n.get("volume")) == str(volume_id)), {})
 
@@ -341,54 +337,54 @@ def about(noted: dict, kinds: tuple[str, ...], volume_id: str) -> dict:
 def note_before(
     shell: Shell, work_dir: str, plan: list[Step], mode: str, volumes: list[dict]
 ) -> None:
-    """Note the disks there are, before `plan` attaches a volume; nothing if it will not.
+    """Note the disks before `plan` attaches a volume; do nothing if it attaches none.
 
-    Must come before the attach: a disk that is there by then is never taken for the volume's.
-    `volumes` are all that the cloud lists; those of the machine are noted, too.
+    A disk that is present before the attach is never taken for the volume's. `volumes` are all that
+    the cloud lists; those attached to the machine are noted too.
     """
     check_mode(mode)
     steps = [s.params for s in plan if not isinstance(s.params["id"], Pending)]
     for step in steps if mode == "apply" else []:
         machine = str(step["virtualmachineid"])
-        there = [str(v["id"]) for v in volumes if str(v.get("virtualmachineid")) == machine]
-        before = {"volume": str(step["id"]), "before": inventory(shell), "volumes": there}
+        attached = [str(v["id"]) for v in volumes if str(v.get("virtualmachineid")) == machine]
+        before = {"volume": str(step["id"]), "before": inventory(shell), "volumes": attached}
         notes.update(shell, work_dir, attach=before)
 
 
 def note_device(
     shell: Shell, work_dir: str, volume: dict | None, installed: str, mode: str, within: float = 30
 ) -> None:
-    """Say and note which device the attached volume became, giving it `within` seconds to appear.
+    """Print and note the device of the attached volume, which has `within` seconds to appear.
 
     Does nothing in plan mode, without a volume, and for the `installed` one. Raises CheckFailed
-    when it cannot be told.
+    when the device cannot be identified.
     """
     check_mode(mode)
     if mode == "plan" or not volume or str(volume["id"]) == installed:
         return
     noted = notes.read(shell, work_dir)
-    attach = about(noted, ("attach",), volume["id"]) or {"volume": str(volume["id"])}
-    rows = _when_there(shell, attach.get("before") or [], within)
+    attach = note_on(noted, ("attach",), volume["id"]) or {"volume": str(volume["id"])}
+    rows = _wait_for_disk(shell, attach.get("before") or [], within)
     machine = volume.get("virtualmachineid", "")
-    known = hosts.demand_same(shell, machine, volume.get("hypervisor", ""))
+    evidence = hosts.demand_same(shell, machine, volume.get("hypervisor", ""))
     row = target(shell, noted, volume, rows)
     device = row["path"]
     notes.update(shell, work_dir, attach=attach | {"device": device})
     print(f"✓ {volume['name']} is {device} on {shell.name}: {_grounds(row, volume['id'])}")
-    print(f"✓ it is machine {machine} by its {known}" if known else CANNOT_TELL)
+    print(f"✓ it is machine {machine} by its {evidence}" if evidence else NO_EVIDENCE)
 
 
 def _grounds(row: dict, volume_id: str) -> str:
-    """Say by what the disk is known, and what it holds."""
+    """Return the evidence for a disk, and its contents."""
     is_named = bool(_serial(row)) and _serial(row) == expected_serial(volume_id)
-    known = f"serial {_serial(row)}" if is_named else "the only new one"
-    holds = "our earlier install" if row["children"] else "nothing"
-    looked = guard.looked_at(row["size"])
-    return f"{known}, {row['size']} bytes; {holds} on it and not in use, by {looked}"
+    evidence = f"serial {_serial(row)}" if is_named else "the only new one"
+    contents = "has our earlier install" if row["children"] else "blank"
+    checked = guard.checked_parts(row["size"])
+    return f"{evidence}, {row['size']} bytes; {contents} and not in use (checked: {checked})"
 
 
-def _when_there(shell: Shell, before: list[dict], within: float) -> list[dict]:
-    """Return the inventory with the disk that came since `before`; without it, when time is up."""
+def _wait_for_disk(shell: Shell, before: list[dict], within: float) -> list[dict]:
+    """Wait for a disk that is not in `before`; return the inventory, also when time is up."""
     began, known = time.monotonic(), [identity(r) for r in before]
     while True:
         rows, waited = inventory(shell), time.monotonic() - began
@@ -400,33 +396,33 @@ def _when_there(shell: Shell, before: list[dict], within: float) -> list[dict]:
 
 
 def demand_idle(shell: Shell, work_dir: str, volume: dict | None, mode: str) -> None:
-    """Raise CheckFailed if something on the workstation still has the installed volume.
+    """Raise CheckFailed if the installed volume is still in use on the workstation.
 
-    In apply mode what an installer of ours has left running is ended first, and the disk's buffers
-    are flushed, so that what was written is on the disk.
+    In apply mode, processes left by our installer are ended first, and the disk's buffers are
+    flushed.
     """
     check_mode(mode)
-    noted = about(notes.read(shell, work_dir), ("installed",), (volume or {}).get("id", ""))
+    noted = note_on(notes.read(shell, work_dir), ("installed",), (volume or {}).get("id", ""))
     serial = expected_serial(str(noted.get("volume", "")))
     rows = inventory(shell) if noted else []
     named = [r for r in rows if serial and _serial(r) == serial]
     row = next((r for r in [*named, *rows] if r in named or identity(r) == noted["disk"]), None)
     if not row:
-        there = bool(noted) and bool(volume.get("virtualmachineid"))
-        return print(UNKNOWN if there else "No installed disk of ours is attached to a machine.")
+        attached = bool(noted) and bool(volume.get("virtualmachineid"))
+        return print(UNKNOWN if attached else "No installed disk of ours is attached to a machine.")
     if mode == "apply":
         detached.end(shell, notes.job(work_dir))
-    found = used(row) or guard.users(shell, row["path"])
-    if found:
-        what = f"who has {row['path']} of {volume['name']}"
-        raise CheckFailed(what, "nobody", ", ".join(found), LET_GO)
+    users = used(row) or guard.users(shell, row["path"])
+    if users:
+        what = f"{row['path']} of {volume['name']} is in use: {', '.join(users)}"
+        raise CheckFailed(what, next_step=RELEASE)
     if mode == "apply":
         flush(shell, row["path"])
-    print(f"✓ {row['path']} is not mounted, and nothing has it open")
+    print(f"✓ {row['path']} is not mounted, and no program has it open")
 
 
 def flush(shell: Shell, device: str) -> None:
-    """Have all that was written to the disk be on it."""
+    """Write the disk's buffers to it."""
     run(shell, f"blockdev --flushbufs {shlex.quote(device)}", sudo=True, within=600)
 
 

@@ -1,8 +1,8 @@
-"""What is installed, and where the installer takes it from: the flags for it, and who takes them.
+"""The image to install and its source, as flags of the installer.
 
 An image is plain data: installer, channel, version and oem; `url` of a mirror, or `file` on the
-workstation with its `image_sha256`; `board`; and `config`, the file that goes onto the disk. What
-is "" is left to the installer.
+workstation with its `image_sha256`; `board`; and `config`, the file that goes onto the disk. The
+installer decides where a value is "".
 """
 
 import re
@@ -15,26 +15,26 @@ CHANNELS = {
     "coreos-install": ("stable", "beta", "alpha"),
     "flatcar-install": ("stable", "beta", "alpha", "lts"),
 }
-NEEDS_GB = {"coreos-install": 5, "flatcar-install": 8}  # that an image of today's size needs
+NEEDS_GB = {"coreos-install": 5, "flatcar-install": 8}  # for an image of today's size
 SOURCE = ("url", "file", "image_sha256", "board")
 FLAGS = {"url": "-b", "file": "-f", "board": "-B"}  # the installer of 2014 has none of them
 IGNITION = "-i"
 NAMES = {"version": "image_version", "url": "image_url", "file": "image_file"}
 MIRROR = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w.~+-]+)*/?", re.ASCII)
-# OpenSSL where there is one: it is some times as fast. Not to be read is no checksum.
+# OpenSSL, where installed, is several times faster. An unreadable file has no checksum.
 SUM = "{{ openssl dgst -sha256 -r {file} || sha256sum {file}; }} 2>/dev/null | cut -c1-64"
-ANOTHER = 77  # exit code of what follows, if the image is not the one that is wanted
-# The identity changes when anything of the file does.
+WRONG_IMAGE = 77  # exit code of WHILE_WRITTEN for an image with another checksum
+# The identity changes when the file does.
 WHILE_WRITTEN = """\
 identity() {{ stat -L -c '%d %i %s %z' {file}; }}
 was=$(identity)
 {then} &
 found=$({sum})
 wait $!; rc=$?
-[ "$(identity)" = "$was" ] || found='another at its end than at its start'
-[ "$found" != {wanted} ] || exit $rc
+[ "$(identity)" = "$was" ] || found='changed while it was read'
+[ "$found" != {expected} ] || exit $rc
 partx -d {at} 2>/dev/null; wipefs -a {at}
-echo "sha256 of {file}: ${{found:-unreadable}}" >&2; exit {another}
+echo "sha256 of {file}: ${{found:-unreadable}}" >&2; exit {wrong}
 """
 FOUND = re.compile(r"^sha256 of .*: (.*)$", re.MULTILINE)
 
@@ -50,7 +50,7 @@ def describe(
     image_sha256: str = "",
     board: str = "",
 ) -> dict:
-    """Return the image of these parameters. Raises ParamsError for those that cannot be."""
+    """Return the image of these parameters. Raises ParamsError for an invalid value."""
     named = {"installer": installer, "channel": channel, "version": version, "oem": oem}
     image = named | {"url": url, "file": file, "image_sha256": image_sha256, "board": board}
     if installer not in CHANNELS:
@@ -72,7 +72,7 @@ def describe(
 
 
 def _demand_together(image: dict) -> None:
-    """Raise ParamsError for values that exclude each other, or need each other."""
+    """Raise ParamsError for values that exclude or require each other."""
     if image["file"] and not image["image_sha256"]:
         wanted = "the file's sha256: the installer does not verify a local file"
         raise ParamsError("image_sha256", wanted, "")
@@ -89,12 +89,12 @@ def _demand_together(image: dict) -> None:
 
 
 def command(image: dict, device: str, config_path: str = "") -> str:
-    """Return the installer's command; what is "" or "current" leaves its flag off.
+    """Return the installer's command, without flags for values that are "" or "current".
 
     A `config_path` that ends in .ign is an Ignition config.
     """
     words = [image["installer"], "-d", device]
-    if not image["file"]:  # which has a channel, version and OEM of its own
+    if not image["file"]:  # a local file has its own channel, version and OEM
         words += ["-C", image["channel"]]
         words += ["-V", image["version"]] if image["version"] != "current" else []
         words += ["-o", image["oem"]] if image["oem"] else []
@@ -105,41 +105,42 @@ def command(image: dict, device: str, config_path: str = "") -> str:
 
 
 def demand_file(shell: Shell, image: dict) -> None:
-    """Raise CheckFailed unless the local image, if it is one, has the checksum that is wanted."""
+    """Raise CheckFailed unless a local image has its expected checksum."""
     if not image["file"]:
         return
     script = SUM.format(file=shlex.quote(image["file"]))
     found = run(shell, f"sh -c {shlex.quote(script)}", sudo=True, within=3600).out.strip()
     if found != image["image_sha256"]:
-        raise another(image, found or "unreadable", "Nothing was written.")
-    print(f"✓ {image['file']} has the sha256 that is wanted")
+        raise wrong_image(image, found or "unreadable", "Nothing was written.")
+    print(f"✓ {image['file']} has the expected sha256")
 
 
-def another(image: dict, found: str, after: str) -> CheckFailed:
-    """Return the error for a local image that is not the one that is wanted."""
-    step = f"Fetch it again, or correct image_sha256. {after}"
+def wrong_image(image: dict, found: str, after: str) -> CheckFailed:
+    """Return the error for a local image with another checksum than expected."""
+    step = f"Download it again, or correct image_sha256. {after}"
     return CheckFailed(f"sha256 of {image['file']}", image["image_sha256"], found, step)
 
 
 def verified(image: dict, device: str, then: str) -> str:
-    """Return a command for root: `then`, while the local image that it writes is verified.
+    """Return a command for root that runs `then` and verifies the local image meanwhile.
 
-    No installer verifies a local file. As they do with what they download, it wipes the disk if the
-    image is not the one that is wanted, ends with ANOTHER, and says what was FOUND.
+    No installer verifies a local file. If the checksum is not the expected one, the command wipes
+    the disk, as installers do after a bad download, prints the checksum FOUND, and ends with
+    WRONG_IMAGE.
     """
     if not image["file"]:
         return then
     file = shlex.quote(image["file"])
     words = {"file": file, "at": shlex.quote(device), "then": then, "sum": SUM.format(file=file)}
-    words |= {"wanted": image["image_sha256"], "another": ANOTHER}
+    words |= {"expected": image["image_sha256"], "wrong": WRONG_IMAGE}
     return f"sh -c {shlex.quote(WHILE_WRITTEN.format(**words))}"
 
 
-def demand_takers(shell: Shell, image: dict, ignition: bool, size: int | None = None) -> list[str]:
-    """Return the flags that root's installer takes, by its usage text.
+def demand_flags(shell: Shell, image: dict, ignition: bool, size: int | None = None) -> list[str]:
+    """Return the flags that root's installer accepts, according to its usage text.
 
-    Raises CheckFailed unless it is there and takes all that it is to be told, and the local image
-    can be read and has no more than `size` bytes, those of the volume.
+    Raises CheckFailed if the installer is absent or lacks a flag that the image needs, or if a
+    local image is unreadable or has more than `size` bytes, the volume's size.
     """
     name, file = image["installer"], shlex.quote(image["file"])
     needed = {flag: NAMES.get(n, n) for n, flag in FLAGS.items() if image[n]}
@@ -148,26 +149,26 @@ def demand_takers(shell: Shell, image: dict, ignition: bool, size: int | None = 
     script += f"; [ -r {file} ] && stat -L -c 'readable %s' {file}; true"
     seen = run(shell, f"sh -c {shlex.quote(script)}", sudo=True, ok=(0, 127))
     if seen.rc:
-        step = "Put it in /usr/local/bin there and make it executable."
-        raise CheckFailed(f"{name} on the workstation", "on root's PATH", "absent", step)
+        step = "Install it in /usr/local/bin there and make it executable."
+        raise CheckFailed(f"{name} is not on root's PATH on the workstation", next_step=step)
     has = re.findall(r"^\s+(-\w)\b", seen.out, re.MULTILINE)
     lacks = [f"{flag} (for {why})" for flag, why in needed.items() if flag not in has]
     if lacks:
         step = "Nothing was sent. Use a later installer, or leave these parameters empty."
-        found = f"one that takes {' '.join(has) or 'nothing that its -h tells'}"
-        wanted = f"one that takes {', '.join(lacks)}"
-        raise CheckFailed(f"{name} on the workstation", wanted, found, step)
+        what = f"{name} on the workstation does not accept {', '.join(lacks)}"
+        flags = " ".join(has) or "no flags at all"
+        raise CheckFailed(f"{what}; its -h lists {flags}", next_step=step)
     if image["file"]:
         _demand_fits(image, re.findall(r"^readable (\d+)$", seen.out, re.MULTILINE), size)
     return has
 
 
 def _demand_fits(image: dict, found: list[str], size: int | None) -> None:
-    """Raise CheckFailed unless the local image was `found`, with no more bytes than its volume."""
+    """Raise CheckFailed unless the local image exists and fits on the volume."""
     what = "image_file on the workstation"
     if not found:
-        step = "Nothing was sent. Put it there; a path without / at its start begins at $HOME."
+        step = "Nothing was sent. Copy it there; a path without / at its start begins at $HOME."
         raise CheckFailed(what, image["file"], "no such file", step)
     if size and int(found[-1]) > size:
-        step = "Nothing was sent. Run 90-remove-cluster, and begin anew with a larger volume_size."
+        step = "Nothing was sent. Run 90-remove-cluster, and start again with a larger volume_size."
         raise CheckFailed(what, f"{size} bytes or less", f"{found[-1]} bytes", step)

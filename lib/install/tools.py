@@ -1,4 +1,4 @@
-"""What the installers need on the workstation, asked for before anything is written."""
+"""Checks the tools that the installers need on the workstation before anything is written."""
 
 import re
 import shlex
@@ -25,8 +25,8 @@ NEEDS = {
         "udevadm": ("udev", "systemd-udev"),
     },
 }
-SPACE = 300  # MB for what is downloaded; the image of 2014 has 167, later ones are not kept
-# Those of Red Hat have none, so no program can be installed that would help.
+SPACE = 300  # MB for downloads; the image of 2014 has 167 MB, later ones are streamed
+# Kernels of Red Hat cannot mount btrfs, and no package changes that.
 BTRFS = "grep -qw btrfs /proc/filesystems || modprobe -n -q btrfs || echo cannot mount btrfs"
 # The coreos-install of 2019 waits for a trap on RETURN that bash 5.2 no longer runs in `>(…)`. That
 # of 2014 has gpg verify a file that it does not name, which gpg 2.1 and newer refuse in a batch.
@@ -41,40 +41,43 @@ INSTEAD = (
 
 
 def demand(shell: Shell, installer: str, *, downloads: bool = True, btrfs: bool = False) -> None:
-    """Raise CheckFailed unless root finds the programs, and room where the installer `downloads`.
+    """Raise CheckFailed unless root has the programs, and space where the installer `downloads`.
 
-    With `btrfs` also unless the kernel can mount one, or has a module for it.
+    With `btrfs`, the kernel must also be able to mount btrfs.
     """
     needs = NEEDS[installer]
     look = f"for p in {' '.join(needs)}; do command -v $p >/dev/null || echo no $p; done\n"
     look += f"{BTRFS}\n" if btrfs else ""
     look += VERSIONS if downloads and installer == "coreos-install" else ""
     look += 'df -Pk "${TMPDIR:-/tmp}" | tail -n 1; command -v dpkg || command -v rpm'
-    said = run(shell, f"sh -c {shlex.quote(look)}", sudo=True, ok=(0, 1, 127)).out
-    missing = re.findall("^no (.+)$", said, re.MULTILINE)
-    kind = int(said.rstrip().endswith("/rpm"))
+    output = run(shell, f"sh -c {shlex.quote(look)}", sudo=True, ok=(0, 1, 127)).out
+    missing = re.findall("^no (.+)$", output, re.MULTILINE)
+    kind = int(output.rstrip().endswith("/rpm"))
     if missing:
         packages = " ".join(sorted({needs[p][kind] for p in missing}))
         step = f"Install these packages on the workstation: {packages}."
-        raise CheckFailed(f"programs for {installer}", "all", f"no {', '.join(missing)}", step)
-    if "cannot mount btrfs" in said:
-        step = f"{installer} would fail once the image is written: use a workstation that has it."
-        raise CheckFailed("kernel of the workstation", "one that mounts btrfs", "one without", step)
-    _demand_versions(said)
-    free = re.search(r" (\d+) +\d+% ", said)
+        lacks = f"The workstation lacks programs for {installer}: {', '.join(missing)}"
+        raise CheckFailed(lacks, next_step=step)
+    if "cannot mount btrfs" in output:
+        step = (
+            f"{installer} would fail once the image is written: use a workstation whose kernel can."
+        )
+        raise CheckFailed("The kernel of the workstation cannot mount btrfs", next_step=step)
+    _demand_versions(output)
+    free = re.search(r" (\d+) +\d+% ", output)
     if downloads and (not free or int(free[1]) < SPACE * 1000):
-        found = f"{int(free[1]) // 1000} MB" if free else "none that df tells"
-        step = "Free some of it; sudo may take TMPDIR away, then it is /tmp."
+        found = f"{int(free[1]) // 1000} MB" if free else "unknown to df"
+        step = "Free some space there. Where sudo drops TMPDIR, the folder is /tmp."
         raise CheckFailed("space in TMPDIR", f"{SPACE} MB or more", found, step)
 
 
-def _demand_versions(said: str) -> None:
-    """Raise CheckFailed for a coreos-install that cannot download with this bash or gpg."""
+def _demand_versions(output: str) -> None:
+    """Raise CheckFailed for a coreos-install that cannot work with this bash or gpg."""
     for pattern, program, limit, year in (
         (r"^traps with bash (\d+)\.(\d+)", "bash", (5, 2), 2019),
         (r"^verifies with gpg \(GnuPG\) (\d+)\.(\d+)", "gpg", (2, 1), 2014),
     ):
-        found = re.search(pattern, said, re.MULTILINE)
+        found = re.search(pattern, output, re.MULTILINE)
         if found and (int(found[1]), int(found[2])) >= limit:
             older = f"older than {limit[0]}.{limit[1]}, for a coreos-install of {year} to download"
             version = f"{found[1]}.{found[2]}"

@@ -1,20 +1,20 @@
-"""What is kept of a run, written and read. It knows nothing else of lib but errors and waiting.
+"""The record of a run, written and read. Of lib it imports only errors and waiting.
 
 events      what happens in a run
-facts       what only the process that talks to the cloud knows
-faults      faults in what was given, found before anything starts
+facts       facts that only the process which talks to the cloud knows
+faults      faults of the input and of the disk, raised as exceptions
 forms       the ways in which programs write a secret
-journal     each change: written down before it is sent, and what became of it
-ledger      what began and ended in a run
-lines       lines appended to files by several processes
+journal     each change of a cloud or machine, before it is sent, and its outcome
+jsonl       JSON lines, appended by several processes
+ledger      when the run, its stages and its cells began and ended
 manifest    the checksums that seal a run
-masks       secrets of this process, masked before they leave the kernel
+masks       masks the secrets of this process before they leave the kernel
 provenance  who ran what, with which code, on which machine
-reading     tables of executed notebooks, loaded back
+reading     loads the tables of executed notebooks
 requests    each request to the cloud
 search      where secrets stand in a text
 secrets     parameters that look like secrets
-whole       files of which nobody finds a part
+whole       files written as a whole or not at all
 """
 
 __all__ = [
@@ -22,8 +22,8 @@ __all__ = [
     "facts",
     "faults",
     "journal",
+    "jsonl",
     "ledger",
-    "lines",
     "manifest",
     "masks",
     "provenance",

@@ -1,4 +1,4 @@
-"""Events: what happens in a run, told to whoever listens (the terminal, the ledger)."""
+"""Events of a run, passed to its listeners: the terminal and the ledger."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a run: its kind, the stage it belongs to, and plain data.
+    """An event of a run: its kind, its stage, and plain data.
 
     Kinds and data: run (folder, stages, resumed), stage (attempt), cell (index, cell, heading),
     message (message), cell-end (index, cell, cause, seconds, error), interrupt, end (result),
@@ -18,4 +18,4 @@ class Event:
     data: dict = field(default_factory=dict)
 
 
-Tell = Callable[[Event], None]
+Listener = Callable[[Event], None]

@@ -1,20 +1,20 @@
-"""Facts for the record of a run that only the process knows that talks to the cloud."""
+"""Facts for `run.json` that only the process which talks to the cloud knows."""
 
 import hashlib
-import json
 import os
 
+from lib.record import jsonl
 from lib.record.journal import now, run_folder
 
 
-def note(**facts: object) -> None:
-    """Add facts to `facts.jsonl` of the run folder; where there is no run, keep none."""
+def add(**facts: object) -> None:
+    """Append facts to `facts.jsonl` of the run folder; do nothing outside of a run."""
     if os.environ.get("RUNBOOK_RUN"):
         line = {"at": now(), "stage": os.environ.get("RUNBOOK_STAGE", ""), **facts}
-        with open(run_folder() / "facts.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with open(run_folder() / "facts.jsonl", "ab", buffering=0) as file:
+            jsonl.append(file.fileno(), line)
 
 
 def fingerprint(key: str) -> str:
-    """Return what tells an API key from others without being it: 16 hex digits of its sha256."""
+    """Return 16 hex digits of the key's sha256: they identify an API key without revealing it."""
     return hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Faults in what was given: found before anything starts, and told all at once."""
+"""Faults of the input, found before anything starts and reported together, and a full disk."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ NO_ROOM = (ENOSPC, EDQUOT, EROFS, EIO)
 
 
 class BadInput(Exception):
-    """What was given cannot be used and nothing was started; `faults` lists all that is wrong."""
+    """The input cannot be used and nothing was started; `faults` lists all faults."""
 
     def __init__(self, faults: Iterable[str]):
         self.faults = list(faults)
@@ -19,16 +19,16 @@ class BadInput(Exception):
 
 
 class RecordCut(Exception):
-    """The record of a run in a folder could not be written on, so the run ended there."""
+    """The record in `folder` could not be continued, so the run ended there."""
 
     def __init__(self, folder: Path, error: OSError):
         self.folder = folder
-        text = f"The record could not be written on: {no_room(folder, error)}"
-        super().__init__(f"{text}\nWhatever was changed stands in it; the run ended there.")
+        text = f"The record could not be continued: {no_room(folder, error)}"
+        super().__init__(f"{text}\nThe run ended there. The record holds every change made.")
 
 
 def no_room(folder: Path, error: OSError) -> str:
-    """Say why nothing can be written, and how much room there is: in a folder and for kernels."""
+    """Return why a write failed, and the free space of the folder and of the kernels' one."""
     places = dict.fromkeys((str(folder), tempfile.gettempdir()))
     free = [f"{shutil.disk_usage(p).free / 1e6:,.1f} MB in {p}" for p in places]
-    return f"{os.strerror(error.errno)}. Free are {' and '.join(free)}."
+    return f"{os.strerror(error.errno)}. Free: {' and '.join(free)}."

@@ -1,7 +1,7 @@
 """Forms: the ways in which programs write a secret, as bytes in lower case.
 
-Each is a text to look for as it is. Quoting within quoting, colours and line ends need no forms of
-their own: `joined` leaves them out of the data and of the forms alike.
+A search looks for each form literally. Nested quoting, colours and line ends need no forms of
+their own: `joined` removes them from the data and from the forms.
 """
 
 import base64
@@ -13,27 +13,27 @@ from bisect import bisect_right
 from html.entities import codepoint2name
 from urllib.parse import quote, quote_plus
 
-SHORTEST = 6  # characters of a secret; what is shorter stands in every text
+SHORTEST = 6  # characters of a secret; a shorter one would match in every text
 WHOLE_WORD = 8  # a shorter form counts only where no letter or digit adjoins
 LONG, PIECE = 32, 16  # characters; a long secret is found by its pieces where it is cut short
 URL_SAFE = ("", "/", "!'()*", ";,/?:@&=+$!'()*#")  # quote's two, JavaScript's two
 
-# All begin with one of a few characters, so that `re` skips quickly what lies between them.
+# Every joint begins with one of a few characters, so that `re` skips quickly between them.
 _JOINTS = re.compile(
     rb"[\x1b\\\r\n%&=](?:"
     rb"(?<=\x1b)\[[0-?]*[ -/]*[@-~]"  # a colour of the terminal
     rb"|(?<=[\r\n])\s*"  # a line end, and how far the next line is indented
     rb"|(?<=\\)\\*(?:(?:u001b|x1b|033|e)\[[0-?]*[ -/]*[@-~]|[nr](?:\",\s*\")?[ \t]*|)"  # escaped
-    rb"|(?<=%)(?:25)*(?:0[ad]|(?=[0-9a-f]{2}))"  # the signs of URLs, and a line end in one
-    rb"|(?<=&)(?:amp;)*"  # those of HTML
+    rb"|(?<=%)(?:25)*(?:0[ad]|(?=[0-9a-f]{2}))"  # percent signs, and an encoded line end
+    rb"|(?<=&)(?:amp;)*"  # ampersands of HTML
     rb"|(?<==)(?:\r?\n|\\+n(?:\",\s*\")?)[ \t]*)"  # a soft line end of quoted-printable
 )
 
 
-def written(secret: str) -> dict[bytes, bool]:
-    """Return the forms of a secret, each with whether it counts as a whole word only.
+def forms_of(secret: str) -> dict[bytes, bool]:
+    """Return the forms of a secret, and of each whether it counts as a whole word only.
 
-    Each line of it is a secret for itself, but for the first and last line of a key in PEM.
+    Each line of the secret counts by itself, except the first and last line of a PEM key.
     """
     found: dict[bytes, bool] = {}
     for line in map(str.strip, secret.splitlines()):
@@ -57,7 +57,7 @@ def joined(data: bytes) -> bytes:
 
 
 def mapped_back(spans: list[tuple[int, int]], data: bytes) -> list[tuple[int, int]]:
-    """Return spans of `joined(data)`, in order of their begin or not, as spans of the data."""
+    """Convert spans of `joined(data)`, in any order, to spans of the data."""
     starts, originals, gone = [0], [0], 0
     for joint in _JOINTS.finditer(data) if spans else []:
         starts.append(joint.start() - gone)
@@ -81,7 +81,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _quoted(text: str) -> set[str]:
-    """Return a text as it is, quoted once, and twice, where that leaves letters as they are."""
+    """Return the text unquoted, quoted once and quoted twice, by ways that keep letters."""
     once = {text, *_quotings(text)}
     return once | {twice for quoted in once for twice in _quotings(quoted)}
 
@@ -115,7 +115,7 @@ def _quotings(text: str) -> list[str]:
 
 
 def _escaped(text: str) -> list[str]:
-    """Return a text of which every character is escaped."""
+    """Return the text with every character escaped, in each way of escaping."""
     raw = text.encode("utf-8", "surrogatepass")
     units = text.encode("utf-16-be", "surrogatepass")
     by_byte = (r"\x{:02x}", "%{:02x}", "={:02x}", r"\{:03o}", r"\0{:03o}")
@@ -131,7 +131,7 @@ def _escaped(text: str) -> list[str]:
 
 
 def _in_base64(text: str) -> set[str]:
-    """Return what base64 of anything that holds the text has in it, also of UTF-16."""
+    """Return the base64 that any data with the text contains, as UTF-8 and as UTF-16."""
     texts = {text, json.dumps(text)[1:-1], quote(text.encode("utf-8", "surrogatepass"), safe="")}
     raws = {t.encode("utf-8", "surrogatepass") for t in texts}
     raws |= {text.encode(f"utf-16-{order}", "surrogatepass") for order in ("le", "be")}
@@ -141,9 +141,9 @@ def _in_base64(text: str) -> set[str]:
 
 
 def _core(raw: bytes, skip: int) -> str:
-    """Return the characters of base64 that these bytes alone decide.
+    """Return the base64 characters that depend on these bytes alone.
 
-    `skip` is how many bytes of a group of three come before them.
+    `skip` is the number of bytes before them in a group of three.
     """
     first, last = (skip * 8 + 5) // 6, (skip + len(raw)) * 8 // 6
     return base64.b64encode(b"\0" * skip + raw).decode()[first:last]

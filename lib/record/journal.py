@@ -1,10 +1,10 @@
-"""The journal: what is about to be changed, written down before it is sent, and what became of it.
+"""The journal records each change before it is sent, and then its outcome.
 
-One JSON object a line, in `journal.jsonl` of the run folder; an `intent`, then what is learned of
-it: `accepted` (a job runs), then `done`, `failed`, `refused`, `adopted` (the answer was lost, the
-resource is there), `not-sent` (the change was not made) or `lost` (nobody can tell). It outlives
-the process that writes it, however that ends: the next one takes up what was left open. What a run
-that was given up had left open is `looked-after` in the journal of the next one.
+`journal.jsonl` of the run folder holds a JSON object a line: an `intent`, then `accepted` (a job
+runs), then `done`, `failed`, `refused`, `adopted` (the answer was lost, but the resource exists),
+`not-sent` (the change was not made) or `lost` (the outcome is unknown). It survives a crash of its
+process, and the next process settles the open entries. Open entries of an abandoned run are settled
+as `looked-after` in the journal of the next run.
 """
 
 import fcntl
@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lib.errors import CheckFailed
-from lib.record.lines import append
+from lib.record import jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 INTERACTIVE = "interactive"  # the folder of runs without the chain, shared by all notebooks
 OPEN = ("intent", "accepted")
-# What is secret, what may hold secrets, and what only signs a request: never written down.
+# Parameters that are never recorded: secrets, texts that may hold secrets, and signatures.
 HIDDEN = ("apikey", "signature", "signatureversion", "expires", "userdata", "password")
 
 
@@ -30,21 +30,21 @@ def run_folder() -> Path:
     return Path(os.environ.get("RUNBOOK_RUN") or ROOT / "runs" / INTERACTIVE)
 
 
-def shown(params: dict) -> dict:
-    """Return the parameters that may be written down."""
+def recordable(params: dict) -> dict:
+    """Return the parameters that may be recorded."""
     return {k: v for k, v in params.items() if k.lower() not in HIDDEN and v is not None}
 
 
 def now() -> str:
-    """Return this moment as the records hold it."""
+    """Return the current time in the format of the records: UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass
 class Journal:
-    """The journal of a run folder, for the changes at one cloud: its `endpoint`.
+    """The journal of a run folder, for the changes at one `endpoint`: a cloud or a machine.
 
-    Several processes may write to one; what others wrote is read before each use.
+    Several processes may write to it; new lines of other processes are read before each use.
     """
 
     folder: Path
@@ -60,66 +60,65 @@ class Journal:
     def intend(
         self, command: str, what: str, params: dict, customjobid: str | None, **terms: float
     ) -> dict:
-        """Write down a change before it is sent, safe on the disk, and return its entry.
+        """Record a change before it is sent, synced to the disk, and return its entry.
 
-        `terms` are seconds: `within` which it must end, and that it is expected to take.
+        `terms` are seconds: `within`, the limit, and `expect`, the expected time.
         """
-        line = {"command": command, "what": what, "params": shown(params)}
+        line = {"command": command, "what": what, "params": recordable(params)}
         line |= {"customjobid": customjobid, "stage": os.environ.get("RUNBOOK_STAGE", "")}
         line |= {"endpoint": self.endpoint, "process": _this_process()}
         line |= {name: round(seconds, 3) for name, seconds in terms.items() if seconds}
         return self._append({"n": None, "state": "intent"} | line, sync=True)
 
     def accepted(self, entry: dict, job: str, resource: object = None) -> None:
-        """Write down that a job was started for it."""
+        """Record that the cloud started a job for a change."""
         known = {"job": str(job), "resource": resource and str(resource)}
         self._append({"n": entry["n"], "state": "accepted"} | known)
 
     def ended(self, entry: dict, state: str, text: str = "", resource: object = None) -> None:
-        """Write down how it ended; what has ended already keeps its end."""
+        """Record the outcome of a change; an outcome that is there already stays."""
         if entry["state"] in OPEN:
             more = {"resource": str(resource)} if resource is not None else {}
             self._append({"n": entry["n"], "state": state, "text": text} | more)
 
     def job_ended(self, job: str, state: str, text: str = "", resource: object = None) -> None:
-        """Write down how a job ended, if it is one of this journal's."""
+        """Record the outcome of a job if the journal has it."""
         for entry in self.unfinished():
             if entry.get("job") == job:
                 self.ended(entry, state, text, resource)
 
     def looked_after(self, run: str, entry: dict, text: str) -> None:
-        """Write down what became of a change that another run had left open."""
+        """Record the outcome of a change that another run left open."""
         line = {"command": entry["command"], "what": entry["what"], "endpoint": self.endpoint}
         line |= {"run": run, "of": entry["n"], "text": f"left open by {run}: {text}"}
         line |= {"stage": os.environ.get("RUNBOOK_STAGE", "")}
         self._append({"n": None, "state": "looked-after"} | line)
 
     def every(self) -> list[dict]:
-        """Return all entries for this cloud as they are now."""
+        """Return all entries for this endpoint, each in its latest state."""
         self._catch_up()
         return [e for e in self.entries.values() if e["endpoint"] == self.endpoint]
 
     def unfinished(self) -> list[dict]:
-        """Return what was sent to this cloud, or was about to be, and has no outcome yet."""
+        """Return the entries for this endpoint that have no outcome yet."""
         return [e for e in self.every() if e["state"] in OPEN]
 
     def _append(self, line: dict, sync: bool = False) -> dict:
-        """Write one line, numbering it if need be, and return the entry as it is now."""
+        """Append a line, numbered if it begins an entry, and return the updated entry."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # let go of as the file is closed
+        with open(self.path, "a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
             self._catch_up()
             line["n"] = line["n"] or max(self.entries, default=0) + 1
-            torn = self.read != file.seek(0, os.SEEK_END)  # a line cut off by a crash
-            text = json.dumps({"at": now()} | line, default=str, ensure_ascii=False)
-            append(file.fileno(), b"\n" * torn + text.encode() + b"\n")
+            jsonl.end_line(file.fileno())
+            jsonl.append(file.fileno(), {"at": now()} | line)
             if sync:
                 os.fsync(file.fileno())
         self._catch_up()
         return self.entries[line["n"]]
 
     def _catch_up(self) -> None:
-        """Read the whole lines that were added to the file since the last look."""
+        """Read the complete lines that were appended since the last call."""
         if not self.path.exists():
             return
         with open(self.path, "rb") as file:
@@ -137,20 +136,20 @@ class Journal:
             first = {"sent": at} if state == "intent" else {}
             known = self.entries.get(number, {})
             if type(number) is not int or not {"command", "what", "endpoint"} <= {*known, *line}:
-                return  # it tells of no change
+                return  # not a line of a change
         except (ValueError, TypeError, KeyError, RecursionError):
-            return  # cut off by a crash before it was whole: it was not safe, so nothing was sent
+            return  # cut off by a crash: it was not synced, so nothing was sent
         self.entries.setdefault(number, {}).update(first | line)
 
 
-_held: dict[Path, int] = {}  # run folders that this process holds, by a lock on them
+_held: dict[Path, int] = {}  # descriptors of the run folders that this process has locked
 
 
 def hold(folder: Path, sleep: Callable[[float], None]) -> None:
-    """Let no other process work in a run folder while this one lives.
+    """Lock a run folder for the life of this process.
 
-    Waits some seconds for an earlier one: the kernel of a driver that was killed ends by itself,
-    but not at once. Raises CheckFailed if it lives on.
+    Waits about eight seconds for another process: the kernel of a killed driver ends by itself, but
+    not at once. Raises CheckFailed if the other process keeps the lock.
     """
     if folder in _held:
         return
@@ -165,18 +164,18 @@ def hold(folder: Path, sleep: Callable[[float], None]) -> None:
             if pause is not None:
                 sleep(pause)
     os.close(handle)
-    found = "a process of an earlier attempt, which still runs"
-    raise CheckFailed(f"who works in {folder}", "nobody else", found, "Let it end, or end it.")
+    next_step = "Wait until it ends, or end it, then run this stage again."
+    raise CheckFailed(f"Another process still works in {folder}", next_step=next_step)
 
 
-def elsewhere(entry: dict) -> bool:
-    """Tell whether the process that wrote an intent is another one that still runs."""
+def in_another_process(entry: dict) -> bool:
+    """Return whether another process that still runs wrote this intent."""
     import psutil  # comes with ipykernel
 
     try:
         pid, started = entry["process"].split("/")
         process = psutil.Process(int(pid))
-        # The start tells a process from a later one of its number; a clock set anew moves it.
+        # The start time tells it from a later process with the same pid; a clock change moves it.
         same = abs(process.create_time() - float(started)) < 2
         return same and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, KeyError, AttributeError, ValueError, OverflowError):

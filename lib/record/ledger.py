@@ -1,11 +1,10 @@
-"""The ledger: `events.jsonl`, one line for everything that began or ended in a run, never edited.
+"""The ledger: `events.jsonl`, a line for each beginning and end in a run, never edited.
 
-A line is on its way to the disk before what it tells of goes on, so the ledger is true also where
-the chain itself died: a run without an end whose ledger nobody holds is abandoned.
+A line is written before the run goes on, so the ledger is right even where the chain itself died:
+a run without an end whose ledger no process has locked is abandoned.
 """
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -13,11 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
 
-from lib.record import whole
+from lib.record import jsonl
 from lib.record.events import Event
 from lib.record.faults import BadInput
 from lib.record.journal import now
-from lib.record.lines import append
 from lib.waiting import WAIT
 
 FILE = "events.jsonl"
@@ -27,10 +25,10 @@ LINGERING = 10.0  # seconds that a kernel may live on after its driver on a busy
 
 
 class Ledger:
-    """Appends to the ledger of a run folder, and holds it: one at a time can.
+    """Appends to the ledger of a run folder, and locks it against other drivers.
 
-    It stays held as long as a process lives that inherited `lock`, such as a kernel of the run.
-    Raises `BadInput` when another process holds it.
+    It stays locked while any process lives that inherited `lock`, such as a kernel of the run.
+    Raises `BadInput` when another process has locked it.
     """
 
     def __init__(self, folder: Path):
@@ -40,8 +38,8 @@ class Ledger:
         self._file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         if not _locked(self._file):
             os.close(self._file)
-            raise BadInput([going_on(folder)])
-        self._mend()
+            raise BadInput([still_running(folder)])
+        jsonl.end_line(self._file)
 
     @property
     def lock(self) -> int:
@@ -55,17 +53,16 @@ class Ledger:
         os.close(self._file)
 
     def write(self, event: str, **facts: object) -> None:
-        """Append a line; None and "" are left out."""
+        """Append a line; values that are None or "" are left out."""
         line = {"at": now(), "event": event, **facts}
-        kept = {key: value for key, value in line.items() if value not in (None, "")}
-        self.lines.append(kept)
-        text = json.dumps(kept, ensure_ascii=False)
-        append(self._file, text.encode("utf-8", "backslashreplace") + b"\n")
+        row = {key: value for key, value in line.items() if value not in (None, "")}
+        self.lines.append(row)
+        jsonl.append(self._file, row)
         if event.startswith(("run-", "stage-")):
             os.fsync(self._file)
 
     def __call__(self, event: Event) -> None:
-        """Append what an event of the run tells, if it is for the ledger."""
+        """Append an event of the run if the ledger records its kind."""
         data = event.data
         self._attempt = data.get("attempt", self._attempt)
         whose = {"stage": event.stage, "attempt": self._attempt}
@@ -87,7 +84,7 @@ class Ledger:
                 self.write("run-ended", **facts, error=data.get("error"))
 
     def stage(self, name: str) -> list[dict]:
-        """Return the lines so far of the last attempt at a stage."""
+        """Return this driver's lines on the last attempt at a stage."""
         return [ln for ln in self.lines if _whose(ln) == (name, self._attempt)]
 
     def _run(self, data: dict) -> None:
@@ -96,7 +93,7 @@ class Ledger:
         self.write(kind, pid=os.getpid(), host=gethostname(), stages=data["stages"], **facts)
 
     def _cell_end(self, whose: dict, data: dict) -> None:
-        for shown in list(self._waits):  # a wait that its cell did not live to end
+        for shown in list(self._waits):  # waits that the cell did not end itself
             self._wait(whose, shown, "")
         self.write("cell-ended", **whose, **data | {"seconds": round(data["seconds"], 3)})
 
@@ -111,7 +108,7 @@ class Ledger:
             self._wait(whose, shown, str(facts.get("waiting") or ""))
 
     def _wait(self, whose: dict, shown: str, what: str) -> None:
-        """Append a line when what is waited for changes, with the seconds when it ends."""
+        """Append a line when a wait begins, and one with its seconds when it ends."""
         before, since = self._waits.pop(shown, ("", 0.0))
         if what:
             self._waits[shown] = what, since if what == before else time.monotonic()
@@ -121,20 +118,14 @@ class Ledger:
         if what and what != before:
             self.write("wait", **whose, waiting=what)
 
-    def _mend(self) -> None:
-        """End a line that the death of its writer cut off."""
-        size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
-            append(self._file, b"\n")
-
 
 def _locked(file: int) -> bool:
-    """Lock an open ledger for us alone; tell whether that was possible."""
+    """Lock an open ledger exclusively; return whether that worked."""
     for _ in range(10):
         with suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        time.sleep(0.05)  # somebody may only be looking whether it is held
+        time.sleep(0.05)  # `is_locked` takes the lock for a moment
     return False
 
 
@@ -143,14 +134,14 @@ def _whose(line: dict) -> tuple:
 
 
 def read(folder: Path) -> list[dict]:
-    """Return all lines of a run's ledger but those that are none of it; [] if it has none."""
-    return [line for line in whole.lines(folder / FILE)[0] if isinstance(line.get("event"), str)]
+    """Return the complete lines of a run's ledger, [] if it has none."""
+    return [line for line in jsonl.read(folder / FILE)[0] if isinstance(line.get("event"), str)]
 
 
-def held(folder: Path, patience: float = 0.0) -> bool:
-    """Tell whether a run's driver or a kernel of it lives, and after `patience` seconds still does.
+def is_locked(folder: Path, patience: float = 0.0) -> bool:
+    """Return whether a run's driver or kernel still lives after up to `patience` seconds.
 
-    The lock goes with the processes, however they end; a kernel ends a second after its driver.
+    The system drops the lock with the processes; a kernel ends a second after its driver.
     """
     until = time.monotonic() + patience
     if not (folder / FILE).is_file():
@@ -166,21 +157,21 @@ def held(folder: Path, patience: float = 0.0) -> bool:
 
 
 def beginning(folder: Path, lines: Sequence[dict]) -> dict:
-    """Return the line of the ledger with which the last driver began; raise `BadInput` if none."""
+    """Return the first line of the last driver; raise `BadInput` if there is none."""
     found = [line for line in lines if line["event"] in BEGINNINGS]
     if not found:
-        raise BadInput([f"{folder}: its ledger does not tell how the run began"])
+        raise BadInput([f"{folder}: its ledger has no line on the beginning of the run"])
     return found[-1]
 
 
-def going_on(folder: Path) -> str:
-    """Say that a run has not ended, and who is at work in it."""
+def still_running(folder: Path) -> str:
+    """Return the text for a run that has not ended, with the process at work in it."""
     who = _holder(folder) or driver(folder)
     return f"{folder}: its driver (process {who}) or a kernel of it still runs"
 
 
 def _holder(folder: Path) -> str:
-    """Return the process that locked the ledger, "" where the system does not tell (proc(5))."""
+    """Return the process that locked the ledger, "" where proc(5) does not list it."""
     inode = (folder / FILE).stat().st_ino
     with suppress(OSError):
         locks = map(str.split, Path("/proc/locks").read_text().splitlines())
@@ -194,8 +185,8 @@ def driver(folder: Path) -> int | str:
     return begun[-1].get("pid", "unknown") if begun else "unknown"
 
 
-def is_led(folder: Path) -> bool:
-    """Tell whether the last driver lives, as far as this machine can tell."""
+def driver_lives(folder: Path) -> bool:
+    """Return whether the last driver lives; one on another machine is taken to live."""
     began = next((ln for ln in reversed(read(folder)) if ln["event"] in BEGINNINGS), {})
     if began.get("host") != gethostname():
         return bool(began)
@@ -207,12 +198,12 @@ def is_led(folder: Path) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass  # somebody else's, but it lives
+        pass  # another user's process: it lives
     return True
 
 
-def ended(lines: Iterable[dict]) -> str:
-    """Return how a run ended the last time, "" when its ledger has no end."""
+def outcome(lines: Iterable[dict]) -> str:
+    """Return the cause with which the last driver ended, "" when it has not ended."""
     last = ""
     for line in lines:
         if line["event"] in BEGINNINGS:
@@ -223,12 +214,17 @@ def ended(lines: Iterable[dict]) -> str:
 
 
 def state(folder: Path) -> str:
-    """Return how a run ended, or running, or abandoned (its driver died before the end)."""
-    return ended(read(folder)) or ("running" if held(folder) else "abandoned")
+    """Return the outcome of a run, or running, or abandoned (its driver died)."""
+    return outcome(read(folder)) or ("running" if is_locked(folder) else "abandoned")
+
+
+def patience(folder: Path) -> float:
+    """Return how many seconds to wait for the lock: none for a living driver, else its kernels."""
+    return 0.0 if driver_lives(folder) else LINGERING
 
 
 def attempts(lines: Iterable[dict]) -> dict[str, int]:
-    """Return how often each stage was started."""
+    """Return the number of attempts at each stage."""
     counts: dict[str, int] = {}
     for line in lines:
         if line["event"] == "stage-started":

@@ -1,7 +1,7 @@
-"""The manifest of a run: every file with its sha256, and the manifest of the run sealed before.
+"""The manifest of a run: the sha256 of every file, and a link to the run that was sealed before.
 
-`sha256sum -c MANIFEST.sha256` reads it too. Edits are evident from it, not prevented: who rewrites
-a file and the newest manifest is found only by a signature, or by a hash that was noted elsewhere.
+`sha256sum -c MANIFEST.sha256` reads it too. It reveals edits and prevents none: only a signature,
+or a hash stored elsewhere, reveals an edit of a file together with the newest manifest.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ _HEAD = re.compile(
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a manifest says: the run, when it was sealed, its files, and what was sealed before.
+    """A run, the time of its seal, the sha256 of its files, and the run sealed before it.
 
-    `before` is the name of that run, `link` the sha256 of its manifest; both "" for the first.
+    `before` is the name of that run, `link` the sha256 of its manifest; both are "" for the first.
     """
 
     run: str
@@ -34,8 +34,8 @@ class Manifest:
     link: str = ""
 
 
-def written(manifest: Manifest) -> str:
-    """Return the manifest as text; there is one way only to write it."""
+def as_text(manifest: Manifest) -> str:
+    """Return the manifest as text; there is only one way to write it."""
     before = f"{manifest.link}  {manifest.before}" if manifest.before else "none"
     head = [TITLE, f"# run: {manifest.run}", f"# sealed: {manifest.sealed}", f"# before: {before}"]
     lines = [_line(name, manifest.files[name]) for name in sorted(manifest.files)]
@@ -43,9 +43,9 @@ def written(manifest: Manifest) -> str:
 
 
 def read(path: Path) -> Manifest:
-    """Read a manifest; raise ValueError if it is not exactly as `written` wrote it."""
+    """Read a manifest; raise ValueError unless `as_text` could have written it."""
     if not plain(path):
-        raise ValueError("no plain file")
+        raise ValueError("not a plain file")
     text = path.read_bytes().decode("utf-8", "surrogateescape")
     head = _HEAD.match(text)
     lines = [_LINE.fullmatch(line) for line in text[head.end() if head else 0 :].splitlines()]
@@ -53,13 +53,13 @@ def read(path: Path) -> Manifest:
         raise ValueError("not a manifest")
     run, sealed, link, before, _ = head.groups()
     found = Manifest(run, sealed, {_name(m): m[2] for m in lines}, before or "", link or "")
-    if written(found) != text:
+    if as_text(found) != text:
         raise ValueError("not as it was written")
     return found
 
 
 def plain(path: Path) -> bool:
-    """Tell whether a path is a file itself: no link to one, no pipe that would never end."""
+    """Return whether a path is a regular file, not a link or a pipe."""
     return path.is_file() and not path.is_symlink()
 
 
@@ -72,15 +72,15 @@ def digest(path: Path) -> str:
 
 
 def content(folder: Path) -> dict[str, Path]:
-    """Return all that is in a run's folder but its manifest and that one's signature, by name.
+    """Return the content of a run's folder by name, without its manifest and the signature.
 
-    Of folders only empty ones count; others are told by what is in them.
+    Folders count only where they are empty.
     """
     found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*")}
-    kept = {
+    leaves = {
         n: p for n, p in found.items() if p.is_symlink() or not p.is_dir() or not [*p.iterdir()]
     }
-    return {n: p for n, p in kept.items() if n not in (FILE, SIGNATURE)}
+    return {n: p for n, p in leaves.items() if n not in (FILE, SIGNATURE)}
 
 
 def earlier(folder: Path) -> list[Path]:
@@ -90,17 +90,17 @@ def earlier(folder: Path) -> list[Path]:
 
 
 def every(folder: Path) -> list[Path]:
-    """Return the manifests of all seals of a run that are there, the newest last."""
+    """Return the manifests of all seals of a run, the newest last."""
     return [*earlier(folder), *filter(plain, [folder / FILE])]
 
 
 def now() -> str:
-    """Return the time as a manifest says it."""
+    """Return the current time in the format of a manifest."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _line(name: str, hashed: str) -> str:
-    """Return a line as sha256sum writes it, which marks names that it had to escape."""
+    """Return a line in the format of sha256sum, which marks escaped names."""
     safe = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     return f"{'' if safe == name else chr(92)}{hashed}  {safe}"
 

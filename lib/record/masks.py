@@ -1,7 +1,7 @@
-"""Masks: what this process knows to be secret never leaves a notebook's kernel.
+"""Masks: the secrets of this process never leave a notebook's kernel.
 
-`know` makes a value known. The first one puts a gate before the messages of the kernel, so what
-JupyterLab, papermill or the chain shows and saves was masked where it came from.
+`add` registers a secret. The first one puts a gate before the messages of the kernel, so they are
+masked before JupyterLab, papermill or the chain shows or saves them.
 """
 
 import os
@@ -16,36 +16,36 @@ SECRET_FIELDS = ("password", "privatekey", "secretkey")  # of answers
 _known: dict[str, None] = {}
 
 
-def know(value: str) -> str:
-    """Make a secret known, and return it. What is shorter than six characters is none."""
+def add(value: str) -> str:
+    """Register a secret and return it; a value of fewer than six characters is ignored."""
     if len(value) >= SHORTEST and value not in _known:
         _known[value] = None
         _guard_kernel()
     return value
 
 
-def know_told(text: str, body: object) -> None:
-    """Make known the secrets in an answer of the cloud; `body` is its text, parsed."""
+def add_from_answer(text: str, body: object) -> None:
+    """Register the secrets in an answer of the cloud; `body` is its text, parsed."""
     if any(f'"{name}"' in text for name in SECRET_FIELDS):
-        _know_fields(body)
+        _add_fields(body)
 
 
-def _know_fields(body: object) -> None:
+def _add_fields(body: object) -> None:
     for row in body if isinstance(body, list) else []:
-        _know_fields(row)
+        _add_fields(row)
     for name, value in body.items() if isinstance(body, dict) else []:
-        _know_fields(value)
+        _add_fields(value)
         if name in SECRET_FIELDS:
-            know(str(value))
+            add(str(value))
 
 
 def values() -> list[str]:
-    """Return all that is known in this process."""
+    """Return all registered secrets."""
     return list(_known)
 
 
 def masked(node: object) -> object:
-    """Return a copy of what goes into a message, with the secrets in all its texts masked."""
+    """Return a copy of a part of a message, with the secrets in all its texts masked."""
     if isinstance(node, str):
         return _search(tuple(_known)).text(node)
     if isinstance(node, bytes | bytearray | memoryview):
@@ -57,13 +57,13 @@ def masked(node: object) -> object:
     return node
 
 
-_search = lru_cache(1)(Search)  # made anew only when more is known
+_search = lru_cache(1)(Search)  # built again only when a secret was added
 
 
 def _guard_kernel() -> None:
-    """Put a gate before the messages of this process' kernel, if it is one and has none.
+    """Put a gate before the kernel's messages, if this process is a kernel and has no gate yet.
 
-    Raises RuntimeError where the kernel is not built as we know it.
+    Raises RuntimeError where the kernel has no `session.send` to replace.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     kernel = getattr(shell, "kernel", None)
@@ -80,20 +80,20 @@ def _guard_kernel() -> None:
 
 
 class Gate:
-    """Masks what a kernel sends. A line of a stream is sent once it is whole.
+    """Masks the messages of a kernel.
 
-    Its beginning waits for its end, or for any other message, so that a secret that was printed in
-    pieces is seen. In a run of the chain the driver learns what is known with the end of each cell.
+    The beginning of a line waits for its end, or for any other message, so that a secret printed in
+    pieces is found. In a run of the chain, the end of each cell passes the secrets to the driver.
     """
 
     def __init__(self, session):
         self._session, self._send = session, session.send
-        self._begin_anew()
-        os.register_at_fork(after_in_child=self._begin_anew)
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         self._lock = RLock()
-        self._line: tuple | None = None  # what is held back: socket, message, identity, its texts
+        self._line: tuple | None = None  # the line held back: socket, message, identity, texts
 
     def send(self, stream, msg_or_type, content=None, parent=None, ident=None, buffers=None,
              track=False, header=None, metadata=None):  # fmt: skip
@@ -111,7 +111,7 @@ class Gate:
             return self._send(stream, _clean(msg), ident=ident, buffers=found, track=track)
 
     def _stream(self, stream, msg: dict, ident) -> dict:
-        """Send the whole lines of a stream, and hold back what comes after them."""
+        """Send the complete lines of a stream, and hold back the rest."""
         texts = []
         if self._line and _whose(self._line[1]) == _whose(msg):
             texts = self._line[3]
@@ -129,7 +129,7 @@ class Gate:
         return msg
 
     def _release(self) -> None:
-        """Send what is held back."""
+        """Send the line that is held back."""
         if self._line:
             self._send_line("".join(self._line[3]))
             self._line = None
@@ -146,7 +146,7 @@ def _whose(msg: dict) -> tuple:
 
 
 def _clean(msg: dict) -> dict:
-    """Return a message masked; the end of a cell tells the chain's driver what is known."""
+    """Return a message masked; the end of a cell carries the secrets to the chain's driver."""
     content, metadata = masked(msg["content"]), masked(msg.get("metadata") or {})
     if content.get("execution_state") == "idle" and "RUNBOOK_RUN" in os.environ:
         metadata["secrets"] = values()

@@ -1,10 +1,10 @@
 """Provenance: `run.json` says who ran what, with which code, on which machine, and how it ended.
 
-begin() writes what is known at the start, finish() adds the end and what the kernels told:
+begin() writes the facts of the start, finish() adds the end and the facts of the kernels:
 run, reason, command, user, host, pid, python, platform, started, ended, outcome, exit_code, code
-(commit, dirty, changed), packages, notebooks and lib (sha256 by file), told (by the kernels:
-endpoint, key_fingerprint, server_version, installer, …; a list where they told different things),
-earlier (the same of the run's former drivers, oldest first).
+(commit, dirty, changed), packages, notebooks and lib (sha256 by file), told (from the kernels:
+endpoint, key_fingerprint, server_version, installer, …; a list where values differ), earlier (the
+same of the run's former drivers, oldest first).
 """
 
 import json
@@ -17,19 +17,19 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from lib.record import whole
+from lib.record import jsonl, whole
 from lib.record.journal import ROOT, now
 from lib.record.manifest import digest
 
 FILE = "run.json"
-TOLD = "facts.jsonl"
+FACTS = "facts.jsonl"
 LIB = ROOT / "lib"
 
 
 def begin(
     folder: Path, *, notebooks: Sequence[Path], reason: str = "", command: Sequence[str] = ()
 ) -> None:
-    """Write what is known at the start; what it was at an earlier start is kept below it."""
+    """Write the facts of the start; those of former starts move to `earlier`."""
     before = _read(folder)
     earlier = [*before.pop("earlier", []), *([before] if before else [])]
     facts = {
@@ -51,14 +51,14 @@ def begin(
 
 
 def finish(folder: Path, *, outcome: str, exit_code: int | None = None) -> None:
-    """Add the end, and what the kernels told."""
+    """Add the end and the facts of the kernels."""
     facts = _read(folder)
     end = {"ended": now(), "outcome": outcome, "exit_code": exit_code}
-    _write(folder, facts | end | {"told": told(folder / TOLD)})
+    _write(folder, facts | end | {"told": merged_facts(folder / FACTS)})
 
 
 def code(root: Path) -> dict:
-    """Return commit, whether files differ from it, and which (20 at most); {} outside of git."""
+    """Return the commit and the files that differ from it (20 at most); {} outside of git."""
     command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch"]
     command.append("--untracked-files=all")
     quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
@@ -75,7 +75,7 @@ def code(root: Path) -> dict:
 
 
 def _path(line: str) -> str:
-    """Return the path in a line of `git status --porcelain=v2`; its kind tells what precedes it."""
+    """Return the path in a line of `git status --porcelain=v2`, after the fields of its kind."""
     fields = {"1": 8, "2": 9, "u": 10, "?": 1}[line[0]]
     return line.split(" ", fields)[fields].split("\t")[0]
 
@@ -87,10 +87,10 @@ def packages(requirements: Path) -> dict[str, str]:
     return {name: _version(name) for name in names}
 
 
-def told(path: Path) -> dict:
-    """Return what the kernels told; where they told different things, all of them in order."""
+def merged_facts(path: Path) -> dict:
+    """Return the facts of the kernels by name; differing values become a list, in order."""
     found: dict[str, list] = {}
-    for line in whole.lines(path)[0]:
+    for line in jsonl.read(path)[0]:
         for name, value in line.items():
             if name not in ("at", "stage") and value not in found.setdefault(name, []):
                 found[name].append(value)
@@ -105,7 +105,7 @@ def _version(name: str) -> str:
 
 
 def _user() -> str:
-    """Return who runs this as the system knows it; the environment may say anything."""
+    """Return the user's name from the system, not from the environment."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -113,7 +113,7 @@ def _user() -> str:
 
 
 def _sources() -> list[Path]:
-    """Return the files of this package: its code, and the texts that it fills in."""
+    """Return the files of this package: code and templates."""
     files = (p for p in LIB.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     return sorted(files)
 

@@ -1,7 +1,7 @@
-"""Records: the tables of executed notebooks, loaded back with their types, and how two differ.
+"""Loads the tables of executed notebooks with their types, and compares two tables.
 
-A notebook of this project keeps each table's data beside its HTML, in the Data Resource form that
-pandas writes. Nothing else is needed to read it: no cloud, and not the notebook's code.
+A notebook of this project holds each table's data beside its HTML, in the Data Resource form of
+pandas. Reading it needs neither a cloud nor the notebook's code.
 """
 
 import json
@@ -18,11 +18,11 @@ _SHAPE = re.compile(r"\[(\d+) rows x \d+ columns\]\s*\Z")
 
 
 def tables(notebook: Path | str | dict, headings: Collection[str] = ()) -> dict[str, pd.DataFrame]:
-    """Return the tables of an executed notebook, a file or what it holds, by the id of their cell.
+    """Return the tables of an executed notebook (its path or its content) by the id of their cell.
 
-    A second table of one cell is called `<id>.2`. `attrs` of a table tells `cell` and `heading`,
-    and `rows` where pandas cut it short: how many rows it had. Times are timezone-aware, ids text.
-    With `headings` only the tables under these are read.
+    The second table of a cell is `<id>.2`. `attrs` of a table has `cell` and `heading`, and `rows`,
+    the full number of rows, where pandas cut it short. Times are timezone-aware, ids are text.
+    With `headings`, only tables under these headings are read.
     """
     if not isinstance(notebook, dict):
         notebook = json.loads(Path(notebook).read_text("utf-8"))
@@ -39,7 +39,7 @@ def tables(notebook: Path | str | dict, headings: Collection[str] = ()) -> dict[
 
 
 def outputs(notebook: dict) -> Iterator[tuple[dict, str, dict]]:
-    """Yield each output with its cell and the heading that it stands under."""
+    """Yield each cell, its heading, and one of its outputs."""
     heading = ""
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
@@ -50,13 +50,13 @@ def outputs(notebook: dict) -> Iterator[tuple[dict, str, dict]]:
 
 
 def is_table(output: dict) -> bool:
-    """Tell whether an output holds a table's data."""
+    """Return whether an output holds the data of a table."""
     held = output.get("data", {}).get(MIME)
     return isinstance(held, dict) and {"schema", "data"} <= held.keys()
 
 
 def table(output: dict) -> pd.DataFrame:
-    """Return the table that an output holds."""
+    """Return the table in an output."""
     held = output["data"][MIME]
     fields, keys = held["schema"]["fields"], held["schema"].get("primaryKey", [])
     frame = pd.DataFrame(
@@ -74,15 +74,15 @@ def table(output: dict) -> pd.DataFrame:
 
 
 def length(output: dict) -> int:
-    """Return how many rows a table had, of which its output may hold only the first."""
+    """Return the full number of rows; the output may hold only the first of them."""
     cut = _SHAPE.search("".join(output["data"].get("text/plain", "")))
     return max(int(cut[1]) if cut else 0, len(output["data"][MIME]["data"]))
 
 
 def _column(field: dict, values: list) -> pd.Series:
-    """Return a column with the type that its field names; missing values are NA.
+    """Return a column with the type of its field; missing values are NA.
 
-    Where a value was masked in the record, and so is not of that type, all stay as they are.
+    Where the record masks a value, the column stays untyped.
     """
     try:
         return _typed(field, values)
@@ -111,24 +111,24 @@ def _typed(field: dict, values: list) -> pd.Series:
 
 
 def difference(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Return what is new, changed and gone between two tables of the same columns.
+    """Return the new, changed and gone rows between two tables of the same columns.
 
-    Two rows show the same thing when they agree in `id`, or in the first column without an `id`.
+    Rows are the same resource if their `id` is equal, or their first column where there is no id.
     The columns are CHANGES; details has the fields of a new row, or `field: was → is`.
     """
     was, now = _rows(before), _rows(after)
-    rows = [_change("new", now[k], _said(now[k])) for k in now if k not in was]
+    rows = [_change("new", now[k], _fields(now[k])) for k in now if k not in was]
     rows += [
-        _change("changed", now[k], _turned(was[k], now[k]))
+        _change("changed", now[k], _changed_fields(was[k], now[k]))
         for k in now
         if k in was and was[k] != now[k]
     ]
-    rows += [_change("gone", was[k], _said(was[k])) for k in was if k not in now]
+    rows += [_change("gone", was[k], _fields(was[k])) for k in was if k not in now]
     return pd.DataFrame(rows, columns=CHANGES, dtype="str")
 
 
 def _rows(frame: pd.DataFrame) -> dict[tuple, dict[str, str]]:
-    """Return the rows as texts by what tells them apart; equal ones are numbered."""
+    """Return the rows as texts by their key, and a number where keys are equal."""
     key = "id" if "id" in frame.columns else next(iter(frame.columns), "")
     found: dict[tuple, dict[str, str]] = {}
     for row in frame.to_dict("records"):
@@ -141,7 +141,7 @@ def _rows(frame: pd.DataFrame) -> dict[tuple, dict[str, str]]:
 
 
 def text(value: object) -> str:
-    """Say a cell's value as a reader would write it, "" for a missing one.
+    """Return a cell's value as a person would write it, "" for a missing one.
 
     >>> text(40.0), text(pd.Timestamp("2026-01-02T03:04:05Z")), text(None)
     ('40', '2026-01-02 03:04:05 UTC', '')
@@ -154,21 +154,21 @@ def text(value: object) -> str:
 
 
 def _change(change: str, row: dict[str, str], details: str) -> dict[str, str]:
-    name = row[_naming(row)] if row else ""
+    name = row[_name_column(row)] if row else ""
     return {"change": change, "name": name, "id": row.get("id", ""), "details": details}
 
 
-def _naming(row: dict[str, str]) -> str:
+def _name_column(row: dict[str, str]) -> str:
     """Return the column that names a row: `name`, or the first one."""
     return "name" if row.get("name") else next(iter(row))
 
 
-def _said(row: dict[str, str]) -> str:
-    hidden = ("id", _naming(row))
+def _fields(row: dict[str, str]) -> str:
+    hidden = ("id", _name_column(row))
     return ", ".join(f"{k} {v}" for k, v in row.items() if v and k not in hidden)
 
 
-def _turned(was: dict[str, str], now: dict[str, str]) -> str:
+def _changed_fields(was: dict[str, str], now: dict[str, str]) -> str:
     return "; ".join(
         f"{k}: {was.get(k) or 'none'} → {now[k] or 'none'}" for k in now if was.get(k) != now[k]
     )

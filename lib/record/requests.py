@@ -1,28 +1,26 @@
-"""The log of requests: `api.jsonl` of the run folder, one JSON object for each, once answered."""
+"""The log of requests: `api.jsonl` of the run folder, a line for each answered request."""
 
-import json
 import time
 from pathlib import Path
 
-from lib.record.journal import now, shown
-from lib.record.lines import append
+from lib.record import jsonl
+from lib.record.journal import now, recordable
 
 
 class Request:
-    """One request at work: tell it how it went, and a line is written."""
+    """A request under way; `ended` appends its line to the log."""
 
     def __init__(self, folder: Path, command: str, params: dict):
         self.folder, self.at, self.started = folder, now(), time.perf_counter()
-        self.facts = {"command": command, "params": shown(params)}
+        self.facts = {"command": command, "params": recordable(params)}
 
     def ended(self, status: int | None, inside: object, size: int) -> None:
-        """Write the line: HTTP status (None without an answer), what the answer says, its bytes."""
+        """Append the line. `status` is None without an answer; `size` is in bytes."""
         ms = round((time.perf_counter() - self.started) * 1000, 1)
-        said = inside if isinstance(inside, dict) else {}
-        line = {"at": self.at} | self.facts | {"status": status, "code": said.get("errorcode")}
-        line |= {"ms": ms, "job": said.get("jobid"), "bytes": size}
-        text = json.dumps(line, default=str, ensure_ascii=False)
+        answer = inside if isinstance(inside, dict) else {}
+        line = {"at": self.at} | self.facts | {"status": status, "code": answer.get("errorcode")}
+        line |= {"ms": ms, "job": answer.get("jobid"), "bytes": size}
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Opened for each line: it costs 20 µs, and a process that is killed has nothing to flush.
+        # Opening the file for each line costs 20 µs and leaves a killed process nothing to flush.
         with open(self.folder / "api.jsonl", "ab", buffering=0) as file:
-            append(file.fileno(), text.encode() + b"\n")
+            jsonl.append(file.fileno(), line)

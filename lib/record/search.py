@@ -1,4 +1,4 @@
-"""Search: where secrets stand, whatever form they have there, and the text without them."""
+"""Search: finds secrets in a text, in any of their forms, and masks them."""
 
 import re
 from collections.abc import Iterable
@@ -9,21 +9,21 @@ from lib.record import forms
 
 MASK = "***"
 Span = tuple[int, int]
-# What may stand right before a word: anything but a letter or digit, or the end of an escape.
+# Right before a word stands no letter or digit, unless it ends an escape.
 _BEGIN = re.compile(rb"(?:^|[^a-z0-9]|\\[nrt]|%[0-9a-f]{2}|\[[0-9;]*m)\Z")
-_ESCAPE = 12  # bytes that it takes at most
+_ESCAPE = 12  # bytes of the longest escape
 
 
 class Search:
-    """Looks for all of some secrets at once."""
+    """Searches for several secrets at once."""
 
     def __init__(self, secrets: Iterable[str]):
-        found = {form: word for secret in secrets for form, word in forms.written(secret).items()}
+        found = {form: word for secret in secrets for form, word in forms.forms_of(secret).items()}
         self._words = list(found.values())
         self._automaton = BytesAhoCorasick(list(found)) if found else None
 
     def spans(self, data: bytes) -> list[Span]:
-        """Return where secrets stand in the data, in order, none touching another."""
+        """Return the spans of secrets in the data, in order; adjoining ones are merged."""
         low = data.lower()
         joined = forms.joined(low) if self._automaton else low
         found = self._found(low, words=True)
@@ -44,7 +44,7 @@ class Search:
         return b"".join([*parts, data[at:]])
 
     def _found(self, low: bytes, *, words: bool) -> list[Span]:
-        """Return where forms stand in lower-case data; those of whole words only with `words`."""
+        """Return the spans of forms in lower-case data; whole words only with `words`."""
         if not self._automaton:
             return []
         found = self._automaton.find_matches_as_indexes(low, overlapping=True)

@@ -1,4 +1,4 @@
-"""Secrets: how a parameter that holds one is told, so that it is refused and never shown."""
+"""Recognizes parameters that hold a secret, so that they are refused and never shown."""
 
 import re
 
@@ -10,7 +10,7 @@ _LONG = re.compile(r"[A-Za-z0-9_+=-]{64,}|(?![/~.])[A-Za-z0-9+/]{62,}={0,2}")
 
 
 def secret_name(name: str) -> bool:
-    """Tell whether a parameter of this name is likely to hold a secret.
+    """Return whether a parameter of this name probably holds a secret.
 
     >>> secret_name("apiKey"), secret_name("ssh_key_file")
     (True, False)
@@ -19,7 +19,7 @@ def secret_name(name: str) -> bool:
 
 
 def secret_value(value: object) -> bool:
-    """Tell whether a value, or any item of a list, looks like a key rather than a name.
+    """Return whether a value, or any item of a list, looks like a key rather than a name.
 
     >>> secret_value("coreos_cluster_disk"), secret_value("x1" * 32)
     (False, True)
@@ -32,7 +32,7 @@ def secret_value(value: object) -> bool:
 
 
 def checksum(name: str, value: object) -> bool:
-    """Tell whether a parameter is by its name a checksum, and its value looks like one.
+    """Return whether a parameter is a checksum by its name and its value.
 
     >>> checksum("image_sha256", "0a" * 32), checksum("image", "0a" * 32)
     (True, False)
@@ -41,7 +41,7 @@ def checksum(name: str, value: object) -> bool:
 
 
 def _key_like(text: str) -> bool:
-    """Tell whether the text has a long run without a word break that mixes letters and digits."""
+    """Return whether the text has a long run of letters and digits without a word break."""
     runs = (run.group() for run in _LONG.finditer(text))
     return any(
         len(run) >= 64 and re.search(r"\d", run) and re.search(r"[A-Za-z]", run) for run in runs

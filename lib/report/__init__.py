@@ -1,14 +1,14 @@
-"""Records of runs, read back and shown.
+"""Reads the records of runs back, and shows them.
 
-cells         what notebooks show
+cells         the output of executed notebooks
 console       tables in a terminal
-diff          what differs between two runs
+diff          the differences between two runs
 index         the list of all runs
-known_errors  what a cloud's error code means, and what to do
+known_errors  the meaning of a cloud's error code, and what to do
 page          the templates
 past          a run read from its folder
 report        the report of one run
-resources     what was made, changed and removed
+resources     the resources that a run made, changed and removed
 timeline      stages and jobs over time
 words         words and marks for outcomes
 """

@@ -1,4 +1,4 @@
-"""Cells: what an executed notebook shows, piece by piece, as the report's template draws it."""
+"""Splits an executed notebook into pieces for the report's template."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from lib.waiting import STEP, WAIT
 
 @dataclass(frozen=True)
 class Piece:
-    """One thing to draw: prose, code, table, text, error, step or note, and a word on it."""
+    """A piece to draw: prose, code, table, text, error, step or note, with a short note on it."""
 
     kind: str
     content: object
@@ -25,7 +25,7 @@ class Piece:
 
 
 class _Prose(mistune.HTMLRenderer):
-    """Markdown without anything that leads out of the page, its headings below the page's own."""
+    """Markdown without links and images, its headings below the page's own."""
 
     def heading(self, text: str, level: int, **_: object) -> str:
         return f"<h{min(level + 1, 6)}>{text}</h{min(level + 1, 6)}>\n"
@@ -47,7 +47,7 @@ def title(notebook: dict) -> str:
 
 
 def pieces(attempt: Attempt) -> list[Piece]:
-    """Return what all cells of an attempt's notebook show."""
+    """Return the pieces of all cells of an attempt's notebook."""
     tables = iter(attempt.tables)
     cells = attempt.book.get("cells", [])
     return [p for cell in cells for p in _cell(cell, attempt.cells, tables)]
@@ -68,7 +68,7 @@ def _cell(cell: dict, ends: dict[str, dict], tables: Iterator[pd.DataFrame]) -> 
 
 
 def _end(cell: dict, ended: dict) -> tuple[str, str]:
-    """Return how a cell ended and its tone, where it ended badly, not at all, or after a while."""
+    """Return a note on the end of a cell and its tone; "" for a quick success."""
     cause, seconds = ended.get("cause", ""), ended.get("seconds", 0)
     ran = cell.get("execution_count") is not None or cell.get("outputs")
     if cause in ("", "not-run") and not ran:
@@ -79,7 +79,7 @@ def _end(cell: dict, ended: dict) -> tuple[str, str]:
 
 
 def _merged(outputs: list[dict]) -> list[dict]:
-    """Join what was printed in several pieces."""
+    """Join the successive stream outputs of a cell."""
     merged: list[dict] = []
     for output in outputs:
         if output["output_type"] == "stream" == (merged[-1] if merged else {}).get("output_type"):
@@ -106,10 +106,10 @@ def _output(output: dict) -> Piece:
 
 
 def _redrawn(text: str) -> str:
-    """Return a text as a terminal shows it: of a line that was redrawn, its last state."""
+    """Return a text as a terminal shows it: a carriage return replaces the line before it."""
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
 
 
 def table(frame: pd.DataFrame) -> Piece:
-    """Return a table to draw, its index as columns where it has names."""
+    """Return a table to draw, with a named index as columns."""
     return Piece("table", frame.reset_index() if any(frame.index.names) else frame)

@@ -1,7 +1,7 @@
-"""The console: where text goes, and how text of others is made harmless before it goes there.
+"""The console, and the cleaning of texts before they are printed.
 
-Texts come from notebooks and through them from a cloud, so none is taken as markup and no control
-character of theirs reaches the terminal.
+Texts come from notebooks and through them from a cloud: they are never taken as markup, and their
+control characters never reach the terminal.
 """
 
 import codecs
@@ -37,7 +37,7 @@ def _simple(error: UnicodeError) -> tuple[str, int]:
 
 
 def console() -> Console:
-    """Return the console of standard output; if that is no terminal it writes no escape codes."""
+    """Return the console of standard output, without escape codes if it is not a terminal."""
     if sys.stdout.isatty():
         return Console()
     return Console(force_terminal=False, width=WIDE)

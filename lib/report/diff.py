@@ -1,4 +1,4 @@
-"""What differs between two runs: parameters, outcomes, resources, durations, versions."""
+"""The differences between two runs: parameters, outcomes, resources, durations, versions."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,20 +8,23 @@ from lib.report import resources
 from lib.report.past import Past, read
 from lib.waiting import span
 
-# What is new in every run and so tells nothing: ids, stamps in names, moments.
-_PASSING = re.compile(
+# Ids, stamps in names, and times: new in every run, so not a difference.
+_ALWAYS_NEW_TEXT = re.compile(
     r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|\b[0-9a-f]{20}\b|\d{14}"
     r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?: UTC)?"
 )
-_MOMENTS = {"run", "command", "pid", "started", "ended", "outcome", "exit_code", "masked",
+_ALWAYS_NEW = {"run", "command", "pid", "started", "ended", "outcome", "exit_code", "masked",
             "changed", "earlier", "cloud_config_sha256"}  # fmt: skip
-_HASHES = ("notebooks", "lib")  # of these only the names of the files, as nobody compares hashes
+_HASHES = (
+    "notebooks",
+    "lib",
+)  # only the names of these files are compared for people, not the hashes
 NOTABLE = 1.2  # times as long, and more than half a second
-Rows = list[tuple[str, str, str]]  # what, and what the one and the other run have
+Rows = list[tuple[str, str, str]]  # what, its value in one run, and in the other
 
 
 def compare(one: Path, other: Path) -> dict[str, Rows]:
-    """Return what differs between two run folders, by the titles of what was compared."""
+    """Return the differences between two run folders, by the titles of their tables."""
     a, b = read(one), read(other)
     return {
         "parameters": _pairs(_texts(a.params), _texts(b.params)),
@@ -46,13 +49,13 @@ def _outcomes(run: Past) -> dict[str, str]:
 
 
 def _changes(run: Past) -> dict[str, str]:
-    """Return what the run made, changed and removed, without what is new in every run."""
+    """Return the resources the run made, changed and removed, without ids and times."""
     found: dict[str, str] = {}
     for row in resources.changed(resources.tables(run)).to_dict("records"):
-        name = f"{row['stage']}: {row['change']} {_PASSING.sub('…', row['name'])}"
+        name = f"{row['stage']}: {row['change']} {_ALWAYS_NEW_TEXT.sub('…', row['name'])}"
         while name in found:
             name += " (again)"
-        found[name] = _PASSING.sub("…", row["details"])
+        found[name] = _ALWAYS_NEW_TEXT.sub("…", row["details"])
     return found
 
 
@@ -62,7 +65,7 @@ def _seconds(run: Past) -> dict[str, float]:
 
 
 def _durations(a: Mapping[str, float], b: Mapping[str, float]) -> Rows:
-    """Return the stages that took notably longer in one of the runs, and the whole."""
+    """Return the durations, of stages and the run, that are notably longer in one run."""
     both = [(name, a[name], b[name]) for name in a if name in b]
     return [
         (name, span(x), f"{span(y)} ({y / x:.2f} times A)")
@@ -72,7 +75,7 @@ def _durations(a: Mapping[str, float], b: Mapping[str, float]) -> Rows:
 
 
 def _circumstances(a: Mapping[str, dict], b: Mapping[str, dict]) -> Rows:
-    """Return what differs in `run.json`; of files their names, as nobody compares hashes."""
+    """Return the differences in `run.json`, with the names of files instead of hashes."""
     rows = _pairs(dict(_lines(a)), dict(_lines(b)))
     for kind in _HASHES:
         names = sorted(name for name, _, _ in _pairs(a.get(kind) or {}, b.get(kind) or {}))
@@ -83,16 +86,16 @@ def _circumstances(a: Mapping[str, dict], b: Mapping[str, dict]) -> Rows:
 
 
 def _lines(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield nested facts as lines, without the moments and the hashes."""
+    """Yield nested facts as lines, without times and hashes."""
     for name, value in facts.items():
         if isinstance(value, dict) and name not in _HASHES:
             yield from _lines(value, f"{prefix}{name} ")
-        elif name not in (*_MOMENTS, *_HASHES):
+        elif name not in (*_ALWAYS_NEW, *_HASHES):
             yield f"{prefix}{name}", str(value)
 
 
 def show(one: Path, other: Path) -> None:
-    """Print what differs between two runs on the terminal."""
+    """Print the differences between two runs on the terminal."""
     from rich.text import Text
 
     from lib.report.console import console, grid, one_line

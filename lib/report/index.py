@@ -25,7 +25,7 @@ class Line:
 
     @property
     def reported(self) -> bool:
-        """Tell whether the run has a report."""
+        """Return whether the run has a report."""
         return (self.folder / REPORT).exists()
 
 
@@ -69,12 +69,12 @@ def html(found: list[Line]) -> str:
 
 
 def _abandoned(found: list[Line]) -> str:
-    """Say which runs nobody leads any more and how to go on with them, "" if there are none."""
+    """Return a sentence on the abandoned runs and how to continue them, "" without any."""
     names = [line.folder.name for line in found if line.outcome == "abandoned"]
     if not names:
         return ""
     one = f"The run {names[0]} was" if len(names) == 1 else f"The runs {', '.join(names)} were"
-    return f"{one} abandoned: what led it ended without a word. `runbook resume RUN` goes on."
+    return f"{one} abandoned: the driver died before the end. Continue with `runbook resume RUN`."
 
 
 def show(runs: Path) -> None:
@@ -88,10 +88,10 @@ def show(runs: Path) -> None:
     found = lines(runs)
     if not found:
         return print(f"There are no runs in {runs}.")
-    head = HEAD[:-1]  # the name of a run tells when it began
+    head = HEAD[:-1]  # the name of a run has its start time
     texts = [[Text(one_line(line.words[name])) for name in head] for line in found]
     for line, row in zip(found, texts, strict=True):
         row[0].stylize(colour(line.outcome))
     console().print(grid(head, texts, right=NUMBERS))
-    if said := _abandoned(found):
-        print(said)
+    if note := _abandoned(found):
+        print(note)

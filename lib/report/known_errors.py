@@ -1,7 +1,7 @@
-"""Known errors: what a cloud's error code means, what to do, and whether trying again is safe.
+"""Known errors: their meaning, what to do, and whether a retry is safe.
 
-Errors of this project say that themselves; `known_errors.yaml` adds what CloudStack's words leave
-open, and what a run that stopped without an error may have left.
+Our own errors say this themselves. `known_errors.yaml` adds the meaning of CloudStack's errors, and
+advice for a run that stopped without an error.
 """
 
 import re
@@ -11,58 +11,58 @@ from pathlib import Path
 
 import yaml
 
-MENDED = "Yes, once that is mended; what stopped the stage changed nothing."
-LOOKS = "Yes: a stage looks at the cloud before it acts; what is done already costs only a look."
-WAIT = "Yes, but not at once: let what is still running come to its end first."
+FIXED = "Yes, once the cause is fixed; the failed call changed nothing."
+CHECKS = "Yes: a stage checks the cloud before it acts, and skips finished work."
+WAIT = "Yes, but wait first until the running job or command has ended."
 JOB = (
-    "Yes, once that is mended. The job may have changed something before it failed, but the stage "
-    "looks at the cloud before it acts."
+    "Yes, once the cause is fixed. The job may have changed something before it failed, but the "
+    "stage checks the cloud before it acts."
 )
-ANEW = (
-    "Not with the same parameters: correct the one that is named and start the run anew; it does "
-    "only what is left."
+NEW_RUN = (
+    "Not with the same parameters: correct the one named above and start a new run; it does only "
+    "what is left."
 )
-# By the class of an error, which tells what may have changed; see `lib.errors`.
+# By the class of an error, which says what may have changed; see `lib.errors`.
 SAFE = {
-    "ParamsError": ANEW,
-    "ProfileError": MENDED,
-    "NotOne": MENDED,
-    "CheckFailed": MENDED,
-    "Refused": MENDED,
-    "Incomplete": MENDED,
-    "TooManyRows": MENDED,
+    "ParamsError": NEW_RUN,
+    "ProfileError": FIXED,
+    "NotOne": FIXED,
+    "CheckFailed": FIXED,
+    "Refused": FIXED,
+    "Incomplete": FIXED,
+    "TooManyRows": FIXED,
     "JobFailed": JOB,
     "JobTimeout": WAIT,
     "OutOfSight": WAIT,
-    "ShellFailed": LOOKS,
-    "Unreachable": LOOKS,
+    "ShellFailed": CHECKS,
+    "Unreachable": CHECKS,
 }
 
 
 @dataclass(frozen=True)
 class Known:
-    """What an error means and what to do, "" where it says so itself, and if to try again."""
+    """The meaning of an error, what to do ("" where the error says it), and if a retry is safe."""
 
     means: str
     do: str
     again: str
 
     @property
-    def anew(self) -> bool:
-        """Tell whether only a new run helps, as a run keeps its parameters."""
-        return self.again == ANEW
+    def needs_new_run(self) -> bool:
+        """Return whether only a new run helps, as the parameters of a run are fixed."""
+        return self.again == NEW_RUN
 
 
 UNKNOWN = Known(
-    "This error is not one that the runbook foresees; its own words are all there is.",
-    "Read the last cells of the stage below. If they do not tell, run the stage with --mode plan: "
-    "that changes nothing and shows what it finds.",
-    LOOKS,
+    "The runbook does not know this error; its text above is all there is.",
+    "Read the last cells of the stage below. If they do not help, run the stage with --mode plan: "
+    "that changes nothing and shows the state of the cloud.",
+    CHECKS,
 )
 
 
 def explain(cause: str, error: str) -> Known:
-    """Return what is known of an error's text, or else of the cause of the stop."""
+    """Return the entry for an error's text, or else for the cause of the stop."""
     kind = error.partition(":")[0]
     row = next((row for row in _table()["errors"] if _fits(row, error)), None)
     if row is None:
@@ -70,7 +70,7 @@ def explain(cause: str, error: str) -> Known:
     if row is None:
         return UNKNOWN
     again = row.get("again")
-    words = {"wait": WAIT, "looks": LOOKS, None: SAFE.get(kind, LOOKS)}
+    words = {"wait": WAIT, "looks": CHECKS, None: SAFE.get(kind, CHECKS)}
     return Known(row.get("means", ""), row.get("do", ""), words.get(again, again))
 
 

@@ -1,6 +1,6 @@
-"""Pages: each one file without scripts or outside links, made from a template beside this module.
+"""Pages: single files without scripts or external links, from the templates beside this module.
 
-Texts come from notebooks and through them from a cloud; only what the templates write is markup.
+Texts come from notebooks and through them from a cloud: only the templates' own text is markup.
 """
 
 import re
@@ -21,32 +21,37 @@ ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 def render(template: str, **values: object) -> str:
-    """Return the page that a template makes of the values."""
+    """Fill in a template and return the page."""
     return _environment().get_template(template).render(values)
 
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"clock": clock, "mark": mark, "tone": tone, "span": span}
-    made.filters |= {"quote": shlex.quote, "said": reading.text, "kind": kind, "numbers": numbers}
-    made.filters["trimmed"] = trimmed
-    return made
+    environment.filters |= {"clock": clock, "mark": mark, "tone": tone, "span": span}
+    environment.filters |= {
+        "quote": shlex.quote,
+        "said": reading.text,
+        "kind": kind,
+        "numbers": numbers,
+    }
+    environment.filters["trimmed"] = trimmed
+    return environment
 
 
 def _printable(value: object) -> object:
-    """Return what a template writes: nothing for None, and no control characters."""
+    """Return a value for a template: "" for None, and no control characters."""
     return value if isinstance(value, Markup) else plain("" if value is None else value)
 
 
 def kind(value: object) -> str:
-    """Return the class by which a table shows a value, "" for none of its own."""
+    """Return the CSS class of a value in a table, "" without one."""
     if isinstance(value, pd.Timestamp):
         return "w"
     named = {"✓": "ok", "✗": "bad"}.get(value, "") if isinstance(value, str) else ""
@@ -54,12 +59,12 @@ def kind(value: object) -> str:
 
 
 def numbers(table: pd.DataFrame) -> list[str]:
-    """Return the columns that hold numbers; they stand on the right."""
+    """Return the columns of numbers, which are aligned to the right."""
     return list(table.select_dtypes("number").columns)
 
 
 def trimmed(text: str, most: int, file: str) -> str:
-    """Cut the middle out of a long text, saying how much and which file holds all of it.
+    """Replace the middle of a long text by its length and the file with the full text.
 
     >>> trimmed("ten\\nlines", 100, "a.ipynb")
     'ten\\nlines'
@@ -70,4 +75,4 @@ def trimmed(text: str, most: int, file: str) -> str:
     head = head.rpartition("\n")[0] or head
     tail = tail.partition("\n")[2] or tail
     left = len(text) - len(head) - len(tail)
-    return f"{head}\n… {left} characters left out here; all of it is in {file} …\n{tail}"
+    return f"{head}\n… {left} characters left out; {file} has the full text …\n{tail}"

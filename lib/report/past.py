@@ -1,7 +1,7 @@
-"""Past runs: what the folder of a run tells, read back as plain data.
+"""Past runs: the folder of a run, read back as plain data.
 
-Any file may be missing or cut short, as a run may have ended anywhere; what cannot be read is
-counted in `unread` and not guessed at.
+Any file may be missing or cut short, as a run may end anywhere; `unread` lists the files that
+cannot be read.
 """
 
 import json
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import yaml
 
-from lib.record import whole
+from lib.record import jsonl
 from lib.record.faults import BadInput
-from lib.record.provenance import TOLD, told
+from lib.record.provenance import FACTS, merged_facts
 from lib.record.secrets import secret_name
 from lib.waiting import STEP
 
@@ -29,13 +29,13 @@ _ORIGIN = re.compile(r"^([A-Za-z_]\w*):.*?  # (.+)$", re.M)
 
 @dataclass
 class Attempt:
-    """One go at a stage: how and when it went, its steps, and what became of its cells."""
+    """An attempt at a stage: its cause, times, steps and cells."""
 
     stage: str
     number: int = 1
     cause: str = ""
     started: datetime | None = None
-    heard: datetime | None = None  # the last sign of life in the ledger
+    heard: datetime | None = None  # time of its last line in the ledger
     seconds: float = 0.0
     error: str = ""
     steps: list[dict] = field(default_factory=list)
@@ -45,20 +45,20 @@ class Attempt:
 
     @cached_property
     def book(self) -> dict:
-        """Return the executed notebook, {} where there is none that can be read."""
+        """Return the executed notebook, {} if it is missing or unreadable."""
         return _json(self.notebook, []) if self.notebook else {}
 
     @cached_property
     def tables(self) -> list:
         """Return the tables of the executed notebook, in order; `attrs` has their `heading`."""
-        from lib.record import reading  # only now: it takes pandas, and few need tables
+        from lib.record import reading  # late, as it imports pandas
 
         return list(reading.tables(self.book).values()) if self.book else []
 
 
 @dataclass
 class Past:
-    """A run as its folder tells it; `stages` holds the last attempt at each, `earlier` the rest."""
+    """A run from its folder; `stages` has the last attempt at each, `earlier` the others."""
 
     folder: Path
     cause: str
@@ -74,19 +74,19 @@ class Past:
 
     @property
     def attempts(self) -> list[Attempt]:
-        """Return all attempts, those that others followed first."""
+        """Return all attempts, the repeated ones first."""
         return [*self.earlier, *self.stages]
 
     @property
     def started(self) -> datetime | None:
-        """Return when the run began, None if nothing tells."""
-        known = [a.started for a in self.attempts if a.started]
-        told = [when(e) for e in self.events if e.get("event") == "run-started"]
-        return min(filter(None, [*told[:1], *known]), default=None)
+        """Return the start of the run, None if it is unknown."""
+        attempts = [a.started for a in self.attempts if a.started]
+        lines = [when(e) for e in self.events if e.get("event") == "run-started"]
+        return min(filter(None, [*lines[:1], *attempts]), default=None)
 
     @property
     def seconds(self) -> float:
-        """Return how long all attempts took together, pauses between them left out."""
+        """Return the seconds of all attempts together, without pauses between them."""
         return sum(a.seconds for a in self.attempts)
 
     @property
@@ -97,22 +97,22 @@ class Past:
 
     @property
     def resumed(self) -> int:
-        """Return how often the run was taken up again."""
+        """Return how often the run was resumed."""
         return sum(e.get("event") == "run-resumed" for e in self.events)
 
     @property
     def error(self) -> str:
-        """Return why the run as a whole failed, "" unless that is told besides its stages."""
+        """Return the error of the run as a whole, "" without one besides those of its stages."""
         return str(_turn(self.events).get("error") or "")
 
     @property
     def steps(self) -> list[dict]:
-        """Return the steps of all attempts in the order of their making."""
+        """Return the steps of all attempts, in order."""
         return [s for a in self.attempts for s in a.steps]
 
 
 def read(folder: Path, files: Collection[str] = FILES) -> Past:
-    """Read the folder of a run, of its ledgers only `files`; raise BadInput if there is none."""
+    """Read the folder of a run, and of its logs only `files`; raise BadInput without a folder."""
     if not folder.is_dir():
         raise BadInput([f"{folder}: there is no such folder of a run"])
     unread: list[str] = []
@@ -120,7 +120,7 @@ def read(folder: Path, files: Collection[str] = FILES) -> Past:
         lines(folder / f"{n}.jsonl", unread) if n in files else [] for n in FILES
     )
     facts = _json(folder / "run.json", unread)
-    facts["told"] = told(folder / TOLD) | facts.get("told", {})
+    facts["told"] = merged_facts(folder / FACTS) | facts.get("told", {})
     alive = _alive(folder, events)
     attempts = _attempts(events, alive) or _from_notebooks(folder)
     last = {a.stage: a for a in attempts}
@@ -137,7 +137,7 @@ def read(folder: Path, files: Collection[str] = FILES) -> Past:
 
 
 def folders(runs: Path) -> list[Path]:
-    """Return the folders of runs, those that started last first."""
+    """Return the folders of runs, the newest first."""
     found = [p for p in runs.glob("*/") if (p / "params.yaml").exists()]
     return sorted(
         found, key=lambda p: (p.name[:15], (p / "params.yaml").stat().st_mtime), reverse=True
@@ -145,29 +145,29 @@ def folders(runs: Path) -> list[Path]:
 
 
 def named(run: str, runs: Path) -> Path:
-    """Return the folder of a run, given by its path or by its name below `runs`.
+    """Return the folder of a run from its path or its name below `runs`.
 
-    Raises `BadInput` with the nearest name where there is none.
+    Raises `BadInput` with the nearest name if there is none.
     """
     for folder in (Path(run), runs / run):
         if (folder / "params.yaml").exists():
             return folder.resolve()
     known = [folder.name for folder in folders(runs)]
     near = get_close_matches(Path(run).name, known, 1, 0.4)
-    hint = f"did you mean {near[0]}?" if near else f"`runbook list --runs {runs}` tells which are"
+    hint = f"did you mean {near[0]}?" if near else f"`runbook list --runs {runs}` lists them"
     raise BadInput([f"{run}: there is no such run; {hint}"])
 
 
 def lines(path: Path, unread: list[str]) -> list[dict]:
-    """Return the JSON objects of a file, a line each; none if there is no such file."""
-    found, bad = whole.lines(path)
+    """Return the JSON lines of a file, none if there is no such file."""
+    found, bad = jsonl.read(path)
     if bad:
         unread.append(f"{path.name}: {bad} of {bad + len(found)} lines")
     return found
 
 
 def when(row: dict) -> datetime | None:
-    """Return the time of a line of a ledger, None if it tells none."""
+    """Return the time of a line, None if it has none."""
     try:
         return datetime.fromisoformat(row["at"])
     except (KeyError, TypeError, ValueError):
@@ -175,7 +175,7 @@ def when(row: dict) -> datetime | None:
 
 
 def ms(line: dict) -> float:
-    """Return how many milliseconds the request of a line took."""
+    """Return the milliseconds of a request."""
     return float(line.get("ms") or 0)
 
 
@@ -193,12 +193,12 @@ def _json(path: Path, unread: list[str]) -> dict:
 
 
 def params(folder: Path) -> dict[str, object]:
-    """Return the parameters of a run, {} if its folder does not tell them."""
+    """Return the parameters of a run, {} if its folder does not have them."""
     return _params(folder / "params.yaml", [])[0]
 
 
 def _params(path: Path, unread: list[str]) -> tuple[dict[str, object], dict[str, str]]:
-    """Return the parameters and their origins, those of a secret's name left out."""
+    """Return the parameters and their origins, without those that may be secrets."""
     if not path.exists():
         return {}, {}
     text = path.read_text("utf-8", "replace")
@@ -218,33 +218,33 @@ def _turn(events: list[dict]) -> dict:
 
 
 def _alive(folder: Path, events: list[dict]) -> bool:
-    """Tell whether the driver of a run without an end is still there."""
+    """Return whether a run without an end still has a living driver or kernel."""
     if _turn(events).get("event") not in ("run-started", "run-resumed"):
         return False
-    from lib.record import ledger  # only now: it takes its time to import, and few runs need it
+    from lib.record import ledger  # late, as few runs need it
 
-    return ledger.held(folder)
+    return ledger.is_locked(folder)
 
 
 def _attempts(events: Iterable[dict], alive: bool) -> list[Attempt]:
-    """Return the attempts at stages that the ledger tells of, in order."""
+    """Return the attempts in the ledger, in order."""
     found: dict[tuple[str, int], Attempt] = {}
     for event in events:
         if not event.get("stage") or event.get("event") in TURNS:
             continue
         whose = str(event["stage"]), int(event.get("attempt") or 1)
-        _hear(found.setdefault(whose, Attempt(*whose)), event)
-    made = list(found.values())
-    for attempt in made:
+        _update(found.setdefault(whose, Attempt(*whose)), event)
+    attempts = list(found.values())
+    for attempt in attempts:
         if not attempt.cause:
-            attempt.cause = "running" if alive and attempt is made[-1] else "abandoned"
+            attempt.cause = "running" if alive and attempt is attempts[-1] else "abandoned"
             if attempt.started and attempt.heard:
                 attempt.seconds = (attempt.heard - attempt.started).total_seconds()
-    return made
+    return attempts
 
 
-def _hear(attempt: Attempt, event: dict) -> None:
-    """Take what an event tells of an attempt; one of another kind tells nothing."""
+def _update(attempt: Attempt, event: dict) -> None:
+    """Update an attempt with an event; ignore events of other kinds."""
     attempt.heard = when(event) or attempt.heard
     cause, seconds = str(event.get("cause") or ""), float(event.get("seconds") or 0)
     match event.get("event"):
@@ -255,27 +255,27 @@ def _hear(attempt: Attempt, event: dict) -> None:
             attempt.error = str(event.get("error") or "")
             attempt.steps = [s for s in event.get("steps") or [] if isinstance(s, dict)]
         case "cell-started" | "cell-ended":
-            told = {"cause": cause or "running", "seconds": seconds}
-            attempt.cells[str(event.get("cell"))] = told
+            cell = {"cause": cause or "running", "seconds": seconds}
+            attempt.cells[str(event.get("cell"))] = cell
         case "wait":
             attempt.waits.append(event)
 
 
 def _named(events: list[dict], facts: dict) -> list[str]:
-    """Return the stages that the run was to take, as far as that was written down."""
-    told = [e["stages"] for e in events if isinstance(e.get("stages"), list)]
-    return [str(s) for s in (told[-1] if told else facts.get("stages") or [])]
+    """Return the names of the run's stages, as far as they are recorded."""
+    lists = [e["stages"] for e in events if isinstance(e.get("stages"), list)]
+    return [str(s) for s in (lists[-1] if lists else facts.get("stages") or [])]
 
 
 def _from_notebooks(folder: Path) -> list[Attempt]:
-    """Return what the notebooks themselves tell, for a folder without a ledger."""
+    """Return the attempts from the notebooks, for a folder without a ledger."""
     found = []
     for path in sorted(folder.glob("[0-9][0-9]-*.ipynb")):
         if re.search(r"\.attempt\d+$", path.stem):
             continue
-        told = _json(path, []).get("metadata", {})
-        run = told.get("papermill", {})
-        cause = told.get("runbook", {}).get("outcome") or "unknown"
+        metadata = _json(path, []).get("metadata", {})
+        run = metadata.get("papermill", {})
+        cause = metadata.get("runbook", {}).get("outcome") or "unknown"
         attempt = Attempt(path.stem, cause=cause, seconds=float(run.get("duration") or 0))
         attempt.started = when({"at": run.get("start_time")})
         attempt.notebook = path
@@ -291,17 +291,17 @@ def _notebook(folder: Path, attempt: Attempt, last: Attempt) -> Path | None:
 
 
 def _complete(attempt: Attempt) -> None:
-    """Take from the notebook what the ledger lacks when an attempt came to no end of its own."""
-    told = _outputs(attempt.book)
-    errors = [f"{o['ename']}: {o['evalue']}" for o in told if o.get("output_type") == "error"]
+    """Take the steps and the error of an interrupted attempt from its notebook."""
+    outputs = _outputs(attempt.book)
+    errors = [f"{o['ename']}: {o['evalue']}" for o in outputs if o.get("output_type") == "error"]
     attempt.steps = attempt.steps or steps(attempt.book)
     attempt.error = attempt.error or next(iter(errors), "")
 
 
 def steps(notebook: dict) -> list[dict]:
-    """Return what the cells of an executed notebook say they changed, in order."""
-    told = [output.get("data", {}).get(STEP) for output in _outputs(notebook)]
-    return [dict(step) for step in told if isinstance(step, dict)]
+    """Return the steps in an executed notebook, in order."""
+    found = [output.get("data", {}).get(STEP) for output in _outputs(notebook)]
+    return [dict(step) for step in found if isinstance(step, dict)]
 
 
 def _outputs(notebook: dict) -> list[dict]:
@@ -309,14 +309,14 @@ def _outputs(notebook: dict) -> list[dict]:
 
 
 def _cause(events: list[dict], stages: list[Attempt], alive: bool) -> str:
-    """Return how the run ended; without a word of its end it is running or abandoned."""
+    """Return the cause of the run; without an end in the ledger it is running or abandoned."""
     turn = _turn(events)
     if turn.get("event") == "run-ended":
         return str(turn.get("cause") or _worst(stages))
     if turn and not alive:
         return "abandoned"
-    going_on = any(a.cause == "running" for a in stages)
-    return "running" if going_on else _worst(stages)
+    running = any(a.cause == "running" for a in stages)
+    return "running" if running else _worst(stages)
 
 
 def _worst(stages: list[Attempt]) -> str:

@@ -1,4 +1,4 @@
-"""The report: a whole run on one page, which needs nothing besides itself to be read or printed."""
+"""The report: a whole run on one self-contained page."""
 
 import shlex
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from lib.waiting import span
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of one output is shown: rows of a table, characters of a text and of a cell."""
+    """Limits of one output: rows of a table, characters of a text and of a table cell."""
 
     rows: int
     text: int
@@ -28,7 +28,7 @@ class Limits:
 FILE = "report.html"
 SEAL = "MANIFEST.sha256"
 MOST = 150_000  # bytes
-# Tried in turn until the page is small enough; each time less of the long outputs is shown.
+# Tried in turn until the page is small enough.
 LIMITS = (
     Limits(200, 6000),
     Limits(60, 2500),
@@ -48,19 +48,19 @@ HOW = {
 
 
 def write(folder: Path, to: Path | None = None) -> Path:
-    """Write the report of a run from what is in its folder, and return its path."""
+    """Write the report of a run from its folder, and return its path."""
     return whole.write(to or folder / FILE, html(read(folder)))
 
 
 def write_unsealed(folder: Path, to: Path | None = None) -> Path:
     """Write the report as `write` does; raise `BadInput` where that would change a sealed run."""
     if to is None and (folder / SEAL).exists():
-        raise BadInput([f"{folder} is sealed and has its {FILE}: write another with --to FILE"])
+        raise BadInput([f"{folder} is sealed and has its {FILE}: write a new one with --to FILE"])
     return write(folder, to)
 
 
 def html(past: Past) -> str:
-    """Return the report's page, with as much of the outputs as there is room for."""
+    """Return the report's page, with as much of the outputs as fits into MOST bytes."""
     shown = resources.tables(past)
     facts = _outcome(past) | _left(past, shown) | _work(past, shown) | _circumstances(past)
     facts["stages"] = [(a, cells.title(a.book), cells.pieces(a)) for a in past.stages]
@@ -75,7 +75,7 @@ def html(past: Past) -> str:
 
 
 def _outcome(past: Past) -> dict:
-    """Return how the run ended, what that means, and what the commands to go on are about."""
+    """Return the outcome of the run, its meaning, and values for the commands to continue."""
     at = past.stopped
     bad = at is not None or past.cause not in ("ok", "running")
     cause, error = (at.cause, at.error) if at else (past.cause, past.error)
@@ -91,7 +91,7 @@ def _outcome(past: Past) -> dict:
 
 
 def sentence(past: Past) -> str:
-    """Say in one sentence how the run ended."""
+    """Return a sentence on how the run ended."""
     count, well = len(past.stages), sum(a.cause in ENDED_WELL for a in past.stages)
     if past.cause == "running":
         return f"The run is still going on; {well} of {count} stages have ended well so far."
@@ -117,7 +117,7 @@ def _changes(past: Past) -> str:
 
 
 def _heading(attempt: Attempt) -> str:
-    """Return the heading of the notebook under which an attempt stopped, "" if unknown."""
+    """Return the heading above the cell at which an attempt stopped, "" if unknown."""
     heading = ""
     for cell in attempt.book.get("cells", []):
         lines = "".join(cell["source"]).splitlines()
@@ -132,16 +132,16 @@ def _heading(attempt: Attempt) -> str:
 
 
 def _near(folder: Path) -> str:
-    """Return a folder as it is typed in the project's folder."""
+    """Return a folder's path relative to the project's folder if it is below it."""
     full = folder.resolve()
     return str(full.relative_to(PROJECT) if full.is_relative_to(PROJECT) else full)
 
 
-# ── what there is, and what was done ─────────────────────────────────────────────────────────────
+# ── resources and changes ─────────────────────────────────────────────────────────────────────────
 
 
 def _left(past: Past, shown: list[pd.DataFrame]) -> dict:
-    """Return what a run that stopped left: open changes, resources, and its last stage's steps."""
+    """Return the open changes, resources and last steps of a stopped run."""
     if past.stopped is None:
         return {"open": [], "standing": [], "done": []}
     ids = {(e.get("command"), e.get("what")): e.get("resource") for e in resources.sent(past)}
@@ -159,13 +159,13 @@ def _params(entry: dict) -> str:
 
 
 def _id_second(frame: pd.DataFrame) -> cells.Piece:
-    """Return a table with its id second, where no narrow page cuts it off."""
+    """Return a table with its id as the second column, where a narrow page shows it."""
     names = [n for n in frame.columns if n != "id"]
     return cells.table(frame[[*names[:1], *(["id"] if "id" in frame else []), *names[1:]]])
 
 
 def _work(past: Past, shown: list[pd.DataFrame]) -> dict:
-    """Return when things happened, what changed, and which requests were made."""
+    """Return the timeline, the changes, and the requests."""
     rows, cuts = timeline.draw(past)
     steps = [
         {"stage": a.stage} | {k: s.get(k, "") for k in ("outcome", "command", "what")}
@@ -183,7 +183,7 @@ def _work(past: Past, shown: list[pd.DataFrame]) -> dict:
 
 
 def _requests(api: list[dict]) -> pd.DataFrame:
-    """Return how often each command was sent, and how long that took; the longest come first."""
+    """Return the count and the times of each command's requests, the longest first."""
     rows = [[str(line.get("command")), ms(line), _bad(line)] for line in api]
     by = pd.DataFrame(rows, columns=["command", "ms", "bad"]).groupby("command", sort=False)
     found = by.agg(
@@ -191,13 +191,11 @@ def _requests(api: list[dict]) -> pd.DataFrame:
     )
     found = found.sort_values("total", ascending=False).round(0).reset_index()
     found["bad"] = [_counted([code for code in codes if code]) for codes in found["bad"]]
-    return found.set_axis(
-        ["command", "count", "total, ms", "slowest, ms", "not answered well"], axis=1
-    )
+    return found.set_axis(["command", "count", "total, ms", "slowest, ms", "failed"], axis=1)
 
 
 def _bad(line: dict) -> str:
-    """Return why a request was not answered well, "" if it was."""
+    """Return the code of a failed request, "" for a success."""
     code = str(line.get("code") or line.get("status") or "no answer")
     return "" if code in ("0", "200") else code
 
@@ -207,7 +205,7 @@ def _counted(codes: list[str]) -> str:
 
 
 def _circumstances(past: Past) -> dict:
-    """Return what the run ran with: its parameters, and the facts of `run.json` in short."""
+    """Return the parameters of the run, and the facts of `run.json` in short."""
     params = [[k, _value(v), past.origins.get(k, "")] for k, v in past.params.items()]
     facts = [[k, page.trimmed(str(v), 300, "run.json")] for k, v in _flat(past.facts)]
     return {
@@ -221,7 +219,7 @@ def _value(value: object) -> str:
 
 
 def _flat(facts: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield nested facts as lines, the long ones in short and the empty ones not at all."""
+    """Yield nested facts as lines, shortened, and without empty ones."""
     for name, value in facts.items():
         if value in (None, "", [], {}):
             continue

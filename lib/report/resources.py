@@ -1,4 +1,4 @@
-"""Resources: what a run created, changed and removed, and what exists now, by its tables."""
+"""Resources: created, changed, removed and existing ones, from the tables of a run."""
 
 import json
 
@@ -9,11 +9,11 @@ from lib.report.past import Past, when
 
 COLUMNS = ["stage", "change", "name", "id", "details"]
 SEEN = ("Before", "After")
-OPEN = ("intent", "accepted", "lost")  # states of the journal after which nobody knows the end
+OPEN = ("intent", "accepted", "lost")  # states of the journal without a known outcome
 
 
 def tables(past: Past) -> list[pd.DataFrame]:
-    """Return the tables Before and After of all attempts in the order of time.
+    """Return the tables Before and After of all attempts, in order of time.
 
     `attrs` of a table has its `stage` and its `heading`.
     """
@@ -30,9 +30,8 @@ def tables(past: Past) -> list[pd.DataFrame]:
 def changed(shown: list[pd.DataFrame]) -> pd.DataFrame:
     """Return the changes that each stage shows under After.
 
-    Where an attempt stopped before its After, the Before of the next one stands for it: what it
-    had begun is there when the next one looks. Where After is the whole table again, its
-    difference from Before counts.
+    Where an attempt stopped before its After, the Before of the next attempt takes its place. Where
+    After is the whole table again, its difference from Before counts.
     """
     before: dict[tuple, pd.DataFrame] = {}
     found = [pd.DataFrame(columns=COLUMNS, dtype="str")]
@@ -50,7 +49,7 @@ def changed(shown: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def is_difference(frame: pd.DataFrame) -> bool:
-    """Tell whether a table shows what changed instead of what is there."""
+    """Return whether a table has changes instead of resources."""
     return list(frame.columns) == reading.CHANGES
 
 
@@ -60,10 +59,10 @@ def _kind(frame: pd.DataFrame) -> tuple[str, str]:
 
 
 def standing(past: Past, shown: list[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Return what exists now as far as the run saw it.
+    """Return the existing resources as last seen by the run.
 
-    These are the last table of each kind and what changed since, an account's other rows left
-    out: those which neither the parameters name nor the run touched.
+    These are the rows of the last table of each kind, and the changes since, that the parameters
+    name or the run touched.
     """
     last: dict[tuple, pd.DataFrame] = {}
     since: dict[tuple, pd.DataFrame] = {}
@@ -74,18 +73,18 @@ def standing(past: Past, shown: list[pd.DataFrame]) -> list[pd.DataFrame]:
             continue
         kind = columns[_kind(frame)] = tuple(frame.columns)
         since.pop(kind, None)
-        last.pop(kind, None)  # so that the last seen stands last
+        last.pop(kind, None)  # so that the last seen comes last
         last[kind] = frame
     names = {str(v) for k, v in past.params.items() if k.endswith("_name") and v}
     touched = set(changed(shown)["id"]) - {""}
-    kept = [_ours(frame, names, touched) for frame in [*last.values(), *since.values()]]
-    return [frame for frame in kept if len(frame)]
+    own = [_own_rows(frame, names, touched) for frame in [*last.values(), *since.values()]]
+    return [frame for frame in own if len(frame)]
 
 
 def unsettled(past: Past) -> list[dict]:
-    """Return what was sent, or was about to be, and whose end the journal does not tell.
+    """Return the changes without a known outcome.
 
-    What was lost is settled once the very same has been done after it.
+    A later success of the same change settles a lost one.
     """
     entries = sent(past)
     done = {_same(e): e["n"] for e in entries if e.get("state") in ("done", "adopted")}
@@ -99,7 +98,7 @@ def _same(entry: dict) -> tuple:
 def sent(past: Past) -> list[dict]:
     """Return the changes of the journal in order, each with its last state.
 
-    `accepted` is the moment at which the cloud accepted the job of one, if it did.
+    `accepted` is the time at which the cloud accepted its job, if it did.
     """
     entries: dict[object, dict] = {}
     for line in past.journal:
@@ -110,8 +109,8 @@ def sent(past: Past) -> list[dict]:
     return list(entries.values())
 
 
-def _ours(frame: pd.DataFrame, names: set[str], touched: set[str]) -> pd.DataFrame:
-    """Return the rows that hold a name of the run, or the id of something that it touched."""
+def _own_rows(frame: pd.DataFrame, names: set[str], touched: set[str]) -> pd.DataFrame:
+    """Return the rows with a name from the parameters, or the id of a touched resource."""
 
     def mine(row: tuple) -> bool:
         texts = [reading.text(value) for value in row]

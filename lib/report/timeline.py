@@ -1,4 +1,4 @@
-"""The timeline: when each stage ran, its calls and its waits, as places on an axis of 1000 units.
+"""The timeline: each stage, its calls and its waits, on an axis of 1000 units.
 
 All rows share the axis. Pauses between attempts, as before a resume, are cut to a small width.
 """
@@ -14,13 +14,13 @@ from lib.report.past import Attempt, Past, ms, when
 from lib.report.resources import OPEN, sent
 
 WIDE = 1000  # units of the drawing across all of the time
-PAUSE = 40  # units of each pause that is cut
-THIN = 1.5  # units; what is shorter is drawn as wide as this
+PAUSE = 40  # units of each cut pause
+THIN = 1.5  # units; the minimum width of a bar
 
 
 @dataclass(frozen=True)
 class Span:
-    """Something that took time: from, to (seconds since the epoch), and what to call it."""
+    """A span of time: its start and end (seconds since the epoch) and its name."""
 
     start: float
     end: float
@@ -29,7 +29,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Bar:
-    """Where a bar begins, how wide it is, and what it stands for."""
+    """A bar: its position, width and title."""
 
     x: float
     width: float
@@ -38,7 +38,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """One attempt: its bar, those of its calls and waits, and what these add up to."""
+    """An attempt: its bar, the bars of its calls and waits, and their totals."""
 
     attempt: Attempt
     whole: list[Bar]
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Axis:
-    """Which place a moment has, how many seconds a unit is, and where pauses were cut."""
+    """The axis: the position of a time, the seconds of a unit, and the cut pauses."""
 
     place: Callable[[float], float]
     second: float
@@ -59,7 +59,7 @@ class Axis:
 
 
 def draw(past: Past) -> tuple[list[Row], list[float]]:
-    """Return a row for each attempt whose beginning is known, and the places of cut pauses."""
+    """Return a row for each attempt with a known start, and the positions of cut pauses."""
     attempts = [a for a in past.attempts if a.started]
     attempts.sort(key=lambda a: a.started)
     wholes = [_span(a.started.timestamp(), a.seconds, a.stage) for a in attempts]
@@ -86,13 +86,13 @@ def _span(start: float, took: float, name: object) -> Span:
 
 
 def _calls(api: Iterable[dict]) -> list[Span]:
-    """Return the requests, each from its sending to its answer."""
+    """Return the spans of the requests, each until its answer."""
     timed = [(when(line), line) for line in api]
     return [_span(at.timestamp(), ms(line) / 1000, line.get("command")) for at, line in timed if at]
 
 
 def _jobs(past: Past) -> list[Span]:
-    """Return the jobs, each from its acceptance to its end, if the journal has one."""
+    """Return the spans of the jobs, each from its acceptance to its end, if known."""
     found = []
     for entry in sent(past):
         accepted, ended = entry.get("accepted"), when(entry)
@@ -105,20 +105,20 @@ def _jobs(past: Past) -> list[Span]:
 
 
 def _waits(attempt: Attempt) -> list[Span]:
-    """Return the waits in the ledger; some are for other things than the end of a job."""
+    """Return the spans of the waits in the ledger, not only those for jobs."""
     ended = [(when(w), float(w.get("seconds") or 0), w.get("waiting")) for w in attempt.waits]
     known = [(at.timestamp(), took, name) for at, took, name in ended if at and took]
     return [_span(end - took, took, name or "wait") for end, took, name in known]
 
 
 def _within(spans: Iterable[Span], whole: Span) -> list[Span]:
-    """Return the spans that began within the whole, cut off where it ended."""
+    """Return the spans that start within the whole, cut at its end."""
     inside = (s for s in spans if whole.start <= s.start <= whole.end)
     return [Span(s.start, min(s.end, whole.end), s.name) for s in inside]
 
 
 def axis(wholes: Sequence[Span]) -> Axis:
-    """Return the axis on which all of the wholes find a place."""
+    """Return the axis for all attempts."""
     busy = seconds(wholes) or 1.0
     parts = [(g[0].start, max(s.end for s in g)) for g in groups(wholes, busy / 10)]
     second = (sum(end - start for start, end in parts) or 1.0) / (WIDE - PAUSE * (len(parts) - 1))
@@ -131,7 +131,7 @@ def axis(wholes: Sequence[Span]) -> Axis:
 
 
 def groups(spans: Iterable[Span], apart: float = 0.0) -> list[list[Span]]:
-    """Return the spans in groups of those that overlap or are at most some seconds `apart`."""
+    """Group the spans that overlap or are at most `apart` seconds from each other."""
     found: list[list[Span]] = []
     end = -inf
     for s in sorted(spans, key=lambda s: s.start):
@@ -143,12 +143,12 @@ def groups(spans: Iterable[Span], apart: float = 0.0) -> list[list[Span]]:
 
 
 def seconds(spans: Iterable[Span]) -> float:
-    """Return how long the spans took together; the same time counts once."""
+    """Return the seconds that the spans cover."""
     return sum(max(s.end for s in group) - group[0].start for group in groups(spans))
 
 
 def _bars(spans: Iterable[Span], drawn: Axis) -> list[Bar]:
-    """Return the bars of spans; those that would touch become one, as many calls are short."""
+    """Return the bars of the spans; bars that would touch are merged."""
     return [_bar(group, drawn.place) for group in groups(spans, THIN * drawn.second)]
 
 

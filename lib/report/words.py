@@ -1,4 +1,4 @@
-"""Words: how causes and moments are said, on pages and on the terminal."""
+"""Marks, colours and times, for pages and for the terminal."""
 
 from datetime import datetime
 
@@ -8,21 +8,21 @@ COLOURS = {"ok": "green", "warn": "yellow", "bad": "red", "off": "dim"}
 
 
 def mark(cause: str) -> str:
-    """Return the sign of a cause; a colour alone tells nothing in print."""
+    """Return the mark of a cause, which prints without colours too."""
     return MARKS.get(cause, "✗")
 
 
 def tone(cause: str) -> str:
-    """Return the class by which pages colour a cause."""
+    """Return the CSS class of a cause."""
     return TONES.get(cause, "bad")
 
 
 def colour(cause: str) -> str:
-    """Return the style in which the terminal shows a cause."""
+    """Return the colour of a cause on the terminal."""
     return COLOURS[tone(cause)]
 
 
 def clock(moment: datetime | None, *, seconds: bool = True) -> str:
-    """Say a moment in local time, "" for none."""
+    """Return a moment in local time as text, "" for none."""
     form = "%Y-%m-%d %H:%M:%S %Z" if seconds else "%Y-%m-%d %H:%M %Z"
     return f"{moment.astimezone():{form}}" if moment else ""

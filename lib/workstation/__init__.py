@@ -1,9 +1,9 @@
-"""The machine that the installer runs on, reached here, over SSH or in the local cloud.
+"""The machine that the installer runs on: this one, one over SSH, or one of the local cloud.
 
-files     files changed on it, with an entry in the journal
-identity  whether it is the machine that the cloud means
-notes     what a later stage cannot learn from the cloud
-shell     one command at a time
+files     changes of files and disks, with an entry in the journal
+identity  whether it is the virtual machine that the volume is attached to
+notes     facts for a later stage that the cloud does not have
+shell     runs one command at a time
 ssh       OpenSSH with its configuration, agent and jump hosts
 """
 

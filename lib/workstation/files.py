@@ -1,8 +1,8 @@
-"""Writes: what is changed on a machine through its shell stands in the journal, too.
+"""Records changes of a machine, made through its shell, in the journal.
 
 The `endpoint` of such an entry is the machine, so that no cloud is asked about it. Its parameters
-name the `volume` or the `file` that is written, and tell checksums instead of texts. What was begun
-and not seen to end is settled when the same thing is written again, or looked at.
+name the `volume` or the `file` written, and hold checksums instead of texts. An entry without an
+outcome is settled when the same volume or file is written again or read back.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 from lib import earlier
 from lib.errors import CheckFailed, OutOfSight, Refused, ShellFailed, Unreachable
-from lib.record.journal import Journal, elsewhere, run_folder
+from lib.record.journal import Journal, in_another_process, run_folder
 from lib.workstation.shell import Shell, run
 
-ANEW = "nobody saw how it ended; it was begun anew"
-Open = tuple[str, dict]  # the run beside this one that left it open, "" for this one; the entry
+RESTARTED = "its outcome is unknown; it was started again"
+Open = tuple[str, dict]  # the run that left an entry open ("" for this one), and the entry
 
 
 def sha256(text: str) -> str:
@@ -25,60 +25,63 @@ def sha256(text: str) -> str:
 
 
 def workstation(shell: Shell) -> str:
-    """Return what tells the workstation from others in a journal; local clouds share a name."""
+    """Return the workstation's name in a journal, with the folder of a local cloud."""
     return shell.name if shell.remote else " at ".join([shell.name, *shell.argv[1:]])
 
 
 @contextmanager
-def noted(machine: str, command: str, what: str, params: dict) -> Iterator[dict]:
-    """Write down a change of a machine before it is made, and how it ended.
+def journalled(machine: str, command: str, what: str, params: dict) -> Iterator[dict]:
+    """Record a change of a machine before it is made, and its outcome at the end of the block.
 
-    The text of its end is taken from `text` of the dict, of a bad end also from `so_far`. It stays
-    open where nobody knows how it ended; what was left open about the same thing is lost then.
+    The block may set `text` in the dict, the words for success, and `so_far`, words for a failure.
+    The entry stays open where the outcome is unknown. Older open entries on the same volume or file
+    become `lost`.
     """
     journal = Journal(run_folder(), machine)
-    begun = [(r, e) for r, e in left_open(machine) if _thing(e["params"]) == _thing(params)]
-    _end(journal, begun, "lost", ANEW)
+    begun = [(r, e) for r, e in left_open(machine) if _target(e["params"]) == _target(params)]
+    _end(journal, begun, "lost", RESTARTED)
     begun = [("", journal.intend(command, what, params, None))]
-    told = {}
+    words = {}
     try:
-        yield told
+        yield words
     except (CheckFailed, Refused, ShellFailed, Unreachable) as error:
         if not getattr(error, "may_have_changed", isinstance(error, OutOfSight)):
-            _end(journal, begun, "failed", f"{_said(error)} {told.get('so_far', '')}".strip())
+            _end(journal, begun, "failed", f"{_reason(error)} {words.get('so_far', '')}".strip())
         raise
-    _end(journal, begun, "done", told.get("text", ""))
+    _end(journal, begun, "done", words.get("text", ""))
 
 
-def _thing(params: dict) -> str | None:
-    return params.get("volume") or params.get("file")  # a token asked for at a service has neither
+def _target(params: dict) -> str | None:
+    return params.get("volume") or params.get("file")  # a request for a token has neither
 
 
-def _said(error: CheckFailed | Refused | ShellFailed | Unreachable) -> str:
-    """Say how it failed, without what machine or program said: that may hold a secret."""
+def _reason(error: CheckFailed | Refused | ShellFailed | Unreachable) -> str:
+    """Return why a change failed, without a program's output, which may hold a secret."""
     if isinstance(error, Refused | Unreachable):
         return f"{error.command}: {getattr(error, 'code', '') or error.cause}."
     if isinstance(error, CheckFailed):
-        said = f"{error.what}."
+        reason = f"{error.what.rstrip('.')}."
     else:
-        said = "it left no exit code." if error.rc is None else f"it ended with {error.rc}."
-    return " ".join([said, *error.next_step.splitlines()[-1:]])
+        reason = "it left no exit code." if error.rc is None else f"it ended with {error.rc}."
+    return " ".join([reason, *error.next_step.splitlines()[-1:]])
 
 
 def left_open(machine: str) -> list[Open]:
-    """Return what this run, or one beside it that was given up, began there and nobody saw end."""
+    """Return the changes of a machine without an outcome: of this run and of abandoned ones."""
     own = Journal(run_folder(), machine).unfinished()
-    return [("", e) for e in own if not elsewhere(e)] + earlier.beside(run_folder(), machine)
+    return [("", e) for e in own if not in_another_process(e)] + earlier.beside(
+        run_folder(), machine
+    )
 
 
 def settle_volume(machine: str, volume_id: str, text: str) -> None:
-    """Write down for what was left open about a volume that it is known to have ended well."""
+    """Record the open changes of a volume as done."""
     begun = [(r, e) for r, e in left_open(machine) if e["params"].get("volume") == volume_id]
     _end(Journal(run_folder(), machine), begun, "adopted", text)
 
 
 def settle_files(shell: Shell, machine: str, *, sudo: bool = False) -> None:
-    """Find out by what they hold whether the files were written whose writing was left open."""
+    """Settle the open changes of files by comparing the checksum of each file."""
     journal = Journal(run_folder(), machine)
     for run_name, entry in left_open(machine):
         if "after" not in entry["params"]:
@@ -89,7 +92,7 @@ def settle_files(shell: Shell, machine: str, *, sudo: bool = False) -> None:
 
 
 def _outcome(shell: Shell, params: dict, sudo: bool) -> tuple[str, str]:
-    """Return the state and the words for a file that was, or was not, written or moved."""
+    """Return the state of a change of a file, and the words for it."""
     script = "[ ! -e {0} ] || sha256sum <{0}".format(shlex.quote(params["file"]))
     found = run(shell, f"sh -c {shlex.quote(script)}", sudo=sudo).out[:64]
     if found == params["after"]:

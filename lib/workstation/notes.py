@@ -1,12 +1,14 @@
-"""Notes on the workstation: what the cloud cannot tell a later stage, in notes.json.
+"""Notes on the workstation: notes.json holds facts for a later stage that the cloud does not have.
 
-`attach` {volume, before, volumes}: the disks, and the machine's volumes by the cloud, before the
-volume was attached; `installing` {volume, device, mark, ...}: an installer was started, and the
-file `mark` is there once it was let at the disk; `installed`, the same and {success, resolved}: it
-ended well;
-`config` {base, size, file}: whose token, for how many machines, is in which file; `moving` {word,
-old}: a move to a new token has begun, `moved`: the word of the last one; `unbooted`: machines that
-were given another configuration and have yet to boot.
+- `attach` {volume, before, volumes}: the disks, and the machine's volumes according to the cloud,
+  before the volume was attached.
+- `installing` {volume, device, mark, ...}: an installer was started; the file `mark` exists once it
+  may write to the disk.
+- `installed`: the same and {success, resolved}; the installer has succeeded.
+- `config` {base, size, file}: the discovery service of the token, the number of machines it is for,
+  and the file that holds it.
+- `moving` {word, old}: a move to a new token has begun; `moved`: the word of the last one.
+- `unbooted`: machines that have a new configuration and have not booted it yet.
 """
 
 import json
@@ -15,25 +17,25 @@ import shlex
 from lib.errors import CheckFailed
 from lib.workstation.shell import Shell, find_text, run, write_text
 
-CONFIGS = ("cloud-config.yml", "config.ign", "user-data.yml")  # what may lie beside the notes
+CONFIGS = ("cloud-config.yml", "config.ign", "user-data.yml")  # files beside the notes
 OBJECTS = ("attach", "installing", "installed", "config", "moving")
 DAMAGED = (
-    "Rename it there (mv {0} {0}.damaged), so that it can be looked at. If the volume was not "
-    "installed yet, detach it and run 11-attach-volume, which notes the disks anew. Otherwise run "
-    "90-remove-cluster, which works without notes, and begin anew."
+    "Rename it there (mv {0} {0}.damaged) to keep it for inspection. If nothing is installed on "
+    "the volume yet, detach it and run 11-attach-volume, which writes new notes. Otherwise run "
+    "90-remove-cluster, which works without notes, and start again."
 )
 
 
 def read(shell: Shell, work_dir: str) -> dict:
     """Return the notes, {} if there are none yet. Raises CheckFailed when they are damaged."""
-    values = kept(shell, work_dir)
+    values = find(shell, work_dir)
     if values is None:
-        what, step = f"{path(work_dir)} on the workstation", DAMAGED.format(path(work_dir))
-        raise CheckFailed(what, "notes as a JSON object", "a damaged file", step)
+        damaged = f"{path(work_dir)} on the workstation is not a JSON object of notes"
+        raise CheckFailed(damaged, next_step=DAMAGED.format(path(work_dir)))
     return values
 
 
-def kept(shell: Shell, work_dir: str) -> dict | None:
+def find(shell: Shell, work_dir: str) -> dict | None:
     """Return the notes, {} if there are none yet, None if they are damaged."""
     text = find_text(shell, path(work_dir))
     try:
@@ -45,15 +47,14 @@ def kept(shell: Shell, work_dir: str) -> dict | None:
 
 
 def update(shell: Shell, work_dir: str, **values: object) -> dict:
-    """Note the values beside those that are there; return them all. None takes a note away."""
-    kept = read(shell, work_dir) | values
-    kept = {k: v for k, v in kept.items() if v is not None}
-    write_text(shell, path(work_dir), json.dumps(kept, indent=1) + "\n")
-    return kept
+    """Add values to the notes and return all notes; the value None removes a note."""
+    merged = {k: v for k, v in (read(shell, work_dir) | values).items() if v is not None}
+    write_text(shell, path(work_dir), json.dumps(merged, indent=1) + "\n")
+    return merged
 
 
 def clear(shell: Shell, work_dir: str) -> None:
-    """Delete the configurations and the notes, and their folder if nothing else is in it."""
+    """Delete the configurations and the notes, and their folder if it is empty then."""
     folder = shlex.quote(work_dir)
     names = (*CONFIGS, "notes.json")
     run(shell, f"rm -f -- {' '.join(f'{folder}/{name} {folder}/{name}.2*Z' for name in names)}")
@@ -62,25 +63,25 @@ def clear(shell: Shell, work_dir: str) -> None:
 
 
 def clear_user_data(shell: Shell, work_dir: str) -> None:
-    """Delete the user data with their spent token; what the disk carries is kept."""
+    """Delete the user data with their used token; keep the configuration of the disk."""
     name = f"{shlex.quote(work_dir)}/{CONFIGS[-1]}"
     run(shell, f"rm -f -- {name} {name}.2*Z")
-    if kept(shell, work_dir) is None:  # what they told is in the template that is kept
+    if find(shell, work_dir) is None:  # the remaining template does not need them
         run(shell, f"rm -f -- {shlex.quote(path(work_dir))}")
     else:
         update(shell, work_dir, config=None, moved=None)
 
 
 def installed_volume(shell: Shell, work_dir: str) -> str:
-    """Return the id of the volume that carries a whole install, "" if there is none."""
+    """Return the id of the volume with a complete install, "" if there is none."""
     return (read(shell, work_dir).get("installed") or {}).get("volume", "")
 
 
 def path(work_dir: str) -> str:
-    """Return where the notes are on the workstation, below $HOME."""
+    """Return the path of the notes on the workstation, below $HOME."""
     return f"{work_dir}/notes.json"
 
 
 def job(work_dir: str) -> str:
-    """Return the folder in which a running installer keeps what it says."""
+    """Return the folder of a running installer's log and state."""
     return f"{work_dir}/install"

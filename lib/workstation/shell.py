@@ -1,4 +1,4 @@
-"""The workstation's shell: one command at a time, here, over ssh, or in the local cloud."""
+"""Runs commands on the workstation: on this machine, over ssh, or in the local cloud."""
 
 import getpass
 import os
@@ -16,19 +16,19 @@ from lib.errors import OutOfSight, ParamsError, ShellFailed
 from lib.record import masks
 from lib.workstation import ssh
 
-# What a .bashrc prints comes before this mark, and is dropped: what follows is parsed.
+# The output of a .bashrc comes before this mark and is dropped.
 FRAME = "--- output of the runbook's command ---"
-NOT_RUN = "The login ended well without running the command: see what its shell is set to there."
-# Every command starts in the home folder and speaks English, as its words are read here.
+NOT_RUN = "The login succeeded but did not run the command: check the user's login shell there."
+# Every command starts in the home folder, and in English, as its output is parsed here.
 PROLOGUE = f'echo "{FRAME}"; export LC_ALL=C; cd "$HOME" || exit 1; '
-# Where sudo wants a password, it comes in the first line of stdin, and goes to sudo by a program
-# that prints a variable: so it is in no command line, no file, and not in what runs as root.
+# If sudo needs a password, the first line of stdin holds it, and sudo gets it from a program that
+# prints a variable: so it is in no command line, no file, and not in the environment of root.
 PASSWORD = "RUNBOOK_SUDO_PASSWORD"
 TAKE_PASSWORD = """\
 IFS= read -r SUDO_ANSWER; SUDO_ASKPASS=$(command -v printenv); export SUDO_ANSWER SUDO_ASKPASS
 """
-# A sudo that is there is used by root too: the local cloud's reaches its disks. `timeout` runs as
-# root as well, as nobody else may end what root started, and ends it on another machine too.
+# Root uses sudo too where it exists: the local cloud's sudo reaches its disks. `timeout` runs as
+# root because no other user may end a process of root, and it works on a remote machine too.
 BECOME_ROOT = """\
 how=-n; [ -z "${{SUDO_ANSWER+set}}" ] || how='-A -p SUDO_ANSWER'
 if command -v sudo >/dev/null; then SUDO="sudo $how timeout -k 5 {seconds:g}"
@@ -36,25 +36,25 @@ elif [ "$(id -u)" = 0 ]; then SUDO='timeout -k 5 {seconds:g}'
 else echo 'there is no sudo, and this user is not root' >&2; exit 126; fi
 """
 TIMED_OUT = (124, 137)
-GRACE = 7.0  # seconds that `timeout` is given to end a command by itself
+GRACE = 7.0  # seconds that `timeout` has to end a command by itself
 NO_SUDO = re.compile(
     r"sudo: (a password|a terminal|no password was|\d+ incorrect|.*sudoers)"
     r"|not allowed to (exec|run)|no sudo"
 )
 SUDO_HINT = (
-    "This works on disks, so `sudo` must work for your user on the workstation: without a password "
-    f"(NOPASSWD in sudoers), or with the one in the environment variable {PASSWORD}, set where "
-    "runbook or JupyterLab is started. In a notebook `from lib.workstation import shell; "
-    "shell.ask_password()` asks for it. It is handed to sudo, and never recorded."
+    "This step needs `sudo` for your user on the workstation: without a password (NOPASSWD in "
+    f"sudoers), or with the password in the environment variable {PASSWORD} of the process that "
+    "starts runbook or JupyterLab. A notebook asks for it with `from lib.workstation import shell; "
+    "shell.ask_password()`. It is passed to sudo and never recorded."
 )
-NODE_HINT = "`sudo` must work there without a password (NOPASSWD in sudoers): none is handed over."
+NODE_HINT = "`sudo` must work there without a password (NOPASSWD in sudoers): none is passed on."
 
 
 @dataclass(frozen=True)
 class Shell:
-    """How to reach a POSIX shell: an argv prefix that takes `-c COMMAND`, and what to call it.
+    """A way to reach a POSIX shell: an argv prefix that takes `-c COMMAND`, and a name.
 
-    The password for sudo is handed over to the workstation alone, which `takes_password`.
+    Only a shell that `takes_password`, the workstation's, is given the password for sudo.
     """
 
     argv: tuple[str, ...]
@@ -68,7 +68,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended: its exit code and what it wrote."""
+    """The exit code and the output of a command."""
 
     rc: int
     out: str
@@ -78,8 +78,8 @@ class Result:
 def connect_shell(prefix: Sequence[str] | None, workstation_ssh: str) -> Shell:
     """Return the shell of the workstation; nothing is sent yet.
 
-    A `prefix` wins; then `user@host[:port]`, or a host of ~/.ssh/config, is reached with OpenSSH;
-    "" is this machine.
+    A `prefix` wins. Otherwise `workstation_ssh` is `user@host[:port]` or a host of ~/.ssh/config,
+    reached with OpenSSH, or "" for this machine.
     """
     if prefix:
         return Shell(tuple(prefix), "the local cloud's workstation", takes_password=True)
@@ -89,20 +89,20 @@ def connect_shell(prefix: Sequence[str] | None, workstation_ssh: str) -> Shell:
 
 
 def ask_password() -> None:
-    """Ask for the password that sudo wants on the workstation; this process alone keeps it."""
+    """Ask for sudo's password on the workstation, and keep it in this process only."""
     os.environ[PASSWORD] = getpass.getpass("sudo's password on the workstation: ")
     password()
 
 
 def password() -> str:
-    """Return the password for sudo, "" if there is none; from now on it is masked.
+    """Return the password for sudo, "" if there is none, and mask it from now on.
 
-    Raises ParamsError for one that cannot be handed over in a line.
+    Raises ParamsError for a password of more than one line.
     """
     found = os.environ.get(PASSWORD, "")
     if "\n" in found:
-        raise ParamsError(PASSWORD, "one line", "more of them")
-    return masks.know(found)
+        raise ParamsError(PASSWORD, "a password of one line")
+    return masks.add(found)
 
 
 def run(
@@ -114,9 +114,9 @@ def run(
     within: float = 60.0,
     ok: tuple[int, ...] = (0,),
 ) -> Result:
-    """Run a command and return how it ended.
+    """Run a command and return its exit code and output.
 
-    With `sudo` its first program runs as root, and `$SUDO` stands for the same before others.
+    With `sudo` the first program of the command runs as root; `$SUDO` does the same for others.
     Raises ShellFailed for an exit code not in `ok`; OutOfSight if the connection broke, and with
     rc None after `within` seconds.
     """
@@ -135,26 +135,26 @@ def run(
             if isinstance(stopped, subprocess.TimeoutExpired):
                 raise OutOfSight(command, None, "") from None
             raise
-    before, frame, said = out.decode(errors="replace").partition(f"{FRAME}\n")
+    before, frame, output = out.decode(errors="replace").partition(f"{FRAME}\n")
     if not frame and process.returncode == 0:
         raise ShellFailed(command, 0, before, NOT_RUN)
-    said = said if frame else before
-    result = Result(process.returncode, said, err.decode(errors="replace"))
+    output = output if frame else before
+    result = Result(process.returncode, output, err.decode(errors="replace"))
     return _demand(shell, command, result, ok, sudo)
 
 
 def stream(
     shell: Shell, command: str, on_line: Callable[[str], None], *, within: float = 3600.0
 ) -> None:
-    """Run a command, passing on each whole line of its stdout and stderr as it comes.
+    """Run a command, and call `on_line` with each complete line of its stdout and stderr.
 
-    A line that redraws itself with carriage returns is passed on as a line for each state. Raises
-    ShellFailed for an exit code other than 0; OutOfSight if the connection broke, and with rc None
-    after `within` seconds; then all that it started is ended.
+    Each carriage return ends a line too. Raises ShellFailed for an exit code other than 0;
+    OutOfSight if the connection broke, and with rc None after `within` seconds, when the command
+    and its children are ended.
     """
     late, lines = threading.Event(), []
     script = f"{PROLOGUE}exec 2>&1; {command}"
-    # What ssh itself says, and a login before the command, may come at any time: it is kept apart.
+    # Messages of ssh itself, and of a login, may come at any time: they are kept apart.
     with (
         tempfile.TemporaryFile("w+", errors="replace") as err,
         _started(shell, script, stderr=err, text=True, errors="replace") as process,
@@ -177,7 +177,7 @@ def stream(
 
 
 def _pass_on(output: Iterable[str], lines: list[str], on_line: Callable[[str], None]) -> None:
-    """Pass on and keep the lines after the frame; a line cut off at the end is only kept."""
+    """Collect the lines after the frame, and pass on the complete ones."""
     framed = False
     for line in output:
         lines.append(line.removesuffix("\n"))
@@ -193,13 +193,13 @@ def _started(
 ) -> subprocess.Popen:
     argv = [*shell.argv, "-c", shlex.quote(script) if shell.remote else script]
     own = {k: v for k, v in os.environ.items() if k != PASSWORD}
-    # A session of its own, so that all it started can be ended together.
+    # A session of its own, so that the command and its children can be ended together.
     how |= {"stdin": stdin, "stdout": subprocess.PIPE, "env": own}
     return subprocess.Popen(argv, start_new_session=True, **how)
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End the command with all of its process group."""
+    """End the command and its process group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -216,33 +216,33 @@ def _demand(
     """Return the result if its exit code is among `ok`, else raise ShellFailed with advice."""
     if result.rc in ok:
         return result
-    said = result.err + result.out
+    output = result.err + result.out
     if shell.remote and result.rc == 255:
-        raise OutOfSight(command, 255, said, ssh.advice(shell.argv, said))
+        raise OutOfSight(command, 255, output, ssh.advice(shell.argv, output))
     if sudo and result.rc in TIMED_OUT:
-        raise OutOfSight(command, None, said)
+        raise OutOfSight(command, None, output)
     hint = SUDO_HINT if shell.takes_password else NODE_HINT
-    raise ShellFailed(command, result.rc, said, hint if sudo and NO_SUDO.search(said) else "")
+    raise ShellFailed(command, result.rc, output, hint if sudo and NO_SUDO.search(output) else "")
 
 
 def find_text(shell: Shell, path: str) -> str | None:
-    """Return what a file holds, None if there is no such file; the path starts at $HOME."""
+    """Return the text of a file, None if there is none; the path is relative to $HOME."""
     where = shlex.quote(path)
     done = run(shell, f"if [ -e {where} ]; then cat -- {where}; else exit 44; fi", ok=(0, 44))
     return None if done.rc == 44 else done.out
 
 
 def read_text(shell: Shell, path: str) -> str:
-    """Return what a file holds; the path starts at $HOME. Raises ShellFailed if it is absent."""
+    """Return the text of a file, relative to $HOME. Raises ShellFailed if it is absent."""
     return run(shell, f"cat -- {shlex.quote(path)}").out
 
 
 def write_text(shell: Shell, path: str, text: str) -> None:
-    """Write a file in one step, for us alone; make its folder if need be. It starts at $HOME."""
+    """Write a private file, relative to $HOME, as a whole; create its folder if needed."""
     data = text.encode()
     where, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
-    # The count tells a whole text from the first part of one, sent before a connection broke. It
-    # is on the disk before it gets its name: a power cut leaves the old file or the new one.
+    # The count detects a text that a broken connection cut off. The text is synced before it is
+    # renamed: a power cut leaves the old file or the new one.
     command = f"""umask 077; mkdir -p -- {folder} || exit 1
 new=$(mktemp -- {folder}/.new.XXXXXX) && trap 'rm -f -- "$new"' EXIT || exit 1
 cat >"$new" && [ "$(wc -c <"$new")" -eq {len(data)} ] && sync -- "$new" || exit 1

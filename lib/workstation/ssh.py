@@ -1,4 +1,4 @@
-"""OpenSSH: its config, agent, jump hosts and known_hosts count; one connection serves all."""
+"""OpenSSH, with its config, agent, jump hosts and known_hosts; all commands share a connection."""
 
 import os
 import re
@@ -17,15 +17,15 @@ TARGET = re.compile(
 )
 OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=10", "LogLevel=ERROR")
 OPTIONS += ("ServerAliveInterval=5", "ServerAliveCountMax=3")
-KEPT = 120  # seconds that the shared connection outlives the last command
-AGAIN = 30  # seconds for a login that only shows what is wrong
-LONGEST = 50  # characters of a folder in which the name of a socket still fits
+PERSIST = 120  # seconds that the shared connection stays open after the last command
+AGAIN = 30  # seconds for a second login that diagnoses the first
+LONGEST = 50  # characters of a folder whose sockets have a valid path
 
 KEY_REFUSED = "Host key verification failed"
-UNHEARD = "kex_exchange_identification"  # where the connection is shared, a jump host is not heard
+UNHEARD = "kex_exchange_identification"  # hides the reason of a jump host on a shared connection
 HINTS = {
-    "Permission denied (": "Its sshd accepted no key of yours: load the key into ssh-agent, or "
-    "name it for this host in ~/.ssh/config.",
+    "Permission denied (": "Its sshd accepted none of your keys: load the key into ssh-agent, or "
+    "set it for this host in ~/.ssh/config.",
     "": "The workstation was not reached, or the connection broke: check workstation_ssh.",
 }
 
@@ -33,7 +33,7 @@ HINTS = {
 def argv(target: str) -> tuple[str, ...]:
     """Return the command that reaches `user@host[:port]`, or a host of ~/.ssh/config.
 
-    Raises ParamsError for anything that ssh would take for something else.
+    Raises ParamsError for any other text, which ssh could take for an option.
     """
     found = TARGET.fullmatch(target)
     if not found or not 0 < int(found["port"] or 22) < 65536:
@@ -48,13 +48,13 @@ def _shared(folder: Path | None) -> tuple[str, ...]:
     if folder is None:
         return ()
     path = str(folder).replace("%", "%%")
-    return ("ControlMaster=auto", f'ControlPath="{path}/%C"', f"ControlPersist={KEPT}")
+    return ("ControlMaster=auto", f'ControlPath="{path}/%C"', f"ControlPersist={PERSIST}")
 
 
 def _folder() -> Path | None:
-    """Return the folder of the shared connections; None if there can be none for us alone.
+    """Return the folder of the shared connections; None if no private folder is possible.
 
-    Without it all works the same, with a connection for each command.
+    Without it each command opens a connection of its own.
     """
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     folder = Path(base if len(base) < LONGEST - 20 else "/tmp") / f"runbook-ssh-{os.getuid()}"
@@ -67,21 +67,21 @@ def _folder() -> Path | None:
     return folder if private and seen.st_uid == os.getuid() else None
 
 
-def advice(prefix: Sequence[str], said: str) -> str:
-    """Say what to do about what ssh said when it ended with 255."""
-    if UNHEARD in said:
-        said += _again(prefix)
-    if KEY_REFUSED in said:
-        return _about_key(prefix, "HAS CHANGED" in said)
-    return next(text for words, text in HINTS.items() if words in said)
+def advice(prefix: Sequence[str], output: str) -> str:
+    """Return what to do about the output of an ssh that ended with 255."""
+    if UNHEARD in output:
+        output += _again(prefix)
+    if KEY_REFUSED in output:
+        return _about_key(prefix, "HAS CHANGED" in output)
+    return next(text for words, text in HINTS.items() if words in output)
 
 
 def _about_key(prefix: Sequence[str], changed: bool) -> str:
-    """Show the host key that was refused, and how it is compared and accepted."""
+    """Return the refused host key, and how to compare and accept it."""
     login = shlex.join(_login(prefix))
     seen = " ".join(_offered(prefix)) or "not shown by ssh"
     known = "Its host key HAS CHANGED" if changed else "Its host key is not known here"
-    forget = "first take the old one away with ssh-keygen -R, then " if changed else ""
+    forget = "first remove the old one with ssh-keygen -R, then " if changed else ""
     return (
         f"{known}. The key it offers: {seen}. Compare this with what `for k in "
         "/etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $k; done` prints on the machine's own "
@@ -90,28 +90,25 @@ def _about_key(prefix: Sequence[str], changed: bool) -> str:
 
 
 def _login(prefix: Sequence[str]) -> list[str]:
-    """Return what an operator types to log in: the host, and its port if one was given."""
+    """Return the command with which an operator logs in."""
     at = prefix.index("--")
     port = prefix[at - 2 : at] if prefix[at - 2] == "-p" else ()
     return ["ssh", *port, prefix[at + 1]]
 
 
 def _offered(prefix: Sequence[str]) -> list[str]:
-    """Return type and fingerprint of the key that is refused, by being refused once more."""
-    said = _again(prefix, "-v", "-o", "LogLevel=DEBUG1")
-    found = re.findall(r"Server host key: (\S+) (SHA256:\S+)", said)
+    """Return the type and fingerprint of the refused key, from a second refused login."""
+    output = _again(prefix, "-v", "-o", "LogLevel=DEBUG1")
+    found = re.findall(r"Server host key: (\S+) (SHA256:\S+)", output)
     return list(found[-1]) if found else []
 
 
 def _again(prefix: Sequence[str], *options: str) -> str:
-    """Log in once more, with a connection of its own, to do nothing; return what ssh says.
-
-    That is "" if it does not end in time.
-    """
+    """Log in again on a separate connection and return ssh's messages, "" after a time-out."""
     alone = [x for o in ("ControlPath=none", "ControlPersist=no") for x in ("-o", o)]
     command = [*prefix[:1], *options, *alone, *prefix[1:]]
-    told = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": AGAIN}
+    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": AGAIN}
     try:
-        return subprocess.run(command, check=False, **told).stderr
+        return subprocess.run(command, check=False, **options).stderr
     except subprocess.TimeoutExpired:
         return ""

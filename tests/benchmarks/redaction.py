@@ -46,7 +46,7 @@ def _once(chance: random.Random) -> tuple[float, float]:
         folder.mkdir()
         began = time.process_time()
         for value in known_values:
-            masks.know(value)
+            masks.add(value)
         book = nbformat.from_dict(masks.masked(book))
         masking = time.process_time() - began
         nbformat.write(book, folder / "10-a.ipynb")

@@ -23,7 +23,7 @@ from pathlib import Path
 from lib.record import masks
 key, token, split, late = json.loads(Path("canaries.json").read_text())
 for canary in (key, token, split):
-    masks.know(canary)
+    masks.add(canary)
 """
 OUTPUTS = {
     "prints": "print(key); print('at', token, file=sys.stderr)",
@@ -58,7 +58,7 @@ FAILING = (
 )
 LEAKING = (
     "import os\nPath(os.environ['RUNBOOK_RUN'], 'side.log').write_text('a\\nb\\n' + token[::-1])\n"
-    "masks.know(token[::-1])"
+    "masks.add(token[::-1])"
 )
 
 
@@ -123,7 +123,7 @@ def test_the_record_stays_a_valid_notebook_and_as_it_was_sealed(recorded):
     ("code", "leak"),
     [
         (LEAKING, "side.log, line 3"),
-        ("print(late, flush=True); masks.know(late)", "10-leak.ipynb, line "),
+        ("print(late, flush=True); masks.add(late)", "10-leak.ipynb, line "),
     ],
 )
 def test_a_secret_that_no_kernel_masked_fails_the_run_and_its_place_is_named(

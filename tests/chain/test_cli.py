@@ -59,7 +59,7 @@ def test_where_a_parameter_is_wrong_no_resuming_is_advised(book, notebooks, fold
     book(notebooks / "10-one.ipynb", fault)
     assert main(["run", *folders]) == 1
     said = capsys.readouterr().out
-    assert "Correct the parameter and start the run anew" in said and "resume" not in said
+    assert "Correct the parameter and start a new run" in said and "resume" not in said
 
 
 def test_all_faults_end_the_command_with_2_before_anything_starts(
@@ -217,7 +217,7 @@ def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(
     process.terminate()
     said, _ = process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "10-one killed: the cell did not end when told to" in said
+    assert "10-one killed: the cell did not end when it was interrupted" in said
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
 

@@ -55,7 +55,7 @@ def test_a_run_on_a_disk_that_fills_up_is_continued_once_there_is_room(at, tmp_p
             filler.unlink()
             said = capsys.readouterr().err
             if codes[-1] == 2:
-                assert "No space left on device. Free are 0.0 MB in" in said
+                assert "No space left on device. Free: 0.0 MB in" in said
                 assert folders(runs) == []
             elif codes[-1]:
                 (folder,) = folders(runs)
@@ -67,7 +67,7 @@ def test_a_run_on_a_disk_that_fills_up_is_continued_once_there_is_room(at, tmp_p
     assert codes[0] == 2 and codes.count(1) >= 4 and sorted(codes, key=[2, 1, 0].index) == codes
 
 
-@pytest.mark.parametrize("where", ["lib.chain.closing.end", "lib.chain.seal._note"])
+@pytest.mark.parametrize("where", ["lib.chain.closing.end", "lib.chain.seal._append_to_log"])
 @pytest.mark.parametrize("command", ["run", "resume"])
 def test_a_run_that_ended_without_its_seal_is_sealed_by_the_next_command(
     at, tmp_path, monkeypatch, capsys, where, command
@@ -81,9 +81,9 @@ def test_a_run_that_ended_without_its_seal_is_sealed_by_the_next_command(
         patch.setattr(where, full)
         assert main(["run", *at]) == 1
     (folder,) = folders(runs)
-    assert "Free are" in capsys.readouterr().err and ledger.state(folder) == "ok"
+    assert "Free: " in capsys.readouterr().err and ledger.state(folder) == "ok"
     assert main(["verify", "--runs", str(runs)]) == 6
-    assert "(ok): its driver died before" in capsys.readouterr().out
+    assert "(ok): its driver died first" in capsys.readouterr().out
     assert main(["resume", str(folder)] if command == "resume" else ["run", *at]) == 0
     assert (
         f"{folder.name} had ended (ok), but was not sealed; it is now." in capsys.readouterr().out
@@ -100,7 +100,7 @@ def test_a_continued_run_that_ended_without_its_seal_is_sealed_later(
     (folder,) = folders(runs)
     book(notebooks / "20-two.ipynb", "1 / 1")
     with monkeypatch.context() as patch:
-        patch.setattr(seal.manifest, "written", lambda made: (_ for _ in ()).throw(FULL))
+        patch.setattr(seal.manifest, "as_text", lambda made: (_ for _ in ()).throw(FULL))
         assert main(["resume", str(folder)]) == 1
     assert main(["resume", str(folder)]) == 0
     assert main(["verify", "--runs", str(runs)]) == 0

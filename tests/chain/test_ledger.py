@@ -74,7 +74,7 @@ def test_a_text_that_is_not_unicode_is_kept_as_json_can_hold_it(tmp_path):
 def test_only_one_at_a_time_holds_a_ledger(tmp_path):
     with Ledger(tmp_path) as book:
         book(Event("run", "", RUN))
-        assert ledger.held(tmp_path)
+        assert ledger.is_locked(tmp_path)
         assert ledger.state(tmp_path) == "running"
         book.write("run-resumed", pid=1, host="of a driver that is dead")
         if Path("/proc/locks").exists():
@@ -82,16 +82,16 @@ def test_only_one_at_a_time_holds_a_ledger(tmp_path):
                 BadInput, match=rf"\(process {os.getpid()}\) or a kernel of it still"
             ):
                 Ledger(tmp_path)
-    assert not ledger.held(tmp_path)
+    assert not ledger.is_locked(tmp_path)
     assert ledger.state(tmp_path) == "abandoned"
 
 
 def test_a_ledger_is_held_as_long_as_a_kernel_outlives_its_driver(tmp_path):
     with Ledger(tmp_path) as book:
         kernel = subprocess.Popen(["sleep", "60"], pass_fds=[book.lock])
-    assert ledger.held(tmp_path)
+    assert ledger.is_locked(tmp_path)
     kernel.kill()
-    assert not ledger.held(tmp_path, patience=5)
+    assert not ledger.is_locked(tmp_path, patience=5)
     kernel.wait()
 
 
@@ -111,9 +111,9 @@ def test_a_line_separator_in_a_text_does_not_cut_its_line(tmp_path):
 
 def test_a_resumed_run_is_not_ended_until_it_ends_again(tmp_path):
     done = {"cause": "failed", "seconds": 1.0}
-    assert ledger.ended(told(tmp_path, ("run", RUN), ("done", done))) == "failed"
-    assert ledger.ended(told(tmp_path, ("run", RUN | {"resumed": True}))) == ""
-    assert ledger.ended(told(tmp_path, ("done", done | {"cause": "ok"}))) == "ok"
+    assert ledger.outcome(told(tmp_path, ("run", RUN), ("done", done))) == "failed"
+    assert ledger.outcome(told(tmp_path, ("run", RUN | {"resumed": True}))) == ""
+    assert ledger.outcome(told(tmp_path, ("done", done | {"cause": "ok"}))) == "ok"
 
 
 def test_attempts_are_counted_by_stage(tmp_path):
@@ -124,9 +124,9 @@ def test_attempts_are_counted_by_stage(tmp_path):
 
 def test_a_ledger_without_a_beginning_is_no_run(tmp_path):
     (tmp_path / FILE).write_text(json.dumps({"event": "wait"}) + "\n")
-    with pytest.raises(BadInput, match="does not tell how the run began"):
+    with pytest.raises(BadInput, match="has no line on the beginning"):
         ledger.beginning(tmp_path, ledger.read(tmp_path))
-    assert ledger.driver(tmp_path) == "unknown" and not ledger.is_led(tmp_path)
+    assert ledger.driver(tmp_path) == "unknown" and not ledger.driver_lives(tmp_path)
 
 
 def test_prose_before_the_last_cell_that_ran_counts_as_passed():

@@ -48,7 +48,7 @@ def test_what_kernels_told_is_part_of_it(folder, monkeypatch):
     monkeypatch.setenv("RUNBOOK_RUN", str(folder))
     provenance.begin(folder, notebooks=[])
     for version in ("4.19", "4.20", "4.20"):
-        facts.note(endpoint="http://cloud", server_version=version)
+        facts.add(endpoint="http://cloud", server_version=version)
     with (folder / "facts.jsonl").open("a") as file:
         file.write('{"cut off')
     provenance.finish(folder, outcome="ok")
@@ -58,7 +58,7 @@ def test_what_kernels_told_is_part_of_it(folder, monkeypatch):
 def test_without_a_run_no_facts_are_kept(folder, monkeypatch):
     monkeypatch.delenv("RUNBOOK_RUN", raising=False)
     monkeypatch.chdir(folder)
-    facts.note(endpoint="http://cloud")
+    facts.add(endpoint="http://cloud")
     assert list(folder.iterdir()) == []
 
 

@@ -125,7 +125,7 @@ def test_a_dead_kernel_is_told_and_cells_that_never_ran_are_pending(book, notebo
     book(notebooks / "10-one.ipynb", "print('so far')", "import os; os._exit(1)", "1")
     ended = chain(notebooks, tmp_path)
     assert ended.results[0].outcome == "kernel-died"
-    assert "no memory left" in ended.results[0].error
+    assert "ran out of memory" in ended.results[0].error
     assert statuses(ended.books["10-one"]) == ["completed", "failed", "pending"]
     assert ended.books["10-one"].metadata.papermill["exception"] is True
     assert "so far" in text(ended.books["10-one"])

@@ -133,7 +133,7 @@ def test_the_newest_run_removed_is_told_by_the_log(make):
     runs, last = make("1").parent, make("2")
     shutil.rmtree(last)
     (finding,) = verify.verify_all(runs)
-    assert (finding.run, finding.file) == ("2", "") and "removed: seals.log tells" in finding.what
+    assert (finding.run, finding.file) == ("2", "") and "removed: seals.log has" in finding.what
     shutil.rmtree(runs / "1")
     assert [f.run for f in verify.verify_all(runs)] == ["1", "2"]
 
@@ -143,8 +143,8 @@ def test_the_newest_run_rewritten_with_its_manifest_is_told_by_the_log(make):
     (folder / "run.json").write_text('{"user": "somebody else"}\n')
     files = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}
     made = manifest.Manifest("1", manifest.now(), files)
-    (folder / manifest.FILE).write_text(manifest.written(made))
-    assert "not the one that seals.log tells of" in found(folder)[manifest.FILE]
+    (folder / manifest.FILE).write_text(manifest.as_text(made))
+    assert "not the one that seals.log lists" in found(folder)[manifest.FILE]
 
 
 def test_a_log_of_seals_that_was_edited_or_removed_is_found(make):
@@ -154,7 +154,7 @@ def test_a_log_of_seals_that_was_edited_or_removed_is_found(make):
     assert [f.run for f in verify.verify_all(log.parent)] == ["7"]
     log.write_text(text + "not a seal\n")
     assert [str(f) for f in verify.verify_all(log.parent)] == [
-        "seals.log: line 2 is none of a seal: it was edited, cut or torn"
+        "seals.log: line 2 is not a seal: it was edited or cut"
     ]
     log.unlink()
     assert [str(f) for f in verify.verify_all(log.parent)] == [
@@ -196,8 +196,8 @@ def test_what_was_changed_before_a_run_was_continued_is_found_after_it(make):
     (folder / "events.jsonl").write_text(LINES[0] + "\n")
     seal.seal(folder)
     assert found(folder) == {
-        "10-a.ipynb": "what MANIFEST.1.sha256 holds of it is gone",
-        "events.jsonl": "does not begin as it was when MANIFEST.1.sha256 was",
+        "10-a.ipynb": "the version sealed in MANIFEST.1.sha256 is gone",
+        "events.jsonl": "does not begin with the lines sealed in MANIFEST.1.sha256",
     }
 
 
@@ -246,7 +246,7 @@ def test_a_signature_of_another_manifest_is_found(make, key):
     signature = (folder / manifest.SIGNATURE).read_text()
     seal.seal(folder)
     (folder / manifest.SIGNATURE).write_text(signature)
-    assert found(folder) == {manifest.SIGNATURE: "does not fit MANIFEST.sha256"}
+    assert found(folder) == {manifest.SIGNATURE: "does not match MANIFEST.sha256"}
 
 
 def test_that_a_run_could_not_be_signed_is_told_and_it_is_sealed(make, tmp_path):
@@ -257,7 +257,7 @@ def test_that_a_run_could_not_be_signed_is_told_and_it_is_sealed(make, tmp_path)
 
 def test_the_newest_seal_is_told_to_be_noted_elsewhere(make):
     folder = make("1")
-    assert verify.told(folder.parent).endswith(manifest.digest(folder / manifest.FILE))
+    assert verify.newest_seal(folder.parent).endswith(manifest.digest(folder / manifest.FILE))
 
 
 def pipe(path: Path) -> None:
@@ -314,7 +314,7 @@ def test_an_edited_run_whose_manifest_is_made_anew_is_found_without_its_line_in_
     (folder / "run.json").write_text('{"user": "somebody else"}\n')
     files = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}
     (folder / manifest.FILE).write_text(
-        manifest.written(manifest.Manifest("1", manifest.now(), files))
+        manifest.as_text(manifest.Manifest("1", manifest.now(), files))
     )
     (folder.parent / seal.LOG).write_text("")
     assert found(folder) == {"": "the line of a seal of 1 was removed"}
@@ -328,7 +328,7 @@ def test_who_locks_a_ledger_does_not_hide_the_run(make):
         assert [f.file for f in verify.verify_all(folder.parent)] == ["run.json"]
         with (folder / "events.jsonl").open("a") as file:
             file.write('{"event": "run-resumed"}\n')
-        assert verify.going(folder.parent) == [folder]
+        assert verify.running(folder.parent) == [folder]
 
 
 def test_a_line_that_a_power_cut_tore_is_ended_before_it_is_sealed(make):
@@ -349,7 +349,7 @@ def test_a_torn_line_of_the_log_does_not_take_the_next_one_with_it(make):
     log.write_text(log.read_text() + "2026-01-01T00:0")
     make("2")
     assert [str(f) for f in verify.verify_all(log.parent)] == [
-        "seals.log: line 2 is none of a seal: it was edited, cut or torn"
+        "seals.log: line 2 is not a seal: it was edited or cut"
     ]
 
 

@@ -11,7 +11,7 @@ from lib.chain.terminal import WAIT, Terminal, Waiting, changed, sentence
 from lib.record.events import Event
 from lib.record.journal import Journal
 from lib.report.console import console, plain
-from lib.workstation.files import noted
+from lib.workstation.files import journalled
 
 
 def step(command, what, outcome="done"):
@@ -81,7 +81,7 @@ def test_the_run_ends_with_table_record_failure_command_and_a_sentence():
         "Record: runs/x",
         '20-write failed under "Apply": Refused: no [i]',
         "Its notebook: runs/x/20.ipynb",
-        "To continue: runbook run 'my file.yaml'  (it looks first and does only what is left)",
+        "To continue: runbook run 'my file.yaml'  (it checks the cloud and does only what is left)",
         "Stopped after 3.8 s: 20-write failed; 1 of 3 stages ok, 1 not run.",
     ]
 
@@ -93,16 +93,19 @@ def test_what_was_sent_and_not_seen_to_end_is_named(tmp_path):
     journal.ended(entry, "done")
     lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
     said = [line for line in lines if line.startswith("Begun")]
-    assert said == ["Begun, its end not seen: createVolume this"]
+    assert said == ["Outcome unknown: createVolume this"]
 
 
 def test_of_what_was_begun_on_a_machine_it_is_said_on_which(tmp_path, monkeypatch):
     monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path))
     params = {"volume": "v-1", "device": "/dev/vdb"}
-    with pytest.raises(KeyboardInterrupt), noted("me@ws", "flatcar-install", "disk of ws", params):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        journalled("me@ws", "flatcar-install", "disk of ws", params),
+    ):
         raise KeyboardInterrupt
     lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
-    assert "Begun, its end not seen: flatcar-install disk of ws" in lines
+    assert "Outcome unknown: flatcar-install disk of ws" in lines
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_a_driver_that_is_killed_leaves_an_abandoned_run_that_the_next_command_f
 ):
     driver = drive()
     driver.ended_by(signal.SIGKILL)
-    assert not ledger.held(driver.folder, 5)
+    assert not ledger.is_locked(driver.folder, 5)
     assert driver.kernels() == []
     assert ledger.state(driver.folder) == "abandoned"
     assert cells(driver.folder) == {0: "ok", 1: "began"}
@@ -248,7 +248,7 @@ LEAK = """
 import os
 from pathlib import Path
 from lib.record import masks
-secret = masks.know('hunter2' * 2)
+secret = masks.add('hunter2' * 2)
 (Path(os.environ['RUNBOOK_RUN']) / 'note.txt').write_text(f'first\\n{secret}')
 print(secret)
 """

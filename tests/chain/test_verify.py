@@ -32,7 +32,7 @@ def test_verify_ends_with_6_and_names_what_was_changed(runs, capsys, which):
 
 
 def test_a_noted_seal_must_still_be_there(runs, capsys):
-    head = verify.told(runs).rpartition(" ")[2]
+    head = verify.newest_seal(runs).rpartition(" ")[2]
     assert main(["verify", "--runs", str(runs), "--noted", head]) == 0
     assert main(["verify", "--runs", str(runs), "--noted", "0" * 64]) == 6
     assert f"✗ runs: no run has the seal {'0' * 64}" in capsys.readouterr().out
@@ -41,7 +41,7 @@ def test_a_noted_seal_must_still_be_there(runs, capsys):
 def test_verify_says_that_nobody_seals_what_was_run_by_hand(runs, capsys):
     (runs / "interactive").mkdir()
     assert main(["verify", "--runs", str(runs)]) == 0
-    assert "interactive: not sealed: notebooks that were run by hand" in capsys.readouterr().out
+    assert "interactive: not sealed: the journal of notebooks" in capsys.readouterr().out
     assert main(["verify", "interactive", "--runs", str(runs)]) == 6
 
 

@@ -182,7 +182,7 @@ def test_a_template_with_an_ignition_config_baked_in_is_not_given_user_data(clou
 
 def test_an_ignition_config_on_the_disk_is_read_back_and_forms_a_cluster(cloud, capsys):
     play_to(cloud, "60-verify-cluster", **IGNITION)
-    assert "carries config.ign, byte for byte" in capsys.readouterr().out
+    assert "has config.ign, byte for byte" in capsys.readouterr().out
     json.loads((home(cloud) / "coreos-cluster" / "config.ign").read_text())
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from lib import errors
 from lib.report import known_errors
-from lib.report.known_errors import ANEW, JOB, LOOKS, MENDED, SAFE, UNKNOWN, WAIT, explain
+from lib.report.known_errors import CHECKS, FIXED, JOB, NEW_RUN, SAFE, UNKNOWN, WAIT, explain
 
 
 def of(error):
@@ -12,38 +12,38 @@ def of(error):
 @pytest.mark.parametrize(
     ("error", "word", "again"),
     [
-        (errors.Refused("listZones", 401, "unable to verify"), "who is asking", MENDED),
+        (errors.Refused("listZones", 401, "unable to verify"), "did not accept the request", FIXED),
         (errors.Refused("x", 401, "no", "This machine's clock is 700 s ahead of it"),
-         "clock", MENDED),
-        (errors.Refused("createVolume", 429, "The given user has reached"), "too many", MENDED),
-        (errors.Refused("createVolume", 430, "no"), "parameter's name", "Not before"),
-        (errors.Refused("createVolume", 431, "Invalid parameter size"), "value of", MENDED),
+         "clock", FIXED),
+        (errors.Refused("createVolume", 429, "The given user has reached"), "too many", FIXED),
+        (errors.Refused("createVolume", 430, "no"), "the name of a parameter", "Not before"),
+        (errors.Refused("createVolume", 431, "Invalid parameter size"), "value of", FIXED),
         (errors.Refused("attachVolume", 431, "Volume state must be Ready"), "state", WAIT),
-        (errors.Refused("attachVolume", 431, "Unable to find volume"), "not there", MENDED),
+        (errors.Refused("attachVolume", 431, "Unable to find volume"), "not there", FIXED),
         (errors.Refused("attachVolume", 431, "The specified VM already has the maximum number of "
-                        "data disks (6) attached."), "as many disks", MENDED),
+                        "data disks (6) attached."), "as many disks", FIXED),
         (errors.Refused("attachVolume", 431, "Specify a volume that is not attached to any VM."),
-         "attached to another", MENDED),
+         "attached to another", FIXED),
         (errors.Refused("createSnapshot", 431, "Volume: x is not in Ready state but Allocated"),
-         "never attached", MENDED),
+         "never attached", FIXED),
         (errors.Refused("createSnapshot", 431, "There is other active snapshot tasks on the "
                         "instance, please try again later"), "another operation", WAIT),
         (errors.Refused("deployVirtualMachine", 431, "due to invalid value. Invalid value provided "
-                        "for API arg: name - it can contain ASCII letters"), "value of", MENDED),
-        (errors.Refused("createVolume", 432, "not available"), "may not use it", MENDED),
-        (errors.Refused("listVolumes", 433, "page"), "page", MENDED),
-        (errors.Refused("listVolumes", 503, "no"), "maintenance", MENDED),
-        (errors.JobFailed("deployVirtualMachine", "j", 530, "internal"), "inside the cloud", LOOKS),
-        (errors.JobFailed("deployVirtualMachine", "j", 533, "capacity"), "No host", LOOKS),
+                        "for API arg: name - it can contain ASCII letters"), "value of", FIXED),
+        (errors.Refused("createVolume", 432, "not available"), "may not use it", FIXED),
+        (errors.Refused("listVolumes", 433, "page"), "page", FIXED),
+        (errors.Refused("listVolumes", 503, "no"), "maintenance", FIXED),
+        (errors.JobFailed("deployVirtualMachine", "j", 530, "internal"), "internal error", CHECKS),
+        (errors.JobFailed("deployVirtualMachine", "j", 533, "capacity"), "No host", CHECKS),
         (errors.JobFailed("startVirtualMachine", "j", 530, "No suitable host found."), "No host",
-         LOOKS),
+         CHECKS),
         (errors.Refused("deployVirtualMachine", 431, "The vm with hostName a-1 already exists in "
                         "the network domain: cs2.internal; network=n"), "holds the name", "Yes"),
-        (errors.Refused("createVolume", 534, "max"), "quota", MENDED),
-        (errors.Refused("createVolume", 535, "limit"), "quota", MENDED),
+        (errors.Refused("createVolume", 534, "max"), "quota", FIXED),
+        (errors.Refused("createVolume", 535, "limit"), "quota", FIXED),
         (errors.JobFailed("createVolume", "j", 535, "limit"), "quota", JOB),
         (errors.JobFailed("deleteVolume", "j", 536, "busy"), "uses", WAIT),
-        (errors.JobFailed("deleteVolume", "j", 530, "(536) 537)"), "inside the cloud", LOOKS),
+        (errors.JobFailed("deleteVolume", "j", 530, "(536) 537)"), "internal error", CHECKS),
     ],
     ids=str,
 )  # fmt: skip
@@ -57,14 +57,14 @@ def test_the_codes_of_clouds_are_explained(error, word, again):
 @pytest.mark.parametrize(
     ("error", "again"),
     [
-        (errors.ParamsError("size", "less", 9), ANEW),
-        (errors.CheckFailed("/dev/vdc of volume 1", "blank", "ext4", "Wipe it."), MENDED),
-        (errors.NotOne("zone", "name 'x'", []), MENDED),
-        (errors.ProfileError("no section x"), MENDED),
+        (errors.ParamsError("size", "less", 9), NEW_RUN),
+        (errors.CheckFailed("/dev/vdc of volume 1", "blank", "ext4", "Wipe it."), FIXED),
+        (errors.NotOne("zone", "name 'x'", []), FIXED),
+        (errors.ProfileError("no section x"), FIXED),
         (errors.JobTimeout("createSnapshot", "j", 3600, "disk"), WAIT),
-        (errors.ShellFailed("coreos-install -d /dev/vdc", 1, "no space"), LOOKS),
+        (errors.ShellFailed("coreos-install -d /dev/vdc", 1, "no space"), CHECKS),
         (errors.OutOfSight("coreos-install -d /dev/vdc", None, "lost"), WAIT),
-        (errors.Unreachable("x", "https://c", "lost", may_have_changed=True), LOOKS),
+        (errors.Unreachable("x", "https://c", "lost", may_have_changed=True), CHECKS),
     ],
     ids=str,
 )

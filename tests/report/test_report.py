@@ -14,7 +14,7 @@ from lib.record import reading
 from lib.record.faults import BadInput
 from lib.report import past, report, resources, timeline
 from lib.report.page import trimmed
-from lib.workstation.files import noted
+from lib.workstation.files import journalled
 
 NAME = "20260304-050607-web"
 HOSTILE = '<script>alert(1)</script><img src="http://evil/x"> & "quoted"'
@@ -143,7 +143,7 @@ def test_long_outputs_are_cut_with_a_word_that_says_where_the_whole_is(tmp_path)
     (folder / "events.jsonl").unlink()
     html = page_of(folder)
     assert len(html.encode()) < 150_000
-    assert "characters left out here; all of it is in 10-make.ipynb" in html
+    assert "characters left out; 10-make.ipynb has the full text" in html
     assert re.search(r"\d+ of 200 rows; the notebook is 39-more.ipynb", html)
 
 
@@ -159,9 +159,12 @@ def test_what_was_begun_on_a_machine_is_named_with_what_it_was_to_write(
     folder = failed(tmp_path, "the kernel died", "kernel-died")
     monkeypatch.setenv("RUNBOOK_RUN", str(folder))
     params = {"volume": ID, "device": "/dev/vdb", "sha256": "ab" * 32}
-    with pytest.raises(KeyboardInterrupt), noted("me@ws", "coreos-install", "disk of ws", params):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        journalled("me@ws", "coreos-install", "disk of ws", params),
+    ):
         raise KeyboardInterrupt
-    text = words(page_of(folder)).partition("Begun without a known end")[2][:400]
+    text = words(page_of(folder)).partition("Changes without a known outcome")[2][:400]
     assert "coreos-install disk of ws intent" in text
     assert f"volume {ID}, device /dev/vdb, sha256 abab" in text
 
@@ -177,7 +180,7 @@ def test_what_was_lost_and_then_done_is_not_open(tmp_path):
     ):
         write_lines(folder / "journal.jsonl", lines)
         assert len(resources.unsettled(past.read(folder))) == count
-        assert ("Begun without a known end" in page_of(folder)) == bool(count)
+        assert ("Changes without a known outcome" in page_of(folder)) == bool(count)
 
 
 @pytest.mark.parametrize("name", ["api.jsonl", "journal.jsonl", "events.jsonl", "params.yaml"])

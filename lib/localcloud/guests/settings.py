@@ -99,7 +99,7 @@ def _drop_ins(name: str, files: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _wants(text: str, other: str) -> bool:
-    """Tell whether a unit has another one started before it."""
+    """Return whether a unit has another one started before it."""
     lines = re.findall(r"(?m)^(?:Requires|Wants|BindsTo)=(.*)$", text)
     return any(other in line.split() for line in lines)
 

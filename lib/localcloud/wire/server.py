@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(said), said.encode()))
 
     def is_gone(self) -> bool:
-        """Tell whether the other side has closed the connection, or we have."""
+        """Return whether the other side has closed the connection, or we have."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
