@@ -127,7 +127,7 @@ def _print(facts: dict, as_json: bool) -> None:
 
 
 def status(options: argparse.Namespace, folder: Path) -> int:
-    """Say whether the server runs; exit code 1 if not."""
+    """Return whether the server runs; exit code 1 if not."""
     facts = background.running(folder)
     if facts:
         _print(facts, options.json)

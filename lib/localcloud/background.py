@@ -1,7 +1,7 @@
-"""The background: starting one server per folder and dialect, finding it again, ending it.
+"""Starts one server in the background per folder and dialect, finds it again, and ends it.
 
-What a running server is like stands in its `server.json`; that it runs is known from the lock it
-holds on `serving`, which the system lets go of however it ends.
+A running server has its facts in `server.json` and a lock on `serving`, which the system releases
+however the server ends.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def base(given: str | None) -> Path:
 
 
 def running(folder: Path) -> dict | None:
-    """Return what stands in `server.json` if its server runs, and is not just starting."""
+    """Return the content of `server.json` if its server is up, None otherwise."""
     if not is_locked(folder / "serving"):
         return None
     found = read(folder)
@@ -60,7 +60,7 @@ def read(folder: Path) -> dict | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether another process holds the lock on a file."""
+    """Return whether another process holds the lock on a file."""
     if not path.exists():
         return False
     with open(path, "a") as file:
@@ -73,7 +73,7 @@ def is_locked(path: Path) -> bool:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock on a file; Trouble if another process has it and `wait` is off."""
+    """Lock a file during the block; Trouble if another process has it and `wait` is off."""
     with open(path, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -86,7 +86,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def demand_etcd(kind: str | None) -> None:
-    """Raise Trouble when real etcd processes are wanted, and there is no etcd."""
+    """Raise Trouble if real etcd processes are requested and etcd is not installed."""
     if kind == "real" and not shutil.which("etcd"):
         raise Trouble("etcd=real needs the program etcd on the PATH (Debian: etcd-server).")
 
@@ -135,7 +135,7 @@ def _spawn(folder: Path, dialect: str, options: list[str]) -> dict:
 
 
 def publish(folder: Path, facts: dict) -> None:
-    """Write `server.json`, readable for its owner only, in one step."""
+    """Write `server.json` as a whole, readable for its owner only."""
     path = folder / f"server.json.{os.getpid()}"
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(facts, file)
@@ -143,7 +143,7 @@ def publish(folder: Path, facts: dict) -> None:
 
 
 def port_of_last_run(folder: Path) -> int:
-    """Return the port to listen on again, as disks may hold URLs with it; 0 if there is none."""
+    """Return the port of the last run, 0 without one; URLs on disks may contain it."""
     return (read(folder) or {}).get("port", 0)
 
 
@@ -164,7 +164,7 @@ def stop(folder: Path) -> bool:
 
 
 def reset(folder: Path) -> None:
-    """End the server and delete all that it kept, also its disks and the workstation."""
+    """End the server and delete its state, its disks and the workstation."""
     stop(folder)
     for name in STATE:
         (folder / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Lists that are empty here: commands about things that this cloud has none of."""
+"""Lists that are always empty here, of resources that this cloud does not have."""
 
 from ..state.cloud import Cloud, Listing
 from ..state.registry import command

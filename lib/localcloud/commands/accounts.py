@@ -145,7 +145,7 @@ def list_resource_limits(
     name string its name
 """)
 def list_accounts(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the one account there is to see."""
+    """Answer with the only account."""
     return Listing("account", fitting(cloud, "account", **filters))
 
 
@@ -206,7 +206,7 @@ def list_events(
     keyword: str = "",
     **filters: Any,
 ) -> Listing:
-    """Answer with the events that fit."""
+    """Answer with the matching events."""
     rows = [
         row
         for row in fitting(cloud, "event", **filters)
@@ -229,7 +229,7 @@ def query_async_job_result(cloud: Cloud, jobid: Any) -> dict:
     startdate date jobs made from this moment on
 """)
 def list_async_jobs(cloud: Cloud, startdate: float = 0, keyword: str = "") -> Listing:
-    """Answer with the jobs that fit; `keyword` is part of the command's class."""
+    """Answer with the jobs that match; `keyword` is part of the command's class."""
     rows = [
         job
         for job in cloud.rows("job")

@@ -1,4 +1,4 @@
-"""Deployments: making machines: what must be right before, what can go wrong, how they begin."""
+"""Deployments of machines: checks of the call, the job, and its failures."""
 
 import json
 import re
@@ -57,7 +57,7 @@ def deploy(
     userdataid: Any = None,
     **more: Any,
 ) -> Work:
-    """Make the rows of machine and root disk, after all that can be refused at once."""
+    """Check the call, then create the rows of the machine and its root disk."""
     check_form(cloud, name)
     template = _template(cloud, templateid)
     network = _network(cloud, **more)
@@ -93,7 +93,7 @@ def _new_machine(
     startvm: bool = True,
     **more: Any,
 ) -> Row:
-    """Return the row of a new machine, which is not in the cloud yet."""
+    """Return the row of a new machine without adding it to the cloud."""
     offering = cloud.find("serviceoffering", serviceofferingid)
     check_custom(offering, more.get("details"))
     row = cloud.state.new(
@@ -215,7 +215,7 @@ def _address(cloud: Cloud, network: Row, wanted: str | None) -> str:
 
 
 def check_form(cloud: Cloud, name: str) -> None:
-    """Refuse a name that is no host name."""
+    """Refuse a name that is not a host name."""
     if not name or HOST_NAME.fullmatch(name):
         return
     if cloud.dialect.numeric_ids:
@@ -225,7 +225,7 @@ def check_form(cloud: Cloud, name: str) -> None:
 
 
 def check_name(cloud: Cloud, name: str, network: Row) -> None:
-    """Refuse a name that a machine of the network has, be it Destroyed."""
+    """Refuse the name of another machine of the network, Destroyed ones included."""
     if not name or not cloud.dialect.host_names_unique:
         return
     inside = [
@@ -248,7 +248,7 @@ def extras(
     details: list | None = None,
     **_: Any,
 ) -> Row:
-    """Return what a call says of group, keys and details as a machine's row keeps it."""
+    """Return a call's group, keys and details as fields of a machine's row."""
     names = [*([keypair] if keypair else []), *(keypairs or [])]
     for one in names:
         named_key(cloud, one)
@@ -267,7 +267,7 @@ def _in_group(cloud: Cloud, name: str) -> Row:
 
 @phase("deployVirtualMachine", "finish")
 def deployed(cloud: Cloud, job: Row, **params: Any) -> dict:
-    """Find room for the machine, copy its root disk and boot it."""
+    """Find a host for the machine, copy its root disk and boot it."""
     row = cloud.find("virtualmachine", job["instance"])
     starts = row["state"] == "Starting"
     if starts:
@@ -286,7 +286,7 @@ def deployed(cloud: Cloud, job: Row, **params: Any) -> dict:
 
 @phase("deployVirtualMachine", "failed")
 def not_deployed(cloud: Cloud, job: Row) -> None:
-    """Leave the machine in Error, without disks: that is how it ends on a real cloud."""
+    """Leave the machine in Error and without disks, as a real cloud does."""
     row = cloud.state.get("virtualmachine", job["instance"])
     if row:
         set_state(cloud, row, "Error")

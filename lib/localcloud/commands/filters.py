@@ -1,4 +1,4 @@
-"""Filters: parameters of lists that ask for rows whose answer shows a certain value."""
+"""Filters: parameters of lists that select rows by a field of the answer."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ FILTERS = {
         accounttype long 0 is an ordinary account
         state string enabled, disabled or locked""",
 }
-# What is so of all rows here, without a field that shows it.
+# Values that all rows here have, without a field for them.
 UNSHOWN = {
     "encrypt": False,
     "encryptroot": False,
@@ -89,7 +89,7 @@ def wanted(command: Command, values: dict) -> dict[str, Any]:
 
 
 def fit(cloud: Cloud, found: Listing, filters: dict[str, Any]) -> Listing:
-    """Keep the rows that show what the filters ask for; texts are equal whatever their case."""
+    """Return the rows that match the filters; texts are compared without case."""
     if not filters:
         return found
     return found._replace(rows=[r for r in found.rows if _fits(cloud, found.kind, r, filters)])

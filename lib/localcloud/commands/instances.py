@@ -1,4 +1,4 @@
-"""Commands for machines besides their life itself: size, keys, user data, nics, groups."""
+"""Commands for the size, keys, user data, nics and groups of machines."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from .machines import change_service
     virtualmachineid uuid* the machine
 """)
 def get_userdata(cloud: Cloud, virtualmachineid: Any) -> dict:
-    """Answer with the text as the machine was given it, in base64."""
+    """Answer with the user data of the machine, in base64."""
     row = cloud.find("virtualmachine", virtualmachineid)
     return {"virtualmachineid": row["id"], "userdata": row.get("data")}
 
@@ -54,7 +54,7 @@ def scaled(
     id uuid* the machine
 """)
 def recover(cloud: Cloud, id: Any) -> dict:
-    """Undo the destroying, if the account may (531): on 2.2 it always may."""
+    """Recover a destroyed machine, if the account may (531); on 2.2 it always may."""
     if not (cloud.dialect.numeric_ids or cloud.setting("expunge")["allowed"]):
         raise ApiError(
             531,
@@ -124,7 +124,7 @@ def get_password(cloud: Cloud, id: Any) -> dict:
 def list_nics(
     cloud: Cloud, virtualmachineid: Any, nicid: Any = None, networkid: Any = None, keyword: str = ""
 ) -> Listing:
-    """Answer with the cards that fit, as they stand in the machine's own row."""
+    """Answer with the matching nics, as in the machine's own row."""
     row = cloud.find("virtualmachine", virtualmachineid)
     cards = [
         nic_view(cloud, card, row) | {"virtualmachineid": row["id"], "secondaryip": None}
@@ -140,5 +140,5 @@ def list_nics(
     name string its name
 """)
 def list_groups(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the groups that fit."""
+    """Answer with the matching groups."""
     return Listing("instancegroup", fitting(cloud, "instancegroup", **filters))

@@ -18,7 +18,7 @@ from ..state.rows import Row
     fingerprint string its fingerprint
 """)
 def list_keys(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the account's keys that fit."""
+    """Answer with the account's keys that match."""
     return Listing("sshkeypair", fitting(cloud, "sshkeypair", **filters))
 
 
@@ -92,7 +92,7 @@ def delete_key(cloud: Cloud, name: str) -> bool:
 
 
 def named_key(cloud: Cloud, name: str) -> Row:
-    """Return the key of that name, refusing one that is not there."""
+    """Return the key of that name; refuse an unknown name."""
     for row in cloud.mine("sshkeypair"):
         if row["name"] == name:
             return row
@@ -131,7 +131,7 @@ def register_userdata(cloud: Cloud, name: str, userdata: str, params: str | None
 
 
 def checked_userdata(cloud: Cloud, text: str) -> str:
-    """Return user data as the server takes it, refusing what is too long or not base64."""
+    """Return decoded user data; refuse a text that is too long or not base64."""
     text = unquote(text) if "%" in text else text
     limit = cloud.dialect.userdata_post if cloud.method == "POST" else cloud.dialect.userdata_get
     if len(text) >= limit:
@@ -157,7 +157,7 @@ def checked_userdata(cloud: Cloud, text: str) -> str:
     name string its name
 """)
 def list_userdata(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the stored user data that fits."""
+    """Answer with the matching stored user data."""
     return Listing("userdata", fitting(cloud, "userdata", **filters))
 
 
@@ -180,7 +180,7 @@ def delete_userdata(cloud: Cloud, id: Any) -> bool:
 
 
 def stored_userdata(cloud: Cloud, text: str | None, id: Any) -> tuple[str | None, Any]:
-    """Return the user data of a call and the id it is stored under, given at most one of both."""
+    """Return the user data of a call, or of the stored id in it; refuse both together."""
     if text and id is not None:
         raise ApiError(
             431, "Both userdata and userdata ID inputs are not allowed, please provide only one"

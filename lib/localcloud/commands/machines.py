@@ -11,7 +11,7 @@ from ..state.refusals import ApiError, broken, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
 from ..state.views import show
-from ..workstation.plugs import tell, unplug
+from ..workstation.plugs import unplug, update_workstation
 from .deployments import check_custom, check_form, check_name, extras
 from .keys import stored_userdata
 from .volumes import drop
@@ -42,7 +42,7 @@ def list_machines(
     userdata: bool = False,
     **filters: Any,
 ) -> Listing:
-    """Answer with the account's machines that fit; `keyword` looks at both names and the state."""
+    """Answer with the account's matching machines; `keyword` is part of a name or the state."""
     rows = [
         row
         for row in fitting(cloud, "virtualmachine", **filters)
@@ -59,7 +59,7 @@ def _userdata(row: Row) -> dict:
 
 
 def _queued(cloud: Cloud, id: Any, **_: Any) -> Work:
-    """Queue what is to be done with a machine."""
+    """Queue a job for a machine."""
     row = cloud.find("virtualmachine", id)
     return Work(row, row)
 
@@ -101,13 +101,13 @@ command("""stopVirtualMachine async virtualmachine
 
 @phase("stopVirtualMachine", "finish")
 def stopped(cloud: Cloud, job: Row, **_: Any) -> dict:
-    """Show that it has stopped."""
+    """Set the machine to Stopped."""
     _when(cloud, job, "Stopping", "Stopped")
     row = cloud.find("virtualmachine", job["instance"])
     return {"virtualmachine": show(cloud, "virtualmachine", row)}
 
 
-# What a machine is shown as meanwhile, and again when it comes to nothing.
+# The states of a machine during a job, and after its failure.
 for _verb, _before, _meanwhile in (
     ("start", "Stopped", "Starting"),
     ("stop", "Running", "Stopping"),
@@ -141,7 +141,7 @@ def rebooted(cloud: Cloud, job: Row, **_: Any) -> dict:
     volumeids uuids@4.12.0 (4.22) data volumes to delete with it
 """)
 def destroy(cloud: Cloud, id: Any, expunge: bool = False, volumeids: list | None = None) -> Work:
-    """Queue the end of a machine."""
+    """Queue the destruction of a machine."""
     row = cloud.find("virtualmachine", id)
     if row.get("deleteprotection"):
         raise invalid(
@@ -155,7 +155,7 @@ def destroy(cloud: Cloud, id: Any, expunge: bool = False, volumeids: list | None
 def destroyed(
     cloud: Cloud, job: Row, id: Any, expunge: bool = False, volumeids: list | None = None
 ) -> dict:
-    """Detach the data volumes and end the machine; it stays until `expunge.delay` has passed.
+    """Detach the data volumes and destroy the machine; its row stays for `expunge.delay`.
 
     To expunge it at once needs the permission (`UserVmManagerImpl.destroyVm`).
     """
@@ -202,7 +202,7 @@ def expunged(cloud: Cloud, job: Row, id: Any) -> dict:
 
 @phase("expungeVirtualMachine", "expunge")
 def expunge_due(cloud: Cloud, id: Any) -> None:
-    """Remove a machine whose time is over, unless it was recovered meanwhile."""
+    """Remove a machine whose `expunge.delay` is over, unless it was recovered."""
     row = cloud.state.get("virtualmachine", id)
     if row and row["state"] == "Destroyed" and row["expunge_at"] <= cloud.clock():
         expunge_now(cloud, id)
@@ -218,7 +218,7 @@ def expunge_now(cloud: Cloud, id: Any) -> None:
     etcd.end(cloud, row)
     etcd.forget(cloud, row)
     cloud.state.remove("virtualmachine", row)
-    tell(cloud, row)
+    update_workstation(cloud, row)
 
 
 @command("""updateVirtualMachine sync virtualmachine
@@ -241,7 +241,7 @@ def update(
     name: str = "",
     **more: Any,
 ) -> dict:
-    """Change the machine's row; running or not, it reads new user data when it looks next."""
+    """Change the machine's row; the machine reads new user data at its next boot."""
     row = cloud.find("virtualmachine", id)
     if row["state"] in ("Error", "Expunging"):
         raise invalid(f"Vm with id {id} is not in the right state")
@@ -266,7 +266,7 @@ def update(
 def change_service(
     cloud: Cloud, id: Any, serviceofferingid: Any, details: list | None = None
 ) -> dict:
-    """Change the offering; whether a host has room for it shows when the machine starts."""
+    """Change the offering; a lack of capacity shows only when the machine starts."""
     row = cloud.find("virtualmachine", id)
     if row["state"] != "Stopped":
         raise invalid(

@@ -1,7 +1,7 @@
-"""Owners: the parameters that say whose things a call is about.
+"""Owners: the parameters that name the owner of resources.
 
-There is one account here. Its own name and domain change nothing; any other is refused, as an
-ordinary account cannot see or make what belongs to others (`AccountManagerImpl`).
+There is one account here. Its own name and domain change nothing; others are refused, as an
+ordinary account cannot see or create resources of other accounts (`AccountManagerImpl`).
 """
 
 from ..state.cloud import Cloud
@@ -52,7 +52,7 @@ def register() -> None:
 
 
 def check(cloud: Cloud, command: Command, values: dict) -> None:
-    """Take whose it is out of the values of a call, and refuse another owner than the caller."""
+    """Remove the owner from the values of a call; refuse any owner but the caller."""
     me = cloud.account()
     account = values.pop("account", me["name"])
     domain = values.pop("domainid", me["domainid"])

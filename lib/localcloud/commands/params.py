@@ -1,4 +1,4 @@
-"""Parameters: from the texts of a request to the values a command takes, or a refusal."""
+"""Converts the parameters of a request to the values of a command, or refuses them."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from ..state.registry import Command, Param, params_of
 from ..state.rows import State
 from . import unbuilt
 
-# What CloudStack refuses in any value: control characters other than line ends.
+# CloudStack refuses control characters other than line ends in any value.
 UNPRINTABLE = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
 MAP_FORM = (
     "if specifying an object array, please use parameter[index].field=XXX, "
@@ -27,8 +27,8 @@ KINDS = {"groupid": "instancegroup", "associatednetworkid": "network"}
 def read(state: State, dialect: Dialect, command: Command, given: dict[str, str]) -> dict:
     """Return the values a command takes from the parameters given.
 
-    Those that CloudStack does not know are passed over. Raises ApiError in CloudStack's words: 430,
-    431; in ours for a parameter that CloudStack knows and this cloud has not.
+    Parameters unknown to CloudStack are ignored. Raises ApiError with CloudStack's text (430, 431),
+    or with ours for a parameter that only CloudStack has.
     """
     texts = fold({_lower(name): value for name, value in given.items()})
     unbuilt.check(dialect.name, command, texts)
@@ -114,7 +114,7 @@ class Reader:
             raise self.refusal(f"invalid value {text} for parameter {p.name}") from None
 
     def ident(self, p: Param, text: str) -> Any:
-        """Return an id: on 4.22 one that is or was there, or a number that stands for one."""
+        """Return an id; on 4.22 it must exist or have existed, or be an internal number."""
         kind = kind_of(self.command, p.name)
         if not text or text == "-1" or self.dialect.numeric_ids:
             return self.number(p, text)
@@ -134,7 +134,7 @@ class Reader:
         return [self.ident(p, one) for one in words(text)]
 
     def date(self, p: Param, text: str) -> float:
-        """Return a moment as seconds since 1970."""
+        """Return a time as seconds since 1970."""
         for form in DATES:
             try:
                 at = datetime.strptime(text, form)

@@ -1,7 +1,7 @@
-"""Projects: what is in one is out of sight of calls that do not name it, as on a real cloud.
+"""Projects hide their resources from calls that do not name them, as on a real cloud.
 
-A call with `projectid` lists what is in that project, or makes what it makes there; -1 lists what
-is in any. Calls that name a thing by its id reach it either way (`AccountManagerImpl`).
+A call with `projectid` lists or creates resources of that project; -1 lists those of all projects.
+Calls that name a resource by its id reach it either way (`AccountManagerImpl`).
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ OWNED = """virtualmachine volume snapshot template network sshkeypair userdata t
     name string its name
 """)
 def list_projects(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the projects that fit."""
+    """Answer with the matching projects."""
     return Listing("project", fitting(cloud, "project", **filters))
 
 
@@ -41,12 +41,12 @@ def register() -> None:
 
 
 def enter(cloud: Cloud, values: dict) -> None:
-    """Take the project out of the values of a call, for as long as the call lasts."""
+    """Remove the project from the values of a call, and apply it until the call ends."""
     cloud.project = values.pop("projectid", None)
 
 
 def in_sight(cloud: Cloud, found: Listing) -> Listing:
-    """Return a list without what belongs to another project than that of the call, or to any."""
+    """Return the rows that belong to the project of the call, or to none without one."""
     if found.kind not in OWNED.split() or not cloud.state.table("project"):
         return found
     return found._replace(rows=[row for row in found.rows if _seen(cloud, row)])
@@ -59,7 +59,7 @@ def _seen(cloud: Cloud, row: Row) -> bool:
 
 
 def found(cloud: Cloud, name: str) -> None:
-    """Make a project with a network, and put the workstation into it, unless it is there."""
+    """Create a project with a network and the workstation in it, unless it exists."""
     if not name or any(row["name"] == name for row in cloud.rows("project")):
         return
     if cloud.dialect.numeric_ids:

@@ -1,4 +1,4 @@
-"""Seeds: what a new cloud holds before anyone has asked it for anything."""
+"""Seeds: the resources of a new cloud."""
 
 import secrets
 
@@ -31,11 +31,11 @@ WORKSTATION = "my-workstation"
 
 
 def plant(cloud: Cloud) -> None:
-    """Fill an empty cloud; one that holds something already is left as it is."""
+    """Fill an empty cloud; do nothing if it has resources already."""
     if cloud.state.table("account"):
         return
     _account(cloud)
-    # Its provider raised it: the workstation's disks alone are 120 GiB.
+    # Higher than the default: the workstation's disks alone are 120 GiB.
     limits = cloud.setting("limits")
     cloud.state.change("setting", limits, primarystorage=1000)
     zone = _add(cloud, "zone", 1, name="local-1", token=cloud.state.add("zonetoken")["id"])
@@ -118,7 +118,7 @@ def _workstation(cloud: Cloud, template: Row) -> None:
     _disk(cloud, machine, 80100, "ROOT-53553", 80, 0)
     if cloud.dialect.numeric_ids:
         _disk(cloud, machine, 80101, "data", 100, 1)
-    # Blank, as large as the one a beginner makes, and not his: the one he must not write to.
+    # A foreign blank disk of the size that a beginner chooses: the installer must not take it.
     number = 2 if cloud.dialect.numeric_ids else 1
     foreign = _disk(cloud, machine, 80102, "scratch", 40, number, foreign=True)
     images.create_blank(cloud.disk(foreign), foreign["size"])

@@ -36,7 +36,7 @@ def list_snapshots(
     showunique: bool = True,
     **filters: Any,
 ) -> Listing:
-    """Answer with the account's snapshots that fit; all are made by hand."""
+    """Answer with the account's snapshots that match; all are made by hand."""
     manual = snapshottype.upper() == intervaltype.upper() == "MANUAL"
     rows = fitting(cloud, "snapshot", **filters) if manual else []
     if not showunique:
@@ -46,7 +46,7 @@ def list_snapshots(
 
 
 def _one_tag(cloud: Cloud, row: Row) -> dict:
-    """Return the one tag that is shown of several, whichever the database comes upon first.
+    """Return the only tag that is shown of several, the first one that the database finds.
 
     `SnapshotJoinDaoImpl` groups the rows of its view, one for each tag, by id.
     """
@@ -76,7 +76,7 @@ def create_snapshot(
     locationtype: str | None = None,
     asyncbackup: bool = False,
 ) -> Work:
-    """Make the snapshot's row and keep others from the volume meanwhile."""
+    """Create the snapshot's row and lock the volume."""
     volume = cloud.find("volume", volumeid)
     _check_ready(cloud, volume)
     machine = cloud.state.get("virtualmachine", volume.get("virtualmachineid"))
@@ -152,7 +152,7 @@ def own_tags(cloud: Cloud, kind: str, tags: list[dict] | None) -> list[dict]:
 
 @phase("createSnapshot", "begin")
 def begun(cloud: Cloud, job: Row) -> None:
-    """Copy the volume as it is at this moment; what is written later is not in the snapshot."""
+    """Copy the volume; later writes are not in the snapshot."""
     snapshot = cloud.state.get("snapshot", job["instance"])
     volume = cloud.state.get("volume", job["params"]["volumeid"])
     if snapshot and volume and cloud.disk(volume).exists():
@@ -161,7 +161,7 @@ def begun(cloud: Cloud, job: Row) -> None:
 
 @phase("createSnapshot", "finish")
 def taken(cloud: Cloud, job: Row, **_: Any) -> dict:
-    """Let the volume go; the backup is not through yet, which the answer shows."""
+    """Unlock the volume; the answer still shows an unfinished backup."""
     row = cloud.find("snapshot", job["instance"])
     cloud.state.change("snapshot", row, state="CreatedOnPrimary")
     _release(cloud, row)
@@ -172,7 +172,7 @@ def taken(cloud: Cloud, job: Row, **_: Any) -> dict:
 
 @phase("createSnapshot", "after")
 def backed_up(cloud: Cloud, job: Row) -> None:
-    """Say that the snapshot can be used now."""
+    """Set the snapshot to BackedUp."""
     row = cloud.state.get("snapshot", job["instance"])
     if row and row["state"] == "CreatedOnPrimary":
         cloud.state.change("snapshot", row, state="BackedUp")
@@ -199,7 +199,7 @@ def _release(cloud: Cloud, snapshot: Row) -> None:
     id uuid* the snapshot
 """)
 def delete_snapshot(cloud: Cloud, id: Any) -> Work:
-    """Queue the deleting; 2.2 wants the snapshot backed up first."""
+    """Queue the deletion; 2.2 refuses a snapshot that is not backed up."""
     row = cloud.state.get("snapshot", id)
     if row is None and (trace := cloud.state.trace_of("snapshot", id)):
         facts = {"id": trace["was"], "name": trace["name"], "uuid": id}
@@ -220,7 +220,7 @@ def deleted(cloud: Cloud, job: Row, id: Any) -> dict:
     if row["state"] not in cloud.dialect.deletable_snapshots:
         raise invalid(f"Can't delete snapshot {id} due to it is in {row['state']} Status")
     if row["with_volume"] and cloud.state.get("volume", row["volumeid"]) is None:
-        # What deleteVolume removes meanwhile is missing here; it works at the next try.
+        # deleteVolume may have removed the row meanwhile; a retry then succeeds.
         raise broken("Failed to delete snapshot chain.")
     cloud.disk(row).unlink(missing_ok=True)
     cloud.state.remove("snapshot", row)

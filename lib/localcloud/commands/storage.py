@@ -1,4 +1,4 @@
-"""Commands that change volumes and templates that are there already."""
+"""Commands that change existing volumes and templates."""
 
 import os
 from typing import Any
@@ -9,12 +9,12 @@ from ..state.refusals import ApiError, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
 from ..state.views import show
-from ..workstation.plugs import tell
+from ..workstation.plugs import update_workstation
 from .volumes import LARGEST, SMALLEST, check_deletable, drop
 
 
 def _queued(cloud: Cloud, id: Any = None, **_: Any) -> Work:
-    """Queue what is to be done with a volume, after what its machine is busy with."""
+    """Queue a job for a volume, after the jobs of its machine."""
     if id is None:
         raise invalid("Invalid volume id was provided")
     row = cloud.find("volume", id)
@@ -39,7 +39,7 @@ def resized(
     diskofferingid: Any = None,
     shrinkok: bool = False,
 ) -> dict:
-    """Change row and data; what is wrong with the values fails the job as 432.
+    """Change row and data; an invalid value fails the job with 432.
 
     `ResizeVolumeCmd.execute` turns the 431 of `VolumeApiServiceImpl.resizeVolume` into that.
     """
@@ -92,7 +92,7 @@ def _resize(cloud: Cloud, volume: Row, size: int, offering: Any) -> None:
         os.truncate(cloud.disk(volume), size)
     machine = cloud.state.get("virtualmachine", volume.get("virtualmachineid"))
     if machine:
-        tell(cloud, machine)
+        update_workstation(cloud, machine)
 
 
 command("""updateVolume(4.22) async volume
@@ -136,7 +136,7 @@ def destroyed(cloud: Cloud, job: Row, id: Any, expunge: bool = False) -> dict:
     id uuid* the volume
 """)
 def recover_volume(cloud: Cloud, id: Any) -> dict:
-    """Give the volume the state it had."""
+    """Restore the state of the volume."""
     volume = cloud.find("volume", id)
     if volume["state"] != "Destroy":
         raise invalid(f"Please specify a volume in Destroy state: {volume['id']}.")

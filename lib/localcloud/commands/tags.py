@@ -26,7 +26,7 @@ TYPES = {
     tags map* tags[0].key and tags[0].value and so on
 """)
 def create_tags(cloud: Cloud, **_: Any) -> Work:
-    """Queue the tagging; its rules are looked at when its turn comes."""
+    """Queue the tagging; the job checks the rules."""
     return Work()
 
 
@@ -34,7 +34,7 @@ def create_tags(cloud: Cloud, **_: Any) -> Work:
 def tagged(
     cloud: Cloud, job: Row, resourceids: list[str], resourcetype: str, tags: list[dict]
 ) -> dict:
-    """Put the tags on, unless one of them is there already."""
+    """Add the tags, unless one of them exists."""
     kind, name = _type(resourcetype)
     rows = [_resource(cloud, kind, id) for id in resourceids]
     new = [_tag(name, t) for t in tags]
@@ -52,7 +52,7 @@ def tagged(
 def _tag(kind: str, given: dict) -> dict:
     key, value = given.get("key"), given.get("value")
     if not key or not value:
-        # The server stumbles over what is missing (TaggedResourceManagerImpl).
+        # A missing value is an exception in the server (TaggedResourceManagerImpl).
         raise broken("Command failed due to Internal Server Error")
     return {"key": key, "value": value, "resourcetype": kind}
 
@@ -92,7 +92,7 @@ def untagged(
     resourcetype: str,
     tags: list[dict] | None = None,
 ) -> dict:
-    """Take the tags off."""
+    """Remove the tags."""
     kind, _ = _type(resourcetype)
     rows = [_resource(cloud, kind, id) for id in resourceids]
     if not any(_named(t, tags) for row in rows for t in row.get("tags", [])):
@@ -117,7 +117,7 @@ def _named(tag: dict, given: list[dict] | None) -> bool:
     resourceid string the resource it is on
 """)
 def list_tags(cloud: Cloud, resourcetype: str = "", keyword: str = "", **equal: str) -> Listing:
-    """Answer with the tags that fit."""
+    """Answer with the matching tags."""
     kinds = [_type(resourcetype)[0]] if resourcetype else [kind for kind, _ in TYPES.values()]
     tags = [
         tag | {"resourceid": row["id"]} | owner_of(row)

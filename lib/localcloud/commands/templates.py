@@ -31,7 +31,7 @@ def list_templates(
     showunique: bool = False,
     **filters: Any,
 ) -> Listing:
-    """Answer with the templates that fit."""
+    """Answer with the matching templates."""
     passes = _filter(templatefilter)
     fit = hypervisor.lower() in ("", cloud.dialect.hypervisor.lower())
     rows = [r for r in fitting(cloud, "template", **filters) if fit and passes(r)]
@@ -80,7 +80,7 @@ def create_template(
     volumeid: Any = None,
     **more: Any,
 ) -> Work:
-    """Make the template's row; it is not ready before the job has ended."""
+    """Create the template's row; it is ready when the job has ended."""
     if snapshotid is None and volumeid is None:
         raise invalid("Unable to find snapshot by id=null")
     if snapshotid is not None and volumeid is not None:
@@ -159,7 +159,7 @@ def made(cloud: Cloud, job: Row, **params: Any) -> dict:
 
 @phase("createTemplate", "failed")
 def not_made(cloud: Cloud, job: Row) -> None:
-    """Remove the row without trace: its id means nothing afterwards, as on a real cloud."""
+    """Remove the row without trace: its id is unknown afterwards, as on a real cloud."""
     row = cloud.state.get("template", job["instance"])
     if row:
         cloud.state.remove("template", row, trace=False)
@@ -181,7 +181,7 @@ def delete_template(cloud: Cloud, id: Any, forced: bool = False, **_: Any) -> Wo
 
 
 def _check_unused(cloud: Cloud, row: Row) -> None:
-    """Refuse to delete what machines use, those that are Destroyed included."""
+    """Refuse to delete a template that machines use, Destroyed ones included."""
     users = [m for m in cloud.rows("virtualmachine") if m["templateid"] == row["id"]]
     if users:
         texts = ",".join(map(vm_text, users))
@@ -199,7 +199,7 @@ def _text(row: Row) -> str:
 
 @phase("deleteTemplate", "finish")
 def deleted(cloud: Cloud, job: Row, id: Any, forced: bool = False, **_: Any) -> dict:
-    """Drop the template and its data; machines made from it go on."""
+    """Delete the template and its data; its machines keep running."""
     row = cloud.find("template", id)
     if cloud.dialect.template_guarded and not forced:
         _check_unused(cloud, row)

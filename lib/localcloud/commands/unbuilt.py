@@ -1,7 +1,7 @@
-"""Unbuilt: parameters that CloudStack knows and this cloud has not.
+"""Unbuilt: parameters of CloudStack that this cloud does not implement.
 
-A call with one of them is refused: passed over, a filter would hit all rows, and a setting would
-be lost without a word. What CloudStack itself does not know is passed over, as it does.
+A call with one of them is refused: otherwise a filter would match all rows, and a setting would be
+lost silently. Parameters unknown to CloudStack are ignored, as it does.
 """
 
 from functools import cache
@@ -86,7 +86,7 @@ def parameters(dialect: str) -> dict[str, frozenset[str]]:
 
 
 def check(dialect: str, command: Command, given: dict) -> None:
-    """Refuse a call (431) that gives a parameter which is known to CloudStack and not built."""
+    """Refuse a call (431) with a parameter of CloudStack that is not implemented here."""
     for name in parameters(dialect).get(command.name, frozenset()).intersection(given):
         raise ApiError(
             431,

@@ -18,7 +18,7 @@ from .accounts import user_of
     showicon boolean answer with icons too; there are none
 """)
 def list_users(cloud: Cloud, keyword: str = "", showicon: bool = False, **filters: Any) -> Listing:
-    """Answer with the one user, if it fits."""
+    """Answer with the only user, if it matches."""
     rows = _fitting(user_of(cloud, cloud.account()), "username", keyword, filters)
     return Listing("user", rows, lambda row: {"created": row["created"]})
 
@@ -41,7 +41,7 @@ def _fitting(row: Row, name: str, keyword: str, filters: dict[str, Any]) -> list
 def list_domains(
     cloud: Cloud, keyword: str = "", details: Any = None, showicon: bool = False, **filters: Any
 ) -> Listing:
-    """Answer with the one domain, if it fits."""
+    """Answer with the only domain, if it matches."""
     me = cloud.account()
     row = {"id": me["domainid"], "name": me["domain"], "path": me["domainpath"]}
     row["level"] = me["domainpath"].count("/")

@@ -29,7 +29,7 @@ SMALLEST, LARGEST = 1, 1024  # GB, of a custom disk
     tags map (4.22) tags it must carry, one of them at least
 """)
 def list_volumes(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the account's volumes that fit."""
+    """Answer with the account's volumes that match."""
     rows = [
         v
         for v in fitting(cloud, "volume", **filters)
@@ -56,7 +56,7 @@ def create_volume(
     zoneid: Any = None,
     virtualmachineid: Any = None,
 ) -> Work:
-    """Make the volume's row; without snapshot nothing is stored before it is first attached."""
+    """Create the volume's row; without a snapshot it has no data until it is attached."""
     if diskofferingid is None and snapshotid is None:
         raise invalid(
             "At least one of disk Offering ID or snapshot ID must be passed whilst creating volume"
@@ -89,7 +89,7 @@ def create_volume(
 
 
 def _target(cloud: Cloud, id: Any) -> Row | None:
-    """Return the machine that a new volume is for, refusing one that cannot take it."""
+    """Return the machine for a new volume; refuse one that cannot take it."""
     if id is None:
         return None
     machine = cloud.find("virtualmachine", id)
@@ -140,7 +140,7 @@ def _from_snapshot(cloud: Cloud, id: Any, offering: Any, size: int | None) -> di
 
 @phase("createVolume", "finish")
 def created(cloud: Cloud, job: Row, virtualmachineid: Any = None, **_: Any) -> dict:
-    """Bring a snapshot's data onto the new volume and attach it; an empty one stays Allocated."""
+    """Copy a snapshot's data to the new volume and attach it; an empty one stays Allocated."""
     row = cloud.find("volume", job["instance"])
     if row["state"] == "Creating":
         images.copy_sparse(cloud.disk(cloud.find("snapshot", row["snapshotid"])), cloud.disk(row))
@@ -154,7 +154,7 @@ def created(cloud: Cloud, job: Row, virtualmachineid: Any = None, **_: Any) -> d
 
 @phase("createVolume", "failed")
 def not_created(cloud: Cloud, job: Row) -> None:
-    """Drop the row of a volume that came to nothing."""
+    """Remove the row of a volume that could not be created."""
     row = cloud.state.get("volume", job["instance"])
     if row:
         cloud.state.remove("volume", row)
@@ -169,7 +169,7 @@ def not_created(cloud: Cloud, job: Row) -> None:
 def attach_volume(
     cloud: Cloud, id: Any, virtualmachineid: Any, deviceid: int | None = None
 ) -> Work:
-    """Queue the attaching; most of its rules are looked at when its turn comes."""
+    """Queue the attach; the job checks most of the rules."""
     return Work(cloud.find("volume", id), cloud.find("virtualmachine", virtualmachineid))
 
 
@@ -177,7 +177,7 @@ def attach_volume(
 def attached(
     cloud: Cloud, job: Row, id: Any, virtualmachineid: Any, deviceid: int | None = None
 ) -> dict:
-    """Attach the volume, storing it first if it never was."""
+    """Attach the volume; create its data at the first attach."""
     volume, machine = cloud.find("volume", id), cloud.find("virtualmachine", virtualmachineid)
     if volume.get("virtualmachineid") is not None:
         raise invalid("Please specify a volume that is not attached to any VM.")
@@ -206,7 +206,7 @@ def attached(
 def detach_volume(
     cloud: Cloud, id: Any = None, deviceid: int | None = None, virtualmachineid: Any = None
 ) -> Work:
-    """Queue the detaching."""
+    """Queue the detach."""
     volume = _to_detach(cloud, id, deviceid, virtualmachineid)
     return Work(volume, cloud.state.get("virtualmachine", volume.get("virtualmachineid")))
 

@@ -1,4 +1,4 @@
-"""Commands that say what the cloud offers: zones, offerings, OS types, networks, hypervisors."""
+"""Commands for zones, offerings, OS types, networks and hypervisors."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..state.views import show
 def list_zones(
     cloud: Cloud, networktype: str = "Advanced", available: bool = True, **filters: Any
 ) -> Listing:
-    """Answer with the one zone, if it fits; there are no routers here."""
+    """Answer with the only zone, if it matches; there are no routers here."""
     rows = fitting(cloud, "zone", **filters) if networktype == "Advanced" and available else []
     return Listing("zone", rows)
 
@@ -30,7 +30,7 @@ def list_zones(
     name string its name
 """)
 def list_disk_offerings(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the disk offerings that fit."""
+    """Answer with the matching disk offerings."""
     return Listing("diskoffering", fitting(cloud, "diskoffering", **filters))
 
 
@@ -41,7 +41,7 @@ def list_disk_offerings(cloud: Cloud, **filters: Any) -> Listing:
     issystem boolean those of the cloud's own machines, which users do not see
 """)
 def list_service_offerings(cloud: Cloud, issystem: bool = False, **filters: Any) -> Listing:
-    """Answer with the service offerings that fit."""
+    """Answer with the matching service offerings."""
     rows = [] if issystem else fitting(cloud, "serviceoffering", **filters)
     custom = cloud.setting("offerings")["custom"]
     return Listing("serviceoffering", [r for r in rows if r["cpunumber"] or custom])
@@ -54,7 +54,7 @@ def list_service_offerings(cloud: Cloud, issystem: bool = False, **filters: Any)
     description string@3.0.1 (4.22) part of its description
 """)
 def list_os_types(cloud: Cloud, description: str = "", **filters: Any) -> Listing:
-    """Answer with the OS types that fit."""
+    """Answer with the OS types that match."""
     rows = fitting(cloud, "ostype", **filters)
     return Listing("ostype", [r for r in rows if description.lower() in r["name"].lower()])
 
@@ -79,7 +79,7 @@ def list_networks(
     canusefordeploy: bool = True,
     **filters: Any,
 ) -> Listing:
-    """Answer with the account's networks that fit."""
+    """Answer with the account's networks that match."""
     fit = traffictype.lower() == "guest" and not issystem and isdefault and canusefordeploy
     rows = fitting(cloud, "network", **filters) if fit else []
     kinds = (type.lower(), "") if type else ("isolated", "shared")
@@ -91,7 +91,7 @@ def list_networks(
     zoneid uuid the zone
 """)
 def list_hypervisors(cloud: Cloud, zoneid: Any = None, keyword: str = "") -> Listing:
-    """Answer with the one hypervisor this kind of cloud has."""
+    """Answer with the only hypervisor of the cloud."""
     return Listing("hypervisor", [{"name": cloud.dialect.hypervisor}])
 
 
@@ -101,7 +101,7 @@ def list_hypervisors(cloud: Cloud, zoneid: Any = None, keyword: str = "") -> Lis
     name string (4.22) its name
 """)
 def list_os_categories(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the categories that fit."""
+    """Answer with the matching categories."""
     return Listing("oscategory", fitting(cloud, "oscategory", **filters))
 
 
@@ -122,7 +122,7 @@ def list_os_categories(cloud: Cloud, **filters: Any) -> Listing:
 def list_network_offerings(
     cloud: Cloud, zoneid: Any = None, id: Any = None, **texts: Any
 ) -> Listing:
-    """Answer with the offering of the one network, if it shows what is asked for."""
+    """Answer with the offering of the only network, if it matches."""
     keyword = texts.pop("keyword", "").lower()
     rows = [
         row

@@ -1,9 +1,9 @@
-"""What a machine does when it boots a CoreOS disk, as far as the network sees it.
+"""The boot of a machine from a CoreOS disk, as far as the network shows it.
 
-It reads the notes of the image, the configuration on the disk and, where the image reads that, the
-user data; then its etcd registers with the discovery service, or a real etcd is run with what it is
-told. Programs in the configuration are not run: a shell variable in an address counts as the
-machine's own address, which is what such programs find out.
+It reads the notes of the image, the configuration on the disk and, where the image supports it, the
+user data. Then its etcd registers with the discovery service, or a real etcd starts with the same
+settings. Programs in the configuration are not run: a shell variable in an address stands for the
+machine's own address, which such programs would find.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from ..workstation.images import Path
 from . import settings
 
 Fetch = Callable[[str, str, dict | None], tuple[int, str | bytes]]
-Run = Callable[[list[str], dict[str, str]], str]  # arguments and variables -> what to say of it
+Run = Callable[[list[str], dict[str, str]], str]  # arguments and variables -> line of the journal
 Put = Callable[[str, str], None]  # path and text of a file below /run
 BAD_ENDPOINT = "discovery: bad discovery endpoint"
 TTL = 604800  # seconds that a registration of etcd 0.4 lives
 STARTS = {"start", "restart", "reload-or-restart"}
-# The units a generation brings along; another one starts only if the configuration has its text.
+# The units of an image; another one starts only if the configuration has its text.
 SHIPPED = {"coreos": {"etcd.service", "fleet.service"}, "flatcar": {"etcd-member.service"}}
 MEMBERS = {"etcd2.service": "etcd2", "etcd-member.service": ""}  # unit, section of cloud-config
 
 
 class Machine(NamedTuple):
-    """Who boots what; `ident` is coreos or flatcar."""
+    """The machine that boots; `ident` is coreos or flatcar."""
 
     ident: str
     version: str
@@ -47,7 +47,7 @@ class Machine(NamedTuple):
 
 
 class Config(NamedTuple):
-    """What the configurations of a machine come to, the later ones on top."""
+    """The merged configurations of a machine; later ones win."""
 
     sections: dict[str, dict]
     units: dict[str, dict]  # name -> started (bool), text, own (its text is given, not only more)
@@ -55,7 +55,7 @@ class Config(NamedTuple):
 
 
 class BadConfig(Exception):
-    """A configuration is not applied; the text is what the machine's journal says."""
+    """A configuration is not applied; the text is the line of the machine's journal."""
 
 
 def boot(
@@ -69,12 +69,12 @@ def boot(
     run: Run | None = None,
     put: Put = lambda path, text: None,
 ) -> list[str]:
-    """Boot, register with the discovery service, and return what the journal says of it.
+    """Boot, register with the discovery service, and return the lines of the journal.
 
     `fetch(method, url, form)` returns status and body; without an answer it raises OSError, or
-    the status is 0. Booting again registers the same name again. No line holds a token.
-    `run(arguments, variables)` starts the etcd of today; without it there is a stand-in.
-    `put(path, text)` is told what coreos-cloudinit writes below /run of a section for etcd.
+    the status is 0. Another boot registers the same name again. No line has a token.
+    `run(arguments, variables)` starts a real etcd; without it a stand-in is used.
+    `put(path, text)` writes the files that coreos-cloudinit creates below /run for etcd.
     """
     if disk is None or not (about := _os_release(disk)):
         return ["no bootable CoreOS on this disk"]
@@ -95,7 +95,7 @@ def boot(
 
 
 def _put_drop_ins(config: Config, put: Put) -> None:
-    """Write what coreos-cloudinit makes of the sections for etcd."""
+    """Write the drop-ins that coreos-cloudinit creates from the sections for etcd."""
     for name in config.sections.keys() & {"etcd", "etcd2"}:
         pairs = config.sections[name].items()
         lines = [f'Environment="ETCD_{k.upper()}={"" if v is None else v}"' for k, v in pairs]
@@ -118,8 +118,7 @@ def _variables(text: bytes) -> dict[str, str]:
 def _sources(disk: Path, self: Machine, userdata: bytes | None) -> Iterator[tuple[str, bytes]]:
     """Yield the configurations that this image reads, in the order in which they apply.
 
-    Only the image for CloudStack reads the user data, and an Ignition file on the disk goes before
-    them.
+    Only the image for CloudStack reads the user data, unless there is an Ignition file on the disk.
     """
     local = images.tree(disk, 9).get(f"var/lib/{self.ident}-install/user_data")
     baked = images.tree(disk, 6).get("config.ign") if self.ident == "flatcar" else None
@@ -133,9 +132,9 @@ def _sources(disk: Path, self: Machine, userdata: bytes | None) -> Iterator[tupl
 
 
 def _addresses(disk: Path, self: Machine) -> dict[str, str]:
-    """Return what $private_ipv4 and $public_ipv4 stand for: nothing on a plain image.
+    """Return the values of $private_ipv4 and $public_ipv4, none on a plain image.
 
-    There only /etc/environment counts, as an operator may have written it by hand.
+    There only /etc/environment counts, which an operator may have written.
     """
     known = _variables(images.tree(disk, 9).get("etc/environment", b""))
     own = self.address if self.oem == "cloudstack" else ""
@@ -143,7 +142,7 @@ def _addresses(disk: Path, self: Machine) -> dict[str, str]:
 
 
 def _apply(config: Config, raw: bytes, self: Machine, addresses: dict[str, str]) -> None:
-    """Put one configuration on top of what there is; BadConfig if the machine would not."""
+    """Merge a configuration into the others; BadConfig if the machine would refuse it."""
     if raw.startswith(b"\x1f\x8b") and self.ident == "flatcar":
         raw = _unpacked(raw)
     text = raw.decode("utf-8", errors="replace")
@@ -192,7 +191,7 @@ def _apply_cloud_config(config: Config, text: str, self: Machine) -> None:
 
 
 def _plain_keys(value: object) -> object:
-    """Write keys with `_` for `-`, which are the same to coreos-cloudinit."""
+    """Return keys with `_` for `-`, which coreos-cloudinit treats alike."""
     if isinstance(value, dict):
         return {str(k).replace("-", "_"): _plain_keys(v) for k, v in value.items()}
     return [_plain_keys(v) for v in value] if isinstance(value, list) else value
@@ -226,7 +225,7 @@ def _add_unit(config: Config, unit: dict, started: bool, own: str | None, more: 
 
 
 def _start(config: Config, self: Machine) -> list[str]:
-    """Start the units, and return what is worth saying of them."""
+    """Start the units, and return the lines on them."""
     lines = []
     for name, unit in config.units.items():
         if not unit["started"]:
@@ -260,7 +259,7 @@ def _run_member(told: settings.Settings, self: Machine) -> list[str]:
 
 
 def _start_etcd(told: settings.Settings, self: Machine) -> list[str]:
-    """Be etcd 0.4: put the own name, say that the cluster has begun, or join the others."""
+    """Act as etcd 0.4: register the name, then start the cluster or join the others."""
     setting = partial(told.get, address=self.address)
     addr = setting("addr") or "127.0.0.1:4001"
     peer = setting("peer_addr") or "127.0.0.1:7001"
@@ -307,7 +306,7 @@ def _node(body: str | bytes) -> dict:
 
 
 def _start_member(told: settings.Settings, self: Machine) -> list[str]:
-    """Be etcd 2 or 3: create the own member id, unless the cluster is full."""
+    """Act as etcd 2 or 3: create the member id, unless the cluster is full."""
     setting = partial(told.get, address=self.address)
     base, known = setting("discovery"), setting("initial_cluster")
     if not base:
@@ -333,7 +332,7 @@ def _start_member(told: settings.Settings, self: Machine) -> list[str]:
 
 
 def _join_fixed(known: str, setting: Callable[[str], str | None]) -> list[str]:
-    """Be one of the members that all know from the start; refuse to be another."""
+    """Act as a member of a static cluster; refuse a name that is not in its list."""
     members = dict(member.partition("=")[::2] for member in known.split(","))
     name, urls = setting("name") or "default", setting("initial_advertise_peer_urls")
     if name not in members:
@@ -344,7 +343,7 @@ def _join_fixed(known: str, setting: Callable[[str], str | None]) -> list[str]:
 
 
 def _full(fallback: str | None) -> list[str]:
-    """Return what is said by one too many: it becomes a proxy, unless it is to exit."""
+    """Return the line of a surplus member: it becomes a proxy, or exits if so configured."""
     if fallback == "exit":
         return ["etcd: failed to join discovery cluster (discovery: cluster is full)"]
     return ["etcd: discovery: cluster is full", "etcd: falling back to proxy"]

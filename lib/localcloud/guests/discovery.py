@@ -1,8 +1,8 @@
 """The discovery service: a registry where the machines of a cluster find each other.
 
-Answers as discovery.etcd.io does, which is etcd's version 2 key space with `/new` in front. State
-is plain data, token -> {"index", "nodes": {name: {"value", "created", "modified", "expires"}}},
-owned by the caller, who holds a lock while `handle` runs and saves what is assigned.
+It answers like discovery.etcd.io: etcd's version 2 key space, plus `/new`. The state is plain data,
+token -> {"index", "nodes": {name: {"value", "created", "modified", "expires"}}}. Its owner, the
+caller, holds a lock while `handle` runs, and saves the changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class EtcdError(Exception):
 
 
 def command(method: str, path: str) -> str:
-    """Return the name under which a request is known to those who plan faults.
+    """Return the name of a request for planned faults.
 
     >>> command("PUT", "/0123/member"), command("GET", "/new")
     ('putDiscovery', 'newDiscovery')
@@ -39,7 +39,7 @@ def command(method: str, path: str) -> str:
 
 
 def handle(rows: Rows, method: str, path: str, query: dict, form: dict, base_url: str) -> Reply:
-    """Answer a request with status, content type and body; who waits is answered by `seen`."""
+    """Answer a request with status, content type and body; `seen` answers long polls."""
     if path == "/health":
         return _text(200, "OK")
     if path == "/new":
@@ -54,9 +54,9 @@ def handle(rows: Rows, method: str, path: str, query: dict, form: dict, base_url
 
 
 def seen(rows: Rows, path: str, since: int) -> str | None:
-    """Return what someone who waits for changes from index `since` on is told first, None yet.
+    """Return the first change from index `since` on for a long poll, None if there is none.
 
-    Only what was put and is still there is told.
+    Only keys that were set and still exist count.
     """
     found = KEY.fullmatch(path)
     nodes = _alive(rows, found[1]) if found else {}
@@ -88,7 +88,7 @@ def _new(rows: Rows, method: str, given: dict, base_url: str) -> Reply:
 
 
 def last_index(rows: Rows) -> int:
-    """Return the index of the last change, which etcd tells in the header X-Etcd-Index."""
+    """Return the index of the last change, which etcd sends as the header X-Etcd-Index."""
     return max((row["index"] for row in rows.values()), default=0)
 
 
@@ -98,7 +98,7 @@ def _node(value: str, index: int, ttl: int | None) -> dict:
 
 
 def _key(rows: Rows, method: str, token: str, name: str | None, given: dict) -> Reply:
-    """Do what is asked of a token (no name) or of a key below it."""
+    """Answer a request for a token (no name) or for a key below it."""
     if method in ("GET", "HEAD"):
         return _get(rows, token, name)
     if method == "PUT" and name:
@@ -138,7 +138,7 @@ def _not_found(rows: Rows, token: str, name: str | None) -> EtcdError:
 
 
 def _alive(rows: Rows, token: str) -> dict[str, dict]:
-    """Return the nodes of a token whose time to live has not run out, hidden ones included."""
+    """Return the nodes of a token that have not expired, hidden ones included."""
     nodes = rows[token]["nodes"] if token in rows else {}
     now = time.time()
     return {k: n for k, n in nodes.items() if n["expires"] is None or n["expires"] > now}
@@ -158,7 +158,7 @@ def _shown(token: str, name: str, node: dict) -> dict:
 
 
 def _put(rows: Rows, token: str, name: str, given: dict) -> Reply:
-    """Set a key; a token nobody asked for comes into being with its first key, as in etcd."""
+    """Set a key; this creates its token if need be, as in etcd."""
     nodes, key = _alive(rows, token), f"{PREFIX}/{token}/{name}"
     before, wanted = nodes.get(name), given.get("prevExist")
     if wanted == "false" and before:
@@ -170,7 +170,7 @@ def _put(rows: Rows, token: str, name: str, given: dict) -> Reply:
         raise EtcdError(400, 202, "The given TTL in POST form is not a number", "Update", 0)
     index = last_index(rows) + 1
     node = _node(given.get("value", ""), index, int(ttl) if ttl else None)
-    if wanted == "true":  # an update; to set a key anew makes it a new one
+    if wanted == "true":  # an update keeps `created`; a set does not
         node["created"] = before["created"]
     rows[token] = {"index": index, "nodes": {**nodes, name: node}}
     action = {"false": "create", "true": "update"}.get(wanted, "set")

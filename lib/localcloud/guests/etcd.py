@@ -1,7 +1,7 @@
-"""Members: real etcd processes, one a machine, that end with it and with the server.
+"""Members: real etcd processes, one a machine, that end with the machine and with the server.
 
-A machine has one address on the loopback network, so what etcd is to listen on, be it all addresses
-or the machine's own loopback, becomes that one. Its data stay in the machine's folder.
+A machine has one address on the loopback network, which replaces all addresses that etcd is
+configured to listen on. Its data stay in the machine's folder.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 from ..state.cloud import Cloud
 from ..state.rows import Row
 
-# The guard ends its etcd when the pipe from the server is closed, however that comes about.
+# The guard ends its etcd when the pipe from the server closes, for whatever reason.
 GUARD = """\
 etcd "$@" </dev/null &
 read -r closed
@@ -32,14 +32,14 @@ OWN_PLACES = ("data-dir", "wal-dir")
 
 
 def folder(cloud: Cloud, machine: Row) -> Path:
-    """Return the folder in which the processes of a machine keep what they write."""
+    """Return the folder for the files of a machine's processes."""
     return cloud.folder / "machines" / str(machine["id"])
 
 
 def run(
     cloud: Cloud, machine: Row, address: str, words: list[str], variables: dict[str, str]
 ) -> str:
-    """Start a machine's etcd as its unit would, and return what to say of it."""
+    """Start a machine's etcd as its unit would, and return a line on it."""
     place = folder(cloud, machine)
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     given = flags(words, variables, address) | {"data-dir": str(place / "etcd")}
@@ -59,7 +59,7 @@ def _flag(variable: str) -> str:
 
 
 def flags(words: list[str], variables: dict[str, str], address: str) -> dict[str, str]:
-    """Return etcd's flags for these arguments; where it listens becomes the one address.
+    """Return etcd's flags for these arguments; it listens on the machine's address only.
 
     >>> flags(["--name=a", "--force-new-cluster"], {"ETCD_LISTEN_PEER_URLS": "http://[::]:1"},
     ...       "127.1.1.11")["listen-peer-urls"]
@@ -98,5 +98,5 @@ def end_all(cloud: Cloud) -> None:
 
 
 def forget(cloud: Cloud, machine: Row) -> None:
-    """Delete what the processes of a machine have written."""
+    """Delete the files of a machine's processes."""
     shutil.rmtree(folder(cloud, machine), ignore_errors=True)

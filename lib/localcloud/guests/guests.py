@@ -1,4 +1,4 @@
-"""Guests: the inner life of machines: room to run, disks, booting."""
+"""Guests: capacity, disks and boot of machines."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ RUNS = ("Running", "Stopping")
 
 
 def check_room(cloud: Cloud, machine: Row) -> None:
-    """Refuse to start a machine for which no host has room (533) or the host tag (530)."""
+    """Refuse to start a machine without a host of enough capacity (533) or with its tag (530)."""
     there = cloud.setting("capacity")
     wanted = size_of(cloud, machine)
     taken = [
@@ -52,10 +52,10 @@ def vm_text(machine: Row) -> str:
 
 
 def set_state(cloud: Cloud, row: Row, state: str) -> Row:
-    """Put a machine into a state; one that does not run ends its processes and its shell."""
+    """Set the state of a machine; unless it runs, end its processes and its shell."""
     if state not in RUNS:
         etcd.end(cloud, row)
-        login.keep_out(cloud.folder, row["id"])
+        login.close_shell(cloud.folder, row["id"])
         row["stopped"] = True
     row |= {"state": state, "changed": cloud.clock()}
     return cloud.state.save("virtualmachine", row)
@@ -85,7 +85,7 @@ def root_of(cloud: Cloud, machine: Row) -> Row | None:
 
 
 def fill_root(cloud: Cloud, machine: Row) -> None:
-    """Copy the template's data onto a new root volume; a template may hold none."""
+    """Copy the template's data, if any, to a new root volume."""
     root = root_of(cloud, machine)
     if root is None:
         raise invalid(f"The VM {machine['name']} has no root volume")
@@ -98,7 +98,7 @@ def fill_root(cloud: Cloud, machine: Row) -> None:
 
 
 def add_data(cloud: Cloud, machine: Row, offering: Any, size: int | None) -> None:
-    """Make and attach the data volume that was asked for with the machine."""
+    """Create and attach the data volume requested with the machine."""
     chosen = cloud.find("diskoffering", offering)
     volume = cloud.state.add(
         "volume",
@@ -116,9 +116,9 @@ def add_data(cloud: Cloud, machine: Row, offering: Any, size: int | None) -> Non
 
 
 def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
-    """Let the machine run and do what its disk and its user data tell it at boot.
+    """Run the machine and boot it from its disk and user data.
 
-    What it says on its console becomes an event; discovery tokens are left out of it.
+    Its console output becomes an event, without discovery tokens.
     """
     from . import boot as firmware  # it is large, and not needed for a cloud that only answers
 
@@ -126,7 +126,7 @@ def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
     cloud.state.change("virtualmachine", machine, state="Running", changed=cloud.clock(), ran=True)
     root = root_of(cloud, machine)
     disk = cloud.disk(root) if root and cloud.disk(root).exists() else None
-    login.let_in(cloud.folder, machine["id"], disk)
+    login.open_shell(cloud.folder, machine["id"], disk)
     data, address = machine.get("data"), default_nic(machine)["address"]
     said = firmware.boot(
         disk,
@@ -143,7 +143,7 @@ def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
 
 
 def revive(cloud: Cloud) -> None:
-    """Boot the machines that ran when the server ended, where they have real processes."""
+    """Boot the machines that ran when the server ended, if they have real processes."""
     for machine in cloud.rows("virtualmachine") if cloud.runs_etcd else []:
         if machine["state"] in RUNS and not machine.get("workstation"):
             boot(cloud, machine, None)
@@ -152,7 +152,7 @@ def revive(cloud: Cloud) -> None:
 def fetch(cloud: Cloud, method: str, url: str, form: dict | None) -> tuple[int, str]:
     """Make a machine's HTTP request: to this cloud's discovery, or to another one on loopback.
 
-    Machines here have no way to the internet: anything else is answered with status 0.
+    Machines here have no internet access: any other request gets status 0.
     """
     if url.startswith(cloud.base_url + "/"):
         return discover(cloud, method, url[len(cloud.base_url) :], form)
@@ -184,7 +184,7 @@ def discover(cloud: Cloud, method: str, target: str, form: dict | None) -> tuple
 
 
 def registry(cloud: Cloud) -> dict:
-    """Return what this cloud's discovery service holds."""
+    """Return the state of this cloud's discovery service."""
     return cloud.state.setting("discovery", {"rows": {}})["rows"]
 
 
@@ -206,9 +206,9 @@ def ask_discovery(
 
 
 def expunge_later(cloud: Cloud, machine: Row) -> None:
-    """Have a destroyed machine removed after `expunge.delay`, scaled as all that takes time.
+    """Schedule the removal of a destroyed machine after `expunge.delay`, in scaled time.
 
-    Where nothing takes time (scale 0), it takes as long as on a real cloud.
+    With scale 0 the delay is that of a real cloud.
     """
     scale = cloud.setting("time")["scale"] or 1
     at = cloud.clock() + cloud.setting("expunge")["delay"] * scale

@@ -1,7 +1,7 @@
-"""Logging in to a machine: a shell in which /etc, /home, /oem, /run and /var are its own.
+"""Logins to a machine: a shell whose /etc, /home, /oem, /run and /var are the machine's.
 
-There is no machine behind it: commands are the ones of this computer, their paths are rewritten,
-and what they leave in these folders is put back onto its virtual disk.
+There is no real machine: this computer's commands run with rewritten paths, and changes in these
+folders are written back to the virtual disk.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ..workstation import images, mounts, shell
 
 ROOT = 9  # the partition
 INSIDE = re.compile(r"(?<![\w./}-])/(?=(etc|home|oem|run|var)/)")
-OEM = 6  # what is in there is shown, but not put back
-AWAY = 255  # what ssh ends with when it does not get through
+OEM = 6  # these files are shown, but not written back
+AWAY = 255  # exit code of ssh without a connection
 SHELL = """\
 #!/bin/sh
 # A shell on a machine of the local cloud, whose id comes first.
@@ -38,7 +38,7 @@ exit 1
 
 
 def prepare(folder: os.PathLike) -> None:
-    """Write the shell of the machines, and the programs that stand in for those of a machine."""
+    """Write the shell of the machines and its stand-in programs."""
     home = os.path.join(folder, "machines")
     os.makedirs(os.path.join(home, "bin"), exist_ok=True, mode=0o700)
     programs = {"shell": shell.with_python(SHELL), "bin/sudo": shell.SUDO}
@@ -46,8 +46,8 @@ def prepare(folder: os.PathLike) -> None:
         shell.write_program(os.path.join(home, name), text)
 
 
-def let_in(folder: os.PathLike, machine: object, disk: os.PathLike | None) -> None:
-    """Have a machine's shell answer, with this disk of the folder."""
+def open_shell(folder: os.PathLike, machine: object, disk: os.PathLike | None) -> None:
+    """Open a machine's shell, with this disk of the folder."""
     place = os.path.join(folder, "machines", str(machine))
     os.makedirs(place, exist_ok=True, mode=0o700)
     shutil.rmtree(os.path.join(place, "run"), ignore_errors=True)
@@ -63,8 +63,8 @@ def put(folder: os.PathLike, machine: object, path: str, text: str) -> None:
         file.write(text)
 
 
-def keep_out(folder: os.PathLike, machine: object) -> None:
-    """Have a machine's shell answer no more."""
+def close_shell(folder: os.PathLike, machine: object) -> None:
+    """Close a machine's shell."""
     path = os.path.join(folder, "machines", str(machine), "disk.json")
     if os.path.exists(path):
         os.unlink(path)
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> int:
         done = subprocess.run(["/bin/sh", "-c", command], env=_environment(home, folder))
         shutil.rmtree(os.path.join(folder, "oem"), ignore_errors=True)
         if disk and mounts.pack(folder) != before:
-            _put_back(disk, folder)
+            _write_back(disk, folder)
     return done.returncode
 
 
@@ -101,7 +101,7 @@ def _environment(home: str, folder: str) -> dict[str, str]:
     return os.environ | {"PATH": path, "HOME": os.path.join(folder, "home/core")}
 
 
-def _put_back(disk: str, folder: str) -> None:
+def _write_back(disk: str, folder: str) -> None:
     where = images.partition(disk, ROOT)
     old, (files, modes) = images.filesystem(disk, where), mounts.pack(folder)
     images.put_tree(disk, ROOT, files, kind=old.type, label=old.label, modes=modes)

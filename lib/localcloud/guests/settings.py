@@ -1,7 +1,7 @@
-"""Settings of a unit: where systemd takes them from, and which of several wins.
+"""Settings of a unit, from the places that systemd reads, in its order of precedence.
 
-Programs are not run. An environment file is there if it was written, or if a unit that runs, or a
-program that such a unit starts, names it; what makes it then stands for what is in it.
+Programs are not run. An environment file exists if it was written, or if a running unit or its
+program names it; the text of that unit or program then stands for the content of the file.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ ASSIGNED = re.compile(r"(?:\b|\\n)([A-Z][A-Z0-9_]*)=([^\s\"'\\]*)")
 
 
 class Settings(NamedTuple):
-    """What sets something for a unit, texts in the order in which systemd reads them."""
+    """The sources of a unit's settings, in the order in which systemd reads them."""
 
-    before: str  # drop-ins whose names stand before coreos-cloudinit's own
+    before: str  # drop-ins whose names sort before coreos-cloudinit's
     section: dict[str, str]
     own: str  # the unit with its other drop-ins
     files: str  # its environment files
@@ -40,7 +40,7 @@ class Settings(NamedTuple):
     def variables(self, address: str) -> dict[str, str]:
         """Return the variables of the unit; environment files win.
 
-        What a program finds out, which is not run here, is the machine's own `address`.
+        The machine's own `address` stands for values that programs, not run here, would find.
         """
         found = {f"ETCD_{k.upper()}": v for k, v in self.section.items()}
         for line in re.findall(r"(?m)^Environment=(.*)$", f"{self.before}\n{self.own}"):
@@ -51,7 +51,7 @@ class Settings(NamedTuple):
         return found
 
     def arguments(self, address: str, machine: str) -> list[str]:
-        """Return what the unit's program is given, expanded as systemd does; %m is `machine`."""
+        """Return the arguments of the unit's program, expanded like systemd; %m is `machine`."""
         joined = re.sub(r"\\\n\s*", " ", f"{self.before}\n{self.own}")
         lines = re.findall(r"(?m)^ExecStart=(.*)$", joined)
         _, *words = shlex.split(lines[-1] if lines else "") or ["", "$ETCD_OPTS"]
@@ -62,7 +62,7 @@ class Settings(NamedTuple):
 
 
 def _expanded(word: str, told: dict[str, str]) -> list[str]:
-    """Expand one word: `$X` becomes as many as there are in it, `${X}` stays within the word."""
+    """Expand a word: `$X` becomes the words of its value, `${X}` stays one word."""
     if alone := re.fullmatch(r"\$(\w+)", word):
         return told.get(alone[1], "").split()
     return [re.sub(r"\$\{(\w+)\}", lambda m: told.get(m[1], ""), word)]
@@ -74,7 +74,7 @@ def _last(name: str, text: str) -> str | None:
 
 
 def read(name: str, units: dict[str, dict], files: dict[str, str], section: dict) -> Settings:
-    """Return what is set for a unit. FileNotFoundError if it needs an environment file in vain."""
+    """Return the settings of a unit. FileNotFoundError without a required environment file."""
     drop_ins = sorted(_drop_ins(name, files))
     before = "\n".join(text for file, text in drop_ins if file < CLOUDINIT)
     own = "\n".join([units[name]["text"], *(t for file, t in drop_ins if file >= CLOUDINIT)])
@@ -105,7 +105,7 @@ def _wants(text: str, other: str) -> bool:
 
 
 def _makers(path: str, running: list[str], files: dict[str, str]) -> Iterator[str]:
-    """Yield the texts that name a file: units that run, and programs that those start."""
+    """Yield the texts of running units, and of their programs, that name a file."""
     for unit in running:
         started = re.findall(r"(?m)^ExecStart\w*=(.*)$", unit)
         programs = [t for p, t in files.items() if any(p in line.split() for line in started)]

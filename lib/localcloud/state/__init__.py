@@ -1,1 +1,1 @@
-"""What the local cloud holds and knows: rows, jobs, dialects, the registry of its commands."""
+"""The state of the local cloud: rows, jobs, dialects, the registry of its commands."""

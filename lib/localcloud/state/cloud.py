@@ -1,4 +1,4 @@
-"""The cloud: what all commands share, and how to look things up in it."""
+"""The cloud: shared by all commands, with lookups of its resources."""
 
 import subprocess
 import threading
@@ -17,12 +17,12 @@ GIB = 2**30
 SPEED = 2000  # MHz of an offering's CPUs
 DOMAIN = 2  # the internal number of the account's domain
 
-# How a kind of row is called in messages.
+# The name of a kind of row in messages.
 NAMES = {"virtualmachine": "virtual machine", "diskoffering": "disk offering", "ostype": "OS type"}
 
 
 class Listing(NamedTuple):
-    """An answer of a list command: rows of a kind, and what to show besides."""
+    """The answer of a list command: rows of a kind, and further fields."""
 
     kind: str
     rows: list[Row]
@@ -31,7 +31,7 @@ class Listing(NamedTuple):
 
 @dataclass
 class Cloud:
-    """One cloud at work. Whoever touches it holds `lock`."""
+    """A running cloud; `lock` guards it."""
 
     state: State
     dialect: Dialect
@@ -55,7 +55,7 @@ class Cloud:
         self.changed = threading.Condition(self.lock)  # something was put into the registry
 
     def find(self, kind: str, id: Any) -> Row:
-        """Return the row with that id, refusing one that is not there (431)."""
+        """Return the row with that id; refuse an unknown id (431)."""
         row = self.state.get(kind, id)
         if row is None:
             raise invalid(f"Unable to find {NAMES.get(kind, kind)} by id {id}")
@@ -78,7 +78,7 @@ class Cloud:
         return None if at is None else self.dialect.stamp(at)
 
     def owner(self, project: Any = None) -> dict:
-        """Return the fields that say whose something is: the account's, or a project's."""
+        """Return the fields of the owner of a row: the account or a project."""
         me = self.account()
         whose = {"account": me["name"]}
         if project is not None:
@@ -86,11 +86,11 @@ class Cloud:
         return whose | {k: me[k] for k in ("domainid", "domain", "domainpath")}
 
     def ownership(self) -> dict:
-        """Return what a row needs to belong where the call at hand makes things."""
+        """Return the fields that make a new row belong to the project of the current call."""
         return {} if self.project is None else {"projectid": self.project}
 
     def mine(self, kind: str) -> list[Row]:
-        """Return the rows of a kind that belong where the call at hand makes things."""
+        """Return the rows of a kind that belong to the project of the current call."""
         return [r for r in self.rows(kind) if r.get("projectid") == self.project]
 
     def setting(self, name: str) -> Row:
@@ -98,7 +98,7 @@ class Cloud:
         return self.state.setting(name, DEFAULTS[name])
 
     def lacks(self, command: str) -> bool:
-        """Say whether the account's role lacks a command."""
+        """Return whether the account's role lacks a command."""
         return command in self.setting("role")["refuse"].split(",")
 
     @property
@@ -110,7 +110,7 @@ class Cloud:
     def network(self) -> str:
         """The first three numbers of the machines' addresses.
 
-        Those of real processes are on loopback, and no other server of this computer has the port.
+        Machines with real processes are on loopback, in a network that no other server here uses.
         """
         if not self.runs_etcd:
             return "10.1.0"
@@ -118,7 +118,7 @@ class Cloud:
         return f"127.{port >> 8}.{port & 255}"
 
     def disk(self, row: Row) -> Path:
-        """Return the file that holds the data of a volume, snapshot or template."""
+        """Return the file with the data of a volume, snapshot or template."""
         return self.folder / "disks" / f"{row['id']}.raw"
 
     def note(self, type_: str, text: str, level: str = "INFO", **more: Any) -> Row:
@@ -160,7 +160,7 @@ OPTIONS = {
 
 
 def owner_of(row: Row) -> Row:
-    """Return what makes another row belong to the project of this one, if it is in one."""
+    """Return the fields that make another row belong to the project of this one, if any."""
     return {k: row[k] for k in ("projectid",) if k in row}
 
 
@@ -175,7 +175,7 @@ def fitting(
     tags: list[dict] | None = None,
     **equal: Any,
 ) -> list[Row]:
-    """Return the rows of a kind that pass all filters; one that is None lets everything pass."""
+    """Return the rows of a kind that match all filters; a filter of None matches any row."""
     wanted = [id] if id is not None else ids
     if wanted is None:
         rows = cloud.rows(kind)
@@ -193,13 +193,13 @@ def fitting(
 
 
 def same_name(cloud: Cloud, name: str, wanted: str) -> bool:
-    """Compare names as the database does: case does not count; 2.2 takes a part for the whole."""
+    """Compare names as the database does, without case; 2.2 also matches a part of a name."""
     name, wanted = name.lower(), wanted.lower()
     return wanted in name if cloud.dialect.names_are_patterns else wanted == name
 
 
 def has_tag(row: Row, wanted: dict) -> bool:
-    """Say whether a row carries a tag; one without value fits whatever the value is."""
+    """Return whether a row carries a tag; one without value fits whatever the value is."""
     return any(
         t["key"] == wanted.get("key") and wanted.get("value") in (None, t["value"])
         for t in row.get("tags", [])
@@ -214,7 +214,7 @@ def size_of(cloud: Cloud, machine: Row) -> Row:
     return offering | ({"cpuspeed": SPEED} if offering["cpunumber"] else own)
 
 
-# What is counted against a quota, and how 2.2 and later servers call it.
+# The quotas, with their names on 2.2 and on later servers.
 COUNTED = {"vm": "virtual machines", "volume": "volumes", "snapshot": "snapshots",
            "template": "templates"}  # fmt: skip
 RESOURCE = {"vm": "user_vm", "ip": "public_ip", "primarystorage": "primary_storage",
@@ -223,7 +223,7 @@ GONE = ("Destroyed", "Expunging", "Error", "Destroy")
 
 
 def used(cloud: Cloud, what: str) -> float:
-    """Return how much of a quota is taken; storage in GiB."""
+    """Return the used part of a quota; storage in GiB."""
     kind = "virtualmachine" if what == "vm" else what
     if what in ("cpu", "memory"):
         field = {"cpu": "cpunumber"}.get(what, what)
@@ -242,7 +242,7 @@ def _counted(cloud: Cloud, kind: str) -> list[Row]:
 
 
 def check_quota(cloud: Cloud, what: str, more: float = 1) -> None:
-    """Refuse what would exceed the account's quota (535; 534 on 2.2); storage in GiB."""
+    """Refuse an amount beyond the account's quota (535; 534 on 2.2); storage in GiB."""
     limit, taken = cloud.setting("limits")[what], used(cloud, what)
     old = not cloud.dialect.error_extras
     if limit < 0 or taken + more <= limit or (old and what not in COUNTED):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 @dataclass(frozen=True)
 class Dialect:
-    """What one version of CloudStack does differently from another."""
+    """The behaviour of a version of CloudStack where versions differ."""
 
     name: str
     version: str
@@ -106,5 +106,5 @@ DIALECTS = {d.name: d for d in (MODERN, OLD)}
 
 
 def named(name: str) -> str:
-    """Return the name of a dialect that is given by its name or an alias."""
+    """Return the name of a dialect from its name or an alias."""
     return ALIASES.get(name, name)

@@ -1,4 +1,4 @@
-"""Faults: what goes wrong on demand, and the record of what was asked of the cloud."""
+"""Faults: planned failures, and the record of calls."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import NamedTuple
 # ends. malformed: the command runs and half of the answer comes. refuse-after: it runs, and is
 # answered with an error all the same.
 FAULTS = "refuse fail-job drop-before drop-after html slow lose-job hang-job malformed refuse-after"
-# Never recorded: what is secret, what is private, and what only signs the request.
+# Never recorded: secrets, private texts, and the parts of a signature.
 HIDDEN = """apikey signature userdata password publickey command response signatureversion
     expires sessionkey"""
 CALLS, PARAMS, LONGEST = 5000, 50, 500  # kept: calls, parameters of each, characters of a value
@@ -28,7 +28,7 @@ class Call(NamedTuple):
 
 @dataclass
 class Fault:
-    """What goes wrong with the next `count` calls of a command, once `skip` have passed."""
+    """A failure of the next `count` calls of a command, after `skip` other ones."""
 
     command: str
     kind: str
@@ -40,7 +40,7 @@ class Fault:
     result: str = ""
 
     def hits(self, command: str) -> bool:
-        """Say whether it strikes this call, and count the call."""
+        """Return whether the fault applies to this call, and count the call."""
         if self.command not in (command, "*") or self.count <= 0:
             return False
         if self.skip > 0:
@@ -52,13 +52,13 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The faults that are set and the last calls; neither survives a restart."""
+    """The planned faults and the last calls; neither survives a restart."""
 
     planned: list[Fault] = field(default_factory=list)
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=CALLS))
 
     def take(self, command: str) -> Fault | None:
-        """Return the fault that strikes this call."""
+        """Return the fault for this call."""
         return next((f for f in self.planned if f.hits(command)), None)
 
     def record(self, command: str, params: dict[str, str], changed: bool, status: int) -> None:

@@ -1,7 +1,7 @@
-"""Fields: what an answer holds of each kind of object, per dialect, and what is the same in all.
+"""Fields: the fields of each kind of object in answers, per dialect, and constant values.
 
-A word is a field: `[+|-]name[:type][=value]`. `+` marks one that only 4.22 has, `-` one that only
-2.2 has; without a type it is a string; with a value it has that one in every object.
+A word is a field: `[+|-]name[:type][=value]`. `+` marks a field of 4.22 only, `-` one of 2.2
+only. The default type is string. A value is the same in every object.
 """
 
 from functools import cache
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 OWNER = "account +projectid +project domainid domain +domainpath"
 USER_ROLE = "roletype=User rolename=User"
 
-# Of each an account's row tells limit, total and what is available.
+# An account's row has limit, total and available of each.
 RESOURCES = """vm +ip volume snapshot +backup +backupstorage template +project +network +vpc +cpu
     +memory +gpu +primarystorage +secondarystorage +bucket +objectstorage"""
 AMOUNTS = " ".join(f"{r}limit {r}total:long {r}available" for r in RESOURCES.split())
@@ -136,14 +136,14 @@ TABLE = {
     "apilimit": "accountid account apiIssued:integer apiAllowed:integer expireAfter:long",
     "simulatorcall": "command params:map changed:boolean status:integer",
 }
-# What there is none of here.
+# Resources that this cloud does not have.
 EMPTY = """publicipaddress portforwardingrule ipforwardingrule iso affinitygroup securitygroup
     vmSnapshot vpc snapshotpolicy"""
 TABLE |= dict.fromkeys(EMPTY.split(), "id name")
 
 
 class Field(NamedTuple):
-    """One field of an answer; `value` is what it always is, if it is."""
+    """A field of an answer; `value` is its constant value, if any."""
 
     name: str
     type: str
@@ -177,6 +177,6 @@ def names_of(kind: str, dialect: str) -> tuple[str, ...]:
 
 
 def chosen(kind: str, dialect: str, view: dict) -> dict:
-    """Return what a dialect shows of an object; empty fields are left out."""
+    """Return the fields of an object in a dialect, without empty ones."""
     view = constants_of(kind, dialect) | view
     return {n: view[n] for n in names_of(kind, dialect) if view.get(n) is not None}

@@ -1,7 +1,7 @@
-"""Jobs: they take time, and what they do happens when their time is over.
+"""Jobs take time, and their effects happen at their end.
 
-Nothing runs in the background: `advance` is called with each request and does what has fallen due
-since, in order. Durations are those of a real cloud, in seconds, times the scale that is set.
+Nothing runs in the background: each request calls `advance`, which does all due work in order.
+Durations are those of a real cloud, in seconds, times the configured scale.
 """
 
 import heapq
@@ -36,11 +36,11 @@ SECONDS = {
 }
 OTHERS = 5
 SECONDS_PER_GIB = {"createSnapshot": 14.25, "createTemplate": 3}
-AFTER = 0.05  # of its duration, until what a job leaves to be done is done
+AFTER = 0.05  # of its duration, until the work after a job is done
 INSTANCES = {"volume": "Volume", "snapshot": "Snapshot", "template": "Template",
              "virtualmachine": "VirtualMachine"}  # fmt: skip
 GERUNDS = {"stop": "stopping"}
-# Packages of the commands whose module is not named like them.
+# Java packages of the commands whose module has another name.
 AREAS = {"machine": "vm", "deployment": "vm", "instance": "vm", "label": "tag", "storage": "volume"}
 VERB = re.compile(r"([a-z]+)(\w+)")
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
@@ -50,9 +50,9 @@ _order = itertools.count()
 
 
 class Work(NamedTuple):
-    """What a job is to be about: its row, the machine whose turn it waits for, its data in GiB.
+    """The work of a job: its row, the machine whose jobs it waits for, its data in GiB.
 
-    One that is to fail has an `error`.
+    A job with an `error` fails.
     """
 
     row: Row | None = None
@@ -128,7 +128,7 @@ def _planned_failure(fault: Fault | None) -> dict | None:
 
 
 def check_custom_id(cloud: Cloud, command: str, custom: str | None) -> None:
-    """Refuse a job id of the client's that has the wrong form or is taken already."""
+    """Refuse a client's job id that is malformed or in use."""
     if custom and not UUID.fullmatch(custom):
         raise invalid(f"UUID: {custom} doesn't follow the UUID format")
     if custom and cloud.state.get("job", custom):
@@ -143,14 +143,14 @@ def duration(cloud: Cloud, command: str, gib: float) -> float:
 
 
 def schedule(cloud: Cloud, at: float, moment: str, target: Any) -> None:
-    """Have something done at that time: a phase of a job, or the expunging of a machine."""
+    """Schedule work: a phase of a job, or the removal of a machine."""
     id = f"{target}/{moment}"
     cloud.state.add("timer", id=id, n=0, at=at, moment=moment, target=target)
     heapq.heappush(cloud.timers, (at, next(_order), id))
 
 
 def resume(cloud: Cloud) -> None:
-    """Take up the timers of an earlier run, and forget jobs that are too old."""
+    """Restore the timers of an earlier run, and forget old jobs."""
     cloud.timers = [(t["at"], next(_order), t["id"]) for t in cloud.rows("timer")]
     heapq.heapify(cloud.timers)
     for job in cloud.rows("job"):
@@ -238,7 +238,7 @@ def _fail(cloud: Cloud, job: Row, phases: dict, error: ApiError) -> None:
 
 
 def _begun(cloud: Cloud, command: Command, job: Row) -> Any:
-    """Add the two events of a job's beginning, and return the id of the first."""
+    """Add the two events of a job's start, and return the id of the first."""
     kind, what = _event(command, job)
     first = "starting Vm" + what[12:] if command.name == "deployVirtualMachine" else what
     about = _resource(job)
@@ -248,7 +248,7 @@ def _begun(cloud: Cloud, command: Command, job: Row) -> Any:
 
 
 def _event(command: Command, job: Row) -> tuple[str, str]:
-    """Return type and text of a job's events, such as VM.CREATE and what it does to which."""
+    """Return the type of a job's events, such as VM.CREATE, and their text."""
     verb, what = VERB.fullmatch(command.name).groups()
     noun = what.replace("VirtualMachine", "Vm")
     doing = GERUNDS.get(verb) or verb.removesuffix("e") + "ing"
@@ -268,13 +268,13 @@ def ended(cloud: Cloud, job: Row, error: str = "") -> None:
 
 
 def _resource(job: Row) -> Row:
-    """Return what an event says of the thing that a job is about."""
+    """Return the words for a job's resource in an event."""
     own = owner_of(job) | {"resourceid": job["instance"], "resourcetype": job["instancetype"]}
     return own | {"resourcename": job["about"]}
 
 
 def note(cloud: Cloud, command: Command, about: str, error: str = "", parent: Any = None) -> None:
-    """Add the one event that a command leaves which is no job, and every one on 2.2."""
+    """Add the only event of a command without a job, and of any command on 2.2."""
     verb, what = VERB.fullmatch(command.name).groups()
     kind = f"{what.replace('VirtualMachine', 'VM')}.{verb.replace('deploy', 'create')}".upper()
     text = f"Error while running {command.name} {about}: {error}" if error else (
@@ -284,7 +284,7 @@ def note(cloud: Cloud, command: Command, about: str, error: str = "", parent: An
 
 
 def find(cloud: Cloud, id: Any) -> Row:
-    """Return a job that can still be asked for, refusing all others as unknown."""
+    """Return a job; refuse an unknown or forgotten one."""
     job = cloud.state.get("job", id)
     if job is None and isinstance(id, str) and not id.isdecimal():
         raise unknown(id)
@@ -300,7 +300,7 @@ def find(cloud: Cloud, id: Any) -> Row:
 
 
 def unknown(id: str) -> ApiError:
-    """Return the refusal of a job id that means nothing (any more)."""
+    """Return the refusal of an unknown or forgotten job id."""
     return param(
         "queryAsyncJobResult",
         f"invalid value. Invalid parameter jobid value={id} due to incorrect long value format, or "

@@ -1,10 +1,10 @@
-"""Refusals: the errors CloudStack answers with, and their numbers."""
+"""Refusals: CloudStack's errors and their numbers."""
 
 INVALID_VALUE, RUNTIME, CAPACITY, DENIED, DIRECT = 4350, 4250, 4325, 4365, 9999
 
 
 class ApiError(Exception):
-    """The server says no: HTTP and API code, text, and CloudStack's own number for the cause."""
+    """A refusal: HTTP and API code, text, and CloudStack's own number for the cause."""
 
     hidden = False  # users see its text only when a job ends with it
 
@@ -19,7 +19,7 @@ def invalid(text: str) -> ApiError:
 
 
 def broken(text: str) -> ApiError:
-    """Return the refusal that stands for an exception inside the server (530)."""
+    """Return the refusal for an exception inside the server (530)."""
     return hidden(text, RUNTIME)
 
 
@@ -31,7 +31,7 @@ def hidden(text: str, cause: int) -> ApiError:
 
 
 def full(text: str) -> ApiError:
-    """Return the refusal for want of capacity (533)."""
+    """Return the refusal for lack of capacity (533)."""
     return ApiError(533, text, CAPACITY)
 
 

@@ -1,13 +1,13 @@
-"""The registry: which commands there are, with their parameters, for listApis and for checking.
+"""The registry: all commands and their parameters, for listApis and for checks.
 
 A command is registered with one text block: a head, a description, and then a parameter a line:
 
-    name[@since][(dialect)] kind [what it answers]
+    name[@since][(dialect)] kind [kind of answer]
         description
         name type[*|*2.2][<length][@since] [(dialect)] description
 
-`*` marks a required parameter, `*2.2` one that is required there only; a dialect in parentheses
-says that the other one does not know it. Kinds: list, sync, async, async-create. Types: string,
+`*` marks a required parameter, `*2.2` one that only 2.2 requires; a dialect in parentheses
+is the only one with it. Kinds: list, sync, async, async-create. Types: string,
 uuid, uuids, strings, long, integer, boolean, date, map.
 """
 
@@ -29,7 +29,7 @@ PAGING = (
 
 
 class Param(NamedTuple):
-    """One parameter; `required` is "", "*" or "*2.2", `only` the one dialect that knows it."""
+    """A parameter; `required` is "", "*" or "*2.2", `only` its only dialect."""
 
     name: str
     type: str
@@ -40,13 +40,13 @@ class Param(NamedTuple):
     description: str
 
     def needed(self, dialect: str) -> bool:
-        """Say whether a call must have it."""
+        """Return whether a call must have it."""
         return self.required in ("*", f"*{dialect}")
 
 
 @dataclass
 class Command:
-    """One API command: `run` answers the call, `phases` are what its job does later."""
+    """An API command: `run` answers the call, `phases` are the phases of its job."""
 
     name: str
     kind: str  # list, sync, async, async-create
@@ -71,7 +71,7 @@ class Command:
 
     @property
     def changes(self) -> bool:
-        """Say whether it changes anything."""
+        """Return whether it changes anything."""
         return not re.match(r"(get|list|query)", self.name)
 
 
@@ -80,7 +80,7 @@ PHASES: dict[str, dict[str, Callable[..., Any]]] = {}
 
 
 def command(block: str) -> Callable[[Callable], Callable]:
-    """Register a function as the one that answers the command that the block describes."""
+    """Register a function for the command in the block."""
     head, description, *lines = (line.strip() for line in block.strip().splitlines())
     found = HEAD.fullmatch(head)
     if not found:
@@ -102,7 +102,7 @@ def command(block: str) -> Callable[[Callable], Callable]:
 def add_params(command: str, lines: list[str], *, filters: bool = False) -> None:
     """Give a registered command more parameters, a line each.
 
-    They are `filters` if the rows of the answer are compared with them, after the command ran.
+    `filters` are compared with the rows of the answer, after the command ran.
     """
     one = COMMANDS[command]
     for row in map(_param, lines):
@@ -114,7 +114,7 @@ def add_params(command: str, lines: list[str], *, filters: bool = False) -> None
 
 
 def phase(name: str, moment: str) -> Callable[[Callable], Callable]:
-    """Register what a command's job does: at "begin", "finish", "after", or when it "failed"."""
+    """Register a phase of a command's job: "begin", "finish", "after" or "failed"."""
 
     def register(function: Callable) -> Callable:
         PHASES.setdefault(name, {})[moment] = function

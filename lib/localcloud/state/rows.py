@@ -10,7 +10,7 @@ from typing import Any
 from .dialects import Dialect
 
 Row = dict[str, Any]
-FORMAT = 3  # of the rows; counts up whenever what stands in them changes
+FORMAT = 3  # of the rows; increases with each change
 
 
 class OtherFormat(Exception):
@@ -20,7 +20,7 @@ class OtherFormat(Exception):
 class State:
     """All rows of one cloud: `tables[kind][id]` to work with, a file for the next start.
 
-    A row's `n` is its internal number. Whoever changes a row calls `save`; `commit` writes all
+    A row's `n` is its internal number. Each change of a row needs a `save`; `commit` writes all
     saved rows at once.
     """
 
@@ -54,7 +54,7 @@ class State:
         return self.tables.setdefault(kind, {})
 
     def get(self, kind: str, id: Any) -> Row | None:
-        """Return the row with that id, which may come as text."""
+        """Return the row with that id, which may be text."""
         rows = self.table(kind)
         found = rows.get(id)
         if found is None and self.dialect.numeric_ids and str(id).isdecimal():
@@ -66,14 +66,14 @@ class State:
         return next((r for r in self.table(kind).values() if r["n"] == number), None)
 
     def add(self, kind: str, **row: Any) -> Row:
-        """Make a row with the next id of its kind; ids are the same in every rehearsal.
+        """Create a row with the next id of its kind; ids are the same in every rehearsal.
 
         With `id`, the row gets that one and nothing is counted.
         """
         return self.save(kind, self.new(kind, **row))
 
     def new(self, kind: str, **row: Any) -> Row:
-        """Return a row with the next id of its kind that is not in the table yet."""
+        """Return a new row with the next id of its kind, without adding it."""
         if "id" in row:
             return {"n": row["id"]} | row
         counter = self.setting("counters", {})
@@ -89,7 +89,7 @@ class State:
         return str(uuid.UUID(int=bits, version=4))
 
     def save(self, kind: str, row: Row) -> Row:
-        """Note that a row is new or has changed."""
+        """Mark a row as new or changed."""
         self.table(kind)[row["id"]] = row
         self._changed[kind, row["id"]] = row
         self.version += 1
@@ -101,7 +101,7 @@ class State:
         return self.save(kind, row)
 
     def remove(self, kind: str, row: Row, *, trace: bool = True) -> None:
-        """Drop a row; its id stays known as that of something removed, unless `trace` is off."""
+        """Remove a row; its id stays known as removed, unless `trace` is off."""
         self.table(kind).pop(row["id"], None)
         self._changed[kind, row["id"]] = None
         self.version += 1
@@ -110,12 +110,12 @@ class State:
                                   "name": row.get("name")})  # fmt: skip
 
     def was_removed(self, kind: str, id: Any) -> bool:
-        """Say whether there was a row of that kind and id."""
+        """Return whether there was a row of that kind and id."""
         found = self.table("removed").get(str(id))
         return bool(found and found["kind"] == kind)
 
     def trace_of(self, kind: str, id: Any) -> Row:
-        """Return what is known of a row that was removed: its internal number `was`, its name."""
+        """Return the internal number `was` and the name of a removed row."""
         return self.table("removed")[str(id)] if self.was_removed(kind, id) else {}
 
     def setting(self, name: str, default: Row) -> Row:

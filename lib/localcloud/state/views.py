@@ -1,4 +1,4 @@
-"""Views: rows as answers show them: what is in the row, what is always so, what belongs to it."""
+"""Views: rows as fields of an answer, with constants and related rows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ NETWORK_OFFERING = "Offering for Isolated networks with Source Nat service enabl
 
 
 def more(kind: str) -> Callable[[More], More]:
-    """Register a function that adds to a kind's rows what is looked up elsewhere."""
+    """Register a function that adds fields from other rows to a kind of row."""
 
     def register(function: More) -> More:
         MORE[kind] = function
@@ -35,7 +35,7 @@ def more(kind: str) -> Callable[[More], More]:
 
 
 def show(cloud: Cloud, kind: str, row: Row, **extra: Any) -> dict:
-    """Return a row as the dialect shows it; a row's own fields go before what is looked up."""
+    """Return a row in the dialect; its own fields override those from other rows."""
     owner = cloud.owner(row.get("projectid"))
     view = {**owner, "displaytext": row.get("name"), **row}
     view["created"] = cloud.stamp(row.get("at"))
@@ -50,7 +50,7 @@ def show(cloud: Cloud, kind: str, row: Row, **extra: Any) -> dict:
 
 
 def tag_owner(owner: dict) -> dict:
-    """Return whose a tag is, as it stands in the rows of what carries it."""
+    """Return the owner of a tag, as in the row of the tagged resource."""
     return {k: v for k, v in owner.items() if k != "domainpath"}
 
 
@@ -203,7 +203,7 @@ def _machine(cloud: Cloud, row: Row) -> dict:
 
 
 def _state_of(cloud: Cloud, row: Row) -> dict:
-    """Return what depends on whether a machine runs, ran, or never did."""
+    """Return the fields that depend on whether a machine runs, ran, or never ran."""
     runs, ran, root = is_up(row), row.get("ran"), row["state"] != "Error"
     details = row.get("details") or ({} if ran else {"deployvm": "true"})
     return {
@@ -220,17 +220,17 @@ def _state_of(cloud: Cloud, row: Row) -> dict:
 
 
 def is_up(machine: Row) -> bool:
-    """Say whether a machine is on a host."""
+    """Return whether a machine is on a host."""
     return machine["state"] in ("Running", "Stopping")
 
 
 def default_nic(machine: Row) -> Row:
-    """Return the network card that a machine's address is that of."""
+    """Return the network card with the machine's address."""
     return next(card for card in machine["nics"] if card.get("isdefault", True))
 
 
 def nic_view(cloud: Cloud, card: Row, machine: Row) -> dict:
-    """Return a network card of a machine as answers show it."""
+    """Return a network card of a machine as in an answer."""
     inside = cloud.find("network", card["networkid"])
     gateway = f"{card['address'].rpartition('.')[0]}.1"
     view = {"id": card["id"], "networkid": inside["id"], "netmask": "255.255.255.0"}

@@ -1,4 +1,4 @@
-"""Authentication: whether a request is signed as CloudStack demands."""
+"""Authentication: checks signatures as CloudStack does."""
 
 import base64
 import hashlib
@@ -31,7 +31,7 @@ def signature(params: dict[str, str], secret: str) -> str:
 
 
 def unverified(command: str | None) -> ApiError:
-    """Return the one answer to all that is wrong with credentials; it tells nothing apart."""
+    """Return the answer to any fault of the credentials; it does not name the fault."""
     return ApiError(401, UNVERIFIED, None, key=f"{command.lower()}response" if command else "null")
 
 
@@ -44,7 +44,7 @@ def credentials(params: dict[str, str]) -> tuple[str, str]:
 
 
 def check_expiry(dialect: Dialect, params: dict[str, str], now: float) -> None:
-    """Refuse a request whose time is over; only signature version 3 has one."""
+    """Refuse an expired request; only signature version 3 has an expiry."""
     lower = {k.lower(): v for k, v in params.items()}
     if not dialect.expires_checked or lower.get("signatureversion") != "3":
         return
@@ -54,7 +54,7 @@ def check_expiry(dialect: Dialect, params: dict[str, str], now: float) -> None:
 
 
 def moment(text: str) -> float | None:
-    """Return what an `expires` means, None if it cannot be read."""
+    """Return the time of an `expires`, None if it is malformed."""
     for form in EXPIRES_FORMS:
         try:
             return datetime.strptime(text, form).timestamp()
@@ -64,6 +64,6 @@ def moment(text: str) -> float | None:
 
 
 def check_signature(params: dict[str, str], given: str, secret: str) -> None:
-    """Refuse a request that was signed with another secret, or otherwise than the server does."""
+    """Refuse a request with a signature that differs from the server's own."""
     if not hmac.compare_digest(signature(params, secret).encode(), given.encode()):
         raise unverified(params.get("command"))

@@ -1,4 +1,4 @@
-"""Dispatch: from a request's parameters to the command and back to an answer."""
+"""Dispatches a request's parameters to a command, and returns the answer."""
 
 import sqlite3
 import sys
@@ -27,7 +27,7 @@ HTML = (
 
 
 class Reply(NamedTuple):
-    """What goes back: a body of None closes the connection without an answer."""
+    """A reply; a body of None closes the connection without an answer."""
 
     status: int
     type: str
@@ -98,7 +98,7 @@ def _logged(cloud: Cloud, given: dict[str, str], cookies: str) -> Reply:
 
 
 def _seen_by_users(cloud: Cloud, error: ApiError) -> ApiError:
-    """Hide what an exception inside the server says, as `ApiServer.handleRequest` does."""
+    """Hide the text of an exception inside the server, as `ApiServer.handleRequest` does."""
     hidden = error.hidden and cloud.dialect.error_extras
     return ApiError(error.code, jobs.INTERNAL, error.cause) if hidden else error
 
@@ -115,7 +115,7 @@ def _error(fault: Fault) -> ApiError:
 
 def _refused(cloud: Cloud, name: str, given: dict[str, str], error: ApiError) -> Reply:
     text = envelope.refusal(cloud, name, error)
-    # The header X-Description goes with what the server throws, not with what turns a caller away.
+    # Exceptions have the header X-Description, refusals of a caller do not.
     told = "" if error.code == 401 or name in sessions.COMMANDS else error.text
     return _reply(cloud, given, error.code, text)._replace(error=told)
 
@@ -128,7 +128,7 @@ def _reply(cloud: Cloud, given: dict[str, str], status: int, text: str) -> Reply
 
 
 def authenticate(cloud: Cloud, given: dict[str, str], cookies: str = "") -> Command:
-    """Return the command if the request may have it, with the checks in the server's order."""
+    """Return the command if the request may call it; the checks are in the server's order."""
     name = given.get("command")
     in_session = sessions.verified(cloud, given, cookies)
     command = known(cloud.dialect.name).get(name or "")
@@ -207,7 +207,7 @@ def _list(cloud: Cloud, command: Command, values: dict) -> str:
 
 
 def page_slice(cloud: Cloud, page: int | None, size: int | None) -> slice:
-    """Return which rows a page holds; both parameters or none must be given."""
+    """Return the rows of a page; both parameters or none must be given."""
     if size == -1 and page is None:
         return slice(None) if cloud.dialect.unlimited_pagesize else slice(PAGE)
     if size == -1:
@@ -243,7 +243,7 @@ def _async(
     try:
         work: jobs.Work = command.run(cloud, **values)
     except ApiError as refusal:
-        # Newer servers look at nothing before the job runs, but for what makes a row first.
+        # Newer servers check nothing before the job runs, except in async-create commands.
         if command.kind == "async-create" or not cloud.dialect.job_details:
             raise
         work = jobs.Work(error=refusal)

@@ -17,21 +17,21 @@ UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
 def dumps(value: Any) -> str:
     """Return JSON as CloudStack's library writes it.
 
-    It turns every backslash-u sequence of the text back into a character, be it part of an
-    escaped backslash: such a text is not JSON any more, on a real server as here.
+    It converts every backslash-u sequence of the text back to a character, even within an escaped
+    backslash: such a text is not JSON any more, on a real server too.
     """
     text = ENCODE(value)
     return UNICODE.sub(lambda m: chr(int(m[1], 16)), text) if "\\u" in text else text
 
 
 def answer(cloud: Cloud, command: str, body: str) -> str:
-    """Put a body into the one key that every answer has."""
+    """Return an answer: a body under its only key."""
     key = f"{command.lower()}response"
     return f'{{ "{key}" : {body} }}' if cloud.dialect.blanks else f'{{"{key}":{body}}}'
 
 
 def listing(cloud: Cloud, command: str, found: Listing, page: slice, total: int) -> str:
-    """Return a page of a list; without rows there is no array."""
+    """Return a page of a list, without an array if there are no rows."""
     texts = [row_text(cloud, found, row) for row in found.rows[page]]
     if cloud.dialect.blanks:
         if not texts:
@@ -46,7 +46,7 @@ def listing(cloud: Cloud, command: str, found: Listing, page: slice, total: int)
 
 
 def row_text(cloud: Cloud, found: Listing, row: Row) -> str:
-    """Return a row as JSON; it is made once for as long as nothing changes in the cloud."""
+    """Return a row as JSON, cached until the cloud changes."""
     if cloud.texts_of != cloud.state.version:
         cloud.texts, cloud.texts_of = {}, cloud.state.version
     if found.extra or "id" not in row:
@@ -59,7 +59,7 @@ def row_text(cloud: Cloud, found: Listing, row: Row) -> str:
 
 
 def sync_object(cloud: Cloud, command: str, kind: str, view: dict) -> str:
-    """Return the answer that is one object under its kind."""
+    """Return an answer of one object under its kind."""
     text = dumps(view)
     return answer(
         cloud,
@@ -69,19 +69,19 @@ def sync_object(cloud: Cloud, command: str, kind: str, view: dict) -> str:
 
 
 def flat(cloud: Cloud, command: str, view: dict) -> str:
-    """Return the answer whose fields stand in the envelope itself."""
+    """Return an answer with its fields in the envelope itself."""
     return answer(cloud, command, dumps(view))
 
 
 def success(cloud: Cloud, command: str) -> str:
-    """Return the answer that only says yes."""
+    """Return an answer with `success` only."""
     if cloud.dialect.blanks:
         return f'{{ "{command.lower()}response" : {{ "success" : "true"}}  }}'
     return answer(cloud, command, dumps({"success": cloud.dialect.sync_success}))
 
 
 def key_of(command: str, error: ApiError) -> str:
-    """Return the key an error stands under."""
+    """Return the key of an error."""
     return error.key or ("errorresponse" if error.code == 432 else f"{command.lower()}response")
 
 
@@ -97,7 +97,7 @@ def refusal(cloud: Cloud, command: str, error: ApiError) -> str:
 
 
 def xml(cloud: Cloud, text: str) -> str:
-    """Return an answer in XML, which is what a request that does not ask for JSON gets."""
+    """Return an answer in XML, the format without `response=json`."""
     [(key, body)] = json.loads(text, strict=False).items()
     head = f'<?xml version="1.0" encoding="UTF-8"?><{key} cloud-stack-version='
     return f'{head}"{cloud.dialect.version}">{"".join(_elements(body))}</{key}>'

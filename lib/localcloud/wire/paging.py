@@ -1,9 +1,9 @@
-"""Paging: which rows a page holds where a list is sorted by what many rows share.
+"""Paging: the rows of a page where many rows have the same sort key.
 
-CloudStack sorts volumes, snapshots and events by when they were made, in whole seconds, the newest
-first, and takes each page with an OFFSET of its own. Rows of one second come in any order, and in
-another one for each page: some stand on two pages and others on none, while the count is right.
-Within a page it looks the rows up again, by id, so that a page begins with its oldest.
+CloudStack sorts volumes, snapshots and events by their creation in whole seconds, the newest first,
+and reads each page with an OFFSET. Rows of the same second have no fixed order: some appear on two
+pages and others on none, while the count is right. Within a page it reads the rows again by id, so
+that a page begins with its oldest.
 """
 
 from bisect import bisect_right
@@ -12,14 +12,14 @@ from ..state.cloud import Cloud, Listing
 from ..state.rows import Row
 
 BY_TIME = ("volume", "snapshot", "event")
-ASTRAY = 3  # rows at most that go astray at the border of two pages
+ASTRAY = 3  # most rows misplaced at the border of two pages
 
 
 def ordered(cloud: Cloud, found: Listing, keep: slice, page: int | None) -> Listing:
     """Return a list with its rows as the database orders them for one page.
 
-    So that a rehearsal does the same each time, rows go astray in every other walk through the
-    pages, beginning with the first.
+    Rehearsals must be repeatable, so rows are misplaced in every other walk through the pages,
+    beginning with the first.
     """
     if cloud.dialect.stable_pages or found.kind not in BY_TIME:
         return found
@@ -36,7 +36,7 @@ def ordered(cloud: Cloud, found: Listing, keep: slice, page: int | None) -> List
 def _stray(rows: list[Row], start: int, stop: int) -> list[Row]:
     """Return a page that begins with rows of the page before it, of the same second.
 
-    As many rows are pushed off the end of that second: off this page onto the next, or off all.
+    As many rows at the end of that second move to the next page, or disappear.
     """
     second = int(rows[start]["at"])
     before = [r for r in rows[max(0, start - ASTRAY) : start] if int(r["at"]) == second]

@@ -34,8 +34,8 @@ HTML = "text/html; charset=UTF-8"
 def parameters(query: str, form: str) -> dict[str, str]:
     """Return a request's parameters as the server reads them.
 
-    Of repeated names in a form the first counts, in a query the last, and the query wins; what has
-    no `=` is passed over.
+    Of repeated names, the first counts in a form and the last in a query, and the query wins. Parts
+    without `=` are ignored.
     """
     found: dict[str, str] = {}
     for name, value in _pairs(form):
@@ -49,7 +49,7 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads requests and writes answers; what they mean is for others to know."""
+    """Reads requests and writes answers, whose content comes from `dispatch`."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         self.write(*found, **{"X-Etcd-Index": str(index)})
 
     def answer_waiting(self, path: str, since: str) -> None:
-        """Send the head at once, and what is put into the registry next when it is there."""
+        """Send the head at once, and the next change of the registry when it happens."""
         cloud = self.server.cloud
         with cloud.lock:
             index = discovery.last_index(guests.registry(cloud))
@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(said), said.encode()))
 
     def is_gone(self) -> bool:
-        """Return whether the other side has closed the connection, or we have."""
+        """Return whether either side has closed the connection."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
@@ -168,7 +168,7 @@ class Handler(BaseHTTPRequestHandler):
         return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: request lines hold keys and signatures."""
+        """Log nothing: request lines contain keys and signatures."""
 
 
 def _header(text: str) -> str:
@@ -189,7 +189,7 @@ class Listener(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
 
     def server_bind(self) -> None:
-        """Bind, without asking the name service who we are."""
+        """Bind, without a lookup of our own name."""
         self.allow_reuse_address = True
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
@@ -207,7 +207,7 @@ class Listener(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def drop_connections(self) -> None:
-        """Close all connections, so that nobody goes on talking to a server that has ended."""
+        """Close all connections, so that no client continues with an ended server."""
         for request in list(self.connections):
             try:
                 request.shutdown(socket.SHUT_RDWR)
@@ -215,12 +215,12 @@ class Listener(ThreadingHTTPServer):
                 self.connections.discard(request)  # it was closed at the other end
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over clients that went away in the middle; tell all else."""
+        """Ignore clients that disconnect early; report other errors."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
     def service_actions(self) -> None:
-        """Tell how long nobody has asked anything."""
+        """Report the time since the last request."""
         self.on_idle(time.monotonic() - self.served)
 
 
@@ -228,7 +228,7 @@ class Server:
     """A local cloud in its folder, serving on 127.0.0.1 between `start` and `stop`.
 
     Port 0 takes any free one. `clock` gives the seconds since 1970. Other options are those of
-    `cloud.OPTIONS`; one that is None is left as it is in the folder.
+    `cloud.OPTIONS`; None leaves the option as it is in the folder.
     """
 
     def __init__(
@@ -261,7 +261,7 @@ class Server:
         shell.prepare(self.folder, dialect)
         login.prepare(self.folder)
         shell.set_time_scale(self.folder, self.cloud.setting("time")["scale"])
-        plugs.tell(self.cloud, self.cloud.one("virtualmachine"))
+        plugs.update_workstation(self.cloud, self.cloud.one("virtualmachine"))
         guests.revive(self.cloud)
         sessions.password(self.cloud)  # which is kept with all else that is new
         self.cloud.state.commit()
@@ -279,7 +279,7 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """End serving and let go of port and files; what the cloud holds stays in its folder."""
+        """Stop serving and release port and files; the state stays in its folder."""
         if self.thread:
             self.listener.shutdown()
             self.thread.join()
@@ -302,7 +302,7 @@ class Server:
 
     @property
     def connection(self) -> dict:
-        """Return what a client needs to know, keys included."""
+        """Return the connection data of a client, keys included."""
         me = self.cloud.account()
         values = {name: self.cloud.setting(s)[key] for name, (s, key) in OPTIONS.items()}
         if sessions.offered(self.cloud):

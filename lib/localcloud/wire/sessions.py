@@ -1,7 +1,7 @@
-"""Sessions: to log in with a name and a password instead of signing each call.
+"""Sessions: logins with name and password instead of signed calls.
 
-Login and logout go before all that other commands pass, as `ApiServlet` lets the API authenticators
-answer first. A session is two cookies, JSESSIONID and sessionkey; each call must repeat the second
+Login and logout skip the checks of other commands, as `ApiServlet` calls the API authenticators
+first. A session is two cookies, JSESSIONID and sessionkey; each call must repeat the second
 one as a parameter too (`api.sessionkey.check.locations`). Sessions end with the server.
 """
 
@@ -21,7 +21,7 @@ COMMANDS = ("login", "logout")
 
 
 class Outcome(NamedTuple):
-    """What a login or logout answers: status, the whole body, the cookies to set."""
+    """The answer to a login or logout: status, body, and cookies."""
 
     status: int
     body: str
@@ -29,12 +29,12 @@ class Outcome(NamedTuple):
 
 
 def offered(cloud: Cloud) -> bool:
-    """Say whether one can log in; the dialect of 2.2 leaves it out."""
+    """Return whether this dialect has logins; 2.2 does not."""
     return not cloud.dialect.numeric_ids
 
 
 def password(cloud: Cloud) -> str:
-    """Return the password of the user, made up when it is first asked for."""
+    """Return the password of the user, generated at the first use."""
     made = {"password": secrets.token_urlsafe(16)}
     return cloud.state.setting("login", made)["password"]
 
@@ -56,7 +56,7 @@ def answer(cloud: Cloud, given: dict[str, str], cookies: str) -> Outcome:
 
 def _check(cloud: Cloud, given: dict[str, str]) -> None:
     me, name = cloud.account(), given.get("username", "")
-    # Without a domain it is ROOT, and the account is in one below.
+    # The default domain is ROOT; the account is in one below it.
     domain = given.get("domain", "").strip("/") or "ROOT"
     there = given.get("domainid") == me["domainid"] or f"ROOT/{domain}" == me["domainpath"]
     right = secrets.compare_digest(given.get("password", "").encode(), password(cloud).encode())
@@ -85,7 +85,7 @@ def _facts(cloud: Cloud, key: str) -> Row:
 
 
 def verified(cloud: Cloud, given: dict[str, str], cookies: str) -> bool:
-    """Say whether a call belongs to a session; one without the session's key ends it (401)."""
+    """Return whether a call belongs to a session; one without the session's key ends it (401)."""
     id = cookie(cookies, "JSESSIONID")
     key = cloud.sessions.get(id)
     if key is None:

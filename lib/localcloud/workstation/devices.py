@@ -22,7 +22,7 @@ EMPTY |= dict.fromkeys(("pttype", "ptuuid", "parttype", "partlabel", "partuuid")
 
 
 class Failed(Exception):
-    """A stand-in ends here: exit code and the text for stderr."""
+    """Ends a stand-in with an exit code and a text for stderr."""
 
     def __init__(self, rc: int, text: str):
         self.rc = rc
@@ -36,13 +36,13 @@ def inventory(home: Path) -> list[Node]:
 
 
 def mount_table(home: Path) -> list[dict]:
-    """Return what is mounted: source, target, options, fstype, in order of mounting."""
+    """Return the mounts: source, target, options, fstype, in order of mounting."""
     return read(home, "mounts.json")
 
 
 @contextlib.contextmanager
 def changing_mounts(home: Path) -> Iterator[list[dict]]:
-    """Give the mount table to change while others wait; it is saved unless the block fails."""
+    """Lock and yield the mount table; save it unless the block fails."""
     with open(os.path.join(home, "mounts.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rows = mount_table(home)
@@ -51,7 +51,7 @@ def changing_mounts(home: Path) -> Iterator[list[dict]]:
 
 
 def save(home: Path, name: str, rows: list[dict]) -> None:
-    """Write a table so that a reader sees the old one or the new one, never a part."""
+    """Write a table as a whole."""
     path = os.path.join(home, name)
     with open(f"{path}.{os.getpid()}", "w") as file:
         json.dump(rows, file, indent=1)
@@ -59,7 +59,7 @@ def save(home: Path, name: str, rows: list[dict]) -> None:
 
 
 def read(home: Path, name: str) -> list[dict]:
-    """Return a table of the workstation; an empty one if it was never written."""
+    """Return a table of the workstation, empty if it was never written."""
     try:
         with open(os.path.join(home, name)) as file:
             return json.load(file)
@@ -129,5 +129,5 @@ def find(home: Path, path: str) -> Node | None:
 
 
 def in_use(disk: Node) -> bool:
-    """Say whether the disk or a part of it is mounted."""
+    """Return whether the disk or a part of it is mounted."""
     return any(n["mountpoint"] for n in (disk, *disk["children"]))

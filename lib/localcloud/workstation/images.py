@@ -1,8 +1,8 @@
 """Disk images: sparse files, GPT partition tables, and a tree of files in a partition.
 
-The partition tables are real. A file system is not: a partition holds one tar archive at its start,
-whose first member says what file system it stands in for. That is enough to install, to mount, to
-compare and to boot, needs no root, and no program would mistake it for the real thing.
+The partition tables are real. File systems are not: a partition has one tar archive at its start,
+whose first member names the file system that it stands for. That is enough to install, mount,
+compare and boot, needs no root, and no program would take it for a real file system.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ USR_A = "7130c94a-213a-4e5a-8e26-6cce9662f132"
 USR_B = "e03dd35c-7c2d-4a47-b3fe-27f15780a57c"
 IMAGE_GUID = "00000000-0000-0000-0000-000000000001"
 
-# What other programs leave on a disk: where, which bytes, and the name blkid has for it.
+# Signatures of other programs on a disk: offset, bytes, and blkid's name.
 SIGNATURES = (
     (0x438, b"\x53\xef", "ext4"),
     (0x10040, b"_BHRfS_M", "btrfs"),
@@ -58,7 +58,7 @@ class Partition(NamedTuple):
 
 
 class Filesystem(NamedTuple):
-    """What the tree of a partition stands in for."""
+    """The file system that the tree of a partition stands for."""
 
     type: str
     label: str
@@ -88,14 +88,14 @@ Path = str | os.PathLike
 
 
 def create_blank(path: Path, size: int) -> None:
-    """Make a sparse file of so many bytes, all zero, that takes up no room."""
+    """Create a sparse file of so many zero bytes."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with open(path, "wb") as file:
         file.truncate(size)
 
 
 def copy_sparse(source: Path, target: Path) -> None:
-    """Copy a file and leave its holes out; blocks of zeros become holes as well."""
+    """Copy a file with its holes; blocks of zeros become holes too."""
     size = os.stat(source).st_size
     create_blank(target, size)
     with open(source, "rb") as old, open(target, "r+b") as new:
@@ -107,7 +107,7 @@ def copy_sparse(source: Path, target: Path) -> None:
 
 
 def _extents(file: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield where the data lies; the whole file, where the file system cannot tell."""
+    """Yield the extents of the data; the whole file where the file system has none."""
     end = 0
     while end < size:
         try:
@@ -186,7 +186,7 @@ def disk_guid(path: Path) -> str | None:
 
 
 def _table(path: Path) -> tuple[bytes, bytes] | None:
-    """Return GUID and table from the header at the start, else from the one at the end."""
+    """Return GUID and table from the first header, or from the backup."""
     with open(path, "rb") as file:
         size = os.stat(path).st_size
         for at in (SECTOR, size - SECTOR):
@@ -218,7 +218,7 @@ def partition(path: Path, number: int) -> Partition:
 
 
 def table_type(path: Path) -> str | None:
-    """Return "gpt", "dos" or None: what kind of partition table the disk has."""
+    """Return the kind of partition table: "gpt", "dos" or None."""
     if _table(path):
         return "gpt"
     with open(path, "rb") as file:
@@ -235,7 +235,7 @@ def signature(path: Path, start: int = 0) -> str | None:
 
 
 def write_image(path: Path, rows: Sequence[tuple[int, str, int, str, str]]) -> None:
-    """Write an image's partition table; what the partitions held before is gone."""
+    """Write an image's partition table, and erase the partitions."""
     partitions, size = plan_layout(rows)
     write_gpt(path, partitions, size)
     room = os.stat(path).st_size
@@ -301,7 +301,7 @@ def _store(path: Path, where: Partition, data: bytes) -> None:
 
 
 def filesystem(path: Path, where: Partition) -> Filesystem | None:
-    """Return what the partition's tree stands in for, None if it holds no tree."""
+    """Return the file system that the partition's tree stands for, None without a tree."""
     with open(path, "rb") as file:
         head = os.pread(file.fileno(), SECTOR, where.start)
         if not head.startswith(MAGIC.encode() + b"\0"):
@@ -311,7 +311,7 @@ def filesystem(path: Path, where: Partition) -> Filesystem | None:
 
 
 def entries(path: Path, number: int) -> Iterator[tuple[str, int, bytes | None]]:
-    """Yield name, mode and content (None: a directory) of all that a partition holds."""
+    """Yield name, mode and content (None: a directory) of a partition's files."""
     import tarfile
 
     where = partition(path, number)
@@ -327,5 +327,5 @@ def entries(path: Path, number: int) -> Iterator[tuple[str, int, bytes | None]]:
 
 
 def tree(path: Path, number: int) -> dict[str, bytes]:
-    """Return the files of a partition by name; none if it holds no tree."""
+    """Return the files of a partition by name, none without a tree."""
     return {name: data for name, _, data in entries(path, number) if data is not None}

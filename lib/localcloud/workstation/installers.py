@@ -1,8 +1,8 @@
 """Stand-ins for coreos-install (June 2014) and flatcar-install (today).
 
-Options, order of checks, texts and exit codes are theirs, and so is what they do not do: neither
-looks whether the disk is in use or holds data. The download is simulated, but takes time; the
-partition table, the user data and a note of what the image is are really written.
+Options, order of checks, texts and exit codes are those of the originals. Like these, they do not
+check whether the disk is in use or has data. The download is simulated but takes time; the
+partition table, the user data and a note on the image are really written.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ OEMS = {"", "cloudstack", "openstack", "vmware", "vmware_raw", "ec2", "gce", "az
 
 
 class Generation(NamedTuple):
-    """In what the images of two times differ: file systems, layout, names, current versions."""
+    """The differences between the images: file systems, layout, names, current versions."""
 
     ident: str
     brand: str
@@ -106,7 +106,7 @@ FLATCAR = Generation(
 
 
 class Order(NamedTuple):
-    """What is to be installed where; `shown` is what the Success line says of the image."""
+    """An install; `shown` is the image in the Success line."""
 
     disk: Node
     channel: str
@@ -172,7 +172,7 @@ def flatcar_install(home: str, args: list[str]) -> int:
 
 
 def _write_flatcar(order: Order, scale: float) -> None:
-    """Write while the download comes; what is on the disk is wiped if it does not end well."""
+    """Write during the download; wipe the disk if it fails."""
     if order.is_file:
         say(f"Writing {order.url}...")
     else:
@@ -193,7 +193,7 @@ def _write_flatcar(order: Order, scale: float) -> None:
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """Print a line at once, for whoever watches."""
+    """Print a line and flush it."""
     print(line, file=sys.stderr if err else sys.stdout, flush=True)
 
 
@@ -215,7 +215,7 @@ def _usage(text: str) -> int:
 def _order(
     home: str, program: str, generation: Generation, given: dict[str, str], channel: str
 ) -> Order:
-    """Check what is asked for, in the script's order; raises Failed with its words."""
+    """Check the options in the script's order; raise Failed with its words."""
     disk = _disk(home, program, given.get("d"))
     for letter, kind in (("c", "Cloud config"), ("i", "Ignition config")):
         if letter in given and not os.path.isfile(given[letter]):
@@ -237,7 +237,7 @@ def _order(
 
 
 def _demand_image(order: Order, generation: Generation, program: str, given: dict) -> None:
-    """Raise Failed unless there is such an image: a file here, or what would be downloaded."""
+    """Raise Failed unless the image exists: a local file, or a known download."""
     if order.is_file:
         if not os.path.isfile(order.url):
             raise Failed(1, f"{program}: Could not read image file: {order.url}")
@@ -293,7 +293,7 @@ def _dry_run(order: Order) -> int:
 
 
 def _time_scale(home: str) -> float:
-    """Return how long a simulated second takes: the server's scale as it is now."""
+    """Return the length of a simulated second: the server's current scale."""
     try:
         with open(os.path.join(home, "time-scale")) as file:
             return float(file.read())
@@ -302,7 +302,7 @@ def _time_scale(home: str) -> float:
 
 
 def _download(order: Order, scale: float) -> None:
-    """Print what wget does while the image comes, over the time that this takes."""
+    """Print wget's progress over the time of the download."""
     say(f"--{time.strftime('%Y-%m-%d %H:%M:%S')}--  {order.url}", err=True)
     for step in range(STEPS):
         time.sleep(DOWNLOAD * scale / STEPS)
@@ -312,7 +312,7 @@ def _download(order: Order, scale: float) -> None:
 
 
 def _write_table(order: Order, generation: Generation, full: str) -> None:
-    """Write what comes first in an image; Failed if the rest would not fit."""
+    """Write the partition table of an image; Failed if the image does not fit."""
     file, size = order.disk["file"], images.plan_layout(generation.layout)[1]
     images.write_image(file, generation.layout)
     if order.disk["size"] < size:
@@ -321,7 +321,7 @@ def _write_table(order: Order, generation: Generation, full: str) -> None:
 
 
 def _fill(order: Order, generation: Generation) -> None:
-    """Put the image's file systems in: empty, but for the notes of what it is."""
+    """Write the image's file systems, empty except for the notes on the image."""
     about = f"NAME={json.dumps(generation.brand)}\nID={generation.ident}\nVERSION={order.version}\n"
     oem = {}
     if order.oem:
@@ -342,7 +342,7 @@ def _reread(disk: Node) -> None:
 
 
 def _configure(order: Order, generation: Generation) -> None:
-    """Put the configuration where a machine that boots the disk looks for it."""
+    """Write the configuration to the place where a booting machine reads it."""
     file, folder = order.disk["file"], f"var/lib/{generation.ident}-install"
     if order.cloud_config is not None:
         say("Installing cloud-config...")

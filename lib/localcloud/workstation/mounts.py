@@ -41,7 +41,7 @@ def _mount(home: str, source: str, target: str, chosen: list[str]) -> None:
     with devices.changing_mounts(home) as table:
         if any(m["target"] == target for m in table):
             raise Failed(32, f"mount: {target}: {node['path']} already mounted on {target}.")
-        if os.listdir(target):  # umount empties the folder: nobody's files may be in it
+        if os.listdir(target):  # umount empties the folder, so it must not have other files
             raise Failed(
                 32, f"mount: {target}: not empty. This workstation mounts on empty folders."
             )
@@ -67,7 +67,7 @@ def _absent(source: str) -> str:
 def _subvolume(node: Node, target: str, chosen: list[str]) -> list[str]:
     """Return the folder below the mount point that the tree belongs in.
 
-    A btrfs image of CoreOS has all in the subvolume `root`; mounted without it, that is a folder.
+    A btrfs image of CoreOS has all files in the subvolume `root`, a folder if mounted without it.
     """
     wanted = next((c for c in chosen if c.startswith("subvol=")), None)
     has_one = (node["fstype"], node["label"]) == ("btrfs", "ROOT")
@@ -110,7 +110,7 @@ def pack(folder: str) -> tuple[dict[str, bytes], dict[str, int]]:
 
 
 def umount(home: str, args: list[str]) -> int:
-    """Take a mounted tree away, and write it back to the partition if it was not read-only."""
+    """Remove a mounted tree, and write it back to the partition unless it was read-only."""
     _, rest = options("umount", args, "lfRv", {"lazy": "l", "force": "f", "recursive": "R"})
     for what in rest:
         path = what if what.startswith("/dev/") else os.path.realpath(what)
@@ -144,7 +144,7 @@ def _empty(folder: str) -> None:
 
 
 def findmnt(home: str, args: list[str]) -> int:
-    """Say what is mounted where; 1 if nothing fits."""
+    """Print the matching mounts; return 1 without one."""
     given, rest = options("findmnt", args, "Jnro:S:T:M:", FINDMNT_LONG)
     columns = given.get("o", "TARGET,SOURCE,FSTYPE,OPTIONS").lower()
     wanted = [given[letter] for letter in "STM" if letter in given] + rest

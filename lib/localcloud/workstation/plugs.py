@@ -1,4 +1,4 @@
-"""Plugs: which volume sits at which place of which machine, and telling the workstation."""
+"""Plugs: attaches volumes to device numbers of machines, and updates the workstation."""
 
 from ..state.cloud import Cloud, fitting
 from ..state.refusals import broken, invalid
@@ -9,7 +9,7 @@ ROOT, CDROM = 0, 3
 
 
 def free_device(cloud: Cloud, machine: Row, wanted: int | None) -> int:
-    """Return the place for one more volume: the one wanted, or the lowest that is free."""
+    """Return the device number for a new volume: the requested or the lowest free one."""
     taken = {v["deviceid"] for v in fitting(cloud, "volume", virtualmachineid=machine["id"])}
     most = cloud.dialect.max_data_disks
     if len(taken - {ROOT}) >= most:
@@ -28,7 +28,7 @@ def free_device(cloud: Cloud, machine: Row, wanted: int | None) -> int:
 
 
 def plug(cloud: Cloud, volume: Row, machine: Row, place: int) -> None:
-    """Attach a volume at a place."""
+    """Attach a volume with a device number."""
     cloud.state.change(
         "volume",
         volume,
@@ -37,20 +37,20 @@ def plug(cloud: Cloud, volume: Row, machine: Row, place: int) -> None:
         deviceid=place,
         attached=cloud.clock(),
     )
-    tell(cloud, machine)
+    update_workstation(cloud, machine)
 
 
 def unplug(cloud: Cloud, volume: Row) -> None:
-    """Detach a volume from whatever it is attached to."""
+    """Detach a volume from its machine."""
     machine = cloud.find("virtualmachine", volume["virtualmachineid"])
     for key in ("virtualmachineid", "deviceid", "attached"):
         volume.pop(key, None)
     cloud.state.save("volume", volume)
-    tell(cloud, machine)
+    update_workstation(cloud, machine)
 
 
-def tell(cloud: Cloud, machine: Row) -> None:
-    """Let the workstation see its disks as they are now; other machines have no shell."""
+def update_workstation(cloud: Cloud, machine: Row) -> None:
+    """Update the workstation's disks; other machines have no shell."""
     if not machine.get("workstation"):
         return
     rows = fitting(cloud, "volume", virtualmachineid=machine["id"])

@@ -1,4 +1,4 @@
-"""Stand-ins for lsblk, blkid, wipefs and blockdev, and for what reads or writes a disk as a file.
+"""Stand-ins for lsblk, blkid, wipefs, blockdev, and programs that read or write disks as files.
 
 Formats, texts and exit codes are util-linux 2.38's.
 """
@@ -63,7 +63,7 @@ def _columns(text: str) -> list[str]:
 
 
 def _chosen(home: str, paths: list[str]) -> tuple[list[Node], list[str]]:
-    """Return the nodes asked for (all disks if none is), and the paths that are none."""
+    """Return the requested nodes (all disks by default), and the paths of unknown ones."""
     if not paths:
         return devices.inventory(home), []
     known = {n["path"]: n for n in devices.nodes(home)}
@@ -136,7 +136,7 @@ def _print_table(rows: list[list[str]], columns: list[str], raw: bool) -> None:
 
 
 def blkid(home: str, args: list[str]) -> int:
-    """Print what is on the devices; 2 if nothing is known of any."""
+    """Print the signatures of the devices; return 2 without any."""
     given, wanted = options("blkid", args, "po:s:t:c:", BLKID_LONG)
     known = {n["path"]: n for n in devices.nodes(home)}
     paths = [p for w in wanted or ["/dev/*"] for p in sorted(fnmatch.filter(known, w)) or [w]]
@@ -254,10 +254,10 @@ def _blockdev_one(wish: str, node: Node) -> None:
 
 
 def on_files(program: str, home: str, args: list[str]) -> int:
-    """Become the real program, with the files of the disks in place of their names."""
+    """Run the real program, with the files of the disks in place of their names."""
     known = {n["path"]: n for n in devices.nodes(home)}
     args = [_file_for(program, known, arg) for arg in args]
-    if program == "dd":  # it would cut the file off where it stops; a disk keeps its length
+    if program == "dd":  # otherwise dd truncates the file; a disk keeps its length
         args.append("conv=notrunc")
     real = shutil.which(program, path=os.defpath)
     if not real:

@@ -1,7 +1,7 @@
 """The workstation: a shell in which the programs for disks act on the local cloud's volumes.
 
-`prepare` makes its folder, `write_devices` says which disks are plugged in, and every stand-in
-enters through `main`.
+`prepare` creates its folder, `write_devices` sets the attached disks, and every stand-in starts in
+`main`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROOT_SIZE, DATA_SIZE, FOREIGN_SIZE = 80 * GIB, 100 * GIB, 40 * GIB
 FOREIGN_ID = "5f0c2d4e-9b31-4c6a-8e77-0d1f2a3b4c5d"
 ROOT_ID = "1d9a6f42-7be0-4f55-a1c8-93e04b7d2c16"
 
-# The letters, and the disks that are there from the start: name, bytes, where it is mounted.
+# The letters, and the initial disks: name, bytes, mount point.
 BASE = {
     "4.22": ("vd", (("vda", ROOT_SIZE, "/"),)),
     "2.2": ("sd", (("sda", ROOT_SIZE, "/"), ("sdb", DATA_SIZE, "/data"))),
@@ -146,7 +146,7 @@ exit 1
 
 
 def prepare(folder: os.PathLike, dialect: str) -> None:
-    """Make the workstation's folder in an instance's; programs that are there already stay."""
+    """Create the workstation's folder in an instance's; existing programs stay."""
     home = os.path.join(folder, "workstation")
     for name in ("bin", "home", "disks", "dmi"):
         os.makedirs(os.path.join(home, name), exist_ok=True)
@@ -172,7 +172,7 @@ def prepare(folder: os.PathLike, dialect: str) -> None:
 
 
 def set_identity(folder: os.PathLike, dialect: str, machine: str) -> None:
-    """Say which machine the workstation is: KVM's firmware tells its id, VMware's does not."""
+    """Set the workstation's machine id, which KVM's firmware shows and VMware's does not."""
     vendor, ident = "VMware, Inc.", "420b6f1e-5d3c-8a47-91e2-c07d54f3b6a8"
     if dialect == "4.22":
         vendor, ident = "Apache Software Foundation", machine
@@ -181,7 +181,7 @@ def set_identity(folder: os.PathLike, dialect: str, machine: str) -> None:
 
 
 def set_time_scale(folder: os.PathLike, scale: float) -> None:
-    """Say how long one of the installers' seconds takes."""
+    """Set the length of the installers' simulated second."""
     write_program(os.path.join(folder, "workstation", "time-scale"), f"{scale}\n")
 
 
@@ -192,13 +192,13 @@ def _shell_text(home: str) -> str:
 
 
 def with_python(script: str) -> str:
-    """Fill in which Python runs a script's module, and where its packages are."""
+    """Fill in the Python that runs a script's module, and the path of its packages."""
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
     return script.format(python=shlex.quote(sys.executable), root=shlex.quote(root))
 
 
 def write_program(path: str, text: str) -> None:
-    """Write an executable file in one step, as a stand-in may be starting just now."""
+    """Write an executable file as a whole, as it may be starting at this moment."""
     part = f"{path}.{os.getpid()}"
     with open(part, "w") as file:
         file.write(text)
@@ -207,10 +207,10 @@ def write_program(path: str, text: str) -> None:
 
 
 def write_devices(folder: os.PathLike, dialect: str, attached: list[dict]) -> None:
-    """Say which volumes are attached now: dicts of deviceid, file, size, id, foreign.
+    """Set the attached volumes: dicts of deviceid, file, size, id, foreign.
 
-    A disk keeps the name it has; a new one gets the first free letter, in the order of deviceid.
-    Somebody else's disk comes first; if none is handed in, there is a blank one all the same.
+    A disk keeps its name; a new one gets the first free letter, in the order of deviceid. A foreign
+    disk comes first; without one in the list, a blank one is added.
     """
     home = os.path.join(folder, "workstation")
     if not any(volume["foreign"] for volume in attached):
@@ -253,7 +253,7 @@ def _volume_row(dialect: str, name: str, volume: dict) -> dict:
 
 
 def _hardware(dialect: str, number: int, ident: str) -> dict:
-    """Return what the virtual hardware tells: KVM a serial, VMware a SCSI address."""
+    """Return the identity from the virtual hardware: a serial on KVM, a SCSI address on VMware."""
     if dialect == "4.22":
         return {"serial": str(ident).replace("-", "")[:20], "hctl": None, "model": None}
     # Device 3 is the CD-ROM, which is not on the SCSI bus, so what follows moves up.
