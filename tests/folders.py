@@ -16,12 +16,12 @@ PARAMS = {"profile": "prod", "mode": "apply", "cluster_name": "web", "volume_nam
 
 
 def at(seconds: float) -> str:
-    """Return the moment so many seconds after the beginning, as ledgers hold it."""
+    """Return the time so many seconds after the start, in the format of ledgers."""
     return (BEGAN + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 
 def shown(frame: pd.DataFrame) -> dict:
-    """Return the output that a notebook keeps of a table."""
+    """Return the output of a table in a notebook."""
     with pd.option_context("display.html.table_schema", True, "display.max_rows", 200):
         data = {"application/vnd.dataresource+json": frame._repr_data_resource_()}
         # pandas gives no HTML when the option is on outside of IPython; reports do not use it.
@@ -29,12 +29,12 @@ def shown(frame: pd.DataFrame) -> dict:
 
 
 def printed(text: str) -> dict:
-    """Return the output that a notebook keeps of a print."""
+    """Return the output of a print in a notebook."""
     return v4.new_output("stream", name="stdout", text=text)
 
 
 def step(command: str, what: str, outcome: str = "done") -> dict:
-    """Return the output that tells of a step."""
+    """Return the output of a step."""
     facts = {"outcome": outcome, "command": command, "what": what}
     text = f"{'✓' if outcome == 'done' else '✗'} {outcome}: {command} {what} (why)"
     data = {"application/vnd.runbook.step+json": facts, "text/plain": text}

@@ -1,4 +1,4 @@
-"""Machines for tests: their disks are told by stand-ins of lsblk, blkid, wipefs and their like.
+"""Machines for tests, with stand-ins for lsblk, blkid, wipefs and similar programs.
 
 A disk is a row in the types of today's lsblk. `holds`, `ends` and `busy` are what is read from the
 disk itself; unless given they follow from the row, so that lsblk may be made to know less.
@@ -73,7 +73,7 @@ def part(name: str, size: int = 2**30, **more) -> dict:
 
 
 class Machine:
-    """A workstation whose disks are what was shown last."""
+    """A workstation with the disks of the last `show`."""
 
     def __init__(self, home: Path):
         self.home = home
@@ -135,7 +135,7 @@ class Machine:
         (self.home / "m" / name).write_text(text)
 
     def written(self) -> list[str]:
-        """Return what was written on."""
+        """Return the disks that were written on."""
         file = self.home / "written"
         return file.read_text().split() if file.exists() else []
 

@@ -39,7 +39,7 @@ def answers(url: str) -> bool:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers with what the test put into `server.answers`, noting what was asked.
+    """Answers with `server.answers`, and records the requests.
 
     Status 0 ends the connection without an answer.
     """

@@ -105,7 +105,7 @@ def test_a_version_that_is_hidden_is_no_old_one(cloud):
     assert row["ok"] == "✓" and row["found"].startswith("a version that it hides (tags")
 
 
-def test_what_explore_may_not_list_is_said(tmp_path, capsys):
+def test_what_explore_may_not_list_is_reported(tmp_path, capsys):
     lists = ("listEvents", "listSnapshots", "listServiceOfferings", "listApis")
     with running(tmp_path / "cloud", refuse=",".join(lists)) as bare:
         play(bare, "explore")
@@ -183,7 +183,7 @@ def test_ids_do_for_names_in_every_stage(cloud):
     assert changes(cloud) == seen
 
 
-def test_an_id_that_is_not_there_is_told_like_a_name(cloud):
+def test_an_id_that_is_missing_is_reported_like_a_name(cloud):
     with pytest.raises(NotOne, match="wanted exactly one disk offering with name 'id:nowhere'"):
         play(cloud, "10-create-volume", disk_offering="id:nowhere")
 

@@ -55,7 +55,7 @@ def test_a_stage_is_played_with_the_values_given(tmp_path, capsys):
     assert "done: createVolume v" in capsys.readouterr().out
 
 
-def test_listing_and_serving_measure_what_they_are_asked():
+def test_listing_and_serving_measure_the_requested_figures():
     assert [line.ours > 0 for line in serving.measure(count=5, times=1)] == [True, True]
     assert [line.unit for line in listing.measure(volumes=600, times=1)] == ["s", "MiB"]
 
@@ -70,7 +70,7 @@ def test_the_engine_gives_the_same_results_as_papermill_at_less_cost(tmp_path):
         engine.demand_same(mine.cells, mine.cells[::-1])
 
 
-def test_a_bound_that_does_not_hold_is_told():
+def test_a_bound_that_does_not_hold_is_reported():
     bad, free = report.Line("a", "s", 2, 1, 1), report.Line("b", "s", 2, 1)
     assert report.broken([bad, free]) == [bad]
     assert report.shown(bad).endswith("NO")

@@ -209,13 +209,13 @@ def test_throttling_is_honoured_by_the_delay_in_its_text(server):
     assert pauses == [0.532, 0.532]
 
 
-def test_a_closed_port_is_told_and_nothing_was_changed():
+def test_a_closed_port_is_reported_and_nothing_was_changed():
     nobody = Profile("x", "http://127.0.0.1:9/client/api", "k", "s")
     with pytest.raises(Unreachable, match=r"no connection could be made\. Nothing was changed"):
         Cloud(nobody, sleep=lambda s: None).call("createVolume")
 
 
-def test_a_page_that_is_no_cloudstack_is_told(server):
+def test_a_page_that_is_no_cloudstack_is_reported(server):
     wrong = server.connection["discovery"] + "/health"
     with pytest.raises((Unreachable, Refused), match="not a CloudStack answer"):
         client(server, endpoint=wrong).list("listZones")
@@ -295,7 +295,7 @@ def test_user_and_password_of_a_proxy_are_sent_as_basic_authentication(server, q
     assert not any("hunter2" in text for text in [*written, str(cloud)])
 
 
-def test_certificates_that_have_gone_are_told_by_their_path(server, tmp_path):
+def test_certificates_that_have_gone_are_reported_by_their_path(server, tmp_path):
     cloud = client(server, endpoint="https://127.0.0.1:1/", verify=f"{tmp_path}/gone.pem")
     with pytest.raises(ProfileError, match=r"verify of profile local: .*gone\.pem cannot be read"):
         cloud.call("listZones")

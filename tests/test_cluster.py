@@ -111,7 +111,7 @@ class TestReal:
         assert {r["ok"] for r in rows} == {"✓"}
         assert [r["found"] for r in rows[5:8]] == ["healthy, with 3 members"] * 3
 
-    def test_another_program_at_the_port_of_etcd_is_told_at_once(self, cloud):
+    def test_another_program_at_the_port_of_etcd_is_reported_at_once(self, cloud):
         form(cloud, discovery="static")
         machine = ours(cloud)["mine-1"]
         etcd.end(cloud.server.cloud, machine)

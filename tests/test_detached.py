@@ -1,4 +1,4 @@
-"""Commands that go on by themselves on the workstation."""
+"""Commands that survive a lost connection to the workstation."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def test_nothing_was_started_at_first(here):
     assert not detached.is_running(here, "w/job")
 
 
-def test_what_it_wrote_stays_until_it_is_forgotten(here, tmp_path):
+def test_its_output_stays_until_it_is_deleted(here, tmp_path):
     assert ended(here, "echo a; echo b >&2").out.split() == ["a", "b"]
     assert not detached.is_running(here, "w/job")
     assert detached.log(here, "w/job").split() == ["a", "b"]
@@ -63,7 +63,7 @@ def test_lines_are_passed_on_as_they_come_and_only_once(here):
         ("kill -9 $$", 60, 137, r"ended with 137.*\n.*memory was short"),
     ],
 )
-def test_a_failure_tells_its_exit_code_and_last_words(here, command, within, rc, said):
+def test_a_failure_has_its_exit_code_and_last_output(here, command, within, rc, said):
     with pytest.raises(ShellFailed, match=said) as failed:
         ended(here, command, within=within)
     assert failed.value.rc == rc
@@ -94,7 +94,7 @@ def test_its_end_is_the_end_of_all_that_it_started(here, leaves, killed):
     assert ended(here, "echo again").out == "again\n"
 
 
-def test_what_it_left_is_ended_though_nobody_follows_it(here, tmp_path):
+def test_its_processes_are_ended_without_a_follower(here, tmp_path):
     detached.start(here, "w/job", "sleep 300 & echo $! >left")
     until((tmp_path / "w/job/rc").exists)
     assert not runs(run(here, "cat left").out)
@@ -105,7 +105,7 @@ def supervisor(here) -> int:
     return int(run(here, "ps -o ppid= -p $(ps -o ppid= -p $(cat pid))").out)
 
 
-def test_what_a_killed_supervisor_leaves_is_ended_before_anything_is_said(here):
+def test_processes_of_a_killed_supervisor_are_ended_before_the_error(here):
     detached.start(here, "w/job", "echo $$ >pid.new; mv pid.new pid; sleep 300")
     until(lambda: run(here, "[ -e pid ]", ok=(0, 1)).rc == 0)
     os.kill(supervisor(here), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Disks of the workstation: what is seen of them, and how a refusal tells it.
+"""Disks of the workstation: the inventory, the checks, and the table of a refusal.
 
 Which one may be written on is for test_wrong_disks.py.
 """
@@ -41,13 +41,13 @@ def there(machine):
     return connect_shell(None, "")
 
 
-def test_the_inventory_tells_types_and_boot(there):
+def test_the_inventory_has_types_and_boot(there):
     rows = disks.inventory(there)
     assert [r["name"] for r in rows] == ["sda", "sdb", "sdc"] and rows[0]["boot"] == "b1"
     assert rows[0]["children"][0]["mountpoints"] == ["/"]
 
 
-def test_the_inventory_tells_what_lsblk_does_not(there, machine):
+def test_the_inventory_has_users_that_lsblk_lacks(there, machine):
     uses = ("/sys/class/block/sdc/holders/dm-0", "/sys/fs/btrfs/u/devices/sdb")
     machine.show(BEFORE, swaps=("/dev/sdb1 partition 1 0 -2",), uses=uses)
     assert [disks.used(r) for r in disks.inventory(there)] == [
@@ -56,7 +56,7 @@ def test_the_inventory_tells_what_lsblk_does_not(there, machine):
 
 
 @pytest.mark.parametrize("version", ["2.34", "2.29"])
-def test_an_older_lsblk_is_asked_for_what_it_knows(there, machine, version):
+def test_an_older_lsblk_gets_the_columns_that_it_has(there, machine, version):
     machine.show([DATA | {"ro": True}], lsblk=version)
     row = disks.inventory(there)[0]
     assert (row["path"], row["size"], row["ro"], row["rm"]) == (
@@ -141,7 +141,7 @@ def test_the_refusal_is_a_table_of_conditions():
     assert "/dev/sdc" not in str(failed.value) and "11-attach-volume" in str(failed.value)
 
 
-def test_what_is_read_from_the_disk_stands_in_the_table_too(there, machine):
+def test_the_table_includes_the_look_at_the_disk(there, machine):
     attach(there)
     machine.show([*BEFORE, OURS | {"holds": 'TYPE="xfs"', "busy": True}])
     with pytest.raises(CheckFailed, match="is not blank or is in use") as failed:
@@ -214,13 +214,13 @@ def test_the_places_that_are_read_reach_over_the_whole_disk(image, share):
     assert [what for what, *_, met in told if not met] == ["400 places of 16 KiB"]
 
 
-def test_what_cannot_be_read_is_not_blank(image, tmp_path):
+def test_an_unreadable_disk_is_not_blank(image, tmp_path):
     assert {"first MiB", "last MiB", PLACES} < {*unmet(f"{image}-absent")}
     program(tmp_path, "blkid", "exit 4")
     assert unmet(image) == ["signatures"]
 
 
-def test_what_a_failed_installer_left_is_seen_by_looking(image, tmp_path):
+def test_the_state_after_a_failed_install_is_read_from_the_disk(image, tmp_path):
     before = look(image)
 
     def state(earlier=before):
@@ -253,7 +253,7 @@ def test_plan_mode_notes_nothing(there):
 
 
 def later(machine, rows) -> str:
-    """Prepare what will be seen; return the shell command that has it seen."""
+    """Prepare the next output; return the shell command that prints it."""
     machine.show(rows)
     subprocess.run(["mv", "m", "later"], cwd=machine.home, check=True)
     machine.show(BEFORE)
@@ -318,7 +318,7 @@ def test_an_installed_disk_that_something_still_has_is_not_detached(there, machi
 
 
 @pytest.mark.parametrize("volume", [None, VOLUME | {"id": "80921"}])
-def test_where_no_disk_of_ours_is_attached_there_is_nothing_to_wait_for(there, volume, capsys):
+def test_without_an_attached_disk_of_ours_there_is_no_wait(there, volume, capsys):
     disks.demand_idle(there, "w", volume, "apply")
     assert "No installed disk" in capsys.readouterr().out
 

@@ -73,7 +73,7 @@ def test_a_template_without_tags_that_no_journal_knows_is_a_strangers(cloud):
         own.template(anew(cloud), ZONE, NAME, OWNER)
 
 
-def test_one_whose_answer_was_lost_is_told_by_when_it_was_sent(cloud):
+def test_one_whose_answer_was_lost_is_reported_by_when_it_was_sent(cloud):
     params = volume(cloud)
     made = cloud.ask("createVolume", **params)["id"]
     entry = cloud.journal.intend("createVolume", "v", params, None)
@@ -145,7 +145,7 @@ def test_a_journal_is_not_read_again_but_for_what_was_added(cloud, monkeypatch):
     del read[:]
     with cloud.journal.path.open("ab") as file:
         line = {"at": now(), "n": 9, "state": "done", "resource": "second"}
-        line |= {"command": "createVolume", "endpoint": cloud.journal.endpoint}
+        line |= {"command": "createVolume", "what": "w", "endpoint": cloud.journal.endpoint}
         file.write(json.dumps(line).encode() + b"\n")
     assert earlier.made(later) == {first, "second"} and len(read) == 1
 

@@ -110,7 +110,7 @@ def test_plain_papermill_gives_the_same_result(place, done, tmp_path):
     assert made <= set(place.changes()[len(before) :])
 
 
-def test_faults_in_the_parameters_are_all_told_before_anything_starts(place, tmp_path):
+def test_all_faults_in_the_parameters_are_reported_before_anything_starts(place, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("cluster_sise: 3\nvolume_size: 0\nzone: no\napi_key: x\n")
     told = place.runbook("run", str(file), "--runs", str(tmp_path / "runs"))

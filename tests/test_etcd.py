@@ -70,7 +70,7 @@ def test_what_knows_no_path_of_etcd_is_none(serve, old):
     assert etcd.ask(HERE, old) == etcd.Answer(etcd.FOREIGN)
 
 
-def test_a_members_url_that_is_none_is_told_as_it_is(serve):
+def test_a_members_url_that_is_none_is_reported_as_it_is(serve):
     rows = json.dumps({"members": [{"peerURLs": ["http://[x:2380"]}]})
     serve(etcd.PORT, TWO | {"/v2/members": (200, rows)})
     assert etcd.ask(HERE, old=False).members == {"http://[x:2380"}

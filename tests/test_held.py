@@ -60,7 +60,9 @@ def test_a_removal_without_the_permission_to_expunge_ends_well_and_tells_what_is
     assert changes(cloud) == done and NEXT in capsys.readouterr().out
 
 
-def test_what_is_held_is_told_before_the_work_and_the_next_numbers_are_built_at_once(cloud, capsys):
+def test_what_is_held_is_reported_before_the_work_and_the_next_numbers_are_built_at_once(
+    cloud, capsys
+):
     play(cloud, STAGE, **STATIC)
     play(cloud, REMOVAL, keep=["template", "snapshot", "volume"])
     until = (datetime.now() + timedelta(days=2)).strftime("%Y-%m-%d")
@@ -131,7 +133,7 @@ def test_addresses_of_destroyed_machines_are_not_chosen_again(cloud):
     assert not held.addresses(cloud) & set(chosen.addresses)
 
 
-def test_addresses_that_a_kept_template_fixes_are_told_when_they_may_be_held(tmp_path, capsys):
+def test_addresses_that_a_kept_template_fixes_are_reported_when_they_may_be_held(tmp_path, capsys):
     params = STATIC | {"config_delivery": "disk"}
     with running(tmp_path / "cloud") as cloud:
         play_to(cloud, STAGE, **params)
@@ -168,7 +170,9 @@ def test_what_runs_is_not_given_up_for_a_name_that_is_held(cloud, capsys):
     assert "can stay" in capsys.readouterr().out and "Running" in members(cloud).values()
 
 
-def test_a_machine_in_error_from_outside_is_told_before_it_is_destroyed(built, tmp_path, capsys):
+def test_a_machine_in_error_from_outside_is_reported_before_it_is_destroyed(
+    built, tmp_path, capsys
+):
     for account, told in (({}, True), ({"may_expunge": 1}, False)):
         with built.running(tmp_path / str(told) / "cloud", **account) as cloud:
             made = play(cloud, STAGE, **STATIC, mode="plan")["plan"]

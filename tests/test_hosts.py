@@ -1,4 +1,4 @@
-"""Whether the workstation is the machine that the cloud means."""
+"""The check that the workstation is the machine to which the volume is attached."""
 
 import uuid
 
@@ -42,7 +42,7 @@ def test_a_firmware_that_swaps_bytes_is_understood(machine):
     assert demand_same(machine(product_uuid=swapped), ID) == "product_uuid"
 
 
-def test_cloud_inits_instance_id_tells_it_too(machine):
+def test_cloud_inits_instance_id_identifies_the_machine(machine):
     assert demand_same(machine(product_uuid=OTHER, instance=ID), ID) == "instance-id"
 
 
@@ -63,7 +63,7 @@ def test_another_machine_is_refused(machine, files, hypervisor):
     "files",
     [{}, {"product_uuid": OTHER, "sys_vendor": "VMware, Inc."}, {"instance": "i-2-5-VM"}],
 )
-def test_what_cannot_be_known_is_no_error(machine, files):
+def test_missing_evidence_is_not_an_error(machine, files):
     assert demand_same(machine(**files), ID) == ""
 
 
@@ -71,7 +71,7 @@ def test_a_numeric_id_is_never_contradicted(machine):
     assert demand_same(machine(sys_vendor=identity.KVM, product_uuid=OTHER), "53553") == ""
 
 
-def test_the_local_clouds_workstation_says_who_it_is(server):
+def test_the_local_clouds_workstation_has_its_machine_id(server):
     cloud, shell = client(server), connect_shell(profile_of(server).shell, "")
     row = cloud.one("listVirtualMachines", "my-workstation", by="displayname")
     assert demand_same(shell, row["id"], row["hypervisor"]) == "product_uuid"
@@ -85,7 +85,7 @@ def test_the_workstation_of_2_2_cannot_say_who_it_is(old_server):
     assert demand_same(shell, row["id"]) == ""
 
 
-def test_the_cloud_tells_what_else_the_volumes_machine_has_and_its_hypervisor(server):
+def test_a_volume_has_the_other_volumes_of_its_machine_and_its_hypervisor(server):
     cloud = client(server)
     play_to(cloud, "11-attach-volume")
     where = {"zone": "local-1", "name": "coreos_cluster_disk"}

@@ -198,7 +198,7 @@ def test_no_machine_is_handed_the_workstations_password(tmp_path, monkeypatch):
     shell = login.connect(cloud, machine, "core", "")
     with pytest.raises(CheckFailed, match="must need no password"):
         login._on_disk(machine, shell)
-    assert "none is handed over" in str(inside._ask(shell))
+    assert "none is passed on" in str(inside._ask(shell))
     with pytest.raises(CheckFailed):
         login.write(login.Node(machine, "a", "/f", shell, "0"), b"the text")
     assert (tmp_path / "got").read_bytes() == b"the text"

@@ -1,4 +1,4 @@
-"""The installers, against programs of the workstation that are small shell scripts."""
+"""The installers, with small shell scripts as programs of the workstation."""
 
 import json
 import os
@@ -147,7 +147,7 @@ def test_a_mirror_or_a_file_takes_the_place_of_the_download():
         {"board": "amd64; reboot"},
     ],
 )
-def test_impossible_parameters_are_refused_before_anything_is_asked(there, wrong):
+def test_impossible_parameters_are_refused_before_any_command(there, wrong):
     name = next(iter(wrong))
     with pytest.raises(ParamsError, match=f"^{images.NAMES.get(name, name)}: wanted"):
         plan(there, **wrong)
@@ -172,7 +172,7 @@ def test_parameters_that_cannot_be_together_are_refused(there, together, name):
         plan(there, **together)
 
 
-def test_what_this_installer_cannot_take_is_refused_by_its_usage(there, home):
+def test_flags_that_the_usage_text_lacks_are_refused(there, home):
     with pytest.raises(CheckFailed, match=r"accept -b \(for image_url\); its -h lists -d -V"):
         plan(there, url="https://mirror.example")
     program(home, "coreos-install", f"{TAKES.replace('t v h', 't v h b B')}")
@@ -289,7 +289,7 @@ def test_a_detached_disk_that_carries_something_else_is_not_reinstalled(there):
     installers.verify(there, work_dir="w", volume=detached, made=False, mode="apply")
 
 
-def test_an_install_without_its_success_line_is_begun_anew_by_the_next_run(there, home):
+def test_an_install_without_its_success_line_is_repeated_by_the_next_run(there, home):
     text = PROGRAMS["coreos-install"]
     program(home, "coreos-install", text.replace("Success!", "Done!"))
     with pytest.raises(ShellFailed, match=r"No line of its output .* half written"):
@@ -314,7 +314,7 @@ def test_the_plan_names_the_checks_and_warns_of_a_small_volume(there, home):
 @pytest.mark.parametrize(
     "write, advice", [(True, "volume_size of 5 GB or more"), (False, "is blank")]
 )
-def test_an_image_that_did_not_fit_is_told_from_a_download_that_did_not(there, home, write, advice):
+def test_an_image_too_large_for_the_disk_differs_from_a_failed_download(there, home, write, advice):
     full = "echo bunzip2: No space left on device >&2; exit 1"
     program(home, "coreos-install", f"{TAKES}\n{WRITE if write else ''}\n{full}")
     with pytest.raises(ShellFailed, match=advice if write else "is untouched"):
@@ -335,14 +335,14 @@ def test_a_folder_with_a_blank_in_its_name_is_no_hindrance(there, home, tmp_path
     assert plan(there) == []
 
 
-def test_what_sudo_says_itself_is_not_on_the_disk(there, home):
+def test_messages_of_sudo_are_not_part_of_the_look(there, home):
     says = 'echo "sudo: unable to resolve host ws: Name or service not known" >&2; '
     program(home, "sudo", says + PROGRAMS["sudo"])
     apply(there, plan(there))
     assert plan(there) == []
 
 
-def test_a_config_that_did_not_reach_the_disk_is_not_noted_as_installed(there, home):
+def test_a_config_missing_on_the_disk_is_not_noted_as_installed(there, home):
     text = PROGRAMS["coreos-install"].replace('cp "$c"', "cp /dev/null")
     program(home, "coreos-install", text)
     with pytest.raises(CheckFailed, match="-hostname: a"):
@@ -367,7 +367,7 @@ def test_a_config_that_changed_since_the_plan_is_not_installed(there, home):
     assert calls(home) == []
 
 
-def test_what_earlier_stages_have_not_made_yet_is_pending(home):
+def test_results_of_earlier_stages_are_pending_until_they_exist(home):
     shell = connect_shell(None, "")
     steps = plan(shell, volume=None)
     waits = [v.stage for v in steps[0].params.values() if isinstance(v, Pending)]
@@ -376,7 +376,7 @@ def test_what_earlier_stages_have_not_made_yet_is_pending(home):
         apply(shell, steps)
 
 
-def test_an_installer_that_is_not_there_is_named(there, home):
+def test_an_installer_that_is_missing_is_named(there, home):
     (home / "bin/coreos-install").unlink()
     with pytest.raises(CheckFailed, match=r"coreos-install is not on root.*usr/local/bin"):
         plan(there)
@@ -400,7 +400,7 @@ def test_an_installer_that_is_not_there_is_named(there, home):
         ),
     ],
 )
-def test_only_who_puts_the_config_onto_a_btrfs_needs_a_kernel_that_mounts_it(
+def test_a_kernel_with_btrfs_is_required_only_for_a_config_on_btrfs(
     there, home, takes, more, asked
 ):
     program(home, more.get("installer", "coreos-install"), TAKES.replace("t v h", takes))
@@ -428,7 +428,7 @@ def test_a_local_image_larger_than_the_volume_is_refused(there, home):
     assert calls(home) == []
 
 
-def test_flatcars_installer_is_kept_from_idle_lvm(there, home):
+def test_flatcars_installer_is_refused_where_lvm_is_idle(there, home):
     program(home, "flatcar-install", "exit 1")
     held = {"name": "vg-data", "size": 1, "type": "lvm", "ro": False}
     (home / "before").write_text(rows(str(home / "vdc"), [held]))

@@ -1,4 +1,4 @@
-"""The journal: what it holds before a change is sent, and what a later process makes of it."""
+"""The journal: entries before a change is sent, and their use by later processes."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_an_intent_is_safe_on_the_disk_before_anything_is_sent(book, monkeypatch
     assert [line["state"] for line in synced[0]] == ["intent"]
 
 
-def test_a_change_is_told_from_its_intent_to_its_end(book):
+def test_a_change_is_recorded_from_intent_to_outcome(book):
     entry = intend(book)
     book.accepted(entry, "j1", "r1")
     book.job_ended("j1", "done")
@@ -46,14 +46,14 @@ def test_a_change_is_told_from_its_intent_to_its_end(book):
     assert (told[1]["job"], told[1]["resource"]) == ("j1", "r1")
 
 
-def test_what_has_ended_keeps_its_end(book):
+def test_an_outcome_never_changes(book):
     entry = intend(book)
     book.ended(entry, "refused", "no")
     book.ended(entry, "done")
     assert [line["state"] for line in lines(book.folder)] == ["intent", "refused"]
 
 
-def test_a_later_process_sees_what_was_left_open(book):
+def test_a_later_process_sees_open_changes(book):
     book.ended(intend(book, "a"), "done")
     book.accepted(intend(book, "b"), "j2")
     left = Journal(book.folder, HERE).unfinished()
@@ -114,7 +114,7 @@ def test_two_processes_do_not_work_in_one_run(holder, tmp_path):
         hold(tmp_path, sleep=lambda seconds: None)
 
 
-def test_a_process_that_was_killed_holds_nothing(holder, tmp_path):
+def test_a_killed_process_releases_the_lock(holder, tmp_path):
     entry = Journal(tmp_path, "e").unfinished()[0]
     assert in_another_process(entry)
     holder.kill()

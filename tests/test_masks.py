@@ -1,4 +1,4 @@
-"""What is known as secret, and that a kernel sends none of it."""
+"""Registered secrets, which no message of a kernel contains."""
 
 import json
 import os
@@ -17,19 +17,19 @@ from lib.workstation.shell import write_text
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> dict:
-    """Return what becomes known in a test, and forget it afterwards."""
+    """Return the secrets registered in a test, and remove them afterwards."""
     monkeypatch.setattr(masks, "_known", {})
     return masks._known
 
 
-def test_what_is_too_short_is_no_secret(known):
+def test_a_short_value_is_not_a_secret(known):
     masks.add("")
     masks.add("12345")
     assert masks.add("123456") == "123456"
     assert masks.values() == ["123456"]
 
 
-def test_keys_and_password_of_a_profile_are_secrets_and_signatures_are_kept_nowhere(known, server):
+def test_keys_and_password_of_a_profile_are_secrets_and_signatures_are_never_written(known, server):
     Profile("p", "http://x", "the-api-key", "the-secret-key", login=("ops", "hunter2-hunter2"))
     assert masks.values() == ["the-api-key", "the-secret-key", "hunter2-hunter2"]
     cloud = client(server)
@@ -67,7 +67,7 @@ Execute = Callable[..., list[dict]]
 
 @pytest.fixture(scope="module")
 def execute(tmp_path_factory) -> Iterator[Execute]:
-    """Return what executes code in a kernel that knows the secret, and returns its messages."""
+    """Return a function that runs code in a kernel with the secret, and returns its messages."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RUNBOOK")}
     manager, connected = start_new_kernel(
         env=environment, cwd=str(tmp_path_factory.mktemp("kernel"))
@@ -132,12 +132,12 @@ def test_a_secret_that_is_printed_in_pieces_is_masked(execute, begin, end):
     assert printed(messages) == f"{texts[0]}***{texts[1]}"
 
 
-def test_a_secret_that_is_wrapped_within_what_is_printed_is_masked(execute):
+def test_a_secret_wrapped_over_printed_lines_is_masked(execute):
     code = "sys.stdout.write('a ' + secret[:9] + '\\n' + secret[9:] + ' b'); sys.stdout.flush()"
     assert printed(execute(code)) == "a *** b"
 
 
-def test_what_is_printed_stays_whole_and_in_order(execute):
+def test_printed_text_stays_complete_and_in_order(execute):
     code = "print('a', end='', flush=True); display(1); print('b', end='', flush=True)\n"
     code += "print('c', end='', file=sys.stderr, flush=True); print('d'); raise ValueError('e')"
     kinds = [
@@ -153,7 +153,7 @@ def test_many_small_writes_are_all_there(execute):
     assert printed(execute(code)).split() == [str(number) for number in range(3_000)]
 
 
-def test_a_forked_child_neither_hangs_nor_says_again_what_its_parent_said(execute):
+def test_a_forked_child_neither_hangs_nor_repeats_its_parents_output(execute):
     code = "import os\nprint('once ', end='', flush=True)\nchild = os.fork()\n"
     code += "if not child:\n    print('child', secret, flush=True); os._exit(0)\n"
     code += "_ = os.waitpid(child, 0)"
@@ -161,13 +161,13 @@ def test_a_forked_child_neither_hangs_nor_says_again_what_its_parent_said(execut
     assert text.count("once") == 1 and SECRET not in text
 
 
-def test_what_a_user_holds_is_left_as_it_was(execute):
+def test_objects_of_the_user_are_not_masked_in_place(execute):
     code = "held = {'text/plain': secret, 'n': [1, (2, 3)]}\ndisplay(held, raw=True)\n"
     code += "print(held['text/plain'] == secret, type(held['n'][1]).__name__)"
     assert printed(execute(code)) == "True tuple\n"
 
 
-def test_outside_of_a_run_nobody_is_told_what_is_known(execute):
+def test_outside_of_a_run_messages_carry_no_secrets(execute):
     assert not any("secrets" in message["metadata"] for message in execute("1"))
 
 

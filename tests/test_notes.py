@@ -11,7 +11,7 @@ def test_there_are_no_notes_at_first(here):
     assert notes.read(here, "w") == {}
 
 
-def test_a_note_is_kept_beside_the_others(here):
+def test_a_new_note_leaves_the_others(here):
     notes.update(here, "w", attach={"volume": "1"})
     assert notes.update(here, "w", device="/dev/vdc") == notes.read(here, "w")
     assert notes.read(here, "w") == {"attach": {"volume": "1"}, "device": "/dev/vdc"}

@@ -1,4 +1,4 @@
-"""The whole procedure with the workstation behind a real sshd: the notebooks do not know better."""
+"""The whole procedure with the workstation behind a real sshd: the notebooks are unchanged."""
 
 import pytest
 from harness import OLD, changes, client, play, play_to

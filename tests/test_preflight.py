@@ -1,4 +1,4 @@
-"""What is asked of the workstation before an installer runs."""
+"""Checks of the workstation before an installer runs."""
 
 import shutil
 

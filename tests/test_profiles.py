@@ -108,7 +108,7 @@ def test_values_are_read_as_cs_reads_them(home, monkeypatch):
     assert (ours.secret, ours.timeout) == ("S1%+/=", float(theirs["timeout"]))
 
 
-def test_a_percent_sign_that_cs_could_not_read_is_told_without_the_value(home):
+def test_a_percent_sign_that_cs_could_not_read_is_reported_without_the_value(home):
     write(home / ".cloudstack.ini", INI.replace("%%", "%"))
     with pytest.raises(ProfileError, match=r"\.cloudstack\.ini: secret .*write it as %%") as error:
         profiles.read("idcf")
@@ -116,7 +116,7 @@ def test_a_percent_sign_that_cs_could_not_read_is_told_without_the_value(home):
     assert "S1%+/=" in profiles.kept()
 
 
-def test_certificates_that_are_not_there_are_told_with_file_and_key(home):
+def test_certificates_that_are_missing_are_reported_with_file_and_key(home):
     write(home / ".cloudstack.ini", f"{INI}verify = {home}/none.pem\n")
     expected = rf"verify in {home}/\.cloudstack\.ini: there is no file {home}/none\.pem"
     with pytest.raises(ProfileError, match=expected):

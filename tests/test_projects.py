@@ -29,7 +29,7 @@ def test_the_whole_procedure_stays_in_its_project(inside):
     assert inventory(inside) == before
 
 
-def test_what_is_in_a_project_is_out_of_sight_without_it_and_that_is_said(inside):
+def test_what_is_in_a_project_is_out_of_sight_without_it_and_that_is_reported(inside):
     wanted = r"(?s)workstation my-workstation.*parameter `project`"
     with pytest.raises(CheckFailed, match=wanted):
         play(inside.outside, "00-check-access")
@@ -45,13 +45,13 @@ def test_connect_takes_the_name_of_a_project_or_its_id(inside, monkeypatch, tmp_
     assert [m["projectid"] for m in cloud.list("listVirtualMachines")] == [row["id"]]
 
 
-def test_a_project_that_is_not_there_is_told(inside):
+def test_a_project_that_is_missing_is_reported(inside):
     inside.project = "nobody's"
     with pytest.raises(NotOne, match=rf"(?s)one project with name.*{NAME}"):
         inside.list("listVolumes")
 
 
-def test_a_server_without_projects_is_told(old_server):
+def test_a_server_without_projects_is_reported(old_server):
     cloud = client(old_server)
     cloud.project = NAME
     with pytest.raises(CheckFailed, match="Projects came with CloudStack 3"):

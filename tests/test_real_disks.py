@@ -135,7 +135,7 @@ def test_an_install_is_planned_done_proved_and_then_not_planned_again(
     assert steps[0].params["device"] == disk.path
     apply(there, steps, seen.append)
     assert seen[-1].startswith("Success! ") and seen[-1].endswith(disk.path)
-    assert notes.read(there, "w")["installed"]["image_checksum"].startswith("not known")
+    assert notes.read(there, "w")["installed"]["image_checksum"].startswith("unknown")
     assert planned(there, params) == []
     done = notes.read(there, "w")["installed"]
     assert done["resolved"] == ("367.1.0" if installer == "coreos-install" else "4459.2.0")
@@ -166,7 +166,7 @@ def interrupted(there, home, params):
 
 
 @pytest.mark.parametrize("ends", ["well", "badly"])
-def test_a_new_run_waits_for_the_installer_at_work_and_begins_anew(
+def test_a_new_run_waits_for_the_running_installer_and_installs_again(
     there, home, images, disk, monkeypatch, ends
 ):
     params, seen = image_of(home, images, "coreos-install"), []
@@ -186,7 +186,7 @@ def test_a_new_run_waits_for_the_installer_at_work_and_begins_anew(
             (home / "fails-late").unlink(missing_ok=True)
 
     apply(there, steps, see)
-    assert "still at work" in seen[0] and seen[1] == "it waits" and seen[-1].startswith("Success!")
+    assert "still runs" in seen[0] and seen[1] == "it waits" and seen[-1].startswith("Success!")
     assert (home / "calls").read_text() == "run\nrun\n"
     assert planned(there, params | {"channel": "alpha"}) == []
     other, own = journalled(there)
@@ -229,9 +229,7 @@ def marked(home: Path) -> list[str]:
     return found
 
 
-def test_writers_that_go_on_are_ended_before_the_killed_script_is_said_to_have_failed(
-    there, home, images, disk
-):
+def test_remaining_writers_are_ended_before_a_killed_script_fails(there, home, images, disk):
     params = image_of(home, images, "flatcar-install")
     (home / "slow").touch()
     (home / "meanwhile").write_text("echo $$ >$HOME/pid")
@@ -249,7 +247,7 @@ def test_writers_that_go_on_are_ended_before_the_killed_script_is_said_to_have_f
     assert planned(there, params) == []
 
 
-def test_what_an_installer_of_ours_has_left_is_ended_and_what_others_have_is_named_before_40(
+def test_before_40_our_installers_processes_are_ended_and_other_users_are_named(
     there, home, images, disk
 ):
     apply(there, planned(there, image_of(home, images, "flatcar-install")))
@@ -336,7 +334,7 @@ def test_reading_back_writes_nothing_and_reads_less_than_the_disk_once(there, ho
         ("flatcar-install", "fails-late", "wiped"),
     ],
 )
-def test_a_failure_says_the_state_of_the_disk_and_a_new_run_mends_it(
+def test_a_failure_names_the_state_of_the_disk_and_a_new_run_repairs_it(
     there, home, images, disk, installer, flag, state
 ):
     (home / flag).touch()
@@ -406,7 +404,7 @@ def test_a_disk_that_is_mounted_in_another_namespace_is_refused(there, home, ima
 
 
 def guarded(there, home, images, disk, meanwhile):
-    """Let something happen between the last look and the writing; return what is refused.
+    """Change the disk between the last look and the write; return the text of the refusal.
 
     What is there now is not taken for ours by the next run.
     """
@@ -438,7 +436,7 @@ def test_a_disk_that_something_opened_since_the_check_is_not_written_on(there, h
     "come",
     [["sgdisk", "-o"], ["sgdisk", "-n1:2048:+1M", "-c", "1:ROOT"], ["dd", "if=/dev/urandom"]],
 )
-def test_what_others_put_onto_the_disk_since_the_check_is_not_taken_for_ours(
+def test_foreign_data_written_since_the_check_are_not_taken_for_ours(
     there, home, images, disk, come
 ):
     more = ["count=1", f"of={disk.path}"] if come[0] == "dd" else [disk.path]
@@ -547,7 +545,7 @@ CHANGES = 'printf x | dd of="$HOME/my.bin" bs=1 seek=70000000 conv=notrunc statu
     "right, meanwhile, found",
     [
         (False, "", "[0-9a-f]{64}"),
-        (True, f"{CHANGES}; sleep 0.01", "(another at its end than at its start|[0-9a-f]{64})"),
+        (True, f"{CHANGES}; sleep 0.01", "(changed while it was read|[0-9a-f]{64})"),
         (True, "rm $HOME/my.bin", "[^.]*"),
     ],
     ids=["another", "changed meanwhile", "gone meanwhile"],
@@ -575,7 +573,7 @@ def of_2019(home: Path) -> None:
     program(home, "bash", "echo traps with bash 5.1")
 
 
-def test_coreoss_last_installer_tells_the_version_itself(there, home, images, disk):
+def test_coreoss_last_installer_prints_the_version(there, home, images, disk):
     of_2019(home)
     params = image_of(home, images, "flatcar-install") | {"installer": "coreos-install"}
     params |= {"url": "https://mirror.example/coreos", "channel": "stable"}
@@ -586,7 +584,7 @@ def test_coreoss_last_installer_tells_the_version_itself(there, home, images, di
     assert done["resolved"] == "2512.3.0" and done["signed_by"].startswith("key 52F145DF")
     assert done["url"] == "https://mirror.example/coreos"
     stated = "https://mirror.example/coreos/2512.3.0/image.bin.bz2.DIGESTS"
-    assert done["image_checksum"] == f"sha512 {'0a' * 64}, says {stated}"
+    assert done["image_checksum"] == f"sha512 {'0a' * 64}, from {stated}"
 
 
 def test_an_ignition_config_is_put_on_the_oem_partition_and_read_back(there, home, images, disk):

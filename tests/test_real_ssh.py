@@ -157,13 +157,13 @@ def test_a_key_that_is_not_accepted_is_explained(there, sshd):
         run(there, "true")
 
 
-def test_a_server_that_is_not_there_is_explained(there, sshd):
+def test_a_server_that_is_missing_is_explained(there, sshd):
     sshd.stop()
     with pytest.raises(ShellFailed, match="was not reached"):
         run(there, "true")
 
 
-def test_what_a_bashrc_prints_is_not_taken_for_the_output(there, sshd):
+def test_the_output_of_a_bashrc_is_dropped(there, sshd):
     (sshd.home / ".bashrc").write_text("echo '{hello'; printf there; echo oh >&2\n")
     assert run(there, "echo out").out == "out\n"
     write_text(there, "w/notes.json", '{"a": 1}')
@@ -202,7 +202,7 @@ def test_a_command_outlives_its_connection_and_is_followed_to_its_end(there, ssh
     assert any("connection was lost" in line for line in seen)
 
 
-def test_a_connection_that_stays_away_is_an_error_that_says_what_runs_on(there, sshd, monkeypatch):
+def test_a_lost_connection_is_an_error_that_names_the_running_command(there, sshd, monkeypatch):
     monkeypatch.setattr(detached, "RECONNECT", 0.2)
     detached.start(there, "w/job", LONG)
     until((sshd.home / "begun").exists)
@@ -214,7 +214,7 @@ def test_a_connection_that_stays_away_is_an_error_that_says_what_runs_on(there, 
     assert detached.follow(there, "w/job", lambda line: None).out.split() == ["begun", "ended"]
 
 
-def test_sudo_that_wants_a_password_is_an_error_and_none_is_asked(sshd, tmp_path):
+def test_sudo_that_needs_a_password_is_an_error_without_a_prompt(sshd, tmp_path):
     """The real sudo, asked by a user who is in no sudoers file."""
     demand("sudo", "setpriv")
     ask = "setpriv --reuid 65534 --clear-groups /usr/bin/sudo"

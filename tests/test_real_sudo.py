@@ -53,12 +53,12 @@ def test_it_serves_each_program_of_a_command(there):
     assert seen.out.splitlines()[:3] == ["root", "in", "0"]
 
 
-def test_what_goes_on_by_itself_becomes_root_too(there):
+def test_detached_commands_become_root_too(there):
     detached.start(there, "job", "id -un; cat")
     assert detached.follow(there, "job", lambda line: None).out.split() == ["root"]
 
 
-def test_it_is_in_no_command_line_no_file_and_not_in_what_runs_as_root(there, user):
+def test_the_password_is_in_no_command_line_no_file_and_no_environment_of_root(there, user):
     look = 'sh -c \'cat /proc/[0-9]*/cmdline | tr "\\0" " "; env\''
     said = run(there, look, sudo=True).out
     detached.start(there, "job", look)
@@ -74,7 +74,7 @@ def test_it_is_masked_and_not_handed_to_programs(there):
     assert SECRET in masks.values()
 
 
-def test_a_wrong_or_missing_one_is_explained_and_not_shown(there, monkeypatch):
+def test_a_wrong_or_missing_password_is_explained_and_not_shown(there, monkeypatch):
     for wrong in ("not this one", ""):
         monkeypatch.setenv(PASSWORD, wrong)
         with pytest.raises(ShellFailed, match=f"the environment variable {PASSWORD}") as failed:
@@ -100,7 +100,7 @@ def test_one_of_two_lines_is_refused(there, monkeypatch):
         run(there, "true", sudo=True)
 
 
-def test_it_can_be_asked_for(monkeypatch):
+def test_a_notebook_can_ask_for_the_password(monkeypatch):
     monkeypatch.setenv(PASSWORD, "")
     monkeypatch.setattr(shell.getpass, "getpass", lambda prompt: "typed in")
     shell.ask_password()

@@ -126,7 +126,7 @@ SENT = {"command": "createSnapshot", "params": {"volumeid": 7}, "sent": "2026-11
         ("Destroyed", "2026-11-24T05:00:01+0900", False),
     ],
 )
-def test_a_snapshot_is_told_by_its_volume_and_when_it_was_taken(state, created, taken):
+def test_a_snapshot_is_reported_by_its_volume_and_when_it_was_taken(state, created, taken):
     found = effects.find(Shots([{"state": state, "created": created}]), SENT)
     assert (found is not None) == taken
 

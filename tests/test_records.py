@@ -63,7 +63,7 @@ def test_tables_are_found_by_cell_and_know_their_heading(tmp_path):
     assert found["before.2"].attrs == {"cell": "before", "heading": "Before"}
 
 
-def test_a_table_that_was_cut_short_says_how_long_it_was(tmp_path):
+def test_a_table_that_was_cut_short_has_its_full_length(tmp_path):
     output = shown(pd.DataFrame({"n": range(3)}))
     output["data"]["text/plain"] += "\n\n[250 rows x 1 columns]"
     assert saved(tmp_path, before=[output])["before"].attrs["rows"] == 250
@@ -102,7 +102,7 @@ def test_a_difference_shows_what_is_new_changed_and_gone():
     ]
 
 
-def test_rows_without_ids_are_told_apart_by_their_first_column():
+def test_rows_without_ids_are_compared_by_their_first_column():
     before = pd.DataFrame({"path": ["/dev/vda"], "fstype": [""]})
     after = pd.DataFrame({"path": ["/dev/vda", "/dev/vdb"], "fstype": ["ext4", ""]})
     found = reading.difference(before, after)

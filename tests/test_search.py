@@ -156,7 +156,7 @@ def test_a_text_that_resembles_a_secret_stays_as_it_is(searches, text):
     assert searches["odd"].text(text) == text
 
 
-def test_what_is_no_secret_stays_as_it_is():
+def test_text_without_secrets_is_unchanged():
     search = Search(SECRETS.values())
     text = f"{TOKEN[:10]} \ud800 é\r\n\x1b[31mred\x1b[0m \\n base64= %41 &amp; \\x41" * 50
     assert search.text(text) == text

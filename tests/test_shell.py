@@ -122,7 +122,7 @@ def test_ssh_that_fails_is_explained(tmp_path, said, advice):
         run(Shell((str(ssh),), "h", remote=True), "true")
 
 
-def test_a_key_that_ssh_does_not_show_is_said_to_be_unseen(tmp_path):
+def test_a_key_that_ssh_does_not_show_is_reported(tmp_path):
     ssh = program(tmp_path, "ssh", "echo 'Host key verification failed.' >&2; exit 255")
     with pytest.raises(ShellFailed, match=r"not shown by ssh.*by hand: ssh me@h$"):
         run(Shell((str(ssh), "-o", "x", "--", "me@h"), "h", remote=True), "true")
@@ -135,9 +135,7 @@ def test_a_key_that_ssh_does_not_show_is_said_to_be_unseen(tmp_path):
         ("kex_exchange_identification: closed", "was not reached"),
     ],
 )
-def test_ssh_that_hangs_when_it_is_asked_again_has_not_answered(
-    tmp_path, monkeypatch, said, advice
-):
+def test_a_second_ssh_that_hangs_counts_as_no_answer(tmp_path, monkeypatch, said, advice):
     monkeypatch.setattr("lib.workstation.ssh.AGAIN", 0.2)
     hangs = "case $* in *ControlPath=none*) exec sleep 60 ;; esac"
     ssh = program(tmp_path, "ssh", f"{hangs}; echo '{said}' >&2; exit 255")
@@ -171,7 +169,7 @@ def test_bytes_that_are_no_text_do_not_stop_the_stream(here):
     assert seen == ["\ufffdé"]
 
 
-def test_a_stream_that_fails_says_its_last_words(here):
+def test_a_failed_stream_has_the_last_output(here):
     with pytest.raises(ShellFailed, match="ended with 5: first\nlast"):
         stream(here, "echo first; printf last; exit 5", lambda x: None)
 
@@ -182,7 +180,7 @@ def test_a_stream_that_hangs_is_ended(here, tmp_path):
     assert failed.value.rc is None and ended(tmp_path / "pid")
 
 
-def test_what_a_login_prints_is_not_taken_for_the_output(tmp_path, monkeypatch):
+def test_the_output_of_a_login_is_dropped(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     login = program(tmp_path, "login", 'echo "{hello"; printf there; exec /bin/sh "$@"')
     there, seen = Shell((str(login),), "h"), []

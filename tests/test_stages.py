@@ -178,7 +178,7 @@ def test_a_stopped_machine_is_started(templated):
     ],
     ids=lambda w: next(iter(w)),
 )
-def test_an_unknown_name_is_told_with_the_names_there_are(modern, wrong):
+def test_an_unknown_name_is_reported_with_the_names_there_are(modern, wrong):
     with pytest.raises((CheckFailed, NotOne)) as error:
         play(modern, "00-check-access", **wrong)
     name = next(iter(wrong))
@@ -187,7 +187,7 @@ def test_an_unknown_name_is_told_with_the_names_there_are(modern, wrong):
     assert changes(modern) == []
 
 
-def test_two_machines_of_one_display_name_are_told_with_their_ids(templated):
+def test_two_machines_of_one_display_name_are_reported_with_their_ids(templated):
     play(templated, "50-deploy-cluster", cluster_size=1)
     one = next(m for m in templated.list("listVirtualMachines") if m["name"] == "coreos-cluster-1")
     templated.call("updateVirtualMachine", id=one["id"], displayname="my-workstation")
@@ -195,7 +195,7 @@ def test_two_machines_of_one_display_name_are_told_with_their_ids(templated):
         play(templated, "00-check-access")
 
 
-def test_a_quota_too_small_for_the_run_is_told_before_anything_is_made(modern):
+def test_a_quota_too_small_for_the_run_is_reported_before_anything_is_made(modern):
     modern.call("configureSimulator", name="limits", value="vm:2")
     with pytest.raises(CheckFailed, match="machines still allowed: wanted 3 or more, found 1"):
         play(modern, "00-check-access")

@@ -1,4 +1,4 @@
-"""What is changed on a machine through its shell stands in the journal from before it is made."""
+"""Changes of a machine through its shell are in the journal before they are made."""
 
 import json
 
@@ -57,16 +57,14 @@ def test_an_install_is_failed_only_if_it_was_seen_to_fail(error, state, text):
     assert (entry["state"], entry.get("text")) == (state, text)
 
 
-def test_one_that_nobody_saw_end_is_lost_once_it_is_begun_anew():
+def test_an_open_change_is_lost_once_it_is_started_again():
     with pytest.raises(OutOfSight):
         install(OutOfSight("x", None, ""))
     install()
     assert states() == ["lost", "done"]
 
 
-def test_what_another_run_left_open_is_settled_by_what_is_known_of_the_volume(
-    tmp_path, monkeypatch
-):
+def test_open_changes_of_another_run_are_settled_by_the_volume(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         install(KeyboardInterrupt())
     monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "runs/second"))
@@ -80,7 +78,7 @@ def test_what_another_run_left_open_is_settled_by_what_is_known_of_the_volume(
     "meanwhile, state",
     [("new", "adopted"), ("old", "not-sent"), ("other", "lost"), (None, "lost")],
 )
-def test_a_file_tells_whether_it_was_written(here, tmp_path, capsys, meanwhile, state):
+def test_a_checksum_settles_the_change_of_a_file(here, tmp_path, capsys, meanwhile, state):
     at, file = files.workstation(here), "w d/it's.yml"
     told = {"file": file, "before": files.sha256("old"), "after": files.sha256("new")}
     with pytest.raises(KeyboardInterrupt), files.journalled(at, "write", "it", told):
@@ -93,7 +91,7 @@ def test_a_file_tells_whether_it_was_written(here, tmp_path, capsys, meanwhile, 
     assert capsys.readouterr().out == ""
 
 
-def test_a_configuration_is_noted_by_its_checksums_without_its_text(here):
+def test_a_configuration_is_journalled_by_checksums_without_its_text(here):
     config.write(here, "w/c.yml", "hostname: first\n")
     config.write(here, "w/c.yml", "hostname: second\n", "hostname: first\n", "w/c.yml.old")
     assert read_text(here, "w/c.yml") == "hostname: second\n"
@@ -104,7 +102,7 @@ def test_a_configuration_is_noted_by_its_checksums_without_its_text(here):
     assert "hostname" not in json.dumps([first, second])
 
 
-def test_no_cloud_is_asked_about_it(server):
+def test_no_cloud_settles_changes_of_a_machine(server):
     cloud = client(server)
     before = changes(cloud)
     with pytest.raises(KeyboardInterrupt):

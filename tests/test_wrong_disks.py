@@ -1,4 +1,4 @@
-"""Inventories made to lead to a write on the wrong disk: none may.
+"""Inventories that could lead to a write on the wrong disk: none may.
 
 Each is a machine before and after the attach, and sometimes in the moment between check and write.
 The whole way is gone: inventory, notes, target, close look, guard. The last test counts.
@@ -48,7 +48,7 @@ def ours(**differs):
 
 
 def kvm(*came, before=KVM, **more):
-    """Return a case on a machine where volumes are told by their serials."""
+    """Return a case on a machine where disks show the serials of their volumes."""
     return {"before": before, "after": [*KVM, *came], "volume": UUID} | more
 
 
@@ -199,7 +199,7 @@ REFUSED = {
     "an rbd of the size": seed(disk("rbd0", SIZE)),
     "a drbd of the size": seed(disk("drbd0", SIZE)),
     "a USB stick of the size": ours(rm=True),
-    # Somebody has it.
+    # It is in use.
     "swap": ours(mountpoints=["[SWAP]"]),
     "swap that only /proc/swaps tells": seed(OURS, swaps=("/dev/sdd partition 1 0 -2",)),
     "swap on a partition that only /proc/swaps tells": seed(
@@ -225,7 +225,7 @@ REFUSED = {
     "read-only": ours(ro=True),
     "read-only, lsblk 2.29": seed(OURS | {"ro": True}, lsblk="2.29"),
     "its name is a link": ours(link="/dev/sdb"),
-    # Somebody's data are on it.
+    # It has foreign data.
     **{
         f"{kind}, {how}": seed(OURS | {"fstype": kind}, udev=how == "told by blkid only")
         for kind in ("ext4", "swap", "LVM2_member", "linux_raid_member", "crypto_LUKS", "iso9660")

@@ -56,7 +56,7 @@ def program(home: Path, name: str, text: str) -> Path:
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    """Wait some seconds until something is so; fail if it does not become so."""
+    """Wait some seconds until a condition holds; fail if it does not."""
     for _ in range(500):
         if is_so():
             return

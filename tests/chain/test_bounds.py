@@ -1,4 +1,4 @@
-"""Parameters that nobody means: refused at once, with 2, whatever they are made of."""
+"""Absurd parameters are refused at once with exit code 2."""
 
 import os
 import threading
@@ -32,7 +32,7 @@ FILES = {
 
 @pytest.fixture
 def refused(book, notebooks, tmp_path, capsys):
-    """Run with some words, which must be refused before anything is made; return what is said."""
+    """Run a command that must be refused before it writes anything; return its error text."""
     book(notebooks / "10-one.ipynb", "1", parameters=CELL)
 
     def run(*words: str) -> str:
@@ -45,7 +45,7 @@ def refused(book, notebooks, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_file_of_parameters_that_nobody_means_is_refused(refused, tmp_path, kind):
+def test_an_absurd_parameter_file_is_refused(refused, tmp_path, kind):
     text, fault = FILES[kind]
     path = tmp_path / "params.yaml"
     path.write_text(text)
@@ -54,7 +54,7 @@ def test_a_file_of_parameters_that_nobody_means_is_refused(refused, tmp_path, ki
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev", "/proc/self/mem"])
-def test_what_is_no_file_of_parameters_is_refused(refused, path):
+def test_a_path_that_is_not_a_parameter_file_is_refused(refused, path):
     assert path in refused(path)
 
 
@@ -78,6 +78,6 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize(("option", "fault"), OPTIONS.items(), ids=range(len(OPTIONS)))
-def test_an_option_that_nobody_means_is_refused(refused, option, fault):
+def test_an_absurd_option_is_refused(refused, option, fault):
     said = refused("-p", option)
     assert fault in said and len(said) < 2000 and "\x1b" not in said

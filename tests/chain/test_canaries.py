@@ -1,4 +1,4 @@
-"""Secrets planted in every kind of output of real kernels, and looked for in the whole record."""
+"""Secrets planted in every kind of output of real kernels, then searched in the whole record."""
 
 import base64
 import json
@@ -15,7 +15,10 @@ from lib.record import manifest
 
 # Random, so that no run can have them in it for another reason.
 KEY, TOKEN = secrets.token_urlsafe(48) + "+/=", secrets.token_hex(16)
-SPLIT, LATE = secrets.token_hex(12), secrets.token_hex(12)  # LATE is known too late
+SPLIT, LATE = (
+    secrets.token_hex(12),
+    secrets.token_hex(12),
+)  # LATE is registered after it was printed
 # A notebook's source is part of its record, so no canary may stand in it.
 KNOW = """
 import base64, json, sys
@@ -103,7 +106,7 @@ def test_every_output_is_still_there_with_its_secrets_masked(recorded):
     assert "<i>***</i>" in shown
 
 
-def test_a_failing_request_is_told_without_the_secrets_in_its_url(recorded):
+def test_a_failing_request_is_shown_without_the_secrets_in_its_url(recorded):
     result = recorded.run.results[1]
     assert result.outcome == "failed"
     assert "ConnectionError" in result.error

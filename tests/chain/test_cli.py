@@ -42,7 +42,7 @@ def test_a_run_takes_files_and_options_in_any_order(book, notebooks, folders, tm
     assert capsys.readouterr().out.splitlines()[-1].startswith("Plan mode: nothing was changed.")
 
 
-def test_a_failed_run_says_what_to_type_to_continue(book, notebooks, folders, tmp_path, capfd):
+def test_a_failed_run_prints_the_command_to_continue(book, notebooks, folders, tmp_path, capfd):
     book(notebooks / "10-one.ipynb", "raise ValueError('no such zone')")
     file = tmp_path / "my file.yaml"
     file.write_text("")
@@ -92,12 +92,12 @@ def test_all_faults_end_the_command_with_2_before_anything_starts(
         ("", "Commands:"),
     ],
 )
-def test_words_that_fit_no_command_end_it_with_2_and_say_what_does(words, said, capsys):
+def test_an_unknown_command_ends_with_2_and_a_suggestion(words, said, capsys):
     assert main(words.split()) == 2
     assert said in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_is_told_without_a_traceback(
+def test_a_folder_that_cannot_be_written_is_reported_without_a_traceback(
     book, notebooks, tmp_path, capsys
 ):
     book(notebooks / "10-one.ipynb", "1")
@@ -156,7 +156,7 @@ def test_help_and_params_do_not_wait_for_papermill(book, notebooks):
 
 @pytest.fixture
 def started(folders):
-    """Start a run in a process of its own and wait until its cell has begun."""
+    """Start a run in a process of its own and wait until its cell runs."""
     processes = []
 
     def start(marker):
@@ -173,9 +173,7 @@ def started(folders):
         process.communicate()
 
 
-def test_ctrl_c_ends_the_cell_keeps_what_is_there_and_runs_no_more(
-    book, notebooks, started, tmp_path
-):
+def test_ctrl_c_ends_the_cell_and_the_run_and_keeps_the_record(book, notebooks, started, tmp_path):
     marker = tmp_path / "marker"
     cell = (
         f"import time; from pathlib import Path; print('got here'); Path({str(marker)!r}).touch()\n"
@@ -241,9 +239,7 @@ def test_a_run_is_signed_and_its_signature_checked(book, notebooks, folders, tmp
     assert "the run was not signed, or this was removed" in capsys.readouterr().out
 
 
-def test_a_run_that_could_not_be_signed_says_how_to_sign_it_later(
-    book, notebooks, folders, tmp_path, capsys
-):
+def test_an_unsigned_run_prints_the_command_to_sign_it(book, notebooks, folders, tmp_path, capsys):
     book(notebooks / "10-one.ipynb", "1")
     key = made_key(tmp_path / "key", "a passphrase")
     command = [*RUNBOOK, "run", "--sign", str(key), *folders]

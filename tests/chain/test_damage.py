@@ -1,4 +1,4 @@
-"""What is damaged of one run, or of the local cloud, is told and stops no other run."""
+"""Damage to one run, or to the local cloud, is reported and stops no other run."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_a_folder_in_place_of_a_file_of_another_run_stops_none(run_beside, tmp_p
     assert run_beside() == 0
 
 
-def test_what_never_began_is_removed_with_the_next_command(run_beside, tmp_path):
+def test_a_run_that_never_began_is_removed_by_the_next_command(run_beside, tmp_path):
     remains = tmp_path / "runs" / "20250102-030405-dead"
     remains.mkdir()
     (remains / ledger.FILE).touch()
@@ -71,7 +71,7 @@ def test_what_never_began_is_removed_with_the_next_command(run_beside, tmp_path)
     assert main(["verify", remains.name, "--runs", str(tmp_path / "runs")]) == 2
 
 
-def test_what_another_driver_just_begins_stays(tmp_path):
+def test_a_run_that_another_driver_begins_stays(tmp_path):
     folder = tmp_path / "20250102-030405-new"
     folder.mkdir()
     with ledger.Ledger(folder):
@@ -81,7 +81,7 @@ def test_what_another_driver_just_begins_stays(tmp_path):
     assert not folder.exists()
 
 
-def test_keys_do_not_outlive_the_driver_that_made_them(tmp_path):
+def test_keys_do_not_outlive_their_driver(tmp_path):
     dead = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}999999999-"))
     mine = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
     abandoned.sweep(tmp_path)
@@ -90,7 +90,7 @@ def test_keys_do_not_outlive_the_driver_that_made_them(tmp_path):
 
 
 @pytest.mark.parametrize("line", [b"null", b"[]", b"1", b"{}", b'{"n": 7, "state": "done"}', b"\0"])
-def test_a_line_of_a_journal_that_tells_of_no_change_is_passed_over(tmp_path, line):
+def test_a_line_of_a_journal_without_a_change_is_ignored(tmp_path, line):
     book = journal.Journal(tmp_path, "here")
     book.intend("createVolume", "disk", {}, None)
     with open(book.path, "ab") as file:
@@ -101,7 +101,7 @@ def test_a_line_of_a_journal_that_tells_of_no_change_is_passed_over(tmp_path, li
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "null", "{}", "\0\0", '{"pid": "x"}', "[" * 10_000])
-def test_a_damaged_server_file_is_told_and_nothing_is_deleted_under_the_server(tmp_path, damage):
+def test_a_damaged_server_file_is_reported_and_nothing_is_deleted(tmp_path, damage):
     (tmp_path / "server.json").write_text(damage)
     assert background.read(tmp_path) is None
     assert background.port_of_last_run(tmp_path) == 0

@@ -1,4 +1,4 @@
-"""A disk that fills up ends a run where its record ends; with room it is continued or sealed."""
+"""A full disk ends a run at the end of its record; with space, the run is resumed or sealed."""
 
 import errno
 import os
@@ -106,7 +106,7 @@ def test_a_continued_run_that_ended_without_its_seal_is_sealed_later(
     assert main(["verify", "--runs", str(runs)]) == 0
 
 
-def test_a_seal_that_was_removed_is_not_made_anew(at, tmp_path):
+def test_a_removed_seal_is_not_replaced(at, tmp_path):
     runs = tmp_path / "disk/runs"
     assert main(["run", *at]) == 0
     (folder,) = folders(runs)
@@ -117,7 +117,7 @@ def test_a_seal_that_was_removed_is_not_made_anew(at, tmp_path):
 
 
 @pytest.mark.system
-def test_a_line_is_written_as_a_whole_or_it_is_said_that_it_was_not(tmp_path):
+def test_a_line_is_written_completely_or_raises(tmp_path):
     with small_disk(tmp_path / "disk", 64) as disk:
         journal = Journal(disk / "run", "here")
         with pytest.raises(OSError, match="No space left on device"):

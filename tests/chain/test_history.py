@@ -15,7 +15,7 @@ from lib.steps import Step
 
 
 def told(runs, name, seconds, **params):
-    """Write a run whose one job took so long."""
+    """Write a run with one job of this duration."""
     folder = folders.run(runs, name, stage("10-make", 0, 4), **params)
     write_lines(folder / "journal.jsonl", folders.journal(1, seconds, "createSnapshot"))
     return folder
@@ -40,14 +40,14 @@ def test_jobs_that_failed_or_have_no_end_tell_nothing():
     assert history.durations([*done[:2], done[2] | {"state": "failed"}]) == []
 
 
-def test_a_job_that_ended_while_nobody_looked_tells_nothing(tmp_path):
+def test_a_job_that_ended_before_a_resume_does_not_count(tmp_path):
     folder = told(tmp_path, "20260301-000000-web", 5000)
     lines = [{"at": at(4000), "event": "run-resumed", "pid": 1}]
     write_lines(folder / "events.jsonl", lines)
     assert history.expected([folder], "prod") == {}
 
 
-def test_a_new_run_is_given_what_the_runs_beside_it_took(tmp_path, monkeypatch):
+def test_a_new_run_gets_the_figures_of_earlier_runs(tmp_path, monkeypatch):
     told(tmp_path, "20260301-000000-web", 10)
     folder = told(tmp_path, "20260302-000000-web", 99)
     path = history.write(folder)
@@ -68,7 +68,7 @@ def test_a_disk_of_twice_the_size_is_expected_to_take_twice_as_long(tmp_path, mo
     assert progress.expected("createSnapshot") == 855
 
 
-def test_what_a_step_expects_is_in_the_journal_for_later_runs(tmp_path, monkeypatch):
+def test_expected_seconds_are_in_the_journal(tmp_path, monkeypatch):
     with Server(tmp_path / "cloud", time_scale=0.001) as server:
         cloud = client(server, sleep=time.sleep)
         zone = cloud.list("listZones")[0]["id"]
@@ -80,12 +80,12 @@ def test_what_a_step_expects_is_in_the_journal_for_later_runs(tmp_path, monkeypa
     assert (command, expect) == ("createVolume", 0.06) and seconds > 0
 
 
-def test_without_a_run_folder_nothing_is_expected_but_what_is_given(monkeypatch):
+def test_without_a_run_folder_only_given_seconds_are_expected(monkeypatch):
     monkeypatch.delenv("RUNBOOK_RUN", raising=False)
     assert progress.expected("createSnapshot", 570) == 570
 
 
-def test_the_terminal_says_how_much_of_the_expected_time_has_gone():
+def test_the_terminal_shows_elapsed_and_expected_time():
     waiting = Waiting()
     facts = {"waiting": "createSnapshot disk", "seconds": 190, "about": 570}
     content = {"data": {progress.WAIT: facts}, "transient": {"display_id": "1"}}

@@ -29,7 +29,7 @@ def scratch(tmp_path_factory):
 
 
 def said(client, code):
-    """What code prints in a kernel."""
+    """Return the output of code in a kernel."""
     asked, text = client.execute(code), ""
     while True:
         message = run_sync(client.get_iopub_msg)(timeout=10)
@@ -83,7 +83,7 @@ def test_a_spare_that_is_anothers_or_dead_is_replaced_by_a_new_kernel(places, sc
             assert said(client, "print(1)") == "1"
 
 
-def test_what_one_stage_leaves_behind_no_other_sees(places, scratch):
+def test_stages_share_no_state(places, scratch):
     leave = "import os; left = 1; os.environ['LEFT'] = '1'; os.chdir('/')"
     with started(scratch) as given:
         with given.kernel(places[0]) as (_, client):
@@ -109,7 +109,7 @@ def test_no_process_and_no_socket_is_left(places, scratch):
     assert list(scratch.iterdir()) == []
 
 
-def test_a_kernel_that_dies_while_it_starts_is_told(places, scratch, tmp_path, monkeypatch):
+def test_a_kernel_that_dies_while_it_starts_is_reported(places, scratch, tmp_path, monkeypatch):
     (tmp_path / "deadly.py").write_text("import os; os._exit(1)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with (
@@ -120,7 +120,7 @@ def test_a_kernel_that_dies_while_it_starts_is_told(places, scratch, tmp_path, m
         pass
 
 
-def test_a_kernel_that_never_answers_is_told(places, scratch, tmp_path, monkeypatch):
+def test_a_kernel_that_never_answers_is_reported(places, scratch, tmp_path, monkeypatch):
     (tmp_path / "slow.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(kernels, "PATIENCE", 0.5)

@@ -29,7 +29,7 @@ def told(folder, *events):
     return ledger.read(folder)
 
 
-def test_the_first_line_tells_who_runs_what_and_from_where(tmp_path):
+def test_the_first_line_has_process_host_and_stages(tmp_path):
     (line,) = told(tmp_path, ("run", RUN))
     assert line["event"] == "run-started"
     assert (line["stages"], line["notebooks"]) == (["10-one"], "/n")
@@ -38,7 +38,7 @@ def test_the_first_line_tells_who_runs_what_and_from_where(tmp_path):
     assert "cell_timeout" not in line
 
 
-def test_a_wait_is_told_when_it_changes_and_how_long_it_took(tmp_path):
+def test_a_wait_has_a_line_at_its_start_and_one_with_its_seconds(tmp_path):
     lines = told(
         tmp_path,
         ("stage", {"attempt": 1}),
@@ -66,7 +66,7 @@ def test_a_wait_is_told_when_it_changes_and_how_long_it_took(tmp_path):
     }  # fmt: skip
 
 
-def test_a_text_that_is_not_unicode_is_kept_as_json_can_hold_it(tmp_path):
+def test_a_text_that_is_not_unicode_is_escaped(tmp_path):
     (line,) = told(tmp_path, ("run", RUN | {"reason": "a \udcff byte"}))
     assert line["reason"] == "a \udcff byte"
 
@@ -122,7 +122,7 @@ def test_attempts_are_counted_by_stage(tmp_path):
     assert [line["attempt"] for line in lines] == [1, 2]
 
 
-def test_a_ledger_without_a_beginning_is_no_run(tmp_path):
+def test_a_ledger_without_a_beginning_is_not_a_run(tmp_path):
     (tmp_path / FILE).write_text(json.dumps({"event": "wait"}) + "\n")
     with pytest.raises(BadInput, match="has no line on the beginning"):
         ledger.beginning(tmp_path, ledger.read(tmp_path))

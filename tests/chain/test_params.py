@@ -187,13 +187,13 @@ def test_a_bad_option_is_refused(table, option, words):
         ("zone: a\x08", "given.yaml: is not YAML: it holds a character"),
     ],
 )
-def test_a_bad_line_is_refused_with_what_was_wanted_and_found(table, tmp_path, line, words):
+def test_a_bad_line_is_refused_with_expected_and_found(table, tmp_path, line, words):
     (fault,) = faults_of(table, tmp_path, line)
     assert fault.startswith("given.yaml")
     assert words in fault
 
 
-def test_all_faults_of_all_files_are_told_at_once_with_file_and_line(table, tmp_path):
+def test_all_faults_of_all_files_are_reported_at_once_with_file_and_line(table, tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text("# a comment\n\nvolume_size: many\n")
     missing = tmp_path / "missing.yaml"
@@ -225,7 +225,7 @@ def test_all_faults_of_all_files_are_told_at_once_with_file_and_line(table, tmp_
         ("volume_size: " + "7f" * 32, "7f7f"),
     ],
 )
-def test_what_looks_like_a_secret_is_refused_and_never_shown(table, tmp_path, line, secret):
+def test_a_value_like_a_secret_is_refused_and_never_shown(table, tmp_path, line, secret):
     (fault,) = faults_of(table, tmp_path, line)
     assert "looks like a secret" in fault
     assert secret not in fault
@@ -253,7 +253,7 @@ def test_a_checksum_is_no_secret(book, notebooks):
         values.load(known, options=[f"image_sha256={'0A/b' * 20}"])
 
 
-def test_an_empty_file_says_nothing(table, tmp_path):
+def test_an_empty_file_sets_no_parameter(table, tmp_path):
     file = tmp_path / "empty.yaml"
     file.write_text("# nothing yet\n")
     assert {held.origin for held in values.load(table, [file]).values()} == {"default"}

@@ -20,7 +20,7 @@ def told(folder: Path) -> dict:
     return json.loads((folder / "run.json").read_text())
 
 
-def test_a_run_tells_who_ran_what_with_which_code(folder, tmp_path):
+def test_run_json_has_user_command_and_code(folder, tmp_path):
     book = tmp_path / "10-a.ipynb"
     book.write_text("{}")
     provenance.begin(folder, notebooks=[book], reason="ticket 12", command=["runbook", "run"])
@@ -36,7 +36,7 @@ def test_a_run_tells_who_ran_what_with_which_code(folder, tmp_path):
     assert (run["outcome"], run["exit_code"]) == ("ok", 0)
 
 
-def test_a_continued_run_keeps_what_its_former_drivers_told(folder):
+def test_a_resumed_run_keeps_the_facts_of_former_drivers(folder):
     for reason in ("first", "second", "third"):
         provenance.begin(folder, notebooks=[], reason=reason)
         provenance.finish(folder, outcome="failed")
@@ -44,7 +44,7 @@ def test_a_continued_run_keeps_what_its_former_drivers_told(folder):
     assert [run["reason"] for run in told(folder)["earlier"]] == ["first", "second"]
 
 
-def test_what_kernels_told_is_part_of_it(folder, monkeypatch):
+def test_facts_of_kernels_are_in_run_json(folder, monkeypatch):
     monkeypatch.setenv("RUNBOOK_RUN", str(folder))
     provenance.begin(folder, notebooks=[])
     for version in ("4.19", "4.20", "4.20"):
@@ -55,18 +55,18 @@ def test_what_kernels_told_is_part_of_it(folder, monkeypatch):
     assert told(folder)["told"] == {"endpoint": "http://cloud", "server_version": ["4.19", "4.20"]}
 
 
-def test_without_a_run_no_facts_are_kept(folder, monkeypatch):
+def test_outside_of_a_run_no_facts_are_written(folder, monkeypatch):
     monkeypatch.delenv("RUNBOOK_RUN", raising=False)
     monkeypatch.chdir(folder)
     facts.add(endpoint="http://cloud")
     assert list(folder.iterdir()) == []
 
 
-def test_a_key_is_told_by_its_fingerprint():
+def test_a_key_is_identified_by_its_fingerprint():
     assert facts.fingerprint("the-key") == hashlib.sha256(b"the-key").hexdigest()[:16]
 
 
-def test_code_tells_the_commit_and_what_differs_from_it(tmp_path):
+def test_code_has_the_commit_and_the_changed_files(tmp_path):
     def git(*words: str) -> None:
         name = ("-c", "user.name=n", "-c", "user.email=e@e")
         subprocess.run(["git", "-C", str(tmp_path), *name, *words], check=True, capture_output=True)

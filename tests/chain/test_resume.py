@@ -32,11 +32,11 @@ def resumed(folder, *more):
     return main(["resume", folder.name, "--runs", str(folder.parent), *more])
 
 
-def test_a_failed_run_is_continued_in_its_folder_and_all_attempts_are_kept(
+def test_a_failed_run_is_resumed_in_its_folder_and_all_attempts_stay(
     book, notebooks, broken, capsys
 ):
     written = (broken / "params.yaml").read_bytes()
-    assert resumed(broken) == 1  # nothing was mended
+    assert resumed(broken) == 1  # the cause was not fixed
     book(notebooks / "20-two.ipynb", "print(name, size)", parameters=CELL)
     assert resumed(broken) == 0
     assert "Done: 3 of 3 stages ok" in capsys.readouterr().out
@@ -53,7 +53,7 @@ def test_a_failed_run_is_continued_in_its_folder_and_all_attempts_are_kept(
     assert (broken / "params.yaml").read_bytes() == written
 
 
-def test_the_ledger_goes_on_where_it_was(broken):
+def test_a_resumed_run_appends_to_its_ledger(broken):
     before = (broken / ledger.FILE).read_text()
     resumed(broken)
     assert (broken / ledger.FILE).read_text().startswith(before)
@@ -68,7 +68,7 @@ def test_the_ledger_goes_on_where_it_was(broken):
     assert ledger.attempts(lines) == {"10-one": 2, "20-two": 2}
 
 
-def test_a_finished_run_is_told_to_be_so(book, notebooks, broken, capsys):
+def test_a_finished_run_is_not_resumed(book, notebooks, broken, capsys):
     book(notebooks / "20-two.ipynb", "2")
     assert resumed(broken) == 0
     capsys.readouterr()
@@ -77,18 +77,18 @@ def test_a_finished_run_is_told_to_be_so(book, notebooks, broken, capsys):
     assert ledger.attempts(ledger.read(broken))["10-one"] == 2
 
 
-def test_a_run_that_is_not_there_is_told_with_the_nearest_one(broken, capsys):
+def test_an_unknown_run_is_refused_with_the_nearest_name(broken, capsys):
     assert resumed(broken.with_name(broken.name[:-1])) == 2
     assert f"did you mean {broken.name}?" in capsys.readouterr().err
 
 
-def test_a_run_without_its_ledger_is_told(broken, capsys):
+def test_a_run_without_its_ledger_is_refused(broken, capsys):
     (broken / ledger.FILE).unlink()
     assert resumed(broken) == 2
     assert "there is no ledger (events.jsonl) in it" in capsys.readouterr().err
 
 
-def test_a_stage_that_is_gone_is_told_before_anything_starts(notebooks, broken, capsys):
+def test_a_missing_stage_is_reported_before_anything_starts(notebooks, broken, capsys):
     (notebooks / "20-two.ipynb").unlink()
     assert resumed(broken) == 2
     assert "20-two.ipynb of the run is not there" in capsys.readouterr().err

@@ -17,7 +17,7 @@ CELL = 'cluster_name: str = "My cluster/1"  # name'
 
 
 def chain(notebooks, runs, *options, **more):
-    """Run all notebooks of a folder, keeping what was told."""
+    """Run all notebooks of a folder, and collect the events."""
     events = []
     table = params.gather(notebooks)
     ended = run.run(
@@ -54,7 +54,7 @@ def failing(book, tmp_path_factory):
     return chain(base / "n", base / "runs", "size=5", "cluster_name=Other one/2")
 
 
-def test_each_stage_is_told_how_it_ended(failing):
+def test_each_stage_has_an_event_with_its_result(failing):
     assert [(r.stage, r.outcome) for r in failing.results] == [
         ("10-first", "ok"),
         ("20-second", "failed"),
@@ -64,12 +64,12 @@ def test_each_stage_is_told_how_it_ended(failing):
     assert failing.results[0].seconds > 0
 
 
-def test_a_failed_stage_tells_the_errors_own_text_and_its_section(failing):
+def test_a_failed_stage_has_the_text_of_the_error_and_its_section(failing):
     result = failing.results[1]
     assert (result.error, result.section) == ("ZeroDivisionError: division by zero", "Apply")
 
 
-def test_the_run_folder_holds_the_notebooks_of_what_ran_and_the_parameters(failing):
+def test_the_run_folder_has_the_executed_notebooks_and_the_parameters(failing):
     folder = failing.run.folder
     assert folder.name.endswith("-Other-one-2")
     held = sorted(path.name for path in folder.iterdir())
@@ -106,7 +106,7 @@ def test_a_notebook_gets_the_parameters_that_it_declares_and_runs_in_its_own_fol
     assert f"{folder} Other one/2 5" in text(failing.books["10-first"])
 
 
-def test_what_changed_is_read_from_the_executed_notebook(failing):
+def test_steps_are_read_from_the_executed_notebook(failing):
     expected = {"outcome": "done", "command": "createVolume", "what": "disk"}
     assert failing.results[0].steps == [expected]
 
@@ -121,7 +121,7 @@ def test_events_tell_of_the_run_its_stages_cells_and_messages(failing):
     assert "stream" in {message["msg_type"] for message in said}
 
 
-def test_a_dead_kernel_is_told_and_cells_that_never_ran_are_pending(book, notebooks, tmp_path):
+def test_a_dead_kernel_is_reported_and_cells_that_never_ran_are_pending(book, notebooks, tmp_path):
     book(notebooks / "10-one.ipynb", "print('so far')", "import os; os._exit(1)", "1")
     ended = chain(notebooks, tmp_path)
     assert ended.results[0].outcome == "kernel-died"
@@ -140,7 +140,7 @@ def test_a_cell_that_ends_the_kernel_with_zero_has_failed(book, notebooks, tmp_p
     assert statuses(ended.books["10-one"]) == ["failed", "pending"]
 
 
-def test_a_cell_past_its_time_is_interrupted_and_told(book, notebooks, tmp_path):
+def test_a_cell_past_its_time_is_interrupted_and_reported(book, notebooks, tmp_path):
     slow = "import time\ntry:\n    time.sleep(60)\nfinally:\n    print('cleaned up')"
     book(notebooks / "10-one.ipynb", slow, "1")
     ended = chain(notebooks, tmp_path, cell_timeout=1)
@@ -150,7 +150,7 @@ def test_a_cell_past_its_time_is_interrupted_and_told(book, notebooks, tmp_path)
     assert statuses(ended.books["10-one"]) == ["failed", "pending"]
 
 
-def test_a_run_goes_on_when_nobody_looks_any_more(book, notebooks, tmp_path):
+def test_a_run_continues_without_its_terminal(book, notebooks, tmp_path):
     def closed(event):
         raise BrokenPipeError
 

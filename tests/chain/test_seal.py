@@ -110,7 +110,7 @@ def test_a_removed_manifest_is_not_taken_for_a_run_without_one(make):
     assert found(folder)[""] == "not sealed: the run is abandoned"
 
 
-def test_a_run_rewritten_together_with_its_manifest_is_told_by_the_next(make):
+def test_a_run_rewritten_with_its_manifest_breaks_the_link_of_the_next(make):
     first, second = make("1"), make("2")
     (first / "run.json").write_text('{"user": "somebody else"}\n')
     (first / manifest.FILE).unlink()
@@ -119,7 +119,7 @@ def test_a_run_rewritten_together_with_its_manifest_is_told_by_the_next(make):
     assert verify.verify(second) == verify.verify(first)
 
 
-def test_a_removed_run_is_told_by_the_next(make):
+def test_the_next_run_reveals_a_removed_one(make):
     folders = [make(name) for name in "123"]
     for path in folders[1].iterdir():
         path.unlink()
@@ -129,7 +129,7 @@ def test_a_removed_run_is_told_by_the_next(make):
     ]
 
 
-def test_the_newest_run_removed_is_told_by_the_log(make):
+def test_the_log_reveals_the_removed_newest_run(make):
     runs, last = make("1").parent, make("2")
     shutil.rmtree(last)
     (finding,) = verify.verify_all(runs)
@@ -138,7 +138,7 @@ def test_the_newest_run_removed_is_told_by_the_log(make):
     assert [f.run for f in verify.verify_all(runs)] == ["1", "2"]
 
 
-def test_the_newest_run_rewritten_with_its_manifest_is_told_by_the_log(make):
+def test_the_log_reveals_the_newest_run_rewritten_with_its_manifest(make):
     folder = make("1")
     (folder / "run.json").write_text('{"user": "somebody else"}\n')
     files = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}
@@ -190,7 +190,7 @@ def test_a_continued_run_is_sealed_again_over_its_older_seal(make):
     assert verify.verify_all(first.parent) == []
 
 
-def test_what_was_changed_before_a_run_was_continued_is_found_after_it(make):
+def test_a_change_before_a_resume_is_found_after_it(make):
     folder = make("1")
     (folder / "10-a.ipynb").write_text("another\n")
     (folder / "events.jsonl").write_text(LINES[0] + "\n")
@@ -201,7 +201,7 @@ def test_what_was_changed_before_a_run_was_continued_is_found_after_it(make):
     }
 
 
-def test_a_secret_in_any_file_is_told_and_the_run_is_sealed_all_the_same(make):
+def test_a_secret_in_any_file_is_reported_and_the_run_is_sealed(make):
     folder = make("1")
     (folder / "report.html").write_text("<p>\nthe%2Donly%2Dsecret%2Dhere</p>")
     (folder / "sub").mkdir()
@@ -212,10 +212,10 @@ def test_a_secret_in_any_file_is_told_and_the_run_is_sealed_all_the_same(make):
     assert verify.verify(folder) == []
 
 
-def test_a_folder_that_is_none_is_told(tmp_path):
-    with pytest.raises(BadInput, match="no such folder"):
-        verify.verify(tmp_path / "nothing")
-    assert verify.verify_all(tmp_path / "nothing") == []
+def test_an_unknown_folder_is_refused(tmp_path):
+    for check in (verify.verify, verify.verify_all):
+        with pytest.raises(BadInput, match="no such folder"):
+            check(tmp_path / "nothing")
 
 
 @pytest.fixture
@@ -249,13 +249,13 @@ def test_a_signature_of_another_manifest_is_found(make, key):
     assert found(folder) == {manifest.SIGNATURE: "does not match MANIFEST.sha256"}
 
 
-def test_that_a_run_could_not_be_signed_is_told_and_it_is_sealed(make, tmp_path):
+def test_a_run_is_sealed_even_if_signing_fails(make, tmp_path):
     with pytest.raises(BadInput, match="sealed, but not signed"):
         make("1", tmp_path / "no-such-key")
     assert verify.verify(tmp_path / "runs" / "1") == []
 
 
-def test_the_newest_seal_is_told_to_be_noted_elsewhere(make):
+def test_verify_prints_the_newest_seal(make):
     folder = make("1")
     assert verify.newest_seal(folder.parent).endswith(manifest.digest(folder / manifest.FILE))
 
@@ -276,7 +276,7 @@ def link(path: Path) -> None:
 
 @pytest.mark.parametrize("put", [pipe, folder_instead, link])
 @pytest.mark.parametrize("name", [manifest.FILE, "run.json", "events.jsonl", "../seals.log"])
-def test_what_is_no_plain_file_is_found_and_never_read(make, name, put):
+def test_links_and_pipes_are_found_and_never_read(make, name, put):
     folder = make("1")
     make("2")
     put(folder / name)
@@ -309,7 +309,7 @@ def test_a_line_removed_from_the_log_of_seals_is_found(make, edit):
     assert told and all("seals.log: the line of a seal of" in text for text in told)
 
 
-def test_an_edited_run_whose_manifest_is_made_anew_is_found_without_its_line_in_the_log(make):
+def test_an_edited_run_with_a_new_manifest_is_found_without_its_line_in_the_log(make):
     folder = make("1")
     (folder / "run.json").write_text('{"user": "somebody else"}\n')
     files = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}

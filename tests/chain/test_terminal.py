@@ -63,7 +63,7 @@ def test_without_a_terminal_a_stage_is_one_plain_line():
     assert "job [b]of disk" not in text
 
 
-def test_on_a_terminal_the_line_says_what_is_waited_for():
+def test_on_a_terminal_the_line_shows_the_wait():
     text = shown(terminal=True)
     assert "job [b]of disk" in text
     assert "\x1b[2J" not in text
@@ -86,17 +86,17 @@ def test_the_run_ends_with_table_record_failure_command_and_a_sentence():
     ]
 
 
-def test_what_was_sent_and_not_seen_to_end_is_named(tmp_path):
+def test_changes_with_unknown_outcome_are_printed(tmp_path):
     journal = Journal(tmp_path, "http://cloud")
     for what in ("this", "that"):
         entry = journal.intend("createVolume", what, {"name": what}, None)
     journal.ended(entry, "done")
     lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
-    said = [line for line in lines if line.startswith("Begun")]
+    said = [line for line in lines if line.startswith("Outcome unknown")]
     assert said == ["Outcome unknown: createVolume this"]
 
 
-def test_of_what_was_begun_on_a_machine_it_is_said_on_which(tmp_path, monkeypatch):
+def test_an_open_change_of_a_machine_names_the_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path))
     params = {"volume": "v-1", "device": "/dev/vdb"}
     with (
@@ -125,7 +125,7 @@ def test_the_last_sentence_says_how_the_run_ended(run, expected):
 @pytest.mark.parametrize(
     "run, code", [(Run(Path(), [OK]), 0), (RUN, 1), (Run(Path(), [OK], 2), 130)]
 )
-def test_the_exit_code_tells_ok_failed_and_interrupted(run, code):
+def test_exit_codes_of_ok_failed_and_interrupted_runs_differ(run, code):
     assert run.exit_code == code
 
 
@@ -140,7 +140,7 @@ def test_the_exit_code_tells_ok_failed_and_interrupted(run, code):
         ([step("deploy", "a\n\x1b[2Jb")], "deploy a b"),
     ],
 )
-def test_what_changed_is_said_in_a_few_words(steps, expected):
+def test_changes_are_summed_up_in_a_few_words(steps, expected):
     assert changed(steps) == expected
 
 
@@ -171,7 +171,7 @@ def test_waiting_is_the_named_wait_else_the_last_line_else_the_heading():
         {"msg_type": "error", "content": {"ename": "X", "evalue": "y", "traceback": []}},
     ],
 )
-def test_other_messages_do_not_change_what_is_waited_for(message):
+def test_other_messages_do_not_change_the_wait(message):
     waiting = Waiting()
     waiting.cell("Apply")
     waiting.hear(message)

@@ -1,4 +1,4 @@
-"""What a shell or a terminal can hand to the command, and what they cannot show."""
+"""Arguments from shells, and output on terminals with few characters."""
 
 import os
 import subprocess
@@ -45,11 +45,11 @@ def test_an_empty_name_of_a_run_is_a_fault(word, capsys):
 
 
 @pytest.mark.parametrize("word", ["verify", "list"])
-def test_a_folder_of_runs_that_is_not_there_is_told(word, tmp_path, capsys):
+def test_a_missing_folder_of_runs_is_reported(word, tmp_path, capsys):
     assert main([word, "--runs", str(tmp_path / "none")]) == 2
     assert "there is no such folder of runs" in capsys.readouterr().err
 
 
-def test_a_reason_that_is_no_text_is_refused_before_anything_is_made(tmp_path, capsys):
+def test_a_reason_that_is_not_text_is_refused_before_anything_is_written(tmp_path, capsys):
     assert main(["run", "--reason", "\udcff", "--runs", str(tmp_path / "runs")]) == 2
     assert "not UTF-8" in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Every way in which a stage can end, and what ledger, notebook and exit code say of it."""
+"""Every way in which a stage can end: ledger, notebook and exit code agree."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def tagged(path, index, tag):
 
 
 def cells(folder, stage="10-one"):
-    """What the ledger tells of the last attempt's cells: index -> cause (or began)."""
+    """Return the causes of the last attempt's cells in the ledger, by index."""
     lines = [line for line in ledger.read(folder) if line.get("stage") == stage]
     own = [ln for ln in lines if "index" in ln and ln["attempt"] == lines[-1]["attempt"]]
     return {ln["index"]: ln.get("cause", "began") for ln in own}
@@ -82,7 +82,7 @@ def test_a_stage_that_ends_by_itself(book, notebooks, tmp_path, middle, tag, cau
 
 
 class Driver:
-    """`runbook run` in a process of its own, waited for until its cell has begun."""
+    """`runbook run` in a process of its own, once its cell runs."""
 
     def __init__(self, book, notebooks, tmp_path, *words, **streams):
         self.runs, self.marker = tmp_path / "runs", tmp_path / "marker"
@@ -114,7 +114,7 @@ class Driver:
 
 @pytest.fixture
 def drive(book, notebooks, tmp_path):
-    """Start a driver; whatever becomes of the test, none is left."""
+    """Start a driver; end it after the test."""
     started = []
 
     def start(*words, **streams):
@@ -148,7 +148,7 @@ def environment(pid):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_stage_that_is_told_to_end(drive, capsys, number):
+def test_a_stage_that_gets_a_signal(drive, capsys, number):
     driver = drive()
     scratch = ledger.read(driver.folder)[0]["scratch"]
     assert ledger.state(driver.folder) == "running"

@@ -24,28 +24,28 @@ def test_verify_ends_with_0_when_all_is_as_sealed(runs, capsys):
 
 
 @pytest.mark.parametrize("which", [[], ["1"], ["{runs}/1"]])
-def test_verify_ends_with_6_and_names_what_was_changed(runs, capsys, which):
+def test_verify_ends_with_6_and_names_changed_files(runs, capsys, which):
     (runs / "1" / "events.jsonl").write_text("{}\n")
     words = [word.format(runs=runs) for word in which]
     assert main(["verify", *words, "--runs", str(runs)]) == 6
     assert "✗ 1/events.jsonl: changed" in capsys.readouterr().out
 
 
-def test_a_noted_seal_must_still_be_there(runs, capsys):
+def test_a_seal_stored_elsewhere_must_still_exist(runs, capsys):
     head = verify.newest_seal(runs).rpartition(" ")[2]
     assert main(["verify", "--runs", str(runs), "--noted", head]) == 0
     assert main(["verify", "--runs", str(runs), "--noted", "0" * 64]) == 6
     assert f"✗ runs: no run has the seal {'0' * 64}" in capsys.readouterr().out
 
 
-def test_verify_says_that_nobody_seals_what_was_run_by_hand(runs, capsys):
+def test_verify_says_that_runs_by_hand_are_never_sealed(runs, capsys):
     (runs / "interactive").mkdir()
     assert main(["verify", "--runs", str(runs)]) == 0
     assert "interactive: not sealed: the journal of notebooks" in capsys.readouterr().out
     assert main(["verify", "interactive", "--runs", str(runs)]) == 6
 
 
-def test_verify_tells_that_there_is_no_such_run(runs, capsys):
+def test_verify_refuses_an_unknown_run(runs, capsys):
     assert main(["verify", "3", "--runs", str(runs)]) == 2
     assert "no such folder" in capsys.readouterr().err
 

@@ -108,7 +108,7 @@ def test_those_kept_are_taken_before_new_ones_are_chosen(cloud):
     assert settle(cloud, [], ["10.1.0.9"]).addresses == ("10.1.0.9",)
 
 
-def test_a_network_that_is_full_is_told(cloud):
+def test_a_network_that_is_full_is_reported(cloud):
     with pytest.raises(CheckFailed, match="wanted 300, found 252"):
         settle(cloud, [], size=300)
 
@@ -118,7 +118,7 @@ def test_coreos_of_2014_cannot_do_without_a_token(cloud):
         play(cloud, "20-write-cloud-config", discovery="static", mode="plan")
 
 
-def test_an_address_that_another_machine_took_is_told_before_anything_is_deployed(cloud):
+def test_an_address_that_another_machine_took_is_reported_before_anything_is_deployed(cloud):
     play_to(cloud, "42-create-template", **FLATCAR)
     deploy(cloud, "other", FREE[1])
     with pytest.raises(CheckFailed, match=rf"{FREE[1]}, meant for coreos-cluster-2.*found other"):
@@ -126,13 +126,13 @@ def test_an_address_that_another_machine_took_is_told_before_anything_is_deploye
     assert list(given(cloud)) == ["other"]
 
 
-def test_another_number_of_machines_is_told(cloud):
+def test_another_number_of_machines_is_reported(cloud):
     play_to(cloud, "42-create-template", **FLATCAR)
     with pytest.raises(CheckFailed, match="wanted 4, the cluster_size, found 3"):
         play(cloud, "50-deploy-cluster", **FLATCAR, cluster_size=4)
 
 
-def test_a_machine_at_another_address_is_told(cloud):
+def test_a_machine_at_another_address_is_reported(cloud):
     play_to(cloud, "42-create-template", **FLATCAR)
     deploy(cloud, "coreos-cluster-1", "10.1.0.99")
     with pytest.raises(CheckFailed, match=r"address of coreos-cluster-1: .*found 10\.1\.0\.99"):

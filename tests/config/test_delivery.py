@@ -186,7 +186,7 @@ def test_an_ignition_config_on_the_disk_is_read_back_and_forms_a_cluster(cloud, 
     json.loads((home(cloud) / "coreos-cluster" / "config.ign").read_text())
 
 
-def test_a_delivery_that_does_not_fit_the_template_is_told(neutral):
+def test_a_delivery_that_does_not_fit_the_template_is_reported(neutral):
     with pytest.raises(CheckFailed, match=r"wanted with a token .*found one neutral"):
         play(neutral, "50-deploy-cluster")
     with pytest.raises(CheckFailed, match=r"holds the token: wanted cloud-config\.yml"):
@@ -219,13 +219,13 @@ def test_without_user_data_nothing_is_deployed(neutral):
 
 
 @pytest.mark.parametrize("form", [FLATCAR, IGNITION], ids=["cloud-config", "Ignition"])
-def test_a_token_for_another_size_is_told_before_the_first_machine(cloud, form):
+def test_a_token_for_another_size_is_reported_before_the_first_machine(cloud, form):
     play_to(cloud, "42-create-template", **form, **USERDATA)
     with pytest.raises(CheckFailed, match="wanted 4, the cluster_size, found 3"):
         play(cloud, "50-deploy-cluster", **form, **USERDATA, cluster_size=4)
 
 
-def test_user_data_in_a_plan_are_told_by_their_size():
+def test_user_data_in_a_plan_are_reported_by_their_size():
     data = userdata.encoded("#cloud-config\n")
     step = Step("deployVirtualMachine", {"name": "m", "userdata": data}, "why", "m")
     assert show([step])["with"][0].startswith("name=m, userdata=15 bytes, sha256 ")

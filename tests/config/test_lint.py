@@ -144,7 +144,7 @@ def test_packed_content_is_unpacked():
                     f"    content: {PACKED}\n") == []  # fmt: skip
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_lines():
+def test_all_problems_are_reported_at_once_in_the_order_of_lines():
     text = "\nhostnam: a\nwrite_files:\n  - name: /usr\nhostname: [a]\n"
     assert [p.line for p in validate(text)] == [1, 2, 4, 4, 5]
 

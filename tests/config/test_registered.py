@@ -96,7 +96,7 @@ def test_a_kept_template_is_given_the_next_clusters_own(cloud):
     assert kept(cloud) != first and list(kept(cloud)) == list(first)
 
 
-def test_others_under_the_same_name_are_told_before_anything_is_sent(cloud):
+def test_others_under_the_same_name_are_reported_before_anything_is_sent(cloud):
     play_to(cloud, "42-create-template", **USERDATA)
     data = userdata.encoded("#cloud-config\nhostname: a\n")
     cloud.call("registerUserData", name="runbook-coreos-cluster", userdata=data)

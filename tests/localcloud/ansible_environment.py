@@ -19,7 +19,7 @@ COLLECTION = "ansible_collections/ngine_io/cloudstack/"
 
 
 def make(folder: Path) -> None:
-    """Make the folder anew."""
+    """Create the folder again."""
     venv.create(folder, clear=True, with_pip=True)
     pip = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", *PACKAGES], check=True)

@@ -14,7 +14,7 @@ from lib.localcloud.wire.server import Server
 
 
 class Answer(NamedTuple):
-    """What came back: HTTP status, content type, text; `body` is what the envelope holds."""
+    """A response: HTTP status, content type, text; `body` is the content of the envelope."""
 
     status: int
     type: str
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 
 
 class Api:
-    """A bare client: signs, sends, and hands back what came."""
+    """A bare client: signs, sends, and returns the response."""
 
     def __init__(self, server: Server):
         self.server = server
@@ -63,7 +63,7 @@ class Api:
     def signed(
         self, command: str, method: str, params: dict, instead: dict | None = None
     ) -> Answer:
-        """Send a signed command, with `instead` in place of what is sent otherwise."""
+        """Send a signed command, with `instead` in place of the usual parameters."""
         given = {"command": command, "response": "json", "apikey": self.facts["apikey"]}
         given |= {k: str(v) for k, v in params.items()}
         given |= {k: v for k, v in (instead or {}).items() if k != "signature"}
@@ -71,7 +71,7 @@ class Api:
         return self.send(given | (instead or {}), method)
 
     def __call__(self, command: str, **params: object) -> dict:
-        """Send a command that must be accepted, and return what the envelope holds."""
+        """Send a command that must be accepted, and return the content of the envelope."""
         answer = self.raw(command, **params)
         assert answer.status == 200, answer.text
         return answer.body

@@ -49,7 +49,7 @@ def environment(api, home):
 
 
 @pytest.mark.system
-def test_a_second_run_changes_nothing_and_a_changed_playbook_what_it_says(play, api):
+def test_a_second_run_changes_nothing_and_a_changed_playbook_its_difference(play, api):
     assert play(size=5, offering="Small Instance") == (5, 3)
     before = api("listVirtualMachines", keyword="ansible")["virtualmachine"]
     assert play(size=5, offering="Small Instance") == (5, 0)

@@ -1,4 +1,4 @@
-"""Who may ask, and how an answer says no."""
+"""Authentication, and the form of refusals."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -75,7 +75,7 @@ def test_moments_without_a_zone_are_not_understood():
     assert moment("2030-01-01T00:00:00.250+0000") == moment("2030-01-01T01:00:00.250+0100")
 
 
-def test_unknown_commands_are_told_before_the_signature_is_looked_at(api, old):
+def test_unknown_commands_are_refused_before_the_signature_check(api, old):
     assert json.loads(api.send({"command": "listzones", "response": "json"}).text) == unverified(
         "errorresponse"
     )

@@ -1,4 +1,4 @@
-"""What neither a full disk nor a careless client may do to the local cloud."""
+"""A full disk or a careless client does not break the local cloud."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ def limit(api, pages: int) -> None:
     api.server.cloud.state.file.execute(f"PRAGMA max_page_count = {pages}")
 
 
-def test_what_was_done_on_a_full_disk_is_kept_once_there_is_room(cloud_of):
+def test_changes_on_a_full_disk_are_saved_once_there_is_space(cloud_of):
     api = cloud_of(time_scale=0)
     wanted = {"name": "x" * 200, "size": 1, "zoneid": api.zone()}
     wanted["diskofferingid"] = api.id_of("listDiskOfferings", "Custom Disk")

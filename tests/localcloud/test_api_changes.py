@@ -1,4 +1,4 @@
-"""Machines, volumes and templates that are there already are changed as on a real cloud."""
+"""Existing machines, volumes and templates change as on a real cloud."""
 
 import base64
 import os
@@ -191,14 +191,14 @@ def test_the_ssh_keys_of_a_stopped_machine_are_changed(api):
     assert row["keypairs"] == "a,b"
 
 
-def test_the_user_data_of_a_machine_is_told(api):
+def test_the_user_data_of_a_machine_is_returned(api):
     machine = api.machine("m", userdata="eA==")["id"]
     told = api("getVirtualMachineUserData", virtualmachineid=machine)
     assert told == {"virtualmachineuserdata": {"virtualmachineid": machine, "userdata": "eA=="}}
 
 
 @BOTH
-def test_the_password_of_a_machine_is_told_to_the_owner_of_its_key_only(cloud, one):
+def test_only_the_owner_of_its_key_can_read_the_password_of_a_machine(cloud, one):
     private = cloud("createSSHKeyPair", name="k")["keypair"]["privatekey"]
     template = cloud.template(passwordenabled="true")["id"]
     machine = cloud.machine("m", templateid=template, keypair="k")
@@ -255,14 +255,14 @@ LISTS = [
 
 
 @pytest.mark.parametrize(("command", "given", "key", "told"), LISTS)
-def test_what_there_is_one_of_is_listed(api, command, given, key, told):
+def test_resources_that_exist_once_are_listed(api, command, given, key, told):
     machine = api.machine("m", group="g")["id"]
     [row] = api(command, **{k: machine if v == "m" else v for k, v in given.items()})[key]
     assert {k: row[k] for k in told} == told
 
 
 @BOTH
-def test_lists_of_what_there_is_none_of_are_empty(cloud, one):
+def test_lists_of_absent_resources_are_empty(cloud, one):
     both = "listPublicIpAddresses listPortForwardingRules listIpForwardingRules listIsos"
     new = "listAffinityGroups listVMSnapshot listVPCs listSnapshotPolicies"
     for name in f"{both} listSecurityGroups {new if one == 'api' else ''}".split():

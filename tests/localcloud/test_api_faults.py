@@ -7,7 +7,7 @@ import pytest
 import requests
 
 
-def test_a_call_is_refused_as_often_as_wanted(api):
+def test_a_call_is_refused_as_often_as_planned(api):
     api.fault("listZones", "fault:refuse;code:530;text:out of order: wait", count=2)
     for _ in range(2):
         assert api.refused("listZones") == (530, "out of order: wait")
@@ -28,7 +28,7 @@ def test_an_html_answer_stops_the_command(api):
     assert api("listVolumes", name="x") == {}
 
 
-def test_a_dropped_connection_tells_nothing_about_the_command(api):
+def test_a_dropped_connection_does_not_show_whether_the_command_ran(api):
     offering = api.id_of("listDiskOfferings", "Custom Disk")
     params = {"name": "x", "size": 1, "diskofferingid": offering, "zoneid": api.zone()}
     for fault, count in [("drop-before", 0), ("drop-after", 1)]:
@@ -56,7 +56,7 @@ def test_an_answer_can_be_slow(api):
     assert time.monotonic() - began >= 0.05
 
 
-def test_a_job_fails_with_what_it_leaves(api):
+def test_a_failed_job_leaves_its_resource(api):
     api.fault("createSnapshot", "fault:fail-job;code:530;text:no room")
     volume = api.attached()["id"]
     assert api.failed("createSnapshot", volumeid=volume) == (530, "no room")

@@ -1,4 +1,4 @@
-"""Jobs: how long they take, what they say, what they leave."""
+"""Jobs: their durations, answers and results."""
 
 import json
 
@@ -68,7 +68,7 @@ def test_jobs_on_one_machine_wait_for_each_other(slow, clock):
     assert places == [2, 4]
 
 
-def test_a_machine_shows_what_is_done_to_it(slow, clock):
+def test_a_machine_shows_the_state_of_its_job(slow, clock):
     machine = slow.workstation()
 
     def state():
@@ -91,7 +91,7 @@ def test_the_time_scale_makes_jobs_shorter(slow, clock):
     assert status(slow, job) == 1
 
 
-def test_jobs_say_who_asked_for_what_and_when(api, old):
+def test_jobs_show_account_command_and_time(api, old):
     job = api.job("createVolume", **custom_disk(api))
     assert job["cmd"] == "org.apache.cloudstack.api.command.user.volume.CreateVolumeCmd"
     assert job["jobinstancetype"] == "Volume"
@@ -139,7 +139,7 @@ def test_an_old_server_ignores_a_chosen_id(old):
     assert old("createVolume", **custom_disk(old, customjobid=UUID))["jobid"] == 1131657
 
 
-def test_jobs_that_are_not_there_are_unknown(api, old):
+def test_jobs_that_are_missing_are_unknown(api, old):
     code, text = api.refused("queryAsyncJobResult", jobid=UUID)
     assert code == 431
     assert f"Invalid parameter jobid value={UUID}" in text
@@ -161,7 +161,7 @@ def test_ids_are_the_same_in_every_rehearsal(cloud_of):
     assert first.facts["secretkey"] != second.facts["secretkey"]
 
 
-def test_a_result_is_what_was_true_when_the_job_ended(api):
+def test_a_result_shows_the_resource_at_the_end_of_the_job(api):
     volume = api.volume()
     job = api("attachVolume", id=volume["id"], virtualmachineid=api.workstation())["jobid"]
     before = json.dumps(api("queryAsyncJobResult", jobid=job))

@@ -1,4 +1,4 @@
-"""Pages of lists, and what filters mean."""
+"""Pages and filters of lists."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Every parameter that CloudStack knows is applied or refused; what it does not know is not."""
+"""Every parameter of CloudStack is applied or refused; unknown ones are ignored."""
 
 import json
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_each_parameter_that_cloudstack_knows_is_built_or_refused(cloud, one):
 
 
 @BOTH
-def test_each_filter_that_is_built_leaves_out_what_does_not_fit(cloud, one):
+def test_each_filter_leaves_out_rows_that_do_not_match(cloud, one):
     dialect, passed, checked = cloud.facts["dialect"], [], 0
     for command, name, type_ in table(one):
         here = registry.known(dialect)[command]
@@ -127,7 +127,7 @@ def test_each_parameter_in_the_table_of_the_unbuilt_is_refused(cloud, one):
             assert ask(cloud, command, **{name: "1"}).startswith(no_parameter(name, command))
 
 
-def test_what_cloudstack_does_not_know_is_passed_over_as_there(api):
+def test_parameters_unknown_to_cloudstack_are_ignored(api):
     assert ask(api, "listZones", nosuchparameter="x", _="1764360000") == 1
 
 
@@ -165,13 +165,13 @@ def test_the_number_of_rows_alone(api):
         ("listResourceLimits", {"resourcetypename": "volume"}, 1),
     ],
 )
-def test_filters_compare_with_what_the_answer_shows(api, command, filters, names):
+def test_filters_compare_with_fields_of_the_answer(api, command, filters, names):
     filters = {k: api.zone() if v == "zone" else v for k, v in filters.items()}
     assert ask(api, command, **filters) == names
 
 
 @BOTH
-def test_a_keyword_leaves_out_what_does_not_hold_it(cloud, one):
+def test_a_keyword_leaves_out_rows_without_it(cloud, one):
     lists = [c for c in registry.known(cloud.facts["dialect"]).values() if c.kind == "list"]
     passed = {
         here.name

@@ -1,4 +1,4 @@
-"""What is kept over a restart, and starting in the background."""
+"""State after a restart, and servers in the background."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("dialect", ["4.22", "2.2"])
-def test_a_cloud_goes_on_where_it_ended(cloud_of, clock, dialect):
+def test_a_restarted_cloud_keeps_its_state(cloud_of, clock, dialect):
     first = cloud_of(clock=clock, dialect=dialect, time_scale=1)
     offering = first.id_of("listDiskOfferings", "Custom Disk")
     params = {"name": "x", "size": 1, "diskofferingid": offering, "zoneid": first.zone()}
@@ -145,13 +145,13 @@ def test_both_dialects_run_side_by_side(run):
     assert new["endpoint"] != old["endpoint"]
 
 
-def test_a_server_ends_by_itself_when_nobody_asks(run):
+def test_an_idle_server_ends_by_itself(run):
     pid = json.loads(run("start", "--json", "--idle", "0.005"))["pid"]
     assert ends(pid)
     assert json.loads(run("status", "--json", check=False))["running"] is False
 
 
-def test_a_taken_port_is_told(run, tmp_path, capsys):
+def test_a_port_in_use_is_reported(run, tmp_path, capsys):
     facts = json.loads(run("start", "--json"))
     port = facts["endpoint"].split(":")[2].split("/")[0]
     assert main(["serve", "--dialect", "2.2", "--dir", str(tmp_path), "--port", port]) == 1
@@ -172,7 +172,7 @@ def test_stopping_nothing_is_no_fault(tmp_path, capsys):
     assert "does not run" in capsys.readouterr().out
 
 
-def test_a_state_of_another_version_is_told_and_reset_helps(run, tmp_path, capsys):
+def test_a_state_of_another_version_is_reported_and_reset_helps(run, tmp_path, capsys):
     run("start")
     run("stop")
     with sqlite3.connect(tmp_path / "4.22" / "state.sqlite") as file:

@@ -1,4 +1,4 @@
-"""The registry says of commands what the schema of the real servers says."""
+"""The registry agrees with the schema of the real servers."""
 
 import json
 import re
@@ -99,7 +99,7 @@ def test_list_apis_equals_the_registry(api):
     assert {"name": "size", "type": "long", "description": ""} in one["response"]
 
 
-def test_what_is_answered_are_fields_of_the_registry(api, old):
+def test_answers_have_the_fields_of_the_registry(api, old):
     for one in (api, old):
         one.template()
         one.machine("node", group="g")
@@ -122,7 +122,7 @@ def test_numbers_are_ids_on_an_old_server_only(api, old):
     assert old("listDiskOfferings")["diskoffering"][0]["id"] == 10
 
 
-def test_list_apis_says_since_when_and_what_belongs_together(api):
+def test_list_apis_shows_since_and_related(api):
     [one] = api("listApis", name="createTags")["api"]
     assert one["since"] == "4.0.0"
     [one] = api("listApis", name="deployVirtualMachine")["api"]
@@ -145,7 +145,7 @@ def test_an_unknown_command_is_not_described(api):
     assert api.refused("listApis", name="noSuch") == (530, text)
 
 
-def test_the_limit_of_calls_is_told_while_there_is_one(api):
+def test_get_api_limit_answers_only_with_a_limit(api):
     text = "This api is only available when api.throttling.enabled = true."
     assert api.refused("getApiLimit") == (432, text)
     api.fault("throttle", "max:25;interval:60")

@@ -1,4 +1,4 @@
-"""The rules: what can be done with what, and in which words it is refused."""
+"""The rules of commands, and the texts of refusals."""
 
 import base64
 import uuid
@@ -105,7 +105,7 @@ def test_detaching_twice_fails(api):
     )
 
 
-def test_a_place_at_a_machine_says_what_to_detach(api):
+def test_device_id_and_machine_identify_the_volume_to_detach(api):
     volume, machine = api.attached(), api.workstation()
     where = {"deviceid": volume["deviceid"], "virtualmachineid": machine}
     assert api.done("detachVolume", **where)["id"] == volume["id"]
@@ -247,7 +247,7 @@ def test_template_filters_show_whose_they_are(api):
     assert "missing parameter templatefilter" in api.refused("listTemplates")[1]
 
 
-def test_a_template_in_use_is_kept_by_a_new_server_only(api, old):
+def test_only_a_new_server_refuses_to_delete_a_template_in_use(api, old):
     for one in (api, old):
         made = one.template()["id"]
         one.machine("node", templateid=made)
@@ -397,7 +397,7 @@ def test_a_machine_for_which_there_is_no_room_stays_stopped(api):
     assert api("listVirtualMachines", id=node["id"])["virtualmachine"][0]["state"] == "Stopped"
 
 
-def test_a_password_is_told_once_if_the_template_has_them(api):
+def test_a_password_is_shown_once_if_the_template_has_them(api):
     made = api.template("with-password", passwordenabled="true")
     node = api.machine("node", templateid=made["id"])
     assert node["password"]
@@ -432,7 +432,7 @@ def test_a_machine_may_come_with_a_data_volume(api):
     assert sizes == {"ROOT": 20, "DATADISK": 3}
 
 
-def test_updates_change_what_is_said(api):
+def test_updates_change_names_and_texts(api):
     node = api.machine("node")["id"]
     found = api("updateVirtualMachine", id=node, displayname="Node One", group="g",
                 **{"details[0].color": "red"})["virtualmachine"]  # fmt: skip
@@ -479,7 +479,7 @@ def test_user_data_is_shown_on_demand_and_changed_by_updates(api):
     assert shown["userdata"] == encoded("two")
 
 
-def test_stored_user_data_is_kept_while_it_is_used(cloud_of):
+def test_stored_user_data_in_use_is_not_deleted(cloud_of):
     api = cloud_of(may_expunge=1)
     made = api("registerUserData", name="cfg", userdata=encoded("x"))["userdata"]["id"]
     assert api.refused("registerUserData", name="cfg", userdata=encoded("y"))[0] == 431
@@ -508,7 +508,7 @@ def test_keys_have_names_of_their_own(any_cloud):
     assert any_cloud("listSSHKeyPairs") == {}
 
 
-def test_the_private_half_of_a_key_is_told_once(api):
+def test_the_private_half_of_a_key_is_shown_once(api):
     made = api("createSSHKeyPair", name="new")["keypair"]
     assert made["privatekey"].startswith("-----BEGIN RSA PRIVATE KEY-----")
     assert "privatekey" not in api("listSSHKeyPairs")["sshkeypair"][0]

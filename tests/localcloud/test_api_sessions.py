@@ -1,4 +1,4 @@
-"""Who logs in with a name and a password need not sign."""
+"""Logins with a name and a password replace signatures."""
 
 import pytest
 import requests
@@ -49,7 +49,7 @@ def test_the_domain_may_be_given_by_its_id(api, login):
 
 
 @pytest.mark.parametrize("wrong", [{"password": "no"}, {"username": "no"}, {"domain": ""}])
-def test_what_does_not_fit_is_one_refusal(login, wrong):
+def test_any_wrong_login_gets_the_same_refusal(login, wrong):
     session, answer = login(**wrong)
     body = answer.json()["loginresponse"]
     assert (answer.status_code, body["errorcode"]) == (531, 531)

@@ -79,7 +79,7 @@ def test_backslash_u_in_a_text_breaks_the_json_as_on_a_real_server(api):
     assert '"name":"\\A"' in api.raw("listSnapshots").text
 
 
-def test_answers_are_xml_unless_json_is_asked_for(api):
+def test_answers_are_xml_unless_json_is_requested(api):
     answer = api.raw("listHypervisors", response="xml")
     assert answer.type == "text/xml;charset=utf-8"
     assert answer.text == (

@@ -169,7 +169,7 @@ def test_user_data_count_only_where_the_image_reads_them(world):
     assert (len(world.listed(reading)), len(world.listed(plain))) == (1, 0)
 
 
-def test_user_data_of_the_machine_win_over_what_is_on_the_disk(world):
+def test_user_data_override_the_configuration_on_the_disk(world):
     baked, own = world.token(), world.token()
     disk = coreos(world, SEED.format(url=baked))
     world.boot(disk, userdata=SEED.format(url=own).encode())
@@ -259,7 +259,7 @@ def test_flatcar_reads_ignition_from_user_data_unless_one_is_on_the_disk(world):
     assert (len(world.listed(baked)), len(world.listed(own))) == (1, 1)
 
 
-def test_a_full_cluster_takes_nobody_more(world):
+def test_a_full_cluster_accepts_no_more_members(world):
     url = world.token(size=2)
     disk = flatcar(world, ignition(url), how="-i FILE")
     first, _, third = (world.boot(disk, n) for n in (1, 2, 3))
@@ -271,7 +271,7 @@ def test_a_full_cluster_takes_nobody_more(world):
     assert "2 of 2 known" in world.boot(disk, 1)
 
 
-def test_a_token_nobody_made_has_no_size(world):
+def test_an_unknown_token_has_no_size(world):
     text = world.boot(flatcar(world, ignition(f"{BASE}/{'0' * 32}"), how="-i FILE"))
     assert "discovery: size key not found" in text
 

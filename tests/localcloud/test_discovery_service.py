@@ -37,7 +37,7 @@ def token(service) -> str:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_new_gives_an_address_with_a_token_nobody_guesses(service, method):
+def test_new_returns_a_url_with_a_random_token(service, method):
     status, kind, url = discovery.handle(service.rows, method, "/new", {"size": "5"}, {}, BASE)
     assert (status, kind) == (200, "text/plain; charset=utf-8")
     assert re.fullmatch(rf"{BASE}/[0-9a-f]{{32}}", url)
@@ -45,7 +45,7 @@ def test_new_gives_an_address_with_a_token_nobody_guesses(service, method):
     assert (status, answer["node"]["value"]) == (200, "5")
 
 
-def test_a_cluster_has_three_machines_unless_told_otherwise(service):
+def test_the_default_size_of_a_cluster_is_three(service):
     url = discovery.handle(service.rows, "GET", "/new", {}, {}, BASE)[2]
     path = url.removeprefix(BASE)
     assert service.ask("GET", f"{path}/_config/size")[1]["node"]["value"] == "3"
@@ -78,7 +78,7 @@ def test_registering_again_replaces_the_entry(service, token):
     assert len(service.ask("GET", token)[1]["node"]["nodes"]) == 1
 
 
-def test_what_is_not_there_is_told_as_etcd_does(service, token):
+def test_a_missing_key_is_answered_like_etcd(service, token):
     for path in (f"{token}/abc", "/" + "0" * 32):
         status, answer = service.ask("GET", path)
         assert (status, answer["errorCode"], answer["message"]) == (404, 100, "Key not found")
@@ -117,6 +117,6 @@ def test_other_paths_and_methods_get_plain_answers(service, method, path, status
     assert discovery.handle(service.rows, method, path, {}, {}, BASE)[::2] == (status, body)
 
 
-def test_what_it_holds_is_plain_data(service, token):
+def test_the_state_is_plain_data(service, token):
     service.ask("PUT", f"{token}/abc", value="a", ttl="60")
     assert json.loads(json.dumps(service.rows)) == service.rows

@@ -60,7 +60,7 @@ def test_a_copy_is_right_where_the_file_system_cannot_find_holes(tmp_path, monke
 
 
 @LAYOUTS
-def test_what_was_written_as_a_table_is_read_back(disk, rows):
+def test_a_written_partition_table_is_read_back(disk, rows):
     images.write_image(disk, rows)
     found = images.read_partitions(disk)
     assert [(p.number, p.label, p.size >> 20, p.type) for p in found] == [r[:4] for r in rows]
@@ -152,7 +152,7 @@ def test_a_wiped_disk_looks_blank(disk):
 
 
 @pytest.mark.parametrize(("offset", "magic", "name"), images.SIGNATURES)
-def test_what_other_programs_left_is_seen(disk, offset, magic, name):
+def test_signatures_of_other_programs_are_found(disk, offset, magic, name):
     with open(disk, "r+b") as file:
         file.seek(offset)
         file.write(magic)

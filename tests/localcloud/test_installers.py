@@ -1,4 +1,4 @@
-"""The installers' stand-ins: checks, words and exit codes, and what they leave on the disk."""
+"""The installers' stand-ins: checks, texts, exit codes, and the resulting disk."""
 
 import itertools
 import re
@@ -69,7 +69,7 @@ def test_coreos_install_refuses_in_its_own_words_and_writes_nothing(station, arg
     assert images.read_partitions(station.disk) == []
 
 
-def test_coreos_install_says_what_the_seed_shows(station):
+def test_coreos_install_prints_the_lines_of_the_original(station):
     done = station.run("sudo coreos-install -d /dev/vdc -C beta -c ./c.yml")
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
@@ -187,14 +187,14 @@ def test_flatcar_install_refuses_in_its_own_words(station, arguments, said):
         ("-d /dev/vdc -f nope.bin", "Could not read image file: nope.bin"),
     ],
 )
-def test_flatcar_install_that_began_says_its_exit_code_last(station, arguments, said):
+def test_flatcar_install_prints_its_exit_code_last(station, arguments, said):
     done = station.run(f"flatcar-install {arguments}")
     own = f"flatcar-install: {said}\nError: return code 1 from exit 1\n"
     assert (done.returncode, done.stderr) == (1, own)
     assert images.read_partitions(station.disk) == []
 
 
-def test_flatcar_install_takes_a_local_file_and_says_so(station):
+def test_flatcar_install_takes_a_local_file(station):
     done = station.run("touch my.bin; flatcar-install -d /dev/vdc -f my.bin -c c.yml")
     assert done.stdout.splitlines() == [
         "Writing my.bin...",
@@ -204,7 +204,7 @@ def test_flatcar_install_takes_a_local_file_and_says_so(station):
     assert "--  http" not in done.stderr
 
 
-def test_their_usage_tells_what_each_generation_takes(station):
+def test_usage_lists_the_flags_of_each_installer(station):
     flags = {
         name: re.findall(r"^ +(-\w)", station.run(f"{name} -h").stdout, re.MULTILINE)
         for name in ("coreos-install", "flatcar-install")

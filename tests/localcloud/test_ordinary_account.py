@@ -1,4 +1,4 @@
-"""What an account with CloudStack's default role and settings may not do, and what stays."""
+"""Limits of an account with CloudStack's default role and settings."""
 
 import pytest
 
@@ -223,7 +223,7 @@ def test_secondary_storage_has_a_limit(api):
     assert "Account Resource Limit = (1.0000 GB) 1073741824" in made[1]
 
 
-def test_an_account_tells_all_its_limits(api):
+def test_an_account_shows_all_its_limits(api):
     row = api("listAccounts")["account"][0]
     assert (row["vmlimit"], row["cpulimit"], row["memorylimit"]) == ("20", "40", "40960")
     assert (row["primarystoragetotal"], row["secondarystoragetotal"]) == (120, 0.0)
@@ -260,7 +260,7 @@ def test_a_pending_job_stands_in_the_rows_it_is_about(cloud_of, clock):
     assert "jobid" not in api("listVirtualMachines")["virtualmachine"][0]
 
 
-def test_what_is_in_a_project_is_seen_with_its_id_only(cloud_of):
+def test_resources_of_a_project_are_listed_with_its_id_only(cloud_of):
     api = cloud_of(project="web")
     [project] = api("listProjects")["project"]
     assert (project["name"], project["state"]) == ("web", "Active")

@@ -1,4 +1,4 @@
-"""Other people's clients talk to the local cloud unchanged: `cs` and apache-libcloud."""
+"""Other clients work with the local cloud unchanged: `cs` and apache-libcloud."""
 
 from urllib.parse import urlsplit
 
@@ -81,7 +81,7 @@ def test_cs_tags_and_keys(api):
     assert cs.listSSHKeyPairs()["sshkeypair"][0]["name"] == "k"
 
 
-def test_cs_changes_what_is_there(api):
+def test_cs_changes_existing_resources(api):
     cs = cs_client(api)
     volume = api.volume()["id"]
     assert cs.resizeVolume(id=volume, size=3)["volume"]["size"] == 3 * 2**30
@@ -171,7 +171,7 @@ def test_libcloud_looks_around(driver):
     assert driver.ex_list_disk_offerings()[0].name == "Custom Disk"
 
 
-def test_libcloud_lists_what_belongs_to_machines_and_networks(driver):
+def test_libcloud_lists_resources_of_machines_and_networks(driver):
     node = driver.list_nodes()[0]
     [nic] = driver.ex_list_nics(node)
     assert nic.ip_address == node.private_ips[0]

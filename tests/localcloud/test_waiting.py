@@ -1,4 +1,4 @@
-"""Who waits for a change of the registry gets the head at once, and the change when it is there."""
+"""A long poll of the registry gets its head at once, and the change when it happens."""
 
 import pytest
 import requests
@@ -16,7 +16,7 @@ def waiting(token: str, more: str = "") -> requests.Response:
     return requests.get(f"{token}?wait=true&recursive=true{more}", stream=True, timeout=10)
 
 
-def test_what_is_put_later_is_told(server, token):
+def test_a_long_poll_returns_a_later_change(server, token):
     answer = waiting(token)
     assert int(answer.headers["X-Etcd-Index"]) > 0
     requests.put(f"{token}/a1", data={"value": "n1=http://10.1.0.7:2380"}, timeout=5)
@@ -24,7 +24,7 @@ def test_what_is_put_later_is_told(server, token):
     assert told["action"] == "create" and told["node"]["value"] == "n1=http://10.1.0.7:2380"
 
 
-def test_what_was_put_meanwhile_is_told_by_its_index(server, token):
+def test_a_long_poll_returns_an_earlier_change_by_its_index(server, token):
     index = int(requests.get(token, timeout=5).headers["X-Etcd-Index"])
     for name in ("a1", "a2"):
         requests.put(f"{token}/{name}", data={"value": name}, timeout=5)
@@ -34,7 +34,7 @@ def test_what_was_put_meanwhile_is_told_by_its_index(server, token):
     assert waiting(token, after).json()["node"]["value"] == "a2"
 
 
-def test_hidden_keys_and_other_tokens_wake_nobody(server, token):
+def test_hidden_keys_and_other_tokens_do_not_end_a_long_poll(server, token):
     answer = waiting(token)
     other = requests.get(f"{server.cloud.base_url}/new", timeout=5).text
     requests.put(f"{other}/b1", data={"value": "b1"}, timeout=5)

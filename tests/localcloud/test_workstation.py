@@ -176,7 +176,7 @@ def test_programs_end_and_complain_as_the_real_ones(kvm, command, rc, said):
     assert bool(said) == bool(done.stderr)
 
 
-def test_blkid_tells_what_is_on_disk_and_partition(installed):
+def test_blkid_prints_the_signatures_of_disk_and_partition(installed):
     assert installed.out("blkid -p -o export /dev/vdc").splitlines() == [
         "DEVNAME=/dev/vdc",
         "PTUUID=00000000-0000-0000-0000-000000000001",
@@ -235,7 +235,7 @@ def test_without_its_subvolume_the_tree_is_one_folder_further_down(installed, tm
     installed.out("umount /dev/vdc9")
 
 
-def test_what_is_changed_on_a_writable_mount_is_on_the_disk(installed, tmp_path):
+def test_changes_on_a_writable_mount_reach_the_disk(installed, tmp_path):
     at = tmp_path / "mnt"
     at.mkdir()
     installed.out(f"sudo mount -o subvol=root /dev/vdc9 {at}; mkdir {at}/etc; echo A=1 >{at}/etc/e")

@@ -29,7 +29,7 @@ def words():
 def reads_as(tmp_path, monkeypatch):
     """Return a check that a page made in UTC reads as the file pages/NAME.txt.
 
-    RUNBOOK_WRITE_PAGES=1 writes these files anew; read the difference then.
+    RUNBOOK_WRITE_PAGES=1 rewrites these files; read the diff then.
     """
 
     def check(name, make):

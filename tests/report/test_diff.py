@@ -24,7 +24,7 @@ def test_two_like_runs_do_not_differ_though_their_ids_and_times_do(tmp_path):
     assert compared(one, other) == {}
 
 
-def test_parameters_outcomes_and_resources_that_differ_are_told(tmp_path):
+def test_different_parameters_outcomes_and_resources_are_listed(tmp_path):
     one = folders.good(tmp_path, "a")
     events = stage("10-make", 0, 4, "failed", error="no")
     other = folders.run(tmp_path, "b", events, ended="failed", volume_name="big_disk", size=5)
@@ -40,7 +40,7 @@ def test_parameters_outcomes_and_resources_that_differ_are_told(tmp_path):
     }
 
 
-def test_a_stage_that_took_notably_longer_is_told(tmp_path):
+def test_a_notably_longer_stage_is_listed(tmp_path):
     one = folders.run(tmp_path, "a", stage("10-make", 0, 10) + stage("60-look", 10, 2))
     other = folders.run(tmp_path, "b", stage("10-make", 0, 30) + stage("60-look", 30, 2.1))
     assert compared(one, other)["durations"] == [
@@ -49,7 +49,7 @@ def test_a_stage_that_took_notably_longer_is_told(tmp_path):
     ]
 
 
-def test_versions_that_differ_are_told_and_moments_are_not(tmp_path):
+def test_different_versions_are_listed_and_times_are_not(tmp_path):
     one, other = (folders.run(tmp_path, name, stage("10-make", 0, 4)) for name in "ab")
     for folder, version in ((one, "3.0"), (other, "3.1")):
         facts = {"started": version, "pid": version, "packages": {"pandas": version, "rich": "15"}}
@@ -58,7 +58,7 @@ def test_versions_that_differ_are_told_and_moments_are_not(tmp_path):
     assert found == {"versions and circumstances": [["packages pandas", "3.0", "3.1"]]}
 
 
-def test_of_files_that_differ_the_names_are_told(tmp_path):
+def test_different_files_are_listed_by_name(tmp_path):
     one, other = (folders.run(tmp_path, name, stage("10-make", 0, 4)) for name in "ab")
     for folder, count in ((one, 1), (other, 13)):
         hashes = {f"{n:02}.py": "0" * 64 for n in range(count)}
@@ -68,7 +68,7 @@ def test_of_files_that_differ_the_names_are_told(tmp_path):
     assert names.startswith("01.py, 02.py") and names.endswith("10.py and 2 more")
 
 
-def test_the_command_prints_what_differs_and_what_does_not(tmp_path, capsys):
+def test_the_command_prints_differences_and_equal_tables(tmp_path, capsys):
     folders.run(tmp_path, "a", stage("10-make", 0, 4))
     folders.run(tmp_path, "b", stage("10-make", 0, 4), size="[red]5")
     assert main(["diff", "a", "b", "--runs", str(tmp_path)]) == 0
@@ -78,6 +78,6 @@ def test_the_command_prints_what_differs_and_what_does_not(tmp_path, capsys):
     assert "No difference in: outcome of the stages, resources, durations" in said
 
 
-def test_a_run_that_is_not_there_is_bad_input(tmp_path, capsys):
+def test_a_run_that_is_missing_is_bad_input(tmp_path, capsys):
     assert main(["diff", "a", "b", "--runs", str(tmp_path)]) == 2
     assert "there is no such run" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def test_the_page_lists_the_runs_newest_first_with_links_to_the_reports_there_ar
     reads_as("index", lambda: index.write(runs).read_text("utf-8"))
 
 
-def test_a_run_whose_driver_is_gone_is_said_to_be_abandoned(runs, capsys):
+def test_a_run_without_its_driver_is_listed_as_abandoned(runs, capsys):
     assert main(["list", "--runs", str(runs)]) == 0
     said = capsys.readouterr().out
     assert "✗ abandoned" in said
@@ -42,7 +42,7 @@ def test_names_of_others_do_not_become_markup(tmp_path):
     assert "<b>" not in index.write(tmp_path).read_text("utf-8")
 
 
-def test_no_runs_are_said_to_be_none(tmp_path, capsys):
+def test_an_empty_folder_has_no_runs(tmp_path, capsys):
     assert main(["list", "--runs", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"There are no runs in {tmp_path}.\n"
 

@@ -68,11 +68,11 @@ def test_the_codes_of_clouds_are_explained(error, word, again):
     ],
     ids=str,
 )
-def test_errors_of_our_own_explain_themselves_and_their_class_tells_if_to_try_again(error, again):
+def test_our_own_errors_need_no_entry_and_their_class_says_if_a_retry_is_safe(error, again):
     assert of(error) == known_errors.Known("", "", again)
 
 
-def test_every_class_of_error_that_is_raised_tells_if_to_try_again():
+def test_every_class_of_error_says_if_a_retry_is_safe():
     groups = {"RunbookError", "CloudError"}
     classes = {name for name, held in vars(errors).items() if isinstance(held, type)}
     assert classes - groups == set(SAFE)
@@ -81,10 +81,10 @@ def test_every_class_of_error_that_is_raised_tells_if_to_try_again():
 @pytest.mark.parametrize(
     "cause", ["kernel-died", "timed-out", "interrupted", "killed", "abandoned"]
 )
-def test_every_way_to_stop_is_explained_without_an_error(cause):
+def test_every_cause_is_explained_without_an_error(cause):
     known = explain(cause, "")
     assert known.means and known.do and known is not UNKNOWN
 
 
-def test_an_error_that_nobody_knows_is_said_to_be_unknown():
+def test_an_unknown_error_is_reported_as_unknown():
     assert explain("failed", "ZeroDivisionError: division by zero") is UNKNOWN

@@ -111,7 +111,7 @@ def hostile(runs):
     return folder
 
 
-def test_nothing_that_a_cloud_says_becomes_markup_or_leads_out_of_the_folder(tmp_path):
+def test_texts_of_a_cloud_never_become_markup_or_external_links(tmp_path):
     html = page_of(hostile(tmp_path))
     assert html.count("&lt;script&gt;") > 20
     assert not re.findall(r"<(?:script|img|link|iframe|object|embed|base|form)\b", html)
@@ -134,7 +134,7 @@ def test_control_characters_do_not_reach_the_page(tmp_path):
     assert all(c == "\n" or c.isprintable() for c in html)
 
 
-def test_long_outputs_are_cut_with_a_word_that_says_where_the_whole_is(tmp_path):
+def test_long_outputs_are_cut_and_name_the_file_with_the_full_text(tmp_path):
     folder = folders.good(tmp_path)
     table = shown(pd.DataFrame({"n": range(200)}))
     book(folder, "10-make", plan=[printed(("x" * 99 + "\n") * 20_000), table])
@@ -147,15 +147,13 @@ def test_long_outputs_are_cut_with_a_word_that_says_where_the_whole_is(tmp_path)
     assert re.search(r"\d+ of 200 rows; the notebook is 39-more.ipynb", html)
 
 
-def test_the_end_of_a_cut_text_is_kept_as_it_tells_most():
+def test_a_cut_text_keeps_its_end():
     text = trimmed("\n".join(f"line {n}" for n in range(1000)), 300, "a.ipynb")
     assert text.startswith("line 0\nline 1\n")
     assert text.endswith("line 998\nline 999")
 
 
-def test_what_was_begun_on_a_machine_is_named_with_what_it_was_to_write(
-    tmp_path, monkeypatch, words
-):
+def test_an_open_change_of_a_machine_is_listed_with_its_parameters(tmp_path, monkeypatch, words):
     folder = failed(tmp_path, "the kernel died", "kernel-died")
     monkeypatch.setenv("RUNBOOK_RUN", str(folder))
     params = {"volume": ID, "device": "/dev/vdb", "sha256": "ab" * 32}
@@ -169,7 +167,7 @@ def test_what_was_begun_on_a_machine_is_named_with_what_it_was_to_write(
     assert f"volume {ID}, device /dev/vdb, sha256 abab" in text
 
 
-def test_what_was_lost_and_then_done_is_not_open(tmp_path):
+def test_a_lost_change_that_succeeded_later_is_not_open(tmp_path):
     folder = failed(tmp_path)
     intent, _, done = folders.journal(5, command="updateVirtualMachine")
     lost, asked = done | {"state": "lost"}, intent | {"customjobid": JOB}
@@ -201,7 +199,7 @@ def test_an_empty_folder_has_a_report_too(tmp_path, words):
         ([("web_disk", "Ready", ID)], []),  # a later stage or hand removed it again
     ],
 )
-def test_what_an_attempt_did_counts_as_done_by_its_stage(tmp_path, first, second):
+def test_steps_of_all_attempts_count_for_the_stage(tmp_path, first, second):
     again = [{"at": at(9), "event": "run-resumed", "pid": 1}, *stage("10-make", 9, 2, attempt=2)]
     folder = folders.run(tmp_path, NAME, stage("10-make", 0, 4) + again)
     after = {} if first is None else {"after": [folders.volumes(*first)]}
