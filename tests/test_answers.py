@@ -1,6 +1,7 @@
 """Clouds that do not behave: each answer of theirs is bounded, and passes one gate."""
 
 import json
+import re
 import socket
 import threading
 from contextlib import contextmanager
@@ -21,6 +22,18 @@ def cloud(base: str, tmp_path, **bounds) -> Cloud:
     return Cloud(profile, sleep=lambda s: None, folder=tmp_path)
 
 
+def receive_request(connection: socket.socket) -> None:
+    """Read a request to its end: closing before would reset the connection."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += connection.recv(65536)
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head, re.I)
+    left = (int(length[1]) if length else 0) - len(body)
+    while left > 0:
+        left -= len(connection.recv(left))
+
+
 @contextmanager
 def saying(first: bytes, again: bytes = b"", every: float = 0.05):
     """Run a server that says something to all who come, and then the same again and again."""
@@ -29,7 +42,7 @@ def saying(first: bytes, again: bytes = b"", every: float = 0.05):
     def serve(connection: socket.socket) -> None:
         with connection:
             try:
-                connection.recv(65536)
+                receive_request(connection)
                 connection.sendall(first)
                 while again and not over.wait(every):
                     connection.sendall(again)

@@ -47,7 +47,7 @@ class Machines:
 
     def wrong(self) -> dict[str, str]:
         """Return what is wrong now: what -> found."""
-        rows = self.ask(mode="plan")["seen"]
+        rows = self.ask(mode="plan", stop_at="verify")["seen"]
         return {r["what"]: r["found"] for r in rows if r["ok"] == "✗"}
 
 
