@@ -375,7 +375,7 @@ class TestReal:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("lib.config.demand_usable", lambda *_: None)
                 play(one, "50-deploy-cluster", **USERDATA)
-            rows = play(one, SIXTY, **USERDATA, mode="plan")["seen"]
+            rows = play(one, SIXTY, **USERDATA, stop_at="verify", mode="plan")["seen"]
             assert sum("reused token" in r["next"] for r in rows) == 3
             play(one, SEVENTY, **USERDATA, move_discovery="a")
             assert {r["ok"] for r in play(one, SIXTY, **USERDATA)["seen"]} == {"✓"}
