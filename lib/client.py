@@ -115,9 +115,10 @@ class Client(Abilities):
                 pause = _pause(error, attempt)
                 if pause is None or attempt == TRIES:
                     raise
-                if pause > self.profile.max_pause:
+                throttled = isinstance(error, Refused) and error.code == 429
+                if throttled and pause > self.profile.max_pause:
                     raise self._throttled(error, pause) from None
-                self.sleep(pause)
+                self.sleep(min(pause, self.profile.max_pause))
         raise AssertionError("the last try returns or raises")
 
     def list(self, command: str, **params) -> list[dict]:

@@ -187,3 +187,12 @@ def test_a_job_ends_whatever_its_result_is(tmp_path, result):
     seen = {"queryasyncjobresultresponse": {"jobstatus": 2, "jobresult": result}}
     with answering({"/": (200, seen)}) as server, pytest.raises(JobFailed, match="it broke"):
         look(cloud(server.base, tmp_path), Job("1", "createVolume", "v", 0))
+
+
+def test_our_own_pauses_are_no_longer_than_the_profile_allows(tmp_path):
+    nobody = cloud("http://127.0.0.1:9", tmp_path, max_pause=0.1)
+    pauses = []
+    nobody.sleep = pauses.append
+    with pytest.raises(Unreachable, match="no connection could be made"):
+        nobody.list("listZones")
+    assert pauses and set(pauses) == {0.1}
