@@ -43,6 +43,7 @@ def runbook() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; the README lists them."""
+    from lib.errors import RunbookError
     from lib.record.faults import BadInput, RecordCut
     from lib.report import console
 
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RecordCut as cut:
         print(f"{cut}\nMake room, then: {_to_resume(cut.folder)}", file=sys.stderr)
         return 1
-    except OSError as error:
+    except (OSError, RunbookError) as error:
         print(f"runbook: {error}", file=sys.stderr)
         return 1
     except click.Abort:  # Ctrl-C
@@ -191,6 +192,7 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: object) -> int:
     from lib.chain import resume
     from lib.chain.run import perform
     from lib.chain.terminal import Terminal, near
+    from lib.report import past
     from lib.report.console import console
 
     folder = resume.folder_of(run, runs)
@@ -199,6 +201,8 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: object) -> int:
     if not work:
         print(f"{near(folder)} ended well: there is nothing to continue.")
         return 0
+    if unread := past.read(folder).unread:
+        print(f"{near(folder)}: goes on without what cannot be read: {', '.join(unread)}.")
     with Terminal(console()) as terminal:
         ended = perform(work, terminal)
     return _summed_up(terminal, ended)
@@ -326,7 +330,7 @@ def _close_abandoned(runs: Path) -> None:
         except BadInput as busy:  # another command closes it right now
             print("\n".join(busy.faults))
             continue
-        except (ValueError, KeyError, TypeError, AttributeError) as damaged:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as damaged:
             print(f"{folder.name}: its record is damaged and cannot be closed ({damaged!r:.200}).")
             continue
         if ended:

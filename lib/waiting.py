@@ -60,7 +60,12 @@ def expected(command: str, otherwise: float = 0.0) -> float:
 
 @cache
 def _history(path: Path) -> dict[str, dict]:
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+    """Return the figures in the file, {} where it is missing or damaged: they only estimate."""
+    try:
+        known = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError:
+        known = {}
+    return known if isinstance(known, dict) else {}
 
 
 def tell(outcome: str, command: str, what: str, why: str) -> None:

@@ -14,7 +14,7 @@ import psutil
 from lib.chain import closing, seal, statuses
 from lib.chain.engine import write
 from lib.chain.run import SCRATCH
-from lib.record import ledger, manifest
+from lib.record import ledger, manifest, whole
 from lib.record.ledger import ENDS, Ledger
 
 _OWN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-")  # as run.new_folder gives it
@@ -99,14 +99,14 @@ def close(folder: Path, secrets: Iterable[str] = ()) -> tuple[str, str]:
 
 
 def _close_notebook(path: Path, begun: dict, lines: list[dict]) -> None:
-    if not path.exists():
-        return
+    if not (whole.read(path) or {}).get("cells"):
+        return  # there is none, or it is damaged: it stays as it is
     notebook = nbformat.read(path, as_version=4)
     attempt = begun["attempt"]
     own = [ln for ln in lines if (ln.get("stage"), ln.get("attempt")) == (path.stem, attempt)]
     statuses.rewrite(notebook, own, "killed")
     notebook.metadata["runbook"] = {"stage": path.stem, "attempt": attempt, "outcome": "killed"}
-    write(notebook, path, lasting=True)
+    write(notebook, path)
 
 
 def _clear(scratch: Path) -> None:

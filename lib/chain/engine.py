@@ -58,7 +58,7 @@ class Task:
         self.session.tell(Event(kind, self.place.stage, data))
 
 
-def write(notebook: nbformat.NotebookNode, path: Path, *, lasting: bool = False) -> None:
+def write(notebook: nbformat.NotebookNode, path: Path, *, lasting: bool = True) -> None:
     """Write a notebook as a whole or not at all; `lasting` waits until it is on the disk."""
     whole.write(path, nbformat.writes(notebook) + "\n", lasting=lasting)
 
@@ -81,7 +81,7 @@ class Record(NotebookExecutionManager):
 
     def save(self, **_: object) -> None:
         """Write the notebook as it is now."""
-        write(self.nb, self.output_path)
+        write(self.nb, self.output_path, lasting=False)
         self.last_save_time = self.now()
 
     def cell_start(self, cell: nbformat.NotebookNode, *_: object, **__: object) -> None:

@@ -47,7 +47,7 @@ def _known(folder: Path) -> dict[str, Figures]:
     """Return the figures of a run, none where its record is damaged."""
     try:
         return _medians(folder)
-    except (OSError, ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError):
         return {}
 
 

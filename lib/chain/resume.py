@@ -3,22 +3,30 @@
 Finished stages only check the cloud; a stage that did not end starts again in a new kernel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lib.chain import params, stages, values
+from lib.chain.params import Parameter
 from lib.chain.run import Work
 from lib.chain.stages import Stage
+from lib.chain.values import Value
 from lib.record import ledger
 from lib.record.faults import BadInput
 from lib.report import past
+
+WITHOUT = (
+    "it cannot be resumed as it is: restore that file, or start a new run with the same parameters "
+    "(`runbook run FILE`); it does only what is left"
+)
 
 
 def folder_of(run: str, runs: Path) -> Path:
     """Return the folder of a run from its path or its name below `runs`."""
     folder = past.named(run, runs)
     if not (folder / ledger.FILE).is_file():
-        raise BadInput([f"{folder}: there is no ledger ({ledger.FILE}) in it to continue from"])
+        missing = f"{folder}: there is no ledger ({ledger.FILE}) in it to continue from"
+        raise BadInput([missing, f"{folder}: {WITHOUT}"])
     return folder
 
 
@@ -37,18 +45,28 @@ def work(
     run has not ended or cannot be repeated.
     """
     lines = ledger.read(folder)
-    began = ledger.beginning(folder, lines)
+    try:
+        began = ledger.beginning(folder, lines)
+    except BadInput as bad:
+        raise BadInput([*bad.faults, f"{folder}: {WITHOUT}"]) from None
     if ledger.is_locked(folder, ledger.patience(folder)):
         raise BadInput([ledger.still_running(folder)])
     if ledger.outcome(lines) == "ok":
         return None
     where = notebooks or Path(began["notebooks"])
     table = params.gather(where)
-    merged = values.load(table, [folder / "params.yaml"])
+    merged = _values(folder, table)
     chosen = _named(began["stages"], where)
     more["cell_timeout"] = cell_timeout or began.get("cell_timeout")
     more["reason"] = reason or began.get("reason", "")
     return Work(folder, chosen, table, merged, resumed=True, **more)
+
+
+def _values(folder: Path, table: Mapping[str, Parameter]) -> dict[str, Value]:
+    try:
+        return values.again(table, folder / "params.yaml")
+    except BadInput as bad:
+        raise BadInput([*bad.faults, f"{folder}: {WITHOUT}"]) from None
 
 
 def _named(names: Sequence[str], notebooks: Path) -> list[Stage]:

@@ -257,7 +257,7 @@ def execute(stage: Stage, parameters: dict, task: Task, attempt: int = 1) -> Res
     outcome = causes.cause(raised, stop)
     statuses.rewrite(notebook, task.session.ledger.stage(stage.name), outcome)
     notebook.metadata["runbook"] = {"stage": stage.name, "attempt": attempt, "outcome": outcome}
-    engine.write(notebook, task.record, lasting=True)
+    engine.write(notebook, task.record)
     result = Result(
         stage.name,
         outcome,

@@ -47,11 +47,11 @@ def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> 
         hashes = {name: manifest.digest(path) for name, path in files.items()}
         sealed = Manifest(folder.name, manifest.now(), hashes, *last(folder.parent))
         pending = folder / PENDING
-        whole.write(pending, manifest.as_text(sealed), lasting=True, errors="surrogateescape")
+        whole.write(pending, manifest.as_text(sealed), errors="surrogateescape")
         _append_to_log(folder.parent / LOG, sealed.sealed, pending)
         pending.rename(folder / FILE)
     if key:
-        whole.write(folder / SIGNATURE, _signature(folder / FILE, key), lasting=True)
+        whole.write(folder / SIGNATURE, _signature(folder / FILE, key))
     return hits
 
 
@@ -65,13 +65,14 @@ def _tidy(folder: Path) -> None:
         elif manifest.plain(path):
             path.chmod(0o600)
             if name.endswith(".jsonl"):
-                with path.open("r+b") as file:  # more lines may follow when the run is resumed
-                    file.seek(0, os.SEEK_END)
-                    jsonl.end_line(file.fileno())
+                with jsonl.opened(path):  # ends its last line: more may follow on a resume
+                    pass
     folder.chmod(0o700)
     number = len(manifest.earlier(folder)) + 1
     for name in (FILE, SIGNATURE):
-        if (folder / name).exists():
+        if os.path.lexists(folder / name) and not manifest.plain(folder / name):
+            whole.aside(folder / name)
+        elif (folder / name).exists():
             (folder / name).rename(folder / name.replace(".", f".{number}.", 1))
 
 
@@ -118,7 +119,7 @@ def _append_to_log(log: Path, sealed: str, path: Path) -> None:
     text = log.read_text("utf-8", "surrogateescape") if manifest.plain(log) else ""
     line = f"{sealed}  {manifest.digest(path)}  {path.parent.name}\n"
     begun = text if not text or text.endswith("\n") else f"{text}\n"
-    whole.write(log, begun + line, lasting=True, errors="surrogateescape")
+    whole.write(log, begun + line, errors="surrogateescape")
 
 
 @contextmanager

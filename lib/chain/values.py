@@ -73,8 +73,24 @@ def _masked(text: str, secrets: Iterable[str]) -> str:
 
 
 def as_yaml(values: Mapping[str, Value]) -> str:
-    """Return the values as a parameter file with a comment on the origin of each."""
-    return "".join(_yaml_line(name, held) for name, held in values.items())
+    """Return the values as a parameter file with a comment on the origin of each.
+
+    Its first line has their number, so that a file which was cut off is told from a whole one.
+    """
+    lines = [_yaml_line(name, held) for name, held in values.items()]
+    return "".join([f"# {len(lines)} parameters, each with its origin\n", *lines])
+
+
+def again(table: Mapping[str, Parameter], file: Path) -> dict[str, Value]:
+    """Return the values that `as_yaml` wrote; raise `BadInput` where the file lacks some."""
+    held = load(table, [file])
+    count = re.match(r"# (\d+) parameters", _text_of(file))
+    there, all_ = sum(v.origin == str(file) for v in held.values()), int(count[1]) if count else 1
+    if table and there < all_:
+        raise BadInput(
+            [f"{file}: has {there} of the run's {all_} parameters: it was cut or emptied"]
+        )
+    return held
 
 
 def _yaml_line(name: str, held: Value) -> str:

@@ -11,8 +11,8 @@ def add(**facts: object) -> None:
     """Append facts to `facts.jsonl` of the run folder; do nothing outside of a run."""
     if os.environ.get("RUNBOOK_RUN"):
         line = {"at": now(), "stage": os.environ.get("RUNBOOK_STAGE", ""), **facts}
-        with open(run_folder() / "facts.jsonl", "ab", buffering=0) as file:
-            jsonl.append(file.fileno(), line)
+        with jsonl.opened(run_folder() / "facts.jsonl") as file:
+            jsonl.append(file, line)
 
 
 def fingerprint(key: str) -> str:

@@ -8,7 +8,6 @@ as `looked-after` in the journal of the next run.
 """
 
 import fcntl
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -105,21 +104,19 @@ class Journal:
 
     def _append(self, line: dict, sync: bool = False) -> dict:
         """Append a line, numbered if it begins an entry, and return the updated entry."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a+b", buffering=0) as file:
+        with jsonl.opened(self.path) as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
             self._catch_up()
             line["n"] = line["n"] or max(self.entries, default=0) + 1
-            jsonl.end_line(file.fileno())
-            jsonl.append(file.fileno(), {"at": now()} | line)
+            jsonl.append(file, {"at": now()} | line)
             if sync:
-                os.fsync(file.fileno())
+                os.fsync(file)
         self._catch_up()
         return self.entries[line["n"]]
 
     def _catch_up(self) -> None:
         """Read the complete lines that were appended since the last call."""
-        if not self.path.exists():
+        if not self.path.is_file():
             return
         with open(self.path, "rb") as file:
             file.seek(self.read)
@@ -127,17 +124,16 @@ class Journal:
                 if not raw.endswith(b"\n"):
                     return
                 self.read += len(raw)
-                self._take(raw)
+                self._take(jsonl.parsed(raw) or {})
 
-    def _take(self, raw: bytes) -> None:
+    def _take(self, line: dict) -> None:
         try:
-            line = json.loads(raw)
             number, state, at = line["n"], line["state"], line["at"]
             first = {"sent": at} if state == "intent" else {}
             known = self.entries.get(number, {})
             if type(number) is not int or not {"command", "what", "endpoint"} <= {*known, *line}:
                 return  # not a line of a change
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (TypeError, KeyError):
             return  # cut off by a crash: it was not synced, so nothing was sent
         self.entries.setdefault(number, {}).update(first | line)
 

@@ -2,7 +2,37 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from lib.errors import CheckFailed
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Open a file of lines to append to, for the block; see `open_file`."""
+    handle = open_file(path)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def open_file(path: Path) -> int:
+    """Return the descriptor of a file of lines, made for its owner alone if there is none.
+
+    A last line that a crash cut off is ended. Raises CheckFailed where the path is no plain file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(path) and not path.is_file():
+        text = f"{path} is in the way of a file of the record: it is no plain file"
+        raise CheckFailed(text, next_step="Move it away, then repeat the command.")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    size = os.fstat(handle).st_size
+    if size and os.pread(handle, 1, size - 1) != b"\n":
+        os.write(handle, b"\n")
+    return handle
 
 
 def append(handle: int, row: dict) -> None:
@@ -16,13 +46,6 @@ def append(handle: int, row: dict) -> None:
         data = data[os.write(handle, data) :]
 
 
-def end_line(handle: int) -> None:
-    """End the last line of an open file if a crash cut it off; `handle` must be readable."""
-    size = os.fstat(handle).st_size
-    if size and os.pread(handle, 1, size - 1) != b"\n":
-        os.write(handle, b"\n")
-
-
 def read(path: Path) -> tuple[list[dict], int]:
     """Return the objects of a file, none if there is no such file, and the count of broken lines.
 
@@ -31,15 +54,15 @@ def read(path: Path) -> tuple[list[dict], int]:
     """
     if not path.is_file():
         return [], int(os.path.lexists(path))
-    texts = path.read_text("utf-8", "replace").split("\n")
-    rows = [_object(text) for text in texts if text]
+    rows = [parsed(line) for line in path.read_bytes().split(b"\n") if line]
     found = [row for row in rows if row is not None]
     return found, len(rows) - len(found)
 
 
-def _object(text: str) -> dict | None:
+def parsed(line: bytes) -> dict | None:
+    """Return the object in a line, None if there is none."""
     try:
-        row = json.loads(text)
+        row = json.loads(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None

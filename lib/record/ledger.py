@@ -35,11 +35,10 @@ class Ledger:
         self._attempt = 0
         self._waits: dict[str, tuple[str, float]] = {}
         self.lines: list[dict] = []  # of this driver
-        self._file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._file = jsonl.open_file(folder / FILE)
         if not _locked(self._file):
             os.close(self._file)
             raise BadInput([still_running(folder)])
-        jsonl.end_line(self._file)
 
     @property
     def lock(self) -> int:
@@ -160,7 +159,7 @@ def beginning(folder: Path, lines: Sequence[dict]) -> dict:
     """Return the first line of the last driver; raise `BadInput` if there is none."""
     found = [line for line in lines if line["event"] in BEGINNINGS]
     if not found:
-        raise BadInput([f"{folder}: its ledger has no line on the beginning of the run"])
+        raise BadInput([f"{folder}: its ledger ({FILE}) has no line on the beginning of the run"])
     return found[-1]
 
 

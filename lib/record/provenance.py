@@ -119,8 +119,11 @@ def _sources() -> list[Path]:
 
 
 def _read(folder: Path) -> dict:
-    path = folder / FILE
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+    """Return the facts so far; a damaged file is moved aside, and named as such."""
+    found = whole.read(folder / FILE)
+    if found is None:
+        return {"damaged": whole.aside(folder / FILE).name}
+    return found
 
 
 def _write(folder: Path, facts: dict) -> None:

@@ -20,7 +20,6 @@ class Request:
         answer = inside if isinstance(inside, dict) else {}
         line = {"at": self.at} | self.facts | {"status": status, "code": answer.get("errorcode")}
         line |= {"ms": ms, "job": answer.get("jobid"), "bytes": size}
-        self.folder.mkdir(parents=True, exist_ok=True)
         # Opening the file for each line costs 20 µs and leaves a killed process nothing to flush.
-        with open(self.folder / "api.jsonl", "ab", buffering=0) as file:
-            jsonl.append(file.fileno(), line)
+        with jsonl.opened(self.folder / "api.jsonl") as file:
+            jsonl.append(file, line)

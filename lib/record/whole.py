@@ -1,13 +1,15 @@
-"""Files that are written as a whole: no reader finds a part of one."""
+"""Files that are written as a whole, and read though they are damaged."""
 
+import json
 import os
+import tempfile
 from pathlib import Path
 
 
-def write(path: Path, text: str, *, lasting: bool = False, errors: str = "strict") -> Path:
+def write(path: Path, text: str, *, lasting: bool = True, errors: str = "strict") -> Path:
     """Write a file for its owner alone, as a whole or not at all.
 
-    `lasting` waits until the file is on the disk.
+    `lasting` waits until the file is on the disk. What is no file in its place is moved aside.
     """
     unfinished = path.with_name(f".{path.name}.part")
     with open(unfinished, "w", encoding="utf-8", errors=errors, opener=_private) as file:
@@ -15,8 +17,30 @@ def write(path: Path, text: str, *, lasting: bool = False, errors: str = "strict
         if lasting:
             file.flush()
             os.fsync(file.fileno())
+    if path.is_dir() and not path.is_symlink():
+        aside(path)
     os.replace(unfinished, path)
     return path
+
+
+def read(path: Path) -> dict | None:
+    """Return the JSON object in a file, {} if there is no such file, None if it holds no object."""
+    if not os.path.lexists(path):
+        return {}
+    try:
+        held = json.loads(path.read_bytes()) if path.is_file() else None
+    except (ValueError, RecursionError):
+        return None
+    return held if isinstance(held, dict) else None
+
+
+def aside(path: Path) -> Path:
+    """Rename what is in the way of a file, so that nothing of it is lost; return its new path."""
+    free = tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".aside", dir=path.parent)
+    if path.is_dir():
+        return path.replace(free)
+    os.rmdir(free)
+    return path.replace(free)
 
 
 def _private(path: str, flags: int) -> int:

@@ -101,6 +101,9 @@ def show(one: Path, other: Path) -> None:
     from lib.report.console import console, grid, one_line
 
     tables, out = compare(one, other), console()
+    for folder in (one, other):
+        if unread := read(folder).unread:
+            out.print(Text(one_line(f"{folder.name}: could not be read: {'; '.join(unread)}")))
     out.print(Text(f"A: {one.name}\nB: {other.name}"))
     for title, rows in tables.items():
         texts = [[Text(one_line(value)) for value in row] for row in rows]

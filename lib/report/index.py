@@ -22,6 +22,7 @@ class Line:
     folder: Path
     outcome: str
     words: dict[str, str]
+    unread: tuple[str, ...] = ()  # files of its record that cannot be read
 
     @property
     def reported(self) -> bool:
@@ -38,7 +39,7 @@ def _told(folder: Path) -> Line:
     """Return the line of a run; one whose record is damaged is told to be."""
     try:
         return _line(past.read(folder, files=("events",)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except (OSError, BadInput):
         words = [f"{mark('damaged')} damaged", folder.name, *[""] * (len(HEAD) - 2)]
         return Line(folder, "damaged", dict(zip(HEAD, words, strict=True)))
 
@@ -52,7 +53,7 @@ def _line(run: past.Past) -> Line:
     changes = str(sum(s.get("outcome") == "done" for s in run.steps))
     words = [f"{mark(run.cause)} {run.cause}", run.folder.name, cluster, reached, changes]
     words += [span(run.seconds), mode, clock(run.started, seconds=False)]
-    return Line(run.folder, run.cause, dict(zip(HEAD, words, strict=True)))
+    return Line(run.folder, run.cause, dict(zip(HEAD, words, strict=True)), tuple(run.unread))
 
 
 def write(runs: Path) -> Path:
@@ -93,5 +94,8 @@ def show(runs: Path) -> None:
     for line, row in zip(found, texts, strict=True):
         row[0].stylize(colour(line.outcome))
     console().print(grid(head, texts, right=NUMBERS))
+    for line in found:
+        if line.unread:
+            print(one_line(f"{line.folder.name}: could not be read: {'; '.join(line.unread)}"))
     if note := _abandoned(found):
         print(note)

@@ -4,7 +4,7 @@ Any file may be missing or cut short, as a run may end anywhere; `unread` lists 
 cannot be read.
 """
 
-import json
+import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from lib.record import jsonl
+from lib.record import jsonl, whole
 from lib.record.faults import BadInput
 from lib.record.provenance import FACTS, merged_facts
 from lib.record.secrets import secret_name
@@ -46,7 +46,8 @@ class Attempt:
     @cached_property
     def book(self) -> dict:
         """Return the executed notebook, {} if it is missing or unreadable."""
-        return _json(self.notebook, []) if self.notebook else {}
+        book = _json(self.notebook, []) if self.notebook else {}
+        return book if isinstance(book.get("cells"), list) else {}
 
     @cached_property
     def tables(self) -> list:
@@ -112,15 +113,27 @@ class Past:
 
 
 def read(folder: Path, files: Collection[str] = FILES) -> Past:
-    """Read the folder of a run, and of its logs only `files`; raise BadInput without a folder."""
+    """Read the folder of a run, and of its logs only `files`.
+
+    Raises BadInput where there is no such folder, or its record holds what no run writes.
+    """
     if not folder.is_dir():
         raise BadInput([f"{folder}: there is no such folder of a run"])
+    try:
+        return _read(folder, files)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise BadInput(
+            [f"{folder}: its record is damaged and cannot be read ({error!r:.200})"]
+        ) from error
+
+
+def _read(folder: Path, files: Collection[str]) -> Past:
     unread: list[str] = []
     events, journal, api = (
         lines(folder / f"{n}.jsonl", unread) if n in files else [] for n in FILES
     )
     facts = _json(folder / "run.json", unread)
-    facts["told"] = merged_facts(folder / FACTS) | facts.get("told", {})
+    facts["told"] = merged_facts(folder / FACTS) | (facts.get("told") or {})
     alive = _alive(folder, events)
     attempts = _attempts(events, alive) or _from_notebooks(folder)
     last = {a.stage: a for a in attempts}
@@ -180,16 +193,10 @@ def ms(line: dict) -> float:
 
 
 def _json(path: Path, unread: list[str]) -> dict:
-    if not path.exists():
-        return {}
-    try:
-        held = json.loads(path.read_text("utf-8"))
-    except ValueError:
-        held = None
-    if isinstance(held, dict):
-        return held
-    unread.append(path.name)
-    return {}
+    held = whole.read(path)
+    if held is None:
+        unread.append(path.name)
+    return held or {}
 
 
 def params(folder: Path) -> dict[str, object]:
@@ -199,12 +206,12 @@ def params(folder: Path) -> dict[str, object]:
 
 def _params(path: Path, unread: list[str]) -> tuple[dict[str, object], dict[str, str]]:
     """Return the parameters and their origins, without those that may be secrets."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}, {}
-    text = path.read_text("utf-8", "replace")
+    text = path.read_text("utf-8", "replace") if path.is_file() else ""
     try:
         held = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         held = None
     if not isinstance(held, dict):
         unread.append(path.name)

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from lib import earlier, waiting
 from lib.__main__ import main
 from lib.chain import abandoned
 from lib.chain.run import SCRATCH
@@ -50,12 +52,122 @@ def test_a_damaged_ledger_of_another_run_stops_none(run_beside, tmp_path, kind):
     assert main(["list", "--runs", str(tmp_path / "runs")]) == 0
 
 
-@pytest.mark.parametrize("name", [ledger.FILE, "journal.jsonl", "run.json", "params.yaml"])
-def test_a_folder_in_place_of_a_file_of_another_run_stops_none(run_beside, tmp_path, name):
-    path = tmp_path / "runs" / OLD / name
-    path.unlink(missing_ok=True)
-    path.mkdir()
-    assert run_beside() == 0
+DAMAGES = {
+    "empty": lambda data: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "null": lambda data: b"null",
+    "list": lambda data: b"[]\n",
+    "zeros": lambda data: bytes(len(data)),
+    "bytes": lambda data: b"\xff\xfe\x80" + data[:-5],
+    "folder": None,
+}
+RECORD = ["events.jsonl", "journal.jsonl", "api.jsonl", "facts.jsonl", "history.json", "run.json"]
+RECORD += ["params.yaml", "10-one.ipynb", "report.html", "MANIFEST.sha256"]
+BESIDE = ["../seals.log", "../index.html"]
+ALL = RECORD + BESIDE
+# Writes what stages write, through the functions of the record.
+RECORDED = """
+from lib.record import facts, journal, requests
+book = journal.Journal(journal.run_folder(), "here")
+book.accepted(book.intend("createVolume", "disk", {"name": "disk"}, None), "j1")
+facts.add(endpoint="here")
+requests.Request(journal.run_folder(), "listZones", {}).ended(200, {}, 10)
+"""
+
+
+def damage(path: Path, kind: str) -> None:
+    """Damage a file in one of the ways in which a crash, a full disk or a person leaves it."""
+    edit = DAMAGES[kind]
+    data = path.read_bytes()
+    path.unlink()
+    if edit:
+        path.write_bytes(edit(data))
+    else:
+        path.mkdir()
+        (path / "kept").write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def built(book, tmp_path_factory) -> Path:
+    """Return a folder with notebooks, and with runs of which one failed and one ended well."""
+    base = tmp_path_factory.mktemp("built")
+    cell = 'profile: str = "local"  # a cloud\nsize: int = 3  # GB'
+    book(base / "n" / "10-one.ipynb", RECORDED, "1 / (size - 3)", parameters=cell)
+    at = ["--notebooks", str(base / "n"), "--runs", str(base / "runs")]
+    assert main(["run", *at]) == 1
+    assert main(["run", "-p", "size=4", *at]) == 0
+    return base
+
+
+@pytest.fixture
+def copied(built, tmp_path) -> tuple[Path, Path]:
+    """Return copies of the failed run and of the one that ended well."""
+    shutil.copytree(built / "runs", tmp_path / "runs")
+    failed, well = sorted(p for p in (tmp_path / "runs").iterdir() if p.is_dir())
+    return failed, well
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("name", ALL)
+def test_a_damaged_file_ends_no_command_that_reads_a_run(copied, tmp_path, capsys, name, kind):
+    failed, well = copied
+    damage(failed / name, kind)
+    at, beside = ["--runs", str(failed.parent)], name == "../index.html" and kind != "folder"
+    assert main(["list", *at]) == 0
+    assert main(["diff", failed.name, well.name, *at]) == 0
+    assert main(["report", failed.name, "--to", str(tmp_path / "draft.html"), *at]) == 0
+    capsys.readouterr()
+    assert main(["verify", *at]) == (0 if beside else 6)
+    assert Path(name).name in capsys.readouterr().out or beside
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_run_is_resumed_without_what_cannot_be_read(copied, capsys, kind):
+    failed, _ = copied
+    for name in ALL:
+        if name not in ("events.jsonl", "params.yaml"):
+            damage(failed / name, kind)
+    ended = main(["resume", failed.name, "--runs", str(failed.parent)])
+    said = capsys.readouterr()
+    assert kind == "empty" or "without what cannot be read: " in said.out
+    if kind == "folder":  # a stage says what is in the way, and goes on without it
+        assert ended == 1 and "journal.jsonl is in the way" in said.out
+        for name in ("journal.jsonl", "facts.jsonl", "api.jsonl"):
+            shutil.rmtree(failed / name)
+        ended = main(["resume", failed.name, "--runs", str(failed.parent)])
+        said = capsys.readouterr()
+    assert ended == 1 and "ZeroDivisionError" in said.out
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("name", ["events.jsonl", "params.yaml"])
+def test_a_run_that_lost_what_a_resume_needs_says_how_to_go_on(copied, capsys, name, kind):
+    failed, _ = copied
+    damage(failed / name, kind)
+    ended = main(["resume", failed.name, "--runs", str(failed.parent)])
+    said = capsys.readouterr()
+    assert ended == 2 or (name == "events.jsonl" and kind in ("cut", "bytes"))
+    assert ended == 1 or (name in said.err and "it does only what is left" in said.err)
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damage_beside_a_run_stops_it_in_no_stage(built, copied, capsys, kind):
+    failed, _ = copied
+    for name in ALL:
+        damage(failed / name, kind)
+    at = ["--notebooks", str(built / "n"), "--runs", str(failed.parent)]
+    assert main(["run", "-p", "size=4", *at]) == 0
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_stages_read_the_damaged_files_of_runs(copied, monkeypatch, kind):
+    failed, well = copied
+    for name in ("journal.jsonl", "history.json"):
+        damage(failed / name, kind)
+    assert [e["what"] for _, e in earlier.beside(well, "here")] in ([], ["disk"])
+    monkeypatch.setenv("RUNBOOK_RUN", str(failed))
+    assert waiting.expected("createVolume", 7) == 7
+    assert [e["what"] for e in journal.Journal(failed, "here").every()] in ([], ["disk"])
 
 
 def test_a_run_that_never_began_is_removed_by_the_next_command(run_beside, tmp_path):
