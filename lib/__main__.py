@@ -43,7 +43,7 @@ def runbook() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; the README lists them."""
-    from lib.errors import RunbookError
+    from lib.errors import RunbookError, plain
     from lib.record.faults import BadInput, RecordCut
     from lib.report import console
 
@@ -51,18 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return runbook.main(argv, "runbook", standalone_mode=False) or 0
     except click.UsageError as error:
+        error.message = plain(error.message)
         error.show()
         return error.exit_code
     except BadInput as bad:
         count = len(bad.faults)
         print(f"Nothing was started: {count} fault{'s' * (count > 1)}.", file=sys.stderr)
-        print("\n".join(f"  {fault}" for fault in bad.faults), file=sys.stderr)
+        print("\n".join(f"  {plain(fault)}" for fault in bad.faults), file=sys.stderr)
         return 2
     except RecordCut as cut:
-        print(f"{cut}\nMake room, then: {_to_resume(cut.folder)}", file=sys.stderr)
+        print(plain(f"{cut}\nMake room, then: {_to_resume(cut.folder)}"), file=sys.stderr)
         return 1
     except (OSError, RunbookError) as error:
-        print(f"runbook: {error}", file=sys.stderr)
+        print(plain(f"runbook: {error}"), file=sys.stderr)
         return 1
     except click.Abort:  # Ctrl-C
         print("Interrupted.", file=sys.stderr)
@@ -233,6 +234,7 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
     """
     from lib.chain import abandoned, verify
     from lib.record.journal import INTERACTIVE
+    from lib.report.console import one_line
 
     if runs.is_dir() and os.access(runs, os.W_OK):
         abandoned.sweep(runs)
@@ -244,10 +246,10 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
     if noted and not verify.holds(runs, noted):
         found.append(verify.Finding(runs.name, "", f"no run has the seal {noted}"))
     for finding in found:
-        print(f"✗ {finding}")
+        print(one_line(f"✗ {finding}"))
     bad = {finding.run for finding in found}
     for folder in [] if run else verify.running(runs):
-        print(f"{folder.name}: still going on, not checked")
+        print(one_line(f"{folder.name}: still going on, not checked"))
     if not run and (runs / INTERACTIVE).is_dir():
         print(f"{INTERACTIVE}: {verify.BY_HAND}")
     print(f"{len(folders)} checked, {len(bad)} not as sealed. {verify.newest_seal(runs)}")
@@ -321,6 +323,7 @@ def _close_abandoned(runs: Path) -> None:
     """Close the records of runs whose driver died, and say how to continue them."""
     from lib import profiles
     from lib.chain import abandoned
+    from lib.errors import plain
     from lib.record.faults import BadInput
 
     abandoned.sweep(runs)
@@ -328,10 +331,11 @@ def _close_abandoned(runs: Path) -> None:
         try:
             ended, stage = abandoned.close(folder, profiles.kept())
         except BadInput as busy:  # another command closes it right now
-            print("\n".join(busy.faults))
+            print(plain("\n".join(busy.faults)))
             continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as damaged:
-            print(f"{folder.name}: its record is damaged and cannot be closed ({damaged!r:.200}).")
+            text = f"its record is damaged and cannot be closed ({damaged!r:.200})."
+            print(plain(f"{folder.name}: {text}"))
             continue
         if ended:
             print(f"{folder.name} had ended ({ended}), but was not sealed; it is now.")

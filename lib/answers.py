@@ -20,6 +20,11 @@ PIECE = 65536  # bytes
 MB = 10**6
 WHOLE = ("count", "size", "jobstatus")
 ROWS = ("nic", "tags", "params")
+# What moves a terminal's cursor or turns a text around; in JSON it may be escaped.
+UNPRINTABLE = re.compile(
+    r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+)
+ESCAPED = re.compile(r"\\(?:[bfr]|u00[0179][0-9a-f]|u00[89]|u20[26])", re.I)
 ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")  # a UUID; a number in 2.2
 ONE_VALUE = re.compile(r".*(id|name|state|ipaddress|macaddress)")
 
@@ -74,13 +79,16 @@ def _late(seconds: float) -> OverBound:
 
 
 def parsed(text: str) -> dict | None:
-    """Return the JSON object in `text`, None if there is none.
+    r"""Return the JSON object in `text`, None if there is none.
 
-    Raw control characters pass; an error whose text breaks the JSON (2.2 does not escape quotes)
-    is read by its two fields.
+    Control characters become their escapes, as `\x1b`: what a cloud names does not reach a terminal
+    as it is, and does not become another name. An error whose text breaks the JSON (2.2 does not
+    escape quotes) is read by its two fields.
     """
     try:
         body = json.loads(text, strict=False)
+        if UNPRINTABLE.search(text) or ESCAPED.search(text):
+            body = _printable(body)
         return body if isinstance(body, dict) else None
     except RecursionError:
         return None
@@ -89,7 +97,18 @@ def parsed(text: str) -> dict | None:
         said = re.search(r'"errortext"\s*:\s*"(.*)"\s*}', text, re.S)
         if not code:
             return None
-        return {"error": {"errorcode": int(code[1]), "errortext": said[1] if said else text}}
+        said = _printable(said[1] if said else text)
+        return {"error": {"errorcode": int(code[1]), "errortext": said}}
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str):
+        return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], value)
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, dict):
+        return {_printable(name): _printable(item) for name, item in value.items()}
+    return value
 
 
 def oddity(body: dict | None) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from registries import answering
 
+from lib import answers
 from lib.cloud import Cloud
 from lib.errors import JobFailed, Refused, RunbookError, TooManyRows, Unreachable
 from lib.jobs import Job, look
@@ -196,3 +197,18 @@ def test_our_own_pauses_are_no_longer_than_the_profile_allows(tmp_path):
     with pytest.raises(Unreachable, match="no connection could be made"):
         nobody.list("listZones")
     assert pauses and set(pauses) == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (r"a\u001b[2Jb", r"a\x1b[2Jb"),
+        ("a\x1b[2J\x07", r"a\x1b[2J\x07"),
+        ("a\u202eb\x9b", r"a\u202eb\x9b"),
+        (r"over\rwritten", r"over\rwritten"),
+        (r"two\nlines\tand \u65e5\u3000\u672c", "two\nlines\tand 日\u3000本"),
+    ],
+)
+def test_control_characters_of_a_cloud_reach_nobody_as_they_are(sent, shown):
+    rows = answers.parsed(f'{{"r": {{"vm": [{{"name": "{sent}"}}]}}}}')["r"]["vm"]
+    assert rows == [{"name": shown}]

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ from lib.chain.run import SCRATCH
 from lib.record import ledger, manifest, whole
 from lib.record.ledger import ENDS, Ledger
 
+_KERNELS = re.compile(r"\d+(\.json|-\d+)")  # connection files and sockets
 _OWN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-")  # as run.new_folder gives it
 
 
@@ -39,15 +41,36 @@ def sweep(runs: Path) -> None:
     Such a folder records no change. Connection files hold keys, so they are removed with the
     processes that need them.
     """
-    for scratch in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
-        pid = re.fullmatch(rf"{SCRATCH}([1-9][0-9]{{0,8}})-.+", scratch.name)
-        if pid and scratch.stat().st_uid == os.getuid() and not psutil.pid_exists(int(pid[1])):
+    found = [path for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*") if _left(path)]
+    words = " ".join(w for p in psutil.process_iter(["cmdline"]) for w in p.info["cmdline"] or [])
+    for scratch in found:
+        if f"{scratch}/" not in words:  # a kernel has its connection file among its arguments
             shutil.rmtree(scratch, ignore_errors=True)
     if not runs.is_dir():
         return
     with seal.alone(runs):
         for folder in [path for path in runs.iterdir() if _never_began(path)]:
             shutil.rmtree(folder)
+
+
+def _left(scratch: Path) -> bool:
+    """Return whether a folder has only what kernels need, and its driver is gone.
+
+    Older versions did not name the process: such a folder is old enough to have kernels, if any.
+    """
+    named = re.fullmatch(rf"{SCRATCH}(?:([1-9][0-9]{{0,8}})-)?[a-z0-9_]{{8}}", scratch.name)
+    try:
+        made = scratch.lstat()
+        names = [path.name for path in scratch.iterdir()]
+        if not named or made.st_uid != os.getuid() or not all(map(_KERNELS.fullmatch, names)):
+            return False
+        if not named[1]:
+            return time.time() - made.st_mtime > ledger.LINGERING
+        return psutil.Process(int(named[1])).create_time() > made.st_ctime + 2  # another process
+    except OSError:
+        return False
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _never_began(folder: Path) -> bool:

@@ -135,6 +135,7 @@ def _connected(manager: AsyncKernelManager) -> tuple[AsyncKernelManager, AsyncKe
         client.stop_channels()
         _end(manager)
         raise
+    manager.cleanup_connection_file()  # both sides have its key now
     return manager, client
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -193,12 +194,34 @@ def test_a_run_that_another_driver_begins_stays(tmp_path):
     assert not folder.exists()
 
 
-def test_keys_do_not_outlive_their_driver(tmp_path):
-    dead = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}999999999-"))
-    mine = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
-    abandoned.sweep(tmp_path)
-    assert not dead.exists() and mine.exists()
-    mine.rmdir()
+def test_keys_do_not_outlive_their_driver(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folders = {}
+    for kind, pid in (("dead", "999999999-"), ("mine", f"{os.getpid()}-"), 
+                      ("unnamed", ""), ("new", ""), ("in use", ""), ("other", "")):  # fmt: skip
+        folders[kind] = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{pid}"))
+        name = "notes.txt" if kind == "other" else "1.json"
+        (folders[kind] / name).write_text("{}")
+        if kind in ("unnamed", "in use", "other"):
+            os.utime(folders[kind], (1, 1))
+    monkeypatch.setattr(abandoned.ledger, "LINGERING", 3600)
+    kernel = subprocess.Popen(["sh", "-c", "sleep 60; :", "x", f"{folders['in use']}/1.json"])
+    abandoned.sweep(tmp_path / "runs")
+    kernel.kill()
+    kernel.wait()
+    left = {kind for kind, folder in folders.items() if folder.exists()}
+    assert left == {"mine", "new", "in use", "other"}
+
+
+def test_the_key_of_a_kernel_is_on_the_disk_no_longer_than_it_takes_to_start(
+    book, notebooks, tmp_path
+):
+    look = "import sys; from pathlib import Path\nprint('left', sorted(p.name for p in "
+    look += "Path(sys.argv[sys.argv.index('-f') + 1]).parent.glob('*.json')))"
+    book(notebooks / "10-one.ipynb", look)
+    main(["run", "--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")])
+    (ran,) = (tmp_path / "runs").glob("*/10-one.ipynb")
+    assert "left []" in ran.read_text()
 
 
 @pytest.mark.parametrize("line", [b"null", b"[]", b"1", b"{}", b'{"n": 7, "state": "done"}', b"\0"])

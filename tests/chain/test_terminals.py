@@ -53,3 +53,31 @@ def test_a_missing_folder_of_runs_is_reported(word, tmp_path, capsys):
 def test_a_reason_that_is_not_text_is_refused_before_anything_is_written(tmp_path, capsys):
     assert main(["run", "--reason", "\udcff", "--runs", str(tmp_path / "runs")]) == 2
     assert "not UTF-8" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+HOSTILE = "20250102-030405-\x1b[2Jx\u202e"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify"],
+        ["list"],
+        ["verify", HOSTILE],
+        ["resume", f"{HOSTILE}y"],
+        ["diff", HOSTILE, "no"],
+        ["run", "--stages", "\x1b[2J"],
+        ["\x1b[2J"],
+        ["run", "no\x1b[2J.yaml"],
+        ["run", "--\x1b[2J"],
+    ],
+)
+def test_control_characters_of_names_do_not_reach_the_terminal(words, tmp_path, capsys):
+    folder = tmp_path / "runs" / HOSTILE
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text("a: b\n")
+    (folder / "\x1b]0;title\x07").touch()
+    at = [] if words[0][0] == "\x1b" else ["--runs", str(folder.parent)]
+    main([*words, *at])
+    said = "".join(capsys.readouterr())
+    assert said and all(c == "\n" or c.isprintable() for c in said)
