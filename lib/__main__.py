@@ -55,8 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except BadInput as bad:
-        count = len(bad.faults)
-        print(f"Nothing was started: {count} fault{'s' * (count > 1)}.", file=sys.stderr)
+        count, word = len(bad.faults), (argv if argv is not None else sys.argv[1:])[0]
+        head = "Nothing was started" if word in ("run", "resume") else f"runbook {word}"
+        print(f"{head}: {count} fault{'s' * (count > 1)}.", file=sys.stderr)
         print("\n".join(f"  {plain(fault)}" for fault in bad.faults), file=sys.stderr)
         return 2
     except RecordCut as cut:
@@ -171,7 +172,7 @@ def run(
     _close_abandoned(runs)
     with Terminal(console()) as terminal:
         ended = run(chosen, table, merged, runs=runs, tell=terminal, **_chosen(**how))
-    code = _summed_up(terminal, ended)
+    code = _summed_up(terminal, ended, chosen)
     if not code and "mode" in merged and merged["mode"].value == "plan":
         print("Plan mode: nothing was changed. What would be stands under Plan in the notebooks.")
     return code
@@ -206,13 +207,13 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: object) -> int:
         print(f"{near(folder)}: goes on without what cannot be read: {', '.join(unread)}.")
     with Terminal(console()) as terminal:
         ended = perform(work, terminal)
-    return _summed_up(terminal, ended)
+    return _summed_up(terminal, ended, work.stages)
 
 
-def _summed_up(terminal, ended) -> int:
-    """Print how a run ended, unless the terminal is gone, and return its exit code."""
+def _summed_up(terminal, ended, chosen: Sequence) -> int:
+    """Print how a run of the stages ended, unless the terminal is gone; return its exit code."""
     try:
-        terminal.sum_up(ended, _to_resume(ended.folder))
+        terminal.sum_up(ended, lambda option: _way_on(ended.folder, chosen, option))
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at the end
@@ -317,6 +318,24 @@ def _to_resume(folder: Path) -> str:
     from lib.chain.terminal import near
 
     return shlex.join([*_invoked(), "resume", near(folder)])
+
+
+def _way_on(folder: Path, chosen: Sequence, option: str) -> str:
+    """Return the command that resumes a run, or with an option one that starts it anew."""
+    from lib.chain import stages
+    from lib.chain.terminal import near
+
+    if not option:
+        return _to_resume(folder)
+    where = chosen[0].path.parent
+    words = [*_invoked(), "run", near(folder / "params.yaml"), *option.split()]
+    if list(chosen) != stages.choose(stages.find(where)):
+        words += ["--stages", ",".join(f"{stage.number:02}" for stage in chosen)]
+    if where != ROOT / "notebooks":
+        words += ["--notebooks", near(where)]
+    if folder.parent != ROOT / "runs":
+        words += ["--runs", near(folder.parent)]
+    return shlex.join(words)
 
 
 def _close_abandoned(runs: Path) -> None:

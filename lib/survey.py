@@ -76,5 +76,7 @@ def _tick(
     except NotOne as fault:
         there = "; ".join(fault.candidates) or "none at all"
         next_step = f"Set {parameter}. {fault.next_step}".strip()
-        return tick(what, "exactly one", f"not one; there are: {there}", False, next_step)
+        same = sum(name in candidate for candidate in fault.candidates)
+        found = f"{same or 'none'} of that name; there are: {there}"
+        return tick(what, "exactly one", found, False, next_step)
     return tick(what, "exactly one", f"id {row['id']}", True)

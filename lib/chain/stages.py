@@ -38,13 +38,23 @@ def choose(stages: Sequence[Stage], requested: str | None = None) -> list[Stage]
     fitting = {part: [stage for stage in stages if _fits(part, stage)] for part in parts}
     known = ", ".join(f"{stage.number:02}" for stage in stages)
     faults = [
-        f"--stages {requested}: {part or 'an empty part'} is no stage; there are {known}"
+        f"--stages {requested}: {_why_none(part)}; there are {known}"
         for part, found in fitting.items()
         if not found
     ]
     if faults:
         raise BadInput(faults)
     return [stage for stage in stages if any(stage in found for found in fitting.values())]
+
+
+def _why_none(part: str) -> str:
+    """Return why a part of a list of stages names none."""
+    span = re.fullmatch(r"(\d{1,2})-(\d{1,2})", part)
+    if span and int(span[1]) > int(span[2]):
+        return f"{part} goes backwards: write {span[2]}-{span[1]}"
+    if span:
+        return f"there is no stage from {span[1]} to {span[2]}"
+    return f"{part or 'an empty part'} is no stage"
 
 
 def _fits(part: str, stage: Stage) -> bool:

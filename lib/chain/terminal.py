@@ -5,7 +5,7 @@ Every text of a notebook or a cloud passes `plain` or `one_line` and is never ta
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.text import Text
 from lib.chain.run import Result, Run
 from lib.record.events import Event
 from lib.report.console import one_line, plain
+from lib.report.known_errors import corrected
 from lib.report.words import colour, mark
 from lib.waiting import WAIT, span
 
@@ -157,8 +158,12 @@ class Terminal:
             self.live.stop()
             self.live = None
 
-    def sum_up(self, run: Run, again: str) -> None:
-        """Print the table of the run, its record, its failures and how to continue."""
+    def sum_up(self, run: Run, way_on: Callable[[str], str]) -> None:
+        """Print the table of the run, its record, its failures and how to continue.
+
+        `way_on` returns the command that continues the run, or with an option (as `-p size=VALUE`)
+        the one that starts it anew.
+        """
         self.console.print(_table(run.results))
         self._say(f"Record: {near(run.folder)}")
         for result in run.results:
@@ -170,10 +175,16 @@ class Terminal:
             self._say(f"The record contains a secret: {leak}. Do not share it; change the secret.")
         if run.unsigned:
             self._say(run.unsigned)
-        if any(result.error.startswith("ParamsError") for result in run.results):
-            self._say("Correct the parameter and start a new run: it does only what is left.")
+        option = next(filter(None, (corrected(result.error) for result in run.results)), "")
+        if option:
+            self._say(
+                f"Resuming would keep the value. A new run does only what is left: {way_on(option)}"
+            )
         elif run.cause != "ok":
-            self._say(f"To continue: {again}  (it checks the cloud and does only what is left)")
+            more = "it checks the cloud and does only what is left"
+            self._say(f"To continue: {way_on('')}  ({more})")
+            if any(result.error.startswith("NotOne") for result in run.results):
+                self._say(f"With another value: {way_on('-p NAME=VALUE')}")
         self._say(sentence(run))
 
     def _explain(self, result: Result) -> None:

@@ -18,6 +18,10 @@ from lib.workstation.shell import Shell, find_text, run
 KEEPABLE = ("template", "snapshot", "volume")
 GONE = ("Destroyed", "Expunging")
 KEEP = "Nothing was removed. Set keep: [template], or remove the clusters of these machines first."
+ONLY_VOLUME = (
+    "the next run stops at 11 or 30: the disk has CoreOS on it, and the notes on that go with the "
+    "template. Keep the template, too, or give the next run another volume_name."
+)
 WAIT = "Wait for its end (30-install-coreos shows it), then run this stage again."
 
 
@@ -26,6 +30,8 @@ def check_keep(keep: list[str]) -> list[str]:
     unknown = [k for k in keep if k not in KEEPABLE]
     if unknown:
         raise ParamsError("keep", f"a list of {', '.join(KEEPABLE)}", unknown[0])
+    if "volume" in keep and "template" not in keep:
+        print(f"! keep: {keep}: {ONLY_VOLUME}")
     return keep
 
 

@@ -46,11 +46,7 @@ class Known:
     means: str
     do: str
     again: str
-
-    @property
-    def needs_new_run(self) -> bool:
-        """Return whether only a new run helps, as the parameters of a run are fixed."""
-        return self.again == NEW_RUN
+    option: str = ""  # for a new run, where resuming with the same parameters fails again
 
 
 UNKNOWN = Known(
@@ -71,7 +67,18 @@ def explain(cause: str, error: str) -> Known:
         return UNKNOWN
     again = row.get("again")
     words = {"wait": WAIT, "looks": CHECKS, None: SAFE.get(kind, CHECKS)}
-    return Known(row.get("means", ""), row.get("do", ""), words.get(again, again))
+    means, do = row.get("means", ""), row.get("do", "")
+    return Known(means, do, words.get(again, again), corrected(error))
+
+
+def corrected(error: str) -> str:
+    """Return the option that corrects a parameter of which an error tells, "" without one.
+
+    >>> corrected("ParamsError: size: wanted less, found 9"), corrected("with `-p first_number=4`")
+    ('-p size=VALUE', '-p first_number=4')
+    """
+    wrong, better = re.match(r"ParamsError: (\w+): ", error), re.search(r"`(-p \w+=\w+)`", error)
+    return better[1] if better else f"-p {wrong[1]}=VALUE" if wrong else ""
 
 
 def _fits(row: dict, error: str) -> bool:

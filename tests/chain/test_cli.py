@@ -54,12 +54,29 @@ def test_a_failed_run_prints_the_command_to_continue(book, notebooks, folders, t
     assert noise == ""
 
 
-def test_where_a_parameter_is_wrong_no_resuming_is_advised(book, notebooks, folders, capsys):
-    fault = "from lib.errors import ParamsError\nraise ParamsError('size', 'less', 9)"
-    book(notebooks / "10-one.ipynb", fault)
-    assert main(["run", *folders]) == 1
+HELD = "name taken: `runbook run` with the same parameters and `-p first_number=4` goes on at once"
+WRONG = {
+    "raise errors.ParamsError('size', 'less', 9)": ("-p size=VALUE", "Resuming would keep"),
+    f"raise errors.Refused('deployVirtualMachine', 431, '{HELD}')": ("-p first_number=4", "keep"),
+    "raise errors.NotOne('zone', \"name 'x'\", [])": (
+        "-p NAME=VALUE",
+        "To continue: runbook resume",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_after_a_wrong_parameter_the_corrected_command_is_offered(
+    book, notebooks, folders, tmp_path, capsys, fault
+):
+    option, words = WRONG[fault]
+    book(notebooks / "10-one.ipynb", f"from lib import errors\n{fault}")
+    book(notebooks / "20-two.ipynb", "1")
+    assert main(["run", "--stages", "10", *folders]) == 1
     said = capsys.readouterr().out
-    assert "Correct the parameter and start a new run" in said and "resume" not in said
+    params = only_run(tmp_path) / "params.yaml"
+    assert f"runbook run {params} {option} --stages 10 --notebooks {notebooks} --runs" in said
+    assert words in said and ("resume" in said) == ("NotOne" in fault)
 
 
 def test_all_faults_end_the_command_with_2_before_anything_starts(

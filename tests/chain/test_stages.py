@@ -43,9 +43,20 @@ def test_a_list_chooses_stages_in_their_order(found, wanted, expected):
     assert numbers(stages.choose(found, wanted)) == expected
 
 
-@pytest.mark.parametrize("wanted", ["15", "43-60", "42-10", "x", "10,", "100", "explore"])
-def test_a_part_that_fits_no_stage_is_refused(found, wanted):
-    with pytest.raises(BadInput, match="is no stage; there are 00, 10, 11, 42, 69, 70, 90"):
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ("15", "15 is no stage"),
+        ("43-60", "there is no stage from 43 to 60"),
+        ("42-10", "42-10 goes backwards: write 10-42"),
+        ("x", "x is no stage"),
+        ("10,", "an empty part is no stage"),
+        ("100", "100 is no stage"),
+        ("explore", "explore is no stage"),
+    ],
+)
+def test_a_part_that_fits_no_stage_is_refused(found, wanted, why):
+    with pytest.raises(BadInput, match=f": {why}; there are 00, 10, 11, 42, 69, 70, 90"):
         stages.choose(found, wanted)
 
 

@@ -51,7 +51,7 @@ def shown(*, terminal, run=RUN):
             listener(Event("cell", result.stage, {"index": 0, "heading": "Before"}))
             listener(Event("message", result.stage, {"message": display("job [b]of disk")}))
             listener(Event("end", result.stage, {"result": result}))
-    listener.sum_up(run, "runbook run 'my file.yaml'")
+    listener.sum_up(run, lambda option: "runbook run 'my file.yaml'" + option)
     return file.getvalue()
 
 

@@ -80,4 +80,5 @@ def test_the_command_prints_differences_and_equal_tables(tmp_path, capsys):
 
 def test_a_run_that_is_missing_is_bad_input(tmp_path, capsys):
     assert main(["diff", "a", "b", "--runs", str(tmp_path)]) == 2
-    assert "there is no such run" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "there is no such run" in said and said.startswith("runbook diff: 1 fault.")

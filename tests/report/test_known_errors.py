@@ -1,6 +1,7 @@
 import pytest
 
 from lib import errors
+from lib.cluster import removal
 from lib.report import known_errors
 from lib.report.known_errors import CHECKS, FIXED, JOB, NEW_RUN, SAFE, UNKNOWN, WAIT, explain
 
@@ -69,7 +70,8 @@ def test_the_codes_of_clouds_are_explained(error, word, again):
     ids=str,
 )
 def test_our_own_errors_need_no_entry_and_their_class_says_if_a_retry_is_safe(error, again):
-    assert of(error) == known_errors.Known("", "", again)
+    option = "-p size=VALUE" if isinstance(error, errors.ParamsError) else ""
+    assert of(error) == known_errors.Known("", "", again, option)
 
 
 def test_every_class_of_error_says_if_a_retry_is_safe():
@@ -88,3 +90,17 @@ def test_every_cause_is_explained_without_an_error(cause):
 
 def test_an_unknown_error_is_reported_as_unknown():
     assert explain("failed", "ZeroDivisionError: division by zero") is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("keep", "warned"),
+    [
+        (["volume"], True),
+        (["volume", "snapshot"], True),
+        (["volume", "template"], False),
+        ([], False),
+    ],
+)
+def test_the_removal_says_when_what_is_kept_stops_the_next_run(keep, warned, capsys):
+    assert removal.check_keep(keep) == keep
+    assert ("the next run stops at 11 or 30" in capsys.readouterr().out) == warned
