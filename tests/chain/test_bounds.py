@@ -81,3 +81,11 @@ OPTIONS = {
 def test_an_absurd_option_is_refused(refused, option, fault):
     said = refused("-p", option)
     assert fault in said and len(said) < 2000 and "\x1b" not in said
+
+
+def test_the_secret_of_a_profile_is_refused_as_a_parameter(refused, monkeypatch):
+    secret = "kept-in-a-file-0123456789abcdef"
+    monkeypatch.setenv("CLOUDSTACK_SECRET", secret)
+    for name in ("cluster_name", "cluster_size"):
+        said = refused("-p", f"{name}=in-{secret}")
+        assert name in said and secret not in said

@@ -1,226 +1,254 @@
+"""Sealed runs: every way to change them, beside what `verify` then finds."""
+
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lib.__main__ import main
 from lib.chain import seal, verify
 from lib.record import manifest
 from lib.record.faults import BadInput
 
-LINES = [json.dumps({"event": event, "cause": "ok"}) for event in ("run-started", "x", "run-ended")]
-Make = Callable[..., Path]
+LINES = [f"{json.dumps({'event': e, 'cause': 'ok'})}\n" for e in ("run-started", "x", "run-ended")]
 SECRET = "the-only-secret-here"
 
 
+def make(runs: Path, name: str, key: Path | None = None) -> Path:
+    """Make and seal a run."""
+    folder = runs / name
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").write_text("".join(LINES))
+    (folder / "10-a.ipynb").write_text('{"cells": []}\n')
+    (folder / "run.json").write_text("{}\n")
+    assert seal.seal(folder, [SECRET], key) == []
+    return folder
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """Return a function that makes and seals a run."""
-
-    def made(name: str, key: Path | None = None) -> Path:
-        folder = tmp_path / "runs" / name
-        folder.mkdir(parents=True)
-        (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in LINES))
-        (folder / "10-a.ipynb").write_text('{"cells": []}\n')
-        (folder / "run.json").write_text("{}\n")
-        assert seal.seal(folder, [SECRET], key) == []
-        return folder
-
-    return made
+def runs(tmp_path: Path) -> Path:
+    """Two sealed runs, of which the second was sealed after the first."""
+    for name in "12":
+        make(tmp_path / "runs", name)
+    return tmp_path / "runs"
 
 
-def found(folder: Path) -> dict[str, str]:
-    return {finding.file: finding.what for finding in verify.verify(folder)}
+def found(runs: Path) -> list[str]:
+    return [str(finding) for finding in verify.verify_all(runs)]
 
 
-def test_a_sealed_run_is_as_it_was_sealed(make):
-    folder = make("1")
-    assert verify.verify(folder) == []
-    assert verify.verify_all(folder.parent) == []
+def edit(name: str, change):
+    """Return a function that changes the text of a file below the folder of runs."""
+    return lambda runs: (runs / name).write_text(change((runs / name).read_text()))
 
 
-def test_sha256sum_reads_the_manifest_too(make):
-    folder = make("1")
-    (folder / "odd\\name\nin two lines").write_text("x")
+def remove(*names: str):
+    """Return a function that removes files and folders below the folder of runs."""
+
+    def removed(runs: Path) -> None:
+        for path in (runs / name for name in names):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return removed
+
+
+def replaced(name: str, put):
+    def replace(runs: Path) -> None:
+        path = runs / name
+        path.rename(runs.parent / "elsewhere")
+        put(path)
+
+    return replace
+
+
+def elsewhere(path: Path) -> None:
+    path.symlink_to(next(p for p in path.parents if p.name == "runs").parent / "elsewhere")
+
+
+def forged(run: str, then=lambda runs: None):
+    """Change a run and write the manifest that fits, without a line in the log of seals."""
+
+    def forge(runs: Path) -> None:
+        folder = runs / run
+        (folder / "run.json").write_text('{"user": "somebody else"}\n')
+        old = manifest.read(folder / manifest.FILE)
+        files = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}
+        new = manifest.Manifest(run, manifest.now(), files, old.before, old.link)
+        (folder / manifest.FILE).write_text(manifest.as_text(new))
+        then(runs)
+
+    return forge
+
+
+def added(runs: Path) -> None:
+    (runs / "1/sub").mkdir()
+    (runs / "1/sub/b.ipynb").write_text("x")
+    (runs / "1/empty").mkdir()
+
+
+def rewritten(runs: Path) -> None:
+    """Change the first run and seal it as if for the first time."""
+    (runs / "1/run.json").write_text('{"user": "somebody else"}\n')
+    (runs / "1" / manifest.FILE).unlink()
+    seal.seal(runs / "1")
+
+
+def resumed_over(runs: Path) -> None:
+    """Seal a run again, as a resume does, after changing what its first seal covers."""
+    (runs / "1/10-a.ipynb").write_text("another\n")
+    (runs / "1/events.jsonl").write_text(LINES[0])
+    seal.seal(runs / "1")
+
+
+EVENTS, MANIFEST, LOG = "1/events.jsonl", f"1/{manifest.FILE}", seal.LOG
+CHANGED = ["1/events.jsonl: changed: lines were edited, added, moved or cut"]
+EDITED = "1/MANIFEST.sha256: .*: it was edited, cut or replaced"
+NO_FILE = "replaced by something that is not a plain file"
+GONE = "the line of a seal of"
+LINKED = "not the one that seals.log lists at .*"
+FORGERIES = {
+    "nothing": (lambda runs: None, []),
+    "a letter": (edit(EVENTS, lambda text: text.replace("ok", "OK", 1)), CHANGED),
+    "a line more": (edit(EVENTS, lambda text: text + LINES[1]), CHANGED),
+    "a line in between": (edit(EVENTS, lambda text: LINES[1] + text), CHANGED),
+    "a line less": (edit(EVENTS, lambda text: text.replace(LINES[1], "")), CHANGED),
+    "lines swapped": (edit(EVENTS, lambda text: "".join(text.splitlines(True)[::-1])), CHANGED),
+    "the last line cut off": (edit(EVENTS, lambda text: text[: text.rindex(LINES[2])]), CHANGED),
+    "the last byte cut off": (edit(EVENTS, lambda text: text[:-1]), CHANGED),
+    "nothing left": (edit(EVENTS, lambda text: ""), CHANGED),
+    "a file removed": (remove("1/10-a.ipynb"), ["1/10-a.ipynb: removed"]),
+    "files added": (added, ["1/empty: added", "1/sub/b.ipynb: added"]),
+    "a link for a file": (replaced("1/run.json", elsewhere), [f"1/run.json: {NO_FILE}"]),
+    "a pipe for a file": (replaced("1/run.json", os.mkfifo), [f"1/run.json: {NO_FILE}"]),
+    "a folder for a file": (replaced("1/run.json", os.mkdir), [f"1/run.json: {NO_FILE}"]),
+    "a link for the ledger": (replaced(EVENTS, elsewhere), [f"{EVENTS}: {NO_FILE}"]),
+    "a pipe for the ledger": (replaced(EVENTS, os.mkfifo), [f"{EVENTS}: {NO_FILE}"]),
+    "a link for the manifest": (replaced(MANIFEST, elsewhere), [EDITED]),
+    "a pipe for the manifest": (replaced(MANIFEST, os.mkfifo), [EDITED]),
+    "a folder for the manifest": (replaced(MANIFEST, os.mkdir), [EDITED]),
+    "a manifest without its end": (edit(MANIFEST, lambda text: text[:-1]), [EDITED]),
+    "a manifest less a line": (
+        edit(MANIFEST, lambda text: text[: text.rindex("\n", 0, -1) + 1]),
+        [EDITED],
+    ),
+    "another count": (
+        edit(MANIFEST, lambda text: text.replace("# files: 3", "# files: 2")),
+        [EDITED],
+    ),
+    "a manifest turned round": (
+        edit(MANIFEST, lambda text: "".join(text.splitlines(True)[::-1])),
+        [EDITED],
+    ),
+    "a line twice": (
+        edit(MANIFEST, lambda text: text + text.splitlines(True)[-1]),
+        [EDITED],
+    ),
+    "a manifest and more": (edit(MANIFEST, lambda text: text + "\n"), [EDITED]),
+    "a manifest in capitals": (edit(MANIFEST, str.upper), [EDITED]),
+    "an empty manifest": (edit(MANIFEST, lambda text: ""), [EDITED]),
+    "no manifest": (
+        remove(MANIFEST),
+        [r"1: not sealed, though the run has ended \(ok\): MANIFEST.sha256 was removed",
+         "1/MANIFEST.sha256: not the one after which 2 was sealed"],
+    ),
+    "neither manifest nor ledger": (
+        remove(MANIFEST, EVENTS),
+        ["1: not sealed: it is not a run, or its ledger was removed", "1/MANIFEST.sha256: .*"],
+    ),
+    "sealed anew": (rewritten, ["1/MANIFEST.sha256: not the one after which 2 was sealed"]),
+    "changed before a resume": (
+        resumed_over,
+        ["1/10-a.ipynb: the version sealed in MANIFEST.1.sha256 is gone",
+         "1/events.jsonl: does not begin with the lines sealed in MANIFEST.1.sha256"],
+    ),
+    "the older run removed": (remove("1"), ["1: removed: 2 was sealed after it"]),
+    "the newest run removed": (remove("2"), ["2: removed: seals.log has its seal of .*"]),
+    "both runs removed": (remove("1", "2"), ["1: removed: .*", "2: removed: .*"]),
+    "the newest run forged": (forged("2"), [f"2/MANIFEST.sha256: {LINKED}"]),
+    "forged, and its line removed": (
+        forged("2", edit(LOG, lambda text: text.splitlines(True)[0])),
+        [f"seals.log: {GONE} 2 was removed"],
+    ),
+    "a run under another name": (
+        lambda runs: (runs / "1").rename(runs / "9"),
+        ["9/MANIFEST.sha256: is the one of the run 1", "1: removed: 2 was sealed after it"],
+    ),
+    "a link for a run": (
+        replaced("1", elsewhere),
+        ["1: replaced by a link to another folder"],
+    ),
+    "a line of the log for another run": (
+        edit(LOG, lambda text: text.replace("  1\n", "  7\n")),
+        ["7: removed: .*"],
+    ),
+    "a line of the log that is none": (
+        edit(LOG, lambda text: f"{text}not a seal\n"),
+        ["seals.log: line 3 is not a seal: it was edited or cut"],
+    ),
+    "an empty log": (edit(LOG, lambda text: ""), [f"seals.log: {GONE} . was removed"]),
+    "a log without its first line": (
+        edit(LOG, lambda text: text.splitlines(True)[1]),
+        [f"seals.log: {GONE} 1 was removed"],
+    ),
+    "a log without its last line": (
+        edit(LOG, lambda text: text.splitlines(True)[0]),
+        [f"seals.log: {GONE} 2 was removed"],
+    ),
+    "no log": (remove(LOG), ["seals.log: missing: it was removed or replaced"]),
+    "a link for the log": (replaced(LOG, elsewhere), ["seals.log: missing: .*"]),
+    "a pipe for the log": (replaced(LOG, os.mkfifo), ["seals.log: missing: .*"]),
+    "a folder for the log": (replaced(LOG, os.mkdir), ["seals.log: not sealed: it is not a run, or .*"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+def test_every_forgery_is_found_and_its_place_named(runs, kind):
+    forge, expected = FORGERIES[kind]
+    forge(runs)
+    texts = "\n".join(found(runs))
+    assert re.fullmatch("\n".join(expected), texts), texts
+    assert main(["verify", "--runs", str(runs)]) == (6 if expected else 0)
+
+
+def test_sha256sum_reads_the_manifest_too(runs):
+    (runs / "1/odd\\name\nin two lines").write_text("x")
+    seal.seal(runs / "1")
     command = ["sha256sum", "--check", "--strict", "--quiet", manifest.FILE]
-    assert subprocess.run(command, cwd=folder).returncode == 0
+    assert subprocess.run(command, cwd=runs / "1").returncode == 0
+    assert found(runs) == []
 
 
-EDITS = {
-    "a letter": lambda text: text.replace("ok", "OK", 1),
-    "a line more": lambda text: text + LINES[1] + "\n",
-    "a line in between": lambda text: LINES[1] + "\n" + text,
-    "a line less": lambda text: text.replace(LINES[1] + "\n", ""),
-    "two lines swapped": lambda text: "".join(reversed(text.splitlines(keepends=True))),
-    "the last line cut off": lambda text: text[: text.rindex(LINES[2])],
-    "the last byte cut off": lambda text: text[:-1],
-    "nothing left": lambda text: "",
-}
-
-
-@pytest.mark.parametrize("edit", EDITS)
-def test_an_edit_is_found_and_the_file_named(make, edit):
-    folder = make("1")
-    path = folder / "events.jsonl"
-    path.write_text(EDITS[edit](path.read_text()))
-    assert list(found(folder)) == ["events.jsonl"]
-
-
-def test_a_removed_and_an_added_file_are_found(make):
-    folder = make("1")
-    (folder / "10-a.ipynb").unlink()
-    (folder / "sub").mkdir()
-    (folder / "sub" / "b.ipynb").write_text("x")
-    assert found(folder) == {"10-a.ipynb": "removed", "sub/b.ipynb": "added"}
-
-
-def test_a_link_in_the_place_of_a_file_is_found(make, tmp_path):
-    folder = make("1")
-    (folder / "run.json").rename(tmp_path / "elsewhere")
-    (folder / "run.json").symlink_to(tmp_path / "elsewhere")
-    assert list(found(folder)) == ["run.json"]
-
-
-@pytest.mark.parametrize("edit", [
-    lambda text: text[:-1],
-    lambda text: text[: text.rindex("\n", 0, -1) + 1],
-    lambda text: text.replace("# files: 3", "# files: 2"),
-    lambda text: "".join(reversed(text.splitlines(keepends=True))),
-    lambda text: text + text.splitlines()[-1] + "\n",
-    lambda text: text + "\n",
-    lambda text: text.upper(),
-    lambda text: "",
-])  # fmt: skip
-def test_an_edited_manifest_is_found(make, edit):
-    folder = make("1")
-    path = folder / manifest.FILE
-    path.write_text(edit(path.read_text()))
-    assert list(found(folder)) == [manifest.FILE]
-
-
-def test_a_removed_manifest_is_not_taken_for_a_run_without_one(make):
-    folder = make("1")
-    (folder / manifest.FILE).unlink()
-    assert "was removed" in found(folder)[""]
-    (folder / "events.jsonl").write_text(LINES[0] + "\n")
-    assert found(folder)[""] == "not sealed: the run is abandoned"
-
-
-def test_a_run_rewritten_with_its_manifest_breaks_the_link_of_the_next(make):
-    first, second = make("1"), make("2")
-    (first / "run.json").write_text('{"user": "somebody else"}\n')
-    (first / manifest.FILE).unlink()
-    seal.seal(first)
-    assert str(*verify.verify(first)) == ("1/MANIFEST.sha256: not the one after which 2 was sealed")
-    assert verify.verify(second) == verify.verify(first)
-
-
-def test_the_next_run_reveals_a_removed_one(make):
-    folders = [make(name) for name in "123"]
-    for path in folders[1].iterdir():
-        path.unlink()
-    folders[1].rmdir()
-    assert [str(f) for f in verify.verify_all(folders[0].parent)] == [
-        "2: removed: 3 was sealed after it"
-    ]
-
-
-def test_the_log_reveals_the_removed_newest_run(make):
-    runs, last = make("1").parent, make("2")
-    shutil.rmtree(last)
-    (finding,) = verify.verify_all(runs)
-    assert (finding.run, finding.file) == ("2", "") and "removed: seals.log has" in finding.what
-    shutil.rmtree(runs / "1")
-    assert [f.run for f in verify.verify_all(runs)] == ["1", "2"]
-
-
-def test_the_log_reveals_the_newest_run_rewritten_with_its_manifest(make):
-    folder = make("1")
-    (folder / "run.json").write_text('{"user": "somebody else"}\n')
-    files = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}
-    made = manifest.Manifest("1", manifest.now(), files)
-    (folder / manifest.FILE).write_text(manifest.as_text(made))
-    assert "not the one that seals.log lists" in found(folder)[manifest.FILE]
-
-
-def test_a_log_of_seals_that_was_edited_or_removed_is_found(make):
-    log = make("1").parent / seal.LOG
-    text = log.read_text()
-    log.write_text(text.replace("  1\n", "  7\n"))
-    assert [f.run for f in verify.verify_all(log.parent)] == ["7"]
-    log.write_text(text + "not a seal\n")
-    assert [str(f) for f in verify.verify_all(log.parent)] == [
-        "seals.log: line 2 is not a seal: it was edited or cut"
-    ]
-    log.unlink()
-    assert [str(f) for f in verify.verify_all(log.parent)] == [
-        "seals.log: missing: it was removed or replaced"
-    ]
-
-
-def test_a_folder_that_lost_both_ledger_and_seal_is_not_passed_over(make):
-    folder = make("1")
-    make("2")
-    for path in (folder / manifest.FILE, folder / "events.jsonl"):
-        path.unlink()
-    assert [f.run for f in verify.verify_all(folder.parent)] == ["1", "1"]
-
-
-def test_a_run_under_another_name_is_found(make):
-    folder = make("1")
-    other = folder.rename(folder.with_name("9"))
-    assert found(other) == {manifest.FILE: "is the one of the run 1"}
-    assert [f.run for f in verify.verify_all(folder.parent)] == ["9", "1"]
-
-
-def test_a_continued_run_is_sealed_again_over_its_older_seal(make):
-    first, _ = make("1"), make("2")
+def test_a_continued_run_is_sealed_again_over_its_older_seal(runs):
+    first = runs / "1"
     (first / "10-a.ipynb").rename(first / "10-a.attempt1.ipynb")
     (first / "10-a.ipynb").write_text('{"cells": [1]}\n')
     with (first / "events.jsonl").open("a") as file:
-        file.write(LINES[0] + "\n")
+        file.write(LINES[0])
     (first / "run.json").write_text('{"earlier": [{}]}\n')
     seal.seal(first)
     assert "MANIFEST.1.sha256" in manifest.read(first / manifest.FILE).files
     assert manifest.read(first / manifest.FILE).before == "2"
-    assert verify.verify_all(first.parent) == []
+    assert found(runs) == []
 
 
-def test_a_change_before_a_resume_is_found_after_it(make):
-    folder = make("1")
-    (folder / "10-a.ipynb").write_text("another\n")
-    (folder / "events.jsonl").write_text(LINES[0] + "\n")
-    seal.seal(folder)
-    assert found(folder) == {
-        "10-a.ipynb": "the version sealed in MANIFEST.1.sha256 is gone",
-        "events.jsonl": "does not begin with the lines sealed in MANIFEST.1.sha256",
-    }
-
-
-def test_a_secret_in_any_file_is_reported_and_the_run_is_sealed(make):
-    folder = make("1")
+def test_a_secret_in_any_file_is_reported_and_the_run_is_sealed(runs):
+    folder = runs / "1"
     (folder / "report.html").write_text("<p>\nthe%2Donly%2Dsecret%2Dhere</p>")
     (folder / "sub").mkdir()
-    (folder / "sub" / "log").write_text("the-only-secret-here")
-    assert [str(hit) for hit in seal.seal(folder, [SECRET])] == [
-        "report.html, line 2", "log, line 1",
-    ]  # fmt: skip
+    (folder / "sub" / "log").write_text(SECRET)
+    hits = [str(hit) for hit in seal.seal(folder, [SECRET])]
+    assert hits == ["report.html, line 2", "log, line 1"]
     assert verify.verify(folder) == []
-
-
-def test_an_unknown_folder_is_refused(tmp_path):
-    for check in (verify.verify, verify.verify_all):
-        with pytest.raises(BadInput, match="no such folder"):
-            check(tmp_path / "nothing")
 
 
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
-    """Return a new SSH key; its public half is allowed in `allowed` beside it."""
+    """A new SSH key; its public half is allowed in `allowed` beside it."""
     path = tmp_path / "key"
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", str(path)]
     subprocess.run(command, check=True)
@@ -229,147 +257,92 @@ def key(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_signature_is_checked_against_those_who_may_sign(make, key):
-    folder, unsigned = make("1", key), make("2")
-    allowed = key.with_name("allowed")
-    assert verify.verify(folder) == []
-    assert verify.verify(folder, allowed) == []
-    assert [f.run for f in verify.verify_all(folder.parent, allowed)] == [unsigned.name]
+def test_a_signature_is_checked_against_those_who_may_sign(runs, key):
+    folder, allowed = make(runs, "3", key), key.with_name("allowed")
+    assert verify.verify(folder) == verify.verify(folder, allowed) == []
+    assert [f.run for f in verify.verify_all(runs, allowed)] == ["1", "2"]
     allowed.write_text("")
     (finding,) = verify.verify(folder, allowed)
     assert "does not allow" in finding.what
-
-
-def test_a_signature_of_another_manifest_is_found(make, key):
-    folder = make("1", key)
-    (folder / "run.json").write_text("{1}\n")
     signature = (folder / manifest.SIGNATURE).read_text()
     seal.seal(folder)
     (folder / manifest.SIGNATURE).write_text(signature)
-    assert found(folder) == {manifest.SIGNATURE: "does not match MANIFEST.sha256"}
+    assert found(runs) == ["3/MANIFEST.sha256.sig: does not match MANIFEST.sha256"]
 
 
-def test_a_run_is_sealed_even_if_signing_fails(make, tmp_path):
+def test_a_run_is_sealed_even_if_signing_fails(runs, tmp_path):
     with pytest.raises(BadInput, match="sealed, but not signed"):
-        make("1", tmp_path / "no-such-key")
-    assert verify.verify(tmp_path / "runs" / "1") == []
+        make(runs, "3", tmp_path / "no-such-key")
+    assert found(runs) == []
 
 
-def test_verify_prints_the_newest_seal(make):
-    folder = make("1")
-    assert verify.newest_seal(folder.parent).endswith(manifest.digest(folder / manifest.FILE))
-
-
-def pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def folder_instead(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def link(path: Path) -> None:
-    path.symlink_to(path.rename(path.parents[2] / "elsewhere"))
-
-
-@pytest.mark.parametrize("put", [pipe, folder_instead, link])
-@pytest.mark.parametrize("name", [manifest.FILE, "run.json", "events.jsonl", "../seals.log"])
-def test_links_and_pipes_are_found_and_never_read(make, name, put):
-    folder = make("1")
-    make("2")
-    put(folder / name)
-    named = [f.file or f.run for f in verify.verify_all(folder.parent)]
-    assert Path(name).name in named
-    assert seal.last(folder.parent)[0] == "2" and verify.closed(folder.parent)
-
-
-def test_a_link_in_the_place_of_a_run_is_found(make, tmp_path):
-    folder = make("1")
-    folder.symlink_to(folder.rename(tmp_path / "elsewhere"))
-    assert found(folder) == {"": "replaced by a link to another folder"}
-    assert [f.run for f in verify.verify_all(folder.parent)] == ["1"]
-
-
-def test_an_empty_folder_that_was_added_is_found(make):
-    folder = make("1")
-    (folder / "empty").mkdir()
-    assert found(folder) == {"empty": "added"}
-
-
-@pytest.mark.parametrize(
-    "edit", [lambda lines: [], lambda lines: lines[1:], lambda lines: lines[:1]]
-)
-def test_a_line_removed_from_the_log_of_seals_is_found(make, edit):
-    log = make("1").parent / seal.LOG
-    make("2")
-    log.write_text("".join(edit(log.read_text().splitlines(keepends=True))))
-    told = [str(f) for f in verify.verify_all(log.parent)]
-    assert told and all("seals.log: the line of a seal of" in text for text in told)
-
-
-def test_an_edited_run_with_a_new_manifest_is_found_without_its_line_in_the_log(make):
-    folder = make("1")
-    (folder / "run.json").write_text('{"user": "somebody else"}\n')
-    files = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}
-    (folder / manifest.FILE).write_text(
-        manifest.as_text(manifest.Manifest("1", manifest.now(), files))
-    )
-    (folder.parent / seal.LOG).write_text("")
-    assert found(folder) == {"": "the line of a seal of 1 was removed"}
-
-
-def test_who_locks_a_ledger_does_not_hide_the_run(make):
-    folder = make("1")
-    (folder / "run.json").write_text("{1}\n")
-    with (folder / "events.jsonl").open() as reader:
+def test_who_locks_a_ledger_does_not_hide_the_run(runs):
+    (runs / "1/run.json").write_text("{1}\n")
+    with (runs / EVENTS).open() as reader:
         fcntl.flock(reader, fcntl.LOCK_EX)
-        assert [f.file for f in verify.verify_all(folder.parent)] == ["run.json"]
-        with (folder / "events.jsonl").open("a") as file:
+        assert [f.file for f in verify.verify_all(runs)] == ["run.json"]
+        with (runs / EVENTS).open("a") as file:
             file.write('{"event": "run-resumed"}\n')
-        assert verify.running(folder.parent) == [folder]
+        assert verify.running(runs) == [runs / "1"]
 
 
-def test_a_line_that_a_power_cut_tore_is_ended_before_it_is_sealed(make):
-    folder = make("1")
-    torn = folder / "journal.jsonl"
+def test_a_line_that_a_power_cut_tore_is_ended_before_it_is_sealed(runs):
+    torn = runs / "1/journal.jsonl"
     torn.write_text('{"a": 1}\n{"b": ')
-    (folder / "facts.jsonl").write_bytes(b"\0\0\0")
-    seal.seal(folder)
+    (runs / "1/facts.jsonl").write_bytes(b"\0\0\0")
+    seal.seal(runs / "1")
     with torn.open("a") as file:
         file.write('{"c": 3}\n')
-    seal.seal(folder)
+    seal.seal(runs / "1")
     assert torn.read_text() == '{"a": 1}\n{"b": \n{"c": 3}\n'
-    assert verify.verify(folder) == []
+    assert found(runs) == []
 
 
-def test_a_torn_line_of_the_log_does_not_take_the_next_one_with_it(make):
-    log = make("1").parent / seal.LOG
-    log.write_text(log.read_text() + "2026-01-01T00:0")
-    make("2")
-    assert [str(f) for f in verify.verify_all(log.parent)] == [
-        "seals.log: line 2 is not a seal: it was edited or cut"
-    ]
+def test_a_torn_line_of_the_log_does_not_take_the_next_one_with_it(runs):
+    (runs / LOG).write_text((runs / LOG).read_text() + "2026-01-01T00:0")
+    make(runs, "3")
+    assert found(runs) == ["seals.log: line 3 is not a seal: it was edited or cut"]
 
 
-def test_a_sealing_that_was_cut_off_is_completed(make, monkeypatch):
-    first = make("1")
+def test_a_sealing_that_was_cut_off_is_completed(runs, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            make("2")
-    seal.complete(first.parent / "2")
-    assert verify.verify_all(first.parent) == []
+            make(runs, "3")
+    seal.complete(runs / "3")
+    assert found(runs) == []
 
 
 @pytest.mark.parametrize("umask", [0, 0o077])
-def test_a_run_is_for_its_owner_alone_whatever_the_umask(make, umask):
+def test_a_run_is_for_its_owner_alone_whatever_the_umask(runs, umask):
     before = os.umask(umask)
     try:
-        folder = make(f"{umask}")
+        folder = make(runs, "3")
     finally:
         os.umask(before)
     assert folder.stat().st_mode & 0o777 == 0o700
-    files = [*folder.iterdir(), folder.parent / seal.LOG]
+    files = [*folder.iterdir(), runs / LOG]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
+@pytest.mark.parametrize("which", [[], ["1"], ["{runs}/1"]])
+def test_the_command_names_what_changed_and_a_seal_noted_elsewhere(runs, capsys, which):
+    words = [*(word.format(runs=runs) for word in which), "--runs", str(runs)]
+    head = manifest.digest(runs / "2" / manifest.FILE)
+    assert main(["verify", *words, "--noted", head]) == 0
+    said = capsys.readouterr().out
+    assert f"{2 - len(which)} checked, 0 not as sealed." in said and said.endswith(f"2: {head}\n")
+    assert main(["verify", *words, "--noted", "0" * 64]) == 6
+    assert f"✗ runs: no run has the seal {'0' * 64}" in capsys.readouterr().out
+    (runs / EVENTS).write_text("{}\n")
+    assert main(["verify", *words]) == 6
+    assert "✗ 1/events.jsonl: changed" in capsys.readouterr().out
+
+
+def test_the_command_says_what_is_never_sealed_and_refuses_an_unknown_run(runs, capsys):
+    (runs / "interactive").mkdir()
+    assert main(["verify", "--runs", str(runs)]) == 0
+    assert "interactive: not sealed: the journal of notebooks" in capsys.readouterr().out
+    assert main(["verify", "interactive", "--runs", str(runs)]) == 6
+    assert main(["verify", "3", "--runs", str(runs)]) == 2
+    assert "no such folder" in capsys.readouterr().err
