@@ -197,8 +197,14 @@ def test_a_run_that_another_driver_begins_stays(tmp_path):
 def test_keys_do_not_outlive_their_driver(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folders = {}
-    for kind, pid in (("dead", "999999999-"), ("mine", f"{os.getpid()}-"), 
-                      ("unnamed", ""), ("new", ""), ("in use", ""), ("other", "")):  # fmt: skip
+    for kind, pid in (
+        ("dead", "999999999-"),
+        ("mine", f"{os.getpid()}-"),
+        ("unnamed", ""),
+        ("new", ""),
+        ("in use", ""),
+        ("other", ""),
+    ):
         folders[kind] = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{pid}"))
         name = "notes.txt" if kind == "other" else "1.json"
         (folders[kind] / name).write_text("{}")

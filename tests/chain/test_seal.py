@@ -153,8 +153,10 @@ FORGERIES = {
     "an empty manifest": (edit(MANIFEST, lambda text: ""), [EDITED]),
     "no manifest": (
         remove(MANIFEST),
-        [r"1: not sealed, though the run has ended \(ok\): MANIFEST.sha256 was removed",
-         "1/MANIFEST.sha256: not the one after which 2 was sealed"],
+        [
+            r"1: not sealed, though the run has ended \(ok\): MANIFEST.sha256 was removed",
+            "1/MANIFEST.sha256: not the one after which 2 was sealed",
+        ],
     ),
     "neither manifest nor ledger": (
         remove(MANIFEST, EVENTS),
@@ -163,8 +165,10 @@ FORGERIES = {
     "sealed anew": (rewritten, ["1/MANIFEST.sha256: not the one after which 2 was sealed"]),
     "changed before a resume": (
         resumed_over,
-        ["1/10-a.ipynb: the version sealed in MANIFEST.1.sha256 is gone",
-         "1/events.jsonl: does not begin with the lines sealed in MANIFEST.1.sha256"],
+        [
+            "1/10-a.ipynb: the version sealed in MANIFEST.1.sha256 is gone",
+            "1/events.jsonl: does not begin with the lines sealed in MANIFEST.1.sha256",
+        ],
     ),
     "the older run removed": (remove("1"), ["1: removed: 2 was sealed after it"]),
     "the newest run removed": (remove("2"), ["2: removed: seals.log has its seal of .*"]),
@@ -202,8 +206,8 @@ FORGERIES = {
     "no log": (remove(LOG), ["seals.log: missing: it was removed or replaced"]),
     "a link for the log": (replaced(LOG, elsewhere), ["seals.log: missing: .*"]),
     "a pipe for the log": (replaced(LOG, os.mkfifo), ["seals.log: missing: .*"]),
-    "a folder for the log": (replaced(LOG, os.mkdir), ["seals.log: not sealed: it is not a run, or .*"]),
-}  # fmt: skip
+    "a folder for the log": (replaced(LOG, os.mkdir), ["seals.log: not sealed: .*"]),
+}
 
 
 @pytest.mark.parametrize("kind", FORGERIES)
