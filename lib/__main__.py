@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 ROOT = Path(__file__).resolve().parent.parent
 # What the stages import; a kernel that is started early has it all before its stage begins.
@@ -37,6 +38,7 @@ class InOrder(click.Group):
     epilog="`runbook COMMAND --help` explains the options of a command.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.version_option(package_name="coreos-cluster-runbook", message="%(prog)s %(version)s")
 def runbook() -> None:
     """Run notebooks that build a CoreOS cluster on CloudStack, and read what they recorded."""
 
@@ -49,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     console.set_up()
     try:
-        return runbook.main(argv, "runbook", standalone_mode=False) or 0
+        code = runbook.main(argv, "runbook", standalone_mode=False) or 0
+        sys.stdout.flush()
+        return code
     except click.UsageError as error:
         error.message = plain(error.message)
         error.show()
@@ -62,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except RecordCut as cut:
         print(plain(f"{cut}\nMake room, then: {_to_resume(cut.folder)}"), file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # as of `runbook list | head`
+        _drop_output()
         return 1
     except (OSError, RunbookError) as error:
         print(plain(f"runbook: {error}"), file=sys.stderr)
@@ -87,6 +94,20 @@ class Given(click.ParamType):
         return value
 
 
+class Run(Given):
+    """The name or the folder of a run; `latest` is the newest."""
+
+    def shell_complete(
+        self, context: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names of runs that begin so."""
+        from lib.report import past
+
+        runs = context.params.get("runs") or ROOT / "runs"
+        names = [past.LATEST, *(folder.name for folder in past.folders(Path(runs)))]
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 class GivenPath(click.Path):
     """A path, which is not empty: that would be the folder that one stands in."""
 
@@ -107,6 +128,7 @@ TYPES = {
     "TEXT": Given(),
     "KEY": click.Path(exists=True, dir_okay=False, path_type=Path),
     "SECONDS": click.IntRange(min=1),
+    "NUMBER": click.IntRange(min=1),
     "plan|apply": click.Choice(["plan", "apply"]),
     "table|json|markdown": click.Choice(["table", "json", "markdown"]),
 }
@@ -118,7 +140,7 @@ def _option(names: str, kind: str, meaning: str, **more: object) -> Callable:
 
 
 # What several commands take.
-RUN = click.argument("run", metavar="RUN", type=Given())
+RUN = click.argument("run", metavar="RUN", type=Run())
 NOTEBOOKS = _option("--notebooks", "DIR", "Where the stages are.", default=ROOT / "notebooks")
 RUNS = _option("--runs", "DIR", "Where the folders of runs are.", default=ROOT / "runs")
 TIMEOUT = _option("--cell-timeout", "SECONDS", "How long one cell may take; else without limit.")
@@ -216,12 +238,17 @@ def _summed_up(terminal, ended, chosen: Sequence) -> int:
         terminal.sum_up(ended, lambda option: _way_on(ended.folder, chosen, option))
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at the end
+        _drop_output()
     return ended.exit_code
 
 
+def _drop_output() -> None:
+    """Drop what is still written to standard output, which nobody reads any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at the end
+
+
 @runbook.command()
-@click.argument("run", required=False, metavar="[RUN]", type=Given())
+@click.argument("run", required=False, metavar="[RUN]", type=Run())
 @RUNS
 @_option("--signers", "FILE", "Who must have signed every run: ssh-keygen(1), ALLOWED SIGNERS.")
 @_option("--noted", "SHA256", "Some run must have this seal, which `verify` printed.")
@@ -258,17 +285,35 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
 
 
 @runbook.command("list")
+@_option("--cluster", "TEXT", "Only runs of this cluster.")
+@click.option("--failed", is_flag=True, help="Only runs that did not end well.")
+@_option("-n most", "NUMBER", "Only the newest NUMBER of them.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
 @RUNS
-def list_(runs: Path) -> None:
+def list_(cluster: str | None, failed: bool, most: int | None, as_json: bool, runs: Path) -> None:
     """List the runs, newest first."""
     from lib.report import index
 
-    index.show(runs)
+    index.show(runs, index.Choice(cluster or "", failed, most), as_json=as_json)
+
+
+@runbook.command("open")
+@RUN
+@RUNS
+def open_(run: str, runs: Path) -> int:
+    """Open the report of a run in a browser, and print where it is."""
+    from lib.report import past, report
+
+    page = past.named(run, runs) / report.FILE
+    if not page.is_file():
+        raise click.UsageError(f"{page} is not there: `runbook report {page.parent}` writes it")
+    print(page)
+    return click.launch(str(page))
 
 
 @runbook.command()
-@click.argument("a", metavar="A", type=Given())
-@click.argument("b", metavar="B", type=Given())
+@click.argument("a", metavar="A", type=Run())
+@click.argument("b", metavar="B", type=Run())
 @RUNS
 def diff(a: str, b: str, runs: Path) -> None:
     """Show what differs between two runs.

@@ -13,6 +13,7 @@ from lib.record import ledger, manifest
 from lib.record.faults import BadInput
 from lib.record.journal import INTERACTIVE
 from lib.record.manifest import FILE, SIGNATURE, Manifest
+from lib.report import past
 
 BY_HAND = "not sealed: the journal of notebooks run by hand is never sealed"
 
@@ -68,7 +69,8 @@ def _first_per_file(findings: Iterable[Finding]) -> list[Finding]:
 
 def find(run: str, runs: Path) -> Path:
     """Return the folder of a run from its path or its name below `runs`."""
-    return next((f for f in (Path(run), runs / run) if f.is_dir()), Path(run))
+    newest = past.folders(runs)[:1] if run == past.LATEST else []
+    return next((f for f in (Path(run), runs / run, *newest) if f.is_dir()), Path(run))
 
 
 def closed(runs: Path) -> list[Path]:

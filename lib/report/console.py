@@ -15,6 +15,7 @@ from rich.text import Text
 from lib.errors import plain
 
 SIMPLE = {"✓": "+", "✗": "x", "…": "...", "·": ".", "–": "-", "×": "x", "→": "->"}  # noqa: RUF001
+WHOLE = ("run",)  # columns of ids, which are copied
 WIDE = 140  # columns where there is no terminal, as in a log
 
 
@@ -57,7 +58,8 @@ def grid(
     """Return a table that folds long cells; `right` names columns of numbers."""
     table = Table(title=title or None, title_justify="left")
     for name in head:
-        table.add_column(name, overflow="fold", justify="right" if name in right else "left")
+        justify = "right" if name in right else "left"
+        table.add_column(name, overflow="fold", justify=justify, no_wrap=name in WHOLE)
     for row in rows:
         table.add_row(*row)
     return table

@@ -1,5 +1,6 @@
 """The index: all runs of a folder, the newest first, as a page beside them and on the terminal."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,14 @@ from lib.report.words import clock, colour, mark
 from lib.waiting import span
 
 FILE = "index.html"
-HEAD = ("outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "began")
+HEAD = ("outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "cloud", "reason")
+HEAD += ("began",)
+NARROW = ("outcome", "run")  # columns where a terminal has no room for all: ids must not be folded
 NUMBERS = ("changes", "took")
+REHEARSAL = "rehearsal"  # the local cloud; every other profile is a real one
 REPORT = "report.html"
+WELL = ("ok", "running")
+WIDE = 100  # columns of a terminal in which all columns of the list have room
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,10 @@ def _line(run: past.Past) -> Line:
     reached = f"{at.stage if at else ''}, {well} of {len(run.stages)} ok"
     changes = str(sum(s.get("outcome") == "done" for s in run.steps))
     words = [f"{mark(run.cause)} {run.cause}", run.folder.name, cluster, reached, changes]
-    words += [span(run.seconds), mode, clock(run.started, seconds=False)]
+    cloud = str(run.params.get("profile", ""))
+    cloud = REHEARSAL if cloud.partition("?")[0] == "local" else cloud
+    reason = str(run.facts.get("reason") or "")
+    words += [span(run.seconds), mode, cloud, reason, clock(run.started, seconds=False)]
     return Line(run.folder, run.cause, dict(zip(HEAD, words, strict=True)), tuple(run.unread))
 
 
@@ -78,7 +87,21 @@ def _abandoned(found: list[Line]) -> str:
     return f"{one} abandoned: the driver died before the end. Continue with `runbook resume RUN`."
 
 
-def show(runs: Path) -> None:
+@dataclass(frozen=True)
+class Choice:
+    """Which runs to list: those of a cluster, those that did not end well, the newest `most`."""
+
+    cluster: str = ""
+    failed: bool = False
+    most: int | None = None
+
+    def of(self, found: list[Line]) -> list[Line]:
+        """Return the chosen ones of the lines, which are the newest first."""
+        fits = [ln for ln in found if self.cluster in ("", ln.words["cluster"])]
+        return [ln for ln in fits if not self.failed or ln.outcome not in WELL][: self.most]
+
+
+def show(runs: Path, choice: Choice, *, as_json: bool = False) -> None:
     """Print the runs on the terminal. Raises `BadInput` if there is no such folder."""
     from rich.text import Text
 
@@ -86,14 +109,18 @@ def show(runs: Path) -> None:
 
     if not runs.is_dir():
         raise BadInput([f"{runs}: there is no such folder of runs; --runs names another one"])
-    found = lines(runs)
+    found = choice.of(lines(runs))
+    if as_json:
+        rows = [ln.words | {"outcome": ln.outcome, "folder": str(ln.folder)} for ln in found]
+        return print(json.dumps(rows, indent=1))
     if not found:
-        return print(f"There are no runs in {runs}.")
-    head = HEAD[:-1]  # the name of a run has its start time
+        return print(f"There are no {'such ' if choice != Choice() else ''}runs in {runs}.")
+    out = console()
+    head = HEAD[:-1] if out.width >= WIDE else NARROW  # the name of a run has its start time
     texts = [[Text(one_line(line.words[name])) for name in head] for line in found]
     for line, row in zip(found, texts, strict=True):
         row[0].stylize(colour(line.outcome))
-    console().print(grid(head, texts, right=NUMBERS))
+    out.print(grid(head, texts, right=NUMBERS))
     for line in found:
         if line.unread:
             print(one_line(f"{line.folder.name}: could not be read: {'; '.join(line.unread)}"))

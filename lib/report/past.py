@@ -23,6 +23,7 @@ from lib.waiting import STEP
 
 ENDED_WELL = ("ok", "skipped")
 FILES = ("events", "journal", "api")
+LATEST = "latest"  # stands for the newest run
 TURNS = ("run-started", "run-resumed", "run-ended", "run-abandoned")
 _ORIGIN = re.compile(r"^([A-Za-z_]\w*):.*?  # (.+)$", re.M)
 
@@ -158,14 +159,17 @@ def folders(runs: Path) -> list[Path]:
 
 
 def named(run: str, runs: Path) -> Path:
-    """Return the folder of a run from its path or its name below `runs`.
+    """Return the folder of a run from its path or its name below `runs`; `latest` is the newest.
 
     Raises `BadInput` with the nearest name if there is none.
     """
     for folder in (Path(run), runs / run):
         if (folder / "params.yaml").exists():
             return folder.resolve()
-    known = [folder.name for folder in folders(runs)]
+    found = folders(runs)
+    if run == LATEST and found:
+        return found[0].resolve()
+    known = [folder.name for folder in found]
     near = get_close_matches(Path(run).name, known, 1, 0.4)
     hint = f"did you mean {near[0]}?" if near else f"`runbook list --runs {runs}` lists them"
     raise BadInput([f"{run}: there is no such run; {hint}"])

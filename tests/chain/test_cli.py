@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from lib.__main__ import ROOT, main
 
 CELL = 'mode: str = "plan"  # "plan" looks; "apply" changes\nsize: int = 3  # GB | GiB'
+BIN = Path(sys.executable).parent
 RUNBOOK = [sys.executable, "-m", "lib"]
 
 
@@ -145,14 +147,54 @@ def test_params_are_listed_as_table_json_and_markdown(book, notebooks, capsys):
 def test_help_lists_all_commands_and_options(capsys):
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
-    commands = ["run", "resume", "verify", "list", "diff", "report", "params", "local-cloud"]
-    assert [ln.split()[0] for ln in said.splitlines() if ln.startswith("  ")][-9:-1] == commands
+    commands = [
+        "run",
+        "resume",
+        "verify",
+        "list",
+        "open",
+        "diff",
+        "report",
+        "params",
+        "local-cloud",
+    ]
+    assert [ln.split()[0] for ln in said.splitlines() if ln.startswith("  ")][-10:-1] == commands
     for command in commands[:-1]:
         assert main([command, "-h"]) == 0
     said = capsys.readouterr().out
     options = "[FILE]... -p NAME=VALUE --mode --stages --cell-timeout --reason --sign --notebooks"
-    options += " --runs --signers --noted --to --format A B"
+    options += " --runs --signers --noted --to --format --cluster --failed -n --json A B"
     assert [option for option in options.split() if option not in said] == []
+
+
+def test_the_version_and_the_names_of_runs_for_a_shell_are_printed(tmp_path, capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("runbook 0.")
+    (tmp_path / "runs/20260304-050607-web").mkdir(parents=True)
+    (tmp_path / "runs/20260304-050607-web/params.yaml").touch()
+    words = f"runbook diff --runs {tmp_path}/runs latest "
+    env = os.environ | {
+        "_RUNBOOK_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": "5",
+    }
+    asked = [BIN / "runbook"]
+    done = subprocess.run(asked, env=env, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["plain,latest", "plain,20260304-050607-web"]
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_a_pipe_that_is_closed_early_ends_a_command_without_a_traceback(tmp_path, count):
+    (tmp_path / "runs").mkdir()
+    for number in range(count):
+        folder = tmp_path / f"runs/20260304-{number:06}-web"
+        folder.mkdir()
+        (folder / "params.yaml").touch()
+    command = (
+        f"'{sys.executable}' -m lib list --runs '{tmp_path}/runs' | true; exit ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_the_local_cloud_reads_its_own_options(capsys):

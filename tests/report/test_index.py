@@ -1,6 +1,10 @@
+import io
+import json
+
 import folders
 import pytest
 from folders import at, stage
+from rich.console import Console
 
 from lib.__main__ import main
 from lib.record.faults import BadInput
@@ -57,3 +61,51 @@ def test_a_run_is_found_by_its_folder_or_its_name(runs):
 def test_a_report_can_be_written_for_a_run_that_has_none(runs, capsys):
     assert main(["report", "20260306-050607-web", "--runs", str(runs)]) == 0
     assert capsys.readouterr().out.strip() == str(runs / "20260306-050607-web/report.html")
+
+
+def test_the_list_is_filtered_and_printed_for_programs(runs, capsys):
+    def listed(*words):
+        assert main(["list", "--json", *words, "--runs", str(runs)]) == 0
+        return [row["run"][:8] for row in json.loads(capsys.readouterr().out)]
+
+    assert listed() == ["20260306", "20260305", "20260304"]
+    assert listed("--failed") == ["20260306", "20260305"]
+    assert listed("--cluster", "db") == ["20260305"]
+    assert listed("-n", "1", "--cluster", "web") == ["20260306"]
+    assert main(["list", "--cluster", "no", "--runs", str(runs)]) == 0
+    assert capsys.readouterr().out == f"There are no such runs in {runs}.\n"
+
+
+def test_the_list_says_why_a_run_was_made_and_whether_it_was_a_rehearsal(tmp_path):
+    for name, profile in (
+        ("20260304-050607-a", "local?time_scale=0"),
+        ("20260305-050607-b", "idcf"),
+    ):
+        folder = folders.run(tmp_path, name, stage("10-make", 0, 4), profile=profile, mode="plan")
+        (folder / "run.json").write_text(json.dumps({"reason": f"ticket {name[-1]}"}))
+    seen = [
+        (ln.words["cloud"], ln.words["mode"], ln.words["reason"]) for ln in index.lines(tmp_path)
+    ]
+    assert seen == [("idcf", "plan", "ticket b"), ("rehearsal", "plan", "ticket a")]
+
+
+def test_a_narrow_terminal_shows_the_names_of_runs_unfolded(runs, capsys, monkeypatch):
+    console = Console(width=60, file=io.StringIO())
+    monkeypatch.setattr("lib.report.console.console", lambda: console)
+    assert main(["list", "--runs", str(runs)]) == 0
+    for name in ("20260304-050607-web", "20260305-050607-web"):
+        assert name in console.file.getvalue()
+
+
+def test_latest_stands_for_the_newest_run(runs, capsys):
+    assert past.named("latest", runs).name == "20260306-050607-web"
+    assert main(["verify", "latest", "--runs", str(runs)]) == 6
+    assert "✗ 20260306-050607-web: not sealed" in capsys.readouterr().out
+
+
+def test_the_report_of_a_run_is_opened_or_missed(runs, capsys, monkeypatch):
+    monkeypatch.setattr("click.launch", lambda page: 0)
+    assert main(["open", "20260304-050607-web", "--runs", str(runs)]) == 0
+    assert capsys.readouterr().out == f"{runs}/20260304-050607-web/report.html\n"
+    assert main(["open", "latest", "--runs", str(runs)]) == 2
+    assert f"`runbook report {runs}/20260306-050607-web`" in capsys.readouterr().err
