@@ -13,4 +13,4 @@ timeline      stages and jobs over time
 words         words and marks for outcomes
 """
 
-__all__ = ["console", "diff", "index", "past", "report", "resources", "words"]
+__all__ = ["console", "diff", "index", "known_errors", "past", "report", "resources", "words"]
