@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -171,9 +172,8 @@ def run(
     given: tuple[str, ...],
     mode: str | None,
     numbers: str | None,
-    notebooks: Path,
     runs: Path,
-    **how: object,
+    **how: Any,
 ) -> int:
     """Run the stages in order, each into an executed notebook.
 
@@ -182,6 +182,7 @@ def run(
     from lib import profiles
     from lib.chain import params, stages, values
 
+    notebooks: Path = how.pop("notebooks")
     chosen = stages.choose(stages.find(notebooks), numbers)
     table = params.gather(notebooks)
     pairs = [*given, f"mode={mode}"] if mode else given

@@ -95,12 +95,16 @@ class Gate:
         self._lock = RLock()
         self._line: tuple | None = None  # the line held back: socket, message, identity, texts
 
-    def send(self, stream, msg_or_type, content=None, parent=None, ident=None, buffers=None,
-             track=False, header=None, metadata=None):  # fmt: skip
-        """Send a message as `Session.send` of jupyter_client does, masked."""
+    def send(
+        self, stream, msg_or_type, content=None, parent=None, ident=None, **more: object
+    ) -> dict:
+        """Send a message as `Session.send` of jupyter_client does, masked.
+
+        `more` are its buffers, track, header and metadata.
+        """
+        buffers, track = more.pop("buffers", None), more.pop("track", False)
         if isinstance(msg_or_type, str | None):
-            more = {"parent": parent, "header": header, "metadata": metadata}
-            msg = self._session.msg(msg_or_type, content=content, **more)
+            msg = self._session.msg(msg_or_type, content=content, parent=parent, **more)
         else:
             msg = dict(msg_or_type)
         with self._lock:

@@ -213,48 +213,8 @@ def test_help_and_params_do_not_wait_for_papermill(book, notebooks):
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
-@pytest.fixture
-def started(folders):
-    """Start a run in a process of its own and wait until its cell runs."""
-    processes = []
-
-    def start(marker):
-        words = [*RUNBOOK, "run", *folders]
-        processes.append(subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True))
-        until = time.monotonic() + 30
-        while not marker.exists() and time.monotonic() < until:
-            time.sleep(0.02)
-        return processes[-1]
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
-def test_ctrl_c_ends_the_cell_and_the_run_and_keeps_the_record(book, notebooks, started, tmp_path):
-    marker = tmp_path / "marker"
-    cell = (
-        f"import time; from pathlib import Path; print('got here'); Path({str(marker)!r}).touch()\n"
-        "try:\n    time.sleep(60)\nfinally:\n    print('cleaned up')"
-    )
-    book(notebooks / "10-one.ipynb", "## Apply", cell, "1")
-    book(notebooks / "20-two.ipynb", "1")
-    process = started(marker)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "10-one interrupted" in said
-    assert "1 not run" in said
-    assert [path.name for path in only_run(tmp_path).glob("*.ipynb")] == ["10-one.ipynb"]
-    record = nbformat.read(only_run(tmp_path) / "10-one.ipynb", 4)
-    assert record.metadata.runbook.outcome == "interrupted"
-    assert record.cells[1].outputs[0].text == "got here\ncleaned up\n"
-    assert record.cells[2].metadata.papermill["status"] == "pending"
-
-
 def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(
-    book, notebooks, started, tmp_path
+    book, notebooks, folders, tmp_path
 ):
     marker = tmp_path / "marker"
     cell = (
@@ -265,14 +225,15 @@ def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(
         "while True: time.sleep(0.05)"
     )
     book(notebooks / "10-one.ipynb", cell)
-    process = started(marker)
+    words = [*RUNBOOK, "run", *folders]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for sign in (marker, tmp_path / "marker2"):
+            until = time.monotonic() + 30
+            while not sign.exists() and time.monotonic() < until:
+                time.sleep(0.02)
+            process.terminate()
+        said, _ = process.communicate(timeout=20)
     kernel = int(marker.read_text())
-    process.terminate()
-    until = time.monotonic() + 10
-    while not (tmp_path / "marker2").exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    process.terminate()
-    said, _ = process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM
     assert "10-one killed: the cell did not end when it was interrupted" in said
     with pytest.raises(ProcessLookupError):

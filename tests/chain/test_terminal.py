@@ -11,7 +11,6 @@ from lib.chain.terminal import WAIT, Terminal, Waiting, changed, sentence
 from lib.record.events import Event
 from lib.record.journal import Journal
 from lib.report.console import console, plain
-from lib.workstation.files import journalled
 
 
 def step(command, what, outcome="done"):
@@ -96,18 +95,6 @@ def test_changes_with_unknown_outcome_are_printed(tmp_path):
     assert said == ["Outcome unknown: createVolume this"]
 
 
-def test_an_open_change_of_a_machine_names_the_machine(tmp_path, monkeypatch):
-    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path))
-    params = {"volume": "v-1", "device": "/dev/vdb"}
-    with (
-        pytest.raises(KeyboardInterrupt),
-        journalled("me@ws", "flatcar-install", "disk of ws", params),
-    ):
-        raise KeyboardInterrupt
-    lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
-    assert "Outcome unknown: flatcar-install disk of ws" in lines
-
-
 @pytest.mark.parametrize(
     "run, expected",
     [
@@ -120,13 +107,6 @@ def test_an_open_change_of_a_machine_names_the_machine(tmp_path, monkeypatch):
 )
 def test_the_last_sentence_says_how_the_run_ended(run, expected):
     assert sentence(run) == expected
-
-
-@pytest.mark.parametrize(
-    "run, code", [(Run(Path(), [OK]), 0), (RUN, 1), (Run(Path(), [OK], 2), 130)]
-)
-def test_exit_codes_of_ok_failed_and_interrupted_runs_differ(run, code):
-    assert run.exit_code == code
 
 
 @pytest.mark.parametrize(

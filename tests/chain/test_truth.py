@@ -48,19 +48,18 @@ def notebook(folder, name="10-one"):
 
 
 @pytest.mark.parametrize(
-    ("middle", "tag", "cause", "code", "statuses"),
+    ("middle", "tag", "cause", "code", "error"),
     [
-        ("1 / 0", "", "failed", 1, "completed failed pending"),
-        ("raise SystemExit", "", "failed", 1, "completed failed pending"),
-        ("import sys; sys.exit(0)", "", "failed", 1, "completed failed pending"),
-        ("1 / 0", "raises-exception", "ok", 0, "completed completed completed"),
-        (KILL, "", "kernel-died", 3, "completed failed pending"),
-        (SLOW, "", "timed-out", 4, "completed failed pending"),
-        ("1 / 0", "skip-execution", "skipped", 0, "completed pending completed"),
-        ("  ", "", "skipped", 0, "completed pending completed"),
+        ("1 / 0", "", "failed", 1, "ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(0)", "", "failed", 1, "SystemExit: 0; a cell that ends the kernel"),
+        ("1 / 0", "raises-exception", "ok", 0, ""),
+        (KILL, "", "kernel-died", 3, "ran out of memory"),
+        (SLOW, "", "timed-out", 4, "had not ended after 1 s"),
+        ("1 / 0", "skip-execution", "skipped", 0, ""),
+        ("  ", "", "skipped", 0, ""),
     ],
 )
-def test_a_stage_that_ends_by_itself(book, notebooks, tmp_path, middle, tag, cause, code, statuses):
+def test_a_stage_that_ends_by_itself(book, notebooks, tmp_path, middle, tag, cause, code, error):
     path = book(notebooks / "10-one.ipynb", BEFORE, middle, AFTER)
     if tag:
         tagged(path, 1, tag)
@@ -68,9 +67,12 @@ def test_a_stage_that_ends_by_itself(book, notebooks, tmp_path, middle, tag, cau
     options = {"runs": tmp_path / "runs", "tell": heard.append, "cell_timeout": 1}
     ended = run.run(stages.find(notebooks), {}, {}, **options)
     stopped = code != 0
+    middle_status = {"ok": "completed", "skipped": "pending"}.get(cause, "failed")
+    statuses = ["completed", middle_status, "pending" if stopped else "completed"]
     told, lines = notebook(ended.folder), ledger.read(ended.folder)
     assert ended.exit_code == code
-    assert " ".join(told.statuses) == statuses
+    assert told.statuses == statuses and error in ended.results[0].error
+    assert "before" in told.printed and ended.folder.name.endswith("-run")
     assert told.causes == ["ok", cause, "not-run" if stopped else "ok"]
     assert told.exceptions[1] is {"ok": False, "skipped": None}.get(cause, True)
     assert told.exception is (True if stopped else None)
