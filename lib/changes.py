@@ -16,7 +16,7 @@ from itertools import count
 from lib import earlier, effects, jobs
 from lib.client import Client
 from lib.errors import JobFailed, JobTimeout, NotOne, ProfileError, Refused, Unreachable
-from lib.record.journal import INTERACTIVE, hold, in_another_process, recordable
+from lib.record.journal import INTERACTIVE, Entry, hold, in_another_process, recordable
 from lib.steps import Step
 from lib.waiting import Waiting
 
@@ -63,18 +63,18 @@ def send(
     raise lost
 
 
-def _same(cloud: Client, command: str, params: dict) -> list[dict]:
+def _same(cloud: Client, command: str, params: dict) -> list[Entry]:
     """Return the unfinished entries that are this very change, if it leaves a trace."""
     wanted = json.loads(json.dumps(recordable(params), default=str))
     found = cloud.journal.unfinished()
-    same = [e for e in found if (e["command"], e["params"]) == (command, wanted)]
+    same = [e for e in found if (e.command, e.params) == (command, wanted)]
     return [e for e in same if _leaves_trace(e)]
 
 
-def _leaves_trace(entry: dict) -> bool:
+def _leaves_trace(entry: Entry) -> bool:
     """Tell whether it can be found out later that a change was made."""
-    command = entry["command"]
-    return command in effects.RULES or (command in effects.BY_JOB and bool(entry["customjobid"]))
+    command = entry.command
+    return command in effects.RULES or (command in effects.BY_JOB and bool(entry.customjobid))
 
 
 def _job_id(cloud: Client, command: str) -> str | None:
@@ -82,11 +82,11 @@ def _job_id(cloud: Client, command: str) -> str | None:
     return str(uuid.uuid4()) if command in ASYNC and cloud.can_choose_job_ids else None
 
 
-def _sent(cloud: Client, entry: dict, params: dict) -> dict:
+def _sent(cloud: Client, entry: Entry, params: dict) -> dict:
     """Send it, and write down what comes back."""
-    own = {"customjobid": entry["customjobid"]} if entry["customjobid"] else {}
+    own = {"customjobid": entry.customjobid} if entry.customjobid else {}
     try:
-        answer = cloud.ask(entry["command"], **params, **own)
+        answer = cloud.ask(entry.command, **params, **own)
     except Unreachable as error:
         if not error.may_have_changed:
             cloud.journal.ended(entry, "not-sent", error.cause)
@@ -107,7 +107,7 @@ def _sent(cloud: Client, entry: dict, params: dict) -> dict:
     return answer
 
 
-def _refused(cloud: Client, entry: dict, no: Refused) -> dict:
+def _refused(cloud: Client, entry: Entry, no: Refused) -> dict:
     """Write down a refusal and raise it; after a 530 return what was done all the same.
 
     CloudStack answers 530 to whatever goes wrong inside, also when the work is done or half done:
@@ -119,20 +119,20 @@ def _refused(cloud: Client, entry: dict, no: Refused) -> dict:
         raise no
     if row.get("state") == "Error":
         cloud.journal.ended(entry, "failed", f"{no.code}: {no.text}", row["id"])
-        no.args = (f"{no} It left {row.get('name', entry['what'])} (id {row['id']}) in Error.",)
+        no.args = (f"{no} It left {row.get('name', entry.what)} (id {row['id']}) in Error.",)
         raise no
     cloud.journal.ended(entry, "adopted", f"found in spite of {no.code}: {no.text}", row.get("id"))
-    return {"adopted": _completed(cloud, entry, entry.get("within", 3600))}
+    return {"adopted": _completed(cloud, entry, entry.within)}
 
 
-def _left(cloud: Client, entry: dict) -> dict | None:
+def _left(cloud: Client, entry: Entry) -> dict | None:
     try:
         return effects.find(cloud, entry)
     except NotOne:
         return None  # nobody can tell which of them it made; the next plan shows them all
 
 
-def _recovered(cloud: Client, entry: dict, within: float) -> dict | None:
+def _recovered(cloud: Client, entry: Entry, within: float) -> dict | None:
     """Return the answer to a change that was lost, as far as it matters; None if it was not made.
 
     That is a job to be watched, or what the change brought about, once it is complete. None also
@@ -147,20 +147,20 @@ def _recovered(cloud: Client, entry: dict, within: float) -> dict | None:
     return {"adopted": _completed(cloud, entry, within)}
 
 
-def find_out(cloud: Client, entry: dict) -> dict | None:
+def find_out(cloud: Client, entry: Entry) -> dict | None:
     """Return what `look_for` does, and write it down."""
     found = look_for(cloud, entry)
     if found is None:
-        state = "not-sent" if entry["state"] == "intent" else "lost"
+        state = "not-sent" if entry.state == "intent" else "lost"
         cloud.journal.ended(entry, state, "neither its job nor its effect can be found")
     elif "jobid" not in found:
         cloud.journal.ended(entry, "adopted", "found by what it brought about", found.get("id"))
-    elif entry["state"] == "intent":
+    elif entry.state == "intent":
         cloud.journal.accepted(entry, found["jobid"])
     return found
 
 
-def look_for(cloud: Client, entry: dict) -> dict | None:
+def look_for(cloud: Client, entry: Entry) -> dict | None:
     """Return `{"jobid": …}` or the row that a change made, None if it was not made.
 
     Raises NotOne when there are several that it may have made.
@@ -173,7 +173,7 @@ def look_for(cloud: Client, entry: dict) -> dict | None:
         row = effects.find(cloud, entry)
         seen += row is not None
         # A row is there a moment before its job: look twice where a job can be asked for.
-        if row and seen > bool(entry["customjobid"]):
+        if row and seen > bool(entry.customjobid):
             return row
     return None
 
@@ -190,9 +190,9 @@ def pauses(cloud: Client) -> Iterator[float]:
             return
 
 
-def _known_job(cloud: Client, entry: dict) -> str | None:
+def _known_job(cloud: Client, entry: Entry) -> str | None:
     """Return the id of the entry's job if the cloud knows it."""
-    job = entry.get("job") or entry["customjobid"]
+    job = entry.job or entry.customjobid
     if not job:
         return None
     try:
@@ -204,9 +204,9 @@ def _known_job(cloud: Client, entry: dict) -> str | None:
     return job
 
 
-def _completed(cloud: Client, entry: dict, within: float) -> dict:
+def _completed(cloud: Client, entry: Entry, within: float) -> dict:
     """Watch what was adopted until it is complete, and return it. Raises JobFailed, JobTimeout."""
-    started, command, what = cloud.clock(), entry["command"], entry["what"]
+    started, command, what = cloud.clock(), entry.command, entry.what
     with Waiting() as waiting:
         for at in jobs.looks():
             row = effects.find(cloud, entry)
@@ -231,7 +231,7 @@ def is_so_already(cloud: Client, step: Step, result: object) -> bool:
     """
     if not isinstance(result, Refused | JobFailed) or step.command not in effects.EFFECTS:
         return False
-    return effects.EFFECTS[step.command](cloud, step.params, {}) is not None
+    return effects.EFFECTS[step.command](cloud, step.params, Entry()) is not None
 
 
 def settle(cloud: Client) -> None:
@@ -250,26 +250,26 @@ def settle(cloud: Client) -> None:
         outcome = _became(cloud, entry, find_out)
         if not _leaves_trace(entry):
             cloud.journal.ended(entry, "lost", outcome)
-        at = datetime.fromisoformat(entry["sent"]).astimezone()
-        print(f"{entry['command']} {entry['what']}, left open at {at:%H:%M:%S}: {outcome}")
+        at = datetime.fromisoformat(entry.sent).astimezone()
+        print(f"{entry.command} {entry.what}, left open at {at:%H:%M:%S}: {outcome}")
     for run, entry in earlier.left_open(cloud):
         outcome = _became(cloud, entry, look_for)
         cloud.journal.looked_after(run, entry, outcome)
-        print(f"{entry['command']} {entry['what']}, left open by {run}: {outcome}")
+        print(f"{entry.command} {entry.what}, left open by {run}: {outcome}")
 
 
-def _became(cloud: Client, entry: dict, look: Callable[..., dict | None]) -> str:
+def _became(cloud: Client, entry: Entry, look: Callable[..., dict | None]) -> str:
     """Say what became of a change, as `look` finds it, waiting for its end if it still goes on."""
     if not _leaves_trace(entry):
         return f"nobody can tell how it ended.{effects.state_now(cloud, entry)}"
     found = look(cloud, entry)
     if found is None:
         return "it was not made"
-    within = entry.get("within", 3600)
+    within = entry.within
     try:
         if "jobid" not in found:
             return f"it was made (id {_completed(cloud, entry, within).get('id', 'none')})"
-        about = {"command": entry["command"], "resource": entry["what"]}
+        about = {"command": entry.command, "resource": entry.what}
         jobs.wait(cloud, found["jobid"], **about, within=within)
     except JobFailed as error:
         return f"its job failed ({error.code}): {error.text}"

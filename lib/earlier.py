@@ -6,28 +6,28 @@ from pathlib import Path
 from lib import effects
 from lib.client import Client
 from lib.errors import NotOne
-from lib.record.journal import OPEN, Journal, in_another_process
+from lib.record.journal import OPEN, Entry, Journal, in_another_process
 
 LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes`
 
 
-def left_open(cloud: Client) -> list[tuple[str, dict]]:
+def left_open(cloud: Client) -> list[tuple[str, Entry]]:
     """Return the changes of the last day at this cloud whose end nobody saw, as `beside` does."""
     return beside(cloud.folder, cloud.profile.endpoint)
 
 
-def beside(folder: Path, endpoint: str) -> list[tuple[str, dict]]:
+def beside(folder: Path, endpoint: str) -> list[tuple[str, Entry]]:
     """Return the changes whose end nobody saw, each with the name of its run, of the last day.
 
     Those are left out whose process still runs, and those that a later run has looked after.
     """
     books = _journals(folder, endpoint, time.time() - LATELY)
-    seen = {(e["run"], e["of"]) for b in books for e in b.every() if e["state"] == "looked-after"}
+    seen = {(e.run, e.of) for b in books for e in b.every() if e.state == "looked-after"}
     left = [(b.folder.name, e) for b in books if b.folder != folder for e in b.unfinished()]
-    return [(run, e) for run, e in left if (run, e["n"]) not in seen and not in_another_process(e)]
+    return [(run, e) for run, e in left if (run, e.n) not in seen and not in_another_process(e)]
 
 
-def every(cloud: Client) -> list[dict]:
+def every(cloud: Client) -> list[Entry]:
     """Return the entries of this run's journal and of those beside it, for this cloud."""
     found = _journals(cloud.folder, cloud.profile.endpoint)
     books = [cloud.books.setdefault(b.folder, b) for b in found]  # of which only more is read
@@ -36,22 +36,22 @@ def every(cloud: Client) -> list[dict]:
 
 def made(cloud: Client) -> set[str]:
     """Return the ids of all that this run and those beside it made at this cloud."""
-    entries = [e for e in every(cloud) if e["command"] in effects.MADE]
-    return {str(e.get("resource") or _found(cloud, e)) for e in entries}
+    entries = [e for e in every(cloud) if e.command in effects.MADE]
+    return {str(e.resource or _found(cloud, e)) for e in entries}
 
 
-def _found(cloud: Client, entry: dict) -> str | None:
+def _found(cloud: Client, entry: Entry) -> str | None:
     """Return the id of what a change made whose answer was lost, None if that cannot be told.
 
     What has the name but was made later may be somebody else's.
     """
-    if entry["state"] not in (*OPEN, "lost"):
+    if entry.state not in (*OPEN, "lost"):
         return None
     try:
         row = effects.find(cloud, entry)
     except NotOne:
         return None
-    return row["id"] if row and effects.made_at_once(row, entry["sent"]) else None
+    return row["id"] if row and effects.made_at_once(row, entry.sent) else None
 
 
 def _journals(folder: Path, endpoint: str, since: float = 0) -> list[Journal]:

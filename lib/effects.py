@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from lib.client import Client
 from lib.errors import NotOne, Refused
 from lib.find import KINDS
+from lib.record.journal import Entry
 
 UNKNOWN = 431  # ApiErrorCode.PARAM_ERROR: among others an id that means nothing (any more)
 GONE = ("Destroyed", "Destroying", "Destroy", "Expunging", "Expunged", "Hidden")
@@ -23,29 +24,29 @@ REPEATABLE = ("updateVirtualMachine",)
 MORE = {"listTemplates": {"templatefilter": "self"}}
 
 
-def find(cloud: Client, entry: dict) -> dict | None:
+def find(cloud: Client, entry: Entry) -> dict | None:
     """Return the row that shows that the change of a journal's entry was made, None if none does.
 
     Raises NotOne when several rows may be what it made.
     """
-    rule = RULES.get(entry["command"])
-    seen_from = cloud.within(entry["params"].get("projectid", ""))
-    return rule(seen_from, entry["params"], entry) if rule else None
+    rule = RULES.get(entry.command)
+    seen_from = cloud.within(entry.params.get("projectid", ""))
+    return rule(seen_from, entry.params, entry) if rule else None
 
 
-def state_now(cloud: Client, entry: dict) -> str:
+def state_now(cloud: Client, entry: Entry) -> str:
     """Say what state that is in to which a change was made that leaves no trace, "" if unknown."""
-    listing = BY_JOB.get(entry["command"])
-    row = _row(cloud, listing, entry["params"]["id"]) if listing else None
+    listing = BY_JOB.get(entry.command)
+    row = _row(cloud, listing, entry.params["id"]) if listing else None
     return f" {row['name']} is {row['state']} now." if row else ""
 
 
-def complete(entry: dict, row: dict) -> bool:
+def complete(entry: Entry, row: dict) -> bool:
     """Tell whether what the change of a journal's entry made has come to its final state."""
-    command = entry["command"]
+    command = entry.command
     if command == "createTemplate":
         return row.get("isready") is True
-    if entry["params"].get("startvm") is False:
+    if entry.params.get("startvm") is False:
         return row.get("state") in ("Stopped", "Running")
     return command not in DONE or row.get("state") in DONE[command]
 
@@ -53,11 +54,11 @@ def complete(entry: dict, row: dict) -> bool:
 def _made(listing: str, key: str, **filters: str) -> Callable:
     """Return the rule for what is made: known by `key`, listed by these of its parameters."""
 
-    def rule(cloud: Client, params: dict, entry: dict) -> dict | None:
+    def rule(cloud: Client, params: dict, entry: Entry) -> dict | None:
         asked = {k: params.get(v) for k, v in filters.items()} | MORE.get(listing, {})
         rows = {str(r["id"]): r for r in cloud.list(listing, **asked)}.values()
         fit = [r for r in rows if str(r.get(key)) == str(params[key])]
-        return _one(listing, key, params[key], [r for r in fit if _since(r, entry["sent"])])
+        return _one(listing, key, params[key], [r for r in fit if _since(r, entry.sent)])
 
     return rule
 
@@ -108,7 +109,7 @@ def _row(cloud: Client, listing: str, wanted: object) -> dict | None:
 def _became(listing: str, as_wanted: Callable[[dict, dict], bool]) -> Callable:
     """Return the rule for what is done to a resource: seen by what has become of it."""
 
-    def rule(cloud: Client, params: dict, entry: dict) -> dict | None:
+    def rule(cloud: Client, params: dict, entry: Entry) -> dict | None:
         row = _row(cloud, listing, params["id"])
         return row if row and as_wanted(row, params) else None
 
@@ -116,7 +117,7 @@ def _became(listing: str, as_wanted: Callable[[dict, dict], bool]) -> Callable:
 
 
 def _gone(listing: str) -> Callable:
-    def rule(cloud: Client, params: dict, entry: dict) -> dict | None:
+    def rule(cloud: Client, params: dict, entry: Entry) -> dict | None:
         row = _row(cloud, listing, params["id"])
         return row or {"id": params["id"]} if not row or row.get("state") in GONE else None
 
@@ -128,7 +129,7 @@ def tags(cloud: Client, resource: str, resource_id: object) -> list[dict] | None
     return cloud.list_if_allowed("listTags", resourcetype=resource, resourceid=resource_id)
 
 
-def _tagged(cloud: Client, params: dict, entry: dict) -> dict | None:
+def _tagged(cloud: Client, params: dict, entry: Entry) -> dict | None:
     wanted = {(t["key"], t["value"]) for t in params["tags"]}
     for resource_id in params["resourceids"]:
         rows = tags(cloud, params["resourcetype"], resource_id) or []

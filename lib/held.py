@@ -14,6 +14,7 @@ from lib import earlier, own
 from lib.checks import tick
 from lib.cloud import Cloud
 from lib.errors import CloudError
+from lib.record.journal import Entry
 from lib.steps import Step
 
 KEPT = timedelta(days=2)  # expunge.delay and expunge.interval by default (UserVmManagerImpl)
@@ -30,28 +31,28 @@ def destroyed(cloud: Cloud) -> dict[str, datetime]:
     being expunged, and not deployed again since.
     """
     ends = {}
-    for entry in sorted(_entries(cloud), key=lambda e: e["at"]):
-        if entry["state"] not in NOT_DONE:
-            ends[entry["what"]] = entry
-    ends = {n: e for n, e in ends.items() if e["command"] == "destroyVirtualMachine"}
-    times = {n: _time(e) for n, e in ends.items() if not e["params"].get("expunge")}
+    for entry in sorted(_entries(cloud), key=lambda e: e.at):
+        if entry.state not in NOT_DONE:
+            ends[entry.what] = entry
+    ends = {n: e for n, e in ends.items() if e.command == "destroyVirtualMachine"}
+    times = {n: _time(e) for n, e in ends.items() if not e.params.get("expunge")}
     return {n: at for n, at in times.items() if cloud.has_tags and datetime.now(UTC) < at + KEPT}
 
 
-def _entries(cloud) -> list[dict]:
+def _entries(cloud) -> list[Entry]:
     """Return the journals' entries of machines deployed and destroyed, without remarks on them."""
-    found = (e for e in earlier.every(cloud) if e["command"] in COMMANDS)
-    return [e for e in found if e["state"] != "looked-after"]
+    found = (e for e in earlier.every(cloud) if e.command in COMMANDS)
+    return [e for e in found if e.state != "looked-after"]
 
 
-def _time(entry: dict) -> datetime:
-    return datetime.fromisoformat(entry["at"])
+def _time(entry: Entry) -> datetime:
+    return datetime.fromisoformat(entry.at)
 
 
 def addresses(cloud: Cloud) -> set[str]:
     """Return the fixed addresses of the machines that were destroyed and may not be expunged."""
     held = destroyed(cloud)
-    known = {e["params"].get("ipaddress") for e in _entries(cloud) if e["what"] in held}
+    known = {e.params.get("ipaddress") for e in _entries(cloud) if e.what in held}
     return known - {None}
 
 

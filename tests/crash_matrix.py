@@ -349,7 +349,7 @@ def what_there_is(bench: Bench, server: Server) -> dict:
         "members": sorted(n for t in known.values() if (n := sum(k[0] != "_" for k in t["nodes"]))),
         "files": sorted(re.sub(r"\.\d{8}T\d{6}Z$", ".old", p.name) for p in home.glob("*")),
         "notes": sorted(json.loads((home / "notes.json").read_text())) if home.exists() else [],
-        "left open": [e["command"] for e in left_open(bench, server)],
+        "left open": [e.command for e in left_open(bench, server)],
     }  # fmt: skip
 
 

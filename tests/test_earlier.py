@@ -13,7 +13,8 @@ from harness import changes, client, settled
 from lib import changes as reconcile
 from lib import earlier, machines, own, sending, templates
 from lib.errors import CheckFailed
-from lib.record.journal import Journal, now
+from lib.record import jsonl
+from lib.record.journal import now
 
 OWNER = own.marks("coreos-cluster", "1")
 ZONE, NAME = "local-1", "coreos_cluster"
@@ -78,8 +79,8 @@ def test_one_whose_answer_was_lost_is_reported_by_when_it_was_sent(cloud):
     made = cloud.ask("createVolume", **params)["id"]
     entry = cloud.journal.intend("createVolume", "v", params, None)
     assert earlier.made(anew(cloud)) == {made}
-    before = datetime.fromisoformat(entry["sent"]) - timedelta(hours=2)
-    text = cloud.journal.path.read_text().replace(entry["at"], before.isoformat())
+    before = datetime.fromisoformat(entry.sent) - timedelta(hours=2)
+    text = cloud.journal.path.read_text().replace(entry.at, before.isoformat())
     cloud.journal.path.write_text(text)
     assert made not in earlier.made(anew(cloud))
 
@@ -115,7 +116,7 @@ def test_a_run_that_goes_on_is_left_alone(cloud, capsys):
         assert earlier.left_open(anew(cloud)) == []
         process.kill()
         process.wait()
-    assert [(run, e["command"]) for run, e in earlier.left_open(anew(cloud))] == [
+    assert [(run, e.command) for run, e in earlier.left_open(anew(cloud))] == [
         ("run", "createVolume")
     ]
 
@@ -138,8 +139,8 @@ def test_the_journals_are_asked_once_for_all_that_is_not_marked(cloud):
 
 def test_a_journal_is_not_read_again_but_for_what_was_added(cloud, monkeypatch):
     first, later, read = sending.run(cloud, "createVolume", **volume(cloud))["id"], anew(cloud), []
-    take = Journal._take
-    monkeypatch.setattr(Journal, "_take", lambda self, raw: read.append(raw) or take(self, raw))
+    parsed = jsonl.parsed
+    monkeypatch.setattr(jsonl, "parsed", lambda raw: read.append(raw) or parsed(raw))
     assert earlier.made(later) == earlier.made(later) == {first}
     assert len(read) == len(set(read)) > 0
     del read[:]

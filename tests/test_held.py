@@ -270,7 +270,7 @@ def test_the_template_is_not_deleted_under_a_machine_that_came_meanwhile(cloud):
 def test_what_depends_on_each_other_is_deleted_one_after_the_other(cloud):
     play(cloud, REMOVAL)
     lines = map(json.loads, cloud.journal.path.read_text().splitlines())
-    named = {e["n"]: e["command"] for e in cloud.journal.every()}
+    named = {e.n: e.command for e in cloud.journal.every()}
     order = [(named.get(x["n"], ""), x["state"]) for x in lines]
     deletes = ("deleteTemplate", "deleteSnapshot", "deleteVolume")
     ended = [(c, s) for c, s in order if c in deletes and s in ("intent", "done")]

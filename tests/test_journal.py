@@ -20,7 +20,7 @@ def book(tmp_path):
     return Journal(tmp_path / "run", HERE)
 
 
-def intend(book, name="v", job="0" * 8) -> dict:
+def intend(book, name="v", job="0" * 8) -> journal.Entry:
     return book.intend("createVolume", name, {"name": name}, job)
 
 
@@ -57,7 +57,7 @@ def test_a_later_process_sees_open_changes(book):
     book.ended(intend(book, "a"), "done")
     book.accepted(intend(book, "b"), "j2")
     left = Journal(book.folder, HERE).unfinished()
-    assert [(e["n"], e["what"], e["state"], e["job"]) for e in left] == [(2, "b", "accepted", "j2")]
+    assert [(e.n, e.what, e.state, e.job) for e in left] == [(2, "b", "accepted", "j2")]
 
 
 def test_changes_at_another_cloud_are_not_ours_to_settle(book):
@@ -67,7 +67,7 @@ def test_changes_at_another_cloud_are_not_ours_to_settle(book):
 
 def test_two_writers_number_their_entries_apart(book):
     other = Journal(book.folder, HERE)
-    assert [intend(b)["n"] for b in (book, other, other, book)] == [1, 2, 3, 4]
+    assert [intend(b).n for b in (book, other, other, book)] == [1, 2, 3, 4]
 
 
 def test_a_line_cut_off_by_a_crash_is_passed_over_and_nothing_is_lost_after_it(book):
@@ -77,7 +77,7 @@ def test_a_line_cut_off_by_a_crash_is_passed_over_and_nothing_is_lost_after_it(b
     later = Journal(book.folder, HERE)
     intend(later, "c")
     found = Journal(book.folder, HERE).unfinished()
-    assert [e["what"] for e in found] == ["a", "c"]
+    assert [e.what for e in found] == ["a", "c"]
 
 
 def test_secrets_are_not_written_down(book):

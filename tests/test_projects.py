@@ -69,7 +69,7 @@ def test_a_change_left_open_in_a_project_is_looked_for_there(inside):
         patch.setattr("lib.changes.SENDS", 1)
         with pytest.raises(Unreachable):
             inside.call("createVolume", **params)
-    (entry,) = [e for e in inside.journal.every() if e["command"] == "createVolume"]
-    seen = inside.outside.within(entry["params"]["projectid"])
+    (entry,) = [e for e in inside.journal.every() if e.command == "createVolume"]
+    seen = inside.outside.within(entry.params["projectid"])
     assert [v["name"] for v in seen.list("listVolumes", name="v")] == ["v"]
     assert inside.outside.list("listVolumes", name="v") == []

@@ -34,7 +34,7 @@ from workstations import (
 from lib.cluster import removal
 from lib.errors import CheckFailed, ShellFailed
 from lib.install import disks, guard, installers
-from lib.record.journal import Journal, run_folder
+from lib.record.journal import Entry, Journal, run_folder
 from lib.workstation import files, notes
 from lib.workstation.shell import connect_shell, write_text
 
@@ -117,7 +117,7 @@ def apply(there, steps, on_line=lambda line: None):
     installers.apply_install(there, steps, "apply", **where)
 
 
-def journalled(there) -> list[dict]:
+def journalled(there) -> list[Entry]:
     """Return what the journal of this run holds of the workstation."""
     return Journal(run_folder(), files.workstation(there)).every()
 
@@ -141,9 +141,9 @@ def test_an_install_is_planned_done_proved_and_then_not_planned_again(
     assert done["resolved"] == ("367.1.0" if installer == "coreos-install" else "4459.2.0")
     installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
     (entry,) = journalled(there)
-    told, line = entry["params"], f"{installer} -d {disk.path} -C {params['channel']}"
-    assert (entry["state"], entry["text"]) == ("done", seen[-1])
-    assert entry["what"] == f"disk, {disk.path} of this machine"
+    told, line = entry.params, f"{installer} -d {disk.path} -C {params['channel']}"
+    assert (entry.state, entry.text) == ("done", seen[-1])
+    assert entry.what == f"disk, {disk.path} of this machine"
     assert (told["volume"], told["device"]) == (VOLUME["id"], disk.path)
     assert told["sha256"] == installers.sha256(CONFIG) and told["runs"].startswith(line)
     assert not (home / notes.job("w")).exists() and guard.users(there, disk.path) == []
@@ -173,7 +173,7 @@ def test_a_new_run_waits_for_the_running_installer_and_installs_again(
     if ends == "badly":
         (home / "fails-late").touch()
     interrupted(there, home, params)
-    assert [e["state"] for e in journalled(there)] == ["intent"]
+    assert [e.state for e in journalled(there)] == ["intent"]
     monkeypatch.setenv("RUNBOOK_RUN", str(home / "runs/second"))
     steps = planned(there, params | {"channel": "alpha"})
     assert steps[0].params["device"] == disk.path
@@ -190,9 +190,9 @@ def test_a_new_run_waits_for_the_running_installer_and_installs_again(
     assert (home / "calls").read_text() == "run\nrun\n"
     assert planned(there, params | {"channel": "alpha"}) == []
     other, own = journalled(there)
-    assert (own["state"], own["text"]) == ("done", seen[-1])
-    assert (other["state"], other["run"]) == ("looked-after", "first")
-    assert "lost: its outcome is unknown; it was started again" in other["text"]
+    assert (own.state, own.text) == ("done", seen[-1])
+    assert (other.state, other.run) == ("looked-after", "first")
+    assert "lost: its outcome is unknown; it was started again" in other.text
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_a_failure_names_the_state_of_the_disk_and_a_new_run_repairs_it(
         apply(there, planned(there, params))
     assert (data_of(home / "disk.img").count(0) == SIZE) == (state == "untouched")
     (entry,) = journalled(there)
-    assert entry["state"] == "failed" and state in entry["text"]
+    assert entry.state == "failed" and state in entry.text
     (home / flag).unlink()
     apply(there, planned(there, params))
     assert planned(there, params) == []

@@ -10,6 +10,7 @@ from lib import earlier, effects, own, sending
 from lib.errors import JobFailed, JobTimeout, NotOne, Refused, Unreachable
 from lib.localcloud.state import views
 from lib.plan import apply
+from lib.record.journal import Entry
 from lib.steps import Step
 
 LOST = ["drop-before", "drop-after", "malformed", "html;code:503"]
@@ -112,7 +113,7 @@ class Shots(list):
         return self
 
 
-SENT = {"command": "createSnapshot", "params": {"volumeid": 7}, "sent": "2026-11-23T20:00:00+00:00"}
+SENT = Entry(command="createSnapshot", params={"volumeid": 7}, sent="2026-11-23T20:00:00+00:00")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_a_snapshot_is_reported_by_its_volume_and_when_it_was_taken(state, creat
 
 
 def test_one_that_failed_earlier_does_not_stand_beside_the_one_that_was_taken():
-    rows = [{"state": "Error", "created": SENT["sent"]}, {"state": "BackedUp"}]
+    rows = [{"state": "Error", "created": SENT.sent}, {"state": "BackedUp"}]
     assert effects.find(Shots(rows), SENT)["id"] == 1
 
 

@@ -21,7 +21,7 @@ from lib.errors import (
 )
 from lib.localcloud.guests import etcd
 from lib.localcloud.workstation import images
-from lib.record.journal import Journal
+from lib.record.journal import Entry, Journal
 from lib.workstation import files as writes
 from lib.workstation.shell import connect_shell, run
 
@@ -72,11 +72,11 @@ def home(cloud):
     return cloud.server.folder / "workstation/home/coreos-cluster"
 
 
-def nodes_entry(cloud, name: str) -> dict:
+def nodes_entry(cloud, name: str) -> Entry:
     """Return the one entry of the journal on a file that was written on a machine."""
     machine = f"{name}, id {machines(cloud)[name]['id']}"
     (entry,) = Journal(cloud.folder, machine).every()
-    assert entry["command"] == "write" and entry["what"].endswith(f"user_data on {name}")
+    assert entry.command == "write" and entry.what.endswith(f"user_data on {name}")
     return entry
 
 
@@ -103,9 +103,9 @@ def test_other_keys_are_shown_then_given_to_one_machine_after_the_other(cloud, k
         assert KEY in files.pop("user_data")
         assert list(files.values()) == [before] and next(iter(files)).startswith("user_data.2")
         written = nodes_entry(cloud, name)
-        told, new = written["params"], on_disk(cloud, name)["user_data"]
+        told, new = written.params, on_disk(cloud, name)["user_data"]
         assert (told["before"], told["after"]) == (writes.sha256(before), writes.sha256(new))
-        assert written["state"] == "done" and written["text"].endswith(next(iter(files)))
+        assert written.state == "done" and written.text.endswith(next(iter(files)))
         assert told["kept"].endswith(next(iter(files))) and KEY not in str(written)
     seen = changes(cloud)
     play(cloud, SEVENTY, **asked)
@@ -139,9 +139,9 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     assert not [t for t in secret if t in said or t in journal]
     shell = connect_shell(cloud.profile.shell, "")
     noted = Journal(cloud.folder, writes.workstation(shell)).every()
-    assert [e["command"] for e in noted] == ["move", "write", "move", "write", "delete"]
-    assert {e["state"] for e in noted} == {"done"} and "cloud-config.yml.2" in noted[0]["text"]
-    assert noted[1]["params"]["after"] == noted[2]["params"]["before"]
+    assert [e.command for e in noted] == ["move", "write", "move", "write", "delete"]
+    assert {e.state for e in noted} == {"done"} and "cloud-config.yml.2" in noted[0].text
+    assert noted[1].params["after"] == noted[2].params["before"]
 
 
 @pytest.mark.parametrize("where", ["config.apply_write", "tell"])
@@ -190,7 +190,7 @@ def test_a_text_that_is_no_utf8_is_taken_for_what_it_is(cloud):
     before = run(shell, asked, sudo=True).out[:64]
     play(cloud, SEVENTY, **cloud.params)
     written = nodes_entry(cloud, "coreos-cluster-2")
-    assert (written["state"], written["params"]["before"]) == ("done", before)
+    assert (written.state, written.params["before"]) == ("done", before)
     assert play(cloud, SEVENTY, **cloud.params)["then"] == []
 
 
@@ -207,7 +207,7 @@ def test_a_write_that_was_not_seen_to_end_is_looked_for(cloud, keys, monkeypatch
     with monkeypatch.context() as patch, pytest.raises(ShellFailed, match="it looks first"):
         patch.setattr(login, "run", lost)
         play(cloud, SEVENTY, **cloud.params | keys)
-    assert nodes_entry(cloud, "coreos-cluster-1")["state"] == "intent"
+    assert nodes_entry(cloud, "coreos-cluster-1").state == "intent"
     then = play(cloud, SEVENTY, **cloud.params | keys)["then"]
     assert [s.command for s in then if s.what == "coreos-cluster-1"] == (
         ["rebootVirtualMachine"] if written else ["write", "rebootVirtualMachine"]
@@ -215,7 +215,7 @@ def test_a_write_that_was_not_seen_to_end_is_looked_for(cloud, keys, monkeypatch
     said = "left open before: it was " + ("done" if written else "not done")
     assert f"user_data on coreos-cluster-1, {said}" in capsys.readouterr().out
     machine = f"coreos-cluster-1, id {machines(cloud)['coreos-cluster-1']['id']}"
-    states = [e["state"] for e in Journal(cloud.folder, machine).every()]
+    states = [e.state for e in Journal(cloud.folder, machine).every()]
     assert states == (["adopted"] if written else ["not-sent", "done"])
 
 
@@ -231,7 +231,7 @@ def test_what_was_changed_on_a_machine_since_it_was_shown_is_not_written_over(
     with monkeypatch.context() as patch, pytest.raises(CheckFailed, match="changed meanwhile"):
         patch.setattr(login, "run", changed)
         play(cloud, SEVENTY, **cloud.params | keys)
-    assert nodes_entry(cloud, "coreos-cluster-1")["state"] == "failed"
+    assert nodes_entry(cloud, "coreos-cluster-1").state == "failed"
     assert changes(cloud) == seen and list(on_disk(cloud, "coreos-cluster-1")) == ["user_data"]
 
 
@@ -359,7 +359,7 @@ class TestReal:
         play(real, SEVENTY, **USERDATA, move_discovery="a")
         assert url(real) != first and discovery.members(url(real)) == {}
         (asked,) = Journal(real.folder, first.rpartition("/")[0]).every()[-1:]
-        assert (asked["command"], asked["state"]) == ("new token", "done")
+        assert (asked.command, asked.state) == ("new token", "done")
         odd = [r for r in play(real, SIXTY, **USERDATA)["seen"] if r["ok"] != "✓"]
         assert [(r["ok"], r["found"]) for r in odd] == [("-", "0 of 3")]
         assert "bootstrap only" in odd[0]["next"]

@@ -372,7 +372,7 @@ def test_without_that_unit_a_plain_image_forms_none_and_50_and_60_say_where_to_l
 def boots(cloud) -> list[str]:
     """Return the states of the entries in the journal that boot machines, in the lines' order."""
     lines = map(json.loads, (cloud.folder / "journal.jsonl").read_text().splitlines())
-    known = {e["n"] for e in cloud.journal.every() if e["command"] == "startVirtualMachine"}
+    known = {e.n for e in cloud.journal.every() if e.command == "startVirtualMachine"}
     return [x["state"] for x in lines if x["n"] in known]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from lib.record import whole
+from lib.record.journal import folded
 from lib.report import past
 
 FILE = "history.json"
@@ -73,16 +74,10 @@ def durations(
 
     A job during which the run was resumed does not count, as its end was not observed.
     """
-    named, begun, found = {}, {}, []
-    for line in journal:
-        number, at = line.get("n"), past.when(line)
-        if line.get("state") == "intent":
-            named[number] = str(line.get("command")), float(line.get("expect") or 0)
-        elif line.get("state") == "accepted" and line.get("job") and at:
-            begun[number] = at
-        elif line.get("state") == "done" and number in begun and at:
-            taken = (at - begun[number]).total_seconds()
-            if not any(r and begun[number] < r < at for r in resumed):
-                command, expect = named.get(number, ("", 0.0))
-                found.append((command, taken, expect))
+    found = []
+    for entry in folded(journal).values():
+        begun, ended = past.moment(entry.accepted), past.moment(entry.at)
+        known = entry.state == "done" and entry.job and begun and ended
+        if known and not any(r and begun < r < ended for r in resumed):
+            found.append((entry.command, (ended - begun).total_seconds(), entry.expect))
     return found

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from lib.chain.run import Result, Run
 from lib.record.events import Event
+from lib.record.journal import Entry
 from lib.report.console import one_line, plain
 from lib.report.known_errors import corrected
 from lib.report.words import colour, mark
@@ -170,7 +171,7 @@ class Terminal:
             if result.outcome not in ("ok", "not-run"):
                 self._explain(result)
         for entry in _left_open(run):
-            self._say(f"Outcome unknown: {entry['command']} {entry['what']}")
+            self._say(f"Outcome unknown: {entry.command} {entry.what}")
         for leak in run.leaks:
             self._say(f"The record contains a secret: {leak}. Do not share it; change the secret.")
         if run.unsigned:
@@ -196,7 +197,7 @@ class Terminal:
         self.console.print(Text(plain(text)), soft_wrap=True)
 
 
-def _left_open(run: Run) -> list[dict]:
+def _left_open(run: Run) -> list[Entry]:
     """Return the changes of a stopped run whose outcome is unknown."""
     if run.cause == "ok" or not run.folder.is_dir():
         return []

@@ -9,8 +9,8 @@ as `looked-after` in the journal of the next run.
 
 import fcntl
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +40,62 @@ def now() -> str:
 
 
 @dataclass
+class Entry:
+    """A change in its latest state: what was asked for, when, and what is known of its outcome.
+
+    Times are ISO 8601. `within` and `expect` are seconds; `run` and `of` name the entry of another
+    run that was looked after.
+    """
+
+    n: int = 0
+    state: str = ""
+    command: str = ""
+    what: str = ""
+    endpoint: str = ""
+    at: str = ""  # of its last line
+    sent: str = ""
+    accepted: str = ""
+    params: dict = field(default_factory=dict)
+    customjobid: str = ""  # the job's id that we chose, "" where the server chooses
+    job: str = ""
+    resource: str = ""
+    text: str = ""
+    stage: str = ""
+    process: str = ""
+    within: float = 3600.0
+    expect: float = 0.0
+    run: str = ""
+    of: int = 0
+
+    def take(self, line: dict) -> None:
+        """Update the entry with a line; fields of another type are not a journal's and ignored."""
+        for known in fields(self):
+            value, kind = line.get(known.name), type(getattr(self, known.name))
+            if isinstance(value, (int, float) if kind is float else kind):
+                setattr(self, known.name, value)
+        if self.state in TIMES:
+            setattr(self, TIMES[self.state], self.at)
+
+
+TIMES = {"intent": "sent", "accepted": "accepted"}  # fields that keep the time of a state
+
+
+def folded(lines: Iterable[dict], entries: dict[int, Entry] | None = None) -> dict[int, Entry]:
+    """Return the entries of a journal's lines by number, added to those known already.
+
+    Lines that are none of a change are left out: a crash cut them off, so nothing was sent.
+    """
+    found = {} if entries is None else entries
+    for line in lines:
+        number, whole = line.get("n"), isinstance(line.get("state"), str)
+        if type(number) is not int or not whole:
+            continue
+        if number in found or isinstance(line.get("command"), str):
+            found.setdefault(number, Entry()).take(line)
+    return found
+
+
+@dataclass
 class Journal:
     """The journal of a run folder, for the changes at one `endpoint`: a cloud or a machine.
 
@@ -48,7 +104,7 @@ class Journal:
 
     folder: Path
     endpoint: str
-    entries: dict[int, dict] = field(default_factory=dict)
+    entries: dict[int, Entry] = field(default_factory=dict)
     read: int = 0  # bytes of the file so far
 
     @property
@@ -58,7 +114,7 @@ class Journal:
 
     def intend(
         self, command: str, what: str, params: dict, customjobid: str | None, **terms: float
-    ) -> dict:
+    ) -> Entry:
         """Record a change before it is sent, synced to the disk, and return its entry.
 
         `terms` are seconds: `within`, the limit, and `expect`, the expected time.
@@ -69,40 +125,40 @@ class Journal:
         line |= {name: round(seconds, 3) for name, seconds in terms.items() if seconds}
         return self._append({"n": None, "state": "intent"} | line, sync=True)
 
-    def accepted(self, entry: dict, job: str, resource: object = None) -> None:
+    def accepted(self, entry: Entry, job: str, resource: object = None) -> None:
         """Record that the cloud started a job for a change."""
         known = {"job": str(job), "resource": resource and str(resource)}
-        self._append({"n": entry["n"], "state": "accepted"} | known)
+        self._append({"n": entry.n, "state": "accepted"} | known)
 
-    def ended(self, entry: dict, state: str, text: str = "", resource: object = None) -> None:
+    def ended(self, entry: Entry, state: str, text: str = "", resource: object = None) -> None:
         """Record the outcome of a change; an outcome that is there already stays."""
-        if entry["state"] in OPEN:
+        if entry.state in OPEN:
             more = {"resource": str(resource)} if resource is not None else {}
-            self._append({"n": entry["n"], "state": state, "text": text} | more)
+            self._append({"n": entry.n, "state": state, "text": text} | more)
 
     def job_ended(self, job: str, state: str, text: str = "", resource: object = None) -> None:
         """Record the outcome of a job if the journal has it."""
         for entry in self.unfinished():
-            if entry.get("job") == job:
+            if entry.job == job:
                 self.ended(entry, state, text, resource)
 
-    def looked_after(self, run: str, entry: dict, text: str) -> None:
+    def looked_after(self, run: str, entry: Entry, text: str) -> None:
         """Record the outcome of a change that another run left open."""
-        line = {"command": entry["command"], "what": entry["what"], "endpoint": self.endpoint}
-        line |= {"run": run, "of": entry["n"], "text": f"left open by {run}: {text}"}
+        line = {"command": entry.command, "what": entry.what, "endpoint": self.endpoint}
+        line |= {"run": run, "of": entry.n, "text": f"left open by {run}: {text}"}
         line |= {"stage": os.environ.get("RUNBOOK_STAGE", "")}
         self._append({"n": None, "state": "looked-after"} | line)
 
-    def every(self) -> list[dict]:
+    def every(self) -> list[Entry]:
         """Return all entries for this endpoint, each in its latest state."""
         self._catch_up()
-        return [e for e in self.entries.values() if e["endpoint"] == self.endpoint]
+        return [e for e in self.entries.values() if e.endpoint == self.endpoint]
 
-    def unfinished(self) -> list[dict]:
+    def unfinished(self) -> list[Entry]:
         """Return the entries for this endpoint that have no outcome yet."""
-        return [e for e in self.every() if e["state"] in OPEN]
+        return [e for e in self.every() if e.state in OPEN]
 
-    def _append(self, line: dict, sync: bool = False) -> dict:
+    def _append(self, line: dict, sync: bool = False) -> Entry:
         """Append a line, numbered if it begins an entry, and return the updated entry."""
         with jsonl.opened(self.path) as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
@@ -124,18 +180,7 @@ class Journal:
                 if not raw.endswith(b"\n"):
                     return
                 self.read += len(raw)
-                self._take(jsonl.parsed(raw) or {})
-
-    def _take(self, line: dict) -> None:
-        try:
-            number, state, at = line["n"], line["state"], line["at"]
-            first = {"sent": at} if state == "intent" else {}
-            known = self.entries.get(number, {})
-            if type(number) is not int or not {"command", "what", "endpoint"} <= {*known, *line}:
-                return  # not a line of a change
-        except (TypeError, KeyError):
-            return  # cut off by a crash: it was not synced, so nothing was sent
-        self.entries.setdefault(number, {}).update(first | line)
+                folded([jsonl.parsed(raw) or {}], self.entries)
 
 
 _held: dict[Path, int] = {}  # descriptors of the run folders that this process has locked
@@ -164,17 +209,17 @@ def hold(folder: Path, sleep: Callable[[float], None]) -> None:
     raise CheckFailed(f"Another process still works in {folder}", next_step=next_step)
 
 
-def in_another_process(entry: dict) -> bool:
+def in_another_process(entry: Entry) -> bool:
     """Return whether another process that still runs wrote this intent."""
     import psutil  # comes with ipykernel
 
     try:
-        pid, started = entry["process"].split("/")
+        pid, started = entry.process.split("/")
         process = psutil.Process(int(pid))
         # The start time tells it from a later process with the same pid; a clock change moves it.
         same = abs(process.create_time() - float(started)) < 2
         return same and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.NoSuchProcess, KeyError, AttributeError, ValueError, OverflowError):
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
         return False  # it has ended, or the line does not tell which it was
 
 

@@ -17,6 +17,7 @@ import yaml
 
 from lib.record import jsonl, whole
 from lib.record.faults import BadInput
+from lib.record.journal import Entry, folded
 from lib.record.provenance import FACTS, merged_facts
 from lib.record.secrets import secret_name
 from lib.waiting import STEP
@@ -67,7 +68,7 @@ class Past:
     stages: list[Attempt]
     earlier: list[Attempt]
     events: list[dict]
-    journal: list[dict]
+    journal: list[Entry]
     api: list[dict]
     params: dict[str, object]
     origins: dict[str, str]
@@ -147,7 +148,8 @@ def _read(folder: Path, files: Collection[str]) -> Past:
     earlier = [a for a in attempts if a is not last[a.stage]]
     given, origins = _params(folder / "params.yaml", unread)
     cause = _cause(events, stages, alive)
-    return Past(folder, cause, stages, earlier, events, journal, api, given, origins, facts, unread)
+    changes = list(folded(journal).values())
+    return Past(folder, cause, stages, earlier, events, changes, api, given, origins, facts, unread)
 
 
 def folders(runs: Path) -> list[Path]:
@@ -185,9 +187,14 @@ def lines(path: Path, unread: list[str]) -> list[dict]:
 
 def when(row: dict) -> datetime | None:
     """Return the time of a line, None if it has none."""
+    return moment(row.get("at"))
+
+
+def moment(text: object) -> datetime | None:
+    """Return the time that a text names, None if it names none."""
     try:
-        return datetime.fromisoformat(row["at"])
-    except (KeyError, TypeError, ValueError):
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError):
         return None
 
 

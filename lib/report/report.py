@@ -2,13 +2,14 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from lib.record import whole
 from lib.record.faults import BadInput
+from lib.record.journal import Entry
 from lib.report import cells, page, resources, timeline
 from lib.report.known_errors import explain
 from lib.report.past import ENDED_WELL, Attempt, Past, ms, read
@@ -144,18 +145,18 @@ def _left(past: Past, shown: list[pd.DataFrame]) -> dict:
     """Return the open changes, resources and last steps of a stopped run."""
     if past.stopped is None:
         return {"open": [], "standing": [], "done": []}
-    ids = {(e.get("command"), e.get("what")): e.get("resource") for e in resources.sent(past)}
+    ids = {(e.command, e.what): e.resource for e in past.journal}
     steps = [s for s in past.stopped.steps if s.get("outcome") == "done"]
     done = [(s.get("command"), s.get("what")) for s in steps]
     return {
-        "open": [e | {"text": _params(e)} for e in resources.unsettled(past)],
+        "open": [replace(e, text=_params(e)) for e in resources.unsettled(past)],
         "standing": [_id_second(frame) for frame in resources.standing(past, shown)],
         "done": [f"{c} {w}" + (f" (id {ids[c, w]})" if ids.get((c, w)) else "") for c, w in done],
     }
 
 
-def _params(entry: dict) -> str:
-    return ", ".join(f"{k} {v}" for k, v in (entry.get("params") or {}).items())
+def _params(entry: Entry) -> str:
+    return ", ".join(f"{k} {v}" for k, v in entry.params.items())
 
 
 def _id_second(frame: pd.DataFrame) -> cells.Piece:
@@ -177,7 +178,7 @@ def _work(past: Past, shown: list[pd.DataFrame]) -> dict:
         "cuts": cuts,
         "changes": resources.changed(shown),
         "steps": pd.DataFrame(steps),
-        "sent": resources.sent(past),
+        "sent": past.journal,
         "requests": _requests(past.api),
     }
 

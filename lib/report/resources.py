@@ -5,7 +5,8 @@ import json
 import pandas as pd
 
 from lib.record import reading
-from lib.report.past import Past, when
+from lib.record.journal import Entry
+from lib.report.past import Past
 
 COLUMNS = ["stage", "change", "name", "id", "details"]
 SEEN = ("Before", "After")
@@ -81,32 +82,17 @@ def standing(past: Past, shown: list[pd.DataFrame]) -> list[pd.DataFrame]:
     return [frame for frame in own if len(frame)]
 
 
-def unsettled(past: Past) -> list[dict]:
+def unsettled(past: Past) -> list[Entry]:
     """Return the changes without a known outcome.
 
     A later success of the same change settles a lost one.
     """
-    entries = sent(past)
-    done = {_same(e): e["n"] for e in entries if e.get("state") in ("done", "adopted")}
-    return [e for e in entries if e.get("state") in OPEN and not done.get(_same(e), 0) > e["n"]]
+    done = {_same(e): e.n for e in past.journal if e.state in ("done", "adopted")}
+    return [e for e in past.journal if e.state in OPEN and not done.get(_same(e), 0) > e.n]
 
 
-def _same(entry: dict) -> tuple:
-    return entry.get("command"), json.dumps(entry.get("params"), sort_keys=True)
-
-
-def sent(past: Past) -> list[dict]:
-    """Return the changes of the journal in order, each with its last state.
-
-    `accepted` is the time at which the cloud accepted its job, if it did.
-    """
-    entries: dict[object, dict] = {}
-    for line in past.journal:
-        entry = entries.setdefault(line.get("n"), {})
-        entry |= {k: v for k, v in line.items() if v is not None}
-        if line.get("state") == "accepted":
-            entry["accepted"] = when(line)
-    return list(entries.values())
+def _same(entry: Entry) -> tuple[str, str]:
+    return entry.command, json.dumps(entry.params, sort_keys=True)
 
 
 def _own_rows(frame: pd.DataFrame, names: set[str], touched: set[str]) -> pd.DataFrame:

@@ -10,8 +10,8 @@ from math import inf
 
 import numpy as np
 
-from lib.report.past import Attempt, Past, ms, when
-from lib.report.resources import OPEN, sent
+from lib.report.past import Attempt, Past, moment, ms, when
+from lib.report.resources import OPEN
 
 WIDE = 1000  # units of the drawing across all of the time
 PAUSE = 40  # units of each cut pause
@@ -94,11 +94,11 @@ def _calls(api: Iterable[dict]) -> list[Span]:
 def _jobs(past: Past) -> list[Span]:
     """Return the spans of the jobs, each from its acceptance to its end, if known."""
     found = []
-    for entry in sent(past):
-        accepted, ended = entry.get("accepted"), when(entry)
-        if accepted and ended and entry.get("job"):
-            name = f"{entry.get('command', '')} {entry.get('what') or ''}".strip()
-            known = entry["state"] not in OPEN
+    for entry in past.journal:
+        accepted, ended = moment(entry.accepted), moment(entry.at)
+        if accepted and ended and entry.job:
+            name = f"{entry.command} {entry.what}".strip()
+            known = entry.state not in OPEN
             end, more = (ended.timestamp(), "") if known else (inf, ", end unknown")
             found.append(Span(accepted.timestamp(), end, name + more))
     return found

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 from lib import earlier
 from lib.errors import CheckFailed, OutOfSight, Refused, ShellFailed, Unreachable
-from lib.record.journal import Journal, in_another_process, run_folder
+from lib.record.journal import Entry, Journal, in_another_process, run_folder
 from lib.workstation.shell import Shell, run
 
 RESTARTED = "its outcome is unknown; it was started again"
-Open = tuple[str, dict]  # the run that left an entry open ("" for this one), and the entry
+Open = tuple[str, Entry]  # the run that left an entry open ("" for this one), and the entry
 
 
 def sha256(text: str) -> str:
@@ -38,7 +38,7 @@ def journalled(machine: str, command: str, what: str, params: dict) -> Iterator[
     become `lost`.
     """
     journal = Journal(run_folder(), machine)
-    begun = [(r, e) for r, e in left_open(machine) if _target(e["params"]) == _target(params)]
+    begun = [(r, e) for r, e in left_open(machine) if _target(e.params) == _target(params)]
     _end(journal, begun, "lost", RESTARTED)
     begun = [("", journal.intend(command, what, params, None))]
     words = {}
@@ -76,7 +76,7 @@ def left_open(machine: str) -> list[Open]:
 
 def settle_volume(machine: str, volume_id: str, text: str) -> None:
     """Record the open changes of a volume as done."""
-    begun = [(r, e) for r, e in left_open(machine) if e["params"].get("volume") == volume_id]
+    begun = [(r, e) for r, e in left_open(machine) if e.params.get("volume") == volume_id]
     _end(Journal(run_folder(), machine), begun, "adopted", text)
 
 
@@ -84,11 +84,11 @@ def settle_files(shell: Shell, machine: str, *, sudo: bool = False) -> None:
     """Settle the open changes of files by comparing the checksum of each file."""
     journal = Journal(run_folder(), machine)
     for run_name, entry in left_open(machine):
-        if "after" not in entry["params"]:
+        if "after" not in entry.params:
             continue
-        state, text = _outcome(shell, entry["params"], sudo)
+        state, text = _outcome(shell, entry.params, sudo)
         _end(journal, [(run_name, entry)], state, text)
-        print(f"{entry['command']} {entry['what']}, left open before: {text}")
+        print(f"{entry.command} {entry.what}, left open before: {text}")
 
 
 def _outcome(shell: Shell, params: dict, sudo: bool) -> tuple[str, str]:

@@ -162,10 +162,10 @@ def test_stages_read_the_damaged_files_of_runs(copied, monkeypatch, kind):
     failed, well = copied
     for name in ("journal.jsonl", "history.json"):
         damage(failed / name, kind)
-    assert [e["what"] for _, e in earlier.beside(well, "here")] in ([], ["disk"])
+    assert [e.what for _, e in earlier.beside(well, "here")] in ([], ["disk"])
     monkeypatch.setenv("RUNBOOK_RUN", str(failed))
     assert waiting.expected("createVolume", 7) == 7
-    assert [e["what"] for e in journal.Journal(failed, "here").every()] in ([], ["disk"])
+    assert [e.what for e in journal.Journal(failed, "here").every()] in ([], ["disk"])
 
 
 def test_a_run_that_never_began_is_removed_by_the_next_command(run_beside, tmp_path):
@@ -235,7 +235,7 @@ def test_a_line_of_a_journal_without_a_change_is_ignored(tmp_path, line):
         file.write(line + b"\n")
     again = journal.Journal(tmp_path, "here")
     again.intend("createVolume", "other", {}, None)
-    assert [entry["what"] for entry in again.every()] == ["disk", "other"]
+    assert [entry.what for entry in again.every()] == ["disk", "other"]
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "null", "{}", "\0\0", '{"pid": "x"}', "[" * 10_000])

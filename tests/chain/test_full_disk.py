@@ -124,7 +124,7 @@ def test_a_line_is_written_completely_or_raises(tmp_path):
             for number in range(99):
                 journal.intend("write", "x" * 3000, {"n": number}, None)
         entries = Journal(disk / "run", "here").every()
-        assert [e["params"]["n"] for e in entries] == list(range(number))
+        assert [e.params["n"] for e in entries] == list(range(number))
         subprocess.run(["mount", "-o", "remount,size=128k", disk], check=True)
         again = journal.intend("write", "y", {}, None)
         assert Journal(disk / "run", "here").every()[-1] == again

@@ -288,7 +288,7 @@ def test_the_journal_says_how_asking_for_a_token_failed(
         with pytest.raises(RunbookError):
             config.apply_write(here, plan(here, made), "apply", "w")
     entries = Journal(run_folder(), base).every()
-    assert [(e["state"], e["text"][: len(said)]) for e in entries] == [("failed", said)] * 2
+    assert [(e.state, e.text[: len(said)]) for e in entries] == [("failed", said)] * 2
     assert TOKEN not in (tmp_path / "run/journal.jsonl").read_text()
 
 
