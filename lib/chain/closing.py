@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.chain.redact import scan
 from lib.record.faults import BadInput
 from lib.record.search import Search
 
@@ -33,7 +32,7 @@ def leaks(folder: Path, secrets: Iterable[str]) -> list[str]:
         unfinished.unlink()
     files = sorted(path for path in folder.iterdir() if path.is_file())
     search = Search(secrets)
-    return [str(hit) for path in files for hit in scan(path, search)]
+    return [place for path in files for place in search.places(path)]
 
 
 def end(
@@ -57,7 +56,7 @@ def end(
     finally:  # a record is sealed even where its report failed
         provenance.finish(folder, outcome=outcome, exit_code=exit_code)
         try:
-            sealed = Sealed([str(hit) for hit in seal.seal(folder, secrets, key)])
+            sealed = Sealed(seal.seal(folder, secrets, key))
         except BadInput as bad:
             sealed = Sealed(unsigned="; ".join(bad.faults))
         index.write(folder.parent)

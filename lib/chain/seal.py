@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.chain.redact import Hit, scan
 from lib.record import jsonl, manifest, whole
 from lib.record.faults import BadInput
 from lib.record.manifest import FILE, SIGNATURE, Manifest
@@ -33,7 +32,7 @@ class LogLine(NamedTuple):
     run: str
 
 
-def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> list[Hit]:
+def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> list[str]:
     """Seal a run's folder in any case, and return the places of secrets in it.
 
     An older manifest gets a number and is covered by the new one. With `key` (an SSH key) the new
@@ -43,7 +42,7 @@ def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> 
         _tidy(folder)
         files = {n: p for n, p in sorted(manifest.content(folder).items()) if manifest.plain(p)}
         search = Search(secrets)
-        hits = [hit for path in files.values() for hit in scan(path, search)]
+        hits = [hit for path in files.values() for hit in search.places(path)]
         hashes = {name: manifest.digest(path) for name, path in files.items()}
         sealed = Manifest(folder.name, manifest.now(), hashes, *last(folder.parent))
         pending = folder / PENDING

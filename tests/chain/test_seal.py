@@ -245,7 +245,7 @@ def test_a_secret_in_any_file_is_reported_and_the_run_is_sealed(runs):
     (folder / "report.html").write_text("<p>\nthe%2Donly%2Dsecret%2Dhere</p>")
     (folder / "sub").mkdir()
     (folder / "sub" / "log").write_text(SECRET)
-    hits = [str(hit) for hit in seal.seal(folder, [SECRET])]
+    hits = seal.seal(folder, [SECRET])
     assert hits == ["report.html, line 2", "log, line 1"]
     assert verify.verify(folder) == []
 
