@@ -19,7 +19,7 @@ from lib.chain.run import Result, Run
 from lib.record.events import Event
 from lib.record.journal import Entry
 from lib.report.console import one_line, plain
-from lib.report.known_errors import corrected
+from lib.report.known_errors import another, corrected
 from lib.report.words import colour, mark
 from lib.waiting import WAIT, span
 
@@ -184,8 +184,8 @@ class Terminal:
         elif run.cause != "ok":
             more = "it checks the cloud and does only what is left"
             self._say(f"To continue: {way_on('')}  ({more})")
-            if any(result.error.startswith("NotOne") for result in run.results):
-                self._say(f"With another value: {way_on('-p NAME=VALUE')}")
+            for option in filter(None, (another(result.error) for result in run.results)):
+                self._say(f"With another value: {way_on(option)}")
         self._say(sentence(run))
 
     def _explain(self, result: Result) -> None:

@@ -81,6 +81,17 @@ def corrected(error: str) -> str:
     return better[1] if better else f"-p {wrong[1]}=VALUE" if wrong else ""
 
 
+def another(error: str) -> str:
+    """Return the option for a new run where another value may help as well, "" if it cannot.
+
+    >>> another("found none of that name. Set zone."), another("Refused: busy")
+    ('-p zone=VALUE', '')
+    """
+    named = re.search(r"\bSet ([a-z_]+)\.", error)
+    otherwise = "-p NAME=VALUE" if error.startswith("NotOne") else ""
+    return f"-p {named[1]}=VALUE" if named else otherwise
+
+
 def _fits(row: dict, error: str) -> bool:
     code = rf"(refused|failed) \(({row['code']})\)" if "code" in row else ""
     return bool(re.search(f"{code}.*({row.get('text', '')})", error, re.I | re.S))
