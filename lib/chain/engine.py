@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
-from traitlets import Instance
+from traitlets import Any, Instance
 
 from lib.chain import causes
 from lib.chain.interrupts import Stop
@@ -26,6 +27,8 @@ from lib.record.ledger import Ledger
 
 NAME = "runbook"
 SAVE_EVERY = 2  # seconds, within a cell
+MERGED = 64 * 1024  # characters of an output to which a stream appends; longer ones copy too much
+GRACE = 4  # seconds that an interrupted cell has to end
 SKIP = "skip-execution"  # the tag of a cell that does not run
 
 # papermill and nbclient raise the errors that they log; log lines would only disturb the terminal.
@@ -101,6 +104,7 @@ class Client(PapermillNotebookClient):
     """Runs the cells of a stage up to the first that fails, with events for each."""
 
     task = Instance(Task)
+    iopub_timeout = Any(None)  # all output is awaited, however long it takes
 
     @contextmanager
     def setup_kernel(self, **_: object) -> Iterator[None]:
@@ -151,6 +155,23 @@ class Client(PapermillNotebookClient):
         self.task.session.secrets.update(msg["metadata"].pop("secrets", []))
         self.task.tell("message", message=msg)
         return super().process_message(msg, *args, **kwargs)
+
+    def output(self, outs: list, msg: dict, *args: object) -> object:
+        """Append a text to the output before it if both are of one stream; else add an output."""
+        hooked = self.output_hook_stack[msg["parent_header"].get("msg_id")]
+        plain = msg["msg_type"] == "stream" and not hooked and not self.clear_before_next_output
+        if plain and outs:
+            last, content = outs[-1], msg["content"]
+            if last.get("name") == content["name"] and len(last["text"]) < MERGED:
+                last["text"] += content["text"]
+                return last
+        return super().output(outs, msg, *args)
+
+    async def _async_handle_timeout(self, *args: object) -> dict:
+        """Interrupt a cell past its time; from now on its output is awaited for GRACE seconds."""
+        self.iopub_timeout = GRACE
+        reply = await super()._async_handle_timeout(*args)
+        return reply | {"header": {"date": datetime.now(UTC)}}
 
 
 class Engine(NBClientEngine):

@@ -21,10 +21,13 @@ from nbclient.exceptions import DeadKernelError
 NAME = "python3"
 PATIENCE = 60.0  # seconds that a kernel may take to answer
 
-# A new kernel runs this before it listens. An import error comes up in the cell that needs the
-# module. ipykernel ends when its parent dies, but watches its parent only later.
+# A new kernel runs this before it listens. Its output waits for a driver that is slow; by default
+# ZeroMQ drops what is more than 1,000 messages ahead. An import error comes up in the cell that
+# needs the module. ipykernel ends when its parent dies, but watches its parent only later.
 _PRELOAD = """
-import importlib, os
+import importlib, os, zmq
+thread = get_ipython().kernel.iopub_socket.io_thread
+thread.schedule(lambda: thread.socket.setsockopt(zmq.XPUB_NODROP, 1))
 for name in {names}:
     try:
         importlib.import_module(name)
