@@ -23,21 +23,27 @@ SHORT = {"cluster_name": 61}  # of a machine's host name, which has 63 (RFC 1123
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of one or more notebooks; its type, default and meaning are the same in all."""
+    """A parameter of one or more notebooks; its type and meaning are the same in all.
+
+    `edited` are the files of notebooks whose default is another one than in most of them.
+    """
 
     name: str
     type: str
     default: object
     meaning: str
     notebooks: tuple[str, ...]
+    edited: tuple[str, ...] = ()
 
 
 def gather(folder: Path) -> dict[str, Parameter]:
     """Return the parameters of all notebooks in the folder by name, in the order of the notebooks.
 
-    Raises `BadInput` with every line that cannot be read and every disagreement.
+    Raises `BadInput` with every line that cannot be read and every disagreement. Defaults may
+    disagree: `values.load` refuses that where no file and no option gives a value.
     """
     table: dict[str, Parameter] = {}
+    defaults: dict[str, dict[Path, object]] = {}
     paths = sorted(folder.glob("*.ipynb"))
     faults = [] if paths else [f"{folder}: there is no notebook in it"]
     for path in paths:
@@ -46,9 +52,19 @@ def gather(folder: Path) -> dict[str, Parameter]:
             faults += _disagreements(known, found) if known else []
             before = known.notebooks if known else ()
             table[found.name] = replace(known or found, notebooks=(*before, path.stem))
+            defaults.setdefault(found.name, {})[path] = found.default
     if faults:
         raise BadInput(faults)
-    return table
+    return {name: _by_most(known, defaults[name]) for name, known in table.items()}
+
+
+def _by_most(known: Parameter, defaults: dict[Path, object]) -> Parameter:
+    """Return a parameter with the default that most notebooks have, the first one of a draw."""
+    given = [repr(default) for default in defaults.values()]
+    usual = max(dict.fromkeys(given), key=given.count)
+    edited = tuple(str(p) for p, default in defaults.items() if repr(default) != usual)
+    default = next(d for d in defaults.values() if repr(d) == usual)
+    return replace(known, default=default, edited=edited)
 
 
 def misfit(name: str, kind: str, value: object, default: object = None) -> str:
@@ -108,7 +124,7 @@ def _disagreements(known: Parameter, found: Parameter) -> list[str]:
     return [
         f"{found.name}: {what} is {getattr(known, what)!r} in {known.notebooks[0]} "
         f"but {getattr(found, what)!r} in {found.notebooks[0]}: make them the same"
-        for what in ("type", "default", "meaning")
+        for what in ("type", "meaning")
         if getattr(known, what) != getattr(found, what)
     ]
 

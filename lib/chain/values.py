@@ -6,6 +6,7 @@ read from the text of the file by its declared type, and a text that YAML would 
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,13 @@ def load(
     for file in files:
         merged |= _from_file(file, table, faults)
     merged |= _from_options(options, table, faults)
+    faults += [
+        f"{path}: its default of {name} is not that of the other notebooks, and no parameter file "
+        f"gives a value. Restore the notebook: git restore {shlex.quote(path)}"
+        for name, held in merged.items()
+        for path in table[name].edited
+        if held.origin == "default"
+    ]
     for name, held in merged.items():
         if any(secret in str(held.value) for secret in secrets):
             faults.append(f"{held.origin}: {name}: contains a secret: {SECRET}")

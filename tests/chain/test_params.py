@@ -62,11 +62,23 @@ def test_notebooks_that_disagree_are_refused_with_every_difference(book, noteboo
     assert "size: type is 'int' in 10-one but 'float' in 20-two: make them the same" in faults
     assert [fault.split(" is ")[0] for fault in faults] == [
         "size: type",
-        "size: default",
         "size: meaning",
-        "zone: default",
         "zone: meaning",
     ]
+
+
+def test_an_edited_default_matters_only_where_no_file_gives_a_value(book, notebooks, tmp_path):
+    for name in ("10-one", "20-two", "30-three"):
+        mode = "apply" if name == "20-two" else "plan"
+        book(notebooks / f"{name}.ipynb", parameters=f'mode: str = "{mode}"  # what')
+    table = params.gather(notebooks)
+    assert table["mode"].default == "plan"
+    assert values.load(table, options=["mode=apply"])["mode"].value == "apply"
+    with pytest.raises(BadInput) as caught:
+        values.load(table)
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{notebooks}/20-two.ipynb: its default of mode is not that")
+    assert fault.endswith(f"git restore {notebooks}/20-two.ipynb")
 
 
 @pytest.mark.parametrize(
