@@ -130,6 +130,7 @@ TYPES = {
     "KEY": click.Path(exists=True, dir_okay=False, path_type=Path),
     "SECONDS": click.IntRange(min=1),
     "NUMBER": click.IntRange(min=1),
+    "PORT": click.IntRange(1, 65535),
     "plan|apply": click.Choice(["plan", "apply"]),
     "table|json|markdown": click.Choice(["table", "json", "markdown"]),
 }
@@ -346,6 +347,39 @@ def params(form: str, notebooks: Path) -> None:
     from lib.chain import listing, params
 
     listing.show(params.gather(notebooks), form)
+
+
+@runbook.command()
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@_option("-p given", "NAME=VALUE", "Set one parameter; wins over all files.", multiple=True)
+@_option("--reason", "TEXT", "Why this is done, or its ticket: the operation note.")
+@_option("--folder", "DIR", "The working folder; else lab/ and the cluster's name.")
+@click.option("--browser/--no-browser", default=True, help="Whether to open a browser.")
+@_option("--port", "PORT", "Where JupyterLab listens.")
+@NOTEBOOKS
+@RUNS
+def lab(
+    files: tuple[str, ...],
+    given: tuple[str, ...],
+    reason: str | None,
+    notebooks: Path,
+    runs: Path,
+    folder: Path | None,
+    **options: object,
+) -> None:
+    """Work by hand: prepare a copy of each notebook, and open them in JupyterLab.
+
+    Each FILE holds parameters (YAML); a later one wins. The copies start in plan mode. One that
+    was worked in before moves to `earlier/` of the working folder.
+    """
+    from lib import profiles
+    from lib.chain import params, values
+    from lib.lab import opening
+
+    table = params.gather(notebooks)
+    merged = values.load(table, files, given, profiles.kept())
+    where = {"notebooks": notebooks, "runs": runs, "folder": folder or opening.folder_for(merged)}
+    opening.open_lab(table, merged, [Path(f) for f in files], where, reason, **options)
 
 
 UNREAD = {"ignore_unknown_options": True}  # the local cloud reads its own options

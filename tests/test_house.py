@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "cluster": "lib record workstation config install",
     "report": "record",
     "chain": "record report",
+    "lab": "lib record report chain",
     "localcloud.state": "",
     "localcloud.workstation": "localcloud.state",
     "localcloud.guests": "localcloud.state localcloud.workstation",

@@ -1,0 +1,135 @@
+"""Where the procedure stands: the state of each stage, as the cloud shows it, and a picture of it.
+
+Only questions are asked. What lies on the workstation (20, 30) cannot be seen from the cloud, until
+a snapshot or a template shows that it was done.
+"""
+
+from dataclasses import dataclass
+from html import escape
+
+from lib import own
+from lib.chain.stages import ON_REQUEST
+from lib.client import Client
+from lib.machines import names
+
+DONE, PARTLY, TO_DO, UNKNOWN = "done", "partly", "to do", "unknown"
+MARKS = {DONE: "✓", PARTLY: "◐", TO_DO: "○", UNKNOWN: "-"}
+COLOURS = {DONE: "#2e9e5b", PARTLY: "#d08a00", TO_DO: "#7a7a7a", UNKNOWN: "#7a7a7a"}
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of a stage: one of MARKS, and a few words on what is there."""
+
+    state: str
+    words: str = ""
+
+    def __str__(self) -> str:
+        return f"{MARKS[self.state]} {self.words or self.state}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the cloud has of a cluster; None for what is not there."""
+
+    volume: dict | None
+    snapshot: dict | None
+    template: dict | None
+    machines: dict[str, dict]
+    wanted: int  # machines
+
+
+def look(cloud: Client, values: dict) -> Found:
+    """Return what the cloud has of the cluster that the parameters describe."""
+    owner = own.marks(values["cluster_name"], values["revision"])
+    zone, name = values["zone"], values["volume_name"]
+    volume = own.volume(cloud, zone, name, owner)
+    hosts = names(values["cluster_name"], values["cluster_size"], values["first_number"])
+    return Found(
+        volume,
+        own.snapshot(cloud, name, volume, owner),
+        own.template(cloud, zone, values["template_name"], owner),
+        own.machines(cloud, zone, hosts),
+        len(hosts),
+    )
+
+
+def states(found: Found) -> dict[int, State]:
+    """Return the state of each stage by its number."""
+    running = [m for m in found.machines.values() if m["state"] == "Running"]
+    count = f"{len(running)} of {found.wanted} Running"
+    deployed = DONE if len(running) == found.wanted else PARTLY if found.machines else TO_DO
+    looked = DONE if deployed == DONE else TO_DO
+    left = _left(found)
+    return {
+        0: State(DONE, "the cloud answers"),
+        **_made(found),
+        50: State(deployed, count),
+        60: State(UNKNOWN if looked == DONE else TO_DO, "run it to see"),
+        70: State(UNKNOWN, "on request"),
+        90: State(UNKNOWN, f"would remove {left}" if left else "nothing to remove"),
+    }
+
+
+def _made(found: Found) -> dict[int, State]:
+    """Return the states of the stages that lead to the template."""
+    if found.template:
+        ready = bool(found.template.get("isready"))
+        word = "template is ready" if ready else "template is not ready"
+        last = State(DONE if ready else PARTLY, word)
+        earlier = State(DONE, "template exists")
+        return dict.fromkeys((10, 11, 20, 30, 40, 41), earlier) | {42: last}
+    todo = State(TO_DO)
+    if found.snapshot:
+        state = found.snapshot["state"]
+        taken = State(DONE if state == "BackedUp" else PARTLY, f"snapshot is {state}")
+        return dict.fromkeys((10, 11, 20, 30, 40), State(DONE, "snapshot exists")) | {
+            41: taken,
+            42: todo,
+        }
+    if not found.volume:
+        return dict.fromkeys((10, 11, 20, 30, 40, 41, 42), todo)
+    host = found.volume.get("vmdisplayname") or found.volume.get("vmname")
+    attached = State(DONE, f"at {host}") if host else State(UNKNOWN, "volume is detached")
+    inside = State(UNKNOWN, "on the workstation")
+    size = found.volume["size"] / 2**30
+    return {
+        10: State(DONE, f"{size:g} GiB, {found.volume['state']}"),
+        11: attached,
+        20: inside,
+        30: inside,
+        40: todo if host else attached,
+        41: todo,
+        42: todo,
+    }
+
+
+def _left(found: Found) -> str:
+    """Return what of the cluster a removal would find, "" for nothing."""
+    several = len(found.machines)
+    parts = [f"{several} machine{'s' * (several > 1)}"] if several else []
+    parts += [n for n in ("template", "snapshot", "volume") if getattr(found, n)]
+    return ", ".join(parts)
+
+
+def picture(stages: list[tuple[int, str, str]], known: dict[int, State]) -> str:
+    """Return the procedure as HTML: a box for each stage (number, title, link), in its order.
+
+    JupyterLab follows a link in HTML, and fails on one in SVG.
+    """
+    boxes = "".join(_box(*stage, known.get(stage[0], State(UNKNOWN))) for stage in stages)
+    grid = "display:grid;grid-template-columns:repeat(4,minmax(0,1fr));gap:10px;max-width:1000px"
+    return f'<div style="{grid};margin:6px 0">{boxes}</div>'
+
+
+def _box(number: int, title: str, link: str, state: State) -> str:
+    colour, border = COLOURS[state.state], "dashed" if number >= ON_REQUEST else "solid"
+    style = (
+        f"display:block;border:1.5px {border} {colour};border-left:6px solid {colour};"
+        "border-radius:6px;padding:6px 10px;text-decoration:none;color:inherit"
+    )
+    return (
+        f'<a href="{escape(link)}" style="{style}"><b>{escape(title)}</b><br>'
+        f'<span style="color:{colour}"><b>{MARKS[state.state]}</b></span> '
+        f"{escape(state.words or state.state)}</a>"
+    )
