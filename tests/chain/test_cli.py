@@ -141,6 +141,7 @@ def test_params_are_listed_as_table_json_and_markdown(book, notebooks, capsys):
         "default": 3,
         "meaning": "GB | GiB",
         "notebooks": ["10-one"],
+        "edited": [],
     }
     assert main(["params", "--format", "markdown", *at]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == r"| size | int | 3 | GB \| GiB | 10 |"
@@ -158,9 +159,10 @@ def test_help_lists_all_commands_and_options(capsys):
         "diff",
         "report",
         "params",
+        "lab",
         "local-cloud",
     ]
-    assert [ln.split()[0] for ln in said.splitlines() if ln.startswith("  ")][-10:-1] == commands
+    assert [ln.split()[0] for ln in said.splitlines() if ln.startswith("  ")][-11:-1] == commands
     for command in commands[:-1]:
         assert main([command, "-h"]) == 0
     said = capsys.readouterr().out
