@@ -108,6 +108,7 @@ def run(
     with seal.alone(runs):  # nobody takes what is half made for the remains of a dead driver
         folder = new_folder(runs, name)
         try:
+            whole.write(folder / "params.yaml", as_yaml(values), errors="backslashreplace")
             book = Ledger(folder)
         except OSError as error:
             if error.errno not in NO_ROOM:
@@ -115,7 +116,6 @@ def run(
             shutil.rmtree(folder)
             raise BadInput([f"a record cannot be begun: {no_room(runs, error)}"]) from None
     try:
-        whole.write(folder / "params.yaml", as_yaml(values), errors="backslashreplace")
         return perform(Work(folder, stages, table, values, **more), tell, book)
     except (OSError, RecordCut) as error:
         cause = error.__cause__ if isinstance(error, RecordCut) else error
