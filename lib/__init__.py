@@ -3,13 +3,13 @@
 from importlib import import_module
 
 WORDS = {
+    "Ours": "lib.ours",
     "apply": "lib.plan",
     "check": "lib.checks",
     "check_ticks": "lib.checks",
     "connect": "lib.cloud",
     "connect_shell": "lib.workstation.shell",
     "listed": "lib.tables",
-    "marks": "lib.own",
     "show": "lib.plan",
     "table": "lib.tables",
     "ticks": "lib.checks",

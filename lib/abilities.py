@@ -61,6 +61,15 @@ class Abilities(ABC):
         """Whether resources can carry tags (createTags came after 2.2)."""
         return self._since((3,), "createTags")
 
+    @property
+    def can_deploy_stopped(self) -> bool:
+        """Whether machines can be deployed stopped (`startvm`), under names that are unique.
+
+        One that then finds no host stays Stopped and can be given another offering. On 2.2 it ends
+        in Error, and its name may be used again at once.
+        """
+        return self.has_tags
+
     @cached_property
     def has_projects(self) -> bool:
         """Whether there are projects (listProjects came with 3.0)."""

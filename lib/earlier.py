@@ -3,10 +3,8 @@
 import time
 from pathlib import Path
 
-from lib import effects
 from lib.client import Client
-from lib.errors import NotOne
-from lib.record.journal import OPEN, Entry, Journal, in_another_process
+from lib.record.journal import Entry, Journal, in_another_process
 
 LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes`
 
@@ -32,26 +30,6 @@ def every(cloud: Client) -> list[Entry]:
     found = _journals(cloud.folder, cloud.profile.endpoint)
     books = [cloud.books.setdefault(b.folder, b) for b in found]  # of which only more is read
     return [e for b in books for e in b.every()]
-
-
-def made(cloud: Client) -> set[str]:
-    """Return the ids of all that this run and those beside it made at this cloud."""
-    entries = [e for e in every(cloud) if e.command in effects.MADE]
-    return {str(e.resource or _found(cloud, e)) for e in entries}
-
-
-def _found(cloud: Client, entry: Entry) -> str | None:
-    """Return the id of what a change made whose answer was lost, None if that cannot be told.
-
-    What has the name but was made later may be somebody else's.
-    """
-    if entry.state not in (*OPEN, "lost"):
-        return None
-    try:
-        row = effects.find(cloud, entry)
-    except NotOne:
-        return None
-    return row["id"] if row and effects.made_at_once(row, entry.sent) else None
 
 
 def _journals(folder: Path, endpoint: str, since: float = 0) -> list[Journal]:

@@ -6,14 +6,14 @@ machine nor these settings; only the journals of our runs show what was destroye
 and refuses nothing: the cloud may have expunged meanwhile. On 2.2 names need not be unique.
 """
 
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from lib import earlier, own
+from lib import earlier
 from lib.checks import tick
 from lib.cloud import Cloud
 from lib.errors import CloudError
+from lib.ours import Ours
 from lib.record.journal import Entry
 from lib.steps import Step
 
@@ -56,9 +56,10 @@ def addresses(cloud: Cloud) -> set[str]:
     return known - {None}
 
 
-def rows(cloud: Cloud, zone: str, names: list[str]) -> list[dict]:
-    """Return a row for each of the names that may be held, as a warning: with a dash."""
-    there, times = own.machines(cloud, zone, names), destroyed(cloud)
+def rows(ours: Ours) -> list[dict]:
+    """Return a row for each of our names that may be held, as a warning: with a dash."""
+    cloud, names = ours.cloud, ours.names
+    there, times = ours.machines(), destroyed(cloud)
     found = {n: f"held until it is expunged, {_until(times[n])}" for n in names if n in times}
     found = {n: text for n, text in found.items() if n not in there}
     if cloud.has_tags and not cloud.may_expunge:
@@ -68,9 +69,9 @@ def rows(cloud: Cloud, zone: str, names: list[str]) -> list[dict]:
     return [tick(f"the name {n}", "free", text, None, next_step) for n, text in found.items()]
 
 
-def warn_of_held_names(cloud: Cloud, zone: str, names: list[str]) -> None:
+def warn_of_held_names(ours: Ours) -> None:
     """Print what `rows` finds."""
-    for row in rows(cloud, zone, names):
+    for row in rows(ours):
         print(f"! {row['what']}: {row['found']}. {row['next']}")
 
 
@@ -104,12 +105,12 @@ def _command(names: list[str], held: Iterable[str]) -> str:
     )
 
 
-def tell(cloud: Cloud, cluster: str, plan: list[Step]) -> None:
-    """Print what the cloud holds of a removed cluster, or will once the plan is applied."""
+def tell(ours: Ours, plan: list[Step]) -> None:
+    """Print which names the cloud holds of a removed cluster, or will once the plan is applied."""
+    cloud = ours.cloud
     gone = [s for s in plan if s.command == "destroyVirtualMachine" and not s.params.get("expunge")]
     times = destroyed(cloud) | ({s.what: datetime.now(UTC) for s in gone} if cloud.has_tags else {})
-    ours = re.compile(re.escape(cluster) + r"-\d+")
-    found = sorted((n for n in times if ours.fullmatch(n)), key=lambda n: int(n.split("-")[-1]))
+    found = sorted(filter(ours.bears_name, times), key=lambda n: int(n.split("-")[-1]))
     if found:
         until = _until(max(times[n] for n in found))
         print(
@@ -118,17 +119,15 @@ def tell(cloud: Cloud, cluster: str, plan: list[Step]) -> None:
         )
 
 
-def explained(
-    cloud: Cloud, error: CloudError, zone: str, name: str, names: list[str], address: str = ""
-) -> CloudError:
-    """Return the error of the deployment of one of the names, which says how to go on.
+def explained(ours: Ours, error: CloudError, name: str, address: str = "") -> CloudError:
+    """Return the error of the deployment of one of our names, which says how to go on.
 
     That is when the name is held, or the `address` that was asked for may be taken. When a name is
     held that no journal knows of, the others that are missing may be held as well.
     """
     code, text = getattr(error, "code", None), getattr(error, "text", "")
-    more, times, there = [], destroyed(cloud), own.machines(cloud, zone, names)
-    known = {*times, *(set(names) - there.keys() if TAKEN in text else ())}
+    more, times, there = [], destroyed(ours.cloud), ours.machines()
+    known = {*times, *(set(ours.names) - there.keys() if TAKEN in text else ())}
     if code == INTERNAL_ERROR and address:
         more.append(
             f"CloudStack answers so, too, where {address} is taken or not of the network; a "
@@ -138,7 +137,7 @@ def explained(
         until = f", {_until(times[name])}" if name in times else ""
         more.append(
             f"A destroyed machine, which an account does not see, holds its name until the cloud "
-            f"expunges it{until}: {_way_on(names, known, there)}"
+            f"expunges it{until}: {_way_on(ours.names, known, there)}"
         )
     if more:
         error.args = (" ".join([f"{str(error).rstrip('.')}.", *more]),)

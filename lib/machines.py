@@ -2,14 +2,12 @@
 
 import re
 
-from lib import own
 from lib.cloud import Cloud
 from lib.errors import CheckFailed
 from lib.steps import Step
 
-NAME = re.compile(
-    r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-)  # what CloudStack takes as host name
+NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")  # CloudStack's rule of host names
+BAD = ("Error", "Destroyed", "Destroying", "Expunging", "Expunged")
 
 
 def names(cluster: str, size: int, first: int = 1) -> list[str]:
@@ -25,6 +23,29 @@ def names(cluster: str, size: int, first: int = 1) -> list[str]:
     return wanted
 
 
+def found(cloud: Cloud, zone: str, names: list[str]) -> dict[str, dict]:
+    """Return the machines of these names in the zone by name, those being destroyed left out.
+
+    Raises CheckFailed when two machines bear one name.
+    """
+    if not names:
+        return {}
+    stem = names[0].rpartition("-")[0]  # what all names have in common narrows the list
+    rows = cloud.list("listVirtualMachines", zoneid=cloud.zone_id(zone), keyword=stem)
+    alive = [r for r in rows if r["state"] not in BAD or r["state"] == "Error"]
+    for name in names:
+        same = [r for r in alive if r["name"] == name]
+        demand_one(same, f"machines named {name}", "Rename one.")
+    return {r["name"]: r for r in alive if r["name"] in names}
+
+
+def demand_one(rows: list[dict], what: str, next_step: str) -> None:
+    """Raise CheckFailed when there is more than one row."""
+    if len(rows) > 1:
+        ids = ", ".join(str(r["id"]) for r in rows)
+        raise CheckFailed(what, "one at most", f"{len(rows)} ({ids})", next_step)
+
+
 def address_of(machine: dict) -> str:
     """Return the address of a machine's default nic, "" if it has none.
 
@@ -35,29 +56,12 @@ def address_of(machine: dict) -> str:
     return nic.get("ipaddress") or ""
 
 
-def addresses(cloud: Cloud, zone: str, wanted: list[str]) -> dict[str, str]:
+def addresses(machines: dict[str, dict]) -> dict[str, str]:
     """Return the address of each machine that has one, by name; a stopped one keeps its own."""
-    there = own.machines(cloud, zone, wanted).items()
-    return {n: address_of(m) for n, m in there if address_of(m)}
-
-
-def plan_removal(cloud: Cloud, *, zone: str, cluster: str, owner: dict) -> list[Step]:
-    """Return the steps that destroy the cluster's machines, however many there are.
-
-    On servers with tags the tags tell which; on others the names `cluster-<number>`.
-    """
-    rows = cloud.list("listVirtualMachines", zoneid=cloud.zone_id(zone))
-    mine = [r for r in rows if re.fullmatch(re.escape(cluster) + r"-\d+", r["name"])]
-    known = own.ours(cloud, mine, owner)
-    mine = [r for r in mine if r in known or r["state"] == "Error"]
-    gone = (
-        ("Expunging", "Expunged") if cloud.may_expunge else ("Destroyed", "Expunging", "Expunged")
-    )
-    return [plan_destroy(cloud, m, "made by this runbook") for m in mine if m["state"] not in gone]
+    return {n: address_of(m) for n, m in machines.items() if address_of(m)}
 
 
 def plan_destroy(cloud: Cloud, machine: dict, why: str) -> Step:
     """Return the step that destroys a machine, and expunges it where the account may do that."""
-    expunge = {"expunge": True} if cloud.may_expunge else {}
-    params = {"id": machine["id"], **expunge}
+    params = {"id": machine["id"]} | ({"expunge": True} if cloud.may_expunge else {})
     return Step("destroyVirtualMachine", params, why, machine["name"])

@@ -18,12 +18,24 @@ OPEN = {
 }
 
 
-def faults(offering: dict, custom: dict[str, int]) -> list[str]:
-    """Return what is wrong with the `custom` values, by parameter, for an offering; 0 is none."""
+@dataclass(frozen=True)
+class Custom:
+    """What a machine gets where its service offering leaves that open; 0 is not set."""
+
+    cpu_number: int = 0
+    cpu_speed: int = 0  # MHz
+    memory: int = 0  # MiB
+
+    def __getitem__(self, parameter: str) -> int:
+        return getattr(self, parameter)
+
+
+def faults(offering: dict, custom: Custom) -> list[str]:
+    """Return what is wrong with the `custom` values for an offering, by parameter."""
     found = []
     for name in _open(offering):
         least, most = _range(offering, OPEN[name][0])
-        if not custom.get(name):
+        if not custom[name]:
             found.append(f"{name} is not set")
         elif not least <= custom[name] <= most:
             found.append(f"{name} is {custom[name]}, and the offering takes {least:g} to {most:g}")
@@ -55,7 +67,7 @@ class Offering:
         return self.name
 
 
-def choose(cloud: Cloud, names: list[str], custom: dict[str, int]) -> list[Offering]:
+def choose(cloud: Cloud, names: list[str], custom: Custom) -> list[Offering]:
     """Return the service offerings of these names or ids, each once, in this order.
 
     Raises CheckFailed for `custom` values that one of them does not take.
@@ -65,7 +77,7 @@ def choose(cloud: Cloud, names: list[str], custom: dict[str, int]) -> list[Offer
     return [_offering(r, custom) for r in {r["id"]: r for r in found}.values()]
 
 
-def _offering(row: dict, custom: dict[str, int]) -> Offering:
+def _offering(row: dict, custom: Custom) -> Offering:
     if wrong := faults(row, custom):
         what = f"the custom service offering {row['name']}"
         raise CheckFailed(what, "cpu_number, cpu_speed and memory", "; ".join(wrong))
@@ -74,7 +86,7 @@ def _offering(row: dict, custom: dict[str, int]) -> Offering:
     return Offering(row["name"], str(row["id"]), params)
 
 
-def size(offering: dict, custom: dict[str, int]) -> tuple[int, int]:
+def size(offering: dict, custom: Custom) -> tuple[int, int]:
     """Return how many CPUs and MiB of memory a machine gets."""
     cpus, memory = offering.get("cpunumber"), offering.get("memory")
-    return cpus or custom["cpu_number"], memory or custom["memory"]
+    return cpus or custom.cpu_number, memory or custom.memory

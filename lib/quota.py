@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
-from lib import find, offerings, own
+from lib import find, machines, offerings
 from lib.checks import not_allowed, tick
 from lib.cloud import Cloud
+from lib.offerings import Custom
+from lib.ours import Ours
 
 GIB = 2**30
 KEPT = "The disks of what was destroyed count until the cloud expunges it."
@@ -23,17 +25,16 @@ KINDS = {
 
 
 def rows(
-    cloud: Cloud, *, zone: str, names: list[str], offering: str, custom: dict[str, int],
-    network: str, volume_name: str, volume_size: int, template: str, owner: dict,
-) -> list[dict]:  # fmt: skip
+    ours: Ours, *, offering: str, custom: Custom, network: str, volume_size: int
+) -> list[dict]:
     """Return a row for each kind of quota: what the run still needs, and what is left.
 
     `volume_size` in GB. What this account may not ask has a dash.
     """
-    missing = len(names) - len(own.machines(cloud, zone, names))
-    needs = _machines(cloud, zone, missing, offering, custom, volume_size)
-    needs["ip"] = _addresses(cloud, zone, network) if missing else 0
-    for kind, more in _made(cloud, zone, volume_name, volume_size, template, owner).items():
+    cloud, missing = ours.cloud, len(ours.names) - len(ours.machines())
+    needs = _machines(cloud, missing, offering, custom, volume_size)
+    needs["ip"] = _addresses(ours, network) if missing else 0
+    for kind, more in _made(ours, volume_size).items():
         needs[kind] = needs.get(kind, 0) + more
     account = cloud.project_row or next(iter(cloud.list_if_allowed("listAccounts") or []), {})
     limits = {str(r["resourcetype"]): r["max"] for r in _limits(cloud)}
@@ -44,7 +45,7 @@ def rows(
 
 
 def _machines(
-    cloud: Cloud, zone: str, missing: int, offering: str, custom: dict[str, int], volume_size: int
+    cloud: Cloud, missing: int, offering: str, custom: Custom, volume_size: int
 ) -> dict[str, float]:
     """Return what the missing machines need: a root disk is as large as the template's."""
     row = cloud.one("listServiceOfferings", offering)
@@ -54,21 +55,18 @@ def _machines(
     return {kind: missing * number for kind, number in each.items()}
 
 
-def _addresses(cloud: Cloud, zone: str, network: str) -> int:
+def _addresses(ours: Ours, network: str) -> int:
     """Return 1 where an isolated network has yet to be set up: it takes a public address."""
-    rows = cloud.list("listNetworks", zoneid=cloud.zone_id(zone))
+    rows = ours.cloud.list("listNetworks", zoneid=ours.zone_id)
     rows = find.fitting(rows, network) if network else rows
     ready = (r for r in rows if r.get("state") != "Allocated" or r.get("type") != "Isolated")
     return 0 if any(ready) else 1
 
 
-def _made(
-    cloud: Cloud, zone: str, volume_name: str, volume_size: int, template: str, owner: dict
-) -> dict[str, float]:
+def _made(ours: Ours, volume_size: int) -> dict[str, float]:
     """Return what the disk, its snapshot and the template need that are not there yet."""
-    volume = own.volume(cloud, zone, volume_name, owner)
-    image = own.template(cloud, zone, template, owner)
-    snapshot = image or own.snapshot(cloud, volume_name, volume, owner)
+    volume, image = ours.volume(), ours.template()
+    snapshot = image or ours.snapshot(volume)
     disks, shots, images = (0 if there else 1 for there in (volume or snapshot, snapshot, image))
     kept = (shots + images) * volume_size
     made = {"volume": disks, "snapshot": shots, "template": images}
@@ -100,7 +98,7 @@ def _number(value: float) -> str:
 
 
 def _alive(cloud: Cloud) -> list[dict]:
-    return [m for m in cloud.list("listVirtualMachines") if m["state"] not in own.BAD]
+    return [m for m in cloud.list("listVirtualMachines") if m["state"] not in machines.BAD]
 
 
 def _templates(cloud: Cloud) -> dict[str, dict]:

@@ -1,34 +1,33 @@
 """Snapshots: ours is the one of our volume; it is usable once it is `BackedUp`."""
 
 from collections.abc import Iterable
+from functools import partial
 
-from lib import jobs, own
+from lib import jobs
 from lib.cloud import Cloud
+from lib.ours import Ours
 from lib.steps import Pending, Step
 
 SECONDS_PER_GIB = 14.25  # 40 GB took 9m30s on the cloud of 2014
 
 
-def plan_create(
-    cloud: Cloud, *, zone: str, volume_name: str, template: str, owner: dict, installed: str
-) -> list[Step]:
+def plan_create(ours: Ours, *, installed: str) -> list[Step]:
     """Return the steps to a snapshot, none if there is one or the template is made.
 
     The volume must be detached and carry an installation (`installed` is that volume's id). What
     an attempt that failed has left is deleted, where the server lets it.
     """
-    if own.template(cloud, zone, template, owner):
+    if ours.template():
         return []
-    volume = own.volume(cloud, zone, volume_name, owner)
-    snapshot = own.snapshot(cloud, volume_name, volume, owner)
-    if snapshot:
-        return own.plan_marks(cloud, snapshot, "Snapshot", owner)
-    params = {"volumeid": _source(volume, volume_name, installed)}
+    volume, name = ours.volume(), ours.volume_name
+    if snapshot := ours.snapshot(volume):
+        return ours.plan_tags(snapshot, "Snapshot")
+    params = {"volumeid": _source(volume, name, installed)}
     expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
-    why = f"there is no snapshot of {volume_name}"
-    new = Step("createSnapshot", params, why, volume_name, owner, "Snapshot", expect)
-    rows = own.snapshots(cloud, volume_name, volume) if volume else []
-    return [*_deletions(r for r in rows if _is_rubbish(cloud, r)), new]
+    why = f"there is no snapshot of {name}"
+    new = Step("createSnapshot", params, why, name, ours.tags, "Snapshot", expect)
+    rows = ours.snapshots(volume) if volume else []
+    return [*_deletions(r for r in rows if _is_rubbish(ours.cloud, r)), new]
 
 
 def _is_rubbish(cloud: Cloud, row: dict) -> bool:
@@ -51,28 +50,24 @@ def _source(volume: dict | None, name: str, installed: str) -> object:
     return volume["id"]
 
 
-def wait_backed_up(cloud: Cloud, *, zone: str, volume_name: str, owner: dict, within: float) -> str:
+def wait_backed_up(ours: Ours, *, within: float) -> str:
     """Watch our snapshot until it is `BackedUp` and return its state, "" where there is none.
 
     The job of createSnapshot may end at `CreatedOnPrimary`, which no template can be made from.
     `within` in seconds; raises JobTimeout.
     """
-    volume = own.volume(cloud, zone, volume_name, owner)
-
-    def read() -> dict | None:
-        return own.snapshot(cloud, volume_name, volume, owner)
-
-    return jobs.settled(cloud, read, "state", "BackedUp", f"snapshot of {volume_name}", within)
+    volume, what = ours.volume(), f"snapshot of {ours.volume_name}"
+    read = partial(ours.snapshot, volume)
+    return jobs.settled(ours.cloud, read, "state", "BackedUp", what, within)
 
 
-def plan_removal(cloud: Cloud, *, zone: str, volume_name: str, owner: dict) -> list[Step]:
+def plan_removal(ours: Ours) -> list[Step]:
     """Return the steps that delete our snapshots of the volume, also the failed ones.
 
     On 2.2 a failed one stays: that server deletes none, and with its volume it will be gone.
     """
-    volume = own.volume(cloud, zone, volume_name, owner)
-    rows = own.snapshots(cloud, volume_name, volume)
+    volume = ours.volume()
+    rows = ours.snapshots(volume)
     good = [r for r in rows if "Destroy" not in r["state"] and r["state"] != "Error"]
-    mine = own.ours(cloud, good, owner)
-    failed = [r for r in rows if volume and _is_rubbish(cloud, r)]
-    return _deletions(mine + failed)
+    failed = [r for r in rows if volume and _is_rubbish(ours.cloud, r)]
+    return _deletions(ours.own(good) + failed)

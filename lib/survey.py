@@ -4,6 +4,7 @@ from lib import find, offerings
 from lib.checks import not_allowed, tick
 from lib.cloud import Cloud
 from lib.errors import NotOne
+from lib.offerings import Custom
 
 CUSTOM = "Set cpu_number, cpu_speed (MHz) and memory (MiB): the offering leaves them to be chosen."
 
@@ -27,37 +28,31 @@ def _account(cloud: Cloud) -> dict:
     return tick("account", "any", found, True)
 
 
-def survey(
-    cloud: Cloud,
-    *,
-    zone: str,
-    disk_offering: str,
-    service_offerings: list[str],
-    custom: dict[str, int],
-    os_type: str,
-    network: str,
-    workstation: str,
-) -> list[dict]:
-    """Return a row with a tick for each thing that the parameters name.
-
-    `custom` is what a service offering is given that leaves its size to be chosen.
-    """
-    place = _tick(cloud, "listZones", zone, "zone", available=True)
+def place(cloud: Cloud, zone: str, workstation: str, network: str) -> list[dict]:
+    """Return a row for the zone, and for the workstation and the network in it."""
     zones = find.fitting(cloud.zones, zone)
     here = {"zoneid": zones[0]["id"]} if zones else {}
     rows = [
-        place,
-        _tick(cloud, "listDiskOfferings", disk_offering, "disk_offering"),
-        *[_offering(cloud, o, custom) for o in service_offerings],
-        _tick(cloud, "listOsTypes", os_type, "os_type", by="description"),
+        _tick(cloud, "listZones", zone, "zone", available=True),
         _tick(cloud, "listVirtualMachines", workstation, "workstation", by="displayname", **here),
     ]
-    if network:
-        rows.append(_tick(cloud, "listNetworks", network, "network", **here))
-    return rows
+    return rows + ([_tick(cloud, "listNetworks", network, "network", **here)] if network else [])
 
 
-def _offering(cloud: Cloud, name: str, custom: dict[str, int]) -> dict:
+def disk(cloud: Cloud, disk_offering: str, os_type: str) -> list[dict]:
+    """Return a row for the offering of the disk, and for the OS type of the template."""
+    return [
+        _tick(cloud, "listDiskOfferings", disk_offering, "disk_offering"),
+        _tick(cloud, "listOsTypes", os_type, "os_type", by="description"),
+    ]
+
+
+def service_offerings(cloud: Cloud, names: list[str], custom: Custom) -> list[dict]:
+    """Return a row for each service offering; `custom` is for those that leave the size open."""
+    return [_offering(cloud, name, custom) for name in names]
+
+
+def _offering(cloud: Cloud, name: str, custom: Custom) -> dict:
     row = _tick(cloud, "listServiceOfferings", name, "service_offering")
     if row["ok"] == "✗":
         return row

@@ -1,34 +1,30 @@
-"""Volumes: how ours should look, and the steps that get them there."""
+"""Volumes: how ours should look, and the steps that get it there."""
 
-from lib import find, own
-from lib.cloud import Cloud
+from lib import find
 from lib.errors import CheckFailed
+from lib.ours import Ours
 from lib.steps import Pending, Step
 
 GIB = 2**30
 
 
-def plan_create(
-    cloud: Cloud, *, zone: str, name: str, size: int, offering: str, template: str, owner: dict
-) -> list[Step]:
+def plan_create(ours: Ours, *, size: int, offering: str) -> list[Step]:
     """Return the step that makes the volume, none if it or something made from it is there.
 
     `size` in GB. Raises CheckFailed when a volume of that name differs in size or offering.
     """
     _demand_positive(size)
-    volume = own.volume(cloud, zone, name, owner)
-    if volume:
+    if volume := ours.volume():
         _demand_same(volume, size, offering)
-        return own.plan_marks(cloud, volume, "Volume", owner)
-    if own.template(cloud, zone, template, owner) or own.snapshot(cloud, name, None, owner):
+        return ours.plan_tags(volume, "Volume")
+    if ours.template() or ours.snapshot(None):
         return []
-    offer = cloud.one("listDiskOfferings", offering)
+    offer = ours.cloud.one("listDiskOfferings", offering)
     _demand_offered(offer, size)
-    params = {"name": name, "zoneid": cloud.zone_id(zone), "diskofferingid": offer["id"]}
+    params = {"name": ours.volume_name, "zoneid": ours.zone_id, "diskofferingid": offer["id"]}
     params |= {"size": size} if offer.get("iscustomized") else {}
-    return [
-        Step("createVolume", params, f"no {name} of {size} GB in {zone}", name, owner, "Volume")
-    ]
+    why = f"no {ours.volume_name} of {size} GB in {ours.zone}"
+    return [Step("createVolume", params, why, ours.volume_name, ours.tags, "Volume")]
 
 
 def _demand_positive(size: int) -> None:
@@ -47,7 +43,7 @@ def _demand_offered(offer: dict, size: int) -> None:
 
 
 def _demand_same(volume: dict, size: int, offering: str) -> None:
-    """Raise CheckFailed when the volume is not as wanted: that cannot be changed in place."""
+    """Raise CheckFailed when the volume differs: it cannot be changed in place."""
     seen = (volume["size"], volume.get("diskofferingname", offering))
     row = {"id": volume.get("diskofferingid"), "name": seen[1]}
     if seen[0] != size * GIB or not find.fitting([row], offering):
@@ -60,30 +56,19 @@ def _demand_same(volume: dict, size: int, offering: str) -> None:
         )
 
 
-def plan_attach(
-    cloud: Cloud,
-    *,
-    zone: str,
-    name: str,
-    workstation: str,
-    template: str,
-    owner: dict,
-    installed: str,
-) -> list[Step]:
+def plan_attach(ours: Ours, *, workstation: str, installed: str) -> list[Step]:
     """Return the step that attaches the volume to the workstation.
 
     None if it is attached there, if it is the `installed` one (the id of the volume that carries
     an installation, "" for none), or if a snapshot or template was made from it. Raises CheckFailed
     when another machine has it.
     """
-    if own.template(cloud, zone, template, owner):
+    if ours.template():
         return []
-    volume = own.volume(cloud, zone, name, owner)
-    machine = cloud.one("listVirtualMachines", workstation, by="displayname")
+    volume, name = ours.volume(), ours.volume_name
+    machine = ours.cloud.one("listVirtualMachines", workstation, by="displayname")
     attached = bool(volume) and _on(volume, machine)
-    if attached or (volume and str(volume["id"]) == installed):
-        return []
-    if own.snapshot(cloud, name, volume, owner):
+    if attached or (volume and str(volume["id"]) == installed) or ours.snapshot(volume):
         return []
     what = volume["id"] if volume else Pending(f"volume {name}", "10-create-volume")
     params = {"id": what, "virtualmachineid": machine["id"]}
@@ -103,12 +88,12 @@ def _on(volume: dict, machine: dict) -> bool:
     return bool(where)
 
 
-def plan_detach(cloud: Cloud, *, zone: str, name: str, owner: dict, installed: str) -> list[Step]:
+def plan_detach(ours: Ours, *, installed: str) -> list[Step]:
     """Return the step that detaches the installed volume, none if it is not attached.
 
     Where nothing is installed on it yet, the step names the stage that must come first.
     """
-    volume = own.volume(cloud, zone, name, owner)
+    volume, name = ours.volume(), ours.volume_name
     if not (volume and volume.get("virtualmachineid")):
         return []
     ready = str(volume["id"]) == installed
@@ -116,47 +101,45 @@ def plan_detach(cloud: Cloud, *, zone: str, name: str, owner: dict, installed: s
     return [Step("detachVolume", {"id": what}, f"{name} is attached to the workstation", name)]
 
 
-def plan_release(cloud: Cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
+def plan_release(ours: Ours) -> list[Step]:
     """Return the step that detaches our volume, so that it can be deleted."""
-    volume = own.volume(cloud, zone, name, owner)
+    volume = ours.volume()
     if not (volume and volume.get("virtualmachineid")):
         return []
-    return [Step("detachVolume", {"id": volume["id"]}, "it must be detached to be deleted", name)]
+    why = "it must be detached to be deleted"
+    return [Step("detachVolume", {"id": volume["id"]}, why, ours.volume_name)]
 
 
-def plan_removal(cloud: Cloud, *, zone: str, name: str, owner: dict) -> list[Step]:
+def plan_removal(ours: Ours) -> list[Step]:
     """Return the step that deletes our volume, none if it is gone."""
-    volume = own.volume(cloud, zone, name, owner)
+    volume = ours.volume()
     if not volume:
         return []
-    return [Step("deleteVolume", {"id": volume["id"]}, "made by this runbook", name)]
+    return [Step("deleteVolume", {"id": volume["id"]}, "made by this runbook", ours.volume_name)]
 
 
-def ours(cloud: Cloud, *, zone: str, name: str, owner: dict) -> dict | None:
+def found(ours: Ours) -> dict | None:
     """Return our volume, None if there is none.
 
     Of an attached one also its machine's `hypervisor`, and `others`: the ids of its other volumes.
     """
-    volume = own.volume(cloud, zone, name, owner)
+    volume = ours.volume()
     machine = volume and volume.get("virtualmachineid")
     if not machine:
         return volume
-    rows = [v for v in cloud.list("listVolumes") if v.get("virtualmachineid") == machine]
+    rows = [v for v in ours.cloud.list("listVolumes") if v.get("virtualmachineid") == machine]
     others = [str(v["id"]) for v in rows if v["id"] != volume["id"]]
-    holders = [m for m in cloud.list("listVirtualMachines") if m["id"] == machine]
+    holders = [m for m in ours.cloud.list("listVirtualMachines") if m["id"] == machine]
     kinds = [row["hypervisor"] for row in (volume, *holders) if row.get("hypervisor")]
     return volume | {"others": others, "hypervisor": kinds[0] if kinds else ""}
 
 
-def attached(cloud: Cloud, *, zone: str, name: str, owner: dict) -> dict | None:
-    """Return our volume, as `ours` does, while it is attached to a machine; None otherwise."""
-    volume = ours(cloud, zone=zone, name=name, owner=owner)
+def attached(ours: Ours) -> dict | None:
+    """Return our volume, as `found` does, while it is attached to a machine; None otherwise."""
+    volume = found(ours)
     return volume if volume and volume.get("virtualmachineid") else None
 
 
-def used(cloud: Cloud, *, zone: str, name: str, template: str, owner: dict) -> bool:
+def used(ours: Ours) -> bool:
     """Tell whether a snapshot or template was made of our volume: the disk has served then."""
-    if own.template(cloud, zone, template, owner):
-        return True
-    volume = own.volume(cloud, zone, name, owner)
-    return own.snapshot(cloud, name, volume, owner) is not None
+    return ours.template() is not None or ours.snapshot(ours.volume()) is not None

@@ -10,13 +10,14 @@ import psutil
 import pytest
 from harness import changes, client, settled
 
+from lib import Ours, earlier, sending, templates
 from lib import changes as reconcile
-from lib import earlier, machines, own, sending, templates
+from lib.cluster import removal
 from lib.errors import CheckFailed
+from lib.ours import made_by_runs
 from lib.record import jsonl
 from lib.record.journal import now
 
-OWNER = own.marks("coreos-cluster", "1")
 ZONE, NAME = "local-1", "coreos_cluster"
 
 
@@ -30,6 +31,10 @@ def anew(cloud, name="run-2"):
     one = client(cloud.server)
     one.folder = cloud.folder.with_name(name)
     return one
+
+
+def cluster(cloud) -> Ours:
+    return Ours(cloud, ZONE, "coreos-cluster", "1", "v", NAME)
 
 
 def written_by(cloud, pid: int) -> None:
@@ -61,9 +66,8 @@ def template(cloud) -> str:
 def test_a_template_without_tags_is_ours_if_a_run_beside_made_it(cloud):
     made = template(cloud)
     later = anew(cloud)
-    assert own.template(later, ZONE, NAME, OWNER)["id"] == made
-    wanted = {"zone": ZONE, "name": NAME, "volume_name": "v", "os_type": "", "owner": OWNER}
-    (step,) = templates.plan_create(later, **wanted)
+    assert cluster(later).template()["id"] == made
+    (step,) = templates.plan_create(cluster(later), os_type="")
     assert (step.command, step.params["resourceids"]) == ("createTags", [made])
 
 
@@ -71,18 +75,18 @@ def test_a_template_without_tags_that_no_journal_knows_is_a_strangers(cloud):
     template(cloud)
     cloud.journal.path.unlink()
     with pytest.raises(CheckFailed, match="a journal in this folder of runs"):
-        own.template(anew(cloud), ZONE, NAME, OWNER)
+        cluster(anew(cloud)).template()
 
 
 def test_one_whose_answer_was_lost_is_reported_by_when_it_was_sent(cloud):
     params = volume(cloud)
     made = cloud.ask("createVolume", **params)["id"]
     entry = cloud.journal.intend("createVolume", "v", params, None)
-    assert earlier.made(anew(cloud)) == {made}
+    assert made_by_runs(anew(cloud)) == {made}
     before = datetime.fromisoformat(entry.sent) - timedelta(hours=2)
     text = cloud.journal.path.read_text().replace(entry.at, before.isoformat())
     cloud.journal.path.write_text(text)
-    assert made not in earlier.made(anew(cloud))
+    assert made not in made_by_runs(anew(cloud))
 
 
 def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_told_once(cloud, capsys):
@@ -132,7 +136,7 @@ def test_the_journals_are_asked_once_for_all_that_is_not_marked(cloud):
     cloud.journal.intend("createVolume", "v", volume(cloud), None)
     later = anew(cloud)
     rows = [{"id": n} for n in range(3)]
-    assert own.ours(later, rows, OWNER) == []
+    assert cluster(later).own(rows) == []
     asked = [c["command"] for c in later.list("listSimulatorCalls")]
     assert asked.count("listVolumes") == 1
 
@@ -141,14 +145,14 @@ def test_a_journal_is_not_read_again_but_for_what_was_added(cloud, monkeypatch):
     first, later, read = sending.run(cloud, "createVolume", **volume(cloud))["id"], anew(cloud), []
     parsed = jsonl.parsed
     monkeypatch.setattr(jsonl, "parsed", lambda raw: read.append(raw) or parsed(raw))
-    assert earlier.made(later) == earlier.made(later) == {first}
+    assert made_by_runs(later) == made_by_runs(later) == {first}
     assert len(read) == len(set(read)) > 0
     del read[:]
     with cloud.journal.path.open("ab") as file:
         line = {"at": now(), "n": 9, "state": "done", "resource": "second"}
         line |= {"command": "createVolume", "what": "w", "endpoint": cloud.journal.endpoint}
         file.write(json.dumps(line).encode() + b"\n")
-    assert earlier.made(later) == {first, "second"} and len(read) == 1
+    assert made_by_runs(later) == {first, "second"} and len(read) == 1
 
 
 def test_a_machine_that_was_not_marked_yet_is_removed_with_the_rest(cloud):
@@ -157,7 +161,7 @@ def test_a_machine_that_was_not_marked_yet_is_removed_with_the_rest(cloud):
     params |= {"serviceofferingid": size, "name": "coreos-cluster-1"}
     sending.run(cloud, "deployVirtualMachine", **params)
     later = anew(cloud)
-    steps = machines.plan_removal(later, zone=ZONE, cluster="coreos-cluster", owner=OWNER)
+    steps = removal.plan_machines(cluster(later))
     assert [s.what for s in steps] == ["coreos-cluster-1"]
     cloud.journal.path.unlink()
-    assert not machines.plan_removal(later, zone=ZONE, cluster="coreos-cluster", owner=OWNER)
+    assert not removal.plan_machines(cluster(later))

@@ -261,9 +261,8 @@ def test_the_template_is_not_deleted_under_a_machine_that_came_meanwhile(cloud):
     plan = play(cloud, STAGE, **STATIC, mode="plan")["plan"]
     other = plan[0].params | {"name": "somebody", "displayname": "somebody"}
     cloud.call("deployVirtualMachine", **other)
-    where = {"zone": "local-1", "cluster": "coreos-cluster", "owner": found["owner"], "within": 9}
     with pytest.raises(CheckFailed, match=r"other machines of the template: .* somebody"):
-        removal.apply_then(cloud, found["then"], "apply", **where)
+        removal.apply_then(found["ours"], found["then"], "apply", within=9)
     assert inventory(cloud)["listTemplates"] == ["coreos-cluster-tpl"]
 
 

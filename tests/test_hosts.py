@@ -6,7 +6,7 @@ import pytest
 from harness import client, play_to, profile_of
 from workstations import SUDO, program
 
-from lib import marks, volumes
+from lib import Ours, volumes
 from lib.errors import CheckFailed
 from lib.workstation import identity
 from lib.workstation.identity import demand_same
@@ -88,8 +88,7 @@ def test_the_workstation_of_2_2_cannot_say_who_it_is(old_server):
 def test_a_volume_has_the_other_volumes_of_its_machine_and_its_hypervisor(server):
     cloud = client(server)
     play_to(cloud, "11-attach-volume")
-    where = {"zone": "local-1", "name": "coreos_cluster_disk"}
-    volume = volumes.ours(cloud, **where, owner=marks("coreos-cluster", "1"))
+    volume = volumes.found(Ours(cloud, "local-1", "coreos-cluster", "1", "coreos_cluster_disk"))
     rows = [r for r in cloud.list("listVolumes") if r.get("vmname") == volume["vmname"]]
     assert volume["hypervisor"] == "KVM" and len(rows) > 1
     assert {*volume["others"], volume["id"]} == {r["id"] for r in rows}

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from harness import changes, client, fault
 
-from lib import own, plan
+from lib import Ours, plan
 from lib.errors import CheckFailed, JobFailed, JobTimeout, ParamsError, Refused
 from lib.plan import apply, attempt, show
 from lib.steps import Pending, Step
 
-OWNER = own.marks("c", "1")
+TAGS = Ours(None, "local-1", "c").tags
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def volume(cloud, name: str, **more) -> Step:
     offer = cloud.list("listDiskOfferings", name="Custom Disk")[0]["id"]
     place = cloud.list("listZones")[0]["id"]
     params = {"name": name, "zoneid": place, "diskofferingid": offer, "size": 1}
-    return Step("createVolume", params | more, "it is wanted", name, OWNER, "Volume")
+    return Step("createVolume", params | more, "it is wanted", name, TAGS, "Volume")
 
 
 def names(cloud) -> list[str]:
@@ -46,13 +46,13 @@ def test_tags_that_are_on_already_are_done(cloud):
     (row,) = [v for v in cloud.list("listVolumes") if v["name"] == "a"]
     plan._tag(cloud, [(step, row["id"])])
     with pytest.raises(JobFailed, match="already on"):
-        plan._tag(cloud, [(replace(step, tags=OWNER | {"cluster": "other"}), row["id"])])
+        plan._tag(cloud, [(replace(step, tags=TAGS | {"cluster": "other"}), row["id"])])
 
 
 def test_what_is_made_carries_our_tags(cloud, capsys):
     apply(cloud, [volume(cloud, "a")], "apply")
     row = cloud.list("listVolumes", name="a")[0]
-    assert own.is_marked(cloud, row, OWNER)
+    assert Ours(cloud, "local-1", "c").has_tags(row)
     assert "done: createVolume a" in capsys.readouterr().out
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from harness import changes, client, fault, running, settled
 
+from lib import Ours, effects, ours, sending
 from lib import changes as reconcile
-from lib import earlier, effects, own, sending
 from lib.errors import JobFailed, JobTimeout, NotOne, Refused, Unreachable
 from lib.localcloud.state import views
 from lib.plan import apply
@@ -14,7 +14,7 @@ from lib.record.journal import Entry
 from lib.steps import Step
 
 LOST = ["drop-before", "drop-after", "malformed", "html;code:503"]
-OWNER = own.marks("c", "1")
+TAGS = Ours(None, "local-1", "c").tags
 
 
 @pytest.fixture(params=["4.22", "2.2"])
@@ -176,7 +176,7 @@ def test_what_an_internal_error_leaves_in_error_is_named_and_known_as_made(cloud
     with pytest.raises(Refused, match=r"530.*It left v \(id .*\) in Error"):
         sending.run(cloud, "createVolume", **volume(cloud))
     assert ends(cloud) == ["failed"]
-    assert str(named(cloud)[0]["id"]) in earlier.made(cloud)
+    assert str(named(cloud)[0]["id"]) in ours.made_by_runs(cloud)
 
 
 def test_a_refusal_is_written_down(cloud):

@@ -1,6 +1,8 @@
 """The machines as a cluster.
 
-deployment   gets them running, with other offerings where no host has room
+booting      starts them, with other offerings where no host has room
+capacity     what an account can see of the causes when no host has room
+deployment   the steps that get them running
 etcd         what the etcd of each machine answers
 inside       what the machines say over SSH
 login        the machines reached over SSH

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lib import config, own
+from lib import config, machines
 from lib.cloud import Cloud
 from lib.errors import CheckFailed, OutOfSight, ParamsError, ShellFailed
 from lib.machines import address_of
@@ -120,7 +120,7 @@ def look(
 
     Raises CheckFailed when one is absent, does not run, or cannot be asked.
     """
-    there = own.machines(cloud, zone, names)
+    there = machines.found(cloud, zone, names)
     for name in names:
         state = there[name]["state"] if name in there else "absent"
         if state != "Running":

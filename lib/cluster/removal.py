@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from lib import machines, own, snapshots, templates, volumes
-from lib.cloud import Cloud
+from lib import snapshots, templates, volumes
 from lib.config import registered
 from lib.errors import CheckFailed, ParamsError
 from lib.install import detached
+from lib.machines import plan_destroy
+from lib.ours import Ours
 from lib.plan import apply
 from lib.steps import Step
 from lib.workstation import files, notes
@@ -43,22 +44,26 @@ def demand_idle(shell: Shell, work_dir: str) -> None:
         raise CheckFailed("installers at work on the workstation", "none", found, WAIT)
 
 
-def plan_first(cloud: Cloud, *, zone: str, cluster: str, volume: str, owner: dict) -> list[Step]:
+def plan_machines(ours: Ours) -> list[Step]:
+    """Return the steps that destroy the cluster's machines, however many there are.
+
+    On servers with tags the tags tell which; on others the names `cluster-<number>`.
+    """
+    rows = ours.cloud.list("listVirtualMachines", zoneid=ours.zone_id)
+    mine = [r for r in rows if ours.bears_name(r["name"])]
+    known = ours.own(mine)
+    mine = [r for r in mine if r in known or r["state"] == "Error"]
+    gone = ("Expunging", "Expunged") + (() if ours.cloud.may_expunge else ("Destroyed",))
+    left = [m for m in mine if m["state"] not in gone]
+    return [plan_destroy(ours.cloud, m, "made by this runbook") for m in left]
+
+
+def plan_first(ours: Ours) -> list[Step]:
     """Return the steps that come first: destroy the machines, detach the disk."""
-    gone = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
-    return gone + volumes.plan_release(cloud, zone=zone, name=volume, owner=owner)
+    return plan_machines(ours) + volumes.plan_release(ours)
 
 
-def plan_then(
-    cloud: Cloud,
-    *,
-    zone: str,
-    cluster: str,
-    template: str,
-    volume: str,
-    owner: dict,
-    keep: list[str],
-) -> list[Step]:
+def plan_then(ours: Ours, keep: list[str]) -> list[Step]:
     """Return the steps that delete template, snapshots and volume, but for what is kept.
 
     They are in the order in which they depend on each other: deleting a snapshot fails at times
@@ -66,71 +71,52 @@ def plan_then(
     Raises CheckFailed when machines of another cluster use the template.
     """
     steps = {
-        "template": templates.plan_removal(cloud, zone=zone, name=template, owner=owner),
-        "snapshot": snapshots.plan_removal(cloud, zone=zone, volume_name=volume, owner=owner),
-        "volume": volumes.plan_removal(cloud, zone=zone, name=volume, owner=owner),
+        "template": templates.plan_removal(ours),
+        "snapshot": snapshots.plan_removal(ours),
+        "volume": volumes.plan_removal(ours),
     }
-    data = registered.plan_removal(cloud, cluster=cluster)
     left = [s for kind, found in steps.items() if kind not in keep for s in found]
-    if ids := _templates(left):
-        ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
-        _demand_unused(cloud, ids, ours)
-    return data + left
+    _demand_unused(ours, left)
+    return registered.plan_removal(ours.cloud, cluster=ours.cluster_name) + left
 
 
-def apply_then(
-    cloud: Cloud,
-    steps: list[Step],
-    mode: str,
-    *,
-    zone: str,
-    cluster: str,
-    owner: dict,
-    within: float,
-) -> None:
+def apply_then(ours: Ours, steps: list[Step], mode: str, *, within: float) -> None:
     """Apply the steps of `plan_then` one after the other.
 
     Looks once more for other machines of the template: it is deleted by force.
     """
-    if mode == "apply" and (ids := _templates(steps)):
-        ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
-        _demand_unused(cloud, ids, ours)
-    apply(cloud, steps, mode, at_once=1, within=within)
+    if mode == "apply":
+        _demand_unused(ours, steps)
+    apply(ours.cloud, steps, mode, at_once=1, within=within)
 
 
-def _templates(steps: list[Step]) -> set[str]:
-    return {str(s.params["id"]) for s in steps if s.command == "deleteTemplate"}
-
-
-def _demand_unused(cloud: Cloud, ids: set[str], ours: list[Step]) -> None:
-    """Raise CheckFailed when machines of others were made from templates, by id, that are to go.
+def _demand_unused(ours: Ours, steps: list[Step]) -> None:
+    """Raise CheckFailed when machines of others were made from a template that is to go.
 
     Machines that were destroyed and not expunged do not count, whoever's they were: the account
     does not see them, and they are on their way out.
     """
-    own_ids = {str(s.params["id"]) for s in ours}
-    rows = cloud.list("listVirtualMachines")
-    there = [r for r in rows if str(r["id"]) not in own_ids and r["state"] not in GONE]
+    ids = {str(s.params["id"]) for s in steps if s.command == "deleteTemplate"}
+    if not ids:
+        return
+    own = {str(s.params["id"]) for s in plan_machines(ours)}
+    rows = ours.cloud.list("listVirtualMachines")
+    there = [r for r in rows if str(r["id"]) not in own and r["state"] not in GONE]
     if users := [r["name"] for r in there if str(r.get("templateid")) in ids]:
         raise CheckFailed("other machines of the template", "none", ", ".join(users), KEEP)
 
 
-def inventory(
-    cloud: Cloud, *, zone: str, cluster: str, template: str, volume: str, owner: dict
-) -> pd.DataFrame:
+def inventory(ours: Ours) -> pd.DataFrame:
     """Return a table of what there is of the cluster: kind, name, state, id."""
-    ours = machines.plan_removal(cloud, zone=zone, cluster=cluster, owner=owner)
-    wanted = {str(s.params["id"]) for s in ours}
-    vms = [r for r in cloud.list("listVirtualMachines") if str(r["id"]) in wanted]
-    disk = own.volume(cloud, zone, volume, owner)
-    image = own.template(cloud, zone, template, owner)
-    image = image if image and own.is_ours(cloud, image, owner) else None
-    shots = own.snapshots(cloud, volume, disk)
-    rows = [("machine", r["name"], r["state"], r["id"]) for r in vms]
-    data = registered.rows_of(cloud, cluster)
+    wanted = {str(s.params["id"]) for s in plan_machines(ours)}
+    machines = [r for r in ours.cloud.list("listVirtualMachines") if str(r["id"]) in wanted]
+    disk, image = ours.volume(), ours.template()
+    images = ours.own([image]) if image else []
+    data = registered.rows_of(ours.cloud, ours.cluster_name)
+    rows = [("machine", r["name"], r["state"], r["id"]) for r in machines]
     rows += [("user data", r["name"], "registered", r["id"]) for r in data]
-    rows += [("template", r["name"], _readiness(r), r["id"]) for r in [image] if r]
-    rows += [("snapshot", r["name"], r["state"], r["id"]) for r in shots]
+    rows += [("template", r["name"], _readiness(r), r["id"]) for r in images]
+    rows += [("snapshot", r["name"], r["state"], r["id"]) for r in ours.snapshots(disk)]
     rows += [("volume", r["name"], r["state"], r["id"]) for r in [disk] if r]
     return pd.DataFrame(rows, columns=["kind", "name", "state", "id"]).astype("str")
 

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from lib import config, own
+from lib import config, machines
 from lib.checks import LATER, later, tick
 from lib.cloud import Cloud
 from lib.cluster import etcd, inside, login
@@ -57,7 +57,7 @@ def formed(
     started, longest = cloud.clock(), min(within, 300 * max(cloud.profile.time_scale, 0.1))
     with Waiting() as waiting:
         while True:
-            there = own.machines(cloud, zone, names)
+            there = machines.found(cloud, zone, names)
             rows = _rows(cloud, there, names, written, how)
             late = cloud.clock() - started > longest or _is_final(rows)
             if mode == "plan" or late or not _bad(rows):
@@ -224,7 +224,7 @@ def _beyond(cloud: Cloud, zone: str, names: list[str], written: Written) -> list
     That is one with a further number, or of the same template while the token is baked in.
     """
     rows = cloud.list("listVirtualMachines", zoneid=cloud.zone_id(zone))
-    alive = [r for r in rows if r["state"] not in own.BAD]
+    alive = [r for r in rows if r["state"] not in machines.BAD]
     stem = re.compile(re.escape(names[0].rpartition("-")[0]) + r"-\d+")
     baked = not (written.text and written.where.endswith(f"/{config.USER_DATA}"))
     templates = {r.get("templateid") for r in alive if r["name"] in names and baked}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from lib import held, own
+from lib import held, machines
 from lib.cloud import Cloud
 from lib.config.discovery import STATIC
 from lib.errors import CheckFailed, NotOne, ParamsError
@@ -124,7 +124,7 @@ def demand_free(cloud: Cloud, zone: str, names: list[str], addresses: Sequence[s
     if len(addresses) != len(names):
         what = "addresses that the configuration fixes"
         raise CheckFailed(what, f"{len(names)}, the cluster_size", len(addresses), HELD)
-    holders, there = _holders(cloud), own.machines(cloud, zone, names)
+    holders, there = _holders(cloud), machines.found(cloud, zone, names)
     for name, address in zip(names, addresses, strict=True):
         holder = holders.get(address, name)
         if holder != name:

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass
 
-from lib import own
+from lib import machines
 from lib.cloud import Cloud
 from lib.config import discovery
 from lib.config.addresses import fixed_in
@@ -75,7 +75,7 @@ def demand_usable(cloud: Cloud, zone: str, names: list[str], written: Written) -
     missing, where they are of etcd 0.4: it keeps the address of one that is gone for a week, and a
     new one joins all the same.
     """
-    there = own.machines(cloud, zone, names)
+    there = machines.found(cloud, zone, names)
     if not written.url and written.addresses:
         return print("✓ no token is needed: the machines know each other by fixed addresses")
     if len([m for m in there.values() if m["state"] != "Error"]) == len(names):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from harness import OLD, build, changes, client, inventory, play, play_to, running
 
-from lib import own
+from lib import ours
 from lib.config import ON_DISK, USER_DATA, userdata
 from lib.config.discovery import url_in
 from lib.errors import CheckFailed, Refused
@@ -109,7 +109,7 @@ def test_the_template_is_neutral_and_the_token_only_in_the_users_file(neutral):
     assert "etcd" not in text and "ssh_authorized_keys" in text
     assert (folder / "user-data.yml").stat().st_mode & 0o777 == 0o600
     (row,) = neutral.list("listTemplates", templatefilter="self")
-    assert own.is_neutral(row)
+    assert ours.is_neutral(row)
 
 
 def test_nothing_of_the_user_data_is_shown_but_their_size_and_checksum(neutral, capsys):

@@ -1,0 +1,146 @@
+"""Booting: starts machines side by side or in turn, with other offerings where no host has room."""
+
+from dataclasses import dataclass, replace
+
+from lib.cluster import capacity
+from lib.config import discovery
+from lib.errors import CheckFailed, CloudError
+from lib.jobs import awaited
+from lib.machines import addresses, plan_destroy
+from lib.offerings import Offering
+from lib.ours import Ours
+from lib.plan import apply, attempt
+from lib.steps import Step
+
+UNREGISTERED = (
+    "No other machine was started: etcd of 2014 takes them one at a time. 60-verify-cluster tells "
+    "more. Look at etcd's log on the machine: an empty $private_ipv4, or no way to the discovery "
+    "service, keeps it out. Running this stage again goes on once it is listed."
+)
+
+
+@dataclass(frozen=True)
+class Boot:
+    """How machines are booted.
+
+    With a discovery `url` they start in turn, the next one when the registry lists the last one.
+    No job may take more than `within` seconds.
+    """
+
+    ours: Ours
+    offerings: list[Offering]
+    url: str
+    within: float
+
+
+def boot(how: Boot, steps: list[Step]) -> None:
+    """Start machines; one that no host takes is given the next offering and started again.
+
+    Raises the last error when there is no offering left.
+    """
+    ours = how.ours
+    move = _change_offerings if ours.cloud.can_deploy_stopped else _deploy_again
+    while failed := _attempt(how, steps):
+        name, error = min(failed.items(), key=lambda f: capacity.is_full(f[1]))
+        if not capacity.is_full(error):
+            raise error
+        there = there_of(ours, steps)
+        tried = there.get(name) or next(s.params for s in steps if s.what == name)
+        capacity.show_explained(ours.cloud, ours.zone, tried)
+        steps = move(how, steps)
+        if not steps:
+            raise _exhausted(error, how.offerings[1:])
+
+
+def there_of(ours: Ours, steps: list[Step]) -> dict[str, dict]:
+    """Return those of our machines, by name, that the steps are about."""
+    named = {s.what for s in steps}
+    return {n: m for n, m in ours.machines().items() if n in named}
+
+
+def _attempt(how: Boot, steps: list[Step]) -> dict[str, CloudError]:
+    """Start machines side by side, or in turn; return the errors by name."""
+    if not how.url:
+        return attempt(how.ours.cloud, steps, "apply", within=how.within)
+    _demand_registered(how)
+    for step in steps:
+        if failed := attempt(how.ours.cloud, [step], "apply", within=how.within):
+            return failed
+        _demand_registered(how)
+    return {}
+
+
+def _demand_registered(how: Boot) -> None:
+    """Wait until the registry lists every machine that runs; raise CheckFailed if it does not."""
+    there = how.ours.machines().items()
+    running = addresses({n: m for n, m in there if m["state"] == "Running"})
+
+    def missing() -> str:
+        listed = (discovery.members(how.url) or {}).values()
+        return ", ".join(n for n, a in running.items() if a not in listed)
+
+    what = "machines to boot and register"
+    if not awaited(how.ours.cloud, lambda: not missing(), what, how.within):
+        raise CheckFailed(f"the registration of {missing()}", "in time", "none", UNREGISTERED)
+
+
+def _exhausted(error: CloudError, fallbacks: list[Offering]) -> CloudError:
+    also = ", ".join(map(str, fallbacks))
+    tried = f"also with {also}" if fallbacks else "fallback_offerings is empty"
+    error.args = (
+        f"{error.args[0]} No host could take it ({tried}). The notebook's table under Apply shows "
+        "what an account can see of it; try later, or name other offerings in fallback_offerings.",
+    )
+    return error
+
+
+def clear_away(ours: Ours, steps: list[Step], within: float) -> None:
+    """Destroy those machines of the steps that are in Error, so that their names are free again."""
+    broken = [m for m in there_of(ours, steps).values() if m["state"] == "Error"]
+    if gone := [plan_destroy(ours.cloud, m, "its deployment failed") for m in broken]:
+        apply(ours.cloud, gone, "apply", within=within)
+
+
+def change_offering(machine: dict, offering: Offering, why: str) -> Step:
+    """Return the step that gives a stopped machine another service offering."""
+    params = {"id": machine["id"], **offering.params}
+    return Step("changeServiceForVirtualMachine", params, why, machine["name"])
+
+
+def _next_offering(offerings: list[Offering], machine: dict) -> Offering | None:
+    """Return the offering that comes after a machine's own, None after the last one."""
+    ids, tried = [o.id for o in offerings], str(machine["serviceofferingid"])
+    left = offerings[ids.index(tried) + 1 :] if tried in ids else offerings
+    return left[0] if left else None
+
+
+def _change_offerings(how: Boot, steps: list[Step]) -> list[Step]:
+    """Give those machines that are still Stopped their next offering, and return their starts.
+
+    Returns [] when there is none left for one of them.
+    """
+    there = there_of(how.ours, steps)
+    left = [s for s in steps if there[s.what]["state"] == "Stopped"]
+    new = {s.what: _next_offering(how.offerings, there[s.what]) for s in left}
+    chosen = {n: o for n, o in new.items() if o}
+    if len(chosen) < len(new):
+        return []
+    why = "no host takes it with the offering it has; the next is"
+    changes = [change_offering(there[n], o, f"{why} {o}") for n, o in chosen.items()]
+    apply(how.ours.cloud, changes, "apply", within=how.within)
+    return left
+
+
+def _deploy_again(how: Boot, steps: list[Step]) -> list[Step]:
+    """Destroy what is in Error, and return the steps of what is missing with the next offering.
+
+    Returns [] when there is none left.
+    """
+    clear_away(how.ours, steps, how.within)
+    new = _next_offering(how.offerings, steps[0].params)
+    if new is None:
+        return []
+    print(f"trying the service offering {new}")
+    there = there_of(how.ours, steps)
+    changed = {"details": None} | new.params
+    return [replace(s, params=s.params | changed) for s in steps if s.what not in there]

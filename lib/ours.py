@@ -1,0 +1,185 @@
+"""This cluster at this cloud: its names, its tags, and what of it exists."""
+
+import re
+from dataclasses import dataclass, field, replace
+
+from lib import earlier, effects, machines
+from lib.cloud import Cloud
+from lib.errors import CheckFailed, NotOne
+from lib.machines import demand_one
+from lib.record.journal import OPEN, Entry
+from lib.steps import Step, tag_params
+
+RUNBOOK = "coreos-cluster"
+NEUTRAL = {"config": "neutral"}  # tag on a template without a token
+
+
+@dataclass(frozen=True)
+class Ours:
+    """This cluster at this cloud: what its resources are called, and which of them exist.
+
+    Names need not be unique in CloudStack, so a name alone does not make a resource ours. One that
+    bears one of our names is ours for the first of these reasons that holds:
+
+    - **tag**: its tags `runbook` and `cluster` are ours. Before 3.0 there are no tags; there the
+      name alone counts.
+    - **journal**: it has no tag of the runbook, and a journal beside this run says that a run made
+      it: that run ended before it could tag it.
+    - **age**: its answer was lost, so the journal has no id of it, but it was created when the
+      request was sent. What has the name but is younger may be somebody else's.
+
+    Two kinds need no reason: a volume that is still `Allocated`, since nothing can be on it, and a
+    snapshot of a volume that is ours. A neutral template serves every cluster of the runbook, but
+    only the one that made it may delete it.
+
+    Every method asks the cloud again.
+    """
+
+    cloud: Cloud
+    zone: str
+    cluster_name: str
+    revision: str = "1"
+    volume_name: str = ""
+    template_name: str = ""
+    names: list[str] = field(default_factory=list)  # of the machines
+
+    def with_machines(self, size: int, first: int = 1) -> "Ours":
+        """Return the same with the names of its machines, from the number `first` on.
+
+        Raises CheckFailed for names that CloudStack would refuse.
+        """
+        return replace(self, names=machines.names(self.cluster_name, size, first))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of everything that is made for this cluster, where the server has tags."""
+        return {"runbook": RUNBOOK, "cluster": self.cluster_name, "revision": self.revision}
+
+    @property
+    def zone_id(self) -> str:
+        """The id of the zone; raises NotOne."""
+        return self.cloud.zone_id(self.zone)
+
+    def bears_name(self, machine: str) -> bool:
+        """Tell whether that is the name of a machine of this cluster, whatever its number."""
+        return bool(re.fullmatch(re.escape(self.cluster_name) + r"-\d+", machine))
+
+    def has_tags(self, row: dict) -> bool:
+        """Tell whether a row of our name has our tags, or the server has none."""
+        tags = _tags(row)
+        return not self.cloud.has_tags or all(
+            tags.get(k) == self.tags[k] for k in ("runbook", "cluster")
+        )
+
+    def own(self, rows: list[dict]) -> list[dict]:
+        """Return those rows of our names that are ours, by tag, journal or age."""
+        tagged = [r for r in rows if self.has_tags(r)]
+        bare = [r for r in rows if "runbook" not in _tags(r)]
+        made = made_by_runs(self.cloud) if any(r not in tagged for r in bare) else set()
+        return [r for r in rows if r in tagged or (r in bare and str(r["id"]) in made)]
+
+    def plan_tags(self, row: dict, resource: str, **more: str) -> list[Step]:
+        """Return the step that adds those of our tags that something of ours lacks."""
+        if self.has_tags(row):
+            return []
+        lacking = {k: v for k, v in (self.tags | more).items() if k not in _tags(row)}
+        params = tag_params([row["id"]], resource, lacking)
+        return [Step("createTags", params, "made, but not yet tagged", row["name"])]
+
+    def volume(self) -> dict | None:
+        """Return our volume, None if there is none.
+
+        Raises CheckFailed for a stranger's of that name, and for two volumes of it.
+        """
+        rows = self.cloud.named("listVolumes", self.volume_name, zoneid=self.zone_id)
+        demand_one(rows, f"volumes named {self.volume_name}", "Rename the others.")
+        if rows and rows[0]["state"] != "Allocated" and not self.own(rows):
+            raise CheckFailed(
+                f"the volume {self.volume_name} (id {rows[0]['id']})",
+                "one with this cluster's tags",
+                f"one without them that is {rows[0]['state']}",
+                "It is somebody else's: choose another volume_name.",
+            )
+        return rows[0] if rows else None
+
+    def snapshots(self, volume: dict | None) -> list[dict]:
+        """Return the snapshots made by hand or API of our volume, the newest last.
+
+        A snapshot has no name of ours on 2.2, so it is known by its volume, and by that volume's
+        name once the volume is gone.
+        """
+        rows = self.cloud.list("listSnapshots", **({"volumeid": volume["id"]} if volume else {}))
+        mine = [r for r in rows if effects.is_manual(r) and self._is_of(r, volume)]
+        return sorted(map(self._with_tags, mine), key=lambda r: r.get("created", ""))
+
+    def _is_of(self, row: dict, volume: dict | None) -> bool:
+        if volume:
+            return str(row.get("volumeid")) == str(volume["id"])
+        return row.get("volumename") == self.volume_name
+
+    def _with_tags(self, row: dict) -> dict:
+        """Return a snapshot with all its tags: listSnapshots shows one at most, from 4.19 on.
+
+        `SnapshotJoinDaoImpl` groups the rows, of which there is one a tag, by the snapshot's id.
+        """
+        if not self.cloud.has_tags:
+            return row
+        found = effects.tags(self.cloud, "Snapshot", row["id"])
+        return row if found is None else row | {"tags": found}
+
+    def snapshot(self, volume: dict | None) -> dict | None:
+        """Return the newest snapshot of our volume that is usable or on its way, None if none is.
+
+        Once the volume is gone (None) a snapshot itself must be ours, by tag, journal or age.
+        """
+        good = [r for r in self.snapshots(volume) if r["state"] not in machines.BAD]
+        mine = good if volume else self.own(good)
+        return mine[-1] if mine else None
+
+    def template(self) -> dict | None:
+        """Return our template, or a neutral one of its name, ready or not; None if there is none.
+
+        Raises CheckFailed for two of that name, and for a stranger's.
+        """
+        name = self.template_name
+        rows = self.cloud.named("listTemplates", name, templatefilter="self", zoneid=self.zone_id)
+        rows = [r for r in rows if str(r.get("zoneid", self.zone_id)) == str(self.zone_id)]
+        demand_one(rows, f"templates named {name}", "Rename the others.")
+        if rows and not is_neutral(rows[0]) and not self.own(rows):
+            raise CheckFailed(
+                f"the template {name} (id {rows[0]['id']})",
+                "one with this cluster's tags, or one that a journal in this folder of runs names",
+                "another's",
+                "Choose another template_name.",
+            )
+        return rows[0] if rows else None
+
+    def machines(self) -> dict[str, dict]:
+        """Return our machines by name, as `machines.found` does."""
+        return machines.found(self.cloud, self.zone, self.names)
+
+
+def is_neutral(template: dict) -> bool:
+    """Tell whether a template holds no token, by its tags: any cluster may be made of it."""
+    return (NEUTRAL | {"runbook": RUNBOOK}).items() <= _tags(template).items()
+
+
+def _tags(row: dict) -> dict[str, str]:
+    return {t["key"]: t.get("value", "") for t in row.get("tags") or []}
+
+
+def made_by_runs(cloud: Cloud) -> set[str]:
+    """Return the ids of what this run and those beside it made at this cloud, by their journals."""
+    entries = [e for e in earlier.every(cloud) if e.command in effects.MADE]
+    return {str(e.resource or _by_age(cloud, e)) for e in entries}
+
+
+def _by_age(cloud: Cloud, entry: Entry) -> str | None:
+    """Return the id of what a change made whose answer was lost, None if that is not certain."""
+    if entry.state not in (*OPEN, "lost"):
+        return None
+    try:
+        row = effects.find(cloud, entry)
+    except NotOne:
+        return None
+    return row["id"] if row and effects.made_at_once(row, entry.sent) else None
