@@ -11,14 +11,15 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from itertools import count
+from itertools import chain, count
 
 from lib import earlier, effects, jobs
 from lib.client import Client
 from lib.errors import JobFailed, JobTimeout, NotOne, ProfileError, Refused, Unreachable
+from lib.jobs import Job
 from lib.record.journal import INTERACTIVE, Entry, hold, in_another_process, recordable
 from lib.steps import Step
-from lib.waiting import Waiting
+from lib.waiting import until
 
 SENDS = 3
 INTERNAL_ERROR = 530  # ApiErrorCode.INTERNAL_ERROR
@@ -206,21 +207,19 @@ def _known_job(cloud: Client, entry: Entry) -> str | None:
 
 def _completed(cloud: Client, entry: Entry, within: float) -> dict:
     """Watch what was adopted until it is complete, and return it. Raises JobFailed, JobTimeout."""
-    started, command, what = cloud.clock(), entry.command, entry.what
-    with Waiting() as waiting:
-        for at in jobs.looks():
-            row = effects.find(cloud, entry)
-            if row is None or row.get("state") == "Error":
-                text = f"it ended as {row['state'] if row else 'nothing'}"
-                raise JobFailed(command, "unknown", 0, text, what)
-            if effects.complete(entry, row):
-                return row
-            gone = cloud.clock() - started
-            if gone > within:
-                raise JobTimeout(command, "unknown", gone, what)
-            waiting.show(f"{command} {what}")
-            cloud.sleep(max(0, started + at - cloud.clock()))
-    raise AssertionError("looks() has no end")
+    command, what = entry.command, entry.what
+
+    def look() -> dict | None:
+        row = effects.find(cloud, entry)
+        if row is None or row.get("state") == "Error":
+            text = f"it ended as {row['state'] if row else 'nothing'}"
+            raise JobFailed(command, "unknown", 0, text, what)
+        return row if effects.complete(entry, row) else None
+
+    row = until(cloud, look, f"{command} {what}", within, chain([0], jobs.looks()))
+    if row is None:
+        raise JobTimeout(command, "unknown", within, what)
+    return row
 
 
 def is_so_already(cloud: Client, step: Step, result: object) -> bool:
@@ -269,8 +268,8 @@ def _became(cloud: Client, entry: Entry, look: Callable[..., dict | None]) -> st
     try:
         if "jobid" not in found:
             return f"it was made (id {_completed(cloud, entry, within).get('id', 'none')})"
-        about = {"command": entry.command, "resource": entry.what}
-        jobs.wait(cloud, found["jobid"], **about, within=within)
+        job = Job(found["jobid"], entry.command, entry.what, cloud.clock())
+        jobs.wait(cloud, job, within)
     except JobFailed as error:
         return f"its job failed ({error.code}): {error.text}"
     return "its job has succeeded"

@@ -7,11 +7,12 @@ that matter are listed again.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from lib import answers
 from lib.client import BUSY, Client
 from lib.errors import JobFailed, JobTimeout, Refused, Unreachable
-from lib.waiting import Waiting, expected
+from lib.waiting import expected, until
 
 LONGEST = 2.0  # seconds between two looks at a job that may end any moment
 
@@ -21,9 +22,9 @@ class Job:
     """A job that the cloud accepted: its id, command, what it works on, and when it was sent."""
 
     id: str
-    command: str
-    resource: str
-    started: float
+    command: str = "job"
+    resource: str = ""
+    started: float = 0
     expect: float = 0
     due: float = 0
 
@@ -46,30 +47,17 @@ def looks(expect: float = 0) -> Iterator[float]:
             now += max(LONGEST, sparse - sparse % LONGEST)
 
 
-def wait(
-    cloud: Client,
-    job_id: str,
-    *,
-    command: str = "job",
-    resource: str = "",
-    within: float = 3600,
-    expect: float = 0,
-    since: float | None = None,
-) -> dict:
-    """Return the result of a job, watching it for at most `within` seconds.
+def wait(cloud: Client, job: Job, within: float) -> dict:
+    """Return the result of a job, watching it for at most `within` seconds from its start.
 
     A job that is still running then was not cancelled: waiting again is safe.
     Raises JobFailed, JobTimeout.
     """
-    started = cloud.clock() if since is None else since
-    job = Job(str(job_id), command, resource, started, expect)
-    for at in looks(known(cloud, job)):
-        cloud.sleep(max(0, min(started + at, started + within) - cloud.clock()))
-        result = look(cloud, job)
-        if result is not None:
-            return result
-        demand_time(cloud, job, within)
-    raise AssertionError("looks() has no end")
+    left = job.started + within - cloud.clock()
+    result = until(cloud, partial(look, cloud, job), "", left, looks(known(cloud, job)))
+    if result is None:
+        raise late(cloud, job)
+    return result
 
 
 def look(cloud: Client, job: Job) -> dict | None:
@@ -103,29 +91,28 @@ def look(cloud: Client, job: Job) -> dict | None:
     raise JobFailed(job.command, job.id, code, text, job.resource)
 
 
-def settled(
+def ready(
     cloud: Client,
     read: Callable[[], dict | None],
-    field: str,
-    wanted: object,
+    is_ready: Callable[[dict], bool],
     what: str,
     within: float,
-) -> object:
-    """Read a row until its field is as wanted and return that; return "" when there is no row.
+) -> dict | None:
+    """Read a row until it is ready and return it; return None once there is no row.
 
-    Looks short at first, then every 2 s, for at most `within` seconds. Raises JobTimeout.
+    Raises JobTimeout after `within` seconds.
     """
-    started = cloud.clock()
-    with Waiting() as waiting:
-        while row := read():
-            if row.get(field) == wanted:
-                return wanted
-            gone = cloud.clock() - started
-            if gone > within:
-                raise JobTimeout(f"waiting for {what}", "ended", gone, f"{row.get(field)}")
-            waiting.show(f"{what} to be {field} {wanted}")
-            cloud.sleep(min(max(gone / 2, 0.05), 2))
-    return ""
+
+    rows: list[dict | None] = []
+
+    def is_settled() -> bool:
+        rows[:] = [read()]
+        return rows[0] is None or is_ready(rows[0])
+
+    if until(cloud, is_settled, f"{what} to be ready", within) is None:
+        state = rows[0] and rows[0].get("state", "not ready")
+        raise JobTimeout(f"waiting for {what}", "ended", within, f"{state}")
+    return rows[0]
 
 
 def known(cloud: Client, job: Job) -> float:
@@ -139,21 +126,12 @@ def unwrapped(answer: dict) -> dict:
     return objects[0] if len(objects) == 1 else answer
 
 
-def demand_time(cloud: Client, job: Job, within: float) -> None:
-    gone = cloud.clock() - job.started
-    if gone >= within:
-        raise JobTimeout(job.command, job.id, gone, job.resource)
+def late(cloud: Client, job: Job) -> JobTimeout:
+    """Return the error of a job that takes too long."""
+    return JobTimeout(job.command, job.id, cloud.clock() - job.started, job.resource)
 
 
 def awaited(cloud: Client, is_so: Callable[[], bool], what: str, within: float) -> bool:
     """Tell whether it became so within some seconds, ten minutes at most."""
-    started = cloud.clock()
     limit = min(within, 600 * max(cloud.profile.time_scale, 0.1))
-    with Waiting() as waiting:
-        while not is_so():
-            gone = cloud.clock() - started
-            if gone > limit:
-                return False
-            waiting.show(what)
-            cloud.sleep(min(max(gone / 2, 0.1), 2))
-    return True
+    return until(cloud, is_so, what, limit) is not None

@@ -33,6 +33,32 @@ def _said(params: dict) -> str:
     return ", ".join(f"{k}={v}" for k, v in params.items())
 
 
+def due(plan: list[Step], mode: str) -> list[Step]:
+    """Return the steps that are to be applied now: none in plan mode; say so where there are none.
+
+    Raises ParamsError for another mode than "plan" and "apply", and CheckFailed when a step needs
+    what an earlier stage has yet to make.
+    """
+    check_mode(mode)
+    if not plan:
+        print("Nothing to do.")
+    elif mode == "plan":
+        print(f"Plan mode: {len(plan)} {'step' if len(plan) == 1 else 'steps'}, none applied.")
+    else:
+        _demand_complete(plan)
+        return plan
+    return []
+
+
+def perform(plan: list[Step], mode: str, action: Callable[[Step], str]) -> None:
+    """Apply steps that are no requests, one after the other: do as `apply` does by an action.
+
+    The action does one step and returns what to say of it.
+    """
+    for step in due(plan, mode):
+        tell("done", step.command, step.what, action(step))
+
+
 def apply(
     cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
 ) -> dict[str, CloudError]:
@@ -51,14 +77,7 @@ def attempt(
     cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
 ) -> dict[str, CloudError]:
     """Do as `apply` does, but return the errors by the step's `what` instead of raising one."""
-    check_mode(mode)
-    if mode == "plan":
-        print("Plan mode: nothing was sent." if plan else "Nothing to do.")
-        return {}
-    _demand_complete(plan)
-    if not plan:
-        print("Nothing to do.")
-    failed, made = {}, []
+    plan, failed, made = due(plan, mode), {}, []
     with Waiting() as waiting:
         for step, result, was_so in _outcomes(cloud, plan, at_once, within, waiting.show):
             if was_so:

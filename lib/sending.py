@@ -20,8 +20,7 @@ def run(
     answer = cloud.change(command, params, what=what, within=within, expect=expect)
     if "jobid" not in answer:
         return jobs.unwrapped(answer)
-    terms = {"within": within, "expect": expect, "since": started}
-    return jobs.wait(cloud, answer["jobid"], command=command, **terms)
+    return jobs.wait(cloud, Job(str(answer["jobid"]), command, what, started, expect), within)
 
 
 def run_all(
@@ -82,11 +81,11 @@ def _look_at_due(
 def _outcome(cloud: Cloud, job: Job, within: float) -> dict | CloudError | None:
     try:
         result = jobs.look(cloud, job)
-        if result is None:
-            jobs.demand_time(cloud, job, within)
-        return result
     except CloudError as error:
         return error
+    if result is None and cloud.clock() - job.started >= within:
+        return jobs.late(cloud, job)
+    return result
 
 
 def _summary(running: list) -> str:

@@ -51,14 +51,14 @@ def _source(volume: dict | None, name: str, installed: str) -> object:
 
 
 def wait_backed_up(ours: Ours, *, within: float) -> str:
-    """Watch our snapshot until it is `BackedUp` and return its state, "" where there is none.
+    """Wait until our snapshot is `BackedUp` and return that state, "" where there is none.
 
     The job of createSnapshot may end at `CreatedOnPrimary`, which no template can be made from.
     `within` in seconds; raises JobTimeout.
     """
-    volume, what = ours.volume(), f"snapshot of {ours.volume_name}"
-    read = partial(ours.snapshot, volume)
-    return jobs.settled(ours.cloud, read, "state", "BackedUp", what, within)
+    read, what = partial(ours.snapshot, ours.volume()), f"snapshot of {ours.volume_name}"
+    row = jobs.ready(ours.cloud, read, lambda row: row["state"] == "BackedUp", what, within)
+    return row["state"] if row else ""
 
 
 def plan_removal(ours: Ours) -> list[Step]:

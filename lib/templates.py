@@ -42,12 +42,13 @@ def _source(snapshot: dict | None, volume_name: str) -> object:
 
 
 def wait_ready(ours: Ours, *, within: float) -> bool:
-    """Watch our template until it is ready; False where there is none.
+    """Wait until our template is ready; False where there is none.
 
     `within` in seconds; raises JobTimeout.
     """
     what = f"template {ours.template_name}"
-    return bool(jobs.settled(ours.cloud, ours.template, "isready", True, what, within))
+    row = jobs.ready(ours.cloud, ours.template, lambda row: row["isready"] is True, what, within)
+    return row is not None
 
 
 def verify(ours: Ours, *, size: int, mode: str) -> None:

@@ -9,11 +9,21 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 WAIT = "application/vnd.runbook.wait+json"
 STEP = "application/vnd.runbook.step+json"
+Found = TypeVar("Found")
+
+
+class Clock(Protocol):
+    """What can tell the time in seconds, and let it pass."""
+
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
 
 
 def _kernel() -> bool:
@@ -131,3 +141,36 @@ class Waiting:
             self.shown.update(data, raw=True)
         else:
             self.shown = display(data, raw=True, display_id=True)
+
+
+def until(
+    clock: Clock,
+    look: Callable[[], Found | None],
+    what: str,
+    within: float,
+    times: Iterable[float] | None = None,
+) -> Found | None:
+    """Look until something is found and return it; None if nothing is within so many seconds.
+
+    `what` is shown meanwhile, unless it is "". `times` are the seconds after the start at which to
+    look: by default at once, ever less often, and then every 2 s. False counts as nothing.
+    """
+    started = clock.clock()
+    with Waiting() as line:
+        for at in _steadily() if times is None else times:
+            clock.sleep(max(0, started + min(at, within) - clock.clock()))
+            found = look()
+            if found is not None and found is not False:
+                return found
+            if clock.clock() - started >= within:
+                break
+            if what:
+                line.show(what)
+    return None
+
+
+def _steadily() -> Iterator[float]:
+    now = 0.0
+    while True:
+        yield now
+        now += min(max(now / 2, 0.1), 2)

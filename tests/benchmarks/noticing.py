@@ -110,8 +110,9 @@ def volume(cloud: Cloud) -> dict:
 
 
 def _watched(server: Server, cloud: Cloud, params: dict, expect: float) -> Seen:
-    job = cloud.call("createVolume", **params)["jobid"]
+    job = jobs.Job(cloud.call("createVolume", **params)["jobid"], expect=expect)
     before = len(server.cloud.faults.calls)
-    jobs.wait(cloud, job, expect=expect)
+    job.started = cloud.clock()
+    jobs.wait(cloud, job, 3600)
     looks = len(server.cloud.faults.calls) - before
-    return Seen(cloud.clock() - server.cloud.state.get("job", job)["ends"], looks)
+    return Seen(cloud.clock() - server.cloud.state.get("job", job.id)["ends"], looks)
