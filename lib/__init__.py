@@ -1,6 +1,7 @@
 """The words that notebooks use, loaded when they are first asked for."""
 
 from importlib import import_module
+from typing import Any
 
 WORDS = {
     "Ours": "lib.ours",
@@ -16,7 +17,7 @@ WORDS = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Return one of the WORDS; loading them late keeps `lib.localcloud` quick to start."""
     if name not in WORDS:
         raise AttributeError(f"module 'lib' has no attribute {name!r}")

@@ -9,6 +9,7 @@ from __future__ import annotations  # `list` is a method here
 import re
 from abc import ABC, abstractmethod
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from lib.errors import Refused
 from lib.record import facts
 
 COLUMNS = ["name", "type", "required", "since", "description"]
+Rows = list[dict]  # `list` is a method below
 NOT_ALLOWED = (401, 432)  # ApiErrorCode.UNAUTHORIZED (older versions), UNSUPPORTED_ACTION_ERROR
 NO_COMMAND = (430, 431, 530)  # how listApis refuses a name that it does not know, 530 in 4.22
 
@@ -25,11 +27,11 @@ class Abilities(ABC):
     """What can be asked of a cloud; `lib.client.Client` adds how to ask."""
 
     @abstractmethod
-    def ask(self, command: str, **params) -> dict:
+    def ask(self, command: str, **params: Any) -> dict:
         """Send one question, and return what stands inside its answer."""
 
     @abstractmethod
-    def list(self, command: str, **params) -> list[dict]:
+    def list(self, command: str, **params: Any) -> Rows:
         """Return every row of a list command."""
 
     @cached_property

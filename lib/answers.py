@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import Any
 
 import requests
 
@@ -125,7 +126,7 @@ def oddity(body: dict | None) -> str:
 
 
 def _odd_within(body: dict) -> str:
-    left: list[tuple[object, int]] = [(body, 1)]
+    left: list[tuple[Any, int]] = [(body, 1)]
     while left:
         value, depth = left.pop()
         if depth > DEEPEST:
@@ -185,7 +186,7 @@ def _no_rows(name: str, rows: object) -> str:
     """Say why something is no list of objects, "" if it is one."""
     if not isinstance(rows, list):
         return f"`{name}` is {_kind(rows)}"
-    other = next((row for row in rows if not isinstance(row, dict)), {})
+    other: object = next((row for row in rows if not isinstance(row, dict)), {})
     return f"a row of `{name}` is {_kind(other)}" if other != {} else ""
 
 

@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import requests
 
 from lib import answers, find, paging, profiles
-from lib.abilities import NOT_ALLOWED, Abilities
+from lib.abilities import NOT_ALLOWED, Abilities, Rows
 from lib.errors import CheckFailed, ParamsError, ProfileError, Refused, RunbookError, Unreachable
 from lib.record import masks
 from lib.record.journal import Journal, run_folder
@@ -76,7 +76,7 @@ class Client(Abilities):
         return Journal(self.folder, self.profile.endpoint)
 
     @cached_property
-    def zones(self) -> list[dict]:
+    def zones(self) -> Rows:
         """The zones there are, asked once: nearly every question is about one of them."""
         return self.list("listZones", available=True)
 
@@ -91,13 +91,12 @@ class Client(Abilities):
 
     def _in_project(self, command: str, params: dict) -> dict:
         """Return the parameters with the project's id; a command that takes none passes it over."""
-        if not self.project or command in WHOLE_ACCOUNT:
-            return params
-        return {"projectid": self.project_row["id"]} | params
+        row = None if command in WHOLE_ACCOUNT else self.project_row
+        return {"projectid": row["id"]} | params if row else params
 
     def within(self, project_id: str) -> Self:
         """Return the cloud as it is seen from a project, by its id, "" for none: for look-ups."""
-        mine = self.project_row["id"] if self.project else ""
+        mine = self.project_row["id"] if self.project_row else ""
         if project_id == mine:
             return self
         other = copy(self)
@@ -105,7 +104,7 @@ class Client(Abilities):
         other.project_row = {"id": project_id} if project_id else None
         return other
 
-    def ask(self, command: str, **params) -> dict:
+    def ask(self, command: str, **params: Any) -> dict:
         """Send one command without a journal, and again only where that does no harm."""
         wire = wire_params(self._in_project(command, params))
         for attempt in range(1, TRIES + 1):
@@ -115,13 +114,12 @@ class Client(Abilities):
                 pause = _pause(error, attempt)
                 if pause is None or attempt == TRIES:
                     raise
-                throttled = isinstance(error, Refused) and error.code == 429
-                if throttled and pause > self.profile.max_pause:
-                    raise self._throttled(error, pause) from None
+                if isinstance(error, Refused) and error.code == 429:
+                    self._demand_bearable(error, pause)
                 self.sleep(min(pause, self.profile.max_pause))
         raise AssertionError("the last try returns or raises")
 
-    def list(self, command: str, **params) -> list[dict]:
+    def list(self, command: str, **params: Any) -> Rows:
         """Return every row of a list command, or those of the one `page` that is asked for.
 
         Raises Incomplete when the cloud counts more rows than it shows.
@@ -130,11 +128,11 @@ class Client(Abilities):
             return paging.rows_of(self.ask(command, **params))
         return paging.every(self.ask, command, params, PAGE, self.profile.max_rows)
 
-    def named(self, command: str, name: str, **filters) -> list[dict]:
+    def named(self, command: str, name: str, **filters: Any) -> Rows:
         """Return the rows whose name is exactly that; 2.2 takes a part of it for the whole."""
         return [r for r in self.list(command, name=name, **filters) if r.get("name") == name]
 
-    def one(self, command: str, name: str, *, by: str = "name", **filters) -> dict:
+    def one(self, command: str, name: str, *, by: str = "name", **filters: Any) -> dict:
         """Return the one row whose field `by` is exactly `name`, or whose id it gives (`id:…`).
 
         Raises NotOne, which lists the namesakes, or the names there are, the nearest first.
@@ -145,7 +143,7 @@ class Client(Abilities):
         inside = self.project or command not in find.IN_PROJECTS or not self.has_projects
         return find.pick(rows, command, name, by, "" if inside else find.ELSEWHERE)
 
-    def _narrowed(self, command: str, name: str, filters: dict) -> list[dict]:
+    def _narrowed(self, command: str, name: str, filters: dict) -> Rows:
         """Return what the server itself finds for a name: few rows, so no page is missed."""
         by_id = find.is_id(name)
         filters = filters | ({"id": name[len(find.BY_ID) :]} if by_id else {"keyword": name})
@@ -160,7 +158,7 @@ class Client(Abilities):
         """Return the id of the zone of that name."""
         return find.pick(self.zones, "listZones", zone)["id"]
 
-    def list_if_allowed(self, command: str, **params) -> list[dict] | None:
+    def list_if_allowed(self, command: str, **params: Any) -> Rows | None:
         """Return the rows as `list` does, None where this account may not call the command.
 
         For questions that only show or explain: roles without single commands are common.
@@ -192,7 +190,7 @@ class Client(Abilities):
         wrong = answers.oddity(body)
         if not wrong:
             masks.add_from_answer(text, body)
-        inside = {} if wrong else next(iter(body.values()))
+        inside = {} if wrong or not body else next(iter(body.values()))
         log.ended(answer.status_code, inside, len(data))
         if wrong:
             raise self._unknown(command, answer, question, wrong)
@@ -245,14 +243,16 @@ class Client(Abilities):
         endpoint = self.profile.endpoint
         return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=False)
 
-    def _throttled(self, error: Refused, pause: float) -> Refused:
-        """Return the refusal of a cloud that wants us to wait for longer than is allowed."""
+    def _demand_bearable(self, error: Refused, pause: float) -> None:
+        """Raise the refusal of a cloud that wants a longer pause than is allowed."""
         most = self.profile.max_pause
+        if pause <= most:
+            return
         hint = (
             f"It wants a pause of {pause:.0f} s; `max_pause` of profile {self.profile.name} allows "
             f"{most:g} s. Run this stage again later, or set `max_pause` higher."
         )
-        return Refused(error.command, error.code, error.text, hint)
+        raise Refused(error.command, error.code, error.text, hint) from None
 
     def _understood(
         self, command: str, answer: requests.Response, inside: dict, question: bool
@@ -299,7 +299,7 @@ def wire_params(params: dict) -> dict[str, str]:
     >>> wire_params({"startVM": True, "ids": [1, 2], "size": None, "tags": [{"key": "a"}]})
     {'startvm': 'true', 'ids': '1,2', 'tags[0].key': 'a'}
     """
-    flat = {}
+    flat: dict[str, str] = {}
     for name, value in params.items():
         flat |= _flat(name.lower(), value)
     for name, value in flat.items():
@@ -308,7 +308,7 @@ def wire_params(params: dict) -> dict[str, str]:
     return flat
 
 
-def _flat(name: str, value) -> dict[str, str]:
+def _flat(name: str, value: Any) -> dict[str, str]:
     if value is None:
         return {}
     if isinstance(value, bool):

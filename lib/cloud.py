@@ -5,6 +5,8 @@ page. A change is written into the journal and sent once; if its answer is lost,
 out what became of it.
 """
 
+from typing import Any
+
 from lib import changes, profiles, tables
 from lib.client import QUESTION, Client, wire_params
 from lib.record import facts, masks
@@ -13,7 +15,7 @@ from lib.record import facts, masks
 class Cloud(Client):
     """A cloud that can be asked and changed."""
 
-    def call(self, command: str, **params) -> dict:
+    def call(self, command: str, **params: Any) -> dict:
         """Send one command, a question or a change, and return what stands inside its answer.
 
         Values may be str, numbers, bool, None (left out), lists of words, lists of dicts
@@ -43,7 +45,7 @@ class Cloud(Client):
         return changes.send(self, command, params, what, within, expect)
 
 
-def connect(profile: str, project: str = "", **settings) -> Cloud:
+def connect(profile: str, project: str = "", **settings: Any) -> Cloud:
     """Return the cloud of a profile, and in it a project; settings are fields of Cloud, for tests.
 
     Raises ProfileError, NotOne for an unknown project; `local` starts the local cloud if need be.

@@ -39,7 +39,7 @@ def destroyed(cloud: Cloud) -> dict[str, datetime]:
     return {n: at for n, at in times.items() if cloud.has_tags and datetime.now(UTC) < at + KEPT}
 
 
-def _entries(cloud) -> list[Entry]:
+def _entries(cloud: Cloud) -> list[Entry]:
     """Return the journals' entries of machines deployed and destroyed, without remarks on them."""
     found = (e for e in earlier.every(cloud) if e.command in COMMANDS)
     return [e for e in found if e.state != "looked-after"]

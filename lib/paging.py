@@ -41,7 +41,8 @@ def _pass(
     most: float,
 ) -> tuple[int, bool]:  # fmt: skip
     """Add the rows of all pages to `seen`; return the count, and whether a row came twice."""
-    page, count, found, repeated = 1, 0, set(), False
+    page, count, repeated = 1, 0, False
+    found: set[str] = set()
     while True:
         try:
             answer = ask(command, **params, **_one_page(page, size))

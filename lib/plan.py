@@ -61,7 +61,7 @@ def perform(plan: list[Step], mode: str, action: Callable[[Step], str]) -> None:
 
 def apply(
     cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
-) -> dict[str, CloudError]:
+) -> None:
     """Make the changes side by side, saying each outcome as it is known; in plan mode make none.
 
     A step that fails keeps no other from its end, but nothing new is started after it. Then the
@@ -111,7 +111,7 @@ def _outcomes(
 
 def _tag(cloud: Cloud, made: list[tuple[Step, str]]) -> None:
     """Put their tags on what the steps made: one call for all of a kind, as they share them."""
-    kinds = {}
+    kinds: dict[tuple, dict[str, str]] = {}
     for step, resource_id in made:
         kind = kinds.setdefault((step.resource, tuple(step.tags.items())), {})
         kind[resource_id] = step.what

@@ -20,6 +20,7 @@ from configparser import Error as IniError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 from urllib.request import getproxies
 
@@ -36,8 +37,10 @@ BOUNDS = {
     "max_pause": "seconds",
 }
 CMK |= {name: name for name in BOUNDS}
-LOCAL_OPTIONS = ("dialect", "time_scale", "etcd", "expunge_delay", "may_expunge", "refuse")
-LOCAL_OPTIONS += ("project", "custom_offering", "second_nic")
+LOCAL_OPTIONS = (
+    *("dialect", "time_scale", "etcd", "expunge_delay", "may_expunge", "refuse"),
+    *("project", "custom_offering", "second_nic"),
+)
 NO_WORDS = ("false", "no", "off", "0")
 HEAD = "keys before any section"  # of cloudmonkey 6
 
@@ -62,7 +65,7 @@ class Profile:
     timeout: float = 30
     expires: int = 600
     verify: bool | str = True
-    login: tuple[str, ...] = field(default=(), repr=False)
+    login: tuple[str, str] | tuple[()] = field(default=(), repr=False)
     deadline: float = 120
     max_answer: float = 64
     max_rows: float = 100_000
@@ -72,7 +75,7 @@ class Profile:
     machine_shell: tuple[str, ...] = ()
     time_scale: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for secret in (self.key, self.secret, *self.login[1:]):
             masks.add(secret)
 
@@ -202,7 +205,8 @@ def _cmk_file() -> Path:
 
 def _section(paths: list[Path], name: str) -> tuple[dict, str]:
     """Return the values of a section, as `cs` reads them, and the files that it stands in."""
-    values, where = {}, []
+    values: dict[str, str] = {}
+    where = []
     for path in paths:
         if path.is_file():
             _warn_if_open(path)
@@ -253,7 +257,9 @@ def _profile(name: str, values: dict, where: str) -> Profile:
         raise ProfileError(f"profile {name} in {where} lacks {', '.join(missing)}")
     endpoint, login = _endpoint(values["endpoint"], f"profile {name} in {where}")
     timeout = _number(values, "timeout", 30, where)
-    bounds = {b: _number(values, b, getattr(Profile, b), where, BOUNDS[b]) for b in BOUNDS}
+    bounds: dict[str, Any] = {
+        b: _number(values, b, getattr(Profile, b), where, BOUNDS[b]) for b in BOUNDS
+    }
     if "deadline" not in values:
         bounds["deadline"] = max(Profile.deadline, 4 * timeout)
     return Profile(
@@ -270,7 +276,7 @@ def _profile(name: str, values: dict, where: str) -> Profile:
     )
 
 
-def _endpoint(url: str, whose: str) -> tuple[str, tuple[str, ...]]:
+def _endpoint(url: str, whose: str) -> tuple[str, tuple[str, str] | tuple[()]]:
     """Return an endpoint without the user and password in its URL, and these.
 
     A query could hold a secret, too; CloudStack's endpoint has none.

@@ -69,7 +69,7 @@ def _made(ours: Ours, volume_size: int) -> dict[str, float]:
     snapshot = image or ours.snapshot(volume)
     disks, shots, images = (0 if there else 1 for there in (volume or snapshot, snapshot, image))
     kept = (shots + images) * volume_size
-    made = {"volume": disks, "snapshot": shots, "template": images}
+    made: dict[str, float] = {"volume": disks, "snapshot": shots, "template": images}
     return made | {"primarystorage": disks * volume_size, "secondarystorage": kept}
 
 
@@ -106,7 +106,7 @@ def _templates(cloud: Cloud) -> dict[str, dict]:
     return {str(t["id"]): t for t in cloud.list("listTemplates", templatefilter="self")}
 
 
-def _gib(rows) -> float:
+def _gib(rows: list[dict]) -> float:
     return sum(r.get("size") or r.get("virtualsize") or 0 for r in rows) / GIB
 
 

@@ -1,6 +1,7 @@
 """Sending changes, one or several side by side, and watching their jobs to their end."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from lib import jobs
 from lib.cloud import Cloud
@@ -8,19 +9,19 @@ from lib.errors import CloudError
 from lib.jobs import Job
 from lib.steps import Step
 
+Running = tuple[Step, Job, Iterator[float]]  # and when to look at the job
 
-def run(
-    cloud: Cloud, command: str, *, what: str = "", within: float = 3600, expect: float = 0, **params
-) -> dict:
+
+def run(cloud: Cloud, command: str, *, what: str = "", within: float = 3600, **params: Any) -> dict:
     """Send one change, wait for its end, and return what it made or changed.
 
     Raises Refused, JobFailed, JobTimeout (after `within` seconds) or Unreachable.
     """
     started = cloud.clock()
-    answer = cloud.change(command, params, what=what, within=within, expect=expect)
+    answer = cloud.change(command, params, what=what, within=within)
     if "jobid" not in answer:
         return jobs.unwrapped(answer)
-    return jobs.wait(cloud, Job(str(answer["jobid"]), command, what, started, expect), within)
+    return jobs.wait(cloud, Job(str(answer["jobid"]), command, what, started), within)
 
 
 def run_all(
@@ -30,7 +31,8 @@ def run_all(
 
     After the first error no new step is sent; what runs is watched to its end.
     """
-    waiting, running, failed = list(steps), [], False
+    waiting, failed = list(steps), False
+    running: list[Running] = []
     while running or (waiting and not failed):
         while waiting and not failed and len(running) < at_once:
             step = waiting.pop(0)
@@ -48,8 +50,9 @@ def run_all(
 def _start(cloud: Cloud, step: Step, within: float) -> Job | dict | CloudError:
     started = cloud.clock()
     try:
-        terms = {"what": step.what, "within": within, "expect": step.expect}
-        answer = cloud.change(step.command, step.params, **terms)
+        answer = cloud.change(
+            step.command, step.params, what=step.what, within=within, expect=step.expect
+        )
     except CloudError as error:
         return error
     if "jobid" not in answer:
@@ -58,10 +61,10 @@ def _start(cloud: Cloud, step: Step, within: float) -> Job | dict | CloudError:
 
 
 def _look_at_due(
-    cloud: Cloud, running: list, within: float, said: Callable[..., None]
+    cloud: Cloud, running: list[Running], within: float, said: Callable[[str, float], None]
 ) -> list[tuple]:
     """Sleep until the next look is due, take it, and return the steps that ended."""
-    ended = []
+    ended: list[tuple] = []
     for entry in [e for e in running if not e[1].due]:
         entry[1].due = entry[1].started + next(entry[2])
     if not running:
@@ -88,7 +91,7 @@ def _outcome(cloud: Cloud, job: Job, within: float) -> dict | CloudError | None:
     return result
 
 
-def _summary(running: list) -> str:
+def _summary(running: list[Running]) -> str:
     first = running[0][1]
     more = f" and {len(running) - 1} more" if len(running) > 1 else ""
     return f"{first.command} {first.resource}{more}"

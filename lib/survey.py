@@ -1,5 +1,7 @@
 """Access: who we are, what the cloud is, and whether it has what a run needs."""
 
+from typing import Any
+
 from lib import find, offerings
 from lib.checks import not_allowed, tick
 from lib.cloud import Cloud
@@ -63,7 +65,7 @@ def _offering(cloud: Cloud, name: str, custom: Custom) -> dict:
 
 
 def _tick(
-    cloud: Cloud, command: str, name: str, parameter: str, by: str = "name", **filters
+    cloud: Cloud, command: str, name: str, parameter: str, by: str = "name", **filters: Any
 ) -> dict:
     what = f"{parameter} {name}"
     try:

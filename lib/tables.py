@@ -4,6 +4,7 @@ Bytes become GiB, CloudStack's times become timezone-aware timestamps (UTC), ids
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -27,7 +28,7 @@ def table(rows: Iterable[dict], columns: str) -> pd.DataFrame:
     return pd.DataFrame({_title(n): _column(n, [r.get(n) for r in rows]) for n in names})
 
 
-def listed(cloud: Client, command: str, columns: str, **params) -> pd.DataFrame:
+def listed(cloud: Client, command: str, columns: str, **params: Any) -> pd.DataFrame:
     """Return the table of a list command; it is empty where this account may not call it.
 
     That is said then, as other tables of a notebook are worth showing all the same.

@@ -67,8 +67,9 @@ def plan_attach(ours: Ours, *, workstation: str, installed: str) -> list[Step]:
         return []
     volume, name = ours.volume(), ours.volume_name
     machine = ours.cloud.one("listVirtualMachines", workstation, by="displayname")
-    attached = bool(volume) and _on(volume, machine)
-    if attached or (volume and str(volume["id"]) == installed) or ours.snapshot(volume):
+    if volume and (_on(volume, machine) or str(volume["id"]) == installed):
+        return []
+    if ours.snapshot(volume):
         return []
     what = volume["id"] if volume else Pending(f"volume {name}", "10-create-volume")
     params = {"id": what, "virtualmachineid": machine["id"]}
@@ -124,9 +125,9 @@ def found(ours: Ours) -> dict | None:
     Of an attached one also its machine's `hypervisor`, and `others`: the ids of its other volumes.
     """
     volume = ours.volume()
-    machine = volume and volume.get("virtualmachineid")
-    if not machine:
+    if not volume or not volume.get("virtualmachineid"):
         return volume
+    machine = volume["virtualmachineid"]
     rows = [v for v in ours.cloud.list("listVolumes") if v.get("virtualmachineid") == machine]
     others = [str(v["id"]) for v in rows if v["id"] != volume["id"]]
     holders = [m for m in ours.cloud.list("listVirtualMachines") if m["id"] == machine]

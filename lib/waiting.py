@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 WAIT = "application/vnd.runbook.wait+json"
 STEP = "application/vnd.runbook.step+json"
@@ -22,8 +22,11 @@ Found = TypeVar("Found")
 class Clock(Protocol):
     """What can tell the time in seconds, and let it pass."""
 
-    clock: Callable[[], float]
-    sleep: Callable[[float], None]
+    @property
+    def clock(self) -> Callable[[], float]: ...
+
+    @property
+    def sleep(self) -> Callable[[float], None]: ...
 
 
 def _kernel() -> bool:
@@ -84,7 +87,7 @@ def tell(outcome: str, command: str, what: str, why: str) -> None:
     _say({"text/plain": text, STEP: {"outcome": outcome, "command": command, "what": what}})
 
 
-def _say(data: dict, **more) -> None:
+def _say(data: dict, **more: Any) -> None:
     if not _kernel():
         return print(data["text/plain"])
     from IPython.display import display
@@ -92,7 +95,7 @@ def _say(data: dict, **more) -> None:
     display(data, raw=True, **more)
 
 
-def show_table(rows) -> None:
+def show_table(rows: Any) -> None:
     """Show a table in the middle of a cell's work."""
     if not _kernel():
         return print(rows.to_string())
@@ -104,8 +107,9 @@ def show_table(rows) -> None:
 class Waiting:
     """One line that says what is waited for and how long; its last state stays in the record."""
 
-    def __init__(self):
-        self.started, self.shown, self.last = time.monotonic(), None, 0.0
+    def __init__(self) -> None:
+        self.started, self.last = time.monotonic(), 0.0
+        self.shown: Any = None  # the display in the kernel
         self.what, self.since = "", self.started
 
     def __enter__(self) -> "Waiting":
@@ -128,7 +132,7 @@ class Waiting:
         )
         self._display(f"… {what}: {spell(seconds, about)}", facts)
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.shown:
             seconds = round(time.monotonic() - self.started, 1)
             self._display(f"waited {span(seconds)}", {"waiting": "", "seconds": seconds})
