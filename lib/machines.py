@@ -4,7 +4,7 @@ import re
 
 from lib.cloud import Cloud
 from lib.errors import CheckFailed
-from lib.steps import Step
+from lib.steps import Id, Step
 
 NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")  # CloudStack's rule of host names
 BAD = ("Error", "Destroyed", "Destroying", "Expunging", "Expunged")
@@ -63,5 +63,5 @@ def addresses(machines: dict[str, dict]) -> dict[str, str]:
 
 def plan_destroy(cloud: Cloud, machine: dict, why: str) -> Step:
     """Return the step that destroys a machine, and expunges it where the account may do that."""
-    params = {"id": machine["id"]} | ({"expunge": True} if cloud.may_expunge else {})
+    params = {"id": Id.of(machine)} | ({"expunge": True} if cloud.may_expunge else {})
     return Step("destroyVirtualMachine", params, why, machine["name"])

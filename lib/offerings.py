@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from lib import find
 from lib.cloud import Cloud
 from lib.errors import CheckFailed
+from lib.steps import Id
 
 # parameter -> field of an offering's row, and what its detail is called
 OPEN = {
@@ -82,7 +83,7 @@ def _offering(row: dict, custom: Custom) -> Offering:
         what = f"the custom service offering {row['name']}"
         raise CheckFailed(what, "cpu_number, cpu_speed and memory", "; ".join(wrong))
     details = {OPEN[name][1]: custom[name] for name in _open(row)}
-    params = {"serviceofferingid": row["id"]} | ({"details": [details]} if details else {})
+    params: dict = {"serviceofferingid": Id.of(row)} | ({"details": [details]} if details else {})
     return Offering(row["name"], str(row["id"]), params)
 
 

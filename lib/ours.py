@@ -3,12 +3,12 @@
 import re
 from dataclasses import dataclass, field, replace
 
-from lib import earlier, effects, machines
+from lib import earlier, effects, find, machines
 from lib.cloud import Cloud
 from lib.errors import CheckFailed, NotOne
 from lib.machines import demand_one
 from lib.record.journal import OPEN, Entry
-from lib.steps import Step, tag_params
+from lib.steps import Id, Step, tag_params
 
 RUNBOOK = "coreos-cluster"
 NEUTRAL = {"config": "neutral"}  # tag on a template without a token
@@ -56,9 +56,9 @@ class Ours:
         return {"runbook": RUNBOOK, "cluster": self.cluster_name, "revision": self.revision}
 
     @property
-    def zone_id(self) -> str:
+    def zone_id(self) -> Id:
         """The id of the zone; raises NotOne."""
-        return self.cloud.zone_id(self.zone)
+        return Id.of(find.pick(self.cloud.zones, "listZones", self.zone))
 
     def bears_name(self, machine: str) -> bool:
         """Tell whether that is the name of a machine of this cluster, whatever its number."""

@@ -7,7 +7,7 @@ import pandas as pd
 from lib import changes, sending
 from lib.cloud import Cloud
 from lib.errors import CheckFailed, CloudError, ParamsError
-from lib.steps import Pending, Step, tag_params
+from lib.steps import Id, Pending, Step, tag_params
 from lib.waiting import Waiting, tell
 
 MODES = ("plan", "apply")
@@ -20,17 +20,26 @@ def check_mode(mode: str) -> None:
 
 
 def show(plan: list[Step]) -> pd.DataFrame:
-    """Return the plan as a table, a row a step; one row says so where there is nothing to do."""
-    rows = [
-        {"command": s.command, "what": s.what, "why": s.why, "with": _said(s.params)} for s in plan
-    ]
-    return pd.DataFrame(
-        rows or [{"command": "none", "what": "", "why": "nothing to do", "with": ""}]
-    )
+    """Return the plan as a table: a row a step, a column a parameter; "none" where it is empty.
+
+    An id stands behind the name that it is of. Parameters that repeat `what` are left out.
+    """
+    rows = [{"command": s.command, "what": s.what, "why": s.why} | _shown(s) for s in plan]
+    nothing = {"command": "none", "what": "", "why": "nothing to do"}
+    return pd.DataFrame(rows or [nothing]).fillna("")
 
 
-def _said(params: dict) -> str:
-    return ", ".join(f"{k}={v}" for k, v in params.items())
+def _shown(step: Step) -> dict[str, str]:
+    return {k: _said(v) for k, v in step.params.items() if v != step.what}
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
+    if isinstance(value, dict):
+        pairs = [(value["key"], value["value"])] if "key" in value else value.items()
+        return ", ".join(f"{k}={v}" for k, v in pairs)
+    return repr(value) if isinstance(value, Id) else f"{value}"  # `format` keeps secrets to itself
 
 
 def due(plan: list[Step], mode: str) -> list[Step]:

@@ -6,7 +6,7 @@ from functools import partial
 from lib import jobs
 from lib.cloud import Cloud
 from lib.ours import Ours
-from lib.steps import Pending, Step
+from lib.steps import Id, Pending, Step
 
 SECONDS_PER_GIB = 14.25  # 40 GB took 9m30s on the cloud of 2014
 
@@ -36,7 +36,9 @@ def _is_rubbish(cloud: Cloud, row: dict) -> bool:
 
 
 def _deletions(rows: Iterable[dict]) -> list[Step]:
-    return [Step("deleteSnapshot", {"id": r["id"]}, f"it is {r['state']}", r["name"]) for r in rows]
+    return [
+        Step("deleteSnapshot", {"id": Id.of(r)}, f"it is {r['state']}", r["name"]) for r in rows
+    ]
 
 
 def _source(volume: dict | None, name: str, installed: str) -> object:
@@ -47,7 +49,7 @@ def _source(volume: dict | None, name: str, installed: str) -> object:
         return Pending(f"CoreOS on {name}", "30-install-coreos")
     if volume.get("virtualmachineid"):
         return Pending(f"{name} detached", "40-detach-volume")
-    return volume["id"]
+    return Id.of(volume)
 
 
 def wait_backed_up(ours: Ours, *, within: float) -> str:

@@ -3,6 +3,23 @@
 from dataclasses import dataclass, field
 
 
+class Id(str):
+    """The id of something in a request, which a plan shows with its name."""
+
+    name: str
+
+    @classmethod
+    def of(cls, row: dict, by: str = "name") -> "Id":
+        """Return the id of a row, named by its field `by`."""
+        made = cls(row["id"])
+        made.name = str(row.get(by, ""))
+        return made
+
+    def __repr__(self) -> str:
+        short = self.partition("-")[0]  # of a UUID
+        return f"{self.name} ({short})" if self.name else str(self)
+
+
 @dataclass(frozen=True)
 class Step:
     """One change, with the reason for it: plain data.

@@ -41,12 +41,14 @@ def place(cloud: Cloud, zone: str, workstation: str, network: str) -> list[dict]
     return rows + ([_tick(cloud, "listNetworks", network, "network", **here)] if network else [])
 
 
-def disk(cloud: Cloud, disk_offering: str, os_type: str) -> list[dict]:
-    """Return a row for the offering of the disk, and for the OS type of the template."""
-    return [
-        _tick(cloud, "listDiskOfferings", disk_offering, "disk_offering"),
-        _tick(cloud, "listOsTypes", os_type, "os_type", by="description"),
-    ]
+def disk_offering(cloud: Cloud, name: str) -> list[dict]:
+    """Return a row for the offering of the disk."""
+    return [_tick(cloud, "listDiskOfferings", name, "disk_offering")]
+
+
+def os_type(cloud: Cloud, description: str) -> list[dict]:
+    """Return a row for the OS type of the template."""
+    return [_tick(cloud, "listOsTypes", description, "os_type", by="description")]
 
 
 def service_offerings(cloud: Cloud, names: list[str], custom: Custom) -> list[dict]:

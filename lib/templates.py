@@ -4,7 +4,7 @@ from lib import find, jobs
 from lib.checks import check
 from lib.errors import CheckFailed
 from lib.ours import NEUTRAL, Ours, is_neutral
-from lib.steps import Pending, Step
+from lib.steps import Id, Pending, Step
 
 SECONDS_PER_GIB = 3.0
 
@@ -24,11 +24,12 @@ def plan_create(ours: Ours, *, os_type: str, config_delivery: str = "disk") -> l
     if len(name) > 32:
         raise CheckFailed("template_name", "32 characters at most", f"{len(name)}")
     volume = ours.volume()
+    kind = ours.cloud.one("listOsTypes", os_type, by="description")
     params = {
         "name": name,
         "displaytext": name,
         "snapshotid": _source(ours.snapshot(volume), ours.volume_name),
-        "ostypeid": ours.cloud.one("listOsTypes", os_type, by="description")["id"],
+        "ostypeid": Id.of(kind, "description"),
     }
     expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
     why = f"there is no template {name} in {ours.zone}"
@@ -37,7 +38,7 @@ def plan_create(ours: Ours, *, os_type: str, config_delivery: str = "disk") -> l
 
 def _source(snapshot: dict | None, volume_name: str) -> object:
     if snapshot and snapshot["state"] == "BackedUp":
-        return snapshot["id"]
+        return Id.of(snapshot)
     return Pending(f"backed-up snapshot of {volume_name}", "41-create-snapshot")
 
 
@@ -73,6 +74,6 @@ def plan_removal(ours: Ours) -> list[Step]:
     template = ours.template()
     if not template or not ours.own([template]):
         return []
-    params = {"id": template["id"], "zoneid": ours.zone_id}
+    params: dict = {"id": Id.of(template), "zoneid": ours.zone_id}
     params |= {"forced": True} if ours.cloud.has_tags else {}
     return [Step("deleteTemplate", params, "made by this runbook", ours.template_name)]

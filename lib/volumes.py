@@ -3,7 +3,7 @@
 from lib import find
 from lib.errors import CheckFailed
 from lib.ours import Ours
-from lib.steps import Pending, Step
+from lib.steps import Id, Pending, Step
 
 GIB = 2**30
 
@@ -21,7 +21,11 @@ def plan_create(ours: Ours, *, size: int, offering: str) -> list[Step]:
         return []
     offer = ours.cloud.one("listDiskOfferings", offering)
     _demand_offered(offer, size)
-    params = {"name": ours.volume_name, "zoneid": ours.zone_id, "diskofferingid": offer["id"]}
+    params: dict = {
+        "name": ours.volume_name,
+        "zoneid": ours.zone_id,
+        "diskofferingid": Id.of(offer),
+    }
     params |= {"size": size} if offer.get("iscustomized") else {}
     why = f"no {ours.volume_name} of {size} GB in {ours.zone}"
     return [Step("createVolume", params, why, ours.volume_name, ours.tags, "Volume")]
@@ -71,8 +75,8 @@ def plan_attach(ours: Ours, *, workstation: str, installed: str) -> list[Step]:
         return []
     if ours.snapshot(volume):
         return []
-    what = volume["id"] if volume else Pending(f"volume {name}", "10-create-volume")
-    params = {"id": what, "virtualmachineid": machine["id"]}
+    what = Id.of(volume) if volume else Pending(f"volume {name}", "10-create-volume")
+    params = {"id": what, "virtualmachineid": Id.of(machine, "displayname")}
     return [Step("attachVolume", params, f"{name} is not attached to {workstation}", name)]
 
 
@@ -98,7 +102,7 @@ def plan_detach(ours: Ours, *, installed: str) -> list[Step]:
     if not (volume and volume.get("virtualmachineid")):
         return []
     ready = str(volume["id"]) == installed
-    what = volume["id"] if ready else Pending(f"CoreOS on {name}", "30-install-coreos")
+    what = Id.of(volume) if ready else Pending(f"CoreOS on {name}", "30-install-coreos")
     return [Step("detachVolume", {"id": what}, f"{name} is attached to the workstation", name)]
 
 
@@ -108,7 +112,7 @@ def plan_release(ours: Ours) -> list[Step]:
     if not (volume and volume.get("virtualmachineid")):
         return []
     why = "it must be detached to be deleted"
-    return [Step("detachVolume", {"id": volume["id"]}, why, ours.volume_name)]
+    return [Step("detachVolume", {"id": Id.of(volume)}, why, ours.volume_name)]
 
 
 def plan_removal(ours: Ours) -> list[Step]:
@@ -116,7 +120,7 @@ def plan_removal(ours: Ours) -> list[Step]:
     volume = ours.volume()
     if not volume:
         return []
-    return [Step("deleteVolume", {"id": volume["id"]}, "made by this runbook", ours.volume_name)]
+    return [Step("deleteVolume", {"id": Id.of(volume)}, "made by this runbook", ours.volume_name)]
 
 
 def found(ours: Ours) -> dict | None:

@@ -4,7 +4,7 @@ import pytest
 from harness import RUN, build, changes, play, play_to, running
 
 from lib import quota
-from lib.errors import CheckFailed, NotOne
+from lib.errors import CheckFailed
 from lib.localcloud.state import registry, views
 
 CHECK = "00-check-access"
@@ -184,7 +184,7 @@ def test_ids_do_for_names_in_every_stage(cloud):
 
 
 def test_an_id_that_is_missing_is_reported_like_a_name(cloud):
-    with pytest.raises(NotOne, match="wanted exactly one disk offering with name 'id:nowhere'"):
+    with pytest.raises(CheckFailed, match="disk_offering id:nowhere: wanted exactly one"):
         play(cloud, "10-create-volume", disk_offering="id:nowhere")
 
 

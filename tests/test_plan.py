@@ -8,7 +8,7 @@ from harness import changes, client, fault
 from lib import Ours, plan
 from lib.errors import CheckFailed, JobFailed, JobTimeout, ParamsError, Refused
 from lib.plan import apply, attempt, show
-from lib.steps import Pending, Step
+from lib.steps import Id, Pending, Step
 
 TAGS = Ours(None, "local-1", "c").tags
 
@@ -134,3 +134,14 @@ def test_a_job_the_cloud_forgot_says_so(cloud):
 def test_a_plan_is_shown_as_a_table_and_an_empty_one_says_none(cloud):
     assert list(show([volume(cloud, "a")])["command"]) == ["createVolume"]
     assert list(show([])["command"]) == ["none"]
+
+
+def test_a_plan_has_a_column_for_each_parameter_and_names_beside_ids(cloud):
+    offering = Id.of(cloud.one("listDiskOfferings", "Custom Disk"))
+    step = Step("createVolume", {"name": "a", "diskofferingid": offering, "size": 1}, "why", "a")
+    late = Step("attachVolume", {"id": Pending("volume a", "10-create-volume")}, "why", "a")
+    rows = show([step, late]).to_dict("records")
+    short = offering.partition("-")[0]
+    assert (rows[0]["diskofferingid"], rows[0]["size"]) == (f"Custom Disk ({short})", "1")
+    assert "name" not in rows[0]  # as `what` says it
+    assert (rows[1]["id"], rows[1]["size"]) == ("(volume a, from 10-create-volume)", "")

@@ -10,13 +10,14 @@ from lib.machines import addresses, plan_destroy
 from lib.offerings import Offering
 from lib.ours import Ours
 from lib.plan import apply, attempt
-from lib.steps import Step
+from lib.steps import Id, Step
 
 UNREGISTERED = (
     "No other machine was started: etcd of 2014 takes them one at a time. 60-verify-cluster tells "
     "more. Look at etcd's log on the machine: an empty $private_ipv4, or no way to the discovery "
     "service, keeps it out. Running this stage again goes on once it is listed."
 )
+GONE = "Somebody removed it after it failed to start. Run this stage again: it deploys it again."
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def clear_away(ours: Ours, steps: list[Step], within: float) -> None:
 
 def change_offering(machine: dict, offering: Offering, why: str) -> Step:
     """Return the step that gives a stopped machine another service offering."""
-    params = {"id": machine["id"], **offering.params}
+    params = {"id": Id.of(machine), **offering.params}
     return Step("changeServiceForVirtualMachine", params, why, machine["name"])
 
 
@@ -117,9 +118,11 @@ def _next_offering(offerings: list[Offering], machine: dict) -> Offering | None:
 def _change_offerings(how: Boot, steps: list[Step]) -> list[Step]:
     """Give those machines that are still Stopped their next offering, and return their starts.
 
-    Returns [] when there is none left for one of them.
+    Returns [] when there is none left for one of them; raises CheckFailed when one is gone.
     """
     there = there_of(how.ours, steps)
+    if gone := [s.what for s in steps if s.what not in there]:
+        raise CheckFailed(f"machine {gone[0]}", "Stopped", "gone", GONE)
     left = [s for s in steps if there[s.what]["state"] == "Stopped"]
     new = {s.what: _next_offering(how.offerings, there[s.what]) for s in left}
     chosen = {n: o for n, o in new.items() if o}

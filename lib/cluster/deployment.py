@@ -7,15 +7,16 @@ from lib.cluster import booting, capacity, etcd
 from lib.cluster.booting import Boot, change_offering, clear_away, there_of
 from lib.config import Written, discovery, registered
 from lib.config.userdata import UserData
-from lib.errors import CheckFailed
+from lib.errors import CheckFailed, CloudError
 from lib.machines import plan_destroy
 from lib.offerings import Offering
 from lib.ours import Ours, is_neutral
 from lib.plan import apply as apply_plan
 from lib.plan import attempt, check_mode
-from lib.steps import Pending, Step
+from lib.steps import Id, Pending, Step
 
 GivenData = dict[str, UserData] | Pending | None
+Failed = tuple[Step, CloudError]
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,17 @@ def _params(how: Deployment, source: dict | None) -> dict:
     params = {
         "zoneid": ours.zone_id,
         **how.offerings[0].params,
-        "templateid": source["id"] if source and source.get("isready") else pending,
+        "templateid": Id.of(source) if source and source.get("isready") else pending,
     }
     if how.network:
-        params["networkids"] = [cloud.one("listNetworks", how.network, zoneid=ours.zone_id)["id"]]
+        params["networkids"] = [Id.of(cloud.one("listNetworks", how.network, zoneid=ours.zone_id))]
     params |= {"group": how.group} if how.group else {}
     return params | ({"startvm": False} if cloud.can_deploy_stopped else {})
 
 
 def _plan_start(ours: Ours, name: str, machine: dict | None) -> Step | None:
     if machine and machine["state"] == "Stopped":
-        return Step("startVirtualMachine", {"id": machine["id"]}, "it is stopped", name)
+        return Step("startVirtualMachine", {"id": Id.of(machine)}, "it is stopped", name)
     if ours.cloud.can_deploy_stopped and (not machine or machine["state"] == "Error"):
         what = Pending(f"machine {name}, deployed", "50-deploy-cluster")
         return Step("startVirtualMachine", {"id": what}, "it is deployed stopped", name)
@@ -140,7 +141,8 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
     When no host takes a machine that is explained, and the next of the offerings is tried with it:
     a Stopped machine is given that offering; on 2.2, where it is in Error, it is destroyed and
     deployed again. Raises the last error when none is left. What a deployment leaves in Error is
-    destroyed; an error for a name that a destroyed machine still holds tells how to go on.
+    destroyed, and the others are started all the same; an error for a name that a destroyed machine
+    still holds tells how to go on.
     """
     check_mode(mode)
     cloud, text = how.ours.cloud, how.configured.text
@@ -152,13 +154,16 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
     deploys = [s for s in plan if s.command == "deployVirtualMachine" and s not in boots]
     if first := [s for s in plan if s not in boots + deploys]:
         _mend(how.ours, first, within)
+    failed = None
     if deploys:
-        _deploy_stopped(how.ours, registered.settled(cloud, deploys), within)
+        failed = _deploy_stopped(how.ours, registered.settled(cloud, deploys), within)
         there = there_of(how.ours, boots)
-        boots = [_with_id(s, there) for s in boots]
+        boots = [_with_id(s, there[s.what]) for s in boots if s.what in there]
     if boots:
         url = discovery.url_in(text) if etcd.is_old(text) else ""
         booting.boot(Boot(how.ours, how.offerings, url, within), boots)
+    if failed:
+        raise _explained(how.ours, failed)
 
 
 def _mend(ours: Ours, steps: list[Step], within: float) -> None:
@@ -168,15 +173,22 @@ def _mend(ours: Ours, steps: list[Step], within: float) -> None:
         raise error
 
 
-def _deploy_stopped(ours: Ours, steps: list[Step], within: float) -> None:
-    """Deploy machines without starting them; after a failure destroy what is in Error."""
-    if failed := attempt(ours.cloud, steps, "apply", within=within):
-        clear_away(ours, steps, within)
-        name, error = next(iter(failed.items()))
-        step = next(s for s in steps if s.what == name)
-        raise held.explained(ours, error, name, step.params.get("ipaddress", ""))
+def _deploy_stopped(ours: Ours, steps: list[Step], within: float) -> Failed | None:
+    """Deploy machines stopped; after a failure destroy what is in Error, and return the failure."""
+    failed = attempt(ours.cloud, steps, "apply", within=within)
+    if not failed:
+        return None
+    clear_away(ours, steps, within)
+    name, error = next(iter(failed.items()))
+    return next(s for s in steps if s.what == name), error
 
 
-def _with_id(step: Step, there: dict[str, dict]) -> Step:
+def _explained(ours: Ours, failed: Failed) -> CloudError:
+    """Return the error of a deployment, which says how to go on."""
+    step, error = failed
+    return held.explained(ours, error, step.what, step.params.get("ipaddress", ""))
+
+
+def _with_id(step: Step, machine: dict) -> Step:
     """Return a step with the id of the machine that was deployed meanwhile."""
-    return replace(step, params={"id": there[step.what]["id"]}) if step.what in there else step
+    return replace(step, params={"id": Id.of(machine)})

@@ -152,7 +152,7 @@ def test_an_absent_text_is_planned_in_full_unless_something_was_made_from_it(her
     assert step.params["text"] == wanted().texts()[FILE]
     assert "discovery: https://discovery.etcd.io/<token>\n" in step.params["text"]
     assert "absent" in step.why and "deprecated" in step.why
-    assert show([step])["with"][0].startswith("text=15 lines, sha256 ")
+    assert show([step])["text"][0].startswith("15 lines, sha256 ")
     assert plan(here, wanted(), template={"id": "t"}) == []
 
 
