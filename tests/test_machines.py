@@ -3,7 +3,8 @@
 import pytest
 from harness import OLD, build, changes, fault, play
 
-from lib.errors import JobFailed, Refused
+from lib.cluster import capacity
+from lib.errors import CheckFailed, JobFailed, Refused
 
 ROOM = "memory:7200"  # for the workstation and three small machines
 STAGE = "50-deploy-cluster"
@@ -126,3 +127,15 @@ def test_on_22_a_machine_without_a_host_is_destroyed_and_deployed_again(tmp_path
         play(cloud, STAGE, **OLD, fallback_offerings=["Small Instance"])
         assert {s for s, _ in offerings(cloud)} == {"Running"}
         assert "changeServiceForVirtualMachine" not in changes(cloud)
+
+
+def test_a_machine_that_is_removed_between_two_offerings_is_named(cloud, monkeypatch):
+    cloud.call("configureSimulator", name="capacity", value="memory:0")
+
+    def explained(*_) -> None:
+        one = members(cloud)["coreos-cluster-1"]
+        cloud.change("destroyVirtualMachine", {"id": one["id"]}, what=one["name"])
+
+    monkeypatch.setattr(capacity, "show_explained", explained)
+    with pytest.raises(CheckFailed, match=r"coreos-cluster-1: wanted Stopped, found gone.*again"):
+        play(cloud, STAGE, **FLATCAR, **FALLBACK)
