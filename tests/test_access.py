@@ -3,9 +3,9 @@
 import pytest
 from harness import RUN, build, changes, play, play_to, running
 
-from lib import quota
 from lib.errors import CheckFailed
 from lib.localcloud.state import registry, views
+from lib.survey import quota
 
 CHECK = "00-check-access"
 QUESTIONS = "listAccounts,listResourceLimits,listEvents,listHypervisors"

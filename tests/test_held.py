@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from harness import OLD, build, changes, client, fault, inventory, play, play_to, running
 
-from lib import held
 from lib.cluster import removal
 from lib.config import Bootstrap, addresses
 from lib.errors import CheckFailed, JobFailed, Refused
 from lib.report.known_errors import explain
+from lib.survey import held
 
 STAGE, REMOVAL = "50-deploy-cluster", "90-remove-cluster"
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}

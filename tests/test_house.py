@@ -10,11 +10,13 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUND = ("lib.errors", "lib.waiting")
 MAY_IMPORT = {
     "record": "",
-    "lib": "record",
+    "profiles": "record",
+    "lib": "record profiles",
+    "survey": "lib record",
     "workstation": "lib record",
-    "config": "lib record workstation",
-    "install": "lib record workstation config",
-    "cluster": "lib record workstation config install",
+    "config": "lib record survey workstation",
+    "install": "lib record survey workstation config",
+    "cluster": "lib record survey workstation config install",
     "report": "record",
     "chain": "record report",
     "lab": "lib record report chain",

@@ -16,7 +16,8 @@ INI = "[idcf]\nendpoint = https://c.example/client/api\nkey = K1\nsecret = S1%%+
 def home(tmp_path, monkeypatch):
     """An empty home and an empty folder to stand in, with no CLOUDSTACK_ variables."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(profiles, "ROOT", tmp_path / "project")
+    for module in (profiles.files, profiles.local):
+        monkeypatch.setattr(module, "ROOT", tmp_path / "project")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     for name in [n for n in os.environ if n.startswith("CLOUDSTACK_")]:

@@ -7,10 +7,10 @@ from lib.config import discovery
 from lib.errors import CheckFailed, CloudError
 from lib.jobs import awaited
 from lib.machines import addresses, plan_destroy
-from lib.offerings import Offering
 from lib.ours import Ours
 from lib.plan import apply, attempt
 from lib.steps import Id, Step
+from lib.survey.offerings import Offering
 
 UNREGISTERED = (
     "No other machine was started: etcd of 2014 takes them one at a time. 60-verify-cluster tells "

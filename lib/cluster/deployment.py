@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass, replace
 
-from lib import held
 from lib.cluster import booting, capacity, etcd
 from lib.cluster.booting import Boot, change_offering, clear_away, there_of
 from lib.config import Written, discovery, registered
 from lib.config.userdata import UserData
 from lib.errors import CheckFailed, CloudError
 from lib.machines import plan_destroy
-from lib.offerings import Offering
 from lib.ours import Ours, is_neutral
 from lib.plan import apply as apply_plan
 from lib.plan import attempt, check_mode
 from lib.steps import Id, Pending, Step
+from lib.survey import held
+from lib.survey.offerings import Offering
 
 GivenData = dict[str, UserData] | Pending | None
 Failed = tuple[Step, CloudError]

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from lib import held, machines
+from lib import machines
 from lib.cloud import Cloud
 from lib.config.discovery import STATIC
 from lib.errors import CheckFailed, NotOne, ParamsError
 from lib.machines import address_of
+from lib.survey import held
 
 HELD = (
     "The configuration holds these addresses: free them. If no machine of the cluster runs yet, "

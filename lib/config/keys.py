@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from lib.errors import ParamsError
-from lib.profiles import ROOT
+from lib.record.journal import ROOT
 
 BLANKS = re.compile("[\u3000\u00a0\u200b\ufeff]")  # no blanks to YAML or ssh
 KEY_TYPE = re.compile(

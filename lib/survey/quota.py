@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from lib import find, machines, offerings
+from lib import find, machines
 from lib.checks import not_allowed, tick
 from lib.cloud import Cloud
-from lib.offerings import Custom
 from lib.ours import Ours
+from lib.survey import offerings
+from lib.survey.offerings import Custom
 
 GIB = 2**30
 KEPT = "The disks of what was destroyed count until the cloud expunges it."

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from lib import find, offerings
+from lib import find
 from lib.checks import not_allowed, tick
 from lib.cloud import Cloud
 from lib.errors import NotOne
-from lib.offerings import Custom
+from lib.survey import offerings
+from lib.survey.offerings import Custom
 
 CUSTOM = "Set cpu_number, cpu_speed (MHz) and memory (MiB): the offering leaves them to be chosen."
 

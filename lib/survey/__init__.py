@@ -1,0 +1,9 @@
+"""Whether the cloud has what a run needs.
+
+access     who we are, and whether there is what the parameters name
+held       names and addresses that destroyed machines still hold
+offerings  what a machine gets of a service offering
+quota      what the run needs, and what is left of the account's limits
+"""
+
+__all__ = ["access", "held", "offerings", "quota"]
