@@ -95,10 +95,10 @@ def parsed(text: str) -> dict | None:
         return None
     except ValueError:
         code = re.search(r'"errorcode"\s*:\s*(\d{1,6})\b', text)
-        said = re.search(r'"errortext"\s*:\s*"(.*)"\s*}', text, re.S)
+        quoted = re.search(r'"errortext"\s*:\s*"(.*)"\s*}', text, re.S)
         if not code:
             return None
-        said = _printable(said[1] if said else text)
+        said = _printable(quoted[1] if quoted else text)
         return {"error": {"errorcode": int(code[1]), "errortext": said}}
 
 

@@ -7,10 +7,9 @@ a snapshot or a template shows that it was done.
 from dataclasses import dataclass
 from html import escape
 
-from lib import own
 from lib.chain.stages import ON_REQUEST
-from lib.client import Client
-from lib.machines import names
+from lib.cloud import Cloud
+from lib.ours import Ours
 
 DONE, PARTLY, TO_DO, UNKNOWN = "done", "partly", "to do", "unknown"
 MARKS = {DONE: "✓", PARTLY: "◐", TO_DO: "○", UNKNOWN: "-"}
@@ -39,19 +38,18 @@ class Found:
     wanted: int  # machines
 
 
-def look(cloud: Client, values: dict) -> Found:
+def look(cloud: Cloud, values: dict) -> Found:
     """Return what the cloud has of the cluster that the parameters describe."""
-    owner = own.marks(values["cluster_name"], values["revision"])
-    zone, name = values["zone"], values["volume_name"]
-    volume = own.volume(cloud, zone, name, owner)
-    hosts = names(values["cluster_name"], values["cluster_size"], values["first_number"])
-    return Found(
-        volume,
-        own.snapshot(cloud, name, volume, owner),
-        own.template(cloud, zone, values["template_name"], owner),
-        own.machines(cloud, zone, hosts),
-        len(hosts),
-    )
+    ours = Ours(
+        cloud,
+        values["zone"],
+        values["cluster_name"],
+        values["revision"],
+        values["volume_name"],
+        values["template_name"],
+    ).with_machines(values["cluster_size"], values["first_number"])
+    volume = ours.volume()
+    return Found(volume, ours.snapshot(volume), ours.template(), ours.machines(), len(ours.names))
 
 
 def states(found: Found) -> dict[int, State]:

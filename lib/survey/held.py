@@ -52,8 +52,8 @@ def _time(entry: Entry) -> datetime:
 def addresses(cloud: Cloud) -> set[str]:
     """Return the fixed addresses of the machines that were destroyed and may not be expunged."""
     held = destroyed(cloud)
-    known = {e.params.get("ipaddress") for e in _entries(cloud) if e.what in held}
-    return known - {None}
+    entries = [e for e in _entries(cloud) if e.what in held]
+    return {str(e.params["ipaddress"]) for e in entries if e.params.get("ipaddress")}
 
 
 def rows(ours: Ours) -> list[dict]:
