@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "cluster": "lib record survey workstation config install",
     "report": "record",
     "chain": "record report",
-    "lab": "lib record report chain",
+    "lab": "lib record report chain profiles",
     "localcloud.state": "",
     "localcloud.workstation": "localcloud.state",
     "localcloud.guests": "localcloud.state localcloud.workstation",
@@ -41,7 +41,6 @@ TOO_MANY = {
     "lib.localcloud.commands.volumes.create_volume",
     "lib.localcloud.guests.boot.boot",
     "lib.localcloud.state.cloud.fitting",
-    "lib.record.masks.send",
 }
 # The command line starts what is asked for; notebooks find the words of `lib` by name.
 FREE = ("lib.__main__", "lib")
