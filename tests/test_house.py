@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "report": "record",
     "chain": "record report",
     "lab": "lib record report chain profiles",
+    "commands": "lib record report chain profiles lab localcloud",
     "localcloud.state": "",
     "localcloud.workstation": "localcloud.state",
     "localcloud.guests": "localcloud.state localcloud.workstation",

@@ -17,8 +17,8 @@ from unittest.mock import patch
 
 from benchmarks.report import Line
 
-from lib.__main__ import PRELOAD
 from lib.chain import closing, engine, params, run, seal, stages, values
+from lib.commands.running import PRELOAD
 from lib.record.ledger import Ledger
 from lib.report import index, report
 

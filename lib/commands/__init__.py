@@ -1,0 +1,12 @@
+"""The commands of `runbook`, by subject.
+
+What a command needs is imported when it runs: help and bad input shall not wait for papermill.
+
+again    command lines to type next
+options  arguments and options that several commands take
+records  verify, list, open, diff, report
+running  run, resume
+work     params, lab, local-cloud
+"""
+
+__all__ = ["again", "options", "records", "running", "work"]

@@ -1,0 +1,45 @@
+"""The command lines that go on from a run, to be typed again."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.record.journal import ROOT
+
+
+def to_resume(folder: Path) -> str:
+    """Return the command that resumes a run."""
+    from lib.chain.terminal import near
+
+    return shlex.join([*_invoked(), "resume", near(folder)])
+
+
+def way_on(folder: Path, chosen: Sequence, option: str) -> str:
+    """Return the command that resumes a run, or with an option one that starts it anew."""
+    from lib.chain import stages
+    from lib.chain.terminal import near
+
+    if not option:
+        return to_resume(folder)
+    where = chosen[0].path.parent
+    words = [*_invoked(), "run", near(folder / "params.yaml"), *option.split()]
+    if list(chosen) != stages.choose(stages.find(where)):
+        words += ["--stages", ",".join(f"{stage.number:02}" for stage in chosen)]
+    if where != ROOT / "notebooks":
+        words += ["--notebooks", near(where)]
+    if folder.parent != ROOT / "runs":
+        words += ["--runs", near(folder.parent)]
+    return shlex.join(words)
+
+
+def _invoked() -> list[str]:
+    """Return the words by which this command was called, to be typed again."""
+    called = Path(sys.argv[0])
+    if called.parts[-2:] == ("lib", "__main__.py"):
+        return ["python", "-m", "lib"]
+    on_path = shutil.which("runbook")
+    if called.name != "runbook" or (on_path and called.exists() and called.samefile(on_path)):
+        return ["runbook"]
+    return [sys.argv[0]]

@@ -1,0 +1,98 @@
+"""Commands on records of runs: verify, list, open, diff and report."""
+
+import os
+from pathlib import Path
+
+import click
+
+from lib.commands.options import RUN, RUNS, Run, option
+
+
+@click.command()
+@click.argument("run", required=False, metavar="[RUN]", type=Run())
+@RUNS
+@option("--signers", "FILE", "Who must have signed every run: ssh-keygen(1), ALLOWED SIGNERS.")
+@option("--noted", "SHA256", "Some run must have this seal, which `verify` printed.")
+def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None) -> int:
+    """Find what was changed in records since they were sealed.
+
+    Without RUN all are checked. Every edit, insertion, removal, reordering and cut is found; the
+    exit code is 6 if there is one. Changes are evident, not prevented: who may write into the
+    folder of runs can make up or remove the newest runs and mend the log of seals. To notice that,
+    too, sign the runs, and note elsewhere the sha256 in the last line.
+    """
+    from lib.chain import abandoned, verify
+    from lib.record.journal import INTERACTIVE
+    from lib.report.console import one_line
+
+    if runs.is_dir() and os.access(runs, os.W_OK):
+        abandoned.sweep(runs)
+    if run:
+        folders = [Path(os.path.abspath(verify.find(run, runs)))]
+        runs, found = folders[0].parent, verify.verify(folders[0], signers)
+    else:
+        folders, found = verify.closed(runs), verify.verify_all(runs, signers)
+    if noted and not verify.holds(runs, noted):
+        found.append(verify.Finding(runs.name, "", f"no run has the seal {noted}"))
+    for finding in found:
+        print(one_line(f"✗ {finding}"))
+    bad = {finding.run for finding in found}
+    for folder in [] if run else verify.running(runs):
+        print(one_line(f"{folder.name}: still going on, not checked"))
+    if not run and (runs / INTERACTIVE).is_dir():
+        print(f"{INTERACTIVE}: {verify.BY_HAND}")
+    print(f"{len(folders)} checked, {len(bad)} not as sealed. {verify.newest_seal(runs)}")
+    return 6 if found else 0
+
+
+@click.command("list")
+@option("--cluster", "TEXT", "Only runs of this cluster.")
+@click.option("--failed", is_flag=True, help="Only runs that did not end well.")
+@option("-n most", "NUMBER", "Only the newest NUMBER of them.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@RUNS
+def list_(cluster: str | None, failed: bool, most: int | None, as_json: bool, runs: Path) -> None:
+    """List the runs, newest first."""
+    from lib.report import index
+
+    index.show(runs, index.Choice(cluster or "", failed, most), as_json=as_json)
+
+
+@click.command("open")
+@RUN
+@RUNS
+def open_(run: str, runs: Path) -> int:
+    """Open the report of a run in a browser, and print where it is."""
+    from lib.report import past, report
+
+    page = past.named(run, runs) / report.FILE
+    if not page.is_file():
+        raise click.UsageError(f"{page} is not there: `runbook report {page.parent}` writes it")
+    print(page)
+    return click.launch(str(page))
+
+
+@click.command()
+@click.argument("a", metavar="A", type=Run())
+@click.argument("b", metavar="B", type=Run())
+@RUNS
+def diff(a: str, b: str, runs: Path) -> None:
+    """Show what differs between two runs.
+
+    That is parameters, outcomes, resources, durations and versions. What is new in every run, as
+    ids and times, is left out. A and B are folders, or names in --runs.
+    """
+    from lib.report import diff, past
+
+    diff.show(past.named(a, runs), past.named(b, runs))
+
+
+@click.command()
+@RUN
+@option("--to", "FILE", "Write it there, as for a draft.")
+@RUNS
+def report(run: str, to: Path | None, runs: Path) -> None:
+    """Write the report of a run, as of an abandoned one."""
+    from lib.report import past, report
+
+    print(report.write_unsealed(past.named(run, runs), to))
