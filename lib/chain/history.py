@@ -14,7 +14,7 @@ from statistics import median
 
 from lib.record import whole
 from lib.record.journal import folded
-from lib.report import past
+from lib.report import attempts, past
 
 FILE = "history.json"
 LAST = 5  # runs that count for a command
@@ -61,7 +61,7 @@ def _summary(figures: list[Figures]) -> dict:
 def _medians(folder: Path) -> dict[str, Figures]:
     found: dict[str, list[Figures]] = {}
     journal, events = (past.lines(folder / f"{n}.jsonl", []) for n in ("journal", "events"))
-    resumed = [past.when(e) for e in events if e.get("event") == "run-resumed"]
+    resumed = [attempts.when(e) for e in events if e.get("event") == "run-resumed"]
     for command, seconds, expect in durations(journal, resumed):
         found.setdefault(command, []).append((seconds, seconds / expect if expect else 0.0))
     return {c: tuple(map(median, zip(*rows, strict=True))) for c, rows in found.items()}
@@ -76,7 +76,7 @@ def durations(
     """
     found = []
     for entry in folded(journal).values():
-        begun, ended = past.moment(entry.accepted), past.moment(entry.at)
+        begun, ended = attempts.moment(entry.accepted), attempts.moment(entry.at)
         known = entry.state == "done" and entry.job and begun and ended
         if known and not any(r and begun < r < ended for r in resumed):
             found.append((entry.command, (ended - begun).total_seconds(), entry.expect))

@@ -26,7 +26,7 @@ from lib.record import ledger, whole
 from lib.record.events import Event, Listener
 from lib.record.faults import NO_ROOM, BadInput, RecordCut, no_room
 from lib.record.ledger import Ledger
-from lib.report.past import steps
+from lib.report.attempts import steps
 
 LANGUAGE = "python"
 SCRATCH = "runbook-"  # prefix of the folder of the kernels' sockets; our pid follows

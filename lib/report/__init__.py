@@ -1,5 +1,6 @@
 """Reads the records of runs back, and shows them.
 
+attempts      the attempts at each stage of a run
 cells         the output of executed notebooks
 console       tables in a terminal
 diff          the differences between two runs
@@ -13,4 +14,14 @@ timeline      stages and jobs over time
 words         words and marks for outcomes
 """
 
-__all__ = ["console", "diff", "index", "known_errors", "past", "report", "resources", "words"]
+__all__ = [
+    "attempts",
+    "console",
+    "diff",
+    "index",
+    "known_errors",
+    "past",
+    "report",
+    "resources",
+    "words",
+]

@@ -9,8 +9,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from lib.record import reading
+from lib.report.attempts import Attempt
 from lib.report.console import plain
-from lib.report.past import Attempt
 from lib.waiting import STEP, WAIT
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from lib.record import whole
 from lib.record.faults import BadInput
 from lib.report import past
+from lib.report.attempts import ENDED_WELL
 from lib.report.words import clock, colour, mark
 from lib.waiting import span
 
@@ -53,7 +54,7 @@ def _told(folder: Path) -> Line:
 def _line(run: past.Past) -> Line:
     ran = [a for a in run.stages if a.cause != "not-run"]
     at = run.stopped or (ran[-1] if ran else None)
-    well = sum(a.cause in past.ENDED_WELL for a in run.stages)
+    well = sum(a.cause in ENDED_WELL for a in run.stages)
     cluster, mode = (str(run.params.get(name, "")) for name in ("cluster_name", "mode"))
     reached = f"{at.stage if at else ''}, {well} of {len(run.stages)} ok"
     changes = str(sum(s.get("outcome") == "done" for s in run.steps))

@@ -6,57 +6,25 @@ cannot be read.
 
 import os
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
-from functools import cached_property
 from pathlib import Path
 
 import yaml
 
-from lib.record import jsonl, whole
+from lib.record import jsonl
 from lib.record.faults import BadInput
 from lib.record.journal import Entry, folded
 from lib.record.provenance import FACTS, merged_facts
 from lib.record.secrets import secret_name
-from lib.waiting import STEP
+from lib.report import attempts
+from lib.report.attempts import ENDED_WELL, TURNS, Attempt, read_json, when
 
-ENDED_WELL = ("ok", "skipped")
 FILES = ("events", "journal", "api")
 LATEST = "latest"  # stands for the newest run
-TURNS = ("run-started", "run-resumed", "run-ended", "run-abandoned")
 _ORIGIN = re.compile(r"^([A-Za-z_]\w*):.*?  # (.+)$", re.M)
-
-
-@dataclass
-class Attempt:
-    """An attempt at a stage: its cause, times, steps and cells."""
-
-    stage: str
-    number: int = 1
-    cause: str = ""
-    started: datetime | None = None
-    heard: datetime | None = None  # time of its last line in the ledger
-    seconds: float = 0.0
-    error: str = ""
-    steps: list[dict] = field(default_factory=list)
-    cells: dict[str, dict] = field(default_factory=dict)  # by cell id: cause, seconds
-    waits: list[dict] = field(default_factory=list)  # at, waiting, seconds
-    notebook: Path | None = None
-
-    @cached_property
-    def book(self) -> dict:
-        """Return the executed notebook, {} if it is missing or unreadable."""
-        book = _json(self.notebook, []) if self.notebook else {}
-        return book if isinstance(book.get("cells"), list) else {}
-
-    @cached_property
-    def tables(self) -> list:
-        """Return the tables of the executed notebook, in order; `attrs` has their `heading`."""
-        from lib.record import reading  # late, as it imports pandas
-
-        return list(reading.tables(self.book).values()) if self.book else []
 
 
 @dataclass
@@ -86,6 +54,15 @@ class Past:
         attempts = [a.started for a in self.attempts if a.started]
         lines = [when(e) for e in self.events if e.get("event") == "run-started"]
         return min(filter(None, [*lines[:1], *attempts]), default=None)
+
+    @property
+    def ended(self) -> datetime | None:
+        """Return the end of the run, or of its last line where it was cut off; None if unknown."""
+        return (
+            None
+            if self.cause == "running"
+            else next(filter(None, map(when, self.events[::-1])), None)
+        )
 
     @property
     def seconds(self) -> float:
@@ -134,18 +111,14 @@ def _read(folder: Path, files: Collection[str]) -> Past:
     events, journal, api = (
         lines(folder / f"{n}.jsonl", unread) if n in files else [] for n in FILES
     )
-    facts = _json(folder / "run.json", unread)
+    facts = read_json(folder / "run.json", unread)
     facts["told"] = merged_facts(folder / FACTS) | (facts.get("told") or {})
     alive = _alive(folder, events)
-    attempts = _attempts(events, alive) or _from_notebooks(folder)
-    last = {a.stage: a for a in attempts}
-    for attempt in attempts:
-        attempt.notebook = _notebook(folder, attempt, last[attempt.stage])
-        if attempt.cause not in ENDED_WELL:
-            _complete(attempt)
+    found = attempts.read(folder, events, alive)
+    last = {a.stage: a for a in found}
     named = {s: Attempt(s, cause="not-run") for s in _named(events, facts)}
     stages = sorted((named | last).values(), key=lambda a: a.stage)
-    earlier = [a for a in attempts if a is not last[a.stage]]
+    earlier = [a for a in found if a is not last[a.stage]]
     given, origins = _params(folder / "params.yaml", unread)
     cause = _cause(events, stages, alive)
     changes = list(folded(journal).values())
@@ -185,29 +158,9 @@ def lines(path: Path, unread: list[str]) -> list[dict]:
     return found
 
 
-def when(row: dict) -> datetime | None:
-    """Return the time of a line, None if it has none."""
-    return moment(row.get("at"))
-
-
-def moment(text: object) -> datetime | None:
-    """Return the time that a text names, None if it names none."""
-    try:
-        return datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return None
-
-
 def ms(line: dict) -> float:
     """Return the milliseconds of a request."""
     return float(line.get("ms") or 0)
-
-
-def _json(path: Path, unread: list[str]) -> dict:
-    held = whole.read(path)
-    if held is None:
-        unread.append(path.name)
-    return held or {}
 
 
 def params(folder: Path) -> dict[str, object]:
@@ -244,86 +197,10 @@ def _alive(folder: Path, events: list[dict]) -> bool:
     return ledger.is_locked(folder)
 
 
-def _attempts(events: Iterable[dict], alive: bool) -> list[Attempt]:
-    """Return the attempts in the ledger, in order."""
-    found: dict[tuple[str, int], Attempt] = {}
-    for event in events:
-        if not event.get("stage") or event.get("event") in TURNS:
-            continue
-        whose = str(event["stage"]), int(event.get("attempt") or 1)
-        _update(found.setdefault(whose, Attempt(*whose)), event)
-    attempts = list(found.values())
-    for attempt in attempts:
-        if not attempt.cause:
-            attempt.cause = "running" if alive and attempt is attempts[-1] else "abandoned"
-            if attempt.started and attempt.heard:
-                attempt.seconds = (attempt.heard - attempt.started).total_seconds()
-    return attempts
-
-
-def _update(attempt: Attempt, event: dict) -> None:
-    """Update an attempt with an event; ignore events of other kinds."""
-    attempt.heard = when(event) or attempt.heard
-    cause, seconds = str(event.get("cause") or ""), float(event.get("seconds") or 0)
-    match event.get("event"):
-        case "stage-started":
-            attempt.started = when(event)
-        case "stage-ended":
-            attempt.cause, attempt.seconds = cause, seconds
-            attempt.error = str(event.get("error") or "")
-            attempt.steps = [s for s in event.get("steps") or [] if isinstance(s, dict)]
-        case "cell-started" | "cell-ended":
-            cell = {"cause": cause or "running", "seconds": seconds}
-            attempt.cells[str(event.get("cell"))] = cell
-        case "wait":
-            attempt.waits.append(event)
-
-
 def _named(events: list[dict], facts: dict) -> list[str]:
     """Return the names of the run's stages, as far as they are recorded."""
     lists = [e["stages"] for e in events if isinstance(e.get("stages"), list)]
     return [str(s) for s in (lists[-1] if lists else facts.get("stages") or [])]
-
-
-def _from_notebooks(folder: Path) -> list[Attempt]:
-    """Return the attempts from the notebooks, for a folder without a ledger."""
-    found = []
-    for path in sorted(folder.glob("[0-9][0-9]-*.ipynb")):
-        if re.search(r"\.attempt\d+$", path.stem):
-            continue
-        metadata = _json(path, []).get("metadata", {})
-        run = metadata.get("papermill", {})
-        cause = metadata.get("runbook", {}).get("outcome") or "unknown"
-        attempt = Attempt(path.stem, cause=cause, seconds=float(run.get("duration") or 0))
-        attempt.started = when({"at": run.get("start_time")})
-        attempt.notebook = path
-        _complete(attempt)
-        found.append(attempt)
-    return found
-
-
-def _notebook(folder: Path, attempt: Attempt, last: Attempt) -> Path | None:
-    name = attempt.stage if attempt is last else f"{attempt.stage}.attempt{attempt.number}"
-    path = folder / f"{name}.ipynb"
-    return path if path.exists() else None
-
-
-def _complete(attempt: Attempt) -> None:
-    """Take the steps and the error of an interrupted attempt from its notebook."""
-    outputs = _outputs(attempt.book)
-    errors = [f"{o['ename']}: {o['evalue']}" for o in outputs if o.get("output_type") == "error"]
-    attempt.steps = attempt.steps or steps(attempt.book)
-    attempt.error = attempt.error or next(iter(errors), "")
-
-
-def steps(notebook: dict) -> list[dict]:
-    """Return the steps in an executed notebook, in order."""
-    found = [output.get("data", {}).get(STEP) for output in _outputs(notebook)]
-    return [dict(step) for step in found if isinstance(step, dict)]
-
-
-def _outputs(notebook: dict) -> list[dict]:
-    return [o for cell in notebook.get("cells", []) for o in cell.get("outputs", [])]
 
 
 def _cause(events: list[dict], stages: list[Attempt], alive: bool) -> str:

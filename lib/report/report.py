@@ -11,8 +11,9 @@ from lib.record import whole
 from lib.record.faults import BadInput
 from lib.record.journal import Entry
 from lib.report import cells, page, resources, timeline
+from lib.report.attempts import ENDED_WELL, Attempt
 from lib.report.known_errors import explain
-from lib.report.past import ENDED_WELL, Attempt, Past, ms, read
+from lib.report.past import Past, ms, read
 from lib.waiting import span
 
 

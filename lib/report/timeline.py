@@ -10,7 +10,8 @@ from math import inf
 
 import numpy as np
 
-from lib.report.past import Attempt, Past, moment, ms, when
+from lib.report.attempts import Attempt, moment, when
+from lib.report.past import Past, ms
 from lib.report.resources import OPEN
 
 WIDE = 1000  # units of the drawing across all of the time
