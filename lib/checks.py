@@ -1,5 +1,7 @@
 """Checks: say what was found, and stop with what to do next when it is not what is wanted."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 
 from lib.errors import CheckFailed
@@ -23,20 +25,37 @@ def _short(value: object) -> str:
     return str(value)
 
 
-def tick(what: str, wanted: object, found: object, ok: bool | None, next_step: str = "") -> dict:
-    """Return one row for `ticks`; with None for `ok` it could not be asked, and has a dash."""
-    return {
-        "ok": "-" if ok is None else "✓" if ok else "✗",
-        "what": what,
-        "wanted": str(wanted),
-        "found": str(found),
-        "next": "" if ok else next_step,
-    }
+@dataclass(frozen=True)
+class Tick:
+    """What one question found, beside what is wanted.
+
+    `ok` is a sign: ✓ holds; ✗ is wrong, and `next` gives the next step; … (LATER) is not there
+    yet; a dash could not be asked. `of` names the machine that the question is about, if it is.
+    """
+
+    ok: str
+    what: str
+    wanted: str
+    found: str
+    next: str = ""
+    of: str = ""
+
+    def __str__(self) -> str:
+        what = f"{self.what} of {self.of}" if self.of else self.what
+        return f"{what}: wanted {self.wanted}, found {self.found}. {self.next}".rstrip()
 
 
-def later(what: str, wanted: object, found: object, next_step: str) -> dict:
-    """Return a row for `ticks` of what an earlier stage has yet to bring about."""
-    return tick(what, wanted, found, False, next_step) | {"ok": LATER}
+def tick(
+    what: str, wanted: object, found: object, ok: bool | None, next_step: str = "", of: str = ""
+) -> Tick:
+    """Return a row for `ticks`; None for `ok` says that it could not be asked."""
+    sign = "-" if ok is None else "✓" if ok else "✗"
+    return Tick(sign, what, str(wanted), str(found), "" if ok else next_step, of)
+
+
+def later(what: str, wanted: object, found: object, next_step: str, of: str = "") -> Tick:
+    """Return a row for `ticks` on what an earlier stage has yet to bring about."""
+    return Tick(LATER, what, str(wanted), str(found), next_step, of)
 
 
 def not_allowed(command: str) -> str:
@@ -44,25 +63,24 @@ def not_allowed(command: str) -> str:
     return f"not known: this account may not call {command}"
 
 
-def ticks(rows: list[dict]) -> pd.DataFrame:
-    """Return the table of ticks made by `tick`."""
-    return pd.DataFrame(rows, columns=["ok", "what", "wanted", "found", "next"])
+def ticks(rows: list[Tick]) -> pd.DataFrame:
+    """Return the rows as a table."""
+    columns = ["ok", "what", "wanted", "found", "next"]
+    return pd.DataFrame([[getattr(r, c) for c in columns] for r in rows], columns=columns)
 
 
-def check_ticks(rows: list[dict], mode: str = "apply") -> None:
+def check_ticks(rows: list[Tick], mode: str = "apply") -> None:
     """Raise CheckFailed naming every row that is wrong, or print how many rows hold.
 
     What is not there yet is wrong in apply mode only: in plan mode its stage may not have run.
     """
-    missing = [r for r in rows if r["ok"] == LATER]
-    bad = [r for r in rows if r["ok"] == "✗"] + (missing if mode == "apply" else [])
+    missing = [r for r in rows if r.ok == LATER]
+    bad = [r for r in rows if r.ok == "✗"] + (missing if mode == "apply" else [])
     if bad:
-        listed = "\n".join(
-            f"  {r['what']}: wanted {r['wanted']}, found {r['found']}. {r['next']}" for r in bad
-        )
+        listed = "\n".join(f"  {r}" for r in bad)
         raise CheckFailed("the checks", "all ✓", f"{len(bad)} of {len(rows)} not:\n{listed}")
     if missing:
         return print(f"… {len(missing)} of {len(rows)} are not there yet; nothing is wrong")
-    asked = [r for r in rows if r["ok"] == "✓"]
+    asked = [r for r in rows if r.ok == "✓"]
     left = f"; {len(rows) - len(asked)} could not be asked" if len(asked) < len(rows) else ""
     print(f"✓ all {len(asked)} are as wanted{left}")

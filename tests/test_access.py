@@ -21,7 +21,7 @@ def cloud(tmp_path):
 def left(cloud, **params) -> dict[str, dict]:
     """Return the rows on quota by their subject."""
     rows = play(cloud, CHECK, **params)["left"]
-    return {r["what"].removesuffix(" still allowed"): r for r in rows}
+    return {r.what.removesuffix(" still allowed"): r for r in rows}
 
 
 def limit(cloud, **values: float) -> None:
@@ -30,7 +30,7 @@ def limit(cloud, **values: float) -> None:
 
 
 def test_everything_that_a_run_needs_is_compared_with_what_is_left(cloud):
-    wanted = {r: row["wanted"] for r, row in left(cloud).items()}
+    wanted = {r: row.wanted for r, row in left(cloud).items()}
     assert wanted == {
         "machines": "3 or more",
         "volumes": "4 or more",
@@ -43,7 +43,7 @@ def test_everything_that_a_run_needs_is_compared_with_what_is_left(cloud):
         "GiB of secondary storage": "80 or more",
     }
     play_to(cloud, "50-deploy-cluster")
-    assert {row["wanted"] for row in left(cloud).values()} == {"0 or more"}
+    assert {row.wanted for row in left(cloud).values()} == {"0 or more"}
 
 
 SHORT = {"cpu": "CPUs", "memory": "MiB of memory", "primarystorage": "GiB of primary storage"}
@@ -93,16 +93,16 @@ def test_a_role_without_questions_that_only_show_gets_through(tmp_path):
     with running(tmp_path / "cloud", refuse=QUESTIONS) as bare:
         play_to(bare, "60-verify-cluster")
         seen = play(bare, CHECK)
-        dashes = [r for r in seen["who"] + seen["left"] if r["ok"] == "-"]
-        assert {r["found"] for r in dashes} == {"not known: this account may not call listAccounts"}
+        dashes = [r for r in seen["who"] + seen["left"] if r.ok == "-"]
+        assert {r.found for r in dashes} == {"not known: this account may not call listAccounts"}
         play(bare, "explore")
         play(bare, "90-remove-cluster")
 
 
 def test_a_version_that_is_hidden_is_no_old_one(cloud):
     cloud.capabilities.pop("cloudstackversion")
-    (row,) = [r for r in play(cloud, CHECK)["who"] if r["what"] == "server"]
-    assert row["ok"] == "✓" and row["found"].startswith("a version that it hides (tags")
+    (row,) = [r for r in play(cloud, CHECK)["who"] if r.what == "server"]
+    assert row.ok == "✓" and row.found.startswith("a version that it hides (tags")
 
 
 def test_what_explore_may_not_list_is_reported(tmp_path, capsys):

@@ -48,7 +48,7 @@ def form(cloud, **more) -> None:
 def verify(cloud, **more) -> list[dict]:
     """Return what is wrong with the cluster; it is not waited for."""
     rows = play(cloud, "60-verify-cluster", "verify", **MINE | more, mode="plan")["seen"]
-    return [r for r in rows if r["ok"] == "✗"]
+    return [r for r in rows if r.ok == "✗"]
 
 
 def ours(cloud) -> dict[str, dict]:
@@ -101,15 +101,15 @@ class TestReal:
     def test_three_machines_form_a_cluster_with_any_discovery_service(self, cloud, service):
         form(cloud, discovery=service)
         rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
-        assert {r["ok"] for r in rows} == {"✓"}
-        assert [r["found"] for r in rows[4:8]] == ["3 of 3", *["healthy, with 3 members"] * 3]
-        assert [r["what"].split()[0] for r in rows[8:]] == [*["systemd"] * 3, "user"]
+        assert {r.ok for r in rows} == {"✓"}
+        assert [r.found for r in rows[4:8]] == ["3 of 3", *["healthy, with 3 members"] * 3]
+        assert [r.what.split()[0] for r in rows[8:]] == [*["systemd"] * 3, "user"]
 
     def test_three_machines_form_a_cluster_by_fixed_addresses(self, cloud):
         form(cloud, discovery="static")
         rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
-        assert {r["ok"] for r in rows} == {"✓"}
-        assert [r["found"] for r in rows[5:8]] == ["healthy, with 3 members"] * 3
+        assert {r.ok for r in rows} == {"✓"}
+        assert [r.found for r in rows[5:8]] == ["healthy, with 3 members"] * 3
 
     def test_another_program_at_the_port_of_etcd_is_reported_at_once(self, cloud):
         form(cloud, discovery="static")
@@ -130,8 +130,8 @@ class TestReal:
             at = f"http://{address(fourth)}:2379/v2/config/local/proxy"
             until(lambda: answers(at), "the proxy")
         (wrong,) = verify(cloud)
-        assert wrong["what"] == "a machine too many"
-        assert f"mine-4, Running at {address(fourth)}, etcd {state}" in wrong["found"]
+        assert wrong.what == "a machine too many"
+        assert f"mine-4, Running at {address(fourth)}, etcd {state}" in wrong.found
 
     @pytest.mark.parametrize("service", ["local", "etcd-discovery"], indirect=True)
     def test_a_reused_token_is_named(self, cloud, service):
@@ -143,9 +143,9 @@ class TestReal:
         shell = play(cloud, "60-verify-cluster", **MINE)["shell"]
         write_text(shell, "again/user-data.yml", used)
         wrong = verify(cloud, cluster_name="again", work_dir="again")
-        named = {r["found"] for r in wrong if "reused token" in r["next"]}
+        named = {r.found for r in wrong if "reused token" in r.next}
         assert named == first
-        assert [r["found"] for r in wrong if r["what"].startswith("etcd")] == ["silent"] * 3
+        assert [r.found for r in wrong if r.what.startswith("etcd")] == ["silent"] * 3
 
     @pytest.mark.parametrize("lost", ["token", "service", "text"])
     def test_a_source_that_is_lost_does_not_end_the_judgement_of_the_etcds(
@@ -160,13 +160,13 @@ class TestReal:
         else:
             (cloud.server.folder / "workstation/home/mine/user-data.yml").unlink()
         rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
-        (odd,) = [r for r in rows if r["ok"] != "✓"]
-        assert (odd["what"], odd["ok"]) == ("the discovery registry", "-")
-        assert [r["found"] for r in rows].count("healthy, with 3 members") == 3
+        (odd,) = [r for r in rows if r.ok != "✓"]
+        assert (odd.what, odd.ok) == ("the discovery registry", "-")
+        assert [r.found for r in rows].count("healthy, with 3 members") == 3
         etcd.end(cloud.server.cloud, ours(cloud)["mine-2"])
         wrong = until(lambda: [w for w in [verify(cloud)] if "etcd of mine-2" in
-                               {r["what"] for r in w}], "the end of an etcd")[0]  # fmt: skip
-        assert not [r for r in wrong if "90-remove" in r["next"] or "destroy" in r["next"]]
+                               {r.what for r in w}], "the end of an etcd")[0]  # fmt: skip
+        assert not [r for r in wrong if "90-remove" in r.next or "destroy" in r.next]
 
     def test_a_proxy_among_the_three_is_named(self, cloud):
         play(cloud, "20-write-cloud-config", **MINE)
@@ -177,8 +177,8 @@ class TestReal:
         until(lambda: answers(f"http://{address(first)}:2379/health"), "the cluster of the three")
         late = deploy(cloud, "mine-3", said)
         until(lambda: answers(f"http://{address(late)}:2379/v2/config/local/proxy"), "the proxy")
-        wrong = {r["what"]: r for r in verify(cloud)}
-        assert wrong["etcd of mine-3"]["found"] == "proxy"
+        wrong = {r.what: r for r in verify(cloud)}
+        assert wrong["etcd of mine-3"].found == "proxy"
         assert {"a stranger in the registry", "a stranger in the cluster"} <= set(wrong)
 
     def test_a_dead_etcd_and_a_stopped_machine_are_named(self, cloud):
@@ -186,11 +186,11 @@ class TestReal:
         second, third = (ours(cloud)[f"mine-{n}"] for n in (2, 3))
         etcd.end(cloud.server.cloud, second)
         (wrong,) = until(lambda: [w for w in [verify(cloud)] if len(w) == 1], "a new leader")[0]
-        assert (wrong["what"], wrong["found"]) == ("etcd of mine-2", "silent")
+        assert (wrong.what, wrong.found) == ("etcd of mine-2", "silent")
         cloud.call("stopVirtualMachine", id=third["id"])
         until(lambda: ours(cloud)["mine-3"]["state"] == "Stopped", "the stop")
-        found = until(lambda: {r["what"]: r["found"] for r in verify(cloud)
-                               if "unhealthy" in r["found"]}, "the loss of the quorum")  # fmt: skip
+        found = until(lambda: {r.what: r.found for r in verify(cloud)
+                               if "unhealthy" in r.found}, "the loss of the quorum")  # fmt: skip
         assert set(found) == {"etcd of mine-1"}
         with pytest.raises(CheckFailed, match=r"(?s)mine-3: wanted Running.*etcd of mine-2"):
             cloud.clock = iter(range(0, 10**6, 60)).__next__
@@ -271,5 +271,5 @@ def test_the_address_that_a_program_finds_out_is_the_machines_own():
 @pytest.mark.parametrize("value", ["http://:7001", "http://:2380", ":7001", "127.0.0.1"])
 def test_an_empty_address_in_the_registry_is_called_so(value):
     row = cluster._stranger(value)
-    assert row["ok"] == "✗" and "$private_ipv4" in row["next"]
-    assert "reused" in cluster._stranger("10.1.0.7")["next"]
+    assert row.ok == "✗" and "$private_ipv4" in row.next
+    assert "reused" in cluster._stranger("10.1.0.7").next

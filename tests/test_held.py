@@ -40,7 +40,7 @@ def members(cloud) -> dict[str, str]:
 
 def dashes(cloud, **params) -> list[dict]:
     rows = play(cloud, "00-check-access", **params)["left"]
-    return [r for r in rows if r["ok"] == "-" and r["what"].startswith("the name")]
+    return [r for r in rows if r.ok == "-" and r.what.startswith("the name")]
 
 
 def test_a_removal_without_the_permission_to_expunge_ends_well_and_tells_what_is_held(
@@ -67,8 +67,8 @@ def test_what_is_held_is_reported_before_the_work_and_the_next_numbers_are_built
     play(cloud, REMOVAL, keep=["template", "snapshot", "volume"])
     until = (datetime.now() + timedelta(days=2)).strftime("%Y-%m-%d")
     found = dashes(cloud)
-    assert [r["what"] for r in found] == [f"the name {n}" for n in NAMES]
-    assert all(until in r["found"] and NEXT in r["next"] for r in found)
+    assert [r.what for r in found] == [f"the name {n}" for n in NAMES]
+    assert all(until in r.found and NEXT in r.next for r in found)
     play(cloud, "20-write-cloud-config", **STATIC)
     capsys.readouterr()
     play(cloud, STAGE, **STATIC, mode="plan")
@@ -84,7 +84,7 @@ def test_what_is_held_is_reported_before_the_work_and_the_next_numbers_are_built
     play(cloud, STAGE, **further)
     assert set(members(cloud)) == {f"coreos-cluster-{n}" for n in (4, 5, 6)}
     rows = play(cloud, "60-verify-cluster", **further)["seen"]
-    assert "✗" not in {r["ok"] for r in rows}
+    assert "✗" not in {r.ok for r in rows}
     play(cloud, REMOVAL)
     assert members(cloud) == {}
 

@@ -48,7 +48,7 @@ class Machines:
     def wrong(self) -> dict[str, str]:
         """Return what is wrong now: what -> found."""
         rows = self.ask(mode="plan", stop_at="verify")["seen"]
-        return {r["what"]: r["found"] for r in rows if r["ok"] == "✗"}
+        return {r.what: r.found for r in rows if r.ok == "✗"}
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +82,11 @@ def came_in(sshd: Sshd) -> int:
 class TestOverSsh:
     def test_each_machine_is_asked_through_the_workstation(self, there):
         rows = there.ask()["seen"]
-        assert {r["ok"] for r in rows} == {"✓"}
-        whats = [r["what"] for r in rows]
+        assert {r.ok for r in rows} == {"✓"}
+        whats = [r.what for r in rows]
         assert "configuration of coreos-cluster-2" in whats
         assert "systemd of coreos-cluster-3" in whats
-        assert "was accepted, kept in" in rows[-1]["found"] and "known_hosts" in rows[-1]["found"]
+        assert "was accepted, kept in" in rows[-1].found and "known_hosts" in rows[-1].found
         assert 1 <= came_in(there.workstation) <= 3  # the first ones may come at once
         assert all(map(came_in, there.sshds.values()))
         kept = (there.cloud.folder.parent / "known_hosts").read_text()
@@ -97,7 +97,7 @@ class TestOverSsh:
     def test_the_cluster_moves_to_a_new_token_over_ssh(self, there):
         there.ask()
         there.ask(SEVENTY, move_discovery="a")
-        odd = [(r["what"], r["ok"]) for r in there.ask()["seen"] if r["ok"] != "✓"]
+        odd = [(r.what, r.ok) for r in there.ask()["seen"] if r.ok != "✓"]
         assert odd == [("the discovery registry", "-")]  # they had formed, and ask it no more
 
     def test_the_workstations_key_must_be_known_all_the_same(self, there):
@@ -208,7 +208,7 @@ def test_what_a_machine_of_2014_says_becomes_rows():
     said = {"carries": f"{'a' * 64} user_data", "system": "Unknown operation", "fleet": "2"}
     said |= {"address": ":4001"}
     rows = list(inside._machine("m-1", said, "a" * 64, 3))
-    assert [(r["what"], r["ok"], r["found"]) for r in rows] == [
+    assert [(r.what, r.ok, r.found) for r in rows] == [
         ("configuration of m-1", "✓", f"{'a' * 12} user_data"),
         ("fleet of m-1", "✗", "2"),
         ("$private_ipv4 of m-1", "✗", ":4001"),
@@ -233,4 +233,4 @@ def test_the_questions_find_an_empty_address_and_count_fleets_machines(tmp_path)
 def test_a_machine_that_cannot_be_reached_has_one_row_that_says_so():
     error = ShellFailed("sh", 255, "x\nssh: connect to host 10.1.0.7 port 22: No route to host\n")
     (row,) = inside._machine("m-1", error, "a", 3)
-    assert row["ok"] == "✗" and row["found"].endswith("No route to host")
+    assert row.ok == "✗" and row.found.endswith("No route to host")

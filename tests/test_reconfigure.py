@@ -122,7 +122,7 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     second = url(cloud)
     addresses = {m["nic"][0]["ipaddress"] for m in machines(cloud).values()}
     assert second != first and set(discovery.members(second).values()) == addresses
-    assert {r["ok"] for r in play(cloud, SIXTY, **cloud.params)["seen"]} == {"✓", "-"}
+    assert {r.ok for r in play(cloud, SIXTY, **cloud.params)["seen"]} == {"✓", "-"}
     kept = [p.read_text() for p in home(cloud).glob("cloud-config.yml.2*")]
     assert [discovery.url_in(t) for t in kept] == [first]
     seen = changes(cloud)
@@ -360,9 +360,9 @@ class TestReal:
         assert url(real) != first and discovery.members(url(real)) == {}
         (asked,) = Journal(real.folder, first.rpartition("/")[0]).every()[-1:]
         assert (asked.command, asked.state) == ("new token", "done")
-        odd = [r for r in play(real, SIXTY, **USERDATA)["seen"] if r["ok"] != "✓"]
-        assert [(r["ok"], r["found"]) for r in odd] == [("-", "0 of 3")]
-        assert "bootstrap only" in odd[0]["next"]
+        odd = [r for r in play(real, SIXTY, **USERDATA)["seen"] if r.ok != "✓"]
+        assert [(r.ok, r.found) for r in odd] == [("-", "0 of 3")]
+        assert "bootstrap only" in odd[0].next
         assert sorted(self.etcdctl(real, "member", "list").split()) == sorted(ids.split())
         assert self.etcdctl(real, "get", "a").split() == ["a", "b"]
 
@@ -376,9 +376,9 @@ class TestReal:
                 patch.setattr("lib.config.demand_usable", lambda *_: None)
                 play(one, "50-deploy-cluster", **USERDATA)
             rows = play(one, SIXTY, **USERDATA, stop_at="verify", mode="plan")["seen"]
-            assert sum("reused token" in r["next"] for r in rows) == 3
+            assert sum("reused token" in r.next for r in rows) == 3
             play(one, SEVENTY, **USERDATA, move_discovery="a")
-            assert {r["ok"] for r in play(one, SIXTY, **USERDATA)["seen"]} == {"✓"}
+            assert {r.ok for r in play(one, SIXTY, **USERDATA)["seen"]} == {"✓"}
             assert text.exists()
 
     def test_no_machine_reboots_while_the_quorum_hangs_on_it(self, real, keys):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lib.checks import not_allowed, tick, ticks
+from lib.checks import Tick, not_allowed, tick, ticks
 from lib.cloud import Cloud
 from lib.errors import CloudError
 from lib.waiting import show_table
@@ -52,7 +52,7 @@ def explain(cloud: Cloud, zone: str, template_id: str, offering_id: str) -> pd.D
     return ticks(rows + _error_events(cloud))
 
 
-def _hypervisor(cloud: Cloud, zone_id: str, kind: str) -> dict:
+def _hypervisor(cloud: Cloud, zone_id: str, kind: str) -> Tick:
     """Return the row on the template's hypervisor, a dash where the zone's may not be asked for."""
     what, rows = (
         "hypervisor of the template",
@@ -69,7 +69,7 @@ def _row(rows: list[dict], wanted_id: str) -> dict:
     return next((r for r in rows if str(r["id"]) == str(wanted_id)), {})
 
 
-def _error_events(cloud: Cloud) -> list[dict]:
+def _error_events(cloud: Cloud) -> list[Tick]:
     """Return the newest errors among the events of deployments and starts, three at most."""
     kinds = ("VM.CREATE", "VM.START") if cloud.can_deploy_stopped else ("VM.CREATE",)
     found = [cloud.list_if_allowed("listEvents", type=kind) for kind in kinds]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from lib import config
-from lib.checks import tick
+from lib.checks import Tick, tick
 from lib.cloud import Cloud
 from lib.cluster import login
 from lib.config.userdata import encoded, with_host_name
@@ -41,7 +41,7 @@ def rows(
     user: str,
     workstation_ssh: str,
     work_dir: str,
-) -> list[dict]:
+) -> list[Tick]:
     """Return what each machine says (name -> row of the API); without a user none is asked."""
     what = "the machines over SSH"
     if not user:
@@ -62,7 +62,7 @@ def _ask(node: Shell) -> dict[str, str] | ShellFailed:
     return dict(line.partition(" ")[::2] for line in reversed(out.splitlines()))
 
 
-def _machine(name: str, said: dict | ShellFailed, meant: str, size: int) -> Iterator[dict]:
+def _machine(name: str, said: dict | ShellFailed, meant: str, size: int) -> Iterator[Tick]:
     if isinstance(said, ShellFailed):
         last = said.said.strip().splitlines()[-1:] or [f"it ended with {said.rc}"]
         yield tick(f"{name} over SSH", "an answer", last[0], False, login.LOGIN)
@@ -84,7 +84,7 @@ def _machine(name: str, said: dict | ShellFailed, meant: str, size: int) -> Iter
         yield tick(f"$private_ipv4 of {name}", "its address", said["address"], False, EMPTY)
 
 
-def _given(cloud: Cloud, shell: Shell, there: dict[str, dict], work_dir: str) -> list[dict]:
+def _given(cloud: Cloud, shell: Shell, there: dict[str, dict], work_dir: str) -> list[Tick]:
     """Return a row on the user data that the cloud has for the machines, where it tells them."""
     text = config.read(shell, work_dir, config.USER_DATA).text
     if not text or not cloud.can_keep_user_data:
@@ -104,7 +104,7 @@ def _has(cloud: Cloud, name: str, machine: dict, text: str) -> bool:
     return row.get("userdata") in (encoded(text), encoded(with_host_name(text, name)))
 
 
-def _host_keys(cloud: Cloud, shells: dict[str, Shell]) -> list[dict]:
+def _host_keys(cloud: Cloud, shells: dict[str, Shell]) -> list[Tick]:
     if not any(s.remote for s in shells.values()):
         return []
     known = login.known_hosts(cloud)

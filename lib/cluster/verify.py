@@ -3,9 +3,10 @@
 import ipaddress
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from lib import config, machines
-from lib.checks import LATER, later, tick
+from lib.checks import LATER, Tick, later, tick
 from lib.cloud import Cloud
 from lib.cluster import etcd, inside, login
 from lib.config import Written, discovery
@@ -45,7 +46,7 @@ STATES = {
 def formed(
     cloud: Cloud, shell, *, zone: str, names: list[str], work_dir: str, mode: str, within: float,
     machine_user: str = "", workstation_ssh: str = "",
-) -> list[dict]:  # fmt: skip
+) -> list[Tick]:  # fmt: skip
     """Return rows with ticks: machines Running, registry exactly these, each etcd a healthy member.
 
     With a `machine_user` the machines are asked over SSH too. In apply mode machines that still
@@ -68,20 +69,20 @@ def formed(
             cloud.sleep(min(max((cloud.clock() - started) / 2, 0.1), 2))
 
 
-def _bad(rows: list[dict]) -> bool:
-    return any(r["ok"] in ("✗", LATER) for r in rows)
+def _bad(rows: list[Tick]) -> bool:
+    return any(r.ok in ("✗", LATER) for r in rows)
 
 
-def _is_final(rows: list[dict]) -> bool:
+def _is_final(rows: list[Tick]) -> bool:
     """Tell whether waiting is of no use: another program has etcd's port."""
-    return any(r["found"] == etcd.FOREIGN for r in rows)
+    return any(r.found == etcd.FOREIGN for r in rows)
 
 
 def _running(there: dict[str, dict]) -> dict[str, dict]:
     return {n: m for n, m in there.items() if m["state"] == "Running" and address_of(m)}
 
 
-def _rows(cloud: Cloud, there: dict, names: list[str], written: Written, how: dict) -> list[dict]:
+def _rows(cloud: Cloud, there: dict, names: list[str], written: Written, how: dict) -> list[Tick]:
     rows = [_machine(n, there.get(n)) for n in names]
     found = [a for a in map(address_of, there.values()) if a]
     distinct = len(set(found)) == len(found)
@@ -91,11 +92,11 @@ def _rows(cloud: Cloud, there: dict, names: list[str], written: Written, how: di
     etcds = _etcds(cloud, found, names, written.text, shells)
     if written.addresses:
         return rows + _fixed(found, dict(zip(names, written.addresses, strict=False))) + etcds
-    formed = len(found) == len(names) and all(r["ok"] == "✓" for r in etcds)
+    formed = len(found) == len(names) and all(r.ok == "✓" for r in etcds)
     return rows + _registry(found, names, written, formed) + etcds
 
 
-def _machine(name: str, machine: dict | None) -> dict:
+def _machine(name: str, machine: dict | None) -> Tick:
     if machine is None:
         return later(name, "Running", "absent", DEPLOY)
     ok = machine["state"] == "Running" and bool(address_of(machine))
@@ -103,7 +104,7 @@ def _machine(name: str, machine: dict | None) -> dict:
     return tick(name, "Running with an address", found, ok, DEPLOY)
 
 
-def _fixed(found: dict[str, str], wanted: dict[str, str]) -> list[dict]:
+def _fixed(found: dict[str, str], wanted: dict[str, str]) -> list[Tick]:
     """Return a row on whether the machines have the addresses by which they know each other."""
     other = ", ".join(f"{n} has {a}" for n, a in found.items() if a != wanted.get(n))
     has = other or f"{len(found)} of {len(wanted)}"
@@ -116,7 +117,7 @@ def _fixed(found: dict[str, str], wanted: dict[str, str]) -> list[dict]:
 
 def _registry(
     found: dict[str, str], names: list[str], written: Written, formed: bool
-) -> list[dict]:
+) -> list[Tick]:
     """Return a row for the machines in the registry, and one for each stranger there.
 
     The registry serves the bootstrap only. So a source that is gone has a dash, as has whatever is
@@ -139,7 +140,7 @@ def _registry(
         row = later(what, wanted, f"{len(seen)} of {len(names)}", DEPLOY)
     if not written.url:
         row = later(what, wanted, f"no token in {written.where}", NO_TEXT)
-        row |= {"ok": "✗"} if found else {}
+        row = replace(row, ok="✗") if found else row
     rows = [row, *map(_stranger, strangers)]
     return [_past(r) for r in rows] if formed else rows
 
@@ -149,12 +150,12 @@ def _cause(error: CheckFailed | Refused | Unreachable) -> str:
     return getattr(error, "cause", "") or getattr(error, "text", "") or f"{error.what}: {error.got}"
 
 
-def _past(row: dict) -> dict:
+def _past(row: Tick) -> Tick:
     """Return a row on the registry as it counts for a cluster that has formed: not at all."""
-    return row if row["ok"] == "✓" else row | {"ok": "-", "next": BOOTSTRAP}
+    return row if row.ok == "✓" else replace(row, ok="-", next=BOOTSTRAP)
 
 
-def _stranger(address: str) -> dict:
+def _stranger(address: str) -> Tick:
     if NOWHERE.fullmatch(address):
         return tick("an address in the registry", "a machine's own", address, False, NO_ADDRESS)
     return tick("a stranger in the registry", "none", address, False, REUSED)
@@ -162,7 +163,7 @@ def _stranger(address: str) -> dict:
 
 def _etcds(
     cloud: Cloud, found: dict[str, str], names: list[str], text: str, shells: dict[str, Shell]
-) -> list[dict]:
+) -> list[Tick]:
     """Return a row for each machine's etcd as it answers itself."""
     there = {n: found[n] for n in names if found.get(n)}
     answers = ask(cloud, there, text, shells)
@@ -206,7 +207,7 @@ def _one(address: str, old: bool, shell: Shell | None) -> etcd.Answer:
     return etcd.ask_on(shell, address, old) if shell and answer.state == "unreachable" else answer
 
 
-def _etcd(name: str, answer: etcd.Answer, ours: set[str], size: int) -> dict:
+def _etcd(name: str, answer: etcd.Answer, ours: set[str], size: int) -> Tick:
     what, wanted = f"etcd of {name}", f"healthy, with {size} members"
     if answer.state not in ("healthy", *STATES):
         return tick(what, wanted, f"not asked: {answer.state} from here", None)
@@ -218,7 +219,7 @@ def _etcd(name: str, answer: etcd.Answer, ours: set[str], size: int) -> dict:
                 "reboot the one that is missing."))  # fmt: skip
 
 
-def _beyond(cloud: Cloud, zone: str, names: list[str], written: Written) -> list[dict]:
+def _beyond(cloud: Cloud, zone: str, names: list[str], written: Written) -> list[Tick]:
     """Return a row for each machine that is not of the cluster, but was made as if it were.
 
     That is one with a further number, or of the same template while the token is baked in.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lib import find
-from lib.checks import not_allowed, tick
+from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.errors import NotOne
 from lib.survey import offerings
@@ -12,7 +12,7 @@ from lib.survey.offerings import Custom
 CUSTOM = "Set cpu_number, cpu_speed (MHz) and memory (MiB): the offering leaves them to be chosen."
 
 
-def whoami(cloud: Cloud) -> list[dict]:
+def whoami(cloud: Cloud) -> list[Tick]:
     """Return rows on the account, its project, the server's version and the dialect it speaks."""
     version = ".".join(map(str, cloud.version)) or "a version that it hides"
     dialect = "tags, 4.x answers" if cloud.has_tags else "2.2: no tags, numeric ids"
@@ -23,7 +23,7 @@ def whoami(cloud: Cloud) -> list[dict]:
     return rows
 
 
-def _account(cloud: Cloud) -> dict:
+def _account(cloud: Cloud) -> Tick:
     accounts = cloud.list_if_allowed("listAccounts")
     if not accounts:
         return tick("account", "any", not_allowed("listAccounts"), None)
@@ -31,7 +31,7 @@ def _account(cloud: Cloud) -> dict:
     return tick("account", "any", found, True)
 
 
-def place(cloud: Cloud, zone: str, workstation: str, network: str) -> list[dict]:
+def place(cloud: Cloud, zone: str, workstation: str, network: str) -> list[Tick]:
     """Return a row for the zone, and for the workstation and the network in it."""
     zones = find.fitting(cloud.zones, zone)
     here = {"zoneid": zones[0]["id"]} if zones else {}
@@ -42,34 +42,34 @@ def place(cloud: Cloud, zone: str, workstation: str, network: str) -> list[dict]
     return rows + ([_tick(cloud, "listNetworks", network, "network", **here)] if network else [])
 
 
-def disk_offering(cloud: Cloud, name: str) -> list[dict]:
+def disk_offering(cloud: Cloud, name: str) -> list[Tick]:
     """Return a row for the offering of the disk."""
     return [_tick(cloud, "listDiskOfferings", name, "disk_offering")]
 
 
-def os_type(cloud: Cloud, description: str) -> list[dict]:
+def os_type(cloud: Cloud, description: str) -> list[Tick]:
     """Return a row for the OS type of the template."""
     return [_tick(cloud, "listOsTypes", description, "os_type", by="description")]
 
 
-def service_offerings(cloud: Cloud, names: list[str], custom: Custom) -> list[dict]:
+def service_offerings(cloud: Cloud, names: list[str], custom: Custom) -> list[Tick]:
     """Return a row for each service offering; `custom` is for those that leave the size open."""
     return [_offering(cloud, name, custom) for name in names]
 
 
-def _offering(cloud: Cloud, name: str, custom: Custom) -> dict:
+def _offering(cloud: Cloud, name: str, custom: Custom) -> Tick:
     row = _tick(cloud, "listServiceOfferings", name, "service_offering")
-    if row["ok"] == "✗":
+    if row.ok == "✗":
         return row
     found = cloud.one("listServiceOfferings", name)
     if wrong := offerings.faults(found, custom):
-        return tick(row["what"], "a size", "; ".join(wrong), False, CUSTOM)
+        return tick(row.what, "a size", "; ".join(wrong), False, CUSTOM)
     return row
 
 
 def _tick(
     cloud: Cloud, command: str, name: str, parameter: str, by: str = "name", **filters: Any
-) -> dict:
+) -> Tick:
     what = f"{parameter} {name}"
     try:
         row = cloud.one(command, name, by=by, **filters)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from lib import earlier
-from lib.checks import tick
+from lib.checks import Tick, tick
 from lib.cloud import Cloud
 from lib.errors import CloudError
 from lib.ours import Ours
@@ -56,7 +56,7 @@ def addresses(cloud: Cloud) -> set[str]:
     return {str(e.params["ipaddress"]) for e in entries if e.params.get("ipaddress")}
 
 
-def rows(ours: Ours) -> list[dict]:
+def rows(ours: Ours) -> list[Tick]:
     """Return a row for each of our names that may be held, as a warning: with a dash."""
     cloud, names = ours.cloud, ours.names
     there, times = ours.machines(), destroyed(cloud)
@@ -72,7 +72,7 @@ def rows(ours: Ours) -> list[dict]:
 def warn_of_held_names(ours: Ours) -> None:
     """Print what `rows` finds."""
     for row in rows(ours):
-        print(f"! {row['what']}: {row['found']}. {row['next']}")
+        print(f"! {row.what}: {row.found}. {row.next}")
 
 
 def _until(at: datetime) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from lib import find, machines
-from lib.checks import not_allowed, tick
+from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.ours import Ours
 from lib.survey import offerings
@@ -27,7 +27,7 @@ KINDS = {
 
 def rows(
     ours: Ours, *, offering: str, custom: Custom, network: str, volume_size: int
-) -> list[dict]:
+) -> list[Tick]:
     """Return a row for each kind of quota: what the run still needs, and what is left.
 
     `volume_size` in GB. What this account may not ask has a dash.
@@ -78,7 +78,7 @@ def _limits(cloud: Cloud) -> list[dict]:
     return cloud.list_if_allowed("listResourceLimits") or []
 
 
-def _left(cloud: Cloud, kind: str, need: float, account: dict, limits: dict[str, int]) -> dict:
+def _left(cloud: Cloud, kind: str, need: float, account: dict, limits: dict[str, int]) -> Tick:
     """Return the row of one kind. Of two limits that are told the lower one counts."""
     number, words = KINDS[kind]
     told = (account.get(f"{kind}limit"), limits.get(str(number)))

@@ -59,7 +59,7 @@ def test_two_clusters_of_one_template_have_tokens_of_their_own(cloud, form):
     assert set(changes(cloud)[len(seen) :]) == more
     for where in ({}, OTHER):
         rows = play(cloud, "60-verify-cluster", **where)["seen"]
-        assert rows[4]["found"] == "3 of 3" and {r["ok"] for r in rows} == {"✓", "-"}
+        assert rows[4].found == "3 of 3" and {r.ok for r in rows} == {"✓", "-"}
     assert token(cloud, "coreos-cluster") != token(cloud, "other")
     seen = changes(cloud)
     play_to(cloud, "60-verify-cluster", **form, **USERDATA)

@@ -178,9 +178,9 @@ def test_a_cluster_that_is_complete_needs_its_token_no_more(cloud, lost, said, m
     before = changes(cloud)
     assert play(cloud, FIFTY)["plan"] == []
     rows = play(cloud, SIXTY)["seen"]
-    (row,) = [r for r in rows if r["what"] == "the discovery registry"]
-    assert row["ok"] == "-" and said in row["found"] and "90" not in row["next"]
-    assert {r["ok"] for r in rows} == {"✓", "-"} and changes(cloud) == before
+    (row,) = [r for r in rows if r.what == "the discovery registry"]
+    assert row.ok == "-" and said in row.found and "90" not in row.next
+    assert {r.ok for r in rows} == {"✓", "-"} and changes(cloud) == before
 
 
 def test_no_advice_removes_machines_that_run(cloud):
