@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from errno import EADDRINUSE
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from lib.localcloud import background
 from lib.localcloud.__main__ import main
 from lib.localcloud.state.cloud import OPTIONS
+from lib.localcloud.state.rows import OtherFormat
 from lib.localcloud.wire.server import Server
 
 ROOT = Path(__file__).parents[2]
@@ -172,15 +175,41 @@ def test_stopping_nothing_is_no_fault(tmp_path, capsys):
     assert "does not run" in capsys.readouterr().out
 
 
-def test_a_state_of_another_version_is_reported_and_reset_helps(run, tmp_path, capsys):
+DAMAGES = {
+    '{"id": "format", "value": 1}': "wanted format 3, found 1. `reset` deletes it.",
+    '{"id": "format", "va': "is damaged (",
+    "[]": "is damaged (",
+    "null": "is damaged (",
+    "not a database": "is damaged (file is not a database). `reset` deletes it.",
+}
+
+
+def test_a_state_that_cannot_be_read_is_reported_and_reset_helps(run, tmp_path, capsys):
     run("start")
     run("stop")
-    with sqlite3.connect(tmp_path / "4.22" / "state.sqlite") as file:
-        file.execute(
-            "UPDATE rows SET body = ? WHERE id = 'format'", ['{"id": "format", "value": 1}']
-        )
-    file.close()
+    path = tmp_path / "4.22" / "state.sqlite"
+    for body, said in DAMAGES.items():
+        with closing(sqlite3.connect(path)) as file, file:
+            file.execute("UPDATE rows SET body = ? WHERE id = 'format'", [body])
+        if body == "not a database":
+            path.write_text(body * 100)
+        with pytest.raises(OtherFormat) as raised:
+            Server(path.parent, time_scale=0)
+        assert said in str(raised.value) and open_below(path.parent) == []
     assert main(["start", "--dir", str(tmp_path)]) == 1
-    assert "wanted format 3, found 1. `reset` deletes it." in capsys.readouterr().err
+    assert f"{path} {said}" in capsys.readouterr().err
     run("reset")
     run("start")
+
+
+def test_a_server_that_cannot_start_leaves_nothing_open(tmp_path):
+    with Server(tmp_path / "a", time_scale=0) as first:
+        with pytest.raises(OSError) as raised:
+            Server(tmp_path / "b", port=first.listener.server_port)
+        assert raised.value.errno == EADDRINUSE and open_below(tmp_path / "b") == []
+
+
+def open_below(folder: Path) -> list[str]:
+    """Return the files of a folder that this process has open."""
+    found = (os.readlink(f) for f in Path("/proc/self/fd").iterdir() if f.is_symlink())
+    return [path for path in found if path.startswith(f"{folder}/")]

@@ -14,7 +14,7 @@ FORMAT = 3  # of the rows; increases with each change
 
 
 class OtherFormat(Exception):
-    """The file was written by another version of this program."""
+    """The file was written by another version of this program, or is damaged."""
 
 
 class State:
@@ -29,6 +29,18 @@ class State:
         self.tables: dict[str, dict[Any, Row]] = {}
         self.version = 0
         self.file = sqlite3.connect(path, check_same_thread=False)
+        self._changed: dict[tuple[str, Any], Row | None] = {}
+        try:
+            self._read(path)
+        except sqlite3.OperationalError:  # of the disk, not of the file
+            self.file.close()
+            raise
+        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
+            self.file.close()
+            raise OtherFormat(f"{path} is damaged ({error}). `reset` deletes it.") from None
+        self.seed = self.setting("seed", {"value": seed})["value"]
+
+    def _read(self, path: Path) -> None:
         # A crash of the machine may lose the last moments; a crash of the process loses nothing.
         self.file.execute("PRAGMA journal_mode = WAL")
         self.file.execute("PRAGMA synchronous = OFF")
@@ -36,14 +48,9 @@ class State:
             "CREATE TABLE IF NOT EXISTS rows "
             "(kind TEXT, id TEXT, n INTEGER, body TEXT, PRIMARY KEY (kind, id))"
         )
-        self._changed: dict[tuple[str, Any], Row | None] = {}
         for kind, body in self.file.execute("SELECT kind, body FROM rows ORDER BY n, rowid"):
             row = json.loads(body)
             self.table(kind)[row["id"]] = row
-        self._check_format(path)
-        self.seed = self.setting("seed", {"value": seed})["value"]
-
-    def _check_format(self, path: Path) -> None:
         found = self.setting("format", {"value": 0 if self.tables else FORMAT})["value"]
         if found != FORMAT:
             self.file.close()

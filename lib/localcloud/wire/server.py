@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -245,14 +246,18 @@ class Server:
         (self.folder / "disks").mkdir(exist_ok=True)
         kind = DIALECTS[named(dialect)]
         self.cloud = Cloud(State(self.folder / "state.sqlite", kind), kind, self.folder, clock)
-        for name, value in options.items():
-            setting, key = OPTIONS[name]
-            if value is not None:
-                self.cloud.state.change("setting", self.cloud.setting(setting), **{key: value})
-        self.listener = Listener(port, self.cloud)
-        self.cloud.base_url = f"http://127.0.0.1:{self.listener.server_port}"
         self.thread: threading.Thread | None = None
-        self._prepare(kind.name)
+        with ExitStack() as failed:  # closes what is open when a later step fails
+            failed.callback(self.cloud.state.file.close)
+            for name, value in options.items():
+                setting, key = OPTIONS[name]
+                if value is not None:
+                    self.cloud.state.change("setting", self.cloud.setting(setting), **{key: value})
+            self.listener = Listener(port, self.cloud)
+            failed.callback(self.listener.server_close)
+            self.cloud.base_url = f"http://127.0.0.1:{self.listener.server_port}"
+            self._prepare(kind.name)
+            failed.pop_all()
 
     def _prepare(self, dialect: str) -> None:
         seeds.plant(self.cloud)
