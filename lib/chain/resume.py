@@ -1,8 +1,10 @@
 """Resumes a run that did not succeed, in its folder, with all its stages in order.
 
-Finished stages only check the cloud; a stage that did not end starts again in a new kernel.
+Finished stages only check the cloud; a stage that did not end starts again in a new kernel. A
+scheduler may also have a run go on with one stage after another.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from lib.record import ledger
 from lib.record.faults import BadInput
 from lib.report import past
 
+NAME = re.compile(r"\d{8}-\d{6}-[\w.-]{1,80}")
+EXAMPLE = "20260304-050607-web"
 WITHOUT = (
     "it cannot be resumed as it is: restore that file, or start a new run with the same parameters "
     "(`runbook run FILE`); it does only what is left"
@@ -59,6 +63,38 @@ def work(
     chosen = _named(began["stages"], where)
     more["cell_timeout"] = cell_timeout or began.get("cell_timeout")
     more["reason"] = reason or began.get("reason", "")
+    return Work(folder, chosen, table, merged, resumed=True, **more)
+
+
+def further(
+    runs: Path,
+    name: str,
+    chosen: Sequence[Stage],
+    table: Mapping[str, Parameter],
+    merged: Mapping[str, Value],
+    **more: object,
+) -> Work | None:
+    """Return the work of further stages in the folder of a run, None when there is no such run yet.
+
+    `more` are further fields of `Work`. Raises `BadInput` when the name does not sort with those of
+    other runs, another process is at work there, or a parameter differs from that of the run.
+    """
+    if not NAME.fullmatch(name):
+        raise BadInput([f"--run {name}: expected YYYYMMDD-HHMMSS-name, such as {EXAMPLE}"])
+    folder = runs.resolve() / name
+    if not (folder / ledger.FILE).is_file():
+        return None
+    if ledger.is_locked(folder, ledger.LINGERING):
+        raise BadInput([ledger.still_running(folder)])
+    kept = _values(folder, table)
+    faults = [
+        f"{n}: {folder} was begun with {kept[n].value!r}, now it is {held.value!r}. Leave it as it "
+        "was, or give another --run"
+        for n, held in merged.items()
+        if held.value != kept[n].value
+    ]
+    if faults:
+        raise BadInput(faults)
     return Work(folder, chosen, table, merged, resumed=True, **more)
 
 

@@ -97,16 +97,19 @@ def run(
     *,
     runs: Path,
     tell: Listener,
+    name: str = "",
     **more: object,
 ) -> Run:
     """Run the stages in a new folder below `runs`; `more` are further fields of `Work`.
 
-    Raises `BadInput` where the disk has no space for a record.
+    `name` is the name of the folder, "" for one of the time and the cluster. Raises `BadInput`
+    where the disk has no space for a record.
     """
-    name = str(values["cluster_name"].value) if "cluster_name" in values else "run"
+    cluster = str(values["cluster_name"].value) if "cluster_name" in values else "run"
     runs.mkdir(mode=0o700, parents=True, exist_ok=True)
     with seal.alone(runs):  # nobody takes what is half made for the remains of a dead driver
-        folder = new_folder(runs, name)
+        folder = runs.resolve() / name if name else new_folder(runs, cluster)
+        folder.mkdir(mode=0o700, exist_ok=not name)
         try:
             whole.write(folder / "params.yaml", as_yaml(values), errors="backslashreplace")
             book = Ledger(folder)

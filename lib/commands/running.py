@@ -32,6 +32,7 @@ def _chosen(cell_timeout: int | None, reason: str | None, sign: Path | None) -> 
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="[FILE]...")
+@option("--run name", "NAME", "The run's folder, YYYYMMDD-HHMMSS-name; an existing one goes on.")
 @option("-p given", "NAME=VALUE", "Set one parameter; wins over all files.", multiple=True)
 @option("--mode", "plan|apply", "plan only looks, apply changes; short for -p mode=...")
 @option("--stages numbers", "LIST", "As 10-42 or 10,20,50-60; else all below 70.")
@@ -45,12 +46,15 @@ def run(
     given: tuple[str, ...],
     mode: str | None,
     numbers: str | None,
+    name: str | None,
     runs: Path,
     **how: Any,
 ) -> int:
     """Run the stages in order, each into an executed notebook.
 
-    Each FILE holds parameters (YAML); a later one wins.
+    Each FILE holds parameters (YAML); a later one wins. A scheduler that calls `runbook` once for
+    each stage keeps them in one record with `--run`: the stages go on in the folder of that name,
+    which must have the same parameters.
     """
     from lib import profiles
     from lib.chain import params, stages, values
@@ -61,13 +65,19 @@ def run(
     pairs = [*given, f"mode={mode}"] if mode else given
     merged = values.load(table, files, pairs, profiles.kept())
     # Only now: papermill takes its time to import, and bad input should be told at once.
-    from lib.chain.run import run
+    from lib.chain import resume
+    from lib.chain.run import perform, run
     from lib.chain.terminal import Terminal
     from lib.report.console import console
 
+    more = _chosen(**how)
+    old = resume.further(runs, name, chosen, table, merged, **more) if name else None
     _close_abandoned(runs)
     with Terminal(console()) as terminal:
-        ended = run(chosen, table, merged, runs=runs, tell=terminal, **_chosen(**how))
+        if old:
+            ended = perform(old, terminal)
+        else:
+            ended = run(chosen, table, merged, runs=runs, tell=terminal, name=name or "", **more)
     code = _summed_up(terminal, ended, chosen)
     if not code and "mode" in merged and merged["mode"].value == "plan":
         print("Plan mode: nothing was changed. What would be stands under Plan in the notebooks.")

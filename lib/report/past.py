@@ -198,9 +198,12 @@ def _alive(folder: Path, events: list[dict]) -> bool:
 
 
 def _named(events: list[dict], facts: dict) -> list[str]:
-    """Return the names of the run's stages, as far as they are recorded."""
+    """Return the names of the run's stages, as far as they are recorded.
+
+    A driver that goes on names only those it was asked for.
+    """
     lists = [e["stages"] for e in events if isinstance(e.get("stages"), list)]
-    return [str(s) for s in (lists[-1] if lists else facts.get("stages") or [])]
+    return [str(s) for names in lists or [facts.get("stages") or []] for s in names]
 
 
 def _cause(events: list[dict], stages: list[Attempt], alive: bool) -> str:

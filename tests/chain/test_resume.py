@@ -4,6 +4,7 @@ import pytest
 from lib.__main__ import main
 from lib.chain import params, resume, values
 from lib.record import ledger
+from lib.report import past
 
 CELL = 'name: str = "x"  # a name\nsize: int = 3  # a size'
 
@@ -111,3 +112,25 @@ def test_a_text_comes_back_from_the_folder_as_it_was(tmp_path, text):
     written = values.as_yaml({"name": values.Value(text, "command line")})
     (tmp_path / "params.yaml").write_text(written, encoding="utf-8")
     assert values.load(table, [tmp_path / "params.yaml"])["name"].value == text
+
+
+PARAMETER = 'word: str = "a"  # what is printed'
+
+
+def test_a_scheduler_runs_one_stage_after_another_in_one_record(book, notebooks, tmp_path, capsys):
+    for name in ("10-one", "20-two"):
+        book(notebooks / f"{name}.ipynb", "# A title", "print(word)", parameters=PARAMETER)
+    runs = tmp_path / "runs"
+    at = ["--notebooks", str(notebooks), "--runs", str(runs), "--run", "20260304-050607-web"]
+    assert main(["run", *at, "--stages", "10"]) == 0
+    assert main(["run", *at, "--stages", "20", "-p", "word=b"]) == 2
+    assert "word: " in (said := capsys.readouterr().err) and "was begun with 'a'" in said
+    assert main(["run", *at, "--stages", "20"]) == 0
+    (folder,) = [f for f in runs.iterdir() if f.is_dir()]
+    assert [(a.stage, a.cause) for a in past.read(folder).stages] == [
+        ("10-one", "ok"),
+        ("20-two", "ok"),
+    ]
+    assert main(["verify", "--runs", str(runs)]) == 0
+    assert main(["run", *at[:-1], "web", "--stages", "10"]) == 2
+    assert "expected YYYYMMDD-HHMMSS-name" in capsys.readouterr().err
