@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from lib.commands import again, records, running, work
+from lib.commands import again, fleet, records, running, work
 from lib.record.journal import ROOT
 
 __all__ = ["ROOT", "main", "runbook"]
@@ -33,6 +33,7 @@ for command in (
     *(running.run, running.resume),
     *(records.verify, records.list_, records.open_, records.diff, records.report),
     *(work.params, work.lab, work.local_cloud),
+    fleet.fleet,
 ):
     runbook.add_command(command)
 

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "chain": "record report",
     "lab": "lib record report chain profiles",
     "commands": "lib record report chain profiles lab localcloud",
+    "fleet": "",
     "localcloud.state": "",
     "localcloud.workstation": "localcloud.state",
     "localcloud.guests": "localcloud.state localcloud.workstation",

@@ -4,6 +4,7 @@ attempts      the attempts at each stage of a run
 cells         the output of executed notebooks
 console       tables in a terminal
 diff          the differences between two runs
+fleet         the newest run of each cluster of a fleet
 index         the list of all runs
 known_errors  the meaning of a cloud's error code, and what to do
 page          the templates
@@ -18,6 +19,7 @@ __all__ = [
     "attempts",
     "console",
     "diff",
+    "fleet",
     "index",
     "known_errors",
     "past",
