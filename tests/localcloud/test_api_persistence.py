@@ -17,7 +17,7 @@ import pytest
 from lib.localcloud import background
 from lib.localcloud.__main__ import main
 from lib.localcloud.state.cloud import OPTIONS
-from lib.localcloud.state.rows import OtherFormat
+from lib.localcloud.state.rows import FORMAT, OtherFormat
 from lib.localcloud.wire.server import Server
 
 ROOT = Path(__file__).parents[2]
@@ -176,7 +176,7 @@ def test_stopping_nothing_is_no_fault(tmp_path, capsys):
 
 
 DAMAGES = {
-    '{"id": "format", "value": 1}': "wanted format 3, found 1. `reset` deletes it.",
+    '{"id": "format", "value": 1}': f"wanted format {FORMAT}, found 1. `reset` deletes it.",
     '{"id": "format", "va': "is damaged (",
     "[]": "is damaged (",
     "null": "is damaged (",

@@ -43,7 +43,7 @@ class World:
 
     def __init__(self, folder: Path):
         self.folder, self.rows, self.asked = folder, {}, []
-        workstation.prepare(folder, "4.22")
+        workstation.prepare(folder)
         workstation.set_time_scale(folder, 0)
 
     def fetch(self, method: str, url: str, form: dict | None) -> tuple[int, str]:
@@ -59,7 +59,7 @@ class World:
         """Return a disk after `command`, in which FILE is the file with the config."""
         disk = self.folder / "disks" / f"{uuid.uuid4()}.raw"
         images.create_blank(disk, 10 * GIB)
-        ours = {"deviceid": 2, "file": str(disk), "size": 10 * GIB, "id": "1", "foreign": False}
+        ours = {"deviceid": 2, "file": str(disk), "size": 10 * GIB, "id": "1", "mountpoint": None}
         workstation.write_devices(self.folder, "4.22", [ours])
         file = self.folder / "config"
         file.write_bytes(config if isinstance(config, bytes) else config.encode())

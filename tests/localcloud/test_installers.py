@@ -20,10 +20,13 @@ class Station:
 
     def __init__(self, folder: Path, size: int = 10 * GIB):
         self.folder, self.disk = folder, folder / "disks" / "ours.raw"
-        shell.prepare(folder, "4.22")
+        shell.prepare(folder)
         images.create_blank(self.disk, size)
-        ours = {"deviceid": 2, "file": str(self.disk), "size": size, "id": "1", "foreign": False}
-        shell.write_devices(folder, "4.22", [ours])
+        images.create_blank(folder / "disks" / "b.raw", GIB)
+        own = {"deviceid": 0, "file": None, "size": 80 * GIB, "id": "r", "mountpoint": "/"}
+        other = {"deviceid": 1, "file": str(folder / "disks/b.raw"), "size": GIB, "id": "b"}
+        ours = {"deviceid": 2, "file": str(self.disk), "size": size, "id": "1", "mountpoint": None}
+        shell.write_devices(folder, "4.22", [own, other | {"mountpoint": None}, ours])
         (folder / "workstation" / "home" / "c.yml").write_bytes(CONFIG)
         self.scale(0)
 
@@ -109,7 +112,7 @@ def test_installing_again_leaves_nothing_of_the_first_time(station):
 def test_a_mounted_disk_is_overwritten_before_coreos_install_fails(station, tmp_path):
     at = tmp_path / "mnt"
     at.mkdir()
-    station.run(f"coreos-install -d /dev/vdc -c c.yml; mount -r /dev/vdc9 {at}")
+    station.run(f"coreos-install -d /dev/vdc -c c.yml; mount -o ro /dev/vdc9 {at}")
     done = station.run("coreos-install -d /dev/vdc -c c.yml")
     assert done.returncode == 1
     assert done.stderr.endswith("BLKRRPART: Device or resource busy\n")
@@ -165,6 +168,7 @@ def test_flatcar_install_puts_an_ignition_config_on_the_oem_partition(station):
         ),
         ("-d /dev/vdc1", "Target block device (/dev/vdc1) is not a full disk."),
         ("-d /dev/vdc -i nope", "Ignition config file (nope) does not exist."),
+        ("-s -y", "the local cloud's stand-in does without the option -- s"),
     ],
 )
 def test_flatcar_install_refuses_in_its_own_words(station, arguments, said):
@@ -211,13 +215,6 @@ def test_usage_lists_the_flags_of_each_installer(station):
     }
     assert flags["coreos-install"] == ["-d", "-V", "-C", "-o", "-c", "-t", "-v", "-h"]
     assert {"-b", "-B", "-f", "-i", "-k", "-y"} <= set(flags["flatcar-install"])
-
-
-def test_a_dry_run_of_flatcar_install_changes_nothing(station):
-    done = station.run("flatcar-install -y -s")
-    assert done.returncode == 0
-    assert done.stdout.startswith("Settings:\n") and "flatcar_production" in done.stdout
-    assert images.read_partitions(station.disk) == []
 
 
 def test_flatcar_install_leaves_a_wiped_disk_when_the_image_does_not_fit(tmp_path):

@@ -115,12 +115,12 @@ def _workstation(cloud: Cloud, template: Row) -> None:
         ran=True,
         nics=[nic(cloud, cloud.one("network"), "10.1.0.10")],
     )
-    _disk(cloud, machine, 80100, "ROOT-53553", 80, 0)
+    _disk(cloud, machine, 80100, "ROOT-53553", 80, 0, mountpoint="/")
     if cloud.dialect.numeric_ids:
-        _disk(cloud, machine, 80101, "data", 100, 1)
+        _disk(cloud, machine, 80101, "data", 100, 1, mountpoint="/data")
     # A foreign blank disk of the size that a beginner chooses: the installer must not take it.
     number = 2 if cloud.dialect.numeric_ids else 1
-    foreign = _disk(cloud, machine, 80102, "scratch", 40, number, foreign=True)
+    foreign = _disk(cloud, machine, 80102, "scratch", 40, number)
     images.create_blank(cloud.disk(foreign), foreign["size"])
 
 

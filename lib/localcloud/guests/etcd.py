@@ -12,13 +12,7 @@ from pathlib import Path
 from ..state.cloud import Cloud
 from ..state.rows import Row
 
-# The guard ends its etcd when the pipe from the server closes, for whatever reason.
-GUARD = """\
-etcd "$@" </dev/null &
-read -r closed
-kill -9 $!
-wait $! 2>/dev/null
-"""
+GUARD = Path(__file__).with_name("scripts") / "run-etcd"
 LISTENS = {
     "listen-client-urls": "http://localhost:2379",
     "listen-peer-urls": "http://localhost:2380",
@@ -47,7 +41,7 @@ def run(
     environment = {k: v for k, v in own.items() if _flag(k) not in (*given, *OWN_PLACES)}
     with open(place / "etcd.log", "ab") as log:
         cloud.processes[machine["id"]] = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "etcd", *(f"--{k}={v}" for k, v in given.items())],
+            ["/bin/sh", GUARD, *(f"--{k}={v}" for k, v in given.items())],
             stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin"} | environment,
         )  # fmt: skip

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from ..workstation import images, mounts, shell
 
@@ -20,30 +21,16 @@ ROOT = 9  # the partition
 INSIDE = re.compile(r"(?<![\w./}-])/(?=(etc|home|oem|run|var)/)")
 OEM = 6  # these files are shown, but not written back
 AWAY = 255  # exit code of ssh without a connection
-SHELL = """\
-#!/bin/sh
-# A shell on a machine of the local cloud, whose id comes first.
-exec {python} -E -S -c 'import sys
-sys.path.append(sys.argv.pop(1))
-from lib.localcloud.guests.login import main
-sys.exit(main(sys.argv[1:]))' {root} "${{0%/*}}" "$@"
-"""
-SYSTEMCTL = """\
-#!/bin/sh
-# No unit runs here, so none has failed.
-[ "$1" = is-system-running ] && echo running && exit 0
-echo "systemctl: only is-system-running is there" >&2
-exit 1
-"""
+SCRIPTS = Path(__file__).with_name("scripts")
 
 
 def prepare(folder: os.PathLike) -> None:
     """Write the shell of the machines and its stand-in programs."""
     home = os.path.join(folder, "machines")
     os.makedirs(os.path.join(home, "bin"), exist_ok=True, mode=0o700)
-    programs = {"shell": shell.with_python(SHELL), "bin/sudo": shell.SUDO}
-    for name, text in (programs | {"bin/systemctl": SYSTEMCTL}).items():
-        shell.write_program(os.path.join(home, name), text)
+    shell.write_script(SCRIPTS / "shell", os.path.join(home, "shell"))
+    shell.write_script(SCRIPTS / "systemctl", os.path.join(home, "bin/systemctl"))
+    shell.write_script(shell.SCRIPTS / "sudo", os.path.join(home, "bin/sudo"))
 
 
 def open_shell(folder: os.PathLike, machine: object, disk: os.PathLike | None) -> None:

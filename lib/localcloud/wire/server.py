@@ -256,14 +256,14 @@ class Server:
             self.listener = Listener(port, self.cloud)
             failed.callback(self.listener.server_close)
             self.cloud.base_url = f"http://127.0.0.1:{self.listener.server_port}"
-            self._prepare(kind.name)
+            self._prepare()
             failed.pop_all()
 
-    def _prepare(self, dialect: str) -> None:
+    def _prepare(self) -> None:
         seeds.plant(self.cloud)
         projects.found(self.cloud, self.cloud.setting("project")["name"])
         jobs.resume(self.cloud)
-        shell.prepare(self.folder, dialect)
+        shell.prepare(self.folder)
         login.prepare(self.folder)
         shell.set_time_scale(self.folder, self.cloud.setting("time")["scale"])
         plugs.update_workstation(self.cloud, self.cloud.one("virtualmachine"))

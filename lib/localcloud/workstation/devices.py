@@ -68,22 +68,18 @@ def read(home: Path, name: str) -> list[dict]:
 
 
 def _disk(row: dict, mounted: list[dict]) -> Node:
-    file, name = row["file"], row["name"]
-    node = _node(name, row["size"], "disk", mounted, row["mountpoint"], file=file, start=0)
+    file = row["file"]
+    node = _node(row["name"], row["size"], "disk", mounted, file=file, start=0)
     node |= {key: row[key] for key in ("serial", "hctl", "model")}
-    if file:
-        node["pttype"], node["fstype"] = images.table_type(file), images.signature(file)
-        node["ptuuid"] = images.disk_guid(file)
-        rows = [_partition(node, p, mounted) for p in images.read_partitions(file)]
-    else:
-        node["pttype"] = "gpt"
-        rows = [_fixed(node, p, mounted) for p in row["partitions"] or []]
-    return node | {"children": rows}
+    if not file:
+        return node | {"pttype": "gpt", "children": [_own_partition(node, row["mountpoint"])]}
+    node |= {"pttype": images.table_type(file), "fstype": images.signature(file)}
+    children = [_partition(node, p, mounted) for p in images.read_partitions(file)]
+    return node | {"ptuuid": images.disk_guid(file), "children": children}
 
 
-def _node(name: str, size: int, kind: str, mounted: list, fixed: str | None, **more) -> Node:
-    points = [m["target"] for m in mounted if m["source"] == f"/dev/{name}"]
-    points = points or [fixed]
+def _node(name: str, size: int, kind: str, mounted: list, **more) -> Node:
+    points = [m["target"] for m in mounted if m["source"] == f"/dev/{name}"] or [None]
     digits = name[3:]
     minor = (ord(name[2]) - ord("a")) * 16 + int(digits or 0)
     return EMPTY | {
@@ -103,7 +99,7 @@ def _node(name: str, size: int, kind: str, mounted: list, fixed: str | None, **m
 
 def _partition(disk: Node, p: images.Partition, mounted: list) -> Node:
     name = f"{disk['name']}{p.number}"
-    node = _node(name, p.size, "part", mounted, None, file=disk["file"], start=p.start)
+    node = _node(name, p.size, "part", mounted, file=disk["file"], start=p.start)
     node |= {"pkname": disk["name"], "pttype": "gpt", "parttype": p.type, "number": p.number}
     node |= {"partlabel": p.label or None, "partuuid": p.uuid}
     held = images.filesystem(disk["file"], p)
@@ -112,10 +108,13 @@ def _partition(disk: Node, p: images.Partition, mounted: list) -> Node:
     return node | {"fstype": images.signature(disk["file"], p.start)}
 
 
-def _fixed(disk: Node, row: dict, mounted: list) -> Node:
-    node = _node(row["name"], row["size"], "part", mounted, row["mountpoint"], file=None, start=0)
-    node |= {"pkname": disk["name"], "pttype": "gpt", "parttype": images.LINUX, "number": 1}
-    return node | {"fstype": "ext4", "partuuid": None}
+def _own_partition(disk: Node, mountpoint: str) -> Node:
+    """Return the only partition of a disk that the workstation runs from."""
+    mounted = [{"source": f"{disk['path']}1", "target": mountpoint}]
+    size = disk["size"] - 2 * images.MIB
+    node = _node(f"{disk['name']}1", size, "part", mounted, file=None, start=0)
+    return node | {"pkname": disk["name"], "pttype": "gpt", "parttype": images.LINUX,
+                   "fstype": "ext4", "number": 1}  # fmt: skip
 
 
 def nodes(home: Path) -> list[Node]:

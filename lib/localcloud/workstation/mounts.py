@@ -1,8 +1,7 @@
-"""Stand-ins for mount, umount and findmnt: a mounted tree is a copy in the mount point's folder."""
+"""Stand-ins for mount and umount: a mounted tree is a copy in the mount point's folder."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 
@@ -10,33 +9,23 @@ from . import devices, images
 from .devices import Failed, Node
 from .programs import options
 
-FINDMNT_LONG = {"json": "J", "noheadings": "n", "raw": "r", "output=": "o", "source=": "S"}
-FINDMNT_LONG |= {"target=": "T", "mountpoint=": "M"}
-MOUNT_LONG = {"options=": "o", "types=": "t", "read-only": "r"}
-
 
 def mount(home: str, args: list[str]) -> int:
-    """Put the file tree of a partition into a folder, or list what is mounted."""
-    given, rest = options("mount", args, "o:t:rwv", MOUNT_LONG)
-    if not rest:
-        for m in devices.mount_table(home):
-            print(f"{m['source']} on {m['target']} type {m['fstype']} ({m['options']})")
-        return 0
+    """Put the file tree of a partition into a folder: `mount [-o OPTIONS] DEVICE FOLDER`."""
+    given, rest = options("mount", args, "o:")
     if len(rest) != 2:
         raise Failed(1, "mount: bad usage\nTry 'mount --help' for more information.")
-    chosen = given.get("o", "").split(",")
-    if "r" in given:
-        chosen.append("ro")
-    _mount(home, rest[0], os.path.realpath(rest[1]), [c for c in chosen if c])
+    chosen = [c for c in given.get("o", "").split(",") if c]
+    _mount(home, rest[0], os.path.realpath(rest[1]), chosen)
     return 0
 
 
 def _mount(home: str, source: str, target: str, chosen: list[str]) -> None:
     if not os.path.isdir(target):
         raise Failed(32, f"mount: {target}: mount point does not exist.")
-    node = _source(home, source)
+    node = devices.find(home, source)
     if not node:
-        raise Failed(32, f"mount: {target}: {_absent(source)}")
+        raise Failed(32, f"mount: {target}: special device {source} does not exist.")
     subvolume = _subvolume(node, target, chosen)
     with devices.changing_mounts(home) as table:
         if any(m["target"] == target for m in table):
@@ -50,18 +39,6 @@ def _mount(home: str, source: str, target: str, chosen: list[str]) -> None:
         rest = [c for c in chosen if c not in ("ro", "rw", "defaults")]
         row = {"source": node["path"], "target": target, "options": ",".join([mode, *rest])}
         table.append(row | {"fstype": node["fstype"], "below": subvolume})
-
-
-def _source(home: str, source: str) -> Node | None:
-    tag, eq, value = source.partition("=")
-    key = tag.lower() if eq else "path"
-    return next((n for n in devices.nodes(home) if n.get(key) == (value or source)), None)
-
-
-def _absent(source: str) -> str:
-    if "=" in source:
-        return f"can't find {source}."
-    return f"special device {source} does not exist."
 
 
 def _subvolume(node: Node, target: str, chosen: list[str]) -> list[str]:
@@ -111,7 +88,7 @@ def pack(folder: str) -> tuple[dict[str, bytes], dict[str, int]]:
 
 def umount(home: str, args: list[str]) -> int:
     """Remove a mounted tree, and write it back to the partition unless it was read-only."""
-    _, rest = options("umount", args, "lfRv", {"lazy": "l", "force": "f", "recursive": "R"})
+    _, rest = options("umount", args, "")
     for what in rest:
         path = what if what.startswith("/dev/") else os.path.realpath(what)
         with devices.changing_mounts(home) as table:
@@ -143,38 +120,4 @@ def _empty(folder: str) -> None:
             os.unlink(entry.path)
 
 
-def findmnt(home: str, args: list[str]) -> int:
-    """Print the matching mounts; return 1 without one."""
-    given, rest = options("findmnt", args, "Jnro:S:T:M:", FINDMNT_LONG)
-    columns = given.get("o", "TARGET,SOURCE,FSTYPE,OPTIONS").lower()
-    wanted = [given[letter] for letter in "STM" if letter in given] + rest
-    places = {*wanted, *(os.path.realpath(w) for w in wanted)}
-    rows = [m for m in _all_mounts(home) if not wanted or {m["source"], m["target"]} & places]
-    if rows:
-        _print_mounts(rows, columns.split(","), given)
-    return 0 if rows else 1
-
-
-def _all_mounts(home: str) -> list[dict]:
-    fixed = [
-        {"source": n["path"], "target": n["mountpoint"], "fstype": n["fstype"], "options": "rw"}
-        for n in devices.nodes(home)
-        if n["mountpoint"] and not n["file"]
-    ]
-    return fixed + devices.mount_table(home)
-
-
-def _print_mounts(rows: list[dict], columns: list[str], given: dict) -> None:
-    unknown = [c for c in columns if c not in ("target", "source", "fstype", "options")]
-    if unknown:
-        raise Failed(1, f"findmnt: unknown column: {unknown[0].upper()}")
-    if "J" in given:
-        print(json.dumps({"filesystems": [{c: r[c] for c in columns} for r in rows]}, indent=3))
-        return
-    if "n" not in given:
-        print(" ".join(c.upper() for c in columns))
-    for row in rows:
-        print(" ".join(row[c] for c in columns))
-
-
-PROGRAMS = {"mount": mount, "umount": umount, "findmnt": findmnt}
+PROGRAMS = {"mount": mount, "umount": umount}

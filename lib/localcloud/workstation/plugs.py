@@ -54,16 +54,11 @@ def update_workstation(cloud: Cloud, machine: Row) -> None:
     if not machine.get("workstation"):
         return
     rows = fitting(cloud, "volume", virtualmachineid=machine["id"])
-    attached = [_device(cloud, v) for v in rows if cloud.disk(v).exists()]
+    disks = [_disk(cloud, v) for v in rows if "mountpoint" in v or cloud.disk(v).exists()]
     shell.set_identity(cloud.folder, cloud.dialect.name, str(machine["id"]))
-    shell.write_devices(cloud.folder, cloud.dialect.name, attached)
+    shell.write_devices(cloud.folder, cloud.dialect.name, disks)
 
 
-def _device(cloud: Cloud, volume: Row) -> dict:
-    return {
-        "deviceid": volume["deviceid"],
-        "file": str(cloud.disk(volume)),
-        "size": volume["size"],
-        "id": str(volume["id"]),
-        "foreign": bool(volume.get("foreign")),
-    }
+def _disk(cloud: Cloud, volume: Row) -> dict:
+    own = {"id": str(volume["id"])} | {k: volume.get(k) for k in ("deviceid", "size", "mountpoint")}
+    return own | {"file": None if "mountpoint" in volume else str(cloud.disk(volume))}

@@ -1,11 +1,10 @@
 """Stand-ins for lsblk, blkid, wipefs, blockdev, and programs that read or write disks as files.
 
-Formats, texts and exit codes are util-linux 2.38's.
+Formats, texts and exit codes are util-linux 2.38's; options are those that somebody uses.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import getopt
 import json
 import os
@@ -14,71 +13,46 @@ import sys
 
 from . import devices, images
 from .devices import Failed, Node
+from .stand_ins import READERS
 
-DEFAULT = "NAME,MAJ:MIN,RM,SIZE,RO,TYPE,MOUNTPOINTS"
+DEFAULT = "name,maj:min,rm,size,ro,type,mountpoints"
 RIGHT_ALIGNED = {"size", "rm", "ro"}
-MORE_COLUMNS = {"kname", "mountpoint", "path", "start"}
-LSBLK_LONG = {"json": "J", "bytes": "b", "nodeps": "d", "noheadings": "n", "paths": "p"}
-LSBLK_LONG |= {"raw": "r", "list": "l", "all": "a", "output=": "o"}
-BLKID_LONG = {"probe": "p", "output=": "o", "match-tag=": "s", "match-token=": "t"}
-WIPEFS_LONG = {"no-act": "n", "all": "a", "json": "J", "force": "f", "backup": "b"}
+COLUMNS = {"kname", "mountpoint", "path", *devices.EMPTY, *DEFAULT.split(",")}
 
 
-def options(
-    program: str, args: list[str], short: str, long: dict[str, str]
-) -> tuple[dict[str, str], list[str]]:
+def options(program: str, args: list[str], short: str) -> tuple[dict[str, str], list[str]]:
     """Return the options given, by their letters, and the other arguments."""
     try:
-        found, rest = getopt.gnu_getopt(args, short, list(long))
+        found, rest = getopt.gnu_getopt(args, short)
     except getopt.GetoptError as error:
         what = "unrecognized option '--" if len(error.opt) > 1 else "invalid option -- '"
         hint = f"Try '{program} --help' for more information."
         raise Failed(1, f"{program}: {what}{error.opt}'\n{hint}") from None
-    letters = {f"--{name.rstrip('=')}": letter for name, letter in long.items()}
-    return {letters.get(key, key[1:]): value for key, value in found}, rest
+    return {key[1:]: value for key, value in found}, rest
 
 
 def lsblk(home: str, args: list[str]) -> int:
-    """List disks as a tree, as JSON, raw or as a plain list."""
-    given, wanted = options("lsblk", args, "Jbdnprlao:", LSBLK_LONG)
-    columns = _columns(given.get("o", DEFAULT))
-    chosen, missing = _chosen(home, wanted)
+    """List disks as a tree, raw, or as JSON."""
+    given, paths = options("lsblk", args, "Jbdnro:")
+    columns = given.get("o", DEFAULT).lower().split(",")
+    for column in columns:
+        if column not in COLUMNS:
+            raise Failed(1, f"lsblk: unknown column: {column.upper()}")
+    known = {n["path"]: n for n in devices.nodes(home)}
+    chosen = [known[p] for p in paths if p in known] if paths else devices.inventory(home)
     if "d" in given:
         chosen = [n | {"children": []} for n in chosen]
-    if chosen or not wanted:
-        _print_blocks(chosen, columns, given)
+    if chosen and "J" in given:
+        rows = [_json_row(n, columns, given) for n in chosen]
+        print(json.dumps({"blockdevices": rows}, indent=3))
+    elif chosen:
+        heads = [] if "n" in given else [[c.upper() for c in columns]]
+        lines = [row for n in chosen for row in _tree(n, columns, given)]
+        _print_table(heads + lines, columns, raw="r" in given)
+    missing = [p for p in paths if p not in known]
     for path in missing:
         print(f"lsblk: {path}: not a block device", file=sys.stderr)
     return 0 if not missing else 64 if chosen else 32
-
-
-def _columns(text: str) -> list[str]:
-    if text.startswith("+"):
-        text = f"{DEFAULT},{text[1:]}"
-    columns = [c.lower() for c in text.split(",")]
-    for column in columns:
-        if column not in MORE_COLUMNS | set(devices.EMPTY) | set(DEFAULT.lower().split(",")):
-            raise Failed(1, f"lsblk: unknown column: {column.upper()}")
-    return columns
-
-
-def _chosen(home: str, paths: list[str]) -> tuple[list[Node], list[str]]:
-    """Return the requested nodes (all disks by default), and the paths of unknown ones."""
-    if not paths:
-        return devices.inventory(home), []
-    known = {n["path"]: n for n in devices.nodes(home)}
-    return [known[p] for p in paths if p in known], [p for p in paths if p not in known]
-
-
-def _print_blocks(nodes: list[Node], columns: list[str], given: dict) -> None:
-    if "J" in given:
-        rows = [_json_row(n, columns, given) for n in nodes]
-        print(json.dumps({"blockdevices": rows}, indent=3))
-        return
-    rows = [row for n in nodes for row in _tree(n, columns, given)]
-    if "n" not in given:
-        rows.insert(0, [c.upper() for c in columns])
-    _print_table(rows, columns, raw="r" in given)
 
 
 def _json_row(node: Node, columns: list[str], given: dict) -> dict:
@@ -91,9 +65,7 @@ def _json_row(node: Node, columns: list[str], given: dict) -> dict:
 def _cell(node: Node, column: str, given: dict) -> object:
     if column == "size":
         return node["size"] if "b" in given else human(node["size"])
-    if column == "kname" or (column == "name" and "p" not in given):
-        return node["name"]
-    return node["path"] if column == "name" else node[column]
+    return node["name" if column == "kname" else column]
 
 
 def human(size: int) -> str:
@@ -106,15 +78,13 @@ def human(size: int) -> str:
 
 
 def _tree(node: Node, columns: list[str], given: dict) -> list[list[str]]:
-    rows = [_plain(node, columns, given, "")]
-    for i, child in enumerate(node["children"]):
-        branch = "`-" if i == len(node["children"]) - 1 else "|-"
-        rows.append(_plain(child, columns, given, "" if {"l", "r"} & set(given) else branch))
-    return rows
-
-
-def _plain(node: Node, columns: list[str], given: dict, branch: str) -> list[str]:
-    return [branch * (c == "name") + _text(_cell(node, c, given)) for c in columns]
+    """Return the lines of a disk and its partitions, which hang on branches unless raw."""
+    nodes = [node, *node["children"]]
+    branches = ["", *["|-"] * (len(nodes) - 2), "`-"] if "r" not in given else [""] * len(nodes)
+    return [
+        [branch * (c == "name") + _text(_cell(one, c, given)) for c in columns]
+        for one, branch in zip(nodes, branches, strict=False)
+    ]
 
 
 def _text(value: object) -> str:
@@ -136,62 +106,50 @@ def _print_table(rows: list[list[str]], columns: list[str], raw: bool) -> None:
 
 
 def blkid(home: str, args: list[str]) -> int:
-    """Print the signatures of the devices; return 2 without any."""
-    given, wanted = options("blkid", args, "po:s:t:c:", BLKID_LONG)
-    known = {n["path"]: n for n in devices.nodes(home)}
-    paths = [p for w in wanted or ["/dev/*"] for p in sorted(fnmatch.filter(known, w)) or [w]]
-    found = []
+    """Print the signatures of the devices, as `blkid -p` reads them; return 2 without any."""
+    given, paths = options("blkid", args, "po:")
+    if "p" not in given or given.get("o", "export") != "export":
+        raise Failed(4, "blkid: this workstation has -p and -o export only")
+    found = False
     for path in paths:
-        if path not in known and "p" in given:
+        node = devices.find(home, path)
+        if not node:
             raise Failed(2, f"blkid: error: {path}: No such file or directory")
-        tags = _tags(known[path], low_level="p" in given) if path in known else {}
-        if tags and _matches(tags, given.get("t")):
-            found.append(_tag_lines(path, tags, given))
-    print("\n".join(line for line in found if line), end="\n" if any(found) else "")
+        tags = _tags(node)
+        found = found or bool(tags)
+        if tags and "o" in given:
+            print("\n".join(f"{k}={v}" for k, v in [("DEVNAME", path), *tags.items()]))
+        elif tags:
+            print(f"{path}: " + " ".join(f'{k}="{v}"' for k, v in tags.items()))
     return 0 if found else 2
 
 
-def _matches(tags: dict[str, str], token: str | None) -> bool:
-    name, _, value = (token or "").partition("=")
-    return not token or tags.get(name) == value.strip('"')
-
-
-def _tags(node: Node, *, low_level: bool) -> dict[str, str]:
+def _tags(node: Node) -> dict[str, str]:
     tags = {"LABEL": node["label"], "UUID": node["uuid"], "TYPE": node["fstype"]}
     if node["type"] == "disk":
         tags |= {"PTUUID": node["ptuuid"], "PTTYPE": node["pttype"]}
-    elif low_level:
+    else:
         tags |= {"PART_ENTRY_SCHEME": "gpt", "PART_ENTRY_NAME": node["partlabel"]}
         tags |= {"PART_ENTRY_UUID": node["partuuid"], "PART_ENTRY_TYPE": node["parttype"]}
         tags |= {"PART_ENTRY_NUMBER": str(node["number"])}
-    else:
-        tags |= {"PARTLABEL": node["partlabel"], "PARTUUID": node["partuuid"]}
     return {name: value for name, value in tags.items() if value}
 
 
-def _tag_lines(path: str, tags: dict[str, str], given: dict) -> str:
-    form, only = given.get("o"), given.get("s")
-    tags = {name: value for name, value in tags.items() if only in (None, name)}
-    if form == "device":
-        return path
-    if form == "value":
-        return "\n".join(tags.values())
-    if form == "export":
-        return "\n".join(f"{k}={v}" for k, v in [("DEVNAME", path), *tags.items()])
-    return f"{path}: " + " ".join(f'{k}="{v}"' for k, v in tags.items()) if tags else ""
-
-
 def wipefs(home: str, args: list[str]) -> int:
-    """List the signatures on devices, or erase them with --all."""
-    given, wanted = options("wipefs", args, "naJfb", WIPEFS_LONG)
-    for path in wanted:
+    """List the signatures on devices, or erase them with -a; with -n only as if."""
+    given, paths = options("wipefs", args, "na")
+    for path in paths:
         node = devices.find(home, path)
         if not node:
             raise _not_probed(path, "No such file or directory")
+        found = _signatures(node)
         if "a" in given:
-            _erase(node, pretend="n" in given)
-        else:
-            _list_signatures(node, as_json="J" in given)
+            _erase(node, found, pretend="n" in given)
+        elif found:
+            own = [node["uuid"] or "", node["label"] or ""]
+            rows = [[node["name"], hex(offset), kind, *own] for offset, kind in found]
+            heads = ["DEVICE", "OFFSET", "TYPE", "UUID", "LABEL"]
+            _print_table([heads, *rows], [""] * 5, raw=False)
     return 0
 
 
@@ -199,10 +157,10 @@ def _not_probed(path: str, why: str) -> Failed:
     return Failed(1, f"wipefs: error: {path}: probing initialization failed: {why}")
 
 
-def _erase(node: Node, *, pretend: bool) -> None:
+def _erase(node: Node, found: list[tuple[int, str]], *, pretend: bool) -> None:
     if devices.in_use(node) or not node["file"] or node["type"] != "disk":
         raise _not_probed(node["path"], "Device or resource busy")
-    for offset, kind in _signatures(node):
+    for offset, kind in found:
         print(f"{node['path']}: erased at offset {offset:#010x} ({kind})")
     if not pretend:
         images.wipe(node["file"])
@@ -216,41 +174,14 @@ def _signatures(node: Node) -> list[tuple[int, str]]:
     return [(0, node["fstype"])] if node["fstype"] else []
 
 
-def _list_signatures(node: Node, *, as_json: bool) -> None:
-    found = _signatures(node)
-    if as_json:
-        about = {"uuid": node["uuid"], "label": node["label"]}
-        rows = [{"device": node["name"], "offset": hex(o), "type": t} | about for o, t in found]
-        print(json.dumps({"signatures": rows}, indent=3))
-    elif found:
-        rows = [
-            [node["name"], hex(o), t, node["uuid"] or "", node["label"] or ""] for o, t in found
-        ]
-        _print_table([["DEVICE", "OFFSET", "TYPE", "UUID", "LABEL"], *rows], [""] * 5, raw=False)
-
-
 def blockdev(home: str, args: list[str]) -> int:
-    """Answer --getsize64, --getsz, --getss and --getro; re-read a partition table; flush."""
-    wishes = [a for a in args if a.startswith("--")]
-    for path in [a for a in args if not a.startswith("-")]:
-        node = devices.find(home, path)
-        if not node:
-            raise Failed(1, f"blockdev: cannot open {path}: No such file or directory")
-        for wish in wishes:
-            _blockdev_one(wish, node)
+    """Flush devices, whose data are on the disk already."""
+    for word in args:
+        if word.startswith("-") and word != "--flushbufs":
+            raise Failed(1, f"blockdev: Unknown command: {word}")
+        if not word.startswith("-") and not devices.find(home, word):
+            raise Failed(1, f"blockdev: cannot open {word}: No such file or directory")
     return 0
-
-
-def _blockdev_one(wish: str, node: Node) -> None:
-    answers = {"--getsize64": node["size"], "--getsz": node["size"] // 512, "--getss": 512}
-    answers |= {"--getro": int(node["ro"])}
-    if wish in answers:
-        print(answers[wish])
-    elif wish == "--rereadpt":
-        if devices.in_use(node):
-            raise Failed(1, "blockdev: ioctl error on BLKRRPART: Device or resource busy")
-    elif wish != "--flushbufs":
-        raise Failed(1, f"blockdev: Unknown command: {wish}")
 
 
 def on_files(program: str, home: str, args: list[str]) -> int:
@@ -282,4 +213,4 @@ def _on_files(program: str):
 
 
 PROGRAMS = {"lsblk": lsblk, "blkid": blkid, "wipefs": wipefs, "blockdev": blockdev}
-PROGRAMS |= {name: _on_files(name) for name in ("head", "tail", "cmp", "dd", "perl")}
+PROGRAMS |= {name: _on_files(name) for name in READERS}
