@@ -252,9 +252,9 @@ def test_what_the_unit_tells_etcd_is_what_systemd_would():
         "[Service]\nEnvironment=A=1 'B=2 3'\nExecStart=/x/etcd\n"
         "ExecStart=\nExecStart=/x/etcd $B $NONE \\\n --n=%m ${A}x %%\n"
     )
-    unit = {"started": True, "own": False, "text": text}
-    told = settings.read("etcd-member.service", {"etcd-member.service": unit}, {}, {})
-    assert told.arguments("127.1.1.11", "abc") == ["2", "3", "--n=abc", "1x", "%"]
+    units = {"etcd-member.service": settings.Unit(True, text)}
+    told = settings.read("etcd-member.service", units, {}, ("abc", "127.1.1.11"))
+    assert told.arguments == ["2", "3", "--n=abc", "1x", "%"]
 
 
 def test_the_address_that_a_program_finds_out_is_the_machines_own():
@@ -264,8 +264,8 @@ def test_the_address_that_a_program_finds_out_is_the_machines_own():
     boot._apply_cloud_config(
         found, made.texts()["cloud-config.yml"], SimpleNamespace(ident="flatcar")
     )
-    told = settings.read("etcd-member.service", found.units, {}, {})
-    assert "--listen-peer-urls=http://127.1.1.11:2380" in told.arguments("127.1.1.11", "abc")
+    told = settings.read("etcd-member.service", found.units, found.files, ("abc", "127.1.1.11"))
+    assert "--listen-peer-urls=http://127.1.1.11:2380" in told.arguments
 
 
 @pytest.mark.parametrize("value", ["http://:7001", "http://:2380", ":7001", "127.0.0.1"])

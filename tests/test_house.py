@@ -41,7 +41,6 @@ TOO_MANY = {
     "lib.install.installers.install",
     "lib.install.installers.plan_install",
     "lib.localcloud.commands.volumes.create_volume",
-    "lib.localcloud.guests.boot.boot",
     "lib.localcloud.state.cloud.fitting",
 }
 # The command line starts what is asked for; notebooks find the words of `lib` by name.

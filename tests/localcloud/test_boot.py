@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lib.localcloud.guests import boot, discovery
+from lib.localcloud.guests import boot, discovery, members
 from lib.localcloud.workstation import images
 from lib.localcloud.workstation import shell as workstation
 
@@ -71,9 +71,10 @@ class World:
 
     def boot(self, disk: Path | None, number: int = 1, **more) -> str:
         """Boot machine number so-and-so from the disk, and return its journal."""
-        named = {"machine": str(uuid.UUID(int=number)), "hostname": f"node-{number}"}
-        named |= {"address": f"10.1.0.{number}", "userdata": None, "fetch": self.fetch}
-        return "\n".join(boot.boot(disk, **(named | more)))
+        named = {"id": str(uuid.UUID(int=number)), "hostname": f"node-{number}"}
+        named |= {"address": f"10.1.0.{number}", "fetch": self.fetch} | more
+        userdata = named.pop("userdata", None)
+        return "\n".join(boot.boot(disk, members.Machine(**named), userdata))
 
     def listed(self, url: str) -> dict[str, str]:
         node = json.loads(self.fetch("GET", url, None)[1])["node"]
@@ -95,12 +96,14 @@ def flatcar(world: World, config: bytes | str, *, how: str = "-o cloudstack -c F
 
 
 def ignition(url: str, fallback: str = "exit") -> str:
-    text = "[Service]\nExecStart=/usr/lib/flatcar/etcd-wrapper $ETCD_OPTS " + ARGUMENTS.format(
-        url=url, fallback=fallback
-    )
+    text = "[Unit]\nRequires=ip.service\n[Service]\nEnvironmentFile=/run/ip\n"
+    text += "ExecStart=/usr/lib/flatcar/etcd-wrapper $ETCD_OPTS "
+    text += ARGUMENTS.format(url=url, fallback=fallback)
+    own = "[Service]\nExecStart=/bin/sh -c 'ip route get 1 | sed \"s/src /IP=/\" >/run/ip'"
     unit = {"name": "etcd-member.service", "enabled": True}
     unit["dropins"] = [{"name": "20-etcd.conf", "contents": text}]
-    return json.dumps({"ignition": {"version": "3.3.0"}, "systemd": {"units": [unit]}})
+    units = [{"name": "ip.service", "contents": own}, unit]
+    return json.dumps({"ignition": {"version": "3.3.0"}, "systemd": {"units": units}})
 
 
 def test_three_machines_from_the_seeds_config_find_each_other(world):
@@ -179,7 +182,7 @@ def test_user_data_override_the_configuration_on_the_disk(world):
 def test_a_machine_with_a_numeric_id_or_a_name_of_its_own_registers_too(world):
     url = world.token()
     disk = coreos(world, SEED.format(url=url))
-    world.boot(disk, machine="53553")
+    world.boot(disk, id="53553")
     named = SEED.format(url=url).replace("peer-addr", "name: one\n      peer-addr")
     world.boot(coreos(world, named), 2)
     first, second = world.listed(url)

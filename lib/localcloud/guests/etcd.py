@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..state.cloud import Cloud
 from ..state.rows import Row
+from .settings import Settings
 
 GUARD = Path(__file__).with_name("scripts") / "run-etcd"
 LISTENS = {
@@ -30,18 +31,16 @@ def folder(cloud: Cloud, machine: Row) -> Path:
     return cloud.folder / "machines" / str(machine["id"])
 
 
-def run(
-    cloud: Cloud, machine: Row, address: str, words: list[str], variables: dict[str, str]
-) -> str:
+def run(cloud: Cloud, machine: Row, address: str, given: Settings) -> str:
     """Start a machine's etcd as its unit would, and return a line on it."""
     place = folder(cloud, machine)
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    given = flags(words, variables, address) | {"data-dir": str(place / "etcd")}
-    own = {"ETCD_NAME": str(machine["id"]).replace("-", "")} | variables
-    environment = {k: v for k, v in own.items() if _flag(k) not in (*given, *OWN_PLACES)}
+    words = flags(given, address) | {"data-dir": str(place / "etcd")}
+    own = {"ETCD_NAME": str(machine["id"]).replace("-", "")} | given.variables
+    environment = {k: v for k, v in own.items() if _flag(k) not in (*words, *OWN_PLACES)}
     with open(place / "etcd.log", "ab") as log:
         cloud.processes[machine["id"]] = subprocess.Popen(
-            ["/bin/sh", GUARD, *(f"--{k}={v}" for k, v in given.items())],
+            ["/bin/sh", GUARD, *(f"--{k}={v}" for k, v in words.items())],
             stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin"} | environment,
         )  # fmt: skip
@@ -52,26 +51,20 @@ def _flag(variable: str) -> str:
     return variable.removeprefix("ETCD_").lower().replace("_", "-")
 
 
-def flags(words: list[str], variables: dict[str, str], address: str) -> dict[str, str]:
-    """Return etcd's flags for these arguments; it listens on the machine's address only.
+def flags(given: Settings, address: str) -> dict[str, str]:
+    """Return etcd's flags for these settings; it listens on the machine's address only.
 
-    >>> flags(["--name=a", "--force-new-cluster"], {"ETCD_LISTEN_PEER_URLS": "http://[::]:1"},
-    ...       "127.1.1.11")["listen-peer-urls"]
+    >>> flags(Settings({"ETCD_LISTEN_PEER_URLS": "http://[::]:1"}, []), "127.1.1.11")[
+    ...     "listen-peer-urls"]
     'http://127.1.1.11:1'
     """
-    given, rest = {}, list(words)
-    while rest:
-        name, sign, value = rest.pop(0).lstrip("-").partition("=")
-        follows = not sign and rest and not rest[0].startswith("-")
-        given[name] = value if sign else rest.pop(0) if follows else "true"
-    given = {k: v for k, v in given.items() if k not in OWN_PLACES}
-    told = {_flag(k): v for k, v in variables.items()}
+    found = {k: v for k, v in given.flags().items() if k not in OWN_PLACES}
     for name, default in (LISTENS | ADVERTISED).items():
-        given.setdefault(name, told.get(name, default))
+        found.setdefault(name, given.get(name) or default)
     for name in LISTENS:
-        urls = (EVERY.sub(f"//{address}", url) for url in given[name].split(","))
-        given[name] = ",".join(dict.fromkeys(urls))
-    return given
+        urls = (EVERY.sub(f"//{address}", url) for url in found[name].split(","))
+        found[name] = ",".join(dict.fromkeys(urls))
+    return found
 
 
 def end(cloud: Cloud, machine: Row) -> None:

@@ -14,7 +14,7 @@ from ..state.rows import Row
 from ..state.views import default_nic
 from ..workstation import images
 from ..workstation.plugs import free_device, plug
-from . import etcd, login
+from . import etcd, login, members
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
@@ -128,16 +128,15 @@ def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
     disk = cloud.disk(root) if root and cloud.disk(root).exists() else None
     login.open_shell(cloud.folder, machine["id"], disk)
     data, address = machine.get("data"), default_nic(machine)["address"]
-    said = firmware.boot(
-        disk,
-        machine=str(machine["id"]),
+    here = members.Machine(
+        id=str(machine["id"]),
         hostname=machine["name"],
         address=address,
-        userdata=base64.b64decode(data) if data else None,
         fetch=lambda method, url, form=None: fetch(cloud, method, url, form),
         run=partial(etcd.run, cloud, machine, address) if cloud.runs_etcd else None,
         put=partial(login.put, cloud.folder, machine["id"]),
     )
+    said = firmware.boot(disk, here, base64.b64decode(data) if data else None)
     if said:
         cloud.note("VM.BOOT", TOKEN.sub("...", "\n".join(said)), parent=job and job["id"])
 
