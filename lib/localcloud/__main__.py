@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 from . import background
-from .state.dialects import named
+from .state.dialects import DIALECTS, named
 
-DIALECTS = ("4.22", "2.2")
 ETCD = ("stand-in", "real")
 SWITCHES = {
     "may_expunge": "the account may expunge",
@@ -42,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     ):
         verb = verbs.add_parser(name, help=text, description=text)
         verb.set_defaults(run=run)
-        verb.add_argument("--dialect", type=named, choices=DIALECTS, default=DIALECTS[0])
+        verb.add_argument("--dialect", type=named, choices=tuple(DIALECTS), default="4.22")
         verb.add_argument("--dir", help="folder for its state; default .localcloud")
         verb.add_argument("--json", action="store_true", help="print one JSON object, with keys")
         if name in ("start", "serve"):
@@ -73,7 +72,7 @@ def _switch(text: str) -> int:
 def _demand(options: argparse.Namespace) -> None:
     """Raise Trouble for what this computer or the dialect does not have."""
     background.demand_etcd(options.etcd)
-    if options.project and options.dialect == "2.2":
+    if options.project and not DIALECTS[options.dialect].has_projects:
         raise background.Trouble("CloudStack 2.2 has no projects: leave out project.")
 
 

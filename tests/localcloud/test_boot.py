@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from lib.localcloud.guests import boot, discovery, members
+from lib.localcloud.state.dialects import DIALECTS
 from lib.localcloud.workstation import images
 from lib.localcloud.workstation import shell as workstation
 
@@ -60,7 +61,7 @@ class World:
         disk = self.folder / "disks" / f"{uuid.uuid4()}.raw"
         images.create_blank(disk, 10 * GIB)
         ours = {"deviceid": 2, "file": str(disk), "size": 10 * GIB, "id": "1", "mountpoint": None}
-        workstation.write_devices(self.folder, "4.22", [ours])
+        workstation.write_devices(self.folder, DIALECTS["4.22"], [ours])
         file = self.folder / "config"
         file.write_bytes(config if isinstance(config, bytes) else config.encode())
         shell = ["/bin/sh", str(self.folder / "workstation" / "shell"), "-c"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.localcloud.state.dialects import DIALECTS
 from lib.localcloud.workstation import images, shell
 
 GIB = 2**30
@@ -26,7 +27,7 @@ class Station:
         own = {"deviceid": 0, "file": None, "size": 80 * GIB, "id": "r", "mountpoint": "/"}
         other = {"deviceid": 1, "file": str(folder / "disks/b.raw"), "size": GIB, "id": "b"}
         ours = {"deviceid": 2, "file": str(self.disk), "size": size, "id": "1", "mountpoint": None}
-        shell.write_devices(folder, "4.22", [own, other | {"mountpoint": None}, ours])
+        shell.write_devices(folder, DIALECTS["4.22"], [own, other | {"mountpoint": None}, ours])
         (folder / "workstation" / "home" / "c.yml").write_bytes(CONFIG)
         self.scale(0)
 

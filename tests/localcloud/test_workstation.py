@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.localcloud.state.dialects import DIALECTS
 from lib.localcloud.workstation import images
 from lib.localcloud.workstation import shell as workstation
 
@@ -37,7 +38,7 @@ class Station:
         return {"deviceid": device, "size": size, "id": name} | where
 
     def show(self, *disks: dict) -> None:
-        workstation.write_devices(self.folder, self.dialect, [*self.own, *disks])
+        workstation.write_devices(self.folder, DIALECTS[self.dialect], [*self.own, *disks])
 
     def attach(self, *more: dict) -> None:
         ours = {"deviceid": 4, "file": str(self.disk), "size": 40 * GIB, "id": OURS}

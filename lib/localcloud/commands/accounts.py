@@ -18,7 +18,6 @@ LIMITS = ("vm", "ip", "volume", "snapshot", "template", "project", "network", "v
 TYPES = {"vm": "user_vm", "ip": "public_ip"} | {
     f"{kind}storage": f"{kind}_storage" for kind in ("primary", "secondary", "backup", "object")
 }
-KNOWN_TO_OLD = 5  # so many of them 2.2 has
 UNLIMITED = -1
 UNKNOWN_API = "Api Discovery plugin was unable to find an api by that name or process any apis"
 # The kind of row that a field holds several of.
@@ -129,7 +128,7 @@ def list_resource_limits(
     cloud: Cloud, resourcetype: int | None = None, keyword: str = ""
 ) -> Listing:
     """Answer with the limits; their type is a text, also on the wire."""
-    names = LIMITS[:KNOWN_TO_OLD] if cloud.dialect.numeric_ids else LIMITS
+    names = LIMITS[: cloud.dialect.limits_listed]
     rows = [
         {"resourcetype": str(n), "resourcetypename": TYPES.get(name, name)}
         | {"max": cloud.setting("limits")[name]}

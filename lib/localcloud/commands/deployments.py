@@ -9,7 +9,7 @@ from ..guests import guests
 from ..guests.guests import set_state
 from ..state.cloud import GIB, Cloud, check_quota, fitting, size_of
 from ..state.jobs import Work
-from ..state.refusals import DENIED, ApiError, broken, full, hidden, invalid, param
+from ..state.refusals import DENIED, ApiError, broken, full, hidden, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
 from ..state.views import show
@@ -106,7 +106,7 @@ def _new_machine(
         **cloud.ownership(),
         **extras(cloud, **more),
     )
-    own = f"i-2-{row['id']}-VM" if cloud.dialect.numeric_ids else f"VM-{row['id']}"
+    own = cloud.dialect.host_name.format(row["id"])
     row |= {"name": name or own, "displayname": displayname or name or own}
     return row
 
@@ -187,7 +187,7 @@ def _connect(
     try:
         cards = [nic(cloud, network, _address(cloud, network, wanted))]
     except ApiError as error:
-        if cloud.dialect.numeric_ids:
+        if cloud.dialect.addresses_first:
             cloud.state.remove("virtualmachine", row, trace=False)
             raise
         cloud.state.change("virtualmachine", row, state="Error", changed=cloud.clock())
@@ -218,10 +218,7 @@ def check_form(cloud: Cloud, name: str) -> None:
     """Refuse a name that is not a host name."""
     if not name or HOST_NAME.fullmatch(name):
         return
-    if cloud.dialect.numeric_ids:
-        raise invalid(f"Invalid name. Vm name can {NAME_RULE}")
-    why = f"invalid value. Invalid value provided for API arg: name - it can {NAME_RULE}"
-    raise param("deployVirtualMachine", why)
+    raise cloud.dialect.bad_host_name("deployVirtualMachine", NAME_RULE)
 
 
 def check_name(cloud: Cloud, name: str, network: Row) -> None:

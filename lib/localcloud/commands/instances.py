@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from ..guests.guests import vm_text
 from ..state.cloud import Cloud, Listing, fitting
 from ..state.jobs import Work
 from ..state.refusals import ApiError, broken, invalid
@@ -41,8 +40,8 @@ def scaled(
     """Change the offering of a stopped machine; none here can be scaled while it runs."""
     row = cloud.find("virtualmachine", id)
     if row["state"] == "Running" and row["serviceofferingid"] != serviceofferingid:
-        raise broken(f"Unable to scale {vm_text(row)} as it is not configured to be dynamically "
-                     "scalable")  # fmt: skip
+        text = cloud.dialect.machine_text(row)
+        raise broken(f"Unable to scale {text} as it is not configured to be dynamically scalable")
     if row["state"] not in ("Running", "Stopped"):
         raise ApiError(530, "Failed to scale Instance")
     row = change_service(cloud, id, serviceofferingid, details)
@@ -55,7 +54,7 @@ def scaled(
 """)
 def recover(cloud: Cloud, id: Any) -> dict:
     """Recover a destroyed machine, if the account may (531); on 2.2 it always may."""
-    if not (cloud.dialect.numeric_ids or cloud.setting("expunge")["allowed"]):
+    if not (cloud.dialect.all_recover or cloud.setting("expunge")["allowed"]):
         raise ApiError(
             531,
             "Recovering a vm can only be done by an Admin. Or when the allow.user.expunge.recover."
@@ -91,7 +90,7 @@ def key_reset(
     if row["state"] in ("Error", "Expunging"):
         raise invalid("Vm with specified id is not in the right state")
     if row["state"] != "Stopped":
-        raise invalid(f"Vm {vm_text(row)} should be stopped to do SSH Key reset")
+        raise invalid(f"Vm {cloud.dialect.machine_text(row)} should be stopped to do SSH Key reset")
     names = [*(keypairs or []), *([keypair] if keypair else [])]
     if not names:
         raise invalid("'keypair' or 'keypairs' must be specified")
@@ -109,8 +108,7 @@ def get_password(cloud: Cloud, id: Any) -> dict:
     """Answer with the password, which only the owner of the private key can read."""
     row = cloud.find("virtualmachine", id)
     if not row.get("encryptedpassword"):
-        which = id if cloud.dialect.numeric_ids else row["id"]
-        raise invalid(f"No password for VM with id '{which}' found. When the VM was created, "
+        raise invalid(f"No password for VM with id '{row['id']}' found. When the VM was created, "
                       "either no SSH key was given or its template sets no password.")  # fmt: skip
     return {"encryptedpassword": row["encryptedpassword"]}
 

@@ -135,10 +135,7 @@ def checked_userdata(cloud: Cloud, text: str) -> str:
     text = unquote(text) if "%" in text else text
     limit = cloud.dialect.userdata_post if cloud.method == "POST" else cloud.dialect.userdata_get
     if len(text) >= limit:
-        short = "User data is too long"
-        raise invalid(
-            short if cloud.dialect.numeric_ids else f"{short} for an http {cloud.method} request"
-        )
+        raise invalid(cloud.dialect.userdata_too_long.format(method=cloud.method))
     if len(text) > cloud.dialect.userdata_longest:
         most = cloud.dialect.userdata_longest
         raise invalid(f"User data has exceeded configurable max length : {most}")
@@ -146,8 +143,8 @@ def checked_userdata(cloud: Cloud, text: str) -> str:
         data = base64.b64decode(text, validate=True)
     except binascii.Error:
         raise invalid("User data is not base64 encoded.") from None
-    if cloud.dialect.numeric_ids and len(data) > 2048:
-        raise invalid("User data is too long")
+    if len(data) > (cloud.dialect.userdata_decoded or len(data)):
+        raise invalid(cloud.dialect.userdata_too_long)
     return text
 
 

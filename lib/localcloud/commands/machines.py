@@ -80,7 +80,7 @@ def _when(cloud: Cloud, job: Row, state: str, then: str) -> None:
 def started(cloud: Cloud, job: Row, id: Any) -> dict:
     """Find room for the machine and boot it."""
     row = cloud.find("virtualmachine", id)
-    if row["state"] == "Running" and cloud.dialect.numeric_ids:
+    if row["state"] == "Running" and cloud.dialect.starts_running:
         return {"virtualmachine": show(cloud, "virtualmachine", row)}
     if row["state"] == "Running":
         raise invalid(f"The virtual machine {row['id']} ({row['name']}) is already running")
@@ -268,17 +268,18 @@ def change_service(
 ) -> dict:
     """Change the offering; a lack of capacity shows only when the machine starts."""
     row = cloud.find("virtualmachine", id)
+    text = cloud.dialect.machine_text(row)
     if row["state"] != "Stopped":
         raise invalid(
-            f"Unable to upgrade virtual machine {guests.vm_text(row)} in state {row['state']}; "
+            f"Unable to upgrade virtual machine {text} in state {row['state']}; "
             "make sure the virtual machine is stopped"
         )
     new = cloud.find("serviceoffering", serviceofferingid)
     check_custom(new, details)
     if new["id"] == row["serviceofferingid"]:
         raise invalid(
-            f"Not upgrading vm {guests.vm_text(row)} since it already has the requested service "
-            f"offering ({new['name']})"
+            f"Not upgrading vm {text} since it already has the requested service offering "
+            f"({new['name']})"
         )
     before, after = size_of(cloud, row), row | {"serviceofferingid": new["id"]}
     after["details"] = row.get("details", {}) | extras(cloud, details=details).get("details", {})

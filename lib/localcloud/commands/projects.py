@@ -62,7 +62,7 @@ def found(cloud: Cloud, name: str) -> None:
     """Create a project with a network and the workstation in it, unless it exists."""
     if not name or any(row["name"] == name for row in cloud.rows("project")):
         return
-    if cloud.dialect.numeric_ids:
+    if not cloud.dialect.has_projects:
         raise invalid("project: 2.2 has no projects")
     now, machine = cloud.clock(), cloud.one("virtualmachine")
     project = cloud.state.add("project", name=name, at=now)

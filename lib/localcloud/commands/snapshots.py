@@ -105,17 +105,9 @@ def create_snapshot(
 
 def _check_ready(cloud: Cloud, volume: Row) -> None:
     if volume["state"] != "Ready":
-        old = cloud.dialect.numeric_ids
-        which = f"VolumeId: {volume['id']}" if old else f"Volume: {_volume_text(cloud, volume)}"
+        machine = cloud.state.get("virtualmachine", volume.get("virtualmachineid")) or {}
+        which = cloud.dialect.volume_text(volume, machine)
         raise invalid(f"{which} is not in Ready state but {volume['state']}. Cannot take snapshot.")
-
-
-def _volume_text(cloud: Cloud, volume: Row) -> str:
-    """Return a volume as CloudStack's messages name it (VolumeVO.toString)."""
-    machine = cloud.state.get("virtualmachine", volume.get("virtualmachineid")) or {}
-    facts = {"id": volume["n"], "instanceId": machine.get("n"), "name": volume["name"]}
-    facts |= {"uuid": volume["id"], "volumeType": volume["type"]}
-    return f"Volume {json.dumps(facts, separators=(',', ':'))}"
 
 
 def _check_machine(cloud: Cloud, machine: Row | None) -> None:
@@ -165,8 +157,7 @@ def taken(cloud: Cloud, job: Row, **_: Any) -> dict:
     row = cloud.find("snapshot", job["instance"])
     cloud.state.change("snapshot", row, state="CreatedOnPrimary")
     _release(cloud, row)
-    # Newer servers show it as it was at the beginning.
-    state = row["state"] if cloud.dialect.numeric_ids else "Allocated"
+    state = cloud.dialect.snapshot_state_in_job or row["state"]
     return {"snapshot": show(cloud, "snapshot", row, snapshottype="MANUAL", state=state)}
 
 
@@ -199,7 +190,7 @@ def _release(cloud: Cloud, snapshot: Row) -> None:
     id uuid* the snapshot
 """)
 def delete_snapshot(cloud: Cloud, id: Any) -> Work:
-    """Queue the deletion; 2.2 refuses a snapshot that is not backed up."""
+    """Queue the deletion; refuse a snapshot in another state than those that can be deleted."""
     row = cloud.state.get("snapshot", id)
     if row is None and (trace := cloud.state.trace_of("snapshot", id)):
         facts = {"id": trace["was"], "name": trace["name"], "uuid": id}
@@ -207,8 +198,8 @@ def delete_snapshot(cloud: Cloud, id: Any) -> Work:
         raise invalid(f"Snapshot [{text}] is already destroyed")
     if row is None:
         raise invalid(f"Unable to find snapshot with id {id}")
-    if cloud.dialect.numeric_ids and row["state"] not in cloud.dialect.deletable_snapshots:
-        raise invalid(f"Can't delete snapshotshot {id} due to it is not in BackedUp Status")
+    if row["state"] not in cloud.dialect.deletable_snapshots:
+        raise invalid(cloud.dialect.undeletable.format(**row))
     row["with_volume"] = cloud.state.get("volume", row["volumeid"]) is not None
     return Work(row)
 
@@ -217,8 +208,6 @@ def delete_snapshot(cloud: Cloud, id: Any) -> Work:
 def deleted(cloud: Cloud, job: Row, id: Any) -> dict:
     """Drop the snapshot and its data."""
     row = cloud.find("snapshot", id)
-    if row["state"] not in cloud.dialect.deletable_snapshots:
-        raise invalid(f"Can't delete snapshot {id} due to it is in {row['state']} Status")
     if row["with_volume"] and cloud.state.get("volume", row["volumeid"]) is None:
         # deleteVolume may have removed the row meanwhile; a retry then succeeds.
         raise broken("Failed to delete snapshot chain.")

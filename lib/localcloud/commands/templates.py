@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from ..guests.guests import vm_text
 from ..state.cloud import GIB, Cloud, Listing, check_quota, fitting
 from ..state.jobs import Work
 from ..state.refusals import ApiError, broken, invalid
@@ -184,7 +183,7 @@ def _check_unused(cloud: Cloud, row: Row) -> None:
     """Refuse to delete a template that machines use, Destroyed ones included."""
     users = [m for m in cloud.rows("virtualmachine") if m["templateid"] == row["id"]]
     if users:
-        texts = ",".join(map(vm_text, users))
+        texts = ",".join(map(cloud.dialect.machine_text, users))
         raise invalid(
             f"Unable to delete template: {_text(row)} because VM instances: [{texts}] are using it."
         )

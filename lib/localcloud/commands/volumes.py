@@ -61,12 +61,10 @@ def create_volume(
         raise invalid(
             "At least one of disk Offering ID or snapshot ID must be passed whilst creating volume"
         )
-    if cloud.dialect.numeric_ids and None not in (diskofferingid, snapshotid):
+    if cloud.dialect.one_volume_source and None not in (diskofferingid, snapshotid):
         raise invalid("Either disk Offering ID or snapshot ID must be passed, not both")
-    if zoneid is None and cloud.dialect.numeric_ids:
-        raise invalid("Missing parameter, zoneid must be specified.")
-    if zoneid is None and snapshotid is None:
-        raise invalid("Unable to find zone by id null")
+    if zoneid is None and (snapshotid is None or cloud.dialect.zone_always):
+        raise invalid(cloud.dialect.no_zone)
     zone = cloud.find("zone", zoneid) if zoneid is not None else cloud.one("zone")
     if snapshotid is not None:
         made, machine = _from_snapshot(cloud, snapshotid, diskofferingid, size), virtualmachineid
@@ -230,7 +228,8 @@ def detached(cloud: Cloud, job: Row, **_: Any) -> dict:
     machine = cloud.state.get("virtualmachine", volume.get("virtualmachineid"))
     if machine is None:
         raise invalid("The specified volume is not attached to a VM.")
-    if volume["type"] == "ROOT" and (machine["state"] != "Stopped" or cloud.dialect.numeric_ids):
+    stays = machine["state"] != "Stopped" or not cloud.dialect.roots_detach
+    if volume["type"] == "ROOT" and stays:
         raise invalid("Please specify a data volume, or a root volume of a stopped VM.")
     if machine["state"] not in ("Running", "Stopped", "Destroyed"):
         raise invalid("Please specify a VM that is either running or stopped.")

@@ -1,7 +1,6 @@
 """Guests: capacity, disks and boot of machines."""
 
 import base64
-import json
 import re
 from functools import partial
 from typing import Any
@@ -9,7 +8,7 @@ from urllib.parse import urlsplit
 
 from ..state import jobs
 from ..state.cloud import GIB, Cloud, fitting, owner_of, size_of
-from ..state.refusals import broken, full, invalid
+from ..state.refusals import invalid
 from ..state.rows import Row
 from ..state.views import default_nic
 from ..workstation import images
@@ -33,22 +32,10 @@ def check_room(cloud: Cloud, machine: Row) -> None:
     cpus = wanted["cpunumber"] + sum(o["cpunumber"] for o in taken)
     memory = wanted["memory"] + sum(o["memory"] for o in taken)
     crowded = cpus > there["cpus"] or memory > there["memory"]
-    if cloud.dialect.numeric_ids and (crowded or wanted["hosttags"]):
-        raise full(f"Unable to create a deployment for VM[User|{machine['name']}]")
     if wanted["hosttags"]:
-        raise broken("No suitable host found.")
+        raise cloud.dialect.no_tagged_host(machine)
     if crowded:
-        stopped = vm_text(machine | {"state": "Stopped"})
-        raise full(f"No destination found for a deployment for {stopped}")
-
-
-def vm_text(machine: Row) -> str:
-    """Return a machine as CloudStack's messages name it (VMInstanceVO.toString)."""
-    if isinstance(machine["id"], int):
-        return f"VM[User|{machine['name']}]"
-    facts = {"id": machine["n"], "instanceName": f"i-2-{machine['n']}-VM"}
-    facts |= {"state": machine["state"], "type": "User", "uuid": machine["id"]}
-    return f"VM instance {json.dumps(facts, separators=(',', ':'))}"
+        raise cloud.dialect.no_room(machine)
 
 
 def set_state(cloud: Cloud, row: Row, state: str) -> Row:

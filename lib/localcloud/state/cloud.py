@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .dialects import Dialect
+from .dialects import GIB, Dialect
 from .faults import Faults
-from .refusals import ApiError, invalid
+from .refusals import invalid
 from .rows import Row, State
 
-GIB = 2**30
 SPEED = 2000  # MHz of an offering's CPUs
-DOMAIN = 2  # the internal number of the account's domain
 
 # The name of a kind of row in messages.
 NAMES = {"virtualmachine": "virtual machine", "diskoffering": "disk offering", "ostype": "OS type"}
@@ -214,11 +212,6 @@ def size_of(cloud: Cloud, machine: Row) -> Row:
     return offering | ({"cpuspeed": SPEED} if offering["cpunumber"] else own)
 
 
-# The quotas, with their names on 2.2 and on later servers.
-COUNTED = {"vm": "virtual machines", "volume": "volumes", "snapshot": "snapshots",
-           "template": "templates"}  # fmt: skip
-RESOURCE = {"vm": "user_vm", "ip": "public_ip", "primarystorage": "primary_storage",
-            "secondarystorage": "secondary_storage"}  # fmt: skip
 GONE = ("Destroyed", "Expunging", "Error", "Destroy")
 
 
@@ -242,23 +235,7 @@ def _counted(cloud: Cloud, kind: str) -> list[Row]:
 
 
 def check_quota(cloud: Cloud, what: str, more: float = 1) -> None:
-    """Refuse an amount beyond the account's quota (535; 534 on 2.2); storage in GiB."""
+    """Refuse an amount beyond the account's quota; storage in GiB."""
     limit, taken = cloud.setting("limits")[what], used(cloud, what)
-    old = not cloud.dialect.error_extras
-    if limit < 0 or taken + more <= limit or (old and what not in COUNTED):
-        return
-    me = cloud.account()
-    text = f"Maximum number of {COUNTED.get(what)} for account: {me['name']} has been exceeded."
-    if not old:
-        scale = _bytes if what.endswith("storage") else str
-        text = (
-            f"Maximum amount of resources of Type = '{RESOURCE.get(what, what)}', tag = 'null' for "
-            f"Account Name = {me['name']} in Domain Id = {DOMAIN} is exceeded: Account Resource "
-            f"Limit = {scale(limit)}, Current Account Resource Amount = {scale(taken)}, Current "
-            f"Account Resource Reservation = {scale(0)}, Requested Resource Amount = {scale(more)}."
-        )
-    raise ApiError(cloud.dialect.quota_code, text, 9999)
-
-
-def _bytes(gib: float) -> str:
-    return f"({gib:.4f} GB) {round(gib * GIB)}"
+    if 0 <= limit < taken + more and cloud.dialect.has_quota(what):
+        raise cloud.dialect.quota(cloud.account()["name"], what, limit, taken, more)

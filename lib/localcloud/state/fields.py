@@ -7,6 +7,8 @@ only. The default type is string. A value is the same in every object.
 from functools import cache
 from typing import Any, NamedTuple
 
+from .dialects import DIALECTS
+
 OWNER = "account +projectid +project domainid domain +domainpath"
 USER_ROLE = "roletype=User rolename=User"
 
@@ -63,9 +65,9 @@ TABLE = {
         iscallerchilddomain:boolean=false isdefault:boolean=false is2faenabled:boolean=false
         is2famandated:boolean=false""",
     "domain": "id name level:integer haschild:boolean=false path state=Active",
-    "nic": """id networkid networkname netmask gateway ipaddress isolationuri broadcasturi
-        traffictype type isdefault:boolean macaddress extradhcpoption:list secondaryip:list deviceid
-        virtualmachineid""",
+    "nic": """id networkid +networkname netmask gateway ipaddress +isolationuri +broadcasturi
+        traffictype type isdefault:boolean +macaddress +extradhcpoption:list +secondaryip:list
+        +deviceid +virtualmachineid""",
     "instancegroup": "id name created:date account domainid domain",
     "virtualmachineuserdata": "virtualmachineid userdata",
     "password": "encryptedpassword",
@@ -153,8 +155,9 @@ class Field(NamedTuple):
 @cache
 def fields_of(kind: str, dialect: str) -> tuple[Field, ...]:
     """Return the fields of a kind of object in a dialect."""
-    other = {"4.22": "-", "2.2": "+"}[dialect]
-    return tuple(_field(w.lstrip("+-")) for w in TABLE[kind].split() if not w.startswith(other))
+    own = DIALECTS[dialect].mark
+    words = [w for w in TABLE[kind].split() if w[0] not in "+-" or w[0] == own]
+    return tuple(_field(w.lstrip("+-")) for w in words)
 
 
 def _field(word: str) -> Field:

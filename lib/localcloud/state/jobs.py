@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .cloud import Cloud, owner_of
 from .faults import Fault
-from .refusals import ApiError, broken, invalid, param
+from .refusals import ApiError, broken, invalid
 from .registry import COMMANDS, Command
 from .rows import Row
 from .views import more
@@ -105,7 +105,7 @@ def _described(cloud: Cloud, command: Command, params: dict, work: Work) -> Row:
     subject = INSTANCES.get(command.subject)
     about = work.row or (cloud.state.get(command.subject, params.get("id")) if subject else None)
     id = about["id"] if about else params.get("id")
-    nothing = None if cloud.dialect.job_details else "None"
+    nothing = cloud.dialect.no_instance
     return owner_of(about or {}) | {
         "command": command.name,
         "instance": id,
@@ -286,27 +286,11 @@ def note(cloud: Cloud, command: Command, about: str, error: str = "", parent: An
 def find(cloud: Cloud, id: Any) -> Row:
     """Return a job; refuse an unknown or forgotten one."""
     job = cloud.state.get("job", id)
-    if job is None and isinstance(id, str) and not id.isdecimal():
-        raise unknown(id)
-    if job is None:
+    if job is None and str(id).isdecimal():
         raise invalid(f"Unable to find a job by id {id}")
-    if job["lost"] or job.get("completed", cloud.clock()) < cloud.clock() - KEPT:
-        raise (
-            invalid(f"Unable to find a job by id {id}")
-            if cloud.dialect.numeric_ids
-            else unknown(id)
-        )
+    if job is None or job["lost"] or job.get("completed", cloud.clock()) < cloud.clock() - KEPT:
+        raise cloud.dialect.unknown_job(id)
     return job
-
-
-def unknown(id: str) -> ApiError:
-    """Return the refusal of an unknown or forgotten job id."""
-    return param(
-        "queryAsyncJobResult",
-        f"invalid value. Invalid parameter jobid value={id} due to incorrect long value format, or "
-        "entity does not exist or due to incorrect parameter annotation for the field in api cmd "
-        "class.",
-    )
 
 
 @more("asyncjobs")

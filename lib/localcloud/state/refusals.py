@@ -1,5 +1,6 @@
 """Refusals: CloudStack's errors and their numbers."""
 
+UNVERIFIED = "unable to verify user credentials and/or request signature"
 INVALID_VALUE, RUNTIME, CAPACITY, DENIED, DIRECT = 4350, 4250, 4325, 4365, 9999
 
 

@@ -120,8 +120,7 @@ def _snapshot(cloud: Cloud, row: Row) -> dict:
         "volumestate": volume["state"] if volume else "Expunged",
         "physicalsize": size,
         "virtualsize": size,
-        # Newer servers tell it in the job's result only (SnapshotJoinDaoImpl).
-        "snapshottype": "MANUAL" if cloud.dialect.numeric_ids else None,
+        "snapshottype": cloud.dialect.snapshot_type,
     }
 
 
@@ -137,7 +136,7 @@ def _template(cloud: Cloud, row: Row) -> dict:
         "size": size,
         "physicalsize": size,
         "templatetype": "USER" if row["own"] else "SYSTEM",
-        "details": row.get("details") or (None if cloud.dialect.numeric_ids else {}),
+        "details": row.get("details") or cloud.dialect.no_details,
         "downloaddetails": [
             {"downloadState": "DOWNLOADED", "datastore": "secondary-1", "downloadPercent": "100"}
         ]
@@ -151,18 +150,18 @@ def _volume(cloud: Cloud, row: Row) -> dict:
     kind = "serviceoffering" if row["type"] == "ROOT" else "diskoffering"
     offering = cloud.state.get(kind, row.get(f"{kind}id")) or {}
     machine = cloud.state.get("virtualmachine", row.get("virtualmachineid")) or {}
-    old = cloud.dialect.numeric_ids
+    tells_since = row["type"] != "ROOT" or cloud.dialect.roots_attached
     counted = ("diskkbsread", "diskkbswrite", "diskioread", "diskiowrite")
     return (_of_template(cloud, machine) if row["type"] == "ROOT" else {}) | {
         **(dict.fromkeys(counted, 0) if machine else {}),
         "vmtype": "User" if machine else None,
-        "isextractable": row["type"] != "ROOT" and not old,
+        "isextractable": row["type"] != "ROOT" and cloud.dialect.data_extractable,
         f"{kind}name": offering.get("name"),
         f"{kind}displaytext": offering.get("name"),
         "vmname": machine.get("name"),
         "vmdisplayname": machine.get("displayname"),
         "vmstate": machine.get("state"),
-        "attached": cloud.stamp(row.get("attached")) if old or row["type"] != "ROOT" else None,
+        "attached": cloud.stamp(row.get("attached")) if tells_since else None,
         "hypervisor": cloud.dialect.hypervisor if row["state"] != "Allocated" else "None",
     }
 
@@ -215,7 +214,7 @@ def _state_of(cloud: Cloud, row: Row) -> dict:
         "rootdeviceid": 0 if root else None,
         "rootdevicetype": "ROOT" if root else None,
         "ipaddress": default_nic(row)["address"] if row["nics"] else None,
-        "details": None if cloud.dialect.numeric_ids else details,
+        "details": details,
     }
 
 
@@ -235,12 +234,11 @@ def nic_view(cloud: Cloud, card: Row, machine: Row) -> dict:
     gateway = f"{card['address'].rpartition('.')[0]}.1"
     view = {"id": card["id"], "networkid": inside["id"], "netmask": "255.255.255.0"}
     view |= {"gateway": gateway, "ipaddress": card["address"], "traffictype": "Guest"}
-    if cloud.dialect.numeric_ids:
-        return view | {"type": "Virtual", "isdefault": True}
     mac = ":".join(f"{byte:02x}" for byte in (2, 0, *card["n"].to_bytes(4, "big")))
     reserved = is_up(machine) or not machine.get("ran")
     vlan = dict.fromkeys(("isolationuri", "broadcasturi"), VLAN) if reserved else {}
     more = {"networkname": inside["name"], "macaddress": mac, "secondaryip": []}
     more |= {"extradhcpoption": [], "deviceid": str(machine["nics"].index(card))}
-    kind = {"type": inside.get("type", "Isolated"), "isdefault": card.get("isdefault", True)}
-    return view | kind | vlan | more
+    more["type"] = cloud.dialect.nic_type or inside.get("type", "Isolated")
+    more["isdefault"] = card.get("isdefault", True)
+    return chosen("nic", cloud.dialect.name, view | vlan | more)

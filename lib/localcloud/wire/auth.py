@@ -7,9 +7,8 @@ from datetime import datetime
 from urllib.parse import quote
 
 from ..state.dialects import Dialect
-from ..state.refusals import ApiError
+from ..state.refusals import UNVERIFIED, ApiError
 
-UNVERIFIED = "unable to verify user credentials and/or request signature"
 EXPIRES_FORMS = ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z")
 
 

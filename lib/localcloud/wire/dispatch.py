@@ -99,7 +99,7 @@ def _logged(cloud: Cloud, given: dict[str, str], cookies: str) -> Reply:
 
 def _seen_by_users(cloud: Cloud, error: ApiError) -> ApiError:
     """Hide the text of an exception inside the server, as `ApiServer.handleRequest` does."""
-    hidden = error.hidden and cloud.dialect.error_extras
+    hidden = error.hidden and cloud.dialect.hides_texts
     return ApiError(error.code, jobs.INTERNAL, error.cause) if hidden else error
 
 
@@ -133,10 +133,10 @@ def authenticate(cloud: Cloud, given: dict[str, str], cookies: str = "") -> Comm
     in_session = sessions.verified(cloud, given, cookies)
     command = known(cloud.dialect.name).get(name or "")
     if command is None and name not in ADMIN_ONLY.split():
-        raise _no_command(cloud, name)
+        raise cloud.dialect.no_command()
     signature = "" if in_session else _signature(cloud, given)
     if command is None or cloud.lacks(name):
-        raise _not_for_users(cloud, name)
+        raise cloud.dialect.forbidden(name or "", cloud.account()["userid"])
     _throttle(cloud)
     if not in_session:
         auth.check_signature(given, signature, cloud.account()["secretkey"])
@@ -150,23 +150,6 @@ def _signature(cloud: Cloud, given: dict[str, str]) -> str:
     if apikey != cloud.account()["apikey"]:
         raise auth.unverified(given.get("command"))
     return signature
-
-
-def _no_command(cloud: Cloud, name: str | None) -> ApiError:
-    if cloud.dialect.unknown_command == 432:
-        return ApiError(432, "The given command does not exist", None)
-    return ApiError(401, auth.UNVERIFIED, None, key="errorresponse")
-
-
-def _not_for_users(cloud: Cloud, name: str | None) -> ApiError:
-    if cloud.dialect.numeric_ids:
-        return ApiError(432, "The given command does not exist", None)
-    return ApiError(
-        432,
-        f"The API [{name}] does not exist or is not available for the account for user id "
-        f"[{cloud.account()['userid']}].",
-        9999,
-    )
 
 
 def _throttle(cloud: Cloud) -> None:
@@ -244,12 +227,11 @@ def _async(
         work: jobs.Work = command.run(cloud, **values)
     except ApiError as refusal:
         # Newer servers check nothing before the job runs, except in async-create commands.
-        if command.kind == "async-create" or not cloud.dialect.job_details:
+        if command.kind == "async-create" or not cloud.dialect.checks_in_jobs:
             raise
         work = jobs.Work(error=refusal)
     job = jobs.submit(cloud, command, values, work, custom, fault)
     body: Row = {"jobid": job["id"]}
     if command.kind == "async-create" and work.row:
-        own = {"id": work.row["id"]}
-        body = body | own if cloud.dialect.blanks else own | body
+        body = cloud.dialect.created(work.row["id"], job["id"])
     return envelope.flat(cloud, command.name, body)

@@ -26,23 +26,13 @@ def dumps(value: Any) -> str:
 
 def answer(cloud: Cloud, command: str, body: str) -> str:
     """Return an answer: a body under its only key."""
-    key = f"{command.lower()}response"
-    return f'{{ "{key}" : {body} }}' if cloud.dialect.blanks else f'{{"{key}":{body}}}'
+    return cloud.dialect.answer(f"{command.lower()}response", body)
 
 
 def listing(cloud: Cloud, command: str, found: Listing, page: slice, total: int) -> str:
-    """Return a page of a list, without an array if there are no rows."""
+    """Return a page of a list."""
     texts = [row_text(cloud, found, row) for row in found.rows[page]]
-    if cloud.dialect.blanks:
-        if not texts:
-            return answer(cloud, command, "{ }")
-        rows = ", ".join(texts)
-        body = f'{{ "count":{len(texts)} ,"{found.kind}" : [  {rows} ] }}'
-        return answer(cloud, command, body)
-    if not texts:
-        return answer(cloud, command, f'{{"count":{total}}}' if total else "{}")
-    body = f'{{"count":{total},"{found.kind}":[{",".join(texts)}]}}'
-    return answer(cloud, command, body)
+    return answer(cloud, command, cloud.dialect.listing(found.kind, texts, total))
 
 
 def row_text(cloud: Cloud, found: Listing, row: Row) -> str:
@@ -60,12 +50,7 @@ def row_text(cloud: Cloud, found: Listing, row: Row) -> str:
 
 def sync_object(cloud: Cloud, command: str, kind: str, view: dict) -> str:
     """Return an answer of one object under its kind."""
-    text = dumps(view)
-    return answer(
-        cloud,
-        command,
-        f'{{ "{kind}" : {text} }}' if cloud.dialect.blanks else f'{{"{kind}":{text}}}',
-    )
+    return answer(cloud, command, cloud.dialect.object(kind, dumps(view)))
 
 
 def flat(cloud: Cloud, command: str, view: dict) -> str:
@@ -75,9 +60,7 @@ def flat(cloud: Cloud, command: str, view: dict) -> str:
 
 def success(cloud: Cloud, command: str) -> str:
     """Return an answer with `success` only."""
-    if cloud.dialect.blanks:
-        return f'{{ "{command.lower()}response" : {{ "success" : "true"}}  }}'
-    return answer(cloud, command, dumps({"success": cloud.dialect.sync_success}))
+    return cloud.dialect.success(f"{command.lower()}response")
 
 
 def key_of(command: str, error: ApiError) -> str:
@@ -86,14 +69,9 @@ def key_of(command: str, error: ApiError) -> str:
 
 
 def refusal(cloud: Cloud, command: str, error: ApiError) -> str:
-    """Return an error; 2.2 does not escape its text, so a quote in it breaks the JSON."""
-    key = key_of(command, error)
-    if cloud.dialect.blanks:
-        body = f'{{"errorcode" : {error.code}, "errortext" : "{error.text}"}}'
-        return f'{{ "{key}" : {body}  }}'
-    fields = {"uuidList": [], "errorcode": error.code, "cserrorcode": error.cause}
-    fields["errortext"] = error.text
-    return dumps({key: {k: v for k, v in fields.items() if v is not None}})
+    """Return an error."""
+    told = cloud.dialect.error(key_of(command, error), error)
+    return told if isinstance(told, str) else dumps(told)
 
 
 def xml(cloud: Cloud, text: str) -> str:

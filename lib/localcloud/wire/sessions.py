@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
 
 def offered(cloud: Cloud) -> bool:
     """Return whether this dialect has logins; 2.2 does not."""
-    return not cloud.dialect.numeric_ids
+    return cloud.dialect.has_logins
 
 
 def password(cloud: Cloud) -> str:

@@ -55,8 +55,8 @@ def update_workstation(cloud: Cloud, machine: Row) -> None:
         return
     rows = fitting(cloud, "volume", virtualmachineid=machine["id"])
     disks = [_disk(cloud, v) for v in rows if "mountpoint" in v or cloud.disk(v).exists()]
-    shell.set_identity(cloud.folder, cloud.dialect.name, str(machine["id"]))
-    shell.write_devices(cloud.folder, cloud.dialect.name, disks)
+    shell.set_identity(cloud.folder, cloud.dialect, str(machine["id"]))
+    shell.write_devices(cloud.folder, cloud.dialect, disks)
 
 
 def _disk(cloud: Cloud, volume: Row) -> dict:

@@ -11,6 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from ..state.dialects import Dialect
 from . import devices, stand_ins
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -51,12 +52,10 @@ def write_program(path: str, text: str) -> None:
     os.replace(part, path)
 
 
-def set_identity(folder: os.PathLike, dialect: str, machine: str) -> None:
-    """Set the workstation's machine id, which KVM's firmware shows and VMware's does not."""
-    vendor, ident = "VMware, Inc.", "420b6f1e-5d3c-8a47-91e2-c07d54f3b6a8"
-    if dialect == "4.22":
-        vendor, ident = "Apache Software Foundation", machine
-    for name, text in (("sys_vendor", vendor), ("product_uuid", ident)):
+def set_identity(folder: os.PathLike, dialect: Dialect, machine: str) -> None:
+    """Set the identity of the workstation that its firmware shows."""
+    names = ("sys_vendor", "product_uuid")
+    for name, text in zip(names, dialect.firmware(machine), strict=True):
         write_program(os.path.join(folder, "workstation", "dmi", name), f"{text}\n")
 
 
@@ -65,7 +64,7 @@ def set_time_scale(folder: os.PathLike, scale: float) -> None:
     write_program(os.path.join(folder, "workstation", "time-scale"), f"{scale}\n")
 
 
-def write_devices(folder: os.PathLike, dialect: str, disks: list[dict]) -> None:
+def write_devices(folder: os.PathLike, dialect: Dialect, disks: list[dict]) -> None:
     """Set the attached disks: dicts of deviceid, id, size, file, mountpoint.
 
     One without a file is the workstation's own, mounted for ever. A disk keeps its name; a new one
@@ -74,22 +73,12 @@ def write_devices(folder: os.PathLike, dialect: str, disks: list[dict]) -> None:
     home = os.path.join(folder, "workstation")
     before = {row["id"]: row["name"] for row in devices.read(home, "devices.json")}
     kept = {d["id"]: before[d["id"]] for d in disks if d["id"] in before}
-    prefix = "vd" if dialect == "4.22" else "sd"
-    letters = (prefix + letter for letter in "abcdefghijklmnopqrstuvwxyz")
+    letters = (dialect.disk_prefix + letter for letter in "abcdefghijklmnopqrstuvwxyz")
     free = (name for name in letters if name not in kept.values())
     rows = [
         {k: disk[k] for k in ("id", "size", "file", "mountpoint")}
         | {"name": kept.get(disk["id"]) or next(free)}
-        | _hardware(dialect, disk["deviceid"], disk["id"])
+        | dialect.hardware(disk["deviceid"], disk["id"])
         for disk in sorted(disks, key=lambda disk: disk["deviceid"])
     ]
     devices.save(home, "devices.json", sorted(rows, key=lambda row: row["name"]))
-
-
-def _hardware(dialect: str, number: int, ident: str) -> dict:
-    """Return the identity from the virtual hardware: a serial on KVM, a SCSI address on VMware."""
-    if dialect == "4.22":
-        return {"serial": str(ident).replace("-", "")[:20], "hctl": None, "model": None}
-    # Device 3 is the CD-ROM, which is not on the SCSI bus, so what follows moves up.
-    place = number - 1 if number > 3 else number
-    return {"serial": None, "hctl": f"2:0:{place}:0", "model": "Virtual disk"}
