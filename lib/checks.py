@@ -7,6 +7,7 @@ import pandas as pd
 from lib.errors import CheckFailed
 
 LATER = "…"
+NOT_ASKED = "could not be asked"
 
 
 def check(what: str, found: object, wanted: object = True, next_step: str = "") -> None:
@@ -40,9 +41,13 @@ class Tick:
     next: str = ""
     of: str = ""
 
+    @property
+    def title(self) -> str:
+        """The question with the machine."""
+        return f"{self.what} of {self.of}" if self.of else self.what
+
     def __str__(self) -> str:
-        what = f"{self.what} of {self.of}" if self.of else self.what
-        return f"{what}: wanted {self.wanted}, found {self.found}. {self.next}".rstrip()
+        return f"{self.title}: wanted {self.wanted}, found {self.found}. {self.next}".rstrip()
 
 
 def tick(
@@ -65,8 +70,8 @@ def not_allowed(command: str) -> str:
 
 def ticks(rows: list[Tick]) -> pd.DataFrame:
     """Return the rows as a table."""
-    columns = ["ok", "what", "wanted", "found", "next"]
-    return pd.DataFrame([[getattr(r, c) for c in columns] for r in rows], columns=columns)
+    cells = [(r.ok, r.title, r.wanted, r.found, r.next) for r in rows]
+    return pd.DataFrame(cells, columns=["ok", "what", "wanted", "found", "next"])
 
 
 def check_ticks(rows: list[Tick], mode: str = "apply") -> None:

@@ -13,7 +13,8 @@ from harness import ROOT, build, client, fault, play, running
 from registries import answering, answers, serving, until
 
 from lib import config
-from lib.cluster import verify as cluster
+from lib.checks import NOT_ASKED, later, tick
+from lib.cluster import matrix, registry
 from lib.config import discovery, userdata
 from lib.errors import CheckFailed
 from lib.localcloud.guests import boot, etcd, settings
@@ -24,6 +25,7 @@ system = [
     pytest.mark.skipif(not shutil.which("etcd"), reason="needs Debian's etcd-server"),
 ]
 FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
+QUESTIONS = ["state", "address", "registered", "etcd", "ssh", "systemd", "user data"]
 MINE = FLATCAR | {"cluster_name": "mine", "work_dir": "mine"}
 
 
@@ -47,7 +49,7 @@ def form(cloud, **more) -> None:
 
 def verify(cloud, **more) -> list[dict]:
     """Return what is wrong with the cluster; it is not waited for."""
-    rows = play(cloud, "60-verify-cluster", "verify", **MINE | more, mode="plan")["seen"]
+    rows = play(cloud, "60-verify-cluster", "verify", **MINE | more, mode="plan")["found"]
     return [r for r in rows if r.ok == "✗"]
 
 
@@ -71,6 +73,10 @@ def deploy(cloud, name: str, said: str) -> dict:
     zone = cloud.zones[0]["id"]
     job = cloud.call("deployVirtualMachine", zoneid=zone, **given, userdata=userdata.encoded(said))
     until(lambda: cloud.call("queryAsyncJobResult", jobid=job["jobid"])["jobstatus"], name)
+    return deployed(cloud, name)
+
+
+def deployed(cloud, name: str) -> dict:
     return next(m for m in cloud.list("listVirtualMachines") if m["name"] == name)
 
 
@@ -100,22 +106,22 @@ class TestReal:
     @pytest.mark.parametrize("service", ["local", "etcd-discovery"], indirect=True)
     def test_three_machines_form_a_cluster_with_any_discovery_service(self, cloud, service):
         form(cloud, discovery=service)
-        rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
+        rows = play(cloud, "60-verify-cluster", **MINE)["found"]
         assert {r.ok for r in rows} == {"✓"}
-        assert [r.found for r in rows[4:8]] == ["3 of 3", *["healthy, with 3 members"] * 3]
-        assert [r.what.split()[0] for r in rows[8:]] == [*["systemd"] * 3, "user"]
+        assert [r.found for r in rows if r.what == "etcd"] == ["healthy, with 3 members"] * 3
+        assert [r.what for r in rows if r.of == "mine-1"] == QUESTIONS
 
     def test_three_machines_form_a_cluster_by_fixed_addresses(self, cloud):
         form(cloud, discovery="static")
-        rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
+        rows = play(cloud, "60-verify-cluster", **MINE)["found"]
         assert {r.ok for r in rows} == {"✓"}
-        assert [r.found for r in rows[5:8]] == ["healthy, with 3 members"] * 3
+        assert [r.found for r in rows if r.what == "etcd"] == ["healthy, with 3 members"] * 3
 
     def test_another_program_at_the_port_of_etcd_is_reported_at_once(self, cloud):
         form(cloud, discovery="static")
         machine = ours(cloud)["mine-1"]
         etcd.end(cloud.server.cloud, machine)
-        cloud.sleep = pytest.fail
+        cloud.sleep = lambda seconds: seconds and pytest.fail("it waited")
         with answering({}, address(machine), 2379), pytest.raises(CheckFailed, match="no etcd"):
             play(cloud, "60-verify-cluster", **MINE)
 
@@ -130,8 +136,8 @@ class TestReal:
             at = f"http://{address(fourth)}:2379/v2/config/local/proxy"
             until(lambda: answers(at), "the proxy")
         (wrong,) = verify(cloud)
-        assert wrong.what == "a machine too many"
-        assert f"mine-4, Running at {address(fourth)}, etcd {state}" in wrong.found
+        assert wrong.title == "state of mine-4"
+        assert wrong.found == f"Running at {address(fourth)}, etcd {state}"
 
     @pytest.mark.parametrize("service", ["local", "etcd-discovery"], indirect=True)
     def test_a_reused_token_is_named(self, cloud, service):
@@ -143,9 +149,9 @@ class TestReal:
         shell = play(cloud, "60-verify-cluster", **MINE)["shell"]
         write_text(shell, "again/user-data.yml", used)
         wrong = verify(cloud, cluster_name="again", work_dir="again")
-        named = {r.found for r in wrong if "reused token" in r.next}
+        named = {r.of for r in wrong if "reused token" in r.next}
         assert named == first
-        assert [r.found for r in wrong if r.what.startswith("etcd")] == ["silent"] * 3
+        assert [r.found for r in wrong if r.what == "etcd"] == ["silent"] * 3
 
     @pytest.mark.parametrize("lost", ["token", "service", "text"])
     def test_a_source_that_is_lost_does_not_end_the_judgement_of_the_etcds(
@@ -159,13 +165,13 @@ class TestReal:
             fault(cloud, "getDiscovery", "fault:drop-before", 99)
         else:
             (cloud.server.folder / "workstation/home/mine/user-data.yml").unlink()
-        rows = play(cloud, "60-verify-cluster", **MINE)["seen"]
-        (odd,) = [r for r in rows if r.ok != "✓"]
-        assert (odd.what, odd.ok) == ("the discovery registry", "-")
+        rows = play(cloud, "60-verify-cluster", **MINE)["found"]
+        odd = [(r.what, r.ok) for r in rows if r.ok != "✓"]
+        assert odd == [("registered", "-")] * 3
         assert [r.found for r in rows].count("healthy, with 3 members") == 3
         etcd.end(cloud.server.cloud, ours(cloud)["mine-2"])
         wrong = until(lambda: [w for w in [verify(cloud)] if "etcd of mine-2" in
-                               {r.what for r in w}], "the end of an etcd")[0]  # fmt: skip
+                               {r.title for r in w}], "the end of an etcd")[0]  # fmt: skip
         assert not [r for r in wrong if "90-remove" in r.next or "destroy" in r.next]
 
     def test_a_proxy_among_the_three_is_named(self, cloud):
@@ -177,19 +183,21 @@ class TestReal:
         until(lambda: answers(f"http://{address(first)}:2379/health"), "the cluster of the three")
         late = deploy(cloud, "mine-3", said)
         until(lambda: answers(f"http://{address(late)}:2379/v2/config/local/proxy"), "the proxy")
-        wrong = {r.what: r for r in verify(cloud)}
-        assert wrong["etcd of mine-3"].found == "proxy"
-        assert {"a stranger in the registry", "a stranger in the cluster"} <= set(wrong)
+        early = address(deployed(cloud, "early-1"))
+        wrong = {r.title: r.found for r in verify(cloud)}
+        assert wrong["etcd of mine-3"] == "proxy"
+        assert wrong[f"registered of {early}"] == "a stranger"
+        assert wrong[f"etcd of {early}"] == "a stranger, a member"
 
     def test_a_dead_etcd_and_a_stopped_machine_are_named(self, cloud):
         form(cloud)
         second, third = (ours(cloud)[f"mine-{n}"] for n in (2, 3))
         etcd.end(cloud.server.cloud, second)
         (wrong,) = until(lambda: [w for w in [verify(cloud)] if len(w) == 1], "a new leader")[0]
-        assert (wrong.what, wrong.found) == ("etcd of mine-2", "silent")
+        assert (wrong.title, wrong.found) == ("etcd of mine-2", "silent")
         cloud.call("stopVirtualMachine", id=third["id"])
         until(lambda: ours(cloud)["mine-3"]["state"] == "Stopped", "the stop")
-        found = until(lambda: {r.what: r.found for r in verify(cloud)
+        found = until(lambda: {r.title: r.found for r in verify(cloud)
                                if "unhealthy" in r.found}, "the loss of the quorum")  # fmt: skip
         assert set(found) == {"etcd of mine-1"}
         with pytest.raises(CheckFailed, match=r"(?s)mine-3: wanted Running.*etcd of mine-2"):
@@ -268,8 +276,29 @@ def test_the_address_that_a_program_finds_out_is_the_machines_own():
     assert "--listen-peer-urls=http://127.1.1.11:2380" in told.arguments
 
 
+def test_the_matrix_has_a_sign_and_a_reason_for_each_machine_and_question():
+    found = [
+        tick("state", "Running", "Running", True, of="m-1"),
+        later("state", "Running", "absent", "Run 50.", "m-2"),
+        later("state", "Running", "absent", "Run 50.", "m-3"),
+        tick("etcd", "healthy", "silent", False, "Look.", "m-1"),
+        tick("etcd", "these machines only", NOT_ASKED, None, "", "10.1.0.7"),
+    ]
+    assert matrix.shown(found).to_numpy().tolist() == [
+        ["m-1", "✓", "✗ silent"],
+        ["m-2", "… not there yet", ""],
+        ["m-3", "… not there yet", ""],
+        ["10.1.0.7", "", "- could not be asked"],
+    ]
+    assert list(matrix.reasons(found)["what"]) == [
+        "state of m-2, m-3",
+        "etcd of m-1",
+        "etcd of 10.1.0.7",
+    ]
+
+
 @pytest.mark.parametrize("value", ["http://:7001", "http://:2380", ":7001", "127.0.0.1"])
 def test_an_empty_address_in_the_registry_is_called_so(value):
-    row = cluster._stranger(value)
+    row = registry._stranger(value)
     assert row.ok == "✗" and "$private_ipv4" in row.next
-    assert "reused" in cluster._stranger("10.1.0.7").next
+    assert "reused" in registry._stranger("10.1.0.7").next

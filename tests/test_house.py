@@ -35,7 +35,6 @@ MOST_PARAMETERS = 6
 TOO_MANY = {
     "lib.cluster.reconfigure.plan",
     "lib.cluster.rolling.apply_plan",
-    "lib.cluster.verify.formed",
     "lib.install.images.describe",
     "lib.install.installers.apply_install",
     "lib.install.installers.install",

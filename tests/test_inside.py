@@ -10,7 +10,7 @@ import pytest
 from harness import build, changes, client, play
 from workstations import Sshd, demand, program, served
 
-from lib.cluster import etcd, inside, login, verify
+from lib.cluster import etcd, inside, login
 from lib.errors import CheckFailed, ShellFailed
 from lib.localcloud.guests import etcd as members
 from lib.workstation.shell import PASSWORD, Shell
@@ -47,8 +47,8 @@ class Machines:
 
     def wrong(self) -> dict[str, str]:
         """Return what is wrong now: what -> found."""
-        rows = self.ask(mode="plan", stop_at="verify")["seen"]
-        return {r.what: r.found for r in rows if r.ok == "✗"}
+        rows = self.ask(mode="plan", stop_at="verify")["found"]
+        return {r.title: r.found for r in rows if r.ok == "✗"}
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,9 @@ def came_in(sshd: Sshd) -> int:
 @pytest.mark.system
 class TestOverSsh:
     def test_each_machine_is_asked_through_the_workstation(self, there):
-        rows = there.ask()["seen"]
+        rows = there.ask()["found"]
         assert {r.ok for r in rows} == {"✓"}
-        whats = [r.what for r in rows]
-        assert "configuration of coreos-cluster-2" in whats
-        assert "systemd of coreos-cluster-3" in whats
-        assert "was accepted, kept in" in rows[-1].found and "known_hosts" in rows[-1].found
+        assert {"ssh", "configuration", "systemd"} <= {r.what for r in rows}
         assert 1 <= came_in(there.workstation) <= 3  # the first ones may come at once
         assert all(map(came_in, there.sshds.values()))
         kept = (there.cloud.folder.parent / "known_hosts").read_text()
@@ -97,13 +94,13 @@ class TestOverSsh:
     def test_the_cluster_moves_to_a_new_token_over_ssh(self, there):
         there.ask()
         there.ask(SEVENTY, move_discovery="a")
-        odd = [(r.what, r.ok) for r in there.ask()["seen"] if r.ok != "✓"]
-        assert odd == [("the discovery registry", "-")]  # they had formed, and ask it no more
+        odd = [(r.what, r.ok) for r in there.ask()["found"] if r.ok != "✓"]
+        assert odd == [("registered", "-")] * 3  # they had formed, and ask it no more
 
     def test_the_workstations_key_must_be_known_all_the_same(self, there):
         (there.workstation.home / "known_hosts").unlink()
         wrong = there.wrong()
-        assert set(wrong) == {f"coreos-cluster-{n} over SSH" for n in (1, 2, 3)}
+        assert set(wrong) == {f"ssh of coreos-cluster-{n}" for n in (1, 2, 3)}
         assert came_in(there.workstation) == 0
         with pytest.raises(CheckFailed, match="coreos-cluster-1 over SSH"):
             there.ask(SEVENTY)
@@ -116,12 +113,12 @@ class TestOverSsh:
             shutil.copy(there.workstation.home / name, one.home / name)
         one.start()
         before = came_in(one)
-        assert list(there.wrong()) == ["coreos-cluster-2 over SSH"]
+        assert list(there.wrong()) == ["ssh of coreos-cluster-2"]
         assert came_in(one) == before
 
     def test_a_machine_that_does_not_answer_is_named(self, there):
         there.sshds["coreos-cluster-3"].stop()
-        assert list(there.wrong()) == ["coreos-cluster-3 over SSH"]
+        assert list(there.wrong()) == ["ssh of coreos-cluster-3"]
 
     def test_another_configuration_and_a_failed_unit_are_named(self, there):
         file = "/var/lib/flatcar-install/user_data"
@@ -140,7 +137,7 @@ class TestOverSsh:
     def test_an_etcd_says_the_same_on_its_machine_as_from_here(self, there):
         there.ask()
         one = there.cloud.list("listVirtualMachines", name="coreos-cluster-2")[0]
-        shell = login.connect(there.cloud, one, "root", there.workstation.target)
+        shell = login.connect(login.Access(there.cloud, "root", there.workstation.target), one)
         address = one["nic"][0]["ipaddress"]
         assert etcd.ask_on(shell, address, False) == etcd.ask(address, False)
         assert len(etcd.ask(address, False).members) == 3
@@ -166,9 +163,9 @@ def test_an_etcd_that_cannot_be_reached_from_here_is_asked_on_its_machine(tmp_pa
     far = SimpleNamespace(profile=SimpleNamespace(shell=()))
     found, text = {"m-1": "127.9.8.7"}, "etcd-member"
     with deaf("127.9.8.7", etcd.PORT):
-        assert verify.ask(far, found, text)["m-1"].state == "unreachable"
+        assert etcd.ask_all(far, found, text)["m-1"].state == "unreachable"
         node = Shell(("/bin/sh",), "m-1")
-        answer = verify.ask(far, found, text, {"m-1": node})["m-1"]
+        answer = etcd.ask_all(far, found, text, {"m-1": node})["m-1"]
     assert (answer.state, answer.members) == ("healthy", {"192.0.2.1"})
 
 
@@ -195,7 +192,7 @@ def test_no_machine_is_handed_the_workstations_password(tmp_path, monkeypatch):
     profile = SimpleNamespace(machine_shell=(), endpoint="http://cloud.test/api")
     cloud = SimpleNamespace(profile=profile, folder=tmp_path / "run")
     machine = {"name": "m-1", "id": "1", "nic": [{"ipaddress": "192.0.2.1"}]}
-    shell = login.connect(cloud, machine, "core", "")
+    shell = login.connect(login.Access(cloud, "core"), machine)
     with pytest.raises(CheckFailed, match="must need no password"):
         login._on_disk(machine, shell)
     assert "none is passed on" in str(inside._ask(shell))
@@ -208,9 +205,10 @@ def test_what_a_machine_of_2014_says_becomes_rows():
     said = {"carries": f"{'a' * 64} user_data", "system": "Unknown operation", "fleet": "2"}
     said |= {"address": ":4001"}
     rows = list(inside._machine("m-1", said, "a" * 64, 3))
-    assert [(r.what, r.ok, r.found) for r in rows] == [
+    assert [(r.title, r.ok, r.found) for r in rows] == [
+        ("ssh of m-1", "✓", "an answer"),
         ("configuration of m-1", "✓", f"{'a' * 12} user_data"),
-        ("fleet of m-1", "✗", "2"),
+        ("fleet of m-1", "✗", "2 machines"),
         ("$private_ipv4 of m-1", "✗", ":4001"),
     ]
 

@@ -122,7 +122,7 @@ def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     second = url(cloud)
     addresses = {m["nic"][0]["ipaddress"] for m in machines(cloud).values()}
     assert second != first and set(discovery.members(second).values()) == addresses
-    assert {r.ok for r in play(cloud, SIXTY, **cloud.params)["seen"]} == {"✓", "-"}
+    assert {r.ok for r in play(cloud, SIXTY, **cloud.params)["found"]} == {"✓", "-"}
     kept = [p.read_text() for p in home(cloud).glob("cloud-config.yml.2*")]
     assert [discovery.url_in(t) for t in kept] == [first]
     seen = changes(cloud)
@@ -184,7 +184,7 @@ def test_what_the_machine_finds_invalid_is_not_written(cloud, keys):
 
 
 def test_a_text_that_is_no_utf8_is_taken_for_what_it_is(cloud):
-    shell = login.connect(cloud, machines(cloud)["coreos-cluster-2"], "core", "")
+    shell = login.connect(login.Access(cloud, "core"), machines(cloud)["coreos-cluster-2"])
     file = login.FILE.format("coreos")
     asked = f"sh -c 'printf \"# J\\374rgen\\n\" >>{file}; sha256sum <{file}'"
     before = run(shell, asked, sudo=True).out[:64]
@@ -360,8 +360,8 @@ class TestReal:
         assert url(real) != first and discovery.members(url(real)) == {}
         (asked,) = Journal(real.folder, first.rpartition("/")[0]).every()[-1:]
         assert (asked.command, asked.state) == ("new token", "done")
-        odd = [r for r in play(real, SIXTY, **USERDATA)["seen"] if r.ok != "✓"]
-        assert [(r.ok, r.found) for r in odd] == [("-", "0 of 3")]
+        odd = [r for r in play(real, SIXTY, **USERDATA)["found"] if r.ok != "✓"]
+        assert [(r.ok, r.found) for r in odd] == [("-", "not listed")] * 3
         assert "bootstrap only" in odd[0].next
         assert sorted(self.etcdctl(real, "member", "list").split()) == sorted(ids.split())
         assert self.etcdctl(real, "get", "a").split() == ["a", "b"]
@@ -375,10 +375,10 @@ class TestReal:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("lib.config.demand_usable", lambda *_: None)
                 play(one, "50-deploy-cluster", **USERDATA)
-            rows = play(one, SIXTY, **USERDATA, stop_at="verify", mode="plan")["seen"]
+            rows = play(one, SIXTY, **USERDATA, stop_at="verify", mode="plan")["found"]
             assert sum("reused token" in r.next for r in rows) == 3
             play(one, SEVENTY, **USERDATA, move_discovery="a")
-            assert {r.ok for r in play(one, SIXTY, **USERDATA)["seen"]} == {"✓"}
+            assert {r.ok for r in play(one, SIXTY, **USERDATA)["found"]} == {"✓"}
             assert text.exists()
 
     def test_no_machine_reboots_while_the_quorum_hangs_on_it(self, real, keys):

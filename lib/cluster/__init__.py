@@ -6,10 +6,12 @@ deployment   the steps that get them running
 etcd         what the etcd of each machine answers
 inside       what the machines say over SSH
 login        the machines reached over SSH
+matrix       the answers as a table
 reconfigure  another configuration for machines that run
+registry     whom the discovery registry lists
 removal      everything of the cluster removed, in order of dependence
 rolling      reboots, one machine at a time
-verify       whether the machines are the members that formed
+verify       whether the machines are the cluster that was asked for
 """
 
-__all__ = ["deployment", "login", "reconfigure", "removal", "rolling", "verify"]
+__all__ = ["deployment", "login", "matrix", "reconfigure", "removal", "rolling", "verify"]

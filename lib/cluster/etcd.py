@@ -1,22 +1,26 @@
 """Etcd: what the etcd of each machine answers at its client port."""
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import requests
 
+from lib.cloud import Cloud
 from lib.errors import OutOfSight, ShellFailed
 from lib.workstation.shell import Shell, run
 
 OLD_PORT, PORT = 4001, 2379
 TIMEOUT = (2, 5)  # seconds to connect, and to wait for an answer
 # From here machines may not be reachable at all, which says nothing about them.
-AWAY = (requests.ConnectTimeout, requests.ReadTimeout)
+NO_WAY = (requests.ConnectTimeout, requests.ReadTimeout)
 
 FOREIGN = "no etcd"  # something else listens at its port
+AWAY = "on no network"  # a stand-in of the local cloud
 
 CURL_SILENT = (7, 28, 52, 56)  # curl: refused, too late, an empty answer, a broken one
 
@@ -25,10 +29,11 @@ Fetch = Callable[[str, str], tuple[int, str]]  # method, path -> status, body
 
 @dataclass(frozen=True)
 class Answer:
-    """What an etcd says: `state` is healthy, unhealthy, proxy, silent, unreachable or FOREIGN.
+    """What an etcd answers.
 
-    `members` are the addresses of the members it knows. `started` tells one process from the one
-    before, "" if it is not known.
+    `state` is healthy, unhealthy, proxy, silent, unreachable, FOREIGN or AWAY. `members` are the
+    addresses of the members it knows. `started` tells one process from the one before, "" if it is
+    not known.
     """
 
     state: str
@@ -39,6 +44,34 @@ class Answer:
 def is_old(text: str) -> bool:
     """Tell whether a configuration is for etcd 0.4, whose client port is 4001."""
     return "etcd-member" not in text
+
+
+def ask_all(
+    cloud: Cloud, found: dict[str, str], text: str, shells: dict[str, Shell] | None = None
+) -> dict[str, Answer]:
+    """Ask the etcd of each machine (name -> address), all at once: from here, else on its shell.
+
+    One that cannot be reached although others can is silent. Without the text that configures
+    them nobody knows their version, so both ports are asked.
+    """
+    kinds = [is_old(text)] if text else [False, True]
+
+    def one(name: str) -> Answer:
+        if cloud.profile.shell and not ipaddress.ip_address(found[name]).is_loopback:
+            return Answer(AWAY)
+        answers = [_ask_one(found[name], old, (shells or {}).get(name)) for old in kinds]
+        return next((a for a in answers if a.state not in ("silent", "unreachable")), answers[0])
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = dict(zip(found, pool.map(one, found), strict=True))
+    heard = any(a.state not in ("unreachable", AWAY) for a in answers.values())
+    silent = Answer("silent")
+    return {n: silent if heard and a.state == "unreachable" else a for n, a in answers.items()}
+
+
+def _ask_one(address: str, old: bool, shell: Shell | None) -> Answer:
+    answer = ask(address, old)
+    return ask_on(shell, address, old) if shell and answer.state == "unreachable" else answer
 
 
 def ask(address: str, old: bool) -> Answer:
@@ -53,8 +86,8 @@ def ask(address: str, old: bool) -> Answer:
         return answer.status_code, answer.text
 
     try:
-        return told(fetch, old)
-    except AWAY:
+        return answered(fetch, old)
+    except NO_WAY:
         return Answer("unreachable")
     except requests.RequestException as error:
         return Answer("silent" if "refused" in str(error) else "unreachable")
@@ -64,13 +97,13 @@ def ask_on(node: Shell, address: str, old: bool) -> Answer:
     """Ask the etcd of a machine on the machine itself, with its curl."""
     base = f"http://{address}:{OLD_PORT if old else PORT}"
     try:
-        return told(lambda method, path: _curl(node, method, base + path), old)
+        return answered(lambda method, path: _curl(node, method, base + path), old)
     except ConnectionRefusedError:
         return Answer("silent")
     except OutOfSight:
         return Answer("unreachable")
     except ShellFailed as error:
-        return Answer(f"not told ({error.said.strip()[-60:]})")
+        return Answer(f"not known ({error.said.strip()[-60:]})")
 
 
 def _curl(node: Shell, method: str, url: str) -> tuple[int, str]:
@@ -83,7 +116,7 @@ def _curl(node: Shell, method: str, url: str) -> tuple[int, str]:
     return int(status), body
 
 
-def told(fetch: Fetch, old: bool) -> Answer:
+def answered(fetch: Fetch, old: bool) -> Answer:
     """Return what an etcd says; `fetch` raises what it likes when nothing answers."""
     if old:
         status, text = fetch("GET", "/v2/machines")

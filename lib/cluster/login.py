@@ -11,13 +11,15 @@ import re
 import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lib import config, machines
+from lib import config
 from lib.cloud import Cloud
 from lib.errors import CheckFailed, OutOfSight, ParamsError, ShellFailed
 from lib.machines import address_of
+from lib.ours import Ours
 from lib.workstation import files, ssh
 from lib.workstation.shell import Shell, run
 
@@ -71,8 +73,21 @@ class Node:
         return address_of(self.machine)
 
 
-def connect(cloud: Cloud, machine: dict, user: str, workstation_ssh: str) -> Shell:
+@dataclass(frozen=True)
+class Access:
+    """How the machines are reached over SSH: as `user`, "" for not at all.
+
+    `workstation_ssh` is the workstation through which they are reached, "" for directly.
+    """
+
+    cloud: Cloud
+    user: str
+    workstation_ssh: str = ""
+
+
+def connect(access: Access, machine: dict) -> Shell:
     """Return the shell of a machine; nothing is sent yet. Raises ParamsError for no user's name."""
+    cloud, user = access.cloud, access.user
     if not USER.fullmatch(user):
         raise ParamsError("machine_user", 'the name of a user, such as "core"', user)
     name, ident = machine["name"], str(machine["id"])
@@ -82,7 +97,7 @@ def connect(cloud: Cloud, machine: dict, user: str, workstation_ssh: str) -> She
     known = known_hosts(cloud)
     known.parent.mkdir(parents=True, exist_ok=True)
     alias = f"{ident}.{urlsplit(cloud.profile.endpoint).hostname}"  # ids of 2.2 are mere numbers
-    return Shell(argv(user, address, alias, known, workstation_ssh), name, remote=True)
+    return Shell(argv(user, address, alias, known, access.workstation_ssh), name, remote=True)
 
 
 def known_hosts(cloud: Cloud) -> Path:
@@ -112,24 +127,21 @@ def argv(user: str, address: str, alias: str, known: Path, workstation_ssh: str)
     return ("ssh", *flags, "--", f"{user}@{address}", "exec /bin/sh")
 
 
-def look(
-    cloud: Cloud, *, zone: str, names: list[str], config_delivery: str, machine_user: str,
-    workstation_ssh: str,
-) -> list[Node]:  # fmt: skip
+def look(ours: Ours, access: Access, config_delivery: str) -> list[Node]:
     """Return the machines with what they are configured with.
 
     Raises CheckFailed when one is absent, does not run, or cannot be asked.
     """
-    there = machines.found(cloud, zone, names)
-    for name in names:
+    there = ours.machines()
+    for name in ours.names:
         state = there[name]["state"] if name in there else "absent"
         if state != "Running":
             raise CheckFailed(name, "Running", state, "Run 50-deploy-cluster first.")
-    shells = {n: connect(cloud, m, machine_user, workstation_ssh)
-              for n, m in there.items() if machine_user}  # fmt: skip
+    shells = {n: connect(access, m) for n, m in there.items() if access.user}
     if config_delivery == "userdata":
-        return [Node(there[n], _at_cloud(cloud, there[n]), shell=shells.get(n)) for n in names]
-    return [_on_disk(there[n], shells[n]) for n in names]
+        at_cloud = partial(_at_cloud, ours.cloud)
+        return [Node(there[n], at_cloud(there[n]), shell=shells.get(n)) for n in ours.names]
+    return [_on_disk(there[n], shells[n]) for n in ours.names]
 
 
 def _at_cloud(cloud: Cloud, machine: dict) -> str:

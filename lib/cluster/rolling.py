@@ -18,14 +18,14 @@ from lib.workstation.shell import Shell
 
 ALONE = "No other machine was rebooted. Look at etcd's log on it, then run this stage again."
 ELECTION = 30  # seconds that members are given to agree on a leader
-KNOWN = ("healthy", *verify.STATES, verify.AWAY)
+KNOWN = ("healthy", *verify.STATES, etcd.AWAY)
 
 
 def answers(cloud: Cloud, seen: list[Node]) -> dict[str, etcd.Answer]:
     """Ask the etcd of each machine, from here or on the machine itself."""
     meant = {n.name: n.address for n in seen}
     shells = {n.name: n.shell for n in seen if n.shell}
-    return verify.ask(cloud, meant, seen[0].text, shells)
+    return etcd.ask_all(cloud, meant, seen[0].text, shells)
 
 
 def apply_plan(
