@@ -83,7 +83,7 @@ def test_what_is_held_is_reported_before_the_work_and_the_next_numbers_are_built
     assert dashes(cloud, **further) == []
     play(cloud, STAGE, **further)
     assert set(members(cloud)) == {f"coreos-cluster-{n}" for n in (4, 5, 6)}
-    rows = play(cloud, "60-verify-cluster", **further)["seen"]
+    rows = play(cloud, "60-verify-cluster", **further)["found"]
     assert "✗" not in {r.ok for r in rows}
     play(cloud, REMOVAL)
     assert members(cloud) == {}
