@@ -8,7 +8,7 @@ WORDS = {
     "apply": "lib.plan",
     "check": "lib.checks",
     "check_ticks": "lib.checks",
-    "connect": "lib.cloud",
+    "connect": "lib.lab.kernel",
     "connect_shell": "lib.workstation.shell",
     "listed": "lib.tables",
     "show": "lib.plan",

@@ -19,6 +19,15 @@ RunbookError
 
 import re
 
+TRACE = "application/vnd.runbook.trace+json"  # of the output that holds a traceback behind a fold
+# Whether repeating is safe, by what may have changed.
+FIXED = "Yes, once the cause is fixed; the failed call changed nothing."
+CHECKS = "Yes: a stage checks the cloud before it acts, and skips finished work."
+WAIT = "Yes, but wait first until the running job or command has ended."
+JOB = (
+    "Yes, once the cause is fixed. The job may have changed something before it failed, but the "
+    "stage checks the cloud before it acts."
+)
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.?)")
 
 
@@ -35,15 +44,41 @@ def plain(text: object) -> str:
 class RunbookError(Exception):
     """Base of all errors a runbook raises on purpose; its text is for the operator.
 
-    It holds no control characters, whatever a cloud or a file had written into it.
+    It holds no control characters, whatever a cloud or a file had written into it. `next_step`, if
+    there is one, is the end of the text; `again` says whether repeating is safe.
     """
+
+    again = FIXED
+    next_step = ""
 
     def __init__(self, text: str = ""):
         super().__init__(plain(text))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback, as papermill logs it.
+
+        `lib.lab.kernel` adds the traceback behind a fold.
+        """
+        step = plain(self.next_step)
+        happened = str(self).removesuffix(step).rstrip()
+        return box(f"{type(self).__name__}: {happened}", {"Do": step, "Again?": self.again})
+
+
+def box(happened: str, words: dict[str, str]) -> list[str]:
+    r"""Return the lines of an error for a notebook: what happened, then words by their heads.
+
+    >>> [plain(line) for line in box("no\nmore", {"Do": "wait", "Again?": ""})]
+    ['✗ no', 'more', '', 'Do      wait']
+    """
+    first, *more = happened.splitlines() or [""]
+    said = [f"\x1b[1m{head:7}\x1b[0m {text}" for head, text in words.items() if text]
+    return [f"\x1b[1;31m✗ {first}\x1b[0m", *more, "", *said]
+
 
 class ParamsError(RunbookError):
     """A parameter has a value that it cannot have: name, wanted, and got where it may be shown."""
+
+    again = "Yes, with another value: run the notebook from its parameters on."
 
     def __init__(self, name: str, wanted: str, got: object = None):
         self.name, self.wanted, self.got = name, wanted, got
@@ -83,6 +118,8 @@ class CheckFailed(RunbookError):
 class ShellFailed(RunbookError):
     """A command on the workstation ended badly: command, rc, and the tail of what it said."""
 
+    again = CHECKS
+
     def __init__(self, command: str, rc: int | None, said: str, next_step: str = ""):
         self.command, self.rc, self.said, self.next_step = command, rc, said, next_step
         end = "did not end in time" if rc is None else f"ended with {rc}"
@@ -92,6 +129,8 @@ class ShellFailed(RunbookError):
 
 class OutOfSight(ShellFailed):
     """The end of a command was not seen: it may run on, or be done."""
+
+    again = WAIT
 
 
 class CloudError(RunbookError):
@@ -109,13 +148,15 @@ class Refused(CloudError):
     """
 
     def __init__(self, command: str, code: int, text: str, hint: str = ""):
-        self.code, self.text = code, plain(text)
+        self.code, self.text, self.next_step = code, plain(text), hint
         joint = ("" if text.rstrip().endswith((".", "!", "?")) else ".") + " " if hint else ""
         super().__init__(command, f"{command} was refused ({code}): {text}{joint}{hint}")
 
 
 class JobFailed(CloudError):
     """A job was accepted and then failed: command, job, code, text, resource (its id, if known)."""
+
+    again = JOB
 
     def __init__(self, command: str, job: str, code: int, text: str, resource: str = ""):
         self.job, self.code, self.text, self.resource = job, code, plain(text), resource
@@ -129,6 +170,8 @@ class JobFailed(CloudError):
 
 class JobTimeout(CloudError):
     """A job is still running when patience ends: command, job, seconds, resource."""
+
+    again = WAIT
 
     def __init__(self, command: str, job: str, seconds: float, resource: str = ""):
         self.job, self.seconds, self.resource = job, seconds, resource
@@ -167,6 +210,8 @@ class TooManyRows(CloudError):
 
 class Unreachable(CloudError):
     """No usable answer came: command, endpoint, cause; `passing` if asking again may help."""
+
+    again = CHECKS
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ import pytest
 import requests
 import websocket
 from harness import ROOT
-from nbformat import v4, write
+from nbformat import read, v4, write
 
 KEPT = "kept+in/a=file-0123456789abcdef"
 OTHER = "of-another-profile-0123456789"
@@ -53,6 +53,26 @@ def test_plain_papermill_writes_no_secret(place):
     assert "ValueError: ***" in done.stderr
     demand_masked((home / "out.ipynb").read_text())
     demand_masked(done.stdout + done.stderr)
+
+
+def test_plain_papermill_tells_wrong_parameters_in_a_box(place):
+    home, environment = place
+    given = "{zone: 5, cluster_sise: 4, patience: 5, volume_size: 12}"
+    words = ["00-check-access.ipynb", str(home / "checked.ipynb"), "-y", given]
+    command = [sys.executable, "-m", "papermill", *words]
+    here = ROOT / "notebooks"
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
+    box = (
+        "✗ BadInput: cluster_sise: there is no such parameter: did you mean cluster_size?\n"
+        "zone: YAML reads 5 as the whole number 5: put it in quotes\n\n"
+        "Again?  Yes, once they are corrected."
+    )
+    assert box in done.stderr
+    assert "unknown parameter: cluster_sise" in done.stderr and "patience" not in done.stderr
+    outputs = [o for c in read(home / "checked.ipynb", 4).cells for o in c.get("outputs", [])]
+    error, fold = outputs[-2:]
+    assert error.evalue.startswith("cluster_sise: ") and len(error.traceback) == 4
+    assert "<details>" in fold.data["text/html"] and "demand" in fold.data["text/plain"]
 
 
 def demand_masked(text: str) -> None:

@@ -74,6 +74,21 @@ def load(
     return merged
 
 
+def fault(table: Mapping[str, Parameter], name: str, value: object) -> str:
+    """Return why a value that a notebook was given cannot be its parameter's, "" when it can.
+
+    The sentence is that of a parameter file with this value.
+    """
+    try:
+        node = yaml.compose(yaml.safe_dump(value), Loader=yaml.SafeLoader)
+        _checked(name, table, _raw(node), lambda kind: _typed(node, kind))
+    except yaml.YAMLError:
+        return f"{_shown(name)}: wanted a text, a number, true, false or a list of texts"
+    except ValueError as error:
+        return f"{_shown(name)}: {error}"
+    return ""
+
+
 def _masked(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")

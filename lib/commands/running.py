@@ -16,7 +16,7 @@ PRELOAD = [
     "pandas.io.formats.style",
     "requests",
     "yaml",
-    "lib.cloud",
+    "lib.lab.kernel",
     "lib.plan",
     "lib.workstation.shell",
 ]

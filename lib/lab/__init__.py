@@ -1,10 +1,12 @@
 """The lab: the procedure in JupyterLab, for whoever works by hand.
 
+given      the parameters of a notebook, checked in its kernel
 index      the notebook that JupyterLab opens: where the procedure stands, links, earlier runs
+kernel     what a notebook's kernel gets when it connects: errors as boxes, checked parameters
 opening    what `runbook lab` does
 prepare    makes the working folder: a copy of each notebook, with the parameters of a file
 procedure  the state of each stage at the cloud, as a picture
 server     starts JupyterLab in the working folder, with the settings of `settings/`
 """
 
-__all__ = ["index", "opening", "prepare", "procedure", "server"]
+__all__ = ["given", "index", "kernel", "opening", "prepare", "procedure", "server"]

@@ -7,11 +7,15 @@ from collections.abc import Iterable
 from errno import EDQUOT, EIO, ENOSPC, EROFS
 from pathlib import Path
 
+from lib.errors import RunbookError
+
 NO_ROOM = (ENOSPC, EDQUOT, EROFS, EIO)
 
 
-class BadInput(Exception):
+class BadInput(RunbookError):
     """The input cannot be used and nothing was started; `faults` lists all faults."""
+
+    again = "Yes, once they are corrected."
 
     def __init__(self, faults: Iterable[str]):
         self.faults = list(faults)

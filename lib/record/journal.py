@@ -209,6 +209,12 @@ def hold(folder: Path, sleep: Callable[[float], None]) -> None:
     raise CheckFailed(f"Another process still works in {folder}", next_step=next_step)
 
 
+def left_running(folder: Path) -> list[Entry]:
+    """Return the changes in the journal of a run folder that have no outcome yet, at any place."""
+    lines, _ = jsonl.read(folder / "journal.jsonl")
+    return [e for e in folded(lines).values() if e.state in OPEN]
+
+
 def in_another_process(entry: Entry) -> bool:
     """Return whether another process that still runs wrote this intent."""
     import psutil  # comes with ipykernel
@@ -221,6 +227,11 @@ def in_another_process(entry: Entry) -> bool:
         return same and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, ValueError, OverflowError):
         return False  # it has ended, or the line does not tell which it was
+
+
+def is_of_this_process(entry: Entry) -> bool:
+    """Return whether this process wrote the intent."""
+    return entry.process == _this_process()
 
 
 def _this_process() -> str:

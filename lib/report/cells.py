@@ -8,6 +8,7 @@ import mistune
 import pandas as pd
 from markupsafe import Markup
 
+from lib.errors import TRACE
 from lib.record import reading
 from lib.report.attempts import Attempt
 from lib.report.console import plain
@@ -79,12 +80,14 @@ def _end(cell: dict, ended: dict) -> tuple[str, str]:
 
 
 def _merged(outputs: list[dict]) -> list[dict]:
-    """Join the successive stream outputs of a cell."""
+    """Join the successive stream outputs of a cell, and an error with its folded traceback."""
     merged: list[dict] = []
     for output in outputs:
         if output["output_type"] == "stream" == (merged[-1] if merged else {}).get("output_type"):
             text = "".join(merged[-1]["text"]) + "".join(output["text"])
             merged[-1] = merged[-1] | {"text": text}
+        elif TRACE in output.get("data", {}) and merged:
+            merged[-1] = merged[-1] | {"traceback": [plain("".join(output["data"]["text/plain"]))]}
         else:
             merged.append(output)
     return merged

@@ -11,32 +11,19 @@ from pathlib import Path
 
 import yaml
 
-FIXED = "Yes, once the cause is fixed; the failed call changed nothing."
-CHECKS = "Yes: a stage checks the cloud before it acts, and skips finished work."
-WAIT = "Yes, but wait first until the running job or command has ended."
-JOB = (
-    "Yes, once the cause is fixed. The job may have changed something before it failed, but the "
-    "stage checks the cloud before it acts."
-)
+from lib import errors
+from lib.errors import CHECKS, WAIT
+
 NEW_RUN = (
     "Not with the same parameters: correct the one named above and start a new run; it does only "
     "what is left."
 )
 # By the class of an error, which says what may have changed; see `lib.errors`.
 SAFE = {
-    "ParamsError": NEW_RUN,
-    "ProfileError": FIXED,
-    "NotOne": FIXED,
-    "CheckFailed": FIXED,
-    "Refused": FIXED,
-    "Incomplete": FIXED,
-    "TooManyRows": FIXED,
-    "JobFailed": JOB,
-    "JobTimeout": WAIT,
-    "OutOfSight": WAIT,
-    "ShellFailed": CHECKS,
-    "Unreachable": CHECKS,
-}
+    name: kind.again
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.RunbookError)
+} | {"ParamsError": NEW_RUN}
 
 
 @dataclass(frozen=True)
