@@ -8,6 +8,8 @@ from __future__ import annotations  # `list` is a method here
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +20,7 @@ from lib.errors import Refused
 from lib.record import facts
 
 COLUMNS = ["name", "type", "required", "since", "description"]
+OF_ALL = ["name", "description", "isasync", "since"]
 Rows = list[dict]  # `list` is a method below
 NOT_ALLOWED = (401, 432)  # ApiErrorCode.UNAUTHORIZED (older versions), UNSUPPORTED_ACTION_ERROR
 NO_COMMAND = (430, 431, 530)  # how listApis refuses a name that it does not know, 530 in 4.22
@@ -126,23 +129,63 @@ class Abilities(ABC):
             return None
         return found[0] if found else None
 
-    def help(self, command: str) -> pd.DataFrame:
+    @cached_property
+    def commands(self) -> dict[str, dict]:
+        """What listApis says of each command of this account, by name, asked once.
+
+        It is {} where the server has no listApis (before 4.1), or this account may not call it.
+        """
+        if not self.can_describe_commands:
+            return {}
+        try:
+            return {row["name"]: row for row in self.list("listApis")}
+        except Refused as no:
+            if no.code not in (*NOT_ALLOWED, *NO_COMMAND):
+                raise
+            return {}
+
+    def help(self, word: str = "") -> pd.DataFrame:
         """Return a table of a command's parameters, as the server itself describes them.
 
-        It is empty, and that is said, where the server has no listApis (before 4.1), or this
-        account may not call it. Raises Refused where there is no such command.
+        Without a word it is of all commands, and where the word names none, of those that it is
+        found in. It is empty, and that is said, where the server describes none, or not to this
+        account. Raises Refused, with the nearest commands, where nothing is found.
         """
         if not self.can_describe_commands:
             print("This server cannot describe its commands: listApis came with 4.1.")
             return pd.DataFrame(columns=COLUMNS)
         try:
-            found = self._described(command)
+            one = self._described(word) if word else None
         except Refused as no:
             if no.code not in NOT_ALLOWED:
                 raise
             print(not_allowed("listApis"))
             return pd.DataFrame(columns=COLUMNS)
-        if found is None:
-            raise Refused(command, 432, "this cloud has no such command for this account")
-        rows = sorted(found.get("params", []), key=lambda p: (not p.get("required"), p["name"]))
-        return pd.DataFrame([{c: p.get(c, "") for c in COLUMNS} for p in rows], columns=COLUMNS)
+        if one:
+            return described(one)
+        found = [row for row in self.commands.values() if _is_in(word, row)]
+        if not found:
+            raise no_command(word, self.commands)
+        return pd.DataFrame([{c: r.get(c, "") for c in OF_ALL} for r in found], columns=OF_ALL)
+
+
+def described(command: dict) -> pd.DataFrame:
+    """Return the table of a command's parameters, the required ones first."""
+    rows = sorted(command.get("params", []), key=lambda p: (not p.get("required"), p["name"]))
+    return pd.DataFrame([{c: p.get(c, "") for c in COLUMNS} for p in rows], columns=COLUMNS)
+
+
+def _is_in(word: str, row: dict) -> bool:
+    return word.lower() in f"{row['name']} {row.get('description', '')}".lower()
+
+
+def no_command(name: str, known: Iterable[str]) -> Refused:
+    """Return the error for a command that does not exist, or not for this account.
+
+    >>> print(no_command("listVolume", ["listVolumes", "help"]).next_step)
+    Did you mean listVolumes? `cloud.help("word")` searches them.
+    """
+    near = " or ".join(get_close_matches(name, known, 3))
+    hint = f"Did you mean {near}? " if near else ""
+    text = "this cloud has no such command for this account"
+    return Refused(name, 432, text, f'{hint}`cloud.help("word")` searches them.')

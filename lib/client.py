@@ -19,7 +19,7 @@ from typing import Any, Self
 import requests
 
 from lib import answers, find, paging, profiles
-from lib.abilities import NOT_ALLOWED, Abilities, Rows
+from lib.abilities import NOT_ALLOWED, Abilities, Rows, no_command
 from lib.errors import CheckFailed, ParamsError, ProfileError, Refused, RunbookError, Unreachable
 from lib.record import masks
 from lib.record.journal import Journal, run_folder
@@ -124,9 +124,28 @@ class Client(Abilities):
 
         Raises Incomplete when the cloud counts more rows than it shows.
         """
+        try:
+            return self._rows(command, params)
+        except Refused as no:
+            raise self._or_nearest(no) from None
+
+    def _rows(self, command: str, params: dict) -> Rows:
         if "page" in params:
             return paging.rows_of(self.ask(command, **params))
         return paging.every(self.ask, command, params, PAGE, self.profile.max_rows)
+
+    def _or_nearest(self, no: Refused) -> Refused:
+        """Return a refusal, or the nearest commands where there is none of that name.
+
+        CloudStack answers to a name that it does not know as it does to wrong keys.
+        """
+        if no.code not in NOT_ALLOWED or no.command in ("listApis", "listCapabilities"):
+            return no
+        try:
+            known = self.commands
+        except (Refused, Unreachable):  # so the keys may be wrong: the first refusal says it
+            return no
+        return no if no.command in known or not known else no_command(no.command, known)
 
     def named(self, command: str, name: str, **filters: Any) -> Rows:
         """Return the rows whose name is exactly that; 2.2 takes a part of it for the whole."""
@@ -164,7 +183,7 @@ class Client(Abilities):
         For questions that only show or explain: roles without single commands are common.
         """
         try:
-            return self.list(command, **params)
+            return self._rows(command, params)
         except Refused as no:
             if no.code not in NOT_ALLOWED:
                 raise

@@ -9,6 +9,7 @@ from typing import Any
 
 from lib import changes, profiles, tables
 from lib.client import QUESTION, Client, wire_params
+from lib.errors import Refused
 from lib.record import facts, masks
 
 
@@ -22,9 +23,12 @@ class Cloud(Client):
         (`tags=[{"key": …, "value": …}]`). Raises ParamsError before anything is sent, Refused,
         Unreachable.
         """
-        if QUESTION.match(command):
-            return self.ask(command, **params)
-        return self.change(command, params)
+        try:
+            if QUESTION.match(command):
+                return self.ask(command, **params)
+            return self.change(command, params)
+        except Refused as no:
+            raise self._or_nearest(no) from None
 
     def change(
         self,

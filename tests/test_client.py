@@ -262,6 +262,22 @@ def test_help_is_the_servers_own_table_of_parameters(server):
     assert [c["params"]["name"] for c in asked] == ["createVolume", "createWorld"]
 
 
+def test_help_lists_and_searches_commands_and_a_misspelt_one_gets_the_nearest(server):
+    cloud = client(server)
+    every, some = cloud.help(), cloud.help("volume")
+    assert len(every) > len(some) and list(every)[:2] == ["name", "description"]
+    assert {"createVolume", "listVolumes"} <= set(some["name"]) < set(every["name"])
+    nearest = r"Did you mean listVolumes or .*\?"
+    for ask in (cloud.call, cloud.list, cloud.help):
+        with pytest.raises(Refused, match=nearest) as raised:
+            ask("listVolumse")
+        assert "verify user credentials" not in str(raised.value)
+    with pytest.raises(Refused, match="Did you mean createVolume"):
+        cloud.call("createVolumee", name="x")
+    asked = [c for c in cloud.list("listSimulatorCalls") if c["command"] == "listApis"]
+    assert len([c for c in asked if not c["params"].get("name")]) == 1
+
+
 @pytest.fixture
 def tls(server):
     """The local cloud behind TLS with a certificate of a private CA: its URL, and the CA."""

@@ -1,4 +1,4 @@
-"""What the kernel of a notebook gets when it connects: checked parameters, and errors as boxes.
+"""What the kernel of a notebook gets when it connects: checked parameters, errors as boxes, Tab.
 
 A box says what happened, what to do and whether repeating is safe; the traceback stands behind a
 fold. It is text as well, so papermill, `jupyter execute` and the report show it, too.
@@ -11,7 +11,7 @@ from typing import Any
 
 from lib import cloud
 from lib.errors import TRACE, ParamsError, RunbookError, box, plain
-from lib.lab import given
+from lib.lab import completion, given
 from lib.record import journal
 from lib.report import known_errors
 
@@ -41,11 +41,12 @@ def _shell() -> Any:
 
 
 def set_up(shell: Any) -> None:
-    """Show errors of ours and interrupts as boxes from now on."""
+    """Show errors of ours and interrupts as boxes, and complete commands, from now on."""
     if shell.custom_exceptions:
         return
     shell.set_custom_exc((RunbookError, KeyboardInterrupt), _show)
     shell.events.register("post_run_cell", _fold)
+    shell.Completer.custom_matchers.append(completion.matcher(shell.user_ns))
 
 
 def _show(shell: Any, kind: type, error: BaseException, trace: Any, tb_offset: Any = None) -> None:
