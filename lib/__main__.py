@@ -30,7 +30,7 @@ def runbook() -> None:
 
 
 for command in (
-    *(running.run, running.resume),
+    *(running.run, running.plan, running.apply, running.resume),
     *(records.verify, records.list_, records.open_, records.diff, records.report),
     *(work.params, work.lab, work.local_cloud),
     fleet.fleet,
@@ -55,7 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BadInput as bad:
         count, word = len(bad.faults), (argv if argv is not None else sys.argv[1:])[0]
-        head = "Nothing was started" if word in ("run", "resume") else f"runbook {word}"
+        head = (
+            "Nothing was started"
+            if word in ("run", "plan", "apply", "resume")
+            else f"runbook {word}"
+        )
         print(f"{head}: {count} fault{'s' * (count > 1)}.", file=sys.stderr)
         print("\n".join(f"  {plain(fault)}" for fault in bad.faults), file=sys.stderr)
         return 2

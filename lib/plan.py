@@ -1,5 +1,6 @@
 """Plans: lists of steps that can be shown, compared, and applied side by side."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pandas as pd
 from lib import changes, sending
 from lib.cloud import Cloud
 from lib.errors import CheckFailed, CloudError, ParamsError
+from lib.record import plans
 from lib.steps import Id, Pending, Step, tag_params
 from lib.waiting import Waiting, tell
 
@@ -19,14 +21,52 @@ def check_mode(mode: str) -> None:
         raise ParamsError("mode", '"plan" or "apply"', mode)
 
 
-def show(plan: list[Step]) -> pd.DataFrame:
+def show(plan: list[Step], *there: dict | None) -> pd.DataFrame:
     """Return the plan as a table: a row a step, a column a parameter; "none" where it is empty.
 
-    An id stands behind the name that it is of. Parameters that repeat `what` are left out.
+    An id stands behind the name that it is of. Parameters that repeat `what` are left out. `there`
+    are the rows of what the stage is about and exists already. Both go into the run's record:
+    raises CheckFailed for a step that is not in the approved plan, if the run carries out one.
     """
+    exist = [_named(row) for row in there if row]
+    plans.add([_planned(s) for s in plan if not _follows(s)], exist)
+    for row in exist:
+        print("There already:", ", ".join(filter(None, row.values())))
     rows = [{"command": s.command, "what": s.what, "why": s.why} | _shown(s) for s in plan]
     nothing = {"command": "none", "what": "", "why": "nothing to do"}
     return pd.DataFrame(rows or [nothing]).fillna("")
+
+
+def _named(row: dict) -> dict[str, str]:
+    """Return name, state and id of a row of the cloud; a template is ready or not."""
+    ready = {True: "ready", False: "not ready"}.get(row.get("isready", ""), "")
+    state = str(row.get("state") or ready)
+    return {"name": str(row.get("name", "")), "state": state, "id": str(row.get("id", ""))}
+
+
+def _follows(step: Step) -> bool:
+    """Tell whether a step completes another one of its stage, as the start of a new machine."""
+    stage = os.environ.get("RUNBOOK_STAGE")
+    return any(isinstance(v, Pending) and v.stage == stage for v in step.params.values())
+
+
+def _planned(step: Step) -> plans.Planned:
+    """Return a step for the record. A size in bytes, as of a volume's row, is one in GB there."""
+    params, shown = step.params, _shown(step)
+    later = {k: [v.what, v.stage] for k, v in params.items() if isinstance(v, Pending)}
+    size = params.get("size") or 0 if "text" not in params else 0
+    names = {k: v.name for k, v in params.items() if isinstance(v, Id)}
+    return plans.Planned(
+        step.effect,
+        step.command,
+        step.what,
+        step.why,
+        f"{size if size < 2**20 else size / 2**30:g} GB" if size else "",
+        next((n for k, n in names.items() if k.endswith("offeringid")), ""),
+        next((names[k] for k in ("zoneid", "virtualmachineid") if k in names), ""),
+        {k: v for k, v in shown.items() if params[k] not in (None, "")},
+        later,
+    )
 
 
 def _shown(step: Step) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+MAKES = ("create", "deploy", "register", "write")
+REMOVES = ("delete", "destroy")
+
 
 class Id(str):
     """The id of something in a request, which a plan shows with its name."""
@@ -36,6 +39,13 @@ class Step:
     tags: dict = field(default_factory=dict)
     resource: str = ""
     expect: float = 0
+
+    @property
+    def effect(self) -> str:
+        """Whether it makes, changes or removes something, by its command's verb."""
+        if self.command.startswith(MAKES) and self.command != "createTags":
+            return "make"
+        return "remove" if self.command.startswith(REMOVES) else "change"
 
 
 @dataclass(frozen=True)

@@ -94,16 +94,19 @@ def _on(volume: dict, machine: dict) -> bool:
 
 
 def plan_detach(ours: Ours, *, installed: str) -> list[Step]:
-    """Return the step that detaches the installed volume, none if it is not attached.
+    """Return the step that detaches the volume once it is the `installed` one.
 
-    Where nothing is installed on it yet, the step names the stage that must come first.
+    None if that is detached, or if a snapshot or template was made from it. Where nothing is
+    installed on it yet, the step names the stage that must come first.
     """
     volume, name = ours.volume(), ours.volume_name
-    if not (volume and volume.get("virtualmachineid")):
+    attached = bool(volume and volume.get("virtualmachineid"))
+    ready = bool(volume) and str((volume or {})["id"]) == installed
+    if not attached and (ready or ours.template() or ours.snapshot(volume)):
         return []
-    ready = str(volume["id"]) == installed
-    what = Id.of(volume) if ready else Pending(f"CoreOS on {name}", "30-install-coreos")
-    return [Step("detachVolume", {"id": what}, f"{name} is attached to the workstation", name)]
+    what = Id.of(volume) if volume and ready else Pending(f"CoreOS on {name}", "30-install-coreos")
+    why = f"{name} is attached to the workstation" if attached else "11 will have attached it"
+    return [Step("detachVolume", {"id": what}, why, name)]
 
 
 def plan_release(ours: Ours) -> list[Step]:

@@ -131,6 +131,7 @@ def play(cloud, stage: str, stop_at: str = "", **params) -> dict:
     names |= {k: v for k, v in (RUN | params).items() if k in names}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNBOOK_RUN", str(cloud.folder))
+        patch.setenv("RUNBOOK_STAGE", stage)
         patch.setattr("lib.cloud.connect", lambda profile, project="": settled(cloud))
         for cell in takewhile(lambda c: c.id != stop_at, cells[1:]):
             exec(compile(cell.source, f"{stage}:{cell.id}", "exec"), names)

@@ -167,7 +167,7 @@ def test_a_machine_that_was_written_to_but_not_rebooted_is_rebooted_the_next_tim
     assert KEY not in on_disk(cloud, "coreos-cluster-2")["user_data"]
     then = play(cloud, SEVENTY, **cloud.params | keys)["then"]
     assert [(s.command, s.what[-1]) for s in then][:2] == [
-        ("rebootVirtualMachine", "1"), ("write", "2")]  # fmt: skip
+        ("rebootVirtualMachine", "1"), ("rewrite", "2")]  # fmt: skip
 
 
 def test_what_the_machine_finds_invalid_is_not_written(cloud, keys):
@@ -210,7 +210,7 @@ def test_a_write_that_was_not_seen_to_end_is_looked_for(cloud, keys, monkeypatch
     assert nodes_entry(cloud, "coreos-cluster-1").state == "intent"
     then = play(cloud, SEVENTY, **cloud.params | keys)["then"]
     assert [s.command for s in then if s.what == "coreos-cluster-1"] == (
-        ["rebootVirtualMachine"] if written else ["write", "rebootVirtualMachine"]
+        ["rebootVirtualMachine"] if written else ["rewrite", "rebootVirtualMachine"]
     )
     said = "left open before: it was " + ("done" if written else "not done")
     assert f"user_data on coreos-cluster-1, {said}" in capsys.readouterr().out

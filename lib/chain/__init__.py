@@ -8,8 +8,10 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 __all__ = [
     "abandoned",
+    "approving",
     "listing",
     "params",
+    "planned",
     "resume",
     "run",
     "stages",

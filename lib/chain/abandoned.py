@@ -15,7 +15,7 @@ import psutil
 from lib.chain import closing, seal, statuses
 from lib.chain.engine import write
 from lib.chain.run import SCRATCH
-from lib.record import ledger, manifest, whole
+from lib.record import ledger, manifest, plans, whole
 from lib.record.ledger import ENDS, Ledger
 
 _KERNELS = re.compile(r"\d+(\.json|-\d+)")  # connection files and sockets
@@ -78,7 +78,7 @@ def _never_began(folder: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir() or not _OWN_NAME.match(folder.name):
         return False
     names = {path.name for path in folder.iterdir()}
-    begun = names - {ledger.FILE, "params.yaml", "run.json", "history.json"}
+    begun = names - {ledger.FILE, "params.yaml", plans.APPROVED, "run.json", "history.json"}
     if any(not name.endswith(".part") for name in begun) or ledger.FILE not in names:
         return not names
     book = folder / ledger.FILE

@@ -6,6 +6,7 @@ scheduler may also have a run go on with one stage after another.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lib.chain import params, stages, values
@@ -57,45 +58,47 @@ def work(
         raise BadInput([ledger.still_running(folder)])
     if ledger.outcome(lines) == "ok":
         return None
-    where = notebooks or Path(began["notebooks"])
-    table = params.gather(where)
-    merged = _values(folder, table)
-    chosen = _named(began["stages"], where)
+    chosen, table, merged = repeated(folder, began, notebooks)
     more["cell_timeout"] = cell_timeout or began.get("cell_timeout")
     more["reason"] = reason or began.get("reason", "")
     return Work(folder, chosen, table, merged, resumed=True, **more)
 
 
-def further(
-    runs: Path,
-    name: str,
-    chosen: Sequence[Stage],
-    table: Mapping[str, Parameter],
-    merged: Mapping[str, Value],
-    **more: object,
-) -> Work | None:
-    """Return the work of further stages in the folder of a run, None when there is no such run yet.
+def further(name: str, work: Work) -> Work | None:
+    """Return the work to go on with in the run of that name, None when there is no such run yet.
 
-    `more` are further fields of `Work`. Raises `BadInput` when the name does not sort with those of
-    other runs, another process is at work there, or a parameter differs from that of the run.
+    `work` has the folder of runs for its own. Raises `BadInput` when the name does not sort with
+    those of other runs, another process is at work there, or a parameter differs from the run's.
     """
     if not NAME.fullmatch(name):
         raise BadInput([f"--run {name}: expected YYYYMMDD-HHMMSS-name, such as {EXAMPLE}"])
-    folder = runs.resolve() / name
+    folder = work.folder.resolve() / name
     if not (folder / ledger.FILE).is_file():
         return None
     if ledger.is_locked(folder, ledger.LINGERING):
         raise BadInput([ledger.still_running(folder)])
-    kept = _values(folder, table)
+    kept = _values(folder, work.table)
     faults = [
         f"{n}: {folder} was begun with {kept[n].value!r}, now it is {held.value!r}. Leave it as it "
         "was, or give another --run"
-        for n, held in merged.items()
+        for n, held in work.values.items()
         if held.value != kept[n].value
     ]
     if faults:
         raise BadInput(faults)
-    return Work(folder, chosen, table, merged, resumed=True, **more)
+    return replace(work, folder=folder, resumed=True)
+
+
+def repeated(
+    folder: Path, began: Mapping, notebooks: Path | None = None
+) -> tuple[list[Stage], dict[str, Parameter], dict[str, Value]]:
+    """Return the stages, the parameters and their values that a run had; `began` is its first line.
+
+    Raises `BadInput` when they cannot be had again.
+    """
+    where = notebooks or Path(began["notebooks"])
+    table = params.gather(where)
+    return _named(began["stages"], where), table, _values(folder, table)
 
 
 def _values(folder: Path, table: Mapping[str, Parameter]) -> dict[str, Value]:

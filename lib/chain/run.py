@@ -22,7 +22,7 @@ from lib.chain.kernels import NAME, Kernels, Place
 from lib.chain.params import Parameter
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
-from lib.record import ledger, whole
+from lib.record import ledger, manifest, plans, whole
 from lib.record.events import Event, Listener
 from lib.record.faults import NO_ROOM, BadInput, RecordCut, no_room
 from lib.record.ledger import Ledger
@@ -75,6 +75,17 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Approval:
+    """Who approved a run, and the folder of the run in plan mode whose plan it carries out.
+
+    Without a folder it was approved unseen: the run does what there is to do.
+    """
+
+    plan: Path | None
+    by: str
+
+
+@dataclass(frozen=True)
 class Work:
     """The input of a run, and its folder."""
 
@@ -88,6 +99,12 @@ class Work:
     key: Path | None = None  # to sign the record with
     secrets: Sequence[str] = ()  # known before any kernel starts
     resumed: bool = False
+    approval: Approval | None = None
+
+    @property
+    def is_plan(self) -> bool:
+        """Return whether the run only looks."""
+        return "mode" in self.values and self.values["mode"].value == "plan"
 
 
 def run(
@@ -112,6 +129,8 @@ def run(
         folder.mkdir(mode=0o700, exist_ok=not name)
         try:
             whole.write(folder / "params.yaml", as_yaml(values), errors="backslashreplace")
+            if (approval := more.get("approval")) and approval.plan:
+                plans.copy_approved(approval.plan, folder)
             book = Ledger(folder)
         except OSError as error:
             if error.errno not in NO_ROOM:
@@ -179,6 +198,8 @@ def _recorded(work: Work, session: Session, scratch: Path) -> Run:
     began, secrets = time.monotonic(), session.secrets
     closing.begin(work.folder, [stage.path for stage in work.stages], work.reason)
     session.tell(Event("run", data=_facts(work, scratch)))
+    if approval := work.approval:
+        session.tell(Event("approved", data=_approved(approval)))
     ended, error = Run(work.folder, []), "the chain itself failed"
     try:
         results = list(_results(work, session))
@@ -205,7 +226,15 @@ def _facts(work: Work, scratch: Path) -> dict:
         "reason": work.reason,
         "scratch": str(scratch),
         "resumed": work.resumed,
+        "is_plan": work.is_plan,
     }
+
+
+def _approved(approval: Approval) -> dict[str, str]:
+    """Return the facts for the ledger's line on the approval; the hash tells which plan it was."""
+    plan = approval.plan
+    of = {"plan": plan.name, "sha256": manifest.digest(plan / plans.FILE)} if plan else {}
+    return {"by": approval.by} | of
 
 
 def new_folder(runs: Path, name: str) -> Path:
@@ -237,7 +266,8 @@ def _results(work: Work, session: Session) -> Iterator[Result]:
         set_aside(record, attempt - 1)
         own = {n: work.values[n].value for n, p in work.table.items() if stage.name in p.notebooks}
         result = execute(stage, own, Task(place, record, session, after), attempt)
-        halted = result.outcome != "ok"
+        # Looking changes nothing: what the other stages would do is worth knowing all the same.
+        halted = result.outcome not in (("ok", "failed") if work.is_plan else ("ok",))
         yield result
 
 

@@ -15,7 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lib.chain import planned
 from lib.chain.run import Result, Run
+from lib.record import plans
 from lib.record.events import Event
 from lib.record.journal import Entry
 from lib.report.console import one_line, plain
@@ -103,6 +105,7 @@ class Terminal:
         self.console = console
         self.waiting, self.started, self.stage, self.width = Waiting(), 0.0, "", 0
         self.live: Live | None = None
+        self.planning: Path | None = None  # the folder of a run in plan mode
 
     def __enter__(self) -> "Terminal":
         return self
@@ -115,6 +118,7 @@ class Terminal:
         """Show an event."""
         if event.kind == "run":
             self.width = max(map(len, event.data["stages"]))
+            self.planning = event.data["folder"] if event.data.get("is_plan") else None
         elif event.kind == "stage":
             self._begin(event.stage)
         elif event.kind == "cell":
@@ -150,9 +154,16 @@ class Terminal:
     def _end(self, result: Result) -> None:
         self._stop_live()
         how = f"{mark(result.outcome)} {result.stage:{self.width}}  {result.outcome:11}"
-        line = f"{how} {result.seconds:7.1f} s  {changed(result.steps)}"
+        line = f"{how} {result.seconds:7.1f} s  {self._done(result)}"
         text = Text(line, style=colour(result.outcome))
         self.console.print(text, soft_wrap=True)
+
+    def _done(self, result: Result) -> str:
+        """Return what a stage has changed, or in plan mode what it would change."""
+        if not self.planning:
+            return changed(result.steps)
+        plan = plans.read(self.planning).get(result.stage)
+        return planned.in_short(plan) if plan else ""
 
     def _stop_live(self) -> None:
         if self.live:
@@ -165,11 +176,10 @@ class Terminal:
         `way_on` returns the command that continues the run, or with an option (as `-p size=VALUE`)
         the one that starts it anew.
         """
-        self.console.print(_table(run.results))
+        if not self.planning:
+            self.console.print(_table(run.results))
         self._say(f"Record: {near(run.folder)}")
-        for result in run.results:
-            if result.outcome not in ("ok", "not-run"):
-                self._explain(result)
+        self._explain_all([r for r in run.results if r.outcome not in ("ok", "not-run")])
         for entry in _left_open(run):
             self._say(f"Outcome unknown: {entry.command} {entry.what}")
         for leak in run.leaks:
@@ -187,6 +197,21 @@ class Terminal:
             for option in filter(None, (another(result.error) for result in run.results)):
                 self._say(f"With another value: {way_on(option)}")
         self._say(sentence(run))
+
+    def show_plan(self, run: Run) -> None:
+        """Print what a run in plan mode would do."""
+        for text in planned.texts(plans.read(run.folder)):
+            self.console.print(text, soft_wrap=True)
+
+    def _explain_all(self, bad: Sequence[Result]) -> None:
+        """Explain each failure; where stages failed alike, the first and the names of the rest."""
+        alike: dict[str, list[Result]] = {}
+        for result in bad:
+            alike.setdefault(result.error or result.stage, []).append(result)
+        for first, *others in alike.values():
+            self._explain(first)
+            if others:
+                self._say(f"The same in {', '.join(r.stage for r in others)}.")
 
     def _explain(self, result: Result) -> None:
         place = f' under "{result.section}"' if result.section else ""
@@ -232,7 +257,8 @@ def sentence(run: Run) -> str:
         return f"Done: {ran} in {spent:.1f} s."
     last = next((r for r in run.results if r.outcome not in ("ok", "not-run")), None)
     how = f"{last.stage} {last.outcome}" if last else _otherwise(run)
-    return f"Stopped after {spent:.1f} s: {how}; {ran}, {count['not-run']} not run."
+    word = "Stopped" if count["not-run"] or run.signal else "Ended"
+    return f"{word} after {spent:.1f} s: {how}; {ran}, {count['not-run']} not run."
 
 
 def _otherwise(run: Run) -> str:

@@ -63,7 +63,7 @@ def plan_text(shell: Shell, work_dir: str, wanted: Config, move_discovery: str) 
     if there.text == text:
         return []
     params = {"text": config.Text(text)}
-    return [Step("write", params, "the parameters say other lines", there.where)]
+    return [Step("rewrite", params, "the parameters say other lines", there.where)]
 
 
 def text(first: list[Step], there: Written) -> str:
@@ -136,7 +136,7 @@ def _plan_given(
 
 
 def _write(node: Node, meant: str, why: str) -> Step:
-    return Step("write", {"file": node.file, "text": data.exactly(meant)}, why, node.name)
+    return Step("rewrite", {"file": node.file, "text": data.exactly(meant)}, why, node.name)
 
 
 def changed_lines(seen: list[Node], meant: str, *, each: bool) -> str:

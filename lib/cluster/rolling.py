@@ -69,7 +69,7 @@ def _give_all(
     notes.update(shell, work_dir, unbooted=[*unbooted, node.name])
     login.settle(node)
     for step in steps:
-        if step.command == "write":
+        if step.command == "rewrite":
             _write(shell, node, step, work_dir)
             tell("done", step.command, f"{step.params['file']} on {node.name}", step.why)
         else:

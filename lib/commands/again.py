@@ -16,6 +16,13 @@ def to_resume(folder: Path) -> str:
     return shlex.join([*_invoked(), "resume", near(folder)])
 
 
+def to_apply(folder: Path) -> str:
+    """Return the command that carries out the plan of a run."""
+    from lib.chain.terminal import near
+
+    return shlex.join([*_invoked(), "apply", near(folder)])
+
+
 def way_on(folder: Path, chosen: Sequence, option: str) -> str:
     """Return the command that resumes a run, or with an option one that starts it anew."""
     from lib.chain import stages

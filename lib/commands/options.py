@@ -54,6 +54,7 @@ TYPES = {
     "DIR": PATH,
     "FILE": PATH,
     "LIST": Given(),
+    "NAME": Given(),
     "NAME=VALUE": Given(),
     "SHA256": Given(),
     "TEXT": Given(),
@@ -78,3 +79,4 @@ RUNS = option("--runs", "DIR", "Where the folders of runs are.", default=ROOT / 
 TIMEOUT = option("--cell-timeout", "SECONDS", "How long one cell may take; else without limit.")
 REASON = option("--reason", "TEXT", "Why this is done, or its ticket; it is recorded.")
 SIGN = option("--sign", "KEY", "Sign with this SSH key (its private file, or .pub of an agent's).")
+YES = click.option("--yes", is_flag=True, help="Do not ask, also on a terminal.")

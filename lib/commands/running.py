@@ -1,15 +1,16 @@
-"""Commands that run stages: run and resume."""
+"""Commands that run stages: run, plan, apply and resume."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from lib.commands import again
-from lib.commands.options import NOTEBOOKS, REASON, RUN, RUNS, SIGN, TIMEOUT, option
+from lib.commands.options import NOTEBOOKS, REASON, RUN, RUNS, SIGN, TIMEOUT, YES, option
 
 # What the stages import; a kernel that is started early has it all before its stage begins.
 PRELOAD = [
@@ -20,6 +21,51 @@ PRELOAD = [
     "lib.plan",
     "lib.workstation.shell",
 ]
+WAITING = 7  # exit code where changes wait; click has 2 for arguments
+
+
+@dataclass(frozen=True)
+class Order:
+    """The stages to run, with which values, and how; `how` are further fields of `chain.run`.
+
+    `name` is that of the run's folder, "" for one of the time and the cluster.
+    """
+
+    stages: Sequence
+    table: dict
+    values: dict
+    runs: Path
+    how: dict
+    name: str = ""
+
+    @property
+    def is_plan(self) -> bool:
+        """Return whether the run would only look."""
+        return "mode" in self.values and self.values["mode"].value == "plan"
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Return whether the run is at the local cloud, or at none."""
+        profile = str(self.values["profile"].value) if "profile" in self.values else "local"
+        return profile.partition("?")[0] == "local"
+
+    def with_mode(self, mode: str, **how: object) -> "Order":
+        """Return the same order in another mode."""
+        value = replace(self.values["mode"], value=mode)
+        return replace(self, values=self.values | {"mode": value}, how=self.how | how)
+
+
+def _chooses(function: Callable) -> Callable:
+    """Give a command the arguments that choose stages and values."""
+    given = [
+        click.argument("files", nargs=-1, metavar="[FILE]..."),
+        option("-p given", "NAME=VALUE", "Set one parameter; wins over all files.", multiple=True),
+        option("--stages numbers", "LIST", "As 10-42 or 10,20,50-60; else all below 70."),
+        *(TIMEOUT, REASON, SIGN, NOTEBOOKS, RUNS),
+    ]
+    for decorate in reversed(given):
+        function = decorate(function)
+    return function
 
 
 def _chosen(cell_timeout: int | None, reason: str | None, sign: Path | None) -> dict:
@@ -30,58 +76,139 @@ def _chosen(cell_timeout: int | None, reason: str | None, sign: Path | None) -> 
     return chosen | {"preload": PRELOAD, "secrets": profiles.kept()}
 
 
-@click.command()
-@click.argument("files", nargs=-1, metavar="[FILE]...")
-@option("--run name", "NAME", "The run's folder, YYYYMMDD-HHMMSS-name; an existing one goes on.")
-@option("-p given", "NAME=VALUE", "Set one parameter; wins over all files.", multiple=True)
-@option("--mode", "plan|apply", "plan only looks, apply changes; short for -p mode=...")
-@option("--stages numbers", "LIST", "As 10-42 or 10,20,50-60; else all below 70.")
-@TIMEOUT
-@REASON
-@SIGN
-@NOTEBOOKS
-@RUNS
-def run(
-    files: tuple[str, ...],
-    given: tuple[str, ...],
-    mode: str | None,
+def _order(
+    files: Sequence[str],
+    given: Sequence[str],
     numbers: str | None,
-    name: str | None,
+    notebooks: Path,
     runs: Path,
     **how: Any,
-) -> int:
-    """Run the stages in order, each into an executed notebook.
-
-    Each FILE holds parameters (YAML); a later one wins. A scheduler that calls `runbook` once for
-    each stage keeps them in one record with `--run`: the stages go on in the folder of that name,
-    which must have the same parameters.
-    """
+) -> Order:
+    """Return the order that the arguments give; raise `BadInput` for what they may not be."""
     from lib import profiles
     from lib.chain import params, stages, values
 
-    notebooks: Path = how.pop("notebooks")
     chosen = stages.choose(stages.find(notebooks), numbers)
     table = params.gather(notebooks)
-    pairs = [*given, f"mode={mode}"] if mode else given
-    merged = values.load(table, files, pairs, profiles.kept())
+    merged = values.load(table, files, given, profiles.kept())
+    return Order(chosen, table, merged, runs, _chosen(**how))
+
+
+@click.command()
+@_chooses
+@option("--mode", "plan|apply", "plan only looks, apply changes; short for -p mode=...")
+@YES
+@option("--approved-by", "NAME", "Who approved the changes; it is recorded.")
+@option("--run name", "NAME", "The run's folder, YYYYMMDD-HHMMSS-name; an existing one goes on.")
+def run(
+    given: tuple[str, ...],
+    mode: str | None,
+    yes: bool,
+    approved_by: str | None,
+    name: str | None,
+    **what: Any,
+) -> int:
+    """Run the stages in order, each into an executed notebook.
+
+    Each FILE holds parameters (YAML); a later one wins. On a terminal the plan is shown first and
+    you are asked whether to apply it, except at the local cloud.
+
+    A scheduler that calls `runbook` once for each stage keeps them in one record with `--run`: the
+    stages go on in the folder of that name, which must have the same parameters.
+    """
+    order = _order(given=(*given, f"mode={mode}") if mode else given, **what)
+    if name:
+        order = replace(order, name=name)
+    asks = not (yes or name) and sys.stdin.isatty() and sys.stdout.isatty()
+    if "mode" not in order.values or order.is_plan or order.is_rehearsal or not asks:
+        by = approved_by and not order.is_plan
+        return _perform(order, approval=_approval(None, approved_by) if by else None)[0]
+    code, looked = _perform(order.with_mode("plan"))
+    if code or not _waiting(looked.folder):
+        return code
+    if not click.confirm("Apply this plan?"):
+        print("Nothing was changed.")
+        return 0
+    return _perform(order, approval=_approval(looked.folder, approved_by))[0]
+
+
+@click.command()
+@_chooses
+@click.option(
+    "--detailed-exitcode", is_flag=True, help=f"End with {WAITING} where changes wait, else with 0."
+)
+def plan(given: tuple[str, ...], detailed_exitcode: bool, **what: Any) -> int:
+    """Show what a run would do, and change nothing.
+
+    `--stages 90` shows what would be removed. `runbook apply` carries out exactly this plan.
+    """
+    code, looked = _perform(_order(given=(*given, "mode=plan"), **what))
+    return WAITING if detailed_exitcode and not code and _waiting(looked.folder) else code
+
+
+@click.command()
+@RUN
+@option("--approved-by", "NAME", "Who approved the plan; it is recorded.")
+@YES
+@TIMEOUT
+@REASON
+@SIGN
+@RUNS
+def apply(run: str, approved_by: str | None, yes: bool, runs: Path, **how: Any) -> int:
+    """Carry out exactly the plan of the run RUN.
+
+    Its stages look once more first. If they would do something else now than then, the difference
+    is shown, and nothing is changed.
+    """
+    from lib.chain import approving
+    from lib.chain.terminal import near
+
+    folder, stages, table, values = approving.planned(run, runs)
+    order = Order(stages, table, values, folder.parent, _chosen(**how))
+    if not _waiting(folder):
+        print(f"{near(folder)}: this plan has nothing to do.")
+        return 0
+    if not approved_by and not yes and sys.stdin.isatty() and not order.is_rehearsal:
+        approved_by = click.prompt(f"{approving.sentence(folder)}. Approved by")
+    code, looked = _perform(order, tells_plan=False)
+    if code:
+        return code
+    if lines := approving.difference(folder, looked.folder):
+        print("The cloud has changed since the plan was made. Nothing was done. The difference:")
+        print("\n".join(f"  {line}" for line in lines))
+        print(f"To apply what would be done now: {again.to_apply(looked.folder)}")
+        return 1
+    return _perform(order.with_mode("apply"), approval=_approval(folder, approved_by))[0]
+
+
+def _waiting(folder: Path) -> int:
+    """Return how many changes the plan of a run has."""
+    from lib.record import plans
+
+    return sum(plans.count(plans.read(folder).values()).values())
+
+
+def _approval(plan: Path | None, by: str | None) -> object:
+    """Return who approved which plan: without a name the user who runs this."""
+    from lib.chain.run import Approval
+    from lib.record import provenance
+
+    return Approval(plan, by or provenance.user())
+
+
+def _perform(order: Order, tells_plan: bool = True, **more: object) -> tuple[int, Any]:
+    """Run the stages and say how it ended; return the exit code and the run."""
     # Only now: papermill takes its time to import, and bad input should be told at once.
     from lib.chain import resume
-    from lib.chain.run import perform, run
+    from lib.chain.run import Work, perform, run
     from lib.chain.terminal import Terminal
     from lib.report.console import console
 
-    more = _chosen(**how)
-    old = resume.further(runs, name, chosen, table, merged, **more) if name else None
-    _close_abandoned(runs)
+    close_abandoned(order.runs)
     with Terminal(console()) as terminal:
-        if old:
-            ended = perform(old, terminal)
-        else:
-            ended = run(chosen, table, merged, runs=runs, tell=terminal, name=name or "", **more)
-    code = _summed_up(terminal, ended, chosen)
-    if not code and "mode" in merged and merged["mode"].value == "plan":
-        print("Plan mode: nothing was changed. What would be stands under Plan in the notebooks.")
-    return code
+        how = order.how | more
+        ended = run(order.stages, order.table, order.values, runs=order.runs, tell=terminal, **how)
+    return _summed_up(terminal, ended, order.stages, order.is_plan and tells_plan), ended
 
 
 @click.command()
@@ -91,7 +218,7 @@ def run(
 @SIGN
 @option("--notebooks", "DIR", "Where the stages are; else those that the run had.")
 @RUNS
-def resume(run: str, notebooks: Path | None, runs: Path, **how: object) -> int:
+def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
     """Continue a run that failed, was interrupted or abandoned.
 
     All stages of the folder RUN (or of that name in --runs) run in order with its parameters. What
@@ -105,7 +232,7 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: object) -> int:
 
     folder = resume.folder_of(run, runs)
     work = resume.work(folder, notebooks=notebooks, **_chosen(**how))
-    _close_abandoned(folder.parent)
+    close_abandoned(folder.parent)
     if not work:
         print(f"{near(folder)} ended well: there is nothing to continue.")
         return 0
@@ -113,13 +240,17 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: object) -> int:
         print(f"{near(folder)}: goes on without what cannot be read: {', '.join(unread)}.")
     with Terminal(console()) as terminal:
         ended = perform(work, terminal)
-    return _summed_up(terminal, ended, work.stages)
+    return _summed_up(terminal, ended, work.stages, work.is_plan)
 
 
-def _summed_up(terminal, ended, chosen: Sequence) -> int:
+def _summed_up(terminal: Any, ended: Any, chosen: Sequence, tells_plan: bool) -> int:
     """Print how a run of the stages ended, unless the terminal is gone; return its exit code."""
     try:
         terminal.sum_up(ended, lambda option: again.way_on(ended.folder, chosen, option))
+        if tells_plan:
+            terminal.show_plan(ended)
+            if not ended.exit_code and _waiting(ended.folder):
+                print(f"Nothing was changed. To apply this plan: {again.to_apply(ended.folder)}")
         sys.stdout.flush()
     except OSError:
         drop_output()
@@ -131,7 +262,7 @@ def drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at the end
 
 
-def _close_abandoned(runs: Path) -> None:
+def close_abandoned(runs: Path) -> None:
     """Close the records of runs whose driver died, and say how to continue them."""
     from lib import profiles
     from lib.chain import abandoned

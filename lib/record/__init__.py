@@ -9,6 +9,7 @@ jsonl       JSON lines, appended by several processes
 ledger      when the run, its stages and its cells began and ended
 manifest    the checksums that seal a run
 masks       masks the secrets of this process before they leave the kernel
+plans       what the stages of a run would do, as data
 provenance  who ran what, with which code, on which machine
 reading     loads the tables of executed notebooks
 requests    each request to the cloud
@@ -26,6 +27,7 @@ __all__ = [
     "ledger",
     "manifest",
     "masks",
+    "plans",
     "provenance",
     "reading",
     "requests",

@@ -121,7 +121,7 @@ class Journal:
         """
         line = {"command": command, "what": what, "params": recordable(params)}
         line |= {"customjobid": customjobid, "stage": os.environ.get("RUNBOOK_STAGE", "")}
-        line |= {"endpoint": self.endpoint, "process": _this_process()}
+        line |= {"endpoint": self.endpoint, "process": this_process()}
         line |= {name: round(seconds, 3) for name, seconds in terms.items() if seconds}
         return self._append({"n": None, "state": "intent"} | line, sync=True)
 
@@ -231,10 +231,11 @@ def in_another_process(entry: Entry) -> bool:
 
 def is_of_this_process(entry: Entry) -> bool:
     """Return whether this process wrote the intent."""
-    return entry.process == _this_process()
+    return entry.process == this_process()
 
 
-def _this_process() -> str:
+def this_process() -> str:
+    """Return this process by its pid and start time, which tell it from a later one."""
     import psutil
 
     process = psutil.Process()

@@ -68,6 +68,8 @@ class Ledger:
         match event.kind:
             case "run":
                 self._run(data)
+            case "approved":
+                self.write("approved", **data)
             case "stage":
                 self.write("stage-started", **whose)
             case "cell":

@@ -36,7 +36,7 @@ def begin(
         "run": folder.name,
         "reason": reason,
         "command": list(command),
-        "user": _user(),
+        "user": user(),
         "host": platform.node(),
         "pid": os.getpid(),
         "python": platform.python_version(),
@@ -104,7 +104,7 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _user() -> str:
+def user() -> str:
     """Return the user's name from the system, not from the environment."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name

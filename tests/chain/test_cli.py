@@ -41,7 +41,7 @@ def test_a_run_takes_files_and_options_in_any_order(book, notebooks, folders, tm
     book = nbformat.read(only_run(tmp_path) / "10-one.ipynb", 4)
     assert book.cells[-1].outputs[0].text == "apply 5\n"
     assert main(["run", str(first), "--mode", "plan", *folders]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("Plan mode: nothing was changed.")
+    assert capsys.readouterr().out.splitlines()[-1] == "Plan: 0 to make, 0 to change, 0 to remove"
 
 
 def test_a_failed_run_prints_the_command_to_continue(book, notebooks, folders, tmp_path, capfd):

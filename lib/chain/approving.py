@@ -1,0 +1,41 @@
+"""Approving: a run in plan mode whose plan another run is to carry out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from lib.chain import resume, verify
+from lib.chain.params import Parameter
+from lib.chain.stages import Stage
+from lib.chain.values import Value
+from lib.record import ledger, plans
+from lib.record.faults import BadInput
+
+
+def planned(
+    run: str, runs: Path
+) -> tuple[Path, list[Stage], dict[str, Parameter], dict[str, Value]]:
+    """Return the folder of a run in plan mode, and its stages, parameters and values.
+
+    Raises `BadInput` for a run that was none, did not end well, or is not as it was sealed.
+    """
+    folder = resume.folder_of(run, runs)
+    lines = ledger.read(folder)
+    stages, table, values = resume.repeated(folder, ledger.beginning(folder, lines))
+    if "mode" not in values or values["mode"].value != "plan":
+        raise BadInput([f"{folder}: this run was no plan, but changed what was left to do"])
+    if (ended := ledger.state(folder)) != "ok":
+        raise BadInput([f"{folder}: this plan is not complete, its run ended as {ended}"])
+    if found := verify.verify(folder):
+        raise BadInput([f"{folder}: its record was changed: {finding}" for finding in found])
+    origin = replace(values["mode"], origin=f"plan {folder.name}")
+    return folder, stages, table, values | {"mode": origin}
+
+
+def sentence(folder: Path) -> str:
+    """Return the counts of a run's plan in words."""
+    return plans.sentence(plans.read(folder).values())
+
+
+def difference(approved: Path, current: Path) -> list[str]:
+    """Return a line for each step in which the plans of two runs differ."""
+    return plans.difference(plans.read(approved), plans.read(current))

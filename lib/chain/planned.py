@@ -1,0 +1,52 @@
+"""What a run in plan mode would do, as it is printed when the run ends."""
+
+from collections.abc import Mapping
+
+from rich.text import Text
+
+from lib.record import plans
+from lib.record.plans import Plan
+from lib.report.console import one_line
+
+SIGNS = {"make": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
+
+
+def texts(planned: Mapping[str, Plan]) -> list[Text]:
+    """Return the lines on the plans of the stages: the counts, the steps, and what is known."""
+    steps = [(stage, s) for stage, plan in planned.items() for s in plan.steps]
+    rows = [(s.command, s.what, s.size, s.offering, s.where, f"in {n[:2]}") for n, s in steps]
+    lines = [Text(plans.sentence(planned.values()), style="bold")]
+    for (_, step), row in zip(steps, _aligned(rows), strict=True):
+        sign, style = SIGNS.get(step.effect, SIGNS["change"])
+        lines.append(Text(f"  {sign} {row}", style=style))
+    there = [(r.get("name"), r.get("state")) for plan in planned.values() for r in plan.there]
+    lines += _listed("There already:", [" ".join(map(str, filter(None, r))) for r in there])
+    later = [f"{what}, from {stage}" for _, s in steps for what, stage in s.later.values()]
+    lines += _listed("Not known yet:", later)
+    return lines
+
+
+def in_short(plan: Plan) -> str:
+    """Return a plan of a stage in a few words.
+
+    >>> in_short(Plan("50", [plans.Planned("make", "deploy", w) for w in "ab"]))
+    'would deploy a, b'
+    """
+    groups: dict[str, list[str]] = {}
+    for step in plan.steps:
+        groups.setdefault(step.command, []).append(step.what)
+    words = "; ".join(f"{command} {', '.join(names)}" for command, names in groups.items())
+    return one_line(f"would {words}") if words else "nothing to do"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the rows as lines with aligned columns; empty columns are left out."""
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True) if w) for row in cells]
+    return [line.rstrip() for line in lines]
+
+
+def _listed(head: str, found: list[str]) -> list[Text]:
+    lines = dict.fromkeys(map(one_line, found))
+    return [Text(line) for line in (head, *(f"  {line}" for line in lines))] if found else []
