@@ -3,11 +3,14 @@
 Bytes become GiB, CloudStack's times become timezone-aware timestamps (UTC), ids stay text.
 """
 
+import sys
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
 
+from lib import shown
 from lib.checks import not_allowed
 from lib.client import Client
 from lib.record.reading import CHANGES, difference
@@ -21,10 +24,12 @@ NUMBERS = {"cpunumber", "memory", "disksize", "deviceid", "max"}
 def table(rows: Iterable[dict], columns: str) -> pd.DataFrame:
     """Return a table of the named columns, one row each, missing numbers and times as NA.
 
-    A size column is called `size GiB`; nested lists such as nic and tags become short text.
+    A size column is called `size GiB`; nested lists such as nic and tags become short text. What
+    carries a runbook's tag comes first. A column that looks misspelt is told.
     """
     names = columns.split()
-    rows = list(rows)
+    rows = sorted(rows, key=lambda row: not any(t["key"] == "runbook" for t in _tags(row)))
+    _tell_misspelt(names, {field for row in rows for field in row})
     return pd.DataFrame({_title(n): _column(n, [r.get(n) for r in rows]) for n in names})
 
 
@@ -43,6 +48,18 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Return what is new, changed and gone since `before`; one row says so where nothing is."""
     found = difference(before, after)
     return found if len(found) else pd.DataFrame([NOTHING], columns=CHANGES)
+
+
+def _tags(row: dict) -> list[dict]:
+    return row.get("tags") or []
+
+
+def _tell_misspelt(names: list[str], fields: set[str]) -> None:
+    """Print the nearest fields for names that no row has; rare fields are known by heading."""
+    for name in names if fields else []:
+        near = get_close_matches(name, fields, 3)
+        if near and name not in fields and name not in shown.HEADINGS:
+            print(f"No row has a column {name}. Did you mean {' or '.join(near)}?")
 
 
 def _title(name: str) -> str:
@@ -71,7 +88,10 @@ def _text(value: object) -> str:
 
 
 def set_up() -> None:
-    """Make tables carry their data beside their HTML (the Data Resource type of pandas)."""
+    """Make tables carry their data beside HTML for people (the Data Resource type of pandas)."""
     pd.set_option("display.html.table_schema", True)
     pd.set_option("display.max_colwidth", None)
     pd.set_option("display.max_rows", 200)
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell:
+        shell.display_formatter.formatters["text/html"].for_type(pd.DataFrame, shown.html)

@@ -1,0 +1,90 @@
+"""Tables as notebooks show them: headings that people know, text to the left, times as here.
+
+A table of many rows sorts by the column that is clicked, in a notebook that is trusted.
+"""
+
+from datetime import datetime
+from html import escape
+
+import pandas as pd
+
+from lib.record import reading
+
+# What people call the fields of CloudStack's answers; the field itself shows on hover.
+HEADINGS = {
+    "allocationstate": "allocation",
+    "cidr": "CIDR",
+    "cmd": "command",
+    "cpunumber": "CPUs",
+    "cpuspeed": "MHz",
+    "created": "created",
+    "deviceid": "device number",
+    "disksize GiB": "size GB",
+    "displayname": "display name",
+    "hosttags": "host tags",
+    "intervaltype": "interval",
+    "isasync": "is a job",
+    "iscustomized": "any size",
+    "isready": "ready",
+    "jobinstancetype": "on a",
+    "jobstatus": "job status",
+    "memory": "memory MiB",
+    "networktype": "network type",
+    "nic": "addresses",
+    "ok": "",
+    "serviceofferingname": "offering",
+    "templatename": "template",
+    "vmdisplayname": "attached to",
+    "volumename": "of volume",
+    "zonename": "zone",
+}
+COLOURS = {"✓": "#2e9e5b", "✗": "#d9363e", "new": "#2e9e5b", "gone": "#d9363e"}
+LONG = 48  # characters that a cell may have before it may break
+MANY = 20  # rows from which on a table sorts
+WORDS = {"True": "yes", "False": "no"}
+SORT = (
+    "const h=event.target.closest('th');if(!h)return;"
+    "const d=h.dataset.d=h.dataset.d==1?-1:1,k=r=>r.cells[h.cellIndex].textContent;"
+    "const b=this.tBodies[0];"
+    "[...b.rows].sort((p,q)=>d*(k(p)-k(q)||k(p).localeCompare(k(q)))).forEach(r=>b.append(r))"
+)
+
+
+def html(frame: pd.DataFrame) -> str:
+    """Return a table as HTML: the rows that `display.max_rows` allows, without a mere count."""
+    counted = frame.index.name is None and frame.index.inferred_type == "integer"
+    shown = frame if counted or frame.empty else frame.reset_index()
+    rows = shown.head(pd.get_option("display.max_rows"))
+    right = [pd.api.types.is_numeric_dtype(kind) for kind in shown.dtypes]
+    right = [r and kind != "bool" for r, kind in zip(right, shown.dtypes, strict=True)]
+    many = len(rows) > MANY
+    heads = "".join(_head(str(name), r, many) for name, r in zip(shown, right, strict=True))
+    body = "".join(
+        f"<tr>{''.join(map(_cell, row, right))}</tr>"
+        for row in rows.itertuples(index=False, name=None)
+    )
+    left = len(shown) - len(rows)
+    note = f"<p>{left} more rows are not shown.</p>" if left else ""
+    note = note or ("" if len(shown) else "<p>no rows</p>")
+    sort = f' onclick="{escape(SORT)}"' if many else ""
+    return f"<table{sort}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{note}"
+
+
+def _head(name: str, right: bool, many: bool) -> str:
+    word = HEADINGS.get(name, name)
+    title = "; ".join(filter(None, [name if word != name else "", "click to sort" * many]))
+    style = f"text-align:{'right' if right else 'left'}" + ";cursor:pointer" * many
+    return f'<th style="{style}" title="{escape(title)}">{escape(word)}</th>'
+
+
+def _cell(value: object, right: bool) -> str:
+    text = reading.text(value)
+    text = WORDS.get(text, text)
+    title = ""
+    if isinstance(value, datetime) and text:
+        title = f' title="{escape(text)}"'
+        text = f"{pd.Timestamp(value).to_pydatetime().astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    style = f"text-align:{'right' if right else 'left'};"
+    style += "white-space:nowrap" if len(text) <= LONG else "min-width:24em;overflow-wrap:anywhere"
+    style += f";color:{COLOURS[text]}" if text in COLOURS else ""
+    return f'<td style="{style}"{title}>{escape(text)}</td>'
