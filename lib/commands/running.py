@@ -204,10 +204,15 @@ def _perform(order: Order, tells_plan: bool = True, **more: object) -> tuple[int
     from lib.chain.terminal import Terminal
     from lib.report.console import console
 
+    how, what = order.how | more, (order.stages, order.table, order.values)
+    old = resume.further(order.name, Work(order.runs, *what, **how)) if order.name else None
     close_abandoned(order.runs)
     with Terminal(console()) as terminal:
-        how = order.how | more
-        ended = run(order.stages, order.table, order.values, runs=order.runs, tell=terminal, **how)
+        if old:
+            ended = perform(old, terminal)
+        else:
+            how |= {"runs": order.runs, "name": order.name, "tell": terminal}
+            ended = run(*what, **how)
     return _summed_up(terminal, ended, order.stages, order.is_plan and tells_plan), ended
 
 

@@ -99,6 +99,16 @@ def test_a_destroyed_volume_is_recovered_until_it_is_expunged(api):
     assert "volume" not in api("listVolumes", id=volume)
 
 
+def test_the_root_volume_of_a_destroyed_machine_is_recovered_without_it(api):
+    machine = api.machine("a")
+    [root] = [
+        v for v in api.server.cloud.rows("volume") if v.get("virtualmachineid") == machine["id"]
+    ]
+    api.done("destroyVirtualMachine", id=machine["id"])
+    found = api("recoverVolume", id=root["id"])["volume"]
+    assert found["state"] == "Ready" and "virtualmachineid" not in found
+
+
 def test_a_volume_from_a_snapshot_has_the_snapshots_offering_or_the_one_given(api):
     made = api.done("createVolume", name="v", diskofferingid=fixed(api), zoneid=api.zone())
     api.done("attachVolume", id=made["id"], virtualmachineid=api.workstation())

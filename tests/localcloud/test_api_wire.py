@@ -1,5 +1,6 @@
 """The form of answers: envelopes of both dialects, XML, HTTP."""
 
+import html
 import json
 import socket
 from http.client import HTTPConnection
@@ -87,6 +88,15 @@ def test_answers_are_xml_unless_json_is_requested(api):
         '<listhypervisorsresponse cloud-stack-version="4.22.0.0">'
         "<count>1</count><hypervisor><name>KVM</name></hypervisor></listhypervisorsresponse>"
     )
+
+
+def test_xml_holds_what_breaks_the_json(api, old):
+    answer = old.raw("listVolumes", pagesize=5, response="xml")
+    assert '<errortext>"page" parameter is required' in html.unescape(answer.text)
+    api.raw("createSnapshot", name="\\u0041", volumeid=api.attached()["id"])
+    assert "<name>\\u0041</name>" in api.raw("listSnapshots", response="xml").text
+    api.raw("configureSimulator", name="listZones", value="fault:malformed")
+    assert api.raw("listZones", response="xml").status == 200
 
 
 def test_one_connection_serves_many_requests(api):

@@ -9,7 +9,7 @@ from ..state.refusals import ApiError, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
 from ..state.views import show
-from ..workstation.plugs import update_workstation
+from ..workstation.plugs import unplug, update_workstation
 from .volumes import LARGEST, SMALLEST, check_deletable, drop
 
 
@@ -141,8 +141,10 @@ def recover_volume(cloud: Cloud, id: Any) -> dict:
     if volume["state"] != "Destroy":
         raise invalid(f"Please specify a volume in Destroy state: {volume['id']}.")
     check_quota(cloud, "volume")
-    volume.pop("destroyed")
-    return cloud.state.change("volume", volume, state=volume.pop("before"))
+    if volume.get("virtualmachineid"):  # the root volume of a destroyed machine
+        unplug(cloud, volume)
+    volume.pop("destroyed", None)
+    return cloud.state.change("volume", volume, state=volume.pop("before", "Ready"))
 
 
 @command("""updateTemplate sync template

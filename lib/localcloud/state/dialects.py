@@ -106,7 +106,7 @@ class Dialect:
         """Return an answer with `success` only."""
         return self.answer(key, '{"success":true}')
 
-    def error(self, key: str, error: ApiError) -> str | dict:
+    def error(self, key: str, error: ApiError, escaped: bool) -> str | dict:
         """Return an error, as text or as a value to be written as JSON."""
         fields = {"uuidList": [], "errorcode": error.code, "cserrorcode": error.cause}
         fields["errortext"] = error.text
@@ -280,8 +280,9 @@ class Old(Dialect):
     def success(self, key: str) -> str:
         return f'{{ "{key}" : {{ "success" : "true"}}  }}'
 
-    def error(self, key: str, error: ApiError) -> str | dict:
-        body = f'{{"errorcode" : {error.code}, "errortext" : "{error.text}"}}'
+    def error(self, key: str, error: ApiError, escaped: bool) -> str | dict:
+        said = json.dumps(error.text, ensure_ascii=False) if escaped else f'"{error.text}"'
+        body = f'{{"errorcode" : {error.code}, "errortext" : {said}}}'
         return f'{{ "{key}" : {body}  }}'
 
     def created(self, id: object, job: object) -> dict:

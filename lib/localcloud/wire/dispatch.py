@@ -85,9 +85,10 @@ def _answer(
         return _refused(cloud, name, given, ApiError(530, jobs.INTERNAL, 4250)), False
     if fault and fault.kind == "refuse-after":
         return _refused(cloud, name, given, _error(fault)), command.changes
+    reply = _reply(cloud, given, 200, text)
     if fault and fault.kind == "malformed":
-        text = text[: len(text) // 2]
-    return _reply(cloud, given, 200, text), command.changes
+        reply = reply._replace(body=text[: len(text) // 2])
+    return reply, command.changes
 
 
 def _logged(cloud: Cloud, given: dict[str, str], cookies: str) -> Reply:
@@ -114,7 +115,7 @@ def _error(fault: Fault) -> ApiError:
 
 
 def _refused(cloud: Cloud, name: str, given: dict[str, str], error: ApiError) -> Reply:
-    text = envelope.refusal(cloud, name, error)
+    text = envelope.refusal(cloud, name, error, escaped=not _wants_json(given))
     # Exceptions have the header X-Description, refusals of a caller do not.
     told = "" if error.code == 401 or name in sessions.COMMANDS else error.text
     return _reply(cloud, given, error.code, text)._replace(error=told)
@@ -122,9 +123,13 @@ def _refused(cloud: Cloud, name: str, given: dict[str, str], error: ApiError) ->
 
 def _reply(cloud: Cloud, given: dict[str, str], status: int, text: str) -> Reply:
     form = cloud.dialect.content_type
-    if given.get("response", "").lower() == "json":
-        return Reply(status, form.format("application/json"), text)
+    if _wants_json(given):
+        return Reply(status, form.format("application/json"), envelope.in_json(text))
     return Reply(status, form.format("text/xml"), envelope.xml(cloud, text))
+
+
+def _wants_json(given: dict[str, str]) -> bool:
+    return given.get("response", "").lower() == "json"
 
 
 def authenticate(cloud: Cloud, given: dict[str, str], cookies: str = "") -> Command:

@@ -10,17 +10,16 @@ from ..state.refusals import ApiError
 from ..state.rows import Row
 from ..state.views import show
 
-ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
-def dumps(value: Any) -> str:
+def in_json(text: str) -> str:
     """Return JSON as CloudStack's library writes it.
 
     It converts every backslash-u sequence of the text back to a character, even within an escaped
     backslash: such a text is not JSON any more, on a real server too.
     """
-    text = ENCODE(value)
     return UNICODE.sub(lambda m: chr(int(m[1], 16)), text) if "\\u" in text else text
 
 
@@ -68,9 +67,9 @@ def key_of(command: str, error: ApiError) -> str:
     return error.key or ("errorresponse" if error.code == 432 else f"{command.lower()}response")
 
 
-def refusal(cloud: Cloud, command: str, error: ApiError) -> str:
-    """Return an error."""
-    told = cloud.dialect.error(key_of(command, error), error)
+def refusal(cloud: Cloud, command: str, error: ApiError, *, escaped: bool) -> str:
+    """Return an error; in JSON, 2.2 does not escape its text, so that a quote breaks it."""
+    told = cloud.dialect.error(key_of(command, error), error, escaped)
     return told if isinstance(told, str) else dumps(told)
 
 
