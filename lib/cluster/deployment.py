@@ -88,10 +88,12 @@ def _plan_user_data(how: Deployment, missing: list[str]) -> tuple[list[Step], di
     data, cloud = how.user_data, how.ours.cloud
     if not isinstance(data, dict):
         return [], {n: {"userdata": data} if data else {} for n in missing}
-    of = {n: n if n in data else how.ours.cluster_name for n in missing}
+    cluster = how.ours.cluster_name
+    of = {n: n if n in data else cluster for n in missing}
     if not missing or not cloud.may_register:
         return [], {n: {"userdata": data[of[n]]} for n in missing}
-    steps, ids = registered.plan_register(cloud, {n: data[n] for n in dict.fromkeys(of.values())})
+    wanted = {n: data[n] for n in dict.fromkeys(of.values())}
+    steps, ids = registered.plan_register(cloud, cluster, wanted)
     return steps, {n: {"userdataid": ids[of[n]]} for n in missing}
 
 

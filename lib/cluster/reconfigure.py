@@ -127,7 +127,7 @@ def _plan_given(
     new = {names[n.name]: data.encoded(texts[n.name]) for n in told}
     steps, params = [], {name: {"userdata": new[of]} for name, of in names.items()}
     if told and cloud.may_register:
-        steps, ids = registered.plan_register(cloud, new, anew=True)
+        steps, ids = registered.plan_register(cloud, cluster, new, anew=True)
         params = {name: {"userdataid": ids[of]} for name, of in names.items()}
     for n in told:
         changed = {"id": n.machine["id"]} | params[n.name]

@@ -1,8 +1,11 @@
 """Registered user data: kept at the cloud under a name, where it can do that (since 4.18).
 
-Machines are given them by their id. User data bear no tags, so their names tell whose they are.
+Machines are given them by their id. User data bear no tags, so their names tell whose they are:
+`runbook-CLUSTER` for all machines of a cluster, `runbook-CLUSTER_N` for its machine N. A cluster's
+name has no `_`, so no two clusters share a name.
 """
 
+import base64
 import hashlib
 import re
 from collections.abc import Iterable
@@ -14,30 +17,41 @@ from lib.errors import CheckFailed
 from lib.steps import Pending, Step
 
 PREFIX = "runbook-"
+CHECKSUM = r"(_[0-9a-f]{8})?"
 STAGE = "50-deploy-cluster"
 
 
 def plan_register(
-    cloud: Cloud, wanted: dict[str, UserData], *, anew: bool = False
+    cloud: Cloud, cluster: str, wanted: dict[str, UserData], *, anew: bool = False
 ) -> tuple[list[Step], dict[str, object]]:
     """Return the steps that register user data, and their ids, or what stands for them, by name.
 
-    `wanted` is name -> data. Data that are registered already are taken whatever their name, as
-    the cloud takes none twice. Where the name stands for other data, `anew` adds a checksum to it;
-    otherwise that raises CheckFailed.
+    `wanted` is the name of the cluster or of a machine -> data. Data that are registered already
+    are taken whatever their name, as the cloud takes none twice. Where the name stands for other
+    data, `anew` adds a checksum to it; otherwise that raises CheckFailed.
     """
     rows = cloud.list("listUserData")
     by_name = {r["name"]: r for r in rows}
     by_data = {r["userdata"]: r for r in rows if "userdata" in r}
     steps, ids = [], {}
     for name, data in wanted.items():
-        full = _free_name(by_name, PREFIX + name, data, anew or data in by_data)
+        full = _free_name(by_name, _name(cluster, name), data, anew or data in by_data)
         found = by_data.get(data) or by_name.get(full)
         ids[name] = found["id"] if found else Pending(_called(full), STAGE)
         if not found:
             why = "these user data are not registered"
             steps.append(Step("registerUserData", {"name": full, "userdata": data}, why, full))
     return steps, ids
+
+
+def _name(cluster: str, name: str) -> str:
+    """Return the name for user data of a cluster, or of one of its machines.
+
+    >>> _name("core", "core"), _name("core", "core-1"), _name("core-1", "core-1")
+    ('runbook-core', 'runbook-core_1', 'runbook-core-1')
+    """
+    number = "" if name == cluster else f"_{name.rpartition('-')[2]}"
+    return f"{PREFIX}{cluster}{number}"
 
 
 def _free_name(there: dict[str, dict], name: str, data: UserData, anew: bool) -> str:
@@ -50,7 +64,7 @@ def _free_name(there: dict[str, dict], name: str, data: UserData, anew: bool) ->
         "Choose another cluster_name. If no machine of that cluster is left, 90-remove-cluster "
         "deletes them."
     )
-    raise CheckFailed(f"the user data {name}", "those of this cluster", "others", next_step)
+    raise CheckFailed(f"other user data are registered as {name}.", next_step=next_step)
 
 
 def _called(name: str) -> str:
@@ -79,9 +93,29 @@ def rows_of(cloud: Cloud, cluster: str) -> list[dict]:
     """
     if not cloud.can_keep_user_data:
         return []
-    ours = re.compile(re.escape(PREFIX + cluster) + r"(-\d+)?(_[0-9a-f]{8})?")
     rows = cloud.list_if_allowed("listUserData", keyword=PREFIX + cluster) or []
-    return [r for r in rows if ours.fullmatch(r["name"])]
+    return [r for r in rows if _is_of(r, cluster)]
+
+
+def _is_of(row: dict, cluster: str) -> bool:
+    """Tell whether user data are a cluster's, by their name.
+
+    Once those of machine 1 of the cluster `a` were called as those of a cluster `a-1`: they are the
+    machine's where they set its host name.
+    """
+    stem = re.escape(PREFIX + cluster)
+    if re.fullmatch(stem + r"_\d{1,7}" + CHECKSUM, row["name"]):
+        return True
+    older = re.fullmatch(stem + r"(-\d+)?" + CHECKSUM, row["name"])
+    if not older:
+        return False
+    name = f"{cluster}{older[1] or ''}"
+    return _names_host(row.get("userdata", ""), name) == bool(older[1])
+
+
+def _names_host(data: str, name: str) -> bool:
+    text = base64.b64decode(data).decode(errors="replace")
+    return f"\nhostname: {name}\n" in text or f'"data:,{name}%0A"' in text
 
 
 def plan_stale(cloud: Cloud, cluster: str, wanted: Iterable[UserData]) -> list[Step]:

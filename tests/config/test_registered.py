@@ -48,7 +48,9 @@ def test_all_machines_share_what_is_registered_under_the_clusters_name(cloud):
 def test_each_machine_may_have_its_own_with_its_host_name(cloud, form):
     play_to(cloud, "60-verify-cluster", **form, user_data_each=True)
     texts = given(cloud)
-    assert sorted(texts) == NAMES and kept(cloud) == {f"runbook-{n}": t for n, t in texts.items()}
+    assert sorted(texts) == NAMES and kept(cloud) == {
+        f"runbook-coreos-cluster_{n[-1]}": t for n, t in texts.items()
+    }
     for name, text in texts.items():
         if "config_format" in form:
             assert ignition.validate(text) == []
@@ -78,13 +80,27 @@ def test_a_lost_answer_registers_once(cloud, kind):
     assert len(kept(cloud)) == 1 and sorted(given(cloud)) == NAMES
 
 
+# Name -> host name in the text: of others, the last two of a cluster coreos-cluster-1.
+OTHERS = {
+    "mine": "mine",
+    "runbook-coreos-cluster-x": "",
+    "runbook-coreos-cluster2": "",
+    "runbook-coreos-cluster-1": "",
+    "runbook-coreos-cluster-1_2": "coreos-cluster-1-2",
+}
+# Ours, as machines' user data were called before.
+OLDER = {"runbook-coreos-cluster-7": "coreos-cluster-7",
+         "runbook-coreos-cluster-8_0123abcd": "coreos-cluster-8"}  # fmt: skip
+
+
 def test_the_removal_deletes_those_of_this_cluster_only(cloud):
     play_to(cloud, "50-deploy-cluster", **USERDATA, user_data_each=True)
-    for name in ("mine", "runbook-coreos-cluster-x", "runbook-coreos-cluster2"):
-        data = userdata.encoded(f"#cloud-config\nhostname: {name}\n")
-        cloud.call("registerUserData", name=name, userdata=data)
+    for name, host in (OTHERS | OLDER).items():
+        text = f"#cloud-config\n\nhostname: {host}\nmanage_etc_hosts: {name}\n"
+        cloud.call("registerUserData", name=name, userdata=userdata.encoded(text))
+    assert [r["name"] for r in registered.rows_of(cloud, "coreos-cluster-1")] == [*OTHERS][-2:]
     play(cloud, "90-remove-cluster", keep=["template"])
-    assert sorted(kept(cloud)) == ["mine", "runbook-coreos-cluster-x", "runbook-coreos-cluster2"]
+    assert sorted(kept(cloud)) == sorted(OTHERS)
 
 
 def test_a_kept_template_is_given_the_next_clusters_own(cloud):
@@ -101,7 +117,7 @@ def test_others_under_the_same_name_are_reported_before_anything_is_sent(cloud):
     data = userdata.encoded("#cloud-config\nhostname: a\n")
     cloud.call("registerUserData", name="runbook-coreos-cluster", userdata=data)
     before = changes(cloud)
-    with pytest.raises(CheckFailed, match=r"runbook-coreos-cluster: .*found others.*90-remove"):
+    with pytest.raises(CheckFailed, match=r"registered as runbook-coreos-cluster\. .*90-remove"):
         play(cloud, "50-deploy-cluster", **USERDATA)
     assert changes(cloud) == before
 
