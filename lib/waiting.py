@@ -115,10 +115,11 @@ class Waiting:
     def __enter__(self) -> "Waiting":
         return self
 
-    def show(self, what: str, about: float = 0.0) -> None:
+    def show(self, what: str, about: float = 0.0, so_far: str = "") -> None:
         """Say what is waited for now, at most five times a second.
 
         `about` is how many seconds it is known to take from when it is first named, 0 if unknown.
+        `so_far` says how much of it is done, such as "1.5 of 8 GB".
         """
         now, named = time.monotonic(), re.sub(r" and \d+ more$", "", what)
         if named != self.what:
@@ -127,10 +128,11 @@ class Waiting:
             return
         self.last = now
         seconds = round(now - self.since, 1)
-        facts = {"waiting": what, "seconds": seconds} | (
+        text = f"{what}, {so_far}" if so_far else what
+        facts = {"waiting": text, "seconds": seconds} | (
             {"about": round(about, 1)} if about else {}
         )
-        self._display(f"… {what}: {spell(seconds, about)}", facts)
+        self._display(f"… {text}: {spell(seconds, about)}", facts)
 
     def __exit__(self, *_: object) -> None:
         if self.shown:

@@ -50,9 +50,22 @@ def test_lines_are_passed_on_as_they_come_and_only_once(here):
         run(here, "touch go") if line == "a" else None
 
     waits = "while [ ! -e go ]; do sleep 0.02; done"
-    detached.start(here, "w/job", f"echo a; {waits}; printf '1%%\\r99%%\\nb'")
+    detached.start(here, "w/job", f"echo a; {waits}; printf '1%%\\r99%%\\r\\n\\nb\\377'")
     result = detached.follow(here, "w/job", see)
-    assert seen == ["a", "1%", "99%", "b"] == result.out.split()
+    assert seen == ["a", "1%", "99%", "", "b\ufffd"] == result.out.splitlines()
+
+
+def test_the_output_of_a_probe_comes_in_one_line_also_while_the_command_is_silent(here):
+    seen = []
+
+    def see(shown):
+        seen.append(shown)
+        run(here, "touch go") if len(seen) == 2 else None
+
+    detached.start(here, "w/job", "while [ ! -e go ]; do sleep 0.02; done")
+    probe = "echo '1  2'; echo 3"
+    detached.follow(here, "w/job", print, probe=probe, on_probe=see)
+    assert len(seen) > 2 and set(seen) == {"1 2 3"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from workstations import Sshd, call, demand, fingerprint, make_key, program, ser
 from lib.errors import ShellFailed
 from lib.install import detached
 from lib.workstation import notes
-from lib.workstation.shell import connect_shell, read_text, run, stream, write_text
+from lib.workstation.shell import connect_shell, read_text, run, write_text
 
 pytestmark = pytest.mark.system
 
@@ -169,15 +169,9 @@ def test_the_output_of_a_bashrc_is_dropped(there, sshd):
     write_text(there, "w/notes.json", '{"a": 1}')
     assert notes.read(there, "w") == {"a": 1}
     seen = []
-    stream(there, "echo a; echo b >&2", seen.append)
-    assert seen == ["a", "b"] == detached_lines(there, "echo a; echo b >&2")
-
-
-def detached_lines(there, command) -> list[str]:
-    seen = []
-    detached.start(there, "w/job", command)
+    detached.start(there, "w/job", "echo a; echo b >&2")
     detached.follow(there, "w/job", seen.append)
-    return seen
+    assert seen == ["a", "b"]
 
 
 LONG = "echo begun; touch begun; while [ ! -e go ]; do sleep 0.05; done; echo ended"

@@ -16,7 +16,6 @@ from lib.workstation.shell import (
     find_text,
     read_text,
     run,
-    stream,
     write_text,
 )
 
@@ -150,58 +149,16 @@ def test_a_remote_command_arrives_unchanged(tmp_path, monkeypatch):
     assert run(there, """printf '%s|' "a  b" 'c"d' '$HOME' \\\\""").out == """a  b|c"d|$HOME|\\|"""
 
 
-def test_each_line_is_passed_on_before_the_next_one_comes(here, tmp_path):
-    seen = []
-
-    def see(line):
-        seen.append(line)
-        (tmp_path / f"after-{line}").touch()
-
-    waits = "while [ ! -e after-{0} ]; do sleep 0.02; done"
-    redrawn = f"printf '10%%\\r20%%\\r'; {waits.format('10%')}; printf '99%%\\r\\nend\\n'"
-    stream(here, f"echo a; {waits.format('a')}; echo b >&2; {redrawn}", see)
-    assert seen == ["a", "b", "10%", "20%", "99%", "end"]
-
-
-def test_bytes_that_are_no_text_do_not_stop_the_stream(here):
-    seen = []
-    stream(here, "printf '\\377\\303'; printf '\\251\\n'", seen.append)
-    assert seen == ["\ufffdé"]
-
-
-def test_a_failed_stream_has_the_last_output(here):
-    with pytest.raises(ShellFailed, match="ended with 5: first\nlast"):
-        stream(here, "echo first; printf last; exit 5", lambda x: None)
-
-
-def test_a_stream_that_hangs_is_ended(here, tmp_path):
-    with pytest.raises(ShellFailed, match="did not end in time: began") as failed:
-        stream(here, "echo $$ >pid; echo began; sleep 60", print, within=0.4)
-    assert failed.value.rc is None and ended(tmp_path / "pid")
-
-
 def test_the_output_of_a_login_is_dropped(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     login = program(tmp_path, "login", 'echo "{hello"; printf there; exec /bin/sh "$@"')
-    there, seen = Shell((str(login),), "h"), []
-    assert run(there, "echo out").out == "out\n"
-    stream(there, "echo out", seen.append)
-    assert seen == ["out"]
+    assert run(Shell((str(login),), "h"), "echo out").out == "out\n"
 
 
 def test_a_login_that_does_not_run_the_command_is_an_error(tmp_path):
     login = program(tmp_path, "login", "echo menu")
     with pytest.raises(ShellFailed, match=r"(?s)menu.*did not run the command"):
         run(Shell((str(login),), "h"), "echo out")
-
-
-def test_an_error_in_the_callers_code_ends_the_command(here, tmp_path):
-    def stop(line):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stream(here, "echo $$ >pid; echo a; sleep 60", stop)
-    assert ended(tmp_path / "pid")
 
 
 def test_a_text_comes_back_as_it_was_written(here, tmp_path):

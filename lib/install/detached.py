@@ -7,13 +7,12 @@ are gone, before it writes the exit code and releases the lock.
 """
 
 import io
-import itertools
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lib.errors import CheckFailed, OutOfSight, ShellFailed
-from lib.workstation.shell import GRACE, TIMED_OUT, Result, Shell, run, stream
+from lib.workstation.shell import GRACE, TIMED_OUT, Result, Shell, run
 
 BUSY = 75  # exit code of START
 # `left` lists all processes of the command, daemons included.
@@ -36,12 +35,20 @@ SUPERVISE = """\
 echo $? >{folder}/rc.new
 {end}sync -- {folder}/rc.new && mv -f -- {folder}/rc.new {folder}/rc && sync -- {folder}
 """
-# The shell must not become `tail`, or it would lose the `flock` whose end `tail` waits for.
-FOLLOW = "flock -s {folder}/lock true & tail -n +1 -s 0.1 -f --pid=$! {folder}/log; exit $?"
+# Ends when the command does, or half a second later when the log has grown, or after two seconds.
+LOOK = """\
+n=0
+until flock -w 0.5 -s {folder}/lock true && over=over || [ $n = 3 ]; do
+    [ "$(wc -c <{folder}/log)" -le {size} ] || break
+    n=$((n + 1))
+done
+echo "$over $(wc -c <{folder}/log)"; echo $({probe}); tail -n +{first} -- {folder}/log
+"""
 KILLED = {
     None: "It left no exit code: it was killed, the workstation went down, or its disk is full.",
     137: "It was killed: memory was short, or it did not end in time.",
 }
+LOST = "… the connection was lost; the command runs on; reconnecting"
 RECONNECT = 120.0  # seconds of attempts to restore a lost connection
 
 
@@ -83,80 +90,67 @@ def end(shell: Shell, folder: str) -> None:
 
 
 def follow(
-    shell: Shell, folder: str, on_line: Callable[[str], None], *, within: float = 3600.0
+    shell: Shell,
+    folder: str,
+    on_line: Callable[[str], None],
+    within: float = 3600.0,
+    probe: str = "",
+    on_probe: Callable[[str], None] = lambda shown: None,
 ) -> Result:
     """Call `on_line` with each line of the command until it ends; return its result.
 
-    A lost connection is restored, and missed lines are passed on. Raises ShellFailed for an exit
-    code other than 0, with rc None if the command exceeded its time; and OutOfSight if the
-    connection cannot be restored, or after `within` seconds.
+    A carriage return ends a line too. Every two seconds or more often, `on_probe` is called with
+    the output of the command `probe`, in one line. A lost connection is restored. Raises
+    ShellFailed for an exit code other than 0, with rc None if the command exceeded its time; and
+    OutOfSight if the connection cannot be restored, or after `within` seconds.
     """
-    deadline = time.monotonic() + within + 2 * GRACE
-    passed = [0]  # lines; after a lost connection the log is read from its start again
-
-    def pass_on(line: str, number: int) -> None:
-        if number > passed[0]:
-            passed[0] = number
-            on_line(line)
-
-    while not _followed(shell, folder, pass_on, deadline):
-        on_line("… the connection was lost; the command runs on; reconnecting")
-        _reconnect(shell, folder)
-    rc, output = _ended(shell, folder)
-    for number, line in enumerate(io.StringIO(output), 1):
-        pass_on(line.removesuffix("\n"), number)
+    try:
+        for shown, lines in _looks(shell, folder, within, probe):
+            on_probe(shown)
+            for line in lines:
+                on_line(line)
+    except OutOfSight:
+        raise
+    except BaseException as stopped:
+        stopped.add_note(f"{folder}: the command runs on; the next run of this stage waits for it.")
+        raise
+    end(shell, folder)
+    # The exit code is missing or damaged if the supervisor was killed, or the machine went down.
+    code = run(shell, f"cat -- {shlex.quote(folder)}/rc || true").out.strip()
+    rc, output = int(code) if code.isdecimal() else None, log(shell, folder)
     if rc == 0:
         return Result(0, output, "")
     raise ShellFailed(folder, None if rc == TIMED_OUT[0] else rc, output, KILLED.get(rc, ""))
 
 
-def _followed(
-    shell: Shell, folder: str, pass_on: Callable[[str, int], None], deadline: float
-) -> bool:
-    """Pass on numbered lines until the command ends; return False if the connection broke."""
-    numbers, left = itertools.count(1), max(1.0, deadline - time.monotonic())
-    try:
-        script = _script(FOLLOW, folder)
-        stream(shell, script, lambda line: pass_on(line, next(numbers)), within=left)
-        return True
-    except OutOfSight as lost:
-        if lost.rc is not None and shell.remote and time.monotonic() < deadline:
-            return False
-        reason = "It takes too long." if lost.rc is None else lost.said
-        raise _out_of_sight(folder, reason) from None
-    except BaseException as stopped:
-        stopped.add_note(f"{folder}: the command runs on; the next run of this stage waits for it.")
-        raise
-
-
-def _reconnect(shell: Shell, folder: str) -> None:
-    """Wait until the workstation answers; raise OutOfSight after RECONNECT seconds."""
-    deadline, pause = time.monotonic() + RECONNECT, 0.5
-    while True:
+def _looks(shell: Shell, folder: str, within: float, probe: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the output of the probe and the lines that are new, until the command has ended."""
+    started = heard = time.monotonic()
+    first, size, over, lost = 1, "0", "", False
+    while not over:
+        script = _script(LOOK, folder, size=size, first=first, probe=probe)
         try:
-            run(shell, "true")
-            return
-        except ShellFailed as failed:
-            if time.monotonic() > deadline:
-                raise _out_of_sight(folder, failed.said) from None
-        time.sleep(pause)
-        pause = min(2 * pause, 10.0)
+            head, shown, text = run(shell, script).out.split("\n", 2)
+        except OutOfSight as broken:
+            if not shell.remote or time.monotonic() - heard > RECONNECT:
+                raise _out_of_sight(folder, broken.said) from None
+            yield "", [] if lost else [LOST]
+            lost = True
+            time.sleep(0.5)
+            continue
+        heard, lost = time.monotonic(), False
+        over, _, size = head.partition(" ")
+        *lines, rest = text.split("\n")
+        first += len(lines)
+        lines += [rest] if over and rest else []
+        yield shown, [part for line in lines for part in line.removesuffix("\r").split("\r")]
+        if not over and heard - started > within + 2 * GRACE:
+            raise _out_of_sight(folder, "It takes too long.")
 
 
 def _out_of_sight(folder: str, reason: str) -> OutOfSight:
     again = f"The command in {folder} probably still runs. Run this stage again when the "
     return OutOfSight(folder, None, reason, again + "workstation answers: it waits for its end.")
-
-
-def _ended(shell: Shell, folder: str) -> tuple[int | None, str]:
-    """End all processes of the command; return its exit code and its output.
-
-    The exit code is None where it is missing or damaged: the supervisor was killed, or the machine
-    went down.
-    """
-    end(shell, folder)
-    code = run(shell, f"cat -- {shlex.quote(folder)}/rc || true").out.strip()
-    return int(code) if code.isdecimal() else None, log(shell, folder)
 
 
 def log(shell: Shell, folder: str) -> str:

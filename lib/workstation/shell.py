@@ -6,9 +6,7 @@ import re
 import shlex
 import signal
 import subprocess
-import tempfile
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -141,51 +139,6 @@ def run(
     output = output if frame else before
     result = Result(process.returncode, output, err.decode(errors="replace"))
     return _demand(shell, command, result, ok, sudo)
-
-
-def stream(
-    shell: Shell, command: str, on_line: Callable[[str], None], *, within: float = 3600.0
-) -> None:
-    """Run a command, and call `on_line` with each complete line of its stdout and stderr.
-
-    Each carriage return ends a line too. Raises ShellFailed for an exit code other than 0;
-    OutOfSight if the connection broke, and with rc None after `within` seconds, when the command
-    and its children are ended.
-    """
-    late, lines = threading.Event(), []
-    script = f"{PROLOGUE}exec 2>&1; {command}"
-    # Messages of ssh itself, and of a login, may come at any time: they are kept apart.
-    with (
-        tempfile.TemporaryFile("w+", errors="replace") as err,
-        _started(shell, script, stderr=err, text=True, errors="replace") as process,
-    ):
-        timer = threading.Timer(within, lambda: (late.set(), _end(process)))
-        timer.start()
-        try:
-            _pass_on(process.stdout, lines, on_line)
-            process.wait(10)
-        except BaseException:
-            _end(process)
-            raise
-        finally:
-            timer.cancel()
-        err.seek(0)
-        result = Result(process.returncode, "\n".join(lines), err.read())
-    if late.is_set():
-        raise OutOfSight(command, None, result.out)
-    _demand(shell, command, result)
-
-
-def _pass_on(output: Iterable[str], lines: list[str], on_line: Callable[[str], None]) -> None:
-    """Collect the lines after the frame, and pass on the complete ones."""
-    framed = False
-    for line in output:
-        lines.append(line.removesuffix("\n"))
-        if framed and line.endswith("\n"):
-            on_line(lines[-1])
-        if not framed and line.endswith(f"{FRAME}\n"):
-            framed = True
-            lines.clear()
 
 
 def _started(
