@@ -51,12 +51,12 @@ exec /bin/cat "$@" """,
     "ls": 'case "$*" in */sys/*) exec cat m/uses ;; esac; exec /bin/ls "$@"',
     "an-installer": 'echo "$1" >>written',
 }
-KINDS = ("serial", "wwn", "model", "hctl", "fstype", "pttype", "parttype", "partlabel", "label")
+KINDS = ("serial", "wwn", "hctl", "fstype", "pttype", "partlabel", "label")
 FOLDERS = ("one", "export", "blkid", "rc", "wipefs", "busy", "link", "head", "tail", "places")
 FOLDERS += ("users",)
-SILENT = dict.fromkeys(("fstype", "pttype", "parttype", "partlabel", "label"))  # without udev
-# What an lsblk does not know: columns; before 2.33 all is said as text.
-UNKNOWN = {"2.38": [], "2.34": ["MOUNTPOINTS"], "2.29": ["MOUNTPOINTS", ",PATH", ",PTTYPE"]}
+SILENT = dict.fromkeys(("fstype", "pttype", "partlabel", "label"))  # without udev
+# Columns that an lsblk does not have; before 2.33 it prints only text.
+UNKNOWN = {"2.38": [], "2.29": ["MOUNTPOINTS", ",PATH", ",PTTYPE"]}
 
 
 def disk(name: str, size: int, **more) -> dict:
@@ -154,14 +154,13 @@ def _in_use(row: dict) -> bool:
 
 def _shaped(row: dict, lsblk: str, udev: bool) -> dict:
     """Return the row as that lsblk tells it."""
-    raw = {k: v for k, v in row.items() if k in (*KINDS, "name", "path", "size", "type", "maj:min")}
+    raw = {
+        k: v for k, v in row.items() if k in (*KINDS, "name", "kname", "size", "type", "maj:min")
+    }
     raw |= {"ro": row["ro"], "rm": row["rm"]} | ({} if udev else SILENT)
     if row["children"]:
         raw["children"] = [_shaped(c, lsblk, udev) for c in row["children"]]
-    if lsblk == "2.38":
-        return raw | {"mountpoints": row["mountpoints"] or [None]}
     raw["mountpoint"] = (row["mountpoints"] or [None])[0]
     if lsblk == "2.29":
         raw |= {"size": str(row["size"]), "ro": str(int(row["ro"])), "rm": str(int(row["rm"]))}
-        del raw["path"], raw["pttype"]
     return raw

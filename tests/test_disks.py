@@ -10,9 +10,11 @@ from machines import Machine, disk, part
 from workstations import SUDO, program
 
 from lib.errors import CheckFailed, ShellFailed
-from lib.install import disks, guard
-from lib.install.disks import find_target, identity
-from lib.install.guard import MIB
+from lib.install import disks, guard, inventory
+from lib.install.evidence import find_target
+from lib.install.guard import MIB, Place
+from lib.install.inventory import identity
+from lib.install.noted import Attach
 from lib.steps import Step
 from lib.workstation import notes
 from lib.workstation.shell import Shell, connect_shell
@@ -42,57 +44,46 @@ def there(machine):
 
 
 def test_the_inventory_has_types_and_boot(there):
-    rows = disks.inventory(there)
+    rows = inventory.read(there)
     assert [r["name"] for r in rows] == ["sda", "sdb", "sdc"] and rows[0]["boot"] == "b1"
-    assert rows[0]["children"][0]["mountpoints"] == ["/"]
+    assert rows[0]["children"][0]["uses"] == ["/"]
 
 
 def test_the_inventory_has_users_that_lsblk_lacks(there, machine):
     uses = ("/sys/class/block/sdc/holders/dm-0", "/sys/fs/btrfs/u/devices/sdb")
     machine.show(BEFORE, swaps=("/dev/sdb1 partition 1 0 -2",), uses=uses)
-    assert [disks.used(r) for r in disks.inventory(there)] == [
+    assert [inventory.used(r) for r in inventory.read(there)] == [
         ["/"], ["a mounted btrfs", "/data", "[SWAP]"], ["dm-0"],
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("version", ["2.34", "2.29"])
-def test_an_older_lsblk_gets_the_columns_that_it_has(there, machine, version):
-    machine.show([DATA | {"ro": True}], lsblk=version)
-    row = disks.inventory(there)[0]
-    assert (row["path"], row["size"], row["ro"], row["rm"]) == (
-        "/dev/sdb", DATA["size"], True, False,
-    )  # fmt: skip
-    assert row["children"][0]["mountpoints"] == ["/data"]
-
-
-# What util-linux 2.27 prints for a label that is not ASCII, and for one with a backslash.
-LABELS = {r"donn\xc3\xa9es": "données", r"a\\x41\\": r"a\x41" + "\\", r"\xff\"": '\ufffd"'}
-
-
-@pytest.mark.parametrize("printed, label", LABELS.items())
-def test_bytes_that_lsblk_writes_as_no_json_has_them_are_read(there, machine, printed, label):
-    machine.show([DATA | {"label": "PRINTED"}], lsblk="2.29")
-    tree = machine.home / "m/tree"
-    tree.write_text(tree.read_text().replace("PRINTED", printed))
-    assert disks.inventory(there)[0]["label"] == label
+def test_an_lsblk_that_prints_only_text_gives_the_same_rows(there, machine):
+    rows = [DATA | {"ro": True}, disk("vg-x", SIZE, type="lvm", kname="dm-0")]
+    machine.show(rows)
+    today = inventory.read(there)
+    machine.show(rows, lsblk="2.29")
+    assert inventory.read(there) == today
+    assert [(r["path"], r["size"], r["ro"], r["rm"]) for r in today] == [
+        ("/dev/sdb", DATA["size"], True, False), ("/dev/mapper/vg-x", SIZE, False, False),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"blockdevices": null}', '{"blockdevices": [1]}'])
 def test_an_lsblk_that_prints_something_else_is_named(there, machine, text):
     (machine.home / "m/tree").write_text(text)
     with pytest.raises(CheckFailed, match="lsblk of the workstation: wanted disks as JSON"):
-        disks.inventory(there)
+        inventory.read(there)
 
 
 def test_an_empty_line_in_the_list_of_swaps_is_no_error(there, machine):
     machine.show([DATA], swaps=("", "/dev/sdb1 partition 1 0 -2"))
-    assert "[SWAP]" in disks.used(disks.inventory(there)[0])
+    assert "[SWAP]" in inventory.used(inventory.read(there)[0])
 
 
 def test_an_lsblk_that_fails_is_an_error(there, machine):
     program(machine.home, "lsblk", "echo lsblk: no >&2; exit 1")
     with pytest.raises(ShellFailed, match="lsblk: no"):
-        disks.inventory(there)
+        inventory.read(there)
 
 
 def test_an_lsblk_that_knows_no_json_is_named_with_its_version(there, machine):
@@ -100,7 +91,7 @@ def test_an_lsblk_that_knows_no_json_is_named_with_its_version(there, machine):
     says = "echo \"lsblk: invalid option -- 'J'\" >&2; exit 1 ;; esac"
     program(machine.home, "lsblk", f"{old} {says}")
     with pytest.raises(CheckFailed, match=r"2\.27 or newer, found .*2\.23\.2\."):
-        disks.inventory(there)
+        inventory.read(there)
 
 
 def counting(machine) -> Shell:
@@ -124,7 +115,7 @@ def test_the_inventory_before_and_after_costs_one_round_trip_each(machine, monke
     disks.note_device(shell, "w", VOLUME, "", "apply")
     # The inventory, which machine it is, and the disk looked at closely; the notes read twice.
     assert trips(machine) == 1 + 1 + 1 + sum(noting.values()) + 1
-    assert disks.inventory(shell) and trips(machine) == 1
+    assert inventory.read(shell) and trips(machine) == 1
 
 
 def test_the_refusal_is_a_table_of_conditions():
@@ -133,11 +124,11 @@ def test_the_refusal_is_a_table_of_conditions():
 
     with pytest.raises(CheckFailed) as failed:
         rows = [seen(OURS | {"size": SIZE + 512, "fstype": "xfs"}), seen(disk("loop0", SIZE))]
-        before = {"before": [seen(disk("sdc", SIZE))], "volumes": []}
-        find_target(before, [seen(disk("sdc", SIZE)), *rows], VOLUME)
+        attach = Attach(VOLUME["id"], [seen(disk("sdc", SIZE))], [])
+        find_target(VOLUME, attach, [seen(disk("sdc", SIZE)), *rows])
     lines = [line.split() for line in str(failed.value).splitlines()]
     assert ["✗", "/dev/sdd", "bytes", str(SIZE), str(SIZE + 512)] in lines
-    assert ["✗", "/dev/sdd", "contents", "none", "xfs"] in lines
+    assert ["✗", "/dev/sdd", "file", "system", "none", "xfs"] in lines
     assert "/dev/sdc" not in str(failed.value) and "11-attach-volume" in str(failed.value)
 
 
@@ -224,7 +215,8 @@ def test_the_state_after_a_failed_install_is_read_from_the_disk(image, tmp_path)
     before = look(image)
 
     def state(earlier=before):
-        return guard.state(connect_shell(None, ""), str(image), 3 * MIB, earlier)[0]
+        place = Place(str(image), 3 * MIB, earlier, "mark")
+        return guard.state(connect_shell(None, ""), place)[0]
 
     assert state() == "untouched" and state("> blkid 2") == "blank"
     image.write_bytes(b"remains" + bytes(3 * MIB - 7))
@@ -323,7 +315,21 @@ def test_without_an_attached_disk_of_ours_there_is_no_wait(there, volume, capsys
     assert "No installed disk" in capsys.readouterr().out
 
 
-def test_the_table_shows_disks_and_partitions(there):
-    assert list(disks.table(there)["path"]) == [
-        "/dev/sda", "/dev/sda1", "/dev/sdb", "/dev/sdb1", "/dev/sdc",
-    ]  # fmt: skip
+def test_the_table_names_our_volume_beside_its_disk_wherever_it_has_gone(there, machine):
+    attach(there)
+    rows = [*BEFORE, OURS]
+    machine.show(rows)
+    assert list(disks.table(there, "w")["volume"]) == [""] * 6
+    disks.note_device(there, "w", VOLUME, "", "apply")
+    seen = disks.table(there, "w")
+    assert dict(zip(seen["path"], seen["volume"], strict=True)) == {
+        **dict.fromkeys(("/dev/sda", "/dev/sda1", "/dev/sdb", "/dev/sdb1", "/dev/sdc"), ""),
+        "/dev/sdd": "disk",
+    }
+    machine.show(
+        [*BEFORE, disk("sdd", SIZE), disk("sde", SIZE, serial=VOLUME["id"].replace("-", "")[:20])]
+    )
+    seen = disks.table(there, "w")
+    assert list(seen[seen["volume"] == "disk"]["path"]) == ["/dev/sde"]
+    machine.show([*BEFORE, disk("sdd", SIZE)])
+    assert "disk" not in list(disks.table(there, "w")["volume"])

@@ -35,10 +35,6 @@ MOST_PARAMETERS = 6
 TOO_MANY = {
     "lib.cluster.reconfigure.plan",
     "lib.cluster.rolling.apply_plan",
-    "lib.install.images.describe",
-    "lib.install.installers.apply_install",
-    "lib.install.installers.install",
-    "lib.install.installers.plan_install",
     "lib.localcloud.commands.volumes.create_volume",
     "lib.localcloud.state.cloud.fitting",
 }

@@ -6,9 +6,14 @@ import os
 import pytest
 from workstations import program
 
+from lib import config
 from lib.errors import CheckFailed, ParamsError, ShellFailed
-from lib.install import guard, images, installers
-from lib.install.installers import apply_install, installed_config, partitions, plan_install
+from lib.install import guard, images, installers, readback, running
+from lib.install.guard import Place
+from lib.install.images import Image
+from lib.install.installers import apply_install, plan_install
+from lib.install.order import Order
+from lib.install.readback import partitions
 from lib.steps import Pending
 from lib.workstation import notes
 from lib.workstation.shell import connect_shell, write_text
@@ -28,12 +33,12 @@ IMAGE = {
     "version": "current",
     "oem": "cloudstack",
 }
-DESCRIBED = images.describe(**IMAGE)
 TAKES = 'case $1 in -h) for o in d V C o c t v h; do echo "    -$o X  It."; done; exit;; esac'
 PROGRAMS = dict.fromkeys(("wget", "gpg", "bunzip2"), "exit 0") | {
     "sudo": 'shift; exec "$@"',
     "modprobe": "exit 0",
-    "lsblk": 'case "$*" in *SIZE,SERIAL,WWN,HCTL*) cat "$HOME/same"; exit;; esac\n'
+    "readlink": 'echo "$2"',
+    "lsblk": 'case "$*" in *-J*) ;; *) cat "$HOME/same"; exit;; esac\n'
     'if [ -e "$HOME/user_data" ]; then cat "$HOME/after"; else cat "$HOME/before"; fi',
     "blkid": '[ -e "$HOME/user_data" ] || exit 2; echo PTTYPE=gpt',
     "wipefs": "exit 0",
@@ -56,16 +61,17 @@ echo "Success! CoreOS beta current (cloudstack) is installed on $d" """,
 
 
 def rows(device, children):
-    row = {"name": "vdc", "path": device, "size": SIZE, "type": "disk", "ro": False, "rm": False}
-    row |= {"serial": "5f0c2d4e9b314c6a8e77", "pttype": "gpt" if children else None}
+    """The volume's disk is a file: its name leads from /dev to it."""
+    row = {"name": f"..{device}", "size": SIZE, "type": "disk", "ro": False, "rm": False}
+    row |= {"serial": "5f0c2d4e9b314c6a8e77"}
     return json.dumps({"blockdevices": [row | {"children": children}]})
 
 
 def parts(device, layout=None):
     kinds = {"size": 1, "type": "part", "ro": False}
-    layout = layout or [(label, n) for label, n in installers.LAYOUT.items()]
+    layout = layout or [(label, n) for label, n in readback.LAYOUT.items()]
     return [
-        kinds | {"name": f"vdc{n}", "path": f"{device}{n}", "partlabel": label}
+        kinds | {"name": f"..{device}{n}", "partlabel": label}
         | {"fstype": "btrfs" if label == "ROOT" else "ext4"}
         for label, n in layout
     ]  # fmt: skip
@@ -96,12 +102,19 @@ def there(home):
     return shell
 
 
+def order(volume=VOLUME, used=False, format="cloud-config", delivery="disk", **more):
+    image = Image(**IMAGE | more)
+    images.demand_valid(image)
+    form = config.Form(image.installer, image.oem, format, delivery)
+    return Order("w", image, form, volume, used)
+
+
 def plan(there, **more):
-    return plan_install(there, **{"work_dir": "w", "volume": VOLUME, **IMAGE, **more})
+    return plan_install(there, order(**more))
 
 
-def apply(there, steps, mode="apply"):
-    apply_install(there, steps, mode, work_dir="w", volume=VOLUME)
+def apply(there, steps, mode="apply", **more):
+    apply_install(there, order(**more), steps, mode)
 
 
 def calls(home):
@@ -109,7 +122,7 @@ def calls(home):
 
 
 def line(config="", **more):
-    return images.command(images.describe(**IMAGE | more), "/dev/sdd", config)
+    return images.command(Image(**IMAGE | more), "/dev/sdd", config)
 
 
 def test_the_command_is_the_one_of_2014():
@@ -181,12 +194,9 @@ def test_flags_that_the_usage_text_lacks_are_refused(there, home):
 
 
 def install(there, home, on_line=print, **more):
-    device = str(home / "vdc")
-    place = {"device": device, "size": SIZE, "mark": "w/install/writing"}
-    place["look"] = guard.look(there, device, SIZE)
-    command = f"coreos-install -d {device} -c w/cloud-config.yml"
-    folder = {"folder": "w/install"}
-    return installers.install(there, DESCRIBED, place, command, on_line, **folder | more)
+    device = f"/dev/..{home}/vdc"
+    place = Place(device, SIZE, guard.look(there, device, SIZE), "w/install/writing")
+    return running.install(there, order(), place, on_line, **more)
 
 
 SAY = "echo Success! CoreOS beta current is installed on $2"
@@ -236,11 +246,13 @@ def test_a_mount_or_umount_that_fails_is_an_error_and_leaves_no_folder(
     (home / "user_data").write_text(CONFIG)
     program(home, name, text)
     with pytest.raises(ShellFailed, match=said):
-        installed_config(there, partitions(there, str(home / "vdc")), "coreos-install")
+        readback.config_text(
+            there, partitions(there, f"/dev/..{home}/vdc"), "coreos-install", "c.yml"
+        )
     assert name == "umount" or list((home / "tmp").iterdir()) == []
 
 
-WHOLE = list(installers.LAYOUT.items())
+WHOLE = list(readback.LAYOUT.items())
 LAYOUTS = {
     "none": [("data", 1)],
     "no ROOT": WHOLE[:-1],
@@ -267,8 +279,8 @@ def test_a_config_that_differs_is_shown_without_its_token(there, home):
     with pytest.raises(
         CheckFailed, match=r"\+discovery: https://discovery.etcd.io/217d…"
     ) as failed:
-        found = partitions(there, str(home / "vdc"))
-        installers.verify_disk(there, found, "coreos-install", CONFIG)
+        found = partitions(there, f"/dev/..{home}/vdc")
+        readback.demand_config(there, found, "coreos-install", "c.yml", CONFIG)
     assert token not in str(failed.value)
 
 
@@ -277,7 +289,7 @@ def test_it_is_planned_again_for_another_image_or_config(there):
     assert plan(there, channel="stable")[0].why.startswith("it has another image")
     write_text(there, "w/cloud-config.yml", CONFIG + "manage_etc_hosts: localhost\n")
     assert len(plan(there)) == 1
-    assert len(plan(there, volume=VOLUME | {"id": "80921"}, made=True)) == 0
+    assert len(plan(there, volume=VOLUME | {"id": "80921"}, used=True)) == 0
 
 
 def test_a_detached_disk_that_carries_something_else_is_not_reinstalled(there):
@@ -286,7 +298,7 @@ def test_a_detached_disk_that_carries_something_else_is_not_reinstalled(there):
     assert plan(there, volume=detached) == []
     with pytest.raises(CheckFailed, match="wanted channel stable, found channel beta"):
         plan(there, volume=detached, channel="stable")
-    installers.verify(there, work_dir="w", volume=detached, made=False, mode="apply")
+    installers.verify(there, order(volume=detached), "apply")
 
 
 def test_an_install_without_its_success_line_is_repeated_by_the_next_run(there, home):
@@ -388,13 +400,13 @@ def test_an_installer_that_is_missing_is_named(there, home):
         ("t v h", {}, True),
         ("t v h f", {}, False),
         ("t v h i", {"installer": "flatcar-install"}, False),
-        ("t v h i", {"installer": "flatcar-install", "config_format": "ignition"}, True),
+        ("t v h i", {"installer": "flatcar-install", "format": "ignition"}, True),
         (
             "t v h i",
             {
                 "installer": "flatcar-install",
-                "config_delivery": "userdata",
-                "config_format": "ignition",
+                "delivery": "userdata",
+                "format": "ignition",
             },
             False,
         ),

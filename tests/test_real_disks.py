@@ -31,9 +31,12 @@ from workstations import (
     until,
 )
 
+from lib import config
 from lib.cluster import removal
 from lib.errors import CheckFailed, ShellFailed
-from lib.install import disks, guard, installers
+from lib.install import disks, guard, installers, inventory, readback, running
+from lib.install.images import Image
+from lib.install.order import Order
 from lib.record.journal import Entry, Journal, run_folder
 from lib.workstation import files, notes
 from lib.workstation.shell import connect_shell, write_text
@@ -93,7 +96,7 @@ def plug(home):
 def disk(there, plug):
     """The volume's disk: the inventory was noted before it came."""
     plug("other")  # blank, of the same size, and somebody else's
-    before = {"before": disks.inventory(there), "volumes": ["80000"]}
+    before = {"before": inventory.read(there), "volumes": ["80000"]}
     notes.update(there, "w", attach={"volume": VOLUME["id"]} | before)
     write_text(there, "w/cloud-config.yml", CONFIG)
     return plug()
@@ -104,17 +107,27 @@ def image_of(home: Path, images: dict, installer: str) -> dict:
     (home / "image").unlink(missing_ok=True)
     (home / "image").symlink_to(images[installer])
     channel = GENERATIONS[installer][1]
-    image = {"installer": installer, "channel": channel, "version": "current", "oem": ""}
-    return image | {"work_dir": "w", "volume": VOLUME}
+    return {"installer": installer, "channel": channel}
+
+
+def order(params) -> Order:
+    image = {k: v for k, v in params.items() if k != "format"}
+    form = config.Form(image["installer"], "", params.get("format", "cloud-config"))
+    return Order("w", Image(**image), form, VOLUME)
 
 
 def planned(there, params):
-    return installers.plan_install(there, **params)
+    return installers.plan_install(there, order(params))
 
 
-def apply(there, steps, on_line=lambda line: None):
-    where = {"work_dir": "w", "volume": VOLUME, "on_line": on_line}
-    installers.apply_install(there, steps, "apply", **where)
+def apply(there, params, on_line=lambda line: None, mode="apply", plan=None):
+    """Apply a plan, by default a new one."""
+    plan = planned(there, params) if plan is None else plan
+    installers.apply_install(there, order(params), plan, mode, on_line)
+
+
+def verify(there, params):
+    installers.verify(there, order(params), "apply")
 
 
 def journalled(there) -> list[Entry]:
@@ -128,18 +141,21 @@ def data_of(path: str, size: int = SIZE) -> bytes:
 
 @pytest.mark.parametrize("installer", GENERATIONS)
 def test_an_install_is_planned_done_proved_and_then_not_planned_again(
-    there, home, images, disk, installer
+    there, home, images, disk, installer, monkeypatch
 ):
-    params, seen = image_of(home, images, installer), []
-    steps = planned(there, params)
-    assert steps[0].params["device"] == disk.path
-    apply(there, steps, seen.append)
+    params, seen, shown = image_of(home, images, installer), [], []
+    monkeypatch.setattr(running.Waiting, "show", lambda *_, so_far: shown.append(so_far))
+    plan = planned(there, params)
+    assert plan[0].params["device"] == disk.path
+    apply(there, params, seen.append, plan=plan)
     assert seen[-1].startswith("Success! ") and seen[-1].endswith(disk.path)
+    if installer == "coreos-install":  # which ends only when all is on the disk
+        assert shown[-1] == "0.1 of about 5 GB written"
     assert notes.read(there, "w")["installed"]["image_checksum"].startswith("unknown")
     assert planned(there, params) == []
     done = notes.read(there, "w")["installed"]
     assert done["resolved"] == ("367.1.0" if installer == "coreos-install" else "4459.2.0")
-    installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
+    verify(there, params)
     (entry,) = journalled(there)
     told, line = entry.params, f"{installer} -d {disk.path} -C {params['channel']}"
     assert (entry.state, entry.text) == ("done", seen[-1])
@@ -162,7 +178,7 @@ def interrupted(there, home, params):
 
     (home / "meanwhile").write_text(WAITS)
     with pytest.raises(KeyboardInterrupt):
-        apply(there, planned(there, params), stop)
+        apply(there, params, stop)
 
 
 @pytest.mark.parametrize("ends", ["well", "badly"])
@@ -175,8 +191,9 @@ def test_a_new_run_waits_for_the_running_installer_and_installs_again(
     interrupted(there, home, params)
     assert [e.state for e in journalled(there)] == ["intent"]
     monkeypatch.setenv("RUNBOOK_RUN", str(home / "runs/second"))
-    steps = planned(there, params | {"channel": "alpha"})
-    assert steps[0].params["device"] == disk.path
+    params |= {"channel": "alpha"}
+    plan = planned(there, params)
+    assert plan[0].params["device"] == disk.path
 
     def see(line):
         seen.append(line)
@@ -185,10 +202,10 @@ def test_a_new_run_waits_for_the_running_installer_and_installs_again(
         if "it has ended" in line:
             (home / "fails-late").unlink(missing_ok=True)
 
-    apply(there, steps, see)
+    apply(there, params, see, plan=plan)
     assert "still runs" in seen[0] and seen[1] == "it waits" and seen[-1].startswith("Success!")
     assert (home / "calls").read_text() == "run\nrun\n"
-    assert planned(there, params | {"channel": "alpha"}) == []
+    assert planned(there, params) == []
     other, own = journalled(there)
     assert (own.state, own.text) == ("done", seen[-1])
     assert (other.state, other.run) == ("looked-after", "first")
@@ -203,10 +220,10 @@ def test_damaged_files_of_an_installer_are_no_hindrance(there, home, images, dis
     params = image_of(home, images, "coreos-install")
     (home / "fails-late").touch()
     with pytest.raises(ShellFailed, match="half written"):
-        apply(there, planned(there, params))
+        apply(there, params)
     (home / "w/install" / file).write_text(damage)
     (home / "fails-late").unlink()
-    apply(there, planned(there, params))
+    apply(there, params)
     assert planned(there, params) == []
 
 
@@ -214,7 +231,7 @@ def test_nothing_that_the_installer_started_outlives_it(there, home, images, dis
     """The blocked writer to a FIFO, and the agent in its own session, hold the disk and the log."""
     params = image_of(home, images, "flatcar-install")
     params |= local_file(home, images["flatcar-install"], packed=False)
-    apply(there, planned(there, params))
+    apply(there, params)
     assert guard.users(there, disk.path) == [] and not marked(home)
     disks.demand_idle(there, "w", VOLUME, "apply")
 
@@ -240,17 +257,17 @@ def test_remaining_writers_are_ended_before_a_killed_script_fails(there, home, i
             os.kill(int((home / "pid").read_text()), 9)
 
     with pytest.raises(ShellFailed, match="ended with 137"):
-        apply(there, planned(there, params), kill)
+        apply(there, params, kill)
     assert marked(home) == [] and guard.users(there, disk.path) == []
     (home / "slow").unlink()
-    apply(there, planned(there, params))
+    apply(there, params)
     assert planned(there, params) == []
 
 
 def test_before_40_our_installers_processes_are_ended_and_other_users_are_named(
     there, home, images, disk
 ):
-    apply(there, planned(there, image_of(home, images, "flatcar-install")))
+    apply(there, image_of(home, images, "flatcar-install"))
     with open(disk.path, "rb") as held:
         mark = os.environ | {"RUNBOOK_INSTALL": f"{home}/w/install"}
         ours = subprocess.Popen(["sleep", "600"], stdin=held, env=mark)
@@ -271,7 +288,7 @@ def test_notes_that_are_damaged_are_named_with_a_way_on(there, home, images, dis
     params = image_of(home, images, "flatcar-install")
     for text in ("", "\0\0", "null", "[]", '{"installing": []}', '{"attach": {"vol'):
         (home / "w/notes.json").write_text(text)
-        with pytest.raises(CheckFailed, match=r"Rename it there .* 90-remove-cluster"):
+        with pytest.raises(CheckFailed, match=r"Rename it there .* choose another volume_name"):
             planned(there, params)
         removal.demand_idle(there, "w")
     removal.clear_notes(there, "w", [], "apply")
@@ -294,30 +311,33 @@ def test_over_ssh_it_is_the_same_though_the_connection_breaks_in_the_middle(
                 (home / "go").touch()
 
         there = connect_shell(None, sshd.target)
-        apply(there, planned(there, params), cut)
+        apply(there, params, cut)
         assert planned(there, params) == []
     assert (home / "calls").read_text() == "run\n"
-    assert seen[0] == "it waits" and "connection was lost" in seen[1]
-    assert seen[-1].startswith("Success!") and len(seen) == len(set(seen))
+    assert (home / "sshd.log").read_text().count("Accepted publickey") == 2
+    assert seen[0] == "it waits" and seen[-1].startswith("Success!")
+    assert len(seen) == len(set(seen))
 
 
 @pytest.mark.parametrize("installer", GENERATIONS)
 def test_a_config_changed_on_the_disk_by_one_byte_is_found(there, home, images, disk, installer):
-    apply(there, planned(there, image_of(home, images, installer)))
+    params = image_of(home, images, installer)
+    apply(there, params)
     options = ["-o", "subvol=root"] if installer == "coreos-install" else []
     (home / "mnt").mkdir()
     call("mount", *options, disk.part(9), str(home / "mnt"))
-    (home / "mnt" / installers.USER_DATA[installer]).write_text(CONFIG.replace("a\n", "b\n"))
+    (home / "mnt" / readback.USER_DATA[installer]).write_text(CONFIG.replace("a\n", "b\n"))
     call("umount", str(home / "mnt"))
     with pytest.raises(CheckFailed, match=r"-hostname: a\n\+hostname: b"):
-        installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
+        verify(there, params)
 
 
 def test_reading_back_writes_nothing_and_reads_less_than_the_disk_once(there, home, images, disk):
-    apply(there, planned(there, image_of(home, images, "flatcar-install")))
+    params = image_of(home, images, "flatcar-install")
+    apply(there, params)
     call("blockdev", "--flushbufs", disk.path)
     before, read = data_of(home / "disk.img"), bytes_read(disk)
-    installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
+    verify(there, params)
     assert 0 < bytes_read(disk) - read < SIZE
     call("blockdev", "--flushbufs", disk.path)
     assert data_of(home / "disk.img") == before
@@ -340,12 +360,12 @@ def test_a_failure_names_the_state_of_the_disk_and_a_new_run_repairs_it(
     (home / flag).touch()
     params = image_of(home, images, installer)
     with pytest.raises(ShellFailed, match=state):
-        apply(there, planned(there, params))
+        apply(there, params)
     assert (data_of(home / "disk.img").count(0) == SIZE) == (state == "untouched")
     (entry,) = journalled(there)
     assert entry.state == "failed" and state in entry.text
     (home / flag).unlink()
-    apply(there, planned(there, params))
+    apply(there, params)
     assert planned(there, params) == []
 
 
@@ -395,8 +415,8 @@ def test_a_disk_that_is_mounted_in_another_namespace_is_refused(there, home, ima
     with subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE) as other:
         try:
             assert other.stdout.readline() == b"mounted\n"
-            row = next(r for r in disks.inventory(there) if r["path"] == disk.path)
-            assert disks.used(row) == []
+            row = next(r for r in inventory.read(there) if r["path"] == disk.path)
+            assert inventory.used(row) == []
             with pytest.raises(CheckFailed, match=r"✗ +\S+ +opens exclusively +yes +no"):
                 planned(there, image_of(home, images, "flatcar-install"))
         finally:
@@ -409,7 +429,7 @@ def guarded(there, home, images, disk, meanwhile):
     What is there now is not taken for ours by the next run.
     """
     params = image_of(home, images, "flatcar-install")
-    steps, real = planned(there, params), installers.detached.start
+    plan, real = planned(there, params), installers.detached.start
 
     def late(*args, **more):
         meanwhile()
@@ -418,7 +438,7 @@ def guarded(there, home, images, disk, meanwhile):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(installers.detached, "start", late)
         with pytest.raises(CheckFailed, match="Nothing was written") as failed:
-            apply(there, steps)
+            apply(there, params, plan=plan)
     with pytest.raises(CheckFailed):
         planned(there, params)
     return str(failed.value)
@@ -443,7 +463,7 @@ def test_foreign_data_written_since_the_check_are_not_taken_for_ours(
     assert "has changed" in guarded(there, home, images, disk, lambda: call(*come, *more))
     before = data_of(home / "disk.img")
     with pytest.raises(CheckFailed):
-        apply(there, planned(there, image_of(home, images, "coreos-install")))
+        apply(there, image_of(home, images, "coreos-install"))
     assert data_of(home / "disk.img") == before
 
 
@@ -468,7 +488,7 @@ def test_the_name_cannot_be_dealt_to_another_disk_while_the_image_comes(there, h
     (home / "meanwhile").write_text(swap)
     seen = []
     with pytest.raises((ShellFailed, CheckFailed)):  # the disk is gone once the installer has ended
-        apply(there, planned(there, image_of(home, images, "coreos-install")), seen.append)
+        apply(there, image_of(home, images, "coreos-install"), seen.append)
     assert any("Device or resource busy" in line for line in seen) and "dealt anew" not in seen
     assert (home / "others.img").read_bytes().count(0) == SIZE
     assert data_of(home / "disk.img").count(0) < SIZE
@@ -481,8 +501,8 @@ def test_the_second_disk_of_a_mounted_btrfs_is_known_to_be_in_use(there, home, d
     (home / "m").mkdir()
     call("mount", other.path, str(home / "m"))
     try:
-        row = next(r for r in disks.inventory(there) if r["path"] == disk.path)
-        assert row["mountpoints"] == [] and disks.used(row) == ["a mounted btrfs"]
+        row = next(r for r in inventory.read(there) if r["path"] == disk.path)
+        assert inventory.used(row) == ["a mounted btrfs"]
     finally:
         call("umount", str(home / "m"))
 
@@ -491,11 +511,11 @@ def test_our_install_whose_config_somebody_changed_is_not_ours_to_overwrite(
     there, home, images, disk
 ):
     params = image_of(home, images, "flatcar-install")
-    apply(there, planned(there, params))
+    apply(there, params)
     assert len(planned(there, params | {"channel": "beta"})) == 1
     (home / "mnt").mkdir()
     call("mount", disk.part(9), str(home / "mnt"))
-    (home / "mnt" / installers.USER_DATA["flatcar-install"]).write_text("#cloud-config\n")
+    (home / "mnt" / readback.USER_DATA["flatcar-install"]).write_text("#cloud-config\n")
     call("umount", str(home / "mnt"))
     with pytest.raises(CheckFailed, match="that of our install"):
         planned(there, params | {"channel": "beta"})
@@ -515,7 +535,7 @@ def test_a_local_image_is_verified_written_and_recorded(there, home, images, dis
     params, seen = image_of(home, images, "flatcar-install"), []
     params |= local_file(home, images["flatcar-install"], packed)
     (home / "image").unlink()  # nothing can be downloaded
-    apply(there, planned(there, params), seen.append)
+    apply(there, params, seen.append)
     assert seen[0] == f"Writing {params['file']}..."
     done = notes.read(there, "w")["installed"]
     assert done["image_checksum"] == f"sha256 {params['image_sha256']}"
@@ -525,16 +545,15 @@ def test_a_local_image_is_verified_written_and_recorded(there, home, images, dis
 
 def test_a_local_image_that_is_another_is_refused_in_plan_mode(there, home, images, disk, capsys):
     params = image_of(home, images, "flatcar-install")
-    with pytest.raises(CheckFailed, match="no such file"):
+    with pytest.raises(CheckFailed, match=r"absent\.bin is no readable file"):
         planned(there, params | {"file": "absent.bin", "image_sha256": "0" * 64})
     for right in (True, False):
         file = local_file(home, images["flatcar-install"], packed=False, right=right)
-        steps = planned(there, params | file)
         if right:
-            installers.apply_install(there, steps, "plan", work_dir="w", volume=VOLUME)
+            apply(there, params | file, mode="plan")
     assert "✓ my.bin has the expected sha256\n" in capsys.readouterr().out
     with pytest.raises(CheckFailed, match=r"sha256 of my\.bin: wanted e3b0.*Nothing was written"):
-        installers.apply_install(there, steps, "plan", work_dir="w", volume=VOLUME)
+        apply(there, params | file, mode="plan")
     assert data_of(home / "disk.img").count(0) == SIZE
 
 
@@ -555,15 +574,16 @@ def test_a_local_image_that_turns_out_to_be_another_is_wiped_and_a_right_one_ins
 ):
     params, image = image_of(home, images, "flatcar-install"), images["flatcar-install"]
     (home / "meanwhile").write_text(meanwhile)
-    steps = planned(there, params | local_file(home, image, packed=False, right=right))
+    other = params | local_file(home, image, packed=False, right=right)
+    plan = planned(there, other)
     state = "is blank" if "rm" in meanwhile else "is wiped, with remains"
     with pytest.raises(CheckFailed, match=rf"(?s)my\.bin: wanted .*, found {found}\. .* {state}"):
-        apply(there, steps)
-    assert not any(r["children"] for r in disks.inventory(there))
+        apply(there, other, plan=plan)
+    assert not any(r["children"] for r in inventory.read(there))
     assert "installed" not in notes.read(there, "w")
     (home / "meanwhile").unlink()
     params |= local_file(home, image, packed=False)
-    apply(there, planned(there, params))
+    apply(there, params)
     assert planned(there, params) == []
 
 
@@ -577,21 +597,17 @@ def test_coreoss_last_installer_prints_the_version(there, home, images, disk):
     of_2019(home)
     params = image_of(home, images, "flatcar-install") | {"installer": "coreos-install"}
     params |= {"url": "https://mirror.example/coreos", "channel": "stable"}
-    digests = f"printf '# SHA512 HASH\\n{'0a' * 64}  image.bin.bz2\\n'"
-    program(home, "wget", f"for url; do :; done; case $url in *.DIGESTS) {digests} ;; esac")
-    apply(there, planned(there, params))
+    apply(there, params)
     done = notes.read(there, "w")["installed"]
     assert done["resolved"] == "2512.3.0" and done["signed_by"].startswith("key 52F145DF")
     assert done["url"] == "https://mirror.example/coreos"
-    stated = "https://mirror.example/coreos/2512.3.0/image.bin.bz2.DIGESTS"
-    assert done["image_checksum"] == f"sha512 {'0a' * 64}, from {stated}"
 
 
 def test_an_ignition_config_is_put_on_the_oem_partition_and_read_back(there, home, images, disk):
     write_text(there, "w/config.ign", '{"ignition":{"version":"3.3.0"}}\n')
-    params = image_of(home, images, "flatcar-install") | {"config_format": "ignition"}
-    apply(there, planned(there, params))
-    installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
+    params = image_of(home, images, "flatcar-install") | {"format": "ignition"}
+    apply(there, params)
+    verify(there, params)
     write_text(there, "w/config.ign", '{"ignition":{"version":"3.4.0"}}\n')
     with pytest.raises(CheckFailed, match=r"3\.4\.0"):
-        installers.verify(there, work_dir="w", volume=VOLUME, made=False, mode="apply")
+        verify(there, params)

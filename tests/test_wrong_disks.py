@@ -9,7 +9,8 @@ from machines import Machine, disk, part
 
 from lib.errors import CheckFailed, ShellFailed
 from lib.install import disks, guard
-from lib.install.disks import identity
+from lib.install.guard import Place
+from lib.install.inventory import identity
 from lib.steps import Step
 from lib.workstation import notes
 from lib.workstation.shell import connect_shell, run
@@ -117,7 +118,6 @@ WRITTEN = {
     **{
         f"the seed's two blanks, {name}": ("/dev/sdd", seed(OURS, **shape))
         for name, shape in (
-            ("lsblk 2.34", {"lsblk": "2.34"}),
             ("lsblk 2.29", {"lsblk": "2.29"}),
             ("nothing from udev", {"udev": False}),
         )
@@ -309,12 +309,12 @@ def target_of(machine: Machine, case: dict) -> None:
     row = disks.target(there, notes.read(there, "w"), at)
     if "late" in case:
         machine.show(case["late"], **shown(case))
-    place = {"device": row["path"], "size": SIZE, "look": row["look"], "mark": "wrote"}
+    place = Place(row["path"], SIZE, row["look"], "wrote")
     run(there, f"sh -c '{guarded(place)}'", sudo=True)
 
 
-def guarded(place: dict) -> str:
-    return guard.guard(place, f"an-installer {place['device']}").replace("'", "'\\''")
+def guarded(place: Place) -> str:
+    return guard.guard(place, f"an-installer {place.device}").replace("'", "'\\''")
 
 
 @pytest.fixture

@@ -1,11 +1,17 @@
 """Installs an image on the right disk.
 
 detached    commands that survive a lost connection
-disks       finds the volume's disk by its serial, or as the only new one
+disks       the volume's disk on the workstation: noted, checked, released
+evidence    which disk is the volume's: by its serial, or as the only new one
 guard       reads one disk closely: its contents and its users
 images      the image and its source, as the installer's flags
-installers  runs coreos-install or flatcar-install, and verifies the disk
+installers  installs with coreos-install or flatcar-install, and verifies the disk
+inventory   the block devices, as lsblk lists them
+noted       the notes on the attach and on the install
+order       what to install where
+readback    an installed disk read back
+running     one run of an installer, and the state in which it leaves the disk
 tools       programs that the installers need
 """
 
-__all__ = ["detached", "disks", "installers", "tools"]
+__all__ = ["detached", "disks", "images", "installers", "order", "tools"]

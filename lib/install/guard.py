@@ -7,6 +7,7 @@ the installer writes; `state` compares it with the disk after a failed install.
 import hashlib
 import re
 import shlex
+from dataclasses import dataclass
 
 from lib.workstation.shell import Shell, run
 
@@ -53,6 +54,19 @@ say places "$(places 2>/dev/null | sha256sum)"
 say users "${{found:-none}}"
 """
 )
+
+
+@dataclass(frozen=True)
+class Place:
+    """The disk to write on: its device, its `size` in bytes, and the `look` when it was checked.
+
+    The file `mark`, below $HOME, is created right before the first write.
+    """
+
+    device: str
+    size: int
+    look: str
+    mark: str
 
 
 def checked_parts(size: int) -> str:
@@ -137,14 +151,15 @@ def _kinds(signs: list[str]) -> set[str]:
     return {w[2] for w in words} | set(re.findall(r'TYPE="([^"]*)"', " ".join(signs)))
 
 
-def state(shell: Shell, device: str, size: int, before: str) -> tuple[str, bool]:
+def state(shell: Shell, place: Place) -> tuple[str, bool]:
     """Return the state in which a failed installer left the disk, and whether it is blank.
 
-    The state is "untouched", "blank", "half written" or "wiped"; `before` is the look before the
-    install. A disk that is not all zero any more was written on.
+    The state is "untouched", "blank", "half written" or "wiped". A disk that is not all zero any
+    more was written on.
     """
-    (values, signs), (was, had) = _parsed(look(shell, device, size)), _parsed(before)
-    is_blank = not signs and values.get("blkid") == "2" and all(_zeros(values, size).values())
+    (values, signs) = _parsed(look(shell, place.device, place.size))
+    was, had = _parsed(place.look)
+    is_blank = not signs and values.get("blkid") == "2" and all(_zeros(values, place.size).values())
     for seen in (values, was):
         seen["alone"] = seen["users"] = ""
     if (values, signs) == (was, had):
@@ -152,16 +167,16 @@ def state(shell: Shell, device: str, size: int, before: str) -> tuple[str, bool]
     return "blank" if is_blank else "half written" if signs else "wiped", is_blank
 
 
-def guard(place: dict, command: str) -> str:
+def guard(place: Place, command: str) -> str:
     """Return a command for root that runs `command` if the disk has not changed since its look.
 
     It creates the file `mark` of the place first: from then on the disk may have our data. The disk
     stays open from before the look until the command ends, so that its name cannot go to another
     disk. The lock is shared, as udev's is, and the command does not inherit it.
     """
-    device, mark = shlex.quote(place["device"]), shlex.quote(place["mark"])
+    device, mark = shlex.quote(place.device), shlex.quote(place.mark)
     stop = f'rm -f {mark}; echo {device} is in use, or has changed. It is now: "$now" >&2'
-    check = f"""now=$({{ {_look(place["device"], place["size"])}
-}} 2>&1) && [ "$now" = {shlex.quote(place["look"])} ] || {{ {stop}; exit {CHANGED}; }}"""
+    check = f"""now=$({{ {_look(place.device, place.size)}
+}} 2>&1) && [ "$now" = {shlex.quote(place.look)} ] || {{ {stop}; exit {CHANGED}; }}"""
     held = shlex.quote(f"{check}\n: >{mark} && sync -- {mark} || exit 1\nexec {command}")
     return f"lsblk -d -n {device} >/dev/null && exec flock -os {device} sh -c {held}"

@@ -1,10 +1,6 @@
 """Notes on the workstation: notes.json holds facts for a later stage that the cloud does not have.
 
-- `attach` {volume, before, volumes}: the disks, and the machine's volumes according to the cloud,
-  before the volume was attached.
-- `installing` {volume, device, mark, ...}: an installer was started; the file `mark` exists once it
-  may write to the disk.
-- `installed`: the same and {success, resolved}; the installer has succeeded.
+- `attach`, `installing`, `installed`: see `lib.install.noted`.
 - `config` {base, size, file}: the discovery service of the token, the number of machines it is for,
   and the file that holds it.
 - `moving` {word, old}: a move to a new token has begun; `moved`: the word of the last one.
@@ -20,9 +16,10 @@ from lib.workstation.shell import Shell, find_text, run, write_text
 CONFIGS = ("cloud-config.yml", "config.ign", "user-data.yml")  # files beside the notes
 OBJECTS = ("attach", "installing", "installed", "config", "moving")
 DAMAGED = (
-    "Rename it there (mv {0} {0}.damaged) to keep it for inspection. If nothing is installed on "
-    "the volume yet, detach it and run 11-attach-volume, which writes new notes. Otherwise run "
-    "90-remove-cluster, which works without notes, and start again."
+    "Rename it there (mv {0} {0}.damaged). If a snapshot or template of the disk exists, run this "
+    "stage again: it needs no notes then. Otherwise detach the volume. If nothing is installed on "
+    "it, run 11-attach-volume, which writes new notes; if CoreOS is, choose another volume_name and "
+    "start at 10-create-volume: the new volume is installed, and this one stays as it is."
 )
 
 

@@ -28,7 +28,11 @@ from workstations import (
     program,
 )
 
-from lib.install import detached, disks, guard, images, installers
+from lib import config
+from lib.install import detached, disks, guard, readback, running
+from lib.install.guard import Place
+from lib.install.images import Image
+from lib.install.order import Order
 from lib.workstation.shell import connect_shell, write_text
 
 SIZE = 7997 * MIB  # what an image of Flatcar has, unpacked
@@ -57,10 +61,8 @@ def _compare(home: Path, size: int, times: int) -> list[Line]:
     with file.open("rb") as opened:
         while piece := opened.read(MIB):
             known.update(piece)
-    image = images.describe(
-        "flatcar-install", channel="stable", version="current", oem="", file=str(file),
-        image_sha256=known.hexdigest(),
-    )  # fmt: skip
+    source = {"file": str(file), "image_sha256": known.hexdigest()}
+    image = Image("flatcar-install", "stable", **source)
     loop = Loop(home / "disk.img", size)
     (home / "loops").write_text(loop.path)
     call("losetup", "--direct-io=on", loop.path)  # the device's speed, not that of memory
@@ -71,11 +73,11 @@ def _compare(home: Path, size: int, times: int) -> list[Line]:
     return [line for pair in lines for line in pair]
 
 
-def _line(image: dict, loop: Loop, cold: bool, times: int) -> list[Line]:
+def _line(image: Image, loop: Loop, cold: bool, times: int) -> list[Line]:
     """Return the line of both, the image on its disk only (`cold`) or in memory too."""
     pairs = []
     for _ in range(times + 1):
-        bare = _dd(image["file"], loop, cold)
+        bare = _dd(image.file, loop, cold)
         pairs.append((bare, *_install(image, loop, cold)))
     bare, ours, read = (min(column) for column in zip(*pairs[1:], strict=True))
     where = "from its disk" if cold else "from memory"
@@ -111,20 +113,20 @@ def _dd(image: str, loop: Loop, cold: bool) -> float:
     return time.perf_counter() - began
 
 
-def _install(image: dict, loop: Loop, cold: bool) -> tuple[float, int]:
+def _install(image: Image, loop: Loop, cold: bool) -> tuple[float, int]:
     """Install and read back as the stage does; return the seconds, and the bytes read back."""
     shell = connect_shell(None, "")
-    _begin(image["file"], loop, cold)
+    _begin(image.file, loop, cold)
     write_text(shell, "w/cloud-config.yml", CONFIG)
     look = guard.look(shell, loop.path, loop.size)
-    place = {"device": loop.path, "size": loop.size, "look": look, "mark": "w/install/writing"}
-    command = images.command(image, loop.path, "w/cloud-config.yml")
+    place = Place(loop.path, loop.size, look, "w/install/writing")
+    order = Order("w", image, config.Form("flatcar-install", ""), {"id": "1", "size": loop.size})
     began = time.perf_counter()
-    installers.install(shell, image, place, command, lambda line: None, folder="w/install")
+    running.install(shell, order, place, lambda line: None)
     disks.flush(shell, loop.path)
     before = bytes_read(loop)
-    parts = installers.partitions(shell, loop.path)
-    installers.verify_disk(shell, parts, "flatcar-install", CONFIG)
+    parts = readback.partitions(shell, loop.path)
+    readback.demand_config(shell, parts, "flatcar-install", "cloud-config.yml", CONFIG)
     seconds, read = time.perf_counter() - began, bytes_read(loop) - before
     detached.forget(shell, "w/install")
     subprocess.run(["partx", "-d", loop.path], check=False, capture_output=True)

@@ -1,0 +1,124 @@
+"""One run of an installer, and the state in which it leaves the disk."""
+
+import re
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import PurePath
+
+from lib.errors import CheckFailed, OutOfSight, ShellFailed
+from lib.install import detached, disks, guard, images
+from lib.install.guard import Place
+from lib.install.images import Image
+from lib.install.order import Order
+from lib.waiting import Waiting
+from lib.workstation import notes
+from lib.workstation.shell import Shell
+
+PRODUCTS = {
+    "coreos-install": r"CoreOS(?: Container Linux)?",
+    "flatcar-install": "Flatcar Container Linux",
+}
+STATES = {
+    "untouched": "{} is untouched. Fix the cause, then run this stage again.",
+    "blank": "{} is blank. Fix the cause, then run this stage again.",
+    "half written": "{} is half written: make no snapshot of it. Run this stage again.",
+    "wiped": "{} is wiped, with remains of an image: make no snapshot of it. Run this stage again.",
+}
+TOO_SMALL = (
+    "{} is smaller than the image: make no snapshot of it. Choose another volume_name, and a "
+    "volume_size of {} GB or more for it: 10-create-volume creates a new volume."
+)
+# The place of the sectors written, of 512 bytes, in /sys/block/*/stat (Documentation/block/stat).
+SECTORS_WRITTEN = 6
+FULL = re.compile(r"No space left on device|write error: .*space")
+NOT_OURS = (
+    "Nothing was written. Find its user, then run this stage again: it reads the disks again."
+)
+
+
+class Progress:
+    """Shows how much of the image is on the disk, by the kernel's statistics of the disk."""
+
+    def __init__(self, image: Image, device: str, line: Waiting):
+        self.what, self.line, self.before = f"{image.installer} on {device}", line, None
+        self.about = f"about {images.NEEDS_GB[image.installer]}"
+        self.is_raw = bool(image.file) and not image.file.endswith((".bz2", ".gz", ".xz"))
+        self.probe = f"cat /sys/class/block/{shlex.quote(PurePath(device).name)}/stat 2>/dev/null"
+        if self.is_raw:
+            self.probe += f"; stat -L -c %s -- {shlex.quote(image.file)}"
+
+    def show(self, stat: str) -> None:
+        """Show the line, from the output of the probe: the statistics, and the size of a file."""
+        numbers, so_far = [int(word) for word in stat.split()], ""
+        if len(numbers) > SECTORS_WRITTEN + 1:
+            sectors = numbers[SECTORS_WRITTEN]
+            self.before = sectors if self.before is None else self.before
+            total = f"{numbers[-1] / 1e9:.1f}" if self.is_raw else self.about
+            so_far = f"{(sectors - self.before) * 512 / 1e9:.1f} of {total} GB written"
+        self.line.show(self.what, so_far=so_far)
+
+
+def install(
+    shell: Shell,
+    order: Order,
+    place: Place,
+    on_line: Callable[[str], None] = print,
+    within: float = 3600.0,
+) -> str:
+    """Run the installer, passing on each line, and return its Success line.
+
+    It runs on if the connection breaks. Raises ShellFailed unless it ends with 0 and reports
+    exactly this device as installed, and CheckFailed if the local image has another checksum; the
+    error names the state of the disk.
+    """
+    image, device, folder = order.image, place.device, notes.job(order.work_dir)
+    command = images.command(image, device, order.config_path)
+    try:
+        guarded = guard.guard(place, images.verified(image, device, command))
+        detached.start(shell, folder, guarded, within=within)
+        with Waiting() as line:
+            progress = Progress(image, device, line)
+            follow = partial(detached.follow, shell, folder, on_line, within)
+            done = follow(probe=progress.probe, on_probe=progress.show)
+    except OutOfSight:
+        raise
+    except ShellFailed as failed:
+        raise _failure(shell, order, place, command, failed) from None
+    success = rf"Success! {PRODUCTS[image.installer]} .* is installed on {re.escape(device)}"
+    found = [line for line in done.out.splitlines() if re.fullmatch(success, line.strip())]
+    if len(found) == 1:
+        return found[0].strip()
+    missing = f"No line of its output reports an install on {device}. "
+    raise ShellFailed(command, 0, done.out, missing + _state(shell, order, place))
+
+
+def _failure(
+    shell: Shell, order: Order, place: Place, command: str, failed: ShellFailed
+) -> CheckFailed | ShellFailed:
+    """Return the error for a failed installer, with the state of the disk."""
+    if failed.rc == guard.CHANGED and not disks.passed_guard(shell, place.mark):
+        detached.forget(shell, notes.job(order.work_dir))
+        what = f"{place.device} is in use, or has changed since it was checked"
+        return CheckFailed(what, next_step=f"{NOT_OURS}\n{failed.said.strip()}")
+    found = images.FOUND.findall(failed.said)
+    if found and failed.rc == images.WRONG_IMAGE:
+        return images.wrong_image(order.image, found[-1], _state(shell, order, place, "blank"))
+    state = _state(shell, order, place)
+    if FULL.search(failed.said) and "no snapshot" in state:
+        state = TOO_SMALL.format(place.device, images.NEEDS_GB[order.image.installer])
+    return ShellFailed(command, failed.rc, failed.said, f"{failed.next_step} {state}".strip())
+
+
+def _state(shell: Shell, order: Order, place: Place, as_before: str = "untouched") -> str:
+    """Return the words for the state of the disk; `as_before` is the state of an unchanged one.
+
+    If the disk is blank, the trace of our install is deleted: later contents are not ours.
+    """
+    try:
+        left, is_blank = guard.state(shell, place)
+    except ShellFailed as failed:
+        return f"The disk cannot be read ({failed.said.strip()}): make no snapshot of it."
+    if is_blank:
+        detached.forget(shell, notes.job(order.work_dir))
+    return STATES[as_before if left == "untouched" else left].format(place.device)
