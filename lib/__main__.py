@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from lib.commands import again, fleet, records, running, work
+from lib.commands import again, drift, fleet, records, running, work
 from lib.record.journal import ROOT
 
 __all__ = ["ROOT", "main", "runbook"]
@@ -33,7 +33,7 @@ for command in (
     *(running.run, running.plan, running.apply, running.resume),
     *(records.verify, records.list_, records.open_, records.diff, records.report),
     *(work.params, work.lab, work.local_cloud),
-    fleet.fleet,
+    *(drift.drift, fleet.fleet),
 ):
     runbook.add_command(command)
 

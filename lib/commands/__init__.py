@@ -3,6 +3,7 @@
 What a command needs is imported when it runs: help and bad input shall not wait for papermill.
 
 again    command lines to type next
+drift    drift
 fleet    fleet report
 options  arguments and options that several commands take
 records  verify, list, open, diff, report
@@ -10,4 +11,4 @@ running  run, resume
 work     params, lab, local-cloud
 """
 
-__all__ = ["again", "fleet", "options", "records", "running", "work"]
+__all__ = ["again", "drift", "fleet", "options", "records", "running", "work"]

@@ -71,8 +71,7 @@ def drift_dag(dag_id: str, folder: str | Path, how: Fleet | None = None, **optio
         @task(map_index_template="{{ cluster }}", **how.task_options)
         def drift(file: str) -> None:
             _name_cluster(file)
-            words = ["plan", file, "--detailed-exitcode", "--runs", str(how.runs)]
-            code = tasks.runbook(how, words)
+            code = tasks.runbook(how, ["drift", file, "--runs", str(how.runs)])
             tasks.raise_for(code, f"{file} has drifted" if code == tasks.CHANGES else file)
 
         drift.expand(file=files())

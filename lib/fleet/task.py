@@ -20,7 +20,7 @@ STAGES = ("00", "10", "11", "20", "30", "40", "41", "42", "50", "60")
 # three signals. A failed stage (1) is told apart by its error.
 PASSING = (3, 4, 129, 130, 143, -signal.SIGKILL, -signal.SIGTERM)
 FAILED = 1
-CHANGES = 7  # of `runbook plan --detailed-exitcode`
+CHANGES = 7  # of `runbook drift`
 # Errors of a stage that a second look may mend, by the class that `lib.errors` gives them; 429 is
 # CloudStack's API_LIMIT_EXCEED.
 PASSING_ERRORS = re.compile(
@@ -81,7 +81,7 @@ def runbook(how: Fleet, words: Sequence[str]) -> int:
     It is told to end (SIGTERM) when the task is killed, so that no two work on one cluster.
     """
     secrets = of_connection(how.connection) if how.connection else {}
-    options = ["-p", "profile=env"] if secrets and words[0] in ("run", "plan") else []
+    options = ["-p", "profile=env"] if secrets and words[0] in ("run", "drift") else []
     command = [str(Path(how.project) / ".venv/bin/runbook"), *words, *options]
     process = subprocess.Popen(
         command,

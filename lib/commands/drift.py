@@ -1,0 +1,59 @@
+"""The command that looks for drift: what a cluster is, compared with its parameter file."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lib.commands.running import WAITING, _chooses, _order, close_abandoned
+
+# Errors of a stage that name a difference; any other is a failure to look.
+DIFFERENCE = re.compile(r"CheckFailed: ")
+
+
+@click.command()
+@_chooses
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def drift(given: tuple[str, ...], as_json: bool, **what: Any) -> int:
+    """Look whether the cluster is still what FILE says, and change nothing.
+
+    Made for cron and schedulers: prints nothing when all is well, and ends with 7 when something
+    differs, such as a machine that was stopped, a tag that is gone, or a member of etcd that is not
+    ours. The stages run in plan mode; their record is kept as of any run.
+    """
+    from lib.chain.run import run
+
+    order = _order(given=(*given, "mode=plan"), **what)
+    close_abandoned(order.runs)
+    chosen = order.stages, order.table, order.values
+    ended = run(*chosen, runs=order.runs, tell=lambda event: None, **order.how)
+    found, failed = _differences(ended.folder), [r for r in ended.results if r.error]
+    found += [f"{r.stage}: {DIFFERENCE.sub('', r.error)}" for r in failed if _differs(r)]
+    failures = [f"{r.stage}: {r.error}" for r in failed if not _differs(r)]
+    report = ended.folder / "report.html"
+    if as_json:
+        name = order.values["cluster_name"].value if "cluster_name" in order.values else ""
+        facts = {"cluster": name, "differences": found, "failures": failures}
+        print(json.dumps(facts | {"report": str(report)}, indent=1, ensure_ascii=False))
+    elif found or failures:
+        print("\n".join([*found, *failures, f"Report: {report}"]))
+    if failures or ended.signal or ended.leaks:
+        return ended.exit_code
+    return WAITING if found else 0
+
+
+def _differs(result: Any) -> bool:
+    return bool(DIFFERENCE.match(result.error))
+
+
+def _differences(folder: Path) -> list[str]:
+    """Return a line for each change that a run's stages planned."""
+    from lib.record import plans
+
+    return [
+        f"{stage}: {step}{step.why and f': {step.why}'}"
+        for stage, plan in plans.read(folder).items()
+        for step in plan.steps
+    ]
