@@ -6,7 +6,7 @@ from harness import OLD, build, changes, fault, play
 from lib.cluster import capacity
 from lib.errors import CheckFailed, JobFailed, Refused
 
-ROOM = "memory:7200"  # for the workstation and three small machines
+ROOM = "memory:7200;hosts:1"  # for the workstation and three small machines
 STAGE = "50-deploy-cluster"
 FALLBACK = {"fallback_offerings": ["Small Instance"]}
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}

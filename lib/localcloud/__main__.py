@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     """Do what the arguments say; return the exit code."""
     options = parser().parse_args(argv)
     try:
+        options.dialect = options.dialect or _dialect_of(getattr(options, "seed", None))
         return options.run(options, background.base(options.dir) / options.dialect)
     except background.Trouble as trouble:
         print(trouble, file=sys.stderr)
@@ -41,10 +42,13 @@ def parser() -> argparse.ArgumentParser:
     ):
         verb = verbs.add_parser(name, help=text, description=text)
         verb.set_defaults(run=run)
-        verb.add_argument("--dialect", type=named, choices=tuple(DIALECTS), default="4.22")
+        verb.add_argument("--dialect", type=named, choices=tuple(DIALECTS), help="default: 4.22")
         verb.add_argument("--dir", help="folder for its state; default .localcloud")
         verb.add_argument("--json", action="store_true", help="print one JSON object, with keys")
         if name in ("start", "serve"):
+            verb.add_argument(
+                "--seed", type=Path, help="YAML file of what a new cloud holds and allows"
+            )
             verb.add_argument("--time-scale", type=float, help="0.005: 200 times faster than real")
             verb.add_argument("--expunge-delay", type=float, help="CloudStack's, in seconds")
             for switch, what in SWITCHES.items():
@@ -57,6 +61,18 @@ def parser() -> argparse.ArgumentParser:
                 "--idle", type=float, default=120, help="minutes until it ends itself"
             )
     return top
+
+
+def _dialect_of(seed: Path | None) -> str:
+    """Return the dialect that a seed is for; Trouble for a seed with faults."""
+    if seed is None:
+        return "4.22"
+    from .state.seeds import BadSeed, read  # which needs PyYAML
+
+    try:
+        return read(seed)["dialect"]
+    except BadSeed as faults:
+        raise background.Trouble(str(faults)) from None
 
 
 def _flag(name: str) -> str:
@@ -87,13 +103,25 @@ def start(options: argparse.Namespace, folder: Path) -> int:
     _demand(options)
     given = {n: getattr(options, n) for n in ("port", "idle", "etcd", *SETTINGS)}
     given |= {n: {1: "true", 0: "false"}.get(given[n]) for n in SWITCHES}
+    given["seed"] = options.seed and options.seed.absolute()
     words = [f"{_flag(n)}={value}" for n, value in given.items() if value is not None]
     facts = background.start(folder, options.dialect, words)
+    _demand_seed(facts, options)
     for name, value in _settings(options).items():
         if value not in (None, facts[name]):
             facts = _changed(folder, facts, name, value)
     _print(facts, options.json)
     return 0
+
+
+def _demand_seed(facts: dict, options: argparse.Namespace) -> None:
+    """Raise Trouble if a server that ran already holds a cloud from another seed."""
+    if options.seed is None:
+        return
+    from .state import seeds
+
+    if facts["seed"] != seeds.digest(seeds.read(options.seed, options.dialect)):
+        raise background.Trouble(seeds.other(facts["dir"], options.seed))
 
 
 def _changed(folder: Path, facts: dict, name: str, value: object) -> dict:
@@ -153,7 +181,8 @@ def reset(options: argparse.Namespace, folder: Path) -> int:
 def serve(options: argparse.Namespace, folder: Path) -> int:
     """Run the server in the foreground."""
     _demand(options)
-    background.serve(folder, options.dialect, options.port, options.idle, _settings(options))
+    given = _settings(options) | {"seed": options.seed}
+    background.serve(folder, options.dialect, options.port, options.idle, given)
     return 0
 
 

@@ -188,11 +188,12 @@ def serve(folder: Path, dialect: str, port: int | None, idle: float, options: di
 
 def _on_port(make: Callable, folder: Path, port: int | None):
     from .state.rows import OtherFormat
+    from .state.seeds import BadSeed, OtherSeed
 
     wanted = port if port is not None else port_of_last_run(folder)
     try:
         return make(port=wanted)
-    except OtherFormat as error:
+    except (OtherFormat, BadSeed, OtherSeed) as error:
         raise Trouble(str(error)) from None
     except OSError:
         if port is not None:

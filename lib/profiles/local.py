@@ -13,7 +13,7 @@ from lib.record.journal import ROOT
 
 OPTIONS = (
     *("dialect", "time_scale", "etcd", "expunge_delay", "may_expunge", "refuse"),
-    *("project", "custom_offering", "second_nic"),
+    *("project", "custom_offering", "second_nic", "seed"),
 )
 
 

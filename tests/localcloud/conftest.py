@@ -105,8 +105,8 @@ class Api:
         [row] = [r for r in lists[0] if r[by] == name]
         return row["id"]
 
-    def zone(self) -> object:
-        return self.id_of("listZones", "local-1")
+    def zone(self, name: str = "local-1") -> object:
+        return self.id_of("listZones", name)
 
     def workstation(self) -> object:
         return self.id_of("listVirtualMachines", "my-workstation")
@@ -135,11 +135,13 @@ class Api:
             "createTemplate", name=name, displaytext=name, ostypeid=kind, snapshotid=taken, **more
         )
 
-    def machine_params(self, offering: str = "Small Instance", **more: object) -> dict:
+    def machine_params(
+        self, offering: str = "Small Instance", zone: str = "local-1", **more: object
+    ) -> dict:
         """Return the parameters of a deployment from the stock template."""
         template = self("listTemplates", templatefilter="featured")["template"][0]
         return {
-            "zoneid": self.zone(),
+            "zoneid": self.zone(zone),
             "templateid": template["id"],
             "serviceofferingid": self.id_of("listServiceOfferings", offering),
         } | more

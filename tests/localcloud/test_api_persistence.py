@@ -115,7 +115,7 @@ def test_of_two_starts_at_once_one_starts_the_server(run):
     assert len({f["pid"] for f in facts}) == len({f["endpoint"] for f in facts}) == 1
     assert set(facts[0]) == {
         "endpoint", "apikey", "secretkey", "dialect", "time_scale", "discovery", "shell", "dir",
-        "pid", "etcd", "machine_shell", "username", "password", "domain", *OPTIONS,
+        "pid", "etcd", "machine_shell", "username", "password", "domain", "seed", *OPTIONS,
     }  # fmt: skip
     assert facts[0]["time_scale"] == 0.005
 

@@ -315,6 +315,7 @@ def test_an_offering_that_no_host_carries_is_refused_from_the_start(api):
 
 def test_there_is_room_for_twelve_machines_of_medium_size(api):
     api.fault("limits", "memory:-1")
+    api.fault("capacity", "hosts:1")
     for n in range(12):
         api.machine(f"node-{n}", offering="Medium Instance")
     params = api.machine_params("Medium Instance", name="node-13")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..state import jobs
-from ..state.cloud import Cloud, Listing, fitting, used
+from ..state.cloud import LIMITS, Cloud, Listing, fitting, used
 from ..state.fields import fields_of
 from ..state.refusals import DIRECT, ApiError
 from ..state.registry import Command, Param, command, known, params_of
@@ -11,10 +11,6 @@ from ..state.rows import Row
 from ..state.views import more
 from .params import kind_of
 
-# The limits in the order of their numbers (Resource.ResourceType), as listAccounts begins each.
-LIMITS = ("vm", "ip", "volume", "snapshot", "template", "project", "network", "vpc", "cpu",
-          "memory", "primarystorage", "secondarystorage", "backup", "backupstorage", "bucket",
-          "objectstorage", "gpu")  # fmt: skip
 TYPES = {"vm": "user_vm", "ip": "public_ip"} | {
     f"{kind}storage": f"{kind}_storage" for kind in ("primary", "secondary", "backup", "object")
 }
@@ -39,7 +35,13 @@ def list_capabilities(cloud: Cloud) -> dict:
 
 @more("capability")
 def _capability(cloud: Cloud, row: Row) -> dict:
-    return {"allowuserexpungerecovervm": bool(cloud.setting("expunge")["allowed"])}
+    disks = cloud.setting("disks")
+    return {
+        "allowuserexpungerecovervm": bool(cloud.setting("expunge")["allowed"]),
+        "customdiskofferingminsize": disks["smallest"],
+        "customdiskofferingmaxsize": disks["largest"],
+        "securitygroupsenabled": any(z["securitygroupsenabled"] for z in cloud.rows("zone")),
+    }
 
 
 @command("""listApis@4.1.0(4.22) list api

@@ -9,12 +9,12 @@ from ..guests import guests
 from ..guests.guests import set_state
 from ..state.cloud import GIB, Cloud, check_quota, fitting, size_of
 from ..state.jobs import Work
-from ..state.refusals import DENIED, ApiError, broken, full, hidden, invalid
+from ..state.refusals import DENIED, ApiError, broken, hidden, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
 from ..state.views import show
+from .cards import card, free_address, storage_card
 from .keys import encrypted, named_key, stored_userdata
-from .seeds import nic, second_nic
 from .volumes import drop
 
 HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -140,23 +140,36 @@ def _template(cloud: Cloud, id: Any) -> Row:
 
 
 def _network(
-    cloud: Cloud, networkids: list | None = None, iptonetworklist: list | None = None, **_: Any
+    cloud: Cloud,
+    zoneid: Any,
+    networkids: list | None = None,
+    iptonetworklist: list | None = None,
+    **_: Any,
 ) -> Row:
+    """Return the network of a call, or the only one of the account in the zone."""
+    zone = cloud.find("zone", zoneid)
     if networkids and iptonetworklist:
         raise invalid("NetworkIds can't be specified along with ipToNetworkMap parameter")
+    if networkids and zone["networktype"] == "Basic":
+        raise invalid("Can't specify network Ids in Basic zone")
     named = networkids or [row.get("networkid") for row in iptonetworklist or []]
     if not named:
-        return _only_network(cloud)
+        return _only_network(cloud, zone)
     network = cloud.find("network", named[0])
     if network.get("type") != "Shared" and network.get("projectid") != cloud.project:
         # NetworkModelImpl.checkNetworkPermissions
         text = f"Unable to use network with id= {network['id']}, permission denied"
         raise ApiError(531, text, DENIED)
+    if network["zoneid"] != zone["id"]:  # UserVmManagerImpl.createVirtualMachine
+        raise invalid(f"Network id={network['n']} doesn't belong to zone {zone['n']}")
     return network
 
 
-def _only_network(cloud: Cloud) -> Row:
-    mine = [n for n in cloud.mine("network") if n.get("type", "Isolated") == "Isolated"]
+def _only_network(cloud: Cloud, zone: Row) -> Row:
+    there = [n for n in cloud.rows("network") if n["zoneid"] == zone["id"]]
+    if zone["networktype"] == "Basic":
+        return there[0]
+    mine = [n for n in there if n.get("projectid") == cloud.project and not n.get("type")]
     if len(mine) > 1:
         me = cloud.account()
         facts = {"accountName": me["name"], "id": 2, "uuid": me["id"]}
@@ -165,7 +178,7 @@ def _only_network(cloud: Cloud) -> Row:
             f"More than 1 default Isolated networks are found for account {account}; please "
             "specify networkIds"
         )
-    return mine[0] if mine else cloud.one("network")
+    return mine[0] if mine else there[0]
 
 
 def _connect(
@@ -185,7 +198,7 @@ def _connect(
         cloud.state.remove("virtualmachine", row, trace=False)
         raise invalid(f"Invalid specified IPv4 address {wanted}")
     try:
-        cards = [nic(cloud, network, _address(cloud, network, wanted))]
+        cards = [card(cloud, network, free_address(cloud, network, wanted))]
     except ApiError as error:
         if cloud.dialect.addresses_first:
             cloud.state.remove("virtualmachine", row, trace=False)
@@ -193,7 +206,7 @@ def _connect(
         cloud.state.change("virtualmachine", row, state="Error", changed=cloud.clock())
         raise hidden(error.text, 0) from None
     if cloud.setting("nics")["second"]:
-        cards.insert(0, second_nic(cloud, len(cloud.rows("virtualmachine"))))
+        cards.insert(0, storage_card(cloud, row["zoneid"]))
     row["nics"] = cards
 
 
@@ -201,17 +214,6 @@ def _is_address(text: str) -> bool:
     return bool(re.fullmatch(r"(\d{1,3}\.){3}\d{1,3}", text)) and all(
         int(n) < 256 for n in text.split(".")
     )
-
-
-def _address(cloud: Cloud, network: Row, wanted: str | None) -> str:
-    taken = {n["address"] for m in cloud.rows("virtualmachine") for n in m["nics"]}
-    free = [f"{cloud.network}.{i}" for i in range(11, 255)]
-    free = [a for a in free if a not in taken]
-    if wanted and wanted not in free:
-        raise invalid(f"The specified IP address {wanted} is not free in network {network['name']}")
-    if not free:
-        raise full(f"Unable to acquire Guest IP address for network {network['name']}")
-    return wanted or free[0]
 
 
 def check_form(cloud: Cloud, name: str) -> None:
@@ -268,7 +270,7 @@ def deployed(cloud: Cloud, job: Row, **params: Any) -> dict:
     row = cloud.find("virtualmachine", job["instance"])
     starts = row["state"] == "Starting"
     if starts:
-        guests.check_room(cloud, row)
+        row["host"] = guests.find_host(cloud, row)
         guests.fill_root(cloud, row)
     if params.get("diskofferingid") is not None:
         guests.add_data(cloud, row, params["diskofferingid"], params.get("size"))

@@ -59,7 +59,7 @@ UNSHOWN = {
     "restartrequired": False,
     "specifyipranges": False,
 }
-# Filters that all rows pass: there is one zone, with all offerings, and there are no icons.
+# Filters that all rows pass: each zone has all offerings, and there are no icons.
 PASSED = (
     ("zoneid uuid (4.22) the zone", "listDiskOfferings listServiceOfferings"),
     ("showicon boolean (4.22) answer with icons too; there are none",

@@ -136,8 +136,8 @@ def checked_userdata(cloud: Cloud, text: str) -> str:
     limit = cloud.dialect.userdata_post if cloud.method == "POST" else cloud.dialect.userdata_get
     if len(text) >= limit:
         raise invalid(cloud.dialect.userdata_too_long.format(method=cloud.method))
-    if len(text) > cloud.dialect.userdata_longest:
-        most = cloud.dialect.userdata_longest
+    most = cloud.setting("userdata")["longest"]
+    if len(text) > most:
         raise invalid(f"User data has exceeded configurable max length : {most}")
     try:
         data = base64.b64decode(text, validate=True)

@@ -10,7 +10,7 @@ from ..state.jobs import Work
 from ..state.refusals import ApiError, broken, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
-from ..state.views import show
+from ..state.views import default_nic, show
 from ..workstation.plugs import unplug, update_workstation
 from .deployments import check_custom, check_form, check_name, extras
 from .keys import stored_userdata
@@ -86,7 +86,7 @@ def started(cloud: Cloud, job: Row, id: Any) -> dict:
         raise invalid(f"The virtual machine {row['id']} ({row['name']}) is already running")
     if row["state"] != "Starting":
         raise invalid(f"The VM {row['name']} cannot be started in state {row['state']}")
-    guests.check_room(cloud, row)
+    row["host"] = guests.find_host(cloud, row)
     guests.fill_root(cloud, row)
     guests.boot(cloud, row, job)
     return {"virtualmachine": show(cloud, "virtualmachine", row)}
@@ -247,7 +247,7 @@ def update(
         raise invalid(f"Vm with id {id} is not in the right state")
     if name and name != row["name"]:
         check_form(cloud, name)
-        check_name(cloud, name, cloud.one("network"))
+        check_name(cloud, name, cloud.find("network", default_nic(row)["networkid"]))
         row["name"] = name
     if userdata or userdataid is not None:
         row["data"], stored = stored_userdata(cloud, userdata, userdataid)

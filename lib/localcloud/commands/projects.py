@@ -10,7 +10,7 @@ from ..state.cloud import Cloud, Listing, fitting
 from ..state.refusals import invalid
 from ..state.registry import add_params, command
 from ..state.rows import Row
-from .seeds import nic
+from .cards import card
 
 ANY = -1
 TAKING = """listDiskOfferings listServiceOfferings listVirtualMachines listVolumes listSnapshots
@@ -69,7 +69,7 @@ def found(cloud: Cloud, name: str) -> None:
     inside = {"projectid": project["id"]}
     network = {k: v for k, v in cloud.one("network").items() if k not in ("id", "n")}
     network = cloud.state.add("network", **network | inside | {"name": f"{name}-net"})
-    card = nic(cloud, network, machine["nics"][0]["address"])
-    cloud.state.change("virtualmachine", machine, **inside, nics=[card])
+    own = card(cloud, network, machine["nics"][0]["address"])
+    cloud.state.change("virtualmachine", machine, **inside, nics=[own])
     for volume in fitting(cloud, "volume", virtualmachineid=machine["id"]):
         cloud.state.change("volume", volume, **inside)

@@ -44,11 +44,12 @@ def _pair(item: str) -> tuple[str, str]:
 
 def _change(cloud: Cloud, name: str, pairs: dict[str, str]) -> None:
     setting = cloud.setting(name)
-    unknown = set(pairs) - set(DEFAULTS[name])
+    known = setting.keys() - {"id", "n"}
+    unknown = set(pairs) - known
     if unknown:
-        wanted = ", ".join(DEFAULTS[name])
+        wanted = ", ".join(k for k in setting if k in known)
         raise invalid(f"{name}: wanted {wanted}, found {', '.join(sorted(unknown))}")
-    values = {k: _value(k, text, DEFAULTS[name][k]) for k, text in pairs.items()}
+    values = {k: _value(k, text, setting[k]) for k, text in pairs.items()}
     cloud.state.change("setting", setting, **values)
     if name == "project":
         projects.found(cloud, setting["name"])

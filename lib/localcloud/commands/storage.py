@@ -10,7 +10,7 @@ from ..state.registry import command, phase
 from ..state.rows import Row
 from ..state.views import show
 from ..workstation.plugs import unplug, update_workstation
-from .volumes import LARGEST, SMALLEST, check_deletable, drop
+from .volumes import check_deletable, drop, in_range
 
 
 def _queued(cloud: Cloud, id: Any = None, **_: Any) -> Work:
@@ -76,7 +76,7 @@ def _new_size(cloud: Cloud, volume: Row, size: int | None, offering: Any) -> int
     if custom and size is None:
         raise invalid("The new disk offering requires that a size be specified.")
     size = wanted["disksize"] if size is None else size
-    if not SMALLEST <= size <= LARGEST:
+    if not in_range(cloud, size):
         raise invalid("Requested size out of range")
     return size * GIB
 

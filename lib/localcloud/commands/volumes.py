@@ -13,8 +13,6 @@ from ..state.views import show
 from ..workstation import images
 from ..workstation.plugs import free_device, plug, unplug
 
-SMALLEST, LARGEST = 1, 1024  # GB, of a custom disk
-
 
 @command("""listVolumes list volume
     Lists volumes.
@@ -65,7 +63,9 @@ def create_volume(
         raise invalid("Either disk Offering ID or snapshot ID must be passed, not both")
     if zoneid is None and (snapshotid is None or cloud.dialect.zone_always):
         raise invalid(cloud.dialect.no_zone)
-    zone = cloud.find("zone", zoneid) if zoneid is not None else cloud.one("zone")
+    if zoneid is None:
+        zoneid = cloud.find("snapshot", snapshotid)["zoneid"]
+    zone = cloud.find("zone", zoneid)
     if snapshotid is not None:
         made, machine = _from_snapshot(cloud, snapshotid, diskofferingid, size), virtualmachineid
     else:
@@ -102,22 +102,29 @@ def _from_offering(cloud: Cloud, id: Any, size: int | None) -> dict:
     if offering is None:
         raise invalid("Please specify a valid disk offering.")
     if offering["disksize"] == 0:
-        size = _custom_size(size)
+        size = _custom_size(cloud, size)
     elif size is not None:
         raise invalid("This disk offering does not allow custom size")
     size = size or offering["disksize"]
     return {"diskofferingid": offering["id"], "size": size * GIB, "state": "Allocated"}
 
 
-def _custom_size(size: int | None) -> int:
+def _custom_size(cloud: Cloud, size: int | None) -> int:
     if size is None:
         raise invalid("This disk offering requires a custom size specified")
     if size <= 0:
         raise invalid("Disk size must be larger than 0")
-    if not SMALLEST <= size <= LARGEST:
-        allowed = f"Min: {SMALLEST}. Max: {LARGEST}"
+    if not in_range(cloud, size):
+        ends = cloud.setting("disks")
+        allowed = f"Min: {ends['smallest']}. Max: {ends['largest']}"
         raise invalid(f"Volume size: {size} GB is out of allowed range. {allowed}")
     return size
+
+
+def in_range(cloud: Cloud, size: int) -> bool:
+    """Return whether a disk of custom size may have so many GB."""
+    ends = cloud.setting("disks")
+    return ends["smallest"] <= size <= ends["largest"]
 
 
 def _from_snapshot(cloud: Cloud, id: Any, offering: Any, size: int | None) -> dict:

@@ -17,11 +17,11 @@ from ..state.views import show
     tags map (4.22) tags it must carry, one of them at least
 """)
 def list_zones(
-    cloud: Cloud, networktype: str = "Advanced", available: bool = True, **filters: Any
+    cloud: Cloud, networktype: str = "", available: bool = True, **filters: Any
 ) -> Listing:
-    """Answer with the only zone, if it matches; there are no routers here."""
-    rows = fitting(cloud, "zone", **filters) if networktype == "Advanced" and available else []
-    return Listing("zone", rows)
+    """Answer with the matching zones; there are no routers here."""
+    rows = fitting(cloud, "zone", **filters) if available else []
+    return Listing("zone", [r for r in rows if networktype in ("", r["networktype"])])
 
 
 @command("""listDiskOfferings list diskoffering

@@ -20,22 +20,25 @@ TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
 RUNS = ("Running", "Stopping")
 
 
-def check_room(cloud: Cloud, machine: Row) -> None:
-    """Refuse to start a machine without a host of enough capacity (533) or with its tag (530)."""
-    there = cloud.setting("capacity")
-    wanted = size_of(cloud, machine)
-    taken = [
-        size_of(cloud, m)
-        for m in cloud.rows("virtualmachine")
-        if m["state"] in RUNS and m["id"] != machine["id"]
-    ]
-    cpus = wanted["cpunumber"] + sum(o["cpunumber"] for o in taken)
-    memory = wanted["memory"] + sum(o["memory"] for o in taken)
-    crowded = cpus > there["cpus"] or memory > there["memory"]
+def find_host(cloud: Cloud, machine: Row) -> int:
+    """Return the number of a host of the zone with room for a machine.
+
+    Refuses one for which no host has the capacity (533), or the tag of its offering (530).
+    """
+    wanted, there = size_of(cloud, machine), cloud.setting("capacity")
     if wanted["hosttags"]:
         raise cloud.dialect.no_tagged_host(machine)
-    if crowded:
-        raise cloud.dialect.no_room(machine)
+    taken = {host: [0, 0] for host in range(int(there["hosts"]))}
+    for other in cloud.rows("virtualmachine"):
+        same = other["zoneid"] == machine["zoneid"] and other["id"] != machine["id"]
+        if same and other["state"] in RUNS and other.get("host") in taken:
+            size, host = size_of(cloud, other), taken[other["host"]]
+            host[:] = host[0] + size["cpunumber"], host[1] + size["memory"]
+    for host, (cpus, memory) in taken.items():
+        crowded = cpus + wanted["cpunumber"] > there["cpus"]
+        if not crowded and memory + wanted["memory"] <= there["memory"]:
+            return host
+    raise cloud.dialect.no_room(machine)
 
 
 def set_state(cloud: Cloud, row: Row, state: str) -> Row:

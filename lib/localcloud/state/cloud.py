@@ -3,8 +3,9 @@
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,21 @@ class Listing(NamedTuple):
     kind: str
     rows: list[Row]
     extra: Callable[[Row], dict] | None = None
+
+
+class Subnet:
+    """The addresses of a network: its gateway, and the first and last of machines."""
+
+    def __init__(self, cidr: str | IPv4Network, first: str | None = None, last: str | None = None):
+        self.inside = IPv4Network(cidr)
+        self.gateway, self.startip, self.endip = (str(self.inside[n]) for n in (1, 2, -2))
+        self.first = IPv4Address(first) if first else self.inside[11]
+        self.last = IPv4Address(last) if last else self.inside[-2]
+
+    def free(self, taken: set[str]) -> Iterator[str]:
+        """Yield the addresses that machines can have, without those taken."""
+        numbers = range(int(self.first), int(self.last) + 1)
+        return (a for a in map(str, map(IPv4Address, numbers)) if a not in taken)
 
 
 @dataclass
@@ -104,16 +120,15 @@ class Cloud:
         """Whether machines run real etcd processes."""
         return bool(self.setting("etcd")["real"])
 
-    @property
-    def network(self) -> str:
-        """The first three numbers of the machines' addresses.
+    def subnet(self, network: Row) -> "Subnet":
+        """Return the addresses of a network.
 
         Machines with real processes are on loopback, in a network that no other server here uses.
         """
-        if not self.runs_etcd:
-            return "10.1.0"
-        port = int(self.base_url.rpartition(":")[2])
-        return f"127.{port >> 8}.{port & 255}"
+        if self.runs_etcd:
+            port = int(self.base_url.rpartition(":")[2])
+            return Subnet(IPv4Network(f"127.{port >> 8}.{port & 255}.0/24"))
+        return Subnet(*(network.get(key) for key in ("cidr", "first", "last")))
 
     def disk(self, row: Row) -> Path:
         """Return the file with the data of a volume, snapshot or template."""
@@ -125,24 +140,30 @@ class Cloud:
         return self.state.add("event", at=self.clock(), **row)
 
 
-# CloudStack's own limits of an account (max.account.*); memory in MiB, storage in GiB.
-LIMITS = dict.fromkeys(("vm", "ip", "volume", "snapshot", "backup", "template", "network", "vpc",
-                        "gpu", "bucket"), 20)  # fmt: skip
-LIMITS |= {"project": 10, "cpu": 40, "memory": 40960, "primarystorage": 200}
-LIMITS |= {"secondarystorage": 400, "backupstorage": 400, "objectstorage": 400}
-DEFAULTS = {
+# The limits of the account, in the order of their numbers (Resource.ResourceType).
+LIMITS = ("vm", "ip", "volume", "snapshot", "template", "project", "network", "vpc", "cpu",
+          "memory", "primarystorage", "secondarystorage", "backup", "backupstorage", "bucket",
+          "objectstorage", "gpu")  # fmt: skip
+# What a seed sets of CloudStack's configuration, and the settings that hold it.
+CONFIGURATION = {
+    "default.page.size": ("pages", "size"),
+    "vm.userdata.max.length": ("userdata", "longest"),
+    "custom.diskoffering.size.min": ("disks", "smallest"),
+    "custom.diskoffering.size.max": ("disks", "largest"),
+    "expunge.delay": ("expunge", "delay"),
+    "allow.user.expunge.recover.vm": ("expunge", "allowed"),
+}
+DEFAULTS: dict[str, Row] = {
     "time": {"scale": 0.005},
-    "capacity": {"cpus": 26, "memory": 56 * 1024},  # memory in MiB
-    "limits": LIMITS,
     "capabilities": {"version": 1},  # 0: the server does not tell its version
     "nics": {"second": 0},  # 1: new machines have a second one, which is listed first
     "offerings": {"custom": 0},  # 1: one of custom size is listed; libcloud cannot read such
     "throttle": {"max": 0, "interval": 1},  # calls per so many seconds; 0 is off
     "etcd": {"real": 0},  # 1: machines run real etcd processes, on loopback addresses
-    # CloudStack's expunge.delay in seconds, and allow.user.expunge.recover.vm
-    "expunge": {"delay": 86400, "allowed": 0},
     "project": {"name": ""},  # there is one of that name, and the workstation is in it
     "role": {"refuse": ""},  # commands that the account's role lacks, with commas between
+    # Those of the seed.
+    **{name: {} for name in ("limits", "capacity", *(s for s, _ in CONFIGURATION.values()))},
 }
 # The options of a new or running cloud: the setting that each changes.
 OPTIONS = {

@@ -71,7 +71,6 @@ class Dialect:
     reboot_refusal: int = 431
     userdata_get: int = 4096  # base64 characters, fewer than that
     userdata_post: int = 1048576
-    userdata_longest: int = 32768
     userdata_decoded: int | None = None
     userdata_too_long: str = "User data is too long for an http {method} request"
     # fields of objects
@@ -248,7 +247,6 @@ class Old(Dialect):
     all_recover: bool = True
     reboot_refusal: int = 530
     userdata_post: int = 4096
-    userdata_longest: int = 4096
     userdata_decoded: int | None = 2048
     userdata_too_long: str = "User data is too long"
     snapshot_type: str | None = "MANUAL"

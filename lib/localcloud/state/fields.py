@@ -19,8 +19,8 @@ AMOUNTS = " ".join(f"{r}limit {r}total:long {r}available" for r in RESOURCES.spl
 
 TABLE = {
     "": "success:boolean displaytext +jobid +jobstatus:integer",
-    "zone": """id name -description -displaytext networktype=Advanced
-        securitygroupsenabled:boolean=false +gputotal:long=0 +gpuused:long=0
+    "zone": """id name -description -displaytext networktype
+        securitygroupsenabled:boolean +gputotal:long=0 +gpuused:long=0
         allocationstate=Enabled zonetoken dhcpprovider=VirtualRouter
         +localstorageenabled:boolean=false +tags:set +allowuserspecifyvrmtu:boolean=false
         +routerprivateinterfacemaxmtu:integer=1500 +routerpublicinterfacemaxmtu:integer=1500
@@ -40,7 +40,7 @@ TABLE = {
     "ostype": """id oscategoryid +oscategoryname +name description +isuserdefined:boolean=false
         +fordisplay:boolean=true""",
     "network": f"""id name displaytext +broadcastdomaintype=Vlan traffictype=Guest gateway
-        netmask=255.255.255.0 -startip -endip +cidr zoneid +zonename networkofferingid
+        netmask -startip -endip +cidr zoneid +zonename networkofferingid
         networkofferingname=DefaultIsolatedNetworkOfferingWithSourceNatService
         +networkofferingdisplaytext +networkofferingconservemode:boolean=true
         +networkofferingavailability=Required issystem:boolean=false -isshared:boolean=false
@@ -118,10 +118,10 @@ TABLE = {
         jobresultcode:integer jobresulttype jobresult:object +jobinstancetype +jobinstanceid
         +managementserverid +managementservername +created:date +completed:date jobid
         jobstatus:integer""",
-    "capability": """securitygroupsenabled:boolean=false +dynamicrolesenabled:boolean=true
+    "capability": """securitygroupsenabled:boolean +dynamicrolesenabled:boolean=true
         cloudstackversion userpublictemplateenabled:boolean=true supportELB=false
         +projectinviterequired:boolean=false +allowusercreateprojects:boolean=true
-        +customdiskofferingminsize:long=1 +customdiskofferingmaxsize:long=1024
+        +customdiskofferingminsize:long +customdiskofferingmaxsize:long
         +regionsecondaryenabled:boolean=false +kvmsnapshotenabled:boolean=true
         +apilimitinterval:integer +apilimitmax:integer +allowuserviewdestroyedvm:boolean=false
         +allowuserexpungerecovervm:boolean +allowuserexpungerecovervolume:boolean=true

@@ -89,15 +89,20 @@ def _network_offering(cloud: Cloud, row: Row) -> dict:
 
 @more("network")
 def _network(cloud: Cloud, row: Row) -> dict:
-    net = cloud.network
-    ends = {"gateway": f"{net}.1", "startip": f"{net}.2", "endip": f"{net}.254"}
-    return ends | {
+    net = cloud.subnet(row)
+    return {
+        "gateway": net.gateway,
+        "startip": net.startip,
+        "endip": net.endip,
+        "netmask": str(net.inside.netmask),
         "related": row["id"],
-        "cidr": f"{net}.0/24",
-        "dns1": f"{net}.1",
+        "cidr": str(net.inside),
+        "dns1": net.gateway,
         "networkofferingdisplaytext": NETWORK_OFFERING,
         "physicalnetworkid": row.get("physical"),
-        "service": [_service(name, **capabilities) for name, capabilities in SERVICES.items()],
+        "service": [
+            _service(name, **SERVICES.get(name, {})) for name in row.get("services", SERVICES)
+        ],
     }
 
 
@@ -231,9 +236,9 @@ def default_nic(machine: Row) -> Row:
 def nic_view(cloud: Cloud, card: Row, machine: Row) -> dict:
     """Return a network card of a machine as in an answer."""
     inside = cloud.find("network", card["networkid"])
-    gateway = f"{card['address'].rpartition('.')[0]}.1"
-    view = {"id": card["id"], "networkid": inside["id"], "netmask": "255.255.255.0"}
-    view |= {"gateway": gateway, "ipaddress": card["address"], "traffictype": "Guest"}
+    net = cloud.subnet(inside)
+    view = {"id": card["id"], "networkid": inside["id"], "netmask": str(net.inside.netmask)}
+    view |= {"gateway": net.gateway, "ipaddress": card["address"], "traffictype": "Guest"}
     mac = ":".join(f"{byte:02x}" for byte in (2, 0, *card["n"].to_bytes(4, "big")))
     reserved = is_up(machine) or not machine.get("ran")
     vlan = dict.fromkeys(("isolationuri", "broadcasturi"), VLAN) if reserved else {}

@@ -15,7 +15,6 @@ from ..state.rows import Row
 from ..state.views import show
 from . import auth, envelope, paging, sessions
 
-PAGE = 500
 SIMULATOR = ("configureSimulator", "listSimulatorCalls")
 # Commands that exist but are not for users.
 ADMIN_ONLY = """listCapacity listHosts listStoragePools listClusters listPods listAlerts
@@ -196,18 +195,19 @@ def _list(cloud: Cloud, command: Command, values: dict) -> str:
 
 def page_slice(cloud: Cloud, page: int | None, size: int | None) -> slice:
     """Return the rows of a page; both parameters or none must be given."""
+    most = cloud.setting("pages")["size"]
     if size == -1 and page is None:
-        return slice(None) if cloud.dialect.unlimited_pagesize else slice(PAGE)
+        return slice(None) if cloud.dialect.unlimited_pagesize else slice(most)
     if size == -1:
         raise invalid("Can't specify page parameter when pagesize is -1 (Unlimited)")
-    if size is not None and size > PAGE:
-        raise invalid(f"Page size can't exceed max allowed page size value: {PAGE}")
+    if size is not None and size > most:
+        raise invalid(f"Page size can't exceed max allowed page size value: {most}")
     if page is not None and size is None:
         raise ApiError(431, '"pagesize" parameter is required when "page" is specified', 9999)
     if size is not None and page is None:
         raise ApiError(431, '"page" parameter is required when "pagesize" is specified', 9999)
     if page is None or size is None:
-        return slice(PAGE)
+        return slice(most)
     return slice((max(page, 1) - 1) * size, max(page, 1) * size)
 
 

@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_plus
 
-from ..commands import projects, seeds
+from ..commands import planting, projects
 from ..guests import discovery, etcd, guests, login
-from ..state import jobs
+from ..state import jobs, seeds
 from ..state.cloud import OPTIONS, Cloud
 from ..state.dialects import DIALECTS, named
 from ..state.rows import State
@@ -228,7 +228,8 @@ class Listener(ThreadingHTTPServer):
 class Server:
     """A local cloud in its folder, serving on 127.0.0.1 between `start` and `stop`.
 
-    Port 0 takes any free one. `clock` gives the seconds since 1970. Other options are those of
+    Port 0 takes any free one. `clock` gives the seconds since 1970. `seed` is the file that a new
+    cloud is made from; OtherSeed if the folder holds one from another. Other options are those of
     `cloud.OPTIONS`; None leaves the option as it is in the folder.
     """
 
@@ -237,6 +238,7 @@ class Server:
         folder: Path,
         *,
         dialect: str = "4.22",
+        seed: str | Path | None = None,
         port: int = 0,
         clock: Callable[[], float] = time.time,
         **options: Any,
@@ -249,6 +251,7 @@ class Server:
         self.thread: threading.Thread | None = None
         with ExitStack() as failed:  # closes what is open when a later step fails
             failed.callback(self.cloud.state.file.close)
+            self._plant(seed)
             for name, value in options.items():
                 setting, key = OPTIONS[name]
                 if value is not None:
@@ -259,8 +262,16 @@ class Server:
             self._prepare()
             failed.pop_all()
 
+    def _plant(self, seed: str | Path | None) -> None:
+        name = self.cloud.dialect.name
+        content = seeds.read(Path(seed), name) if seed else seeds.default(name)
+        is_new = not self.cloud.state.table("account")
+        planting.plant(self.cloud, content)
+        held = self.cloud.state.setting("seedfile", {"digest": seeds.digest(content)})
+        if seed and not is_new and held["digest"] != seeds.digest(content):
+            raise seeds.OtherSeed(seeds.other(self.folder, seed))
+
     def _prepare(self) -> None:
-        seeds.plant(self.cloud)
         projects.found(self.cloud, self.cloud.setting("project")["name"])
         jobs.resume(self.cloud)
         shell.prepare(self.folder)
@@ -323,4 +334,5 @@ class Server:
             "shell": ["/bin/sh", str(self.folder / "workstation" / "shell")],
             "machine_shell": ["/bin/sh", str(self.folder / "machines" / "shell")],
             "dir": str(self.folder),
+            "seed": self.cloud.state.table("setting")["seedfile"]["digest"],
         }

@@ -1,0 +1,152 @@
+"""Planting: the resources of a new cloud, as its seed names them."""
+
+import secrets
+from typing import Any
+
+from ..state.cloud import CONFIGURATION, GIB, Cloud
+from ..state.rows import Row
+from ..state.seeds import Seed
+from ..workstation import images
+from .cards import card
+
+SHARED = {
+    "type": "Shared",
+    "acltype": "Domain",
+    "networkofferingname": "DefaultSharedNetworkOfferingWithSGService",
+    "services": ["Dhcp", "Dns", "UserData", "SecurityGroup"],
+}
+
+
+def plant(cloud: Cloud, seed: Seed) -> None:
+    """Fill an empty cloud; do nothing if it has resources already."""
+    if cloud.state.table("account"):
+        return
+    _account(cloud)
+    _settings(cloud, seed)
+    for row in seed["zones"]:
+        basic = row.get("type") == "Basic"
+        kind = {"networktype": row.get("type", "Advanced"), "securitygroupsenabled": basic}
+        _add(cloud, "zone", row, **kind, token=cloud.state.add("zonetoken")["id"])
+    _networks(cloud, seed)
+    for row in seed["service_offerings"]:
+        size = {"cpunumber": row.get("cpus"), "memory": row.get("memory")}
+        size |= {"hosttags": row.get("tags"), "disk": cloud.state.add("computedisk")["id"]}
+        _add(cloud, "serviceoffering", row, **size)
+    for row in seed["disk_offerings"]:
+        _add(cloud, "diskoffering", row, disksize=row.get("size", 0))
+    for row in seed["os_categories"]:
+        _add(cloud, "oscategory", row)
+    for row in seed["os_types"]:
+        kind = {"oscategoryname": row["category"]}
+        _add(cloud, "ostype", row, **kind, oscategoryid=_id(cloud, "oscategory", row["category"]))
+    for row in seed["templates"]:
+        _template(cloud, row)
+    _workstation(cloud, seed["workstation"])
+
+
+def _add(cloud: Cloud, kind: str, row: dict, **more: Any) -> Row:
+    """Add a row of the seed; its id counts where ids are numbers."""
+    given = {}
+    if cloud.dialect.numeric_ids:
+        given["id"] = row.get("id") or max(cloud.state.table(kind), default=0) + 1
+    return cloud.state.add(kind, **given, name=row["name"], at=cloud.clock(), **more)
+
+
+def _id(cloud: Cloud, kind: str, name: str) -> Any:
+    return next(row["id"] for row in cloud.rows(kind) if row["name"] == name)
+
+
+def _settings(cloud: Cloud, seed: Seed) -> None:
+    for name in ("limits", "capacity"):
+        cloud.state.change("setting", cloud.setting(name), **seed[name])
+    for key, value in seed["configuration"].items():
+        name, field = CONFIGURATION[key]
+        cloud.state.change("setting", cloud.setting(name), **{field: int(value)})
+
+
+def _networks(cloud: Cloud, seed: Seed) -> None:
+    own = {"name": "isolated", "id": 8}
+    offering = _add(cloud, "networkoffering", own)
+    offering.pop("name")
+    for row in seed["networks"]:
+        zone = cloud.find("zone", _id(cloud, "zone", row["zone"]))
+        place = {k: row.get(k) for k in ("cidr", "first", "last")}
+        place |= SHARED if zone["networktype"] == "Basic" else {}
+        place |= {"zoneid": zone["id"], "networkofferingid": offering["id"]}
+        place["physical"] = cloud.state.add("physicalnetwork")["id"]
+        _add(cloud, "network", row, **place)
+
+
+def _account(cloud: Cloud) -> None:
+    one = _add(cloud, "account", {"name": "runbook", "id": 2}, domain="local",
+               domainpath="ROOT/local")  # fmt: skip
+    one |= {"apikey": secrets.token_urlsafe(64), "secretkey": secrets.token_urlsafe(64)}
+    one |= {"domainid": 3, "userid": 2} if cloud.dialect.numeric_ids else _uuids(cloud)
+    cloud.state.save("account", one)
+
+
+def _uuids(cloud: Cloud) -> Row:
+    made = {name: cloud.state.add(name) for name in ("domain", "user", "role", "server")}
+    return {f"{name}id": row["id"] for name, row in made.items()}
+
+
+def _template(cloud: Cloud, row: dict) -> None:
+    _add(
+        cloud,
+        "template",
+        row,
+        displaytext=row.get("displaytext", row["name"]),
+        size=row["size"] * GIB,
+        ostypeid=_id(cloud, "ostype", row["os_type"]),
+        zoneid=cloud.one("zone")["id"],
+        isready=True,
+        isfeatured=True,
+        ispublic=True,
+        passwordenabled=False,
+        own=False,
+        account="system",
+        domain="ROOT",
+    )
+
+
+def _workstation(cloud: Cloud, row: dict) -> None:
+    network = cloud.find("network", _id(cloud, "network", row["network"]))
+    machine = _add(
+        cloud,
+        "virtualmachine",
+        row,
+        displayname=row["name"],
+        state="Running",
+        zoneid=network["zoneid"],
+        templateid=_id(cloud, "template", row["template"]),
+        serviceofferingid=_id(cloud, "serviceoffering", row["offering"]),
+        workstation=True,
+        changed=cloud.clock(),
+        ran=True,
+        host=0,
+        nics=[card(cloud, network, row["address"])],
+    )
+    for number, disk in enumerate(row["disks"]):
+        volume = _disk(cloud, machine, disk, number)
+        if "mount" not in disk:
+            images.create_blank(cloud.disk(volume), volume["size"])
+
+
+def _disk(cloud: Cloud, machine: Row, row: dict, device: int) -> Row:
+    own = {"mountpoint": row["mount"]} if "mount" in row else {}
+    own |= {"serviceofferingid": machine["serviceofferingid"]} if device == 0 else {
+        "diskofferingid": cloud.one("diskoffering")["id"]
+    }  # fmt: skip
+    return _add(
+        cloud,
+        "volume",
+        row,
+        type="DATADISK" if device else "ROOT",
+        state="Ready",
+        size=row["size"] * GIB,
+        zoneid=machine["zoneid"],
+        virtualmachineid=machine["id"],
+        deviceid=device + (device > 2),  # 3 is the CD-ROM
+        attached=cloud.clock(),
+        **own,
+    )
