@@ -2,6 +2,8 @@
 
 import json
 import re
+from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,17 @@ def deployed(cloud, zone: str, number: int, network: str = "") -> dict:
 @pytest.mark.parametrize("dialect", ["4.22", "2.2"])
 def test_the_default_seeds_have_no_faults(dialect):
     assert seeds.read(seeds.FOLDER / f"{dialect}.yaml") == seeds.default(dialect)
+
+
+def test_the_seed_in_the_readme_is_one_and_allows_a_thousand_machines(seed):
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    [text] = re.findall(r"```yaml\n(limits:.*?)```", readme, re.S)
+    read = seeds.read(seed(text))
+    hosts, medium = read["capacity"], read["service_offerings"][1]
+    assert read["limits"]["vm"] == 1000 and read["limits"]["cpu"] >= 1000 * medium["cpus"]
+    assert hosts["hosts"] * hosts["memory"] // medium["memory"] >= 1000
+    [network] = read["networks"]
+    assert IPv4Network(network["cidr"]).num_addresses > 1000
 
 
 @pytest.mark.parametrize(
