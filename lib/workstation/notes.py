@@ -18,7 +18,7 @@ OBJECTS = ("attach", "installing", "installed", "config", "moving")
 DAMAGED = (
     "Rename it there (mv {0} {0}.damaged). If a snapshot or template of the disk exists, run this "
     "stage again: it needs no notes then. Otherwise detach the volume. If nothing is installed on "
-    "it, run 11-attach-volume, which writes new notes; if CoreOS is, choose another volume_name "
+    "it, run 11-attach-volume, which writes new notes. If CoreOS is, choose another volume_name "
     "and start at 10-create-volume: the new volume is installed, and this one stays as it is."
 )
 
