@@ -38,17 +38,17 @@ def journalled(machine: str, command: str, what: str, params: dict) -> Iterator[
     become `lost`.
     """
     journal = Journal(run_folder(), machine)
-    begun = [(r, e) for r, e in left_open(machine) if _target(e.params) == _target(params)]
-    _end(journal, begun, "lost", RESTARTED)
-    begun = [("", journal.intend(command, what, params, None))]
+    entries = [(r, e) for r, e in left_open(machine) if _target(e.params) == _target(params)]
+    _end(journal, entries, "lost", RESTARTED)
+    entries = [("", journal.intend(command, what, params, None))]
     words = {}
     try:
         yield words
     except (CheckFailed, Refused, ShellFailed, Unreachable) as error:
         if not getattr(error, "may_have_changed", isinstance(error, OutOfSight)):
-            _end(journal, begun, "failed", f"{_reason(error)} {words.get('so_far', '')}".strip())
+            _end(journal, entries, "failed", f"{_reason(error)} {words.get('so_far', '')}".strip())
         raise
-    _end(journal, begun, "done", words.get("text", ""))
+    _end(journal, entries, "done", words.get("text", ""))
 
 
 def _target(params: dict) -> str | None:
@@ -76,8 +76,8 @@ def left_open(machine: str) -> list[Open]:
 
 def settle_volume(machine: str, volume_id: str, text: str) -> None:
     """Record the open changes of a volume as done."""
-    begun = [(r, e) for r, e in left_open(machine) if e.params.get("volume") == volume_id]
-    _end(Journal(run_folder(), machine), begun, "adopted", text)
+    entries = [(r, e) for r, e in left_open(machine) if e.params.get("volume") == volume_id]
+    _end(Journal(run_folder(), machine), entries, "adopted", text)
 
 
 def settle_files(shell: Shell, machine: str, *, sudo: bool = False) -> None:
@@ -102,8 +102,8 @@ def _outcome(shell: Shell, params: dict, sudo: bool) -> tuple[str, str]:
     return "lost", "the file holds another text now" if found else "the file is gone now"
 
 
-def _end(journal: Journal, begun: list[Open], state: str, text: str) -> None:
-    for run_name, entry in begun:
+def _end(journal: Journal, entries: list[Open], state: str, text: str) -> None:
+    for run_name, entry in entries:
         if run_name:
             journal.looked_after(run_name, entry, f"{state}: {text}")
         else:
