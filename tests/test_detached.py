@@ -4,20 +4,18 @@ import os
 import signal
 
 import pytest
-from workstations import SUDO, program, runs, until
+from workstations import at_home, runs, until
 
 from lib.errors import CheckFailed, ShellFailed
 from lib.install import detached
-from lib.workstation.shell import connect_shell, run
+from lib.workstation.shell import run
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    program(tmp_path, "sudo", SUDO)
-    yield connect_shell(None, "")
-    detached.end(connect_shell(None, ""), "w/job")
+    shell = at_home(tmp_path, monkeypatch, {}, os.environ["PATH"])
+    yield shell
+    detached.end(shell, "w/job")
 
 
 def ended(here, command, **more):
@@ -25,21 +23,16 @@ def ended(here, command, **more):
     return detached.follow(here, "w/job", lambda line: None)
 
 
-def test_nothing_was_started_at_first(here):
-    assert not detached.is_running(here, "w/job")
-
-
 def test_its_output_stays_until_it_is_deleted(here, tmp_path):
-    assert ended(here, "echo a; echo b >&2").out.split() == ["a", "b"]
     assert not detached.is_running(here, "w/job")
-    assert detached.log(here, "w/job").split() == ["a", "b"]
+    command = """printf '%s ' "it's" '$HOME' \\\\; pwd; echo b >&2; ls -l /proc/$$/fd"""
+    result = ended(here, command)
+    assert result.out.startswith(f"it's $HOME \\ {tmp_path}\nb\n")
+    assert "/log" in result.out and "/lock" not in result.out
+    assert not detached.is_running(here, "w/job")
+    assert detached.log(here, "w/job") == result.out
     detached.forget(here, "w/job")
     assert list((tmp_path / "w").iterdir()) == []
-
-
-def test_its_command_is_run_as_it_was_given_and_starts_at_home(here, tmp_path):
-    command = """printf '%s ' "it's" '$HOME' \\\\; pwd"""
-    assert ended(here, command).out == f"it's $HOME \\ {tmp_path}\n"
 
 
 def test_lines_are_passed_on_as_they_come_and_only_once(here):
@@ -82,11 +75,6 @@ def test_a_failure_has_its_exit_code_and_last_output(here, command, within, rc, 
     assert failed.value.rc == rc
 
 
-def test_it_inherits_no_descriptor_but_its_output(here):
-    listed = ended(here, "ls -l /proc/$$/fd").out
-    assert "/log" in listed and "/lock" not in listed
-
-
 LEAVES = {
     "a child": "sleep 300 &",
     "one blocked on a FIFO for ever": "mkfifo fifo; (echo done >fifo) &",
@@ -94,16 +82,16 @@ LEAVES = {
 }
 
 
-@pytest.mark.parametrize("leaves", LEAVES.values(), ids=LEAVES)
-@pytest.mark.parametrize("killed", [False, True], ids=["it ends", "it is killed"])
-def test_its_end_is_the_end_of_all_that_it_started(here, leaves, killed):
-    command = f"{leaves} echo $! >left; echo a; {'kill -9 $$' if killed else 'exit 0'}"
-    if killed:
+@pytest.mark.parametrize("end", ["exit 0", "kill -9 $$"])
+def test_its_end_is_the_end_of_all_that_it_started(here, end):
+    starts = " ".join(f"{leaves} echo $! >>left;" for leaves in LEAVES.values())
+    if end != "exit 0":
         with pytest.raises(ShellFailed, match="ended with 137"):
-            ended(here, command)
+            ended(here, f"{starts} {end}")
     else:
-        assert ended(here, command).out == "a\n"
-    assert not runs(run(here, "cat left").out)
+        assert ended(here, f"{starts} echo a; {end}").out == "a\n"
+    left = run(here, "cat left").out.split()
+    assert len(left) == len(LEAVES) and not any(map(runs, left))
     assert ended(here, "echo again").out == "again\n"
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from lib.workstation.shell import Shell, connect_shell
+
 SSHD = "/usr/sbin/sshd"
 CONFIG = """\
 ListenAddress {host}:{port}
@@ -34,6 +36,7 @@ Host alias
     Port {port}
     User root
 """
+SYSTEM = "/usr/bin:/bin:/usr/sbin:/sbin"
 SUDO = 'shift; exec "$@"'  # the real one would take the tests' programs off the PATH
 
 
@@ -53,6 +56,15 @@ def program(home: Path, name: str, text: str) -> Path:
     file.write_text(f"#!/bin/sh\n{text}\n")
     file.chmod(0o755)
     return file
+
+
+def at_home(home: Path, patch: pytest.MonkeyPatch, programs: dict, path: str = SYSTEM) -> Shell:
+    """Have a shell on this machine with that home, which finds these programs first."""
+    patch.setenv("HOME", str(home))
+    patch.setenv("PATH", f"{home}/bin:{path}")
+    for name, text in ({"sudo": SUDO} | programs).items():
+        program(home, name, text)
+    return connect_shell(None, "")
 
 
 def until(is_so: Callable[[], bool]) -> None:
