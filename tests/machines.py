@@ -1,16 +1,18 @@
 """Machines for tests, with stand-ins for lsblk, blkid, wipefs and similar programs.
 
 A disk is a row in the types of today's lsblk. `holds`, `ends` and `busy` are what is read from the
-disk itself; unless given they follow from the row, so that lsblk may be made to know less.
+disk itself; unless given they follow from the row, so that lsblk may know less.
 """
 
 import json
 from pathlib import Path
 
-from workstations import SUDO, program
+import pytest
+from workstations import at_home
+
+from lib.install import guard
 
 PROGRAMS = {
-    "sudo": SUDO,
     "flock": 'shift 2; exec "$@"',
     "perl": "for last; do :; done\n"
     '[ ! -e "m/places/${last##*/}" ] || exec echo data; exec /usr/bin/head -c 65536 /dev/zero',
@@ -75,10 +77,9 @@ def part(name: str, size: int = 2**30, **more) -> dict:
 class Machine:
     """A workstation with the disks of the last `show`."""
 
-    def __init__(self, home: Path):
-        self.home = home
-        for name, text in PROGRAMS.items():
-            program(home, name, text)
+    def __init__(self, home: Path, patch: pytest.MonkeyPatch):
+        self.home, self.shell = home, at_home(home, patch, PROGRAMS, "/usr/bin:/bin")
+        patch.setattr(guard, "PLACES", 4)
 
     def show(
         self,
@@ -106,21 +107,21 @@ class Machine:
 
     def _put_disk(self, row: dict) -> None:
         name = row["name"]
-        told = [str(row.get(k)) for k in ("size", "serial", "wwn", "hctl", "ro", "maj:min")]
-        self._put(f"one/{name}", " ".join(told) + "\n")
+        facts = [str(row.get(k)) for k in ("size", "serial", "wwn", "hctl", "ro", "maj:min")]
+        self._put(f"one/{name}", " ".join(facts) + "\n")
         holds = row.get("holds", _signatures(row))
         if holds:
             self._put(f"blkid/{name}", f"{row['path']}: {holds}\n")
             self._put(f"rc/{name}", str(row.get("rc", 0)))
         if row.get("wipefs"):
             self._put(f"wipefs/{name}", f"DEVICE OFFSET TYPE\n{name} 0x0 {row['wipefs']}\n")
-        for which, there in (
+        for which, is_so in (
             ("busy", row.get("busy", _in_use(row))),
             ("head", "head" in row.get("ends", ("head",) if holds else ())),
             ("tail", "tail" in row.get("ends", ())),
             ("places", "places" in row.get("ends", ())),
         ):
-            if there:
+            if is_so:
                 self._put(f"{which}/{name}", "")
         if row.get("user"):
             self._put(f"users/{name}", f"/proc/{row['user']}/fd/3\n")
@@ -141,19 +142,19 @@ class Machine:
 
 
 def _signatures(row: dict) -> str:
-    """Return what blkid says of the disk itself."""
+    """Return the signatures that blkid finds on the disk itself."""
     found = {"TYPE": row["fstype"], "PTTYPE": row["pttype"]}
     return " ".join(f'{k}="{v}"' for k, v in found.items() if v)
 
 
 def _in_use(row: dict) -> bool:
-    """Tell whether an exclusive open of the disk fails."""
+    """Return whether an exclusive open of the disk fails."""
     below = row["children"]
     return bool(row["mountpoints"]) or any(c["type"] != "part" or _in_use(c) for c in below)
 
 
 def _shaped(row: dict, lsblk: str, udev: bool) -> dict:
-    """Return the row as that lsblk tells it."""
+    """Return the row as that lsblk prints it."""
     raw = {
         k: v for k, v in row.items() if k in (*KINDS, "name", "kname", "size", "type", "maj:min")
     }

@@ -3,13 +3,11 @@
 Which one may be written on is for test_wrong_disks.py.
 """
 
-import subprocess
-
 import pytest
 from machines import Machine, disk, part
-from workstations import SUDO, program
+from workstations import at_home, program
 
-from lib.errors import CheckFailed, ShellFailed
+from lib.errors import CheckFailed
 from lib.install import disks, guard, inventory
 from lib.install.evidence import find_target
 from lib.install.guard import MIB, Place
@@ -30,68 +28,49 @@ OURS = disk("sdd", SIZE, hctl="2:0:3:0")
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    monkeypatch.setattr(guard, "PLACES", 4)
-    made = Machine(tmp_path)
-    made.show(BEFORE)
-    return made
+    machine = Machine(tmp_path, monkeypatch)
+    machine.show(BEFORE)
+    return machine
 
 
 @pytest.fixture
-def there(machine):
-    return connect_shell(None, "")
+def shell(machine):
+    return machine.shell
 
 
-def test_the_inventory_has_types_and_boot(there):
-    rows = inventory.read(there)
+def test_the_inventory_has_types_and_boot(shell):
+    rows = inventory.read(shell)
     assert [r["name"] for r in rows] == ["sda", "sdb", "sdc"] and rows[0]["boot"] == "b1"
     assert rows[0]["children"][0]["uses"] == ["/"]
 
 
-def test_the_inventory_has_users_that_lsblk_lacks(there, machine):
+def test_the_inventory_has_users_that_lsblk_lacks(shell, machine):
     uses = ("/sys/class/block/sdc/holders/dm-0", "/sys/fs/btrfs/u/devices/sdb")
-    machine.show(BEFORE, swaps=("/dev/sdb1 partition 1 0 -2",), uses=uses)
-    assert [inventory.used(r) for r in inventory.read(there)] == [
+    machine.show(BEFORE, swaps=("", "/dev/sdb1 partition 1 0 -2"), uses=uses)
+    assert [inventory.used(r) for r in inventory.read(shell)] == [
         ["/"], ["a mounted btrfs", "/data", "[SWAP]"], ["dm-0"],
     ]  # fmt: skip
 
 
-def test_an_lsblk_that_prints_only_text_gives_the_same_rows(there, machine):
+def test_an_lsblk_that_prints_only_text_gives_the_same_rows(shell, machine):
     rows = [DATA | {"ro": True}, disk("vg-x", SIZE, type="lvm", kname="dm-0")]
     machine.show(rows)
-    today = inventory.read(there)
+    today = inventory.read(shell)
     machine.show(rows, lsblk="2.29")
-    assert inventory.read(there) == today
+    assert inventory.read(shell) == today
     assert [(r["path"], r["size"], r["ro"], r["rm"]) for r in today] == [
         ("/dev/sdb", DATA["size"], True, False), ("/dev/mapper/vg-x", SIZE, False, False),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"blockdevices": null}', '{"blockdevices": [1]}'])
-def test_an_lsblk_that_prints_something_else_is_named(there, machine, text):
+def test_an_lsblk_that_prints_something_else_is_named(shell, machine, text):
     (machine.home / "m/tree").write_text(text)
-    with pytest.raises(CheckFailed, match="lsblk of the workstation: wanted disks as JSON"):
-        inventory.read(there)
-
-
-def test_an_empty_line_in_the_list_of_swaps_is_no_error(there, machine):
-    machine.show([DATA], swaps=("", "/dev/sdb1 partition 1 0 -2"))
-    assert "[SWAP]" in inventory.used(inventory.read(there)[0])
-
-
-def test_an_lsblk_that_fails_is_an_error(there, machine):
-    program(machine.home, "lsblk", "echo lsblk: no >&2; exit 1")
-    with pytest.raises(ShellFailed, match="lsblk: no"):
-        inventory.read(there)
-
-
-def test_an_lsblk_that_knows_no_json_is_named_with_its_version(there, machine):
-    old = 'case "$*" in --version) echo lsblk from util-linux 2.23.2 ;; *)'
-    says = "echo \"lsblk: invalid option -- 'J'\" >&2; exit 1 ;; esac"
-    program(machine.home, "lsblk", f"{old} {says}")
-    with pytest.raises(CheckFailed, match=r"2\.27 or newer, found .*2\.23\.2\."):
-        inventory.read(there)
+    with pytest.raises(CheckFailed, match=r"lsblk of the workstation prints no JSON.*2\.27"):
+        inventory.read(shell)
+    program(machine.home, "lsblk", "echo \"lsblk: invalid option -- 'J'\" >&2; exit 1")
+    with pytest.raises(CheckFailed, match=r"prints no JSON: .*invalid option -- 'J'"):
+        inventory.read(shell)
 
 
 def counting(machine) -> Shell:
@@ -132,11 +111,11 @@ def test_the_refusal_is_a_table_of_conditions():
     assert "/dev/sdc" not in str(failed.value) and "11-attach-volume" in str(failed.value)
 
 
-def test_the_table_includes_the_look_at_the_disk(there, machine):
-    attach(there)
+def test_the_table_includes_the_look_at_the_disk(shell, machine):
+    attach(shell)
     machine.show([*BEFORE, OURS | {"holds": 'TYPE="xfs"', "busy": True}])
     with pytest.raises(CheckFailed, match="is not blank or is in use") as failed:
-        target(there)
+        target(shell)
     lines = [" ".join(line.split()) for line in str(failed.value).splitlines()]
     assert '✗ /dev/sdd signatures none /dev/sdd: TYPE="xfs"' in lines
     assert "✗ /dev/sdd opens exclusively yes no" in lines
@@ -147,13 +126,9 @@ def test_the_table_includes_the_look_at_the_disk(there, machine):
 @pytest.fixture
 def image(tmp_path, monkeypatch):
     """A disk that is a file, read by the real head and tail."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    for name, text in {"sudo": SUDO, "blkid": "exit 2", "wipefs": "exit 0"}.items():
-        program(tmp_path, name, text)
+    at_home(tmp_path, monkeypatch, {"blkid": "exit 2", "wipefs": "exit 0"})
     file = tmp_path / "image"
-    with file.open("wb") as f:
-        f.truncate(3 * MIB)
+    file.write_bytes(bytes(3 * MIB))
     return file
 
 
@@ -164,10 +139,6 @@ def look(image) -> str:
 def unmet(image) -> list[str]:
     found = guard.conditions(look(image), str(image), 3 * MIB, own=False)
     return [what for what, *_, met in found if not met]
-
-
-def test_a_disk_of_zeros_is_blank(image):
-    assert unmet(image) == []
 
 
 PLACES = "192 places of 16 KiB"
@@ -201,8 +172,8 @@ def test_the_places_that_are_read_reach_over_the_whole_disk(image, share):
         f.seek(int(size * share))
         f.write(b"x" * 3 * MIB)  # more than there is between two places
     seen = guard.look(connect_shell(None, ""), str(image), size)
-    told = guard.conditions(seen, str(image), size, own=False)
-    assert [what for what, *_, met in told if not met] == ["400 places of 16 KiB"]
+    found = guard.conditions(seen, str(image), size, own=False)
+    assert [what for what, *_, met in found if not met] == ["400 places of 16 KiB"]
 
 
 def test_an_unreadable_disk_is_not_blank(image, tmp_path):
@@ -229,107 +200,83 @@ def test_the_state_after_a_failed_install_is_read_from_the_disk(image, tmp_path)
     assert state(earlier) == "untouched"
 
 
-def attach(there, mode="apply"):
+def attach(shell, mode="apply"):
     params = {"id": VOLUME["id"], "virtualmachineid": "m"}
     listed = [{"id": "root", "virtualmachineid": "m"}, {"id": "elsewhere"}]
-    disks.note_before(there, "w", [Step("attachVolume", params, "")], mode, listed)
+    disks.note_before(shell, "w", [Step("attachVolume", params, "")], mode, listed)
 
 
-def target(there):
-    return disks.target(there, notes.read(there, "w"), VOLUME)
+def target(shell):
+    return disks.target(shell, notes.read(shell, "w"), VOLUME)
 
 
-def test_plan_mode_notes_nothing(there):
-    attach(there, mode="plan")
-    assert notes.read(there, "w") == {}
-
-
-def later(machine, rows) -> str:
-    """Prepare the next output; return the shell command that prints it."""
-    machine.show(rows)
-    subprocess.run(["mv", "m", "later"], cwd=machine.home, check=True)
+def test_a_disk_that_does_not_show_is_looked_for_on_the_scsi_buses(shell, machine, capsys):
+    attach(shell)
+    machine.show([*BEFORE, OURS])
+    (machine.home / "m").rename(machine.home / "later")
     machine.show(BEFORE)
-    return f"cd {machine.home} && mv m was && mv later m"
-
-
-def test_a_disk_that_takes_its_time_is_waited_for(there, machine, capsys):
-    attach(there)
-    appear = later(machine, [*BEFORE, OURS])
-    with subprocess.Popen(["/bin/sh", "-c", f"sleep 0.3; {appear}"]):
-        disks.note_device(there, "w", VOLUME, "", "apply", within=5)
-    assert notes.read(there, "w")["attach"]["device"] == "/dev/sdd"
-    said = capsys.readouterr().out
-    assert (
-        f"disk is /dev/sdd on this machine: the only new one, {SIZE} bytes; blank and not" in said
-    )
-    assert "checked: its first and last MiB, 4 places of 16 KiB, and its users" in said
-
-
-def test_a_disk_that_does_not_show_is_looked_for_on_the_scsi_buses(there, machine):
-    attach(there)
-    appear = later(machine, [*BEFORE, OURS])
-    program(
-        machine.home,
-        "tee",
-        f'case "$1" in /sys/*) cat >scan; [ -e was ] || {{ {appear}; }} ;; esac',
-    )
-    disks.note_device(there, "w", VOLUME, "", "apply", within=1.5)
+    appear = "cat >scan; [ -e was ] || { mv m was && mv later m; }"
+    program(machine.home, "tee", f'case "$1" in /sys/*) {appear} ;; esac')
+    disks.note_device(shell, "w", VOLUME, "", "apply", within=1.5)
     assert (machine.home / "scan").read_text() == "- - -\n"
-    assert notes.read(there, "w")["attach"]["device"] == "/dev/sdd"
+    assert notes.read(shell, "w")["attach"]["disk"] == identity(OURS)
+    out = capsys.readouterr().out
+    assert f"disk is /dev/sdd on this machine: the only new one, {SIZE} bytes; blank and" in out
+    assert "checked: its first and last MiB, 4 places of 16 KiB, and its users" in out
 
 
-def test_a_disk_that_does_not_come_is_an_error(there):
-    attach(there)
+def test_plan_mode_notes_nothing_and_a_disk_that_does_not_come_is_an_error(shell):
+    attach(shell, mode="plan")
+    assert notes.read(shell, "w") == {}
+    attach(shell)
     with pytest.raises(CheckFailed, match="0 of 3 disks"):
-        disks.note_device(there, "w", VOLUME, "", "apply", within=0)
+        disks.note_device(shell, "w", VOLUME, "", "apply", within=0)
 
 
-def test_an_installed_disk_that_something_still_has_is_not_detached(there, machine, capsys):
-    notes.update(there, "w", installed={"volume": VOLUME["id"], "disk": identity(OURS)})
+def test_an_installed_disk_that_something_still_has_is_not_detached(shell, machine, capsys):
+    notes.update(shell, "w", installed={"volume": VOLUME["id"], "disk": identity(OURS)})
     program(machine.home, "blockdev", 'echo "$*" >flushed')
     machine.show([*BEFORE, OURS | {"children": [part("sdd9", mountpoints=["/mnt"])]}])
     with pytest.raises(CheckFailed, match=r"is in use: /mnt\. End these programs or unmount"):
-        disks.demand_idle(there, "w", VOLUME, "apply")
+        disks.demand_idle(shell, "w", VOLUME, "apply")
     machine.show([*BEFORE, OURS | {"user": 1}])
     with pytest.raises(CheckFailed, match=r"/dev/sdd .*is in use: \S+ \(process 1\)\."):
-        disks.demand_idle(there, "w", VOLUME, "apply")
+        disks.demand_idle(shell, "w", VOLUME, "apply")
     machine.show([*BEFORE, OURS])
-    disks.demand_idle(there, "w", VOLUME, "plan")
+    disks.demand_idle(shell, "w", VOLUME, "plan")
     assert not (machine.home / "flushed").exists()
-    disks.demand_idle(there, "w", VOLUME, "apply")
+    disks.demand_idle(shell, "w", VOLUME, "apply")
     assert (machine.home / "flushed").read_text() == "--flushbufs /dev/sdd\n"
     assert "/dev/sdd is not mounted, and no program has it open" in capsys.readouterr().out
     attached, serial = VOLUME | {"virtualmachineid": "m"}, VOLUME["id"].replace("-", "")[:20]
     renamed = disk("sde", SIZE, serial=serial, children=[part("sde9", mountpoints=["/mnt"])])
     machine.show([*BEFORE, renamed])
     with pytest.raises(CheckFailed, match=r"/dev/sde of .*in use: /mnt\."):
-        disks.demand_idle(there, "w", attached, "apply")
+        disks.demand_idle(shell, "w", attached, "apply")
     machine.show(BEFORE)
-    disks.demand_idle(there, "w", attached, "apply")
+    disks.demand_idle(shell, "w", attached, "apply")
     assert "its disk cannot be identified any more" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("volume", [None, VOLUME | {"id": "80921"}])
-def test_without_an_attached_disk_of_ours_there_is_no_wait(there, volume, capsys):
-    disks.demand_idle(there, "w", volume, "apply")
+def test_without_an_attached_disk_of_ours_there_is_no_wait(shell, volume, capsys):
+    disks.demand_idle(shell, "w", volume, "apply")
     assert "No installed disk" in capsys.readouterr().out
 
 
-def test_the_table_names_our_volume_beside_its_disk_wherever_it_has_gone(there, machine):
-    attach(there)
-    rows = [*BEFORE, OURS]
-    machine.show(rows)
-    assert list(disks.table(there, "w")["volume"]) == [""] * 6
-    disks.note_device(there, "w", VOLUME, "", "apply")
-    seen = disks.table(there, "w")
+def test_the_table_names_our_volume_beside_its_disk_wherever_it_has_gone(shell, machine):
+    attach(shell)
+    machine.show([*BEFORE, OURS])
+    assert list(disks.table(shell, "w")["volume"]) == [""] * 6
+    disks.note_device(shell, "w", VOLUME, "", "apply")
+    seen = disks.table(shell, "w")
     assert dict(zip(seen["path"], seen["volume"], strict=True)) == {
         **dict.fromkeys(("/dev/sda", "/dev/sda1", "/dev/sdb", "/dev/sdb1", "/dev/sdc"), ""),
         "/dev/sdd": "disk",
     }
-    machine.show(
-        [*BEFORE, disk("sdd", SIZE), disk("sde", SIZE, serial=VOLUME["id"].replace("-", "")[:20])]
-    )
-    seen = disks.table(there, "w")
+    ours = disk("sde", SIZE, serial=VOLUME["id"].replace("-", "")[:20])
+    machine.show([*BEFORE, disk("sdd", SIZE), ours])
+    seen = disks.table(shell, "w")
     assert list(seen[seen["volume"] == "disk"]["path"]) == ["/dev/sde"]
     machine.show([*BEFORE, disk("sdd", SIZE)])
-    assert "disk" not in list(disks.table(there, "w")["volume"])
+    assert "disk" not in list(disks.table(shell, "w")["volume"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-from types import SimpleNamespace
 
 import pytest
 from workstations import at_home, program
@@ -92,7 +91,7 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def there(home):
+def shell(home):
     return connect_shell(None, "")
 
 
@@ -103,12 +102,12 @@ def order(volume=VOLUME, used=False, format="cloud-config", delivery="disk", **m
     )
 
 
-def plan(there, **more):
-    return plan_install(there, order(**more))
+def plan(shell, **more):
+    return plan_install(shell, order(**more))
 
 
-def apply(there, steps=None, **more):
-    apply_install(there, order(**more), plan(there, **more) if steps is None else steps, "apply")
+def apply(shell, steps=None, **more):
+    apply_install(shell, order(**more), plan(shell, **more) if steps is None else steps, "apply")
 
 
 def calls(home) -> int:
@@ -160,15 +159,15 @@ def test_values_that_are_invalid_or_exclude_each_other_are_refused(image, name):
         order(**image)
 
 
-def test_flags_that_the_usage_text_lacks_are_refused(there, home):
+def test_flags_that_the_usage_text_lacks_are_refused(shell, home):
     with pytest.raises(CheckFailed, match=r"accept -b \(for image_url\); its -h lists -d -V"):
-        plan(there, url=URL)
+        plan(shell, url=URL)
     program(home, "coreos-install", usage("b B"))
-    assert plan(there, url=URL)[0].params["url"] == URL
-    assert plan(there, board="arm64-usr")[0].params["board"] == "arm64-usr"
+    assert plan(shell, url=URL)[0].params["url"] == URL
+    assert plan(shell, board="arm64-usr")[0].params["board"] == "arm64-usr"
     (home / "bin/coreos-install").unlink()
     with pytest.raises(CheckFailed, match=r"coreos-install is not on root.*usr/local/bin"):
-        plan(there)
+        plan(shell)
 
 
 SAY = "echo Success! CoreOS beta current is installed on $2"
@@ -181,7 +180,7 @@ FAILING = {
     "success of something else": (f"{WRITE}; {SAY.replace('CoreOS', 'GRUB')}", "wiped"),
     "success twice": (f"{WRITE}; {SAY}; {SAY}", "wiped"),
     "exit 1 before it wrote": ("echo Image URL unavailable; exit 1", "untouched"),
-    "exit 1 after it said to write, but did not": ("echo Writing to $2...; exit 1", "untouched"),
+    "exit 1 without the write that it announced": ("echo Writing to $2...; exit 1", "untouched"),
     "exit 1 after it wrote without a word": (f"{WRITE}; exit 1", "wiped"),
     "success line, then exit 1": (f"{WRITE}; touch user_data; {SAY}; exit 1", "half written"),
     "it is killed": (f"{WRITE}; kill -9 $$", "wiped"),
@@ -196,17 +195,17 @@ FAILING = {
 
 
 @pytest.mark.parametrize("text, state", FAILING.values(), ids=FAILING)
-def test_anything_but_exit_0_and_the_success_line_is_a_failure(there, home, text, state):
+def test_anything_but_exit_0_and_the_success_line_is_a_failure(shell, home, text, state):
     program(home, "coreos-install", text)
     device = f"/dev/..{home}/vdc"
-    place = Place(device, SIZE, guard.look(there, device, SIZE), "w/install/writing")
+    place = Place(device, SIZE, guard.look(shell, device, SIZE), "w/install/writing")
     with pytest.raises(ShellFailed, match=state) as failed:
-        running.install(there, order(), place, within=2 if "sleep" in text else 60)
+        running.install(shell, order(), place, within=2 if "sleep" in text else 60)
     assert device in str(failed.value) or state == "cannot be read"
 
 
 @pytest.mark.parametrize(
-    "name, text, said",
+    "name, text, error",
     [
         ("mount", "echo mount: wrong fs type >&2; exit 32", "wrong fs type"),
         ("mount", "true", "No such file"),
@@ -214,13 +213,13 @@ def test_anything_but_exit_0_and_the_success_line_is_a_failure(there, home, text
     ],
 )
 def test_a_mount_or_umount_that_fails_is_an_error_and_leaves_no_folder(
-    there, home, name, text, said
+    shell, home, name, text, error
 ):
     (home / "user_data").write_text(CONFIG)
     program(home, name, text)
-    with pytest.raises(ShellFailed, match=said):
-        found = partitions(there, f"/dev/..{home}/vdc")
-        readback.config_text(there, found, "coreos-install", "c.yml")
+    with pytest.raises(ShellFailed, match=error):
+        found = partitions(shell, f"/dev/..{home}/vdc")
+        readback.config_text(shell, found, "coreos-install", "c.yml")
     assert name == "umount" or list((home / "tmp").iterdir()) == []
 
 
@@ -235,60 +234,60 @@ LAYOUTS = {
 }
 
 
-def test_a_layout_that_is_not_that_of_an_image_is_no_install(there, home):
+def test_a_layout_that_is_not_that_of_an_image_is_no_install(shell, home):
     (home / "user_data").touch()
     for layout in LAYOUTS.values():
         (home / "after").write_text(rows(home, parts(home, layout)))
         with pytest.raises(CheckFailed, match=r"one OEM, number 6, one ROOT, number 9.*no snaps"):
-            partitions(there, f"/dev/..{home}/vdc")
+            partitions(shell, f"/dev/..{home}/vdc")
     (home / "user_data").unlink()
     with pytest.raises(CheckFailed, match="no snapshot"):
-        apply(there)
-    assert not (home / "mounts").exists() and notes.installed_volume(there, "w") == ""
+        apply(shell)
+    assert not (home / "mounts").exists() and notes.installed_volume(shell, "w") == ""
 
 
-def test_a_config_that_differs_is_shown_without_its_token_and_not_noted(there, home):
+def test_a_config_that_differs_is_shown_without_its_token_and_not_noted(shell, home):
     token = "217d781a5ad5c7c4660bfbbc239bd0c0"
     changed = INSTALLER.replace("cp ", f"echo discovery: https://discovery.etcd.io/{token} >")
     program(home, "coreos-install", usage() + changed.replace('>"$c" ', ">"))
     with pytest.raises(CheckFailed, match=r"\+discovery: https://discovery.etcd.io/217d…") as no:
-        apply(there)
+        apply(shell)
     assert token not in str(no.value) and "-hostname: a" in str(no.value)
-    assert len(plan(there)) == 1
+    assert len(plan(shell)) == 1
 
 
-def test_it_is_planned_again_for_another_image_or_config_while_attached(there, home):
-    apply(there)
-    assert plan(there) == plan(there, volume=DETACHED) == []
-    assert plan(there, channel="stable")[0].why.startswith("it has another image")
+def test_it_is_planned_again_for_another_image_or_config_while_attached(shell, home):
+    apply(shell)
+    assert plan(shell) == plan(shell, volume=DETACHED) == []
+    assert plan(shell, channel="stable")[0].why.startswith("it has another image")
     with pytest.raises(CheckFailed, match=r"stable, found channel beta.*another volume_name"):
-        plan(there, volume=DETACHED, channel="stable")
-    installers.verify(there, order(volume=DETACHED), "apply")
-    write_text(there, "w/cloud-config.yml", CONFIG + "manage_etc_hosts: localhost\n")
-    assert len(plan(there)) == 1
-    assert plan(there, volume=VOLUME | {"id": "80921"}, used=True) == []
+        plan(shell, volume=DETACHED, channel="stable")
+    installers.verify(shell, order(volume=DETACHED), "apply")
+    write_text(shell, "w/cloud-config.yml", CONFIG + "manage_etc_hosts: localhost\n")
+    assert len(plan(shell)) == 1
+    assert plan(shell, volume=VOLUME | {"id": "80921"}, used=True) == []
     assert calls(home) == 1
 
 
-def test_an_install_without_its_success_line_is_repeated_by_the_next_run(there, home):
+def test_an_install_without_its_success_line_is_repeated_by_the_next_run(shell, home):
     program(home, "coreos-install", usage() + INSTALLER.replace("Success!", "Done!"))
     with pytest.raises(ShellFailed, match=r"No line of its output .* half written"):
-        apply(there)
+        apply(shell)
     program(home, "coreos-install", usage() + INSTALLER)
-    apply(there)
-    assert plan(there) == [] and calls(home) == 2
+    apply(shell)
+    assert plan(shell) == [] and calls(home) == 2
 
 
-def test_the_plan_names_the_checks_and_warns_of_a_small_volume(there, home):
+def test_the_plan_names_the_checks_and_warns_of_a_small_volume(shell, home):
     checked = "checked: signatures, its first and last MiB, 400 places of 16 KiB, and its users"
-    assert plan(there)[0].why == f"nothing is installed on it; {checked}"
+    assert plan(shell)[0].why == f"nothing is installed on it; {checked}"
     small = 4 * 10**9
     blank(home, small)
-    why = plan(there, volume=VOLUME | {"size": small})[0].why
+    why = plan(shell, volume=VOLUME | {"size": small})[0].why
     assert why.endswith("the image may not fit: it needs 5 GB, the volume has 4.0")
 
 
-def test_blanks_in_names_and_messages_of_sudo_are_no_hindrance(there, home, monkeypatch):
+def test_blanks_in_names_and_messages_of_sudo_are_no_hindrance(shell, home, monkeypatch):
     """As where the installer, the temporary folder or the home is in a folder with a blank."""
     odd = home / "a b"
     (odd / "tmp d").mkdir(parents=True)
@@ -300,31 +299,31 @@ def test_blanks_in_names_and_messages_of_sudo_are_no_hindrance(there, home, monk
     monkeypatch.setenv("HOME", str(odd))
     says = 'echo "sudo: unable to resolve host ws: Name or service not known" >&2; '
     program(home, "sudo", f'{says}shift; exec "$@"')
-    write_text(there, "w/cloud-config.yml", CONFIG)
-    apply(there)
-    assert plan(there) == []
+    write_text(shell, "w/cloud-config.yml", CONFIG)
+    apply(shell)
+    assert plan(shell) == []
 
 
-def test_a_disk_or_config_that_changed_since_the_plan_is_not_written(there, home):
-    steps = plan(there)
-    write_text(there, "w/cloud-config.yml", CONFIG + "# more\n")
+def test_a_disk_or_config_that_changed_since_the_plan_is_not_written(shell, home):
+    steps = plan(shell)
+    write_text(shell, "w/cloud-config.yml", CONFIG + "# more\n")
     with pytest.raises(CheckFailed, match="Run the Plan cells again"):
-        apply(there, steps)
-    write_text(there, "w/cloud-config.yml", CONFIG)
+        apply(shell, steps)
+    write_text(shell, "w/cloud-config.yml", CONFIG)
     with (home / "vdc").open("r+b") as f:
         f.write(b"data")
     with pytest.raises(CheckFailed, match=r"first MiB +all zero +something else"):
-        apply(there, steps)
+        apply(shell, steps)
     assert calls(home) == 0
 
 
-def test_results_of_earlier_stages_are_pending_until_they_exist(there, home):
+def test_results_of_earlier_stages_are_pending_until_they_exist(shell, home):
     (home / "w/cloud-config.yml").unlink()
-    steps = plan(there, volume=None)
+    steps = plan(shell, volume=None)
     waits = [v.stage for v in steps[0].params.values() if isinstance(v, Pending)]
     assert waits == ["20-write-cloud-config", "11-attach-volume"]
     with pytest.raises(CheckFailed, match="Run 20-write-cloud-config first"):
-        apply(there, steps, volume=None)
+        apply(shell, steps, volume=None)
 
 
 BTRFS = [  # flags of the installer, the order, whether the kernel must mount btrfs
@@ -338,7 +337,7 @@ BTRFS = [  # flags of the installer, the order, whether the kernel must mount bt
 
 @pytest.mark.parametrize("flags, more, needed", BTRFS)
 def test_a_kernel_with_btrfs_is_required_only_for_a_config_on_btrfs(
-    there, home, flags, more, needed
+    shell, home, flags, more, needed
 ):
     program(home, more.get("installer", "coreos-install"), usage(flags))
     for name in ("btrfstune", "gawk", "lvm", "udevadm"):
@@ -346,43 +345,44 @@ def test_a_kernel_with_btrfs_is_required_only_for_a_config_on_btrfs(
     for name in ("grep", "modprobe"):
         program(home, name, "exit 1")
     if not needed:
-        assert len(plan(there, **more)) == 1
+        assert len(plan(shell, **more)) == 1
         return
     with pytest.raises(CheckFailed, match="kernel of the workstation cannot mount btrfs"):
-        plan(there, **more)
+        plan(shell, **more)
 
 
-def test_a_local_image_larger_than_the_volume_is_refused(there, home):
+def test_a_local_image_larger_than_the_volume_is_refused(shell, home):
     program(home, "coreos-install", usage("f"))
     (home / "x.bin").touch()
     os.truncate(home / "x.bin", SIZE)
-    assert len(plan(there, **FILE)) == 1
+    assert len(plan(shell, **FILE)) == 1
     os.truncate(home / "x.bin", SIZE + 1)
     with pytest.raises(CheckFailed, match=rf"wanted {SIZE} bytes or less, found {SIZE + 1} bytes"):
-        plan(there, **FILE)
-    assert len(plan(there, **FILE, volume=None)) == 1, "the size is not known yet"
+        plan(shell, **FILE)
+    assert len(plan(shell, **FILE, volume=None)) == 1, "the size is not known yet"
 
 
-def test_flatcars_installer_is_refused_where_lvm_is_idle(there, home):
+def test_flatcars_installer_is_refused_where_lvm_is_idle(shell, home):
     program(home, "flatcar-install", "exit 1")
     held = {"name": "vg-data", "size": 1, "type": "lvm", "ro": False}
     (home / "before").write_text(rows(home, [held]))
     with pytest.raises(CheckFailed, match=r"deactivate LVM volumes .*vg-data"):
-        plan(there, **FLATCAR)
+        plan(shell, **FLATCAR)
 
 
 @pytest.mark.parametrize(
     "image, stat, so_far",
     [
         ({}, "1 1 1 1 1 1 {} 1 1 1 1", "1.0 of about 5 GB written"),
-        (FILE, "1 1 1 1 1 1 {} 1 1 1 1 4700000000", "1.0 of 4.7 GB written"),
+        (FILE, "1 1 1 1 1 1 {} 1 1 1 1\n{size}", "1.0 of 4.7 GB written"),
         (FILE | {"file": "x.bin.bz2"}, "1 1 1 1 1 1 {} 1 1 1 1", "1.0 of about 5 GB written"),
         ({}, "", ""),
+        (FILE, "{size}", ""),
     ],
 )
-def test_the_waiting_line_shows_how_much_is_written(image, stat, so_far):
-    shown, line = [], SimpleNamespace(show=lambda what, so_far: shown.append(so_far))
-    progress = running.Progress(Image(**IMAGE | image), "/dev/sdd", line)
-    for sectors in (1000, 1000 + 10**9 // 512):
-        progress.show(stat.format(sectors))
-    assert shown[-1] == so_far
+def test_the_waiting_line_shows_how_much_is_written(shell, home, image, stat, so_far):
+    stats = [stat.format(n, size=4700000000) for n in (1000, 1000 + 10**9 // 512)]
+    program(home, "cat", f'case "$1" in /sys/*) echo "{stats[0].partition(chr(10))[0]}" ;; esac')
+    program(home, "stat", "echo 4700000000")
+    probe, words = running.progress(shell, Image(**IMAGE | image), "/dev/sdd")
+    assert words(stats[1]) == so_far and probe.startswith("cat /sys/class/block/sdd/stat ")

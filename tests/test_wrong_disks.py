@@ -4,6 +4,8 @@ Each is a machine before and after the attach, and sometimes in the moment betwe
 The whole way is gone: inventory, notes, target, close look, guard. The last test counts.
 """
 
+import shlex
+
 import pytest
 from machines import Machine, disk, part
 
@@ -13,12 +15,12 @@ from lib.install.guard import Place
 from lib.install.inventory import identity
 from lib.steps import Step
 from lib.workstation import notes
-from lib.workstation.shell import connect_shell, run
+from lib.workstation.shell import run
 
 SIZE = 40 * 2**30
-UUID = "5f0c2d4e-9b31-4c6a-8e77-0d1f2a3b4c5d"  # of a volume on KVM, where serials tell
+UUID = "5f0c2d4e-9b31-4c6a-8e77-0d1f2a3b4c5d"  # of a volume on KVM, where the serial identifies it
 SERIAL = "5f0c2d4e9b314c6a8e77"
-NUMBER = "80921"  # of one on VMware in 2014, where nothing does
+NUMBER = "80921"  # of one on VMware in 2014, where nothing does so
 OTHERS = "8d8d4497afcc45d0839c"
 
 ROOT = disk("sda", 80 * 2**30, pttype="gpt", children=[part("sda1", mountpoints=["/"])])
@@ -127,7 +129,7 @@ WRITTEN = {
 REFUSED = {
     # Which one it is, is not certain.
     "nothing came": seed(),
-    "no disk is there at all": seed() | {"after": []},
+    "no disk at all": seed() | {"after": []},
     "two blanks of the size came": seed(OURS, SECOND),
     "one of another size came too": seed(OURS, disk("sde", 2**30)),
     "nothing was noted": seed(OURS) | {"before": None},
@@ -201,8 +203,8 @@ REFUSED = {
     "a USB stick of the size": ours(rm=True),
     # It is in use.
     "swap": ours(mountpoints=["[SWAP]"]),
-    "swap that only /proc/swaps tells": seed(OURS, swaps=("/dev/sdd partition 1 0 -2",)),
-    "swap on a partition that only /proc/swaps tells": seed(
+    "swap only in /proc/swaps": seed(OURS, swaps=("/dev/sdd partition 1 0 -2",)),
+    "swap on a partition only in /proc/swaps": seed(
         OURS | {"children": [part("sdd1")]}, swaps=("/dev/sdd1 partition 1 0 -2",)
     ),
     "mounted without partitions": ours(mountpoints=["/mnt"]),
@@ -212,7 +214,7 @@ REFUSED = {
         children=[part("sdd1", children=[disk("vg-r", SIZE, type="lvm", mountpoints=["/"])])]
     ),
     "mounted in another namespace": silent(busy=True),
-    "a holder that only /sys tells": seed(OURS, uses=("/sys/class/block/sdd/holders/dm-3",)),
+    "a holder only in /sys": seed(OURS, uses=("/sys/class/block/sdd/holders/dm-3",)),
     "the second disk of a mounted btrfs": seed(OURS, uses=("/sys/fs/btrfs/u/devices/sdd",)),
     "LVM on the whole disk": ours(children=[LVM]),
     "md on the whole disk": ours(children=[disk("md0", SIZE, type="raid1")]),
@@ -227,11 +229,11 @@ REFUSED = {
     "its name is a link": ours(link="/dev/sdb"),
     # It has foreign data.
     **{
-        f"{kind}, {how}": seed(OURS | {"fstype": kind}, udev=how == "told by blkid only")
+        f"{kind}, {how}": seed(OURS | {"fstype": kind}, udev=how == "known to blkid only")
         for kind in ("ext4", "swap", "LVM2_member", "linux_raid_member", "crypto_LUKS", "iso9660")
-        for how in ("told by udev", "told by blkid only")
+        for how in ("known to udev", "known to blkid only")
     },
-    "zfs at its end, told by wipefs only": silent(wipefs="zfs_member"),
+    "zfs at its end, known to wipefs only": silent(wipefs="zfs_member"),
     "a partition table": ours(pttype="dos"),
     "a partition table, nothing from udev": silent(pttype="dos"),
     "a partition table, lsblk 2.29": seed(OURS | {"pttype": "gpt"}, lsblk="2.29"),
@@ -289,59 +291,49 @@ def shown(case: dict) -> dict:
 
 def target_of(machine: Machine, case: dict) -> None:
     """Go the way of the stages, to the installer that writes; raise where it is refused."""
-    there, volume = connect_shell(None, ""), case["volume"]
+    shell, volume = machine.shell, case["volume"]
     if case["before"] is not None:
         machine.show(case["before"] or [disk("loop9", 1, type="loop")], **shown(case))
         params = {"id": case.get("of", volume), "virtualmachineid": "m"}
         listed = [{"id": "root", "virtualmachineid": "m"}, {"id": "foreign"}]
-        disks.note_before(there, "w", [Step("attachVolume", params, "")], "apply", listed)
+        disks.note_before(shell, "w", [Step("attachVolume", params, "")], "apply", listed)
         if not case["before"]:
-            notes.update(there, "w", attach={"volume": volume, "before": []})
+            notes.update(shell, "w", attach={"volume": volume, "before": []})
     for kind, known in case.get("noted", {}).items():
-        told = {"volume": case.get("of", volume), "disk": known, "mark": "wrote"}
-        notes.update(there, "w", **{kind: told})
+        note = {"volume": case.get("of", volume), "disk": known, "mark": "wrote"}
+        notes.update(shell, "w", **{kind: note})
     if case.get("wrote", True):
         (machine.home / "wrote").touch()
     machine.show(case["after"], boot=case.get("boot", "b1"), **shown(case))
-    at = {"id": volume, "size": SIZE, "hypervisor": case.get("by", "")}
+    row_of_volume = {"id": volume, "size": SIZE, "hypervisor": case.get("by", "")}
     if case.get("others", True):
-        at["others"] = case.get("others", ["root"])
-    row = disks.target(there, notes.read(there, "w"), at)
+        row_of_volume["others"] = case.get("others", ["root"])
+    row = disks.target(shell, notes.read(shell, "w"), row_of_volume)
     if "late" in case:
         machine.show(case["late"], **shown(case))
     place = Place(row["path"], SIZE, row["look"], "wrote")
-    run(there, f"sh -c '{guarded(place)}'", sudo=True)
-
-
-def guarded(place: Place) -> str:
-    return guard.guard(place, f"an-installer {place.device}").replace("'", "'\\''")
-
-
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    monkeypatch.setattr(guard, "PLACES", 4)
-    return Machine(tmp_path)
+    guarded = guard.guard(place, f"an-installer {place.device}")
+    run(shell, f"sh -c {shlex.quote(guarded)}", sudo=True)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_only_the_disk_that_is_certain_is_written_on(name, machine):
-    wanted, case = CASES[name]
+def test_only_the_disk_that_is_certain_is_written_on(name, tmp_path, monkeypatch):
+    expected, case = CASES[name]
+    machine = Machine(tmp_path, monkeypatch)
     try:
         target_of(machine, case)
         refusal = None
     except (CheckFailed, ShellFailed) as error:
         refusal = str(error)
     written = machine.written()
-    outcomes[name] = (wanted, written)
-    assert written == ([wanted] if wanted else []), refusal
-    if not wanted:
+    outcomes[name] = (expected, written)
+    assert written == ([expected] if expected else []), refusal
+    if not expected:
         assert refusal and ("Nothing was written" in refusal or "late" in case)
 
 
 def test_there_were_no_wrong_writes_at_all(capsys):
-    wrong = [name for name, (wanted, written) in outcomes.items() if set(written) - {wanted}]
+    wrong = [name for name, (disk, written) in outcomes.items() if set(written) - {disk}]
     refused = sum(not written for _, written in outcomes.values())
     with capsys.disabled():
         print(f"\nwrong writes: {len(wrong)} of {len(outcomes)} ({refused} refused)")

@@ -41,7 +41,7 @@ SUDO = 'shift; exec "$@"'  # the real one would take the tests' programs off the
 
 
 def demand(*programs: str) -> None:
-    """Skip the test unless it runs as root and these programs are there."""
+    """Skip the test unless it runs as root and these programs exist."""
     if os.getuid():
         pytest.skip("needs root")
     missing = [p for p in programs if not shutil.which(p, path=f"{os.environ['PATH']}:/usr/sbin")]
@@ -73,11 +73,11 @@ def until(is_so: Callable[[], bool]) -> None:
         if is_so():
             return
         time.sleep(0.02)
-    raise AssertionError("it did not become so")
+    raise AssertionError("the condition does not hold")
 
 
 def runs(pid: int | str) -> bool:
-    """Tell whether a process runs; one that only waits to be reaped does not."""
+    """Return whether a process runs; one that only waits to be reaped does not."""
     try:
         return Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -208,7 +208,7 @@ def bytes_read(loop: Loop) -> int:
 
 
 def call(*words: str, **more) -> str:
-    """Run a program that must succeed; return what it says."""
+    """Run a program that must succeed; return its output."""
     done = subprocess.run(words, capture_output=True, text=True, check=False, **more)
     if done.returncode:
         raise RuntimeError(f"{words}: {done.stdout}{done.stderr}")
@@ -250,8 +250,8 @@ def _make_root(folder: Path, part: str, root_fs: str) -> None:
     call("umount", str(folder / "mnt"))
 
 
-# What follows is written for these tests, after what is known of the installers: their options,
-# messages, the order of their steps and their exit codes. IMAGE is a raw image on the workstation.
+# These installers are written for these tests, with the options, messages, order of steps and exit
+# codes of the real ones. IMAGE is a raw image on the workstation.
 USAGE = """\
 usage() { echo "Usage: $0 [-V version] [-d /dev/device]"; echo "Options:"
 for o in $takes; do echo "    -$o THING  Said here of -$o."; done; }

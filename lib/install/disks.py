@@ -102,8 +102,8 @@ def note_device(
     machine = volume.get("virtualmachineid", "")
     proof = machines.demand_same(shell, machine, volume.get("hypervisor", ""))
     row = target(shell, values, volume, rows)
-    found = {"device": row["path"], "disk": identity(row), "name": volume["name"]}
-    noted.update(shell, work_dir, attach=replace(attach, **found))
+    attach = replace(attach, disk=identity(row), name=volume["name"])
+    noted.update(shell, work_dir, attach=attach)
     print(f"✓ {volume['name']} is {row['path']} on {shell.name}: {_grounds(row, volume['id'])}")
     print(f"✓ it is machine {machine} by its {proof}" if proof else NO_EVIDENCE)
 
@@ -171,6 +171,6 @@ def table(shell: Shell, work_dir: str) -> pd.DataFrame:
     """Return a table of the workstation's disks and partitions; `volume` marks the disk of ours."""
     rows, values = inventory.read(shell), notes.find(shell, work_dir) or {}
     attach = noted.attach(values, (values.get("attach") or {}).get("volume", ""))
-    disk = _find(rows, attach.volume, attach.disk) if attach and attach.device else None
+    disk = _find(rows, attach.volume, attach.disk) if attach and attach.disk else None
     marked = [r | {"volume": attach.name if r is disk else ""} for r in tree(rows)]
     return tables.table(marked, "path volume size type serial hctl fstype partlabel uses")

@@ -13,7 +13,7 @@ from lib.install.noted import Install
 from lib.install.order import Order
 from lib.install.running import install
 from lib.record import facts
-from lib.steps import Pending, Step
+from lib.steps import Id, Pending, Step
 from lib.workstation import identity, notes
 from lib.workstation.files import journalled, settle_volume, sha256, workstation
 from lib.workstation.shell import Shell, run
@@ -39,12 +39,12 @@ def plan_install(shell: Shell, order: Order) -> list[Step]:
     if done and not order.is_attached:
         raise _other_install(order, new, done)
     _demand_installer(shell, order)
-    missing = Pending(order.config, "20-write-cloud-config")
-    params = {k: v for k, v in new.order().items() if v and k != "installer"}
-    params["sha256"] = missing if order.config and not text else new.sha256
-    params |= {"device": _device(shell, values, order), "size": order.size or None}
-    why = _why(order, bool(done))
-    return [Step(order.image.installer, {"volume": new.volume} | params, why, order.name)]
+    params = {"volume": Id.of(order.volume), "size": order.size} if order.volume else {}
+    params |= {k: v for k, v in new.order().items() if v and k != "installer"}
+    if order.config and not text:
+        params["sha256"] = Pending(order.config, "20-write-cloud-config")
+    params["device"] = _device(shell, values, order)
+    return [Step(order.image.installer, params, _why(order, bool(done)), order.name)]
 
 
 def _why(order: Order, done: bool) -> str:
@@ -145,11 +145,10 @@ def _install_step(
         configs.demand_present(configs.Written(order.config_path, text))
     _wait_for_earlier(shell, order, on_line, within)
     row = _look_again(shell, order, step, text)
-    mark = f"{notes.job(order.work_dir)}/writing"
-    new = replace(order.install(text), device=row["path"], size=row["size"], mark=mark)
-    new = replace(new, disk=inventory.identity(row))
+    place = Place(row["path"], row["size"], row["look"], f"{notes.job(order.work_dir)}/writing")
+    disk = {"device": place.device, "size": place.size, "disk": inventory.identity(row)}
+    new = order.install(text, **disk, mark=place.mark)
     noted.update(shell, order.work_dir, installing=new, installed=None)
-    place = Place(new.device, new.size, row["look"], mark)
     what = f"{step.what}, {new.device} of {shell.name}"
     params = {k: v for k, v in new.note().items() if v and k not in ("disk", "mark")}
     params["runs"] = images.command(order.image, new.device, order.config_path)

@@ -1,11 +1,10 @@
 """The workstation's block devices, as lsblk lists them, and their users."""
 
 import json
-import re
 import shlex
 from collections.abc import Iterator
 
-from lib.errors import CheckFailed, ShellFailed
+from lib.errors import CheckFailed
 from lib.workstation.shell import Shell, run
 
 # What every lsblk with -J has. Older ones lack the paths, and print only text.
@@ -15,8 +14,10 @@ SAME = ("name", "size", "serial", "wwn", "hctl", "maj:min")  # constant while th
 LOOK = f"""\
 cat /proc/sys/kernel/random/boot_id && lsblk -J -b -o {COLUMNS} && echo IN USE && cat /proc/swaps &&
 {{ ls -d /sys/class/block/*/holders/* /sys/fs/btrfs/*/devices/* 2>/dev/null; true; }}"""
-NO_JSON = re.compile(r"(invalid|unrecognized) option.*J")
-TOO_OLD = "Nothing was written. Use a workstation with a newer system, as of 2016 or later."
+TOO_OLD = (
+    "Nothing was written. Use a workstation with util-linux 2.27 or newer, as systems since 2016 "
+    "have it."
+)
 
 
 def read(shell: Shell) -> list[dict]:
@@ -25,21 +26,15 @@ def read(shell: Shell) -> list[dict]:
     `uses` of a row lists its users: a mount point, swap, a mapping or array, a mounted btrfs;
     `boot` is the id of the current boot. Raises CheckFailed for an lsblk without JSON.
     """
-    try:
-        seen = run(shell, LOOK)
-    except ShellFailed as failed:
-        if not NO_JSON.search(failed.said):
-            raise
-        what, version = "lsblk of the workstation", run(shell, "lsblk --version").out.strip()
-        raise CheckFailed(what, "util-linux 2.27 or newer", version, TOO_OLD) from None
+    seen = run(shell, LOOK, ok=(0, 1))
     boot, _, rest = seen.out.partition("\n")
     listed, _, used_by = rest.partition("IN USE\n")
     uses = _uses(used_by.splitlines())
     try:
         return [{"boot": boot} | _row(r, uses) for r in json.loads(listed)["blockdevices"]]
-    except (ValueError, LookupError, TypeError, AttributeError) as fault:
-        found = f"{listed[:200]!r} ({fault!r})"
-        raise CheckFailed("lsblk of the workstation", "disks as JSON", found, TOO_OLD) from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        what = f"lsblk of the workstation prints no JSON: {(seen.err or listed)[:200]!r}"
+        raise CheckFailed(what, next_step=TOO_OLD) from None
 
 
 def _uses(lines: list[str]) -> dict[str, list[str]]:

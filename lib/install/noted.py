@@ -15,14 +15,13 @@ from lib.workstation.shell import Shell
 class Attach:
     """The state before a volume was attached: all disks, and the volumes of the machine.
 
-    `volumes` is None if the cloud was not asked for them. `device` and the identity `disk` are of
-    the disk found afterwards, `name` is the volume's.
+    `volumes` is None if the cloud was not asked for them. Afterwards `disk` is the identity of the
+    volume's disk, and `name` that of the volume.
     """
 
     volume: str
     before: list[dict] = field(default_factory=list)
     volumes: list[str] | None = None
-    device: str = ""
     disk: list | None = None
     name: str = ""
 

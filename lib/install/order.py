@@ -1,6 +1,7 @@
 """An order: what to install where."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from lib import config as configs
 from lib.install import images
@@ -56,7 +57,7 @@ class Order:
         """Return the text of the configuration, "" if it is absent."""
         return configs.read(shell, self.work_dir, self.config).text if self.config else ""
 
-    def install(self, text: str) -> Install:
-        """Return the install of this order with that text."""
+    def install(self, text: str, **on_disk: Any) -> Install:
+        """Return the install of this order with that text, and fields that describe the disk."""
         volume = str(self.volume["id"]) if self.volume else ""
-        return Install(volume, self.image, self.config, sha256(text))
+        return Install(volume, self.image, self.config, sha256(text), **on_disk)

@@ -3,7 +3,6 @@
 import re
 import shlex
 from collections.abc import Callable
-from functools import partial
 from pathlib import PurePath
 
 from lib.errors import CheckFailed, OutOfSight, ShellFailed
@@ -13,7 +12,7 @@ from lib.install.images import Image
 from lib.install.order import Order
 from lib.waiting import Waiting
 from lib.workstation import notes
-from lib.workstation.shell import Shell
+from lib.workstation.shell import Shell, run
 
 PRODUCTS = {
     "coreos-install": r"CoreOS(?: Container Linux)?",
@@ -29,34 +28,35 @@ TOO_SMALL = (
     "{} is smaller than the image: make no snapshot of it. Choose another volume_name, and a "
     "volume_size of {} GB or more for it: 10-create-volume creates a new volume."
 )
-# The place of the sectors written, of 512 bytes, in /sys/block/*/stat (Documentation/block/stat).
-SECTORS_WRITTEN = 6
+# The place of the sectors written in /sys/block/*/stat, and the bytes of one (block/stat.rst).
+SECTORS_WRITTEN, SECTOR = 6, 512
 FULL = re.compile(r"No space left on device|write error: .*space")
 NOT_OURS = (
     "Nothing was written. Find its user, then run this stage again: it reads the disks again."
 )
 
 
-class Progress:
-    """Shows how much of the image is on the disk, by the kernel's statistics of the disk."""
+def progress(shell: Shell, image: Image, device: str) -> tuple[str, Callable[[str], str]]:
+    """Return a command, and a function from its output to words for the share that is written.
 
-    def __init__(self, image: Image, device: str, line: Waiting):
-        self.what, self.line, self.before = f"{image.installer} on {device}", line, None
-        self.about = f"about {images.NEEDS_GB[image.installer]}"
-        self.is_raw = bool(image.file) and not image.file.endswith((".bz2", ".gz", ".xz"))
-        self.probe = f"cat /sys/class/block/{shlex.quote(PurePath(device).name)}/stat 2>/dev/null"
-        if self.is_raw:
-            self.probe += f"; stat -L -c %s -- {shlex.quote(image.file)}"
+    The output is the kernel's statistics of the disk, and the size of a local image that is not
+    packed. The words are "" without statistics.
+    """
+    is_raw = bool(image.file) and not image.file.endswith((".bz2", ".gz", ".xz"))
+    size = f"stat -L -c %s -- {shlex.quote(image.file)}" if is_raw else "true"
+    name = shlex.quote(PurePath(device).name)
+    probe = f"cat /sys/class/block/{name}/stat 2>/dev/null; {size}"
+    before = run(shell, probe, ok=(0, 1)).out.split()
 
-    def show(self, stat: str) -> None:
-        """Show the line, from the output of the probe: the statistics, and the size of a file."""
-        numbers, so_far = [int(word) for word in stat.split()], ""
-        if len(numbers) > SECTORS_WRITTEN + 1:
-            sectors = numbers[SECTORS_WRITTEN]
-            self.before = sectors if self.before is None else self.before
-            total = f"{numbers[-1] / 1e9:.1f}" if self.is_raw else self.about
-            so_far = f"{(sectors - self.before) * 512 / 1e9:.1f} of {total} GB written"
-        self.line.show(self.what, so_far=so_far)
+    def so_far(stat: str) -> str:
+        now = stat.split()
+        if min(len(now), len(before)) <= SECTORS_WRITTEN + 1:
+            return ""
+        written = (int(now[SECTORS_WRITTEN]) - int(before[SECTORS_WRITTEN])) * SECTOR
+        total = int(now[-1]) / 1e9 if is_raw else images.NEEDS_GB[image.installer]
+        return f"{written / 1e9:.1f} of {'' if is_raw else 'about '}{total:.3g} GB written"
+
+    return probe, so_far
 
 
 def install(
@@ -76,11 +76,14 @@ def install(
     command = images.command(image, device, order.config_path)
     try:
         guarded = guard.guard(place, images.verified(image, device, command))
+        probe, so_far = progress(shell, image, device)
         detached.start(shell, folder, guarded, within=within)
         with Waiting() as line:
-            progress = Progress(image, device, line)
-            follow = partial(detached.follow, shell, folder, on_line, within)
-            done = follow(probe=progress.probe, on_probe=progress.show)
+
+            def show(stat: str) -> None:
+                line.show(f"{image.installer} on {device}", so_far=so_far(stat))
+
+            done = detached.follow(shell, folder, on_line, within, probe, show)
     except OutOfSight:
         raise
     except ShellFailed as failed:
