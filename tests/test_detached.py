@@ -62,15 +62,15 @@ def test_the_output_of_a_probe_comes_in_one_line_also_while_the_command_is_silen
 
 
 @pytest.mark.parametrize(
-    "command, within, rc, said",
+    "command, within, rc, error",
     [
         ("echo last words; exit 3", 60, 3, "ended with 3: last words"),
         ("echo began; sleep 60", 0.4, None, "did not end in time: began"),
         ("kill -9 $$", 60, 137, r"ended with 137.*\n.*memory was short"),
     ],
 )
-def test_a_failure_has_its_exit_code_and_last_output(here, command, within, rc, said):
-    with pytest.raises(ShellFailed, match=said) as failed:
+def test_a_failure_has_its_exit_code_and_last_output(here, command, within, rc, error):
+    with pytest.raises(ShellFailed, match=error) as failed:
         ended(here, command, within=within)
     assert failed.value.rc == rc
 

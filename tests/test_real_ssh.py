@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from workstations import Sshd, call, demand, fingerprint, make_key, program, served, until
+from workstations import Sshd, call, demand, fingerprint, make_key, served, until
 
 from lib.errors import ShellFailed
 from lib.install import detached
@@ -30,7 +30,7 @@ def sshd(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def there(sshd):
+def shell(sshd):
     return connect_shell(None, sshd.target)
 
 
@@ -38,17 +38,17 @@ def connections(sshd) -> int:
     return (sshd.home / "sshd.log").read_text().count("Accepted publickey")
 
 
-def test_commands_files_and_exit_codes_are_those_of_a_local_shell(there, sshd):
-    assert run(there, "pwd; echo $LC_ALL").out.split() == [str(sshd.home), "C"]
-    assert run(there, """printf '%s|' "a  b" '$HOME'; echo e >&2; exit 3""", ok=(3,)).rc == 3
+def test_commands_files_and_exit_codes_are_those_of_a_local_shell(shell, sshd):
+    assert run(shell, "pwd; echo $LC_ALL").out.split() == [str(sshd.home), "C"]
+    assert run(shell, """printf '%s|' "a  b" '$HOME'; echo e >&2; exit 3""", ok=(3,)).rc == 3
     text = "a\r\n'\"$x `y` é\n\n"
-    write_text(there, "new folder/it's", text)
-    assert read_text(there, "new folder/it's") == text
+    write_text(shell, "new folder/it's", text)
+    assert read_text(shell, "new folder/it's") == text
 
 
-def test_all_commands_share_one_connection_kept_in_a_private_folder(there, sshd):
+def test_all_commands_share_one_connection_kept_in_a_private_folder(shell, sshd):
     for _ in range(4):
-        run(there, "true")
+        run(shell, "true")
     run(connect_shell(None, sshd.target), "true")
     assert connections(sshd) == 1
     (folder,) = Path(os.environ["XDG_RUNTIME_DIR"]).iterdir()
@@ -118,10 +118,10 @@ def behind(sshd, tmp_path):
 
 
 def test_a_jump_host_of_the_ssh_config_is_gone_through(sshd, behind):
-    there = connect_shell(None, "inner")
-    assert run(there, "echo $HOME").out.strip() == str(behind.home)
-    detached.start(there, "w/job", "echo done")
-    assert detached.follow(there, "w/job", lambda line: None).out == "done\n"
+    shell = connect_shell(None, "inner")
+    assert run(shell, "echo $HOME").out.strip() == str(behind.home)
+    detached.start(shell, "w/job", "echo done")
+    assert detached.follow(shell, "w/job", lambda line: None).out == "done\n"
     assert connections(sshd) == connections(behind) == 1
 
 
@@ -133,56 +133,50 @@ def test_the_key_of_a_jump_host_is_checked_as_well(sshd, behind):
     assert connections(sshd) == connections(behind) == 0
 
 
-def test_an_unknown_host_key_is_refused_and_shown_with_the_way_to_accept_it(there, sshd):
+@pytest.mark.parametrize("changed", [False, True])
+def test_an_unknown_or_changed_host_key_is_refused_and_shown(shell, sshd, changed):
     (sshd.home / "known_hosts").unlink()
-    with pytest.raises(ShellFailed, match="not known here") as failed:
-        run(there, "touch came-in")
+    if changed:
+        make_key(sshd.home / "other")
+        kind, key = (sshd.home / "other.pub").read_text().split()[:2]
+        (sshd.home / "known_hosts").write_text(f"[127.0.0.1]:{sshd.port} {kind} {key}\n")
+    words = r"HAS CHANGED.*ssh-keygen -R" if changed else "not known here"
+    with pytest.raises(ShellFailed, match=words) as failed:
+        run(shell, "touch came-in")
     assert fingerprint(sshd.home / "host_key.pub") in str(failed.value)
     assert f"ssh -p {sshd.port} root@127.0.0.1" in str(failed.value)
     assert connections(sshd) == 0 and not (sshd.home / "came-in").exists()
 
 
-def test_a_host_key_that_has_changed_is_refused_and_called_so(there, sshd):
-    make_key(sshd.home / "other")
-    kind, key = (sshd.home / "other.pub").read_text().split()[:2]
-    (sshd.home / "known_hosts").write_text(f"[127.0.0.1]:{sshd.port} {kind} {key}\n")
-    with pytest.raises(ShellFailed, match=r"HAS CHANGED.*ssh-keygen -R") as failed:
-        run(there, "true")
-    assert fingerprint(sshd.home / "host_key.pub") in str(failed.value)
-
-
-def test_a_key_that_is_not_accepted_is_explained(there, sshd):
+def test_a_server_that_accepts_no_key_or_is_missing_is_explained(shell, sshd):
     (sshd.home / "authorized_keys").write_text("")
     with pytest.raises(ShellFailed, match="none of your keys"):
-        run(there, "true")
-
-
-def test_a_server_that_is_missing_is_explained(there, sshd):
+        run(shell, "true")
     sshd.stop()
     with pytest.raises(ShellFailed, match="was not reached"):
-        run(there, "true")
+        run(shell, "true")
 
 
-def test_the_output_of_a_bashrc_is_dropped(there, sshd):
+def test_the_output_of_a_bashrc_is_dropped(shell, sshd):
     (sshd.home / ".bashrc").write_text("echo '{hello'; printf there; echo oh >&2\n")
-    assert run(there, "echo out").out == "out\n"
-    write_text(there, "w/notes.json", '{"a": 1}')
-    assert notes.read(there, "w") == {"a": 1}
+    assert run(shell, "echo out").out == "out\n"
+    write_text(shell, "w/notes.json", '{"a": 1}')
+    assert notes.read(shell, "w") == {"a": 1}
     seen = []
-    detached.start(there, "w/job", "echo a; echo b >&2")
-    detached.follow(there, "w/job", seen.append)
+    detached.start(shell, "w/job", "echo a; echo b >&2")
+    detached.follow(shell, "w/job", seen.append)
     assert seen == ["a", "b"]
 
 
 LONG = "echo begun; touch begun; while [ ! -e go ]; do sleep 0.05; done; echo ended"
 
 
-def test_a_command_outlives_its_connection_and_is_followed_to_its_end(there, sshd):
+def test_a_command_outlives_its_connection_and_is_followed_to_its_end(shell, sshd):
     """The server dies in the middle and comes back: no line is lost, and none comes twice."""
     seen, done = [], []
-    detached.start(there, "w/job", LONG)
+    detached.start(shell, "w/job", LONG)
     follower = threading.Thread(
-        target=lambda: done.append(detached.follow(there, "w/job", seen.append, within=60))
+        target=lambda: done.append(detached.follow(shell, "w/job", seen.append, within=60))
     )
     follower.start()
     until((sshd.home / "begun").exists)
@@ -196,28 +190,22 @@ def test_a_command_outlives_its_connection_and_is_followed_to_its_end(there, ssh
     assert any("connection was lost" in line for line in seen)
 
 
-def test_a_lost_connection_is_an_error_that_names_the_running_command(there, sshd, monkeypatch):
+def test_a_lost_connection_is_an_error_that_names_the_running_command(shell, sshd, monkeypatch):
     monkeypatch.setattr(detached, "RECONNECT", 0.2)
-    detached.start(there, "w/job", LONG)
+    detached.start(shell, "w/job", LONG)
     until((sshd.home / "begun").exists)
     with pytest.raises(ShellFailed, match=r"probably still runs.*Run this stage again"):
-        detached.follow(there, "w/job", lambda line: line == "begun" and sshd.drop())
+        detached.follow(shell, "w/job", lambda line: line == "begun" and sshd.drop())
     sshd.start()
-    assert detached.is_running(there, "w/job")
+    assert detached.is_running(shell, "w/job")
     (sshd.home / "go").touch()
-    assert detached.follow(there, "w/job", lambda line: None).out.split() == ["begun", "ended"]
+    assert detached.follow(shell, "w/job", lambda line: None).out.split() == ["begun", "ended"]
 
 
-def test_sudo_that_needs_a_password_is_an_error_without_a_prompt(sshd, tmp_path):
-    """The real sudo, asked by a user who is in no sudoers file."""
-    demand("sudo", "setpriv")
-    ask = "setpriv --reuid 65534 --clear-groups /usr/bin/sudo"
-    program(sshd.home, "sudo", f'exec {ask} "$@"')
-    with pytest.raises(ShellFailed, match=r"the environment variable RUNBOOK_SUDO_PASSWORD"):
-        run(connect_shell(None, sshd.target), "true", sudo=True)
-
-
-def test_notes_are_kept_on_the_other_machine(there, sshd):
-    notes.update(there, "w", attach={"volume": "1"})
-    assert notes.read(there, "w") == {"attach": {"volume": "1"}}
-    assert (sshd.home / "w/notes.json").exists()
+def test_notes_are_kept_on_the_other_machine(shell, sshd, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    notes.update(shell, "w", attach={"volume": "1"})
+    assert notes.read(shell, "w") == {"attach": {"volume": "1"}}
+    assert (sshd.home / "w/notes.json").exists() and not (tmp_path / "w").exists()
+    notes.clear(shell, "w")
+    assert not (sshd.home / "w").exists()

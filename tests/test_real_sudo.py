@@ -12,8 +12,7 @@ from workstations import call, demand, program, served
 from lib.errors import ParamsError, ShellFailed
 from lib.install import detached
 from lib.record import masks
-from lib.workstation import shell
-from lib.workstation.shell import PASSWORD, Shell, connect_shell, run, write_text
+from lib.workstation.shell import PASSWORD, Shell, ask_password, connect_shell, run, write_text
 
 pytestmark = pytest.mark.system
 SECRET = "pass word$'\\é"
@@ -39,7 +38,7 @@ def user(tmp_path_factory):
 
 
 @pytest.fixture
-def there(user, monkeypatch):
+def shell(user, monkeypatch):
     """A shell of that user, whose password is known."""
     monkeypatch.setenv(PASSWORD, SECRET)
     monkeypatch.setenv("HOME", f"/var/tmp/{user}")
@@ -48,67 +47,63 @@ def there(user, monkeypatch):
     return Shell((*become, "/bin/sh"), "the workstation", takes_password=True)
 
 
-def test_it_serves_each_program_of_a_command(there):
-    seen = run(there, 'sh -c "id -un; cat" && $SUDO id -u; id -un', sudo=True, stdin=b"in\n")
+def test_it_serves_each_program_of_a_command_and_detached_ones(shell):
+    seen = run(shell, 'sh -c "id -un; cat" && $SUDO id -u; id -un', sudo=True, stdin=b"in\n")
     assert seen.out.splitlines()[:3] == ["root", "in", "0"]
+    detached.start(shell, "job", "id -un; cat")
+    assert detached.follow(shell, "job", lambda line: None).out.split() == ["root"]
 
 
-def test_detached_commands_become_root_too(there):
-    detached.start(there, "job", "id -un; cat")
-    assert detached.follow(there, "job", lambda line: None).out.split() == ["root"]
-
-
-def test_the_password_is_in_no_command_line_no_file_and_no_environment_of_root(there, user):
+def test_the_password_is_in_no_command_line_no_file_and_no_environment_of_root(shell, user):
     look = 'sh -c \'cat /proc/[0-9]*/cmdline | tr "\\0" " "; env\''
-    said = run(there, look, sudo=True).out
-    detached.start(there, "job", look)
-    said += detached.follow(there, "job", lambda line: None).out
-    assert "sudo -A -p SUDO_ANSWER timeout" in said and SECRET not in said
+    output = run(shell, look, sudo=True).out
+    detached.start(shell, "job", look)
+    output += detached.follow(shell, "job", lambda line: None).out
+    assert "sudo -A -p SUDO_ANSWER timeout" in output and SECRET not in output
     search = ["grep", "-rlF", "-e", SECRET, f"/var/tmp/{user}", "/var/log"]
     assert subprocess.run(search, capture_output=True, check=False).stdout == b""
 
 
-def test_it_is_masked_and_not_handed_to_programs(there):
-    assert run(there, "env").out.find(PASSWORD) == -1
-    run(there, "true", sudo=True)
+def test_it_is_masked_and_not_handed_to_programs(shell):
+    assert run(shell, "env").out.find(PASSWORD) == -1
+    run(shell, "true", sudo=True)
     assert SECRET in masks.values()
 
 
-def test_a_wrong_or_missing_password_is_explained_and_not_shown(there, monkeypatch):
+def test_a_wrong_or_missing_password_is_explained_and_not_shown(shell, monkeypatch):
     for wrong in ("not this one", ""):
         monkeypatch.setenv(PASSWORD, wrong)
         with pytest.raises(ShellFailed, match=f"the environment variable {PASSWORD}") as failed:
-            run(there, "true", sudo=True)
+            run(shell, "true", sudo=True)
         assert not wrong or wrong not in str(failed.value)
 
 
-def test_one_that_is_not_needed_does_no_harm(there, user):
+def test_one_that_is_not_needed_does_no_harm(shell, user):
     rule = Path("/etc/sudoers.d") / user
     before = rule.read_text()
     rule.write_text(f"{user} ALL=(ALL) NOPASSWD: ALL\n")
     try:
-        assert run(there, "cat", sudo=True, stdin=b"x").out == "x"
-        detached.start(there, "job", "id -un; cat")
-        assert detached.follow(there, "job", lambda line: None).out.split() == ["root"]
+        assert run(shell, "cat", sudo=True, stdin=b"x").out == "x"
+        detached.start(shell, "job", "id -un; cat")
+        assert detached.follow(shell, "job", lambda line: None).out.split() == ["root"]
     finally:
         rule.write_text(before)
 
 
-def test_one_of_two_lines_is_refused(there, monkeypatch):
-    monkeypatch.setenv(PASSWORD, "a\nb")
-    with pytest.raises(ParamsError, match=PASSWORD):
-        run(there, "true", sudo=True)
+def test_a_notebook_can_ask_for_the_password_which_has_one_line(monkeypatch):
+    for typed in ("typed in", "a\nb"):
+        monkeypatch.setenv(PASSWORD, "")
+        monkeypatch.setattr("getpass.getpass", lambda prompt, typed=typed: typed)
+        if "\n" not in typed:
+            ask_password()
+            assert os.environ[PASSWORD] == typed and typed in masks.values()
+            continue
+        with pytest.raises(ParamsError, match=PASSWORD):
+            ask_password()
 
 
-def test_a_notebook_can_ask_for_the_password(monkeypatch):
-    monkeypatch.setenv(PASSWORD, "")
-    monkeypatch.setattr(shell.getpass, "getpass", lambda prompt: "typed in")
-    shell.ask_password()
-    assert os.environ[PASSWORD] == "typed in" and "typed in" in masks.values()
-
-
-def test_a_machine_that_is_not_the_workstation_gets_none(there):
-    node = replace(there, takes_password=False)
+def test_a_machine_that_is_not_the_workstation_gets_none(shell):
+    node = replace(shell, takes_password=False)
     assert run(node, "cat", stdin=b"in").out == "in"
     with pytest.raises(ShellFailed, match="none is passed on") as failed:
         run(node, "true", sudo=True, stdin=b"in")
@@ -123,9 +118,9 @@ def test_over_ssh_it_is_the_same(user, tmp_path, monkeypatch):
     with served(tmp_path / "home", tmp_path / "client", monkeypatch) as sshd:
         ask = f"setpriv --reuid {ids[0]} --regid {ids[1]} --clear-groups /usr/bin/sudo"
         program(sshd.home, "sudo", f'exec {ask} "$@"')
-        there = connect_shell(None, sshd.target)
-        assert run(there, "cat", sudo=True, stdin=b"x").out == "x"
-        write_text(there, "a", "b")
-        detached.start(there, "job", "id -un")
-        assert detached.follow(there, "job", lambda line: None).out.split() == ["root"]
+        shell = connect_shell(None, sshd.target)
+        assert run(shell, "cat", sudo=True, stdin=b"x").out == "x"
+        write_text(shell, "a", "b")
+        detached.start(shell, "job", "id -un")
+        assert detached.follow(shell, "job", lambda line: None).out.split() == ["root"]
         assert not re.search("pass.word", (sshd.home / "sshd.log").read_text())

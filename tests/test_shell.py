@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from workstations import program, runs, until
+from workstations import SUDO, at_home, program, runs, until
 
 from lib.errors import ParamsError, ShellFailed
 from lib.workstation import shell
@@ -37,11 +37,11 @@ def test_ssh_asks_nothing_and_trusts_no_unknown_host():
     assert argv[argv.index("-p") + 1] == "2222"
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_without_a_folder_for_them_no_connections_are_shared(monkeypatch, there):
+@pytest.mark.parametrize("exists", [True, False])
+def test_without_a_folder_for_them_no_connections_are_shared(monkeypatch, exists):
     with tempfile.TemporaryDirectory(dir="/tmp") as base:  # short, as its name counts
         (Path(base) / f"runbook-ssh-{os.getuid()}").touch()
-        monkeypatch.setenv("XDG_RUNTIME_DIR", base if there else f"{base}/absent")
+        monkeypatch.setenv("XDG_RUNTIME_DIR", base if exists else f"{base}/absent")
         argv = connect_shell(None, "me@h").argv
     assert "BatchMode=yes" in argv and "ControlMaster=auto" not in argv
 
@@ -60,16 +60,11 @@ def test_a_command_starts_at_home_and_speaks_english(here, tmp_path):
 
 def test_stdout_stderr_and_exit_code_are_apart(here):
     assert run(here, "echo a; echo b >&2; exit 3", ok=(3,)) == shell.Result(3, "a\n", "b\n")
-
-
-def test_another_exit_code_is_an_error_that_names_it(here):
+    assert run(here, "printf '\\377'").out == "\ufffd"
+    assert run(here, "cat").out == "", "without stdin the end is found at once"
     with pytest.raises(ShellFailed, match="ended with 3: no such thing") as failed:
         run(here, "echo no such thing >&2; exit 3")
     assert failed.value.rc == 3
-
-
-def test_without_stdin_a_command_that_reads_finds_the_end(here):
-    assert run(here, "cat").out == ""
 
 
 def test_a_hanging_command_is_ended_with_its_children(here, tmp_path):
@@ -79,80 +74,67 @@ def test_a_hanging_command_is_ended_with_its_children(here, tmp_path):
     assert ended(tmp_path / "pid")
 
 
-def test_a_hanging_root_command_is_ended_by_the_workstation(here, tmp_path, monkeypatch):
-    program(tmp_path, "sudo", 'shift; exec "$@"')
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    with pytest.raises(ShellFailed, match="did not end in time: began") as failed:
-        run(here, "sh -c 'echo began; sleep 60'", sudo=True, within=0.4)
-    assert failed.value.rc is None
+SUDOS = {  # the program sudo, the command, the error, whether it blames sudo
+    "it hangs": (SUDO, "sh -c 'echo began; sleep 60'", "did not end in time: began", False),
+    "the program fails": (SUDO, "sh -c 'exit 4'", "ended with 4", False),
+    "no rights": ("echo 'sudo: a password is required' >&2; exit 1", "true", "ended with 1", True),
+}
 
 
-def test_sudo_is_not_interactive_and_serves_each_program(here, tmp_path, monkeypatch):
-    program(tmp_path, "sudo", 'echo "$1 $7"; shift; exec "$@"')
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    assert run(here, "echo a; $SUDO echo b", sudo=True).out == "-n a\na\n-n b\nb\n"
+@pytest.mark.parametrize("sudo, command, error, blamed", SUDOS.values(), ids=SUDOS)
+def test_a_root_command_that_fails_is_blamed_on_sudo_only_for_missing_rights(
+    tmp_path, monkeypatch, sudo, command, error, blamed
+):
+    ws = at_home(tmp_path, monkeypatch, {"sudo": sudo}, os.environ["PATH"])
+    with pytest.raises(ShellFailed, match=error) as failed:
+        run(ws, command, sudo=True, within=0.4 if "sleep" in command else 60)
+    assert ("needs `sudo` for your user" in str(failed.value)) == blamed
+    assert failed.value.rc is None or "sleep" not in command
 
 
-def test_missing_sudo_rights_are_explained(here, tmp_path, monkeypatch):
-    program(tmp_path, "sudo", "echo 'sudo: a password is required' >&2; exit 1")
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    with pytest.raises(ShellFailed, match="needs `sudo` for your user"):
-        run(here, "true", sudo=True)
+def test_sudo_is_not_interactive_and_serves_each_program(tmp_path, monkeypatch):
+    says = {"sudo": 'echo "$1 $7"; shift; exec "$@"'}
+    ws = at_home(tmp_path, monkeypatch, says, os.environ["PATH"])
+    assert run(ws, "echo a; $SUDO echo b", sudo=True).out == "-n a\na\n-n b\nb\n"
 
 
-def test_a_failing_program_under_sudo_is_not_blamed_on_sudo(here, tmp_path, monkeypatch):
-    program(tmp_path, "sudo", 'shift; exec "$@"')
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    with pytest.raises(ShellFailed) as failed:
-        run(here, "sh -c 'exit 4'", sudo=True)
-    assert "sudo -n" not in str(failed.value)
+ANSWERS = {  # of ssh, of a second ssh that diagnoses the first, and the advice
+    "no key of ours": ("Permission denied (publickey).", "exit 255", "none of your keys"),
+    "no answer": ("connect to host h port 22: Connection refused", "exit 255", "was not reached"),
+    "no key shown": (
+        "Host key verification failed.", "echo debug1: >&2; exit 255",
+        r"not known here\. The key it offers: not shown by ssh\..*by hand: ssh -p 22 me@h$",
+    ),
+    "a key shown": (
+        "Host key verification failed.", "echo Server host key: ssh-x SHA256:abc >&2; exit 255",
+        r"The key it offers: ssh-x SHA256:abc\.",
+    ),
+    "it hangs then": ("Host key verification failed.", "exec sleep 60", "not shown by ssh"),
+    "a jump host hangs then": (
+        "kex_exchange_identification: closed", "exec sleep 60", "was not reached",
+    ),
+    "a jump host's key": (
+        "kex_exchange_identification: closed",
+        "echo Host key verification failed. >&2; exit 255", "not known here",
+    ),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "said, advice",
-    [
-        ("me@h: Permission denied (publickey).", "none of your keys"),
-        ("ssh: connect to host h port 22: Connection refused", "was not reached"),
-    ],
-)
-def test_ssh_that_fails_is_explained(tmp_path, said, advice):
-    ssh = program(tmp_path, "ssh", f"echo '{said}' >&2; exit 255")
+@pytest.mark.parametrize("first, second, advice", ANSWERS.values(), ids=ANSWERS)
+def test_an_ssh_that_fails_is_explained(tmp_path, monkeypatch, first, second, advice):
+    if "sleep" in second:
+        monkeypatch.setattr("lib.workstation.ssh.AGAIN", 0.2)
+    text = f"case $* in *ControlPath=none*) {second} ;; esac; echo '{first}' >&2; exit 255"
+    ssh = program(tmp_path, "ssh", text)
     with pytest.raises(ShellFailed, match=advice):
-        run(Shell((str(ssh),), "h", remote=True), "true")
-
-
-def test_a_key_that_ssh_does_not_show_is_reported(tmp_path):
-    ssh = program(tmp_path, "ssh", "echo 'Host key verification failed.' >&2; exit 255")
-    with pytest.raises(ShellFailed, match=r"not shown by ssh.*by hand: ssh me@h$"):
-        run(Shell((str(ssh), "-o", "x", "--", "me@h"), "h", remote=True), "true")
-
-
-@pytest.mark.parametrize(
-    "said, advice",
-    [
-        ("Host key verification failed.", "not shown by ssh"),
-        ("kex_exchange_identification: closed", "was not reached"),
-    ],
-)
-def test_a_second_ssh_that_hangs_counts_as_no_answer(tmp_path, monkeypatch, said, advice):
-    monkeypatch.setattr("lib.workstation.ssh.AGAIN", 0.2)
-    hangs = "case $* in *ControlPath=none*) exec sleep 60 ;; esac"
-    ssh = program(tmp_path, "ssh", f"{hangs}; echo '{said}' >&2; exit 255")
-    with pytest.raises(ShellFailed, match=advice):
-        run(Shell((str(ssh), "--", "me@h"), "h", remote=True), "true")
+        run(Shell((str(ssh), "-p", "22", "--", "me@h"), "h", remote=True), "true")
 
 
 def test_a_remote_command_arrives_unchanged(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     ssh = program(tmp_path, "ssh", 'exec /bin/sh -c "$*"')  # as sshd does
-    there = Shell((str(ssh), "exec /bin/sh"), "h", remote=True)
-    assert run(there, """printf '%s|' "a  b" 'c"d' '$HOME' \\\\""").out == """a  b|c"d|$HOME|\\|"""
-
-
-def test_the_output_of_a_login_is_dropped(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    login = program(tmp_path, "login", 'echo "{hello"; printf there; exec /bin/sh "$@"')
-    assert run(Shell((str(login),), "h"), "echo out").out == "out\n"
+    ws = Shell((str(ssh), "exec /bin/sh"), "h", remote=True)
+    assert run(ws, """printf '%s|' "a  b" 'c"d' '$HOME' \\\\""").out == """a  b|c"d|$HOME|\\|"""
 
 
 def test_a_login_that_does_not_run_the_command_is_an_error(tmp_path):

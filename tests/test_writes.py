@@ -26,7 +26,7 @@ def states(machine=WS) -> list[str]:
 
 def install(error: BaseException | None = None):
     with files.journalled(WS, "coreos-install", "disk", INSTALL) as ended:
-        assert states()[-1] == "intent", "it is there before the change is made"
+        assert states()[-1] == "intent", "the entry comes before the change"
         if error:
             raise error
         ended["text"] = "Success!"
@@ -78,8 +78,8 @@ def test_open_changes_of_another_run_are_settled_by_the_volume(tmp_path, monkeyp
 )
 def test_a_checksum_settles_the_change_of_a_file(here, tmp_path, capsys, meanwhile, state):
     at, file = files.workstation(here), "w d/it's.yml"
-    told = {"file": file, "before": files.sha256("old"), "after": files.sha256("new")}
-    with pytest.raises(KeyboardInterrupt), files.journalled(at, "write", "it", told):
+    params = {"file": file, "before": files.sha256("old"), "after": files.sha256("new")}
+    with pytest.raises(KeyboardInterrupt), files.journalled(at, "write", "it", params):
         if meanwhile:
             write_text(here, file, meanwhile)
         raise KeyboardInterrupt
