@@ -124,6 +124,19 @@ def test_the_machines_register_with_their_own_addresses(cloud):
     assert ["stand-ins" in r.next for r in rows if r.ok == "-"] == [True] * 3
 
 
+def test_damaged_notes_are_not_needed_once_there_is_a_template(templated):
+    file, seen = (
+        workstation(templated).parent / "home/coreos-cluster/notes.json",
+        changes(templated),
+    )
+    file.write_text("{")
+    with pytest.raises(CheckFailed, match=r"Rename it there .* run this stage again"):
+        play(templated, "30-install-coreos")
+    file.rename(file.with_name("notes.json.damaged"))
+    play_to(templated, "42-create-template")
+    assert changes(templated) == seen
+
+
 def test_a_second_cluster_gets_a_token_and_a_disk_of_its_own(templated):
     play(templated, "50-deploy-cluster")
     other = {n: f"other-{n[:4]}" for n in ("cluster_name", "template_name", "volume_name")}
