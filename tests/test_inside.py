@@ -131,7 +131,7 @@ class TestOverSsh:
         assert wrong.pop("configuration of coreos-cluster-1").endswith("user_data")
         assert wrong == {f"systemd of coreos-cluster-{n}": "degraded a.service" for n in (1, 2, 3)}
         seen = changes(there.cloud)
-        assert len(there.ask(SEVENTY, mode="plan")["then"]) == 2
+        assert len(there.ask(SEVENTY, mode="plan")["plan"].then) == 2
         assert changes(there.cloud) == seen
 
     def test_an_etcd_says_the_same_on_its_machine_as_from_here(self, there):

@@ -10,7 +10,7 @@ import pytest
 import requests
 from harness import OLD, STAGES, build, changes, client, fault, play, play_to, running
 
-from lib.cluster import login
+from lib.cluster import login, reconfigure
 from lib.config import discovery
 from lib.errors import (
     CheckFailed,
@@ -165,7 +165,7 @@ def test_a_machine_that_was_written_to_but_not_rebooted_is_rebooted_the_next_tim
         play(cloud, SEVENTY, **cloud.params | keys)
     assert KEY in on_disk(cloud, "coreos-cluster-1")["user_data"]
     assert KEY not in on_disk(cloud, "coreos-cluster-2")["user_data"]
-    then = play(cloud, SEVENTY, **cloud.params | keys)["then"]
+    then = play(cloud, SEVENTY, **cloud.params | keys)["plan"].then
     assert [(s.command, s.what[-1]) for s in then][:2] == [
         ("rebootVirtualMachine", "1"), ("rewrite", "2")]  # fmt: skip
 
@@ -191,7 +191,7 @@ def test_a_text_that_is_no_utf8_is_taken_for_what_it_is(cloud):
     play(cloud, SEVENTY, **cloud.params)
     written = nodes_entry(cloud, "coreos-cluster-2")
     assert (written.state, written.params["before"]) == ("done", before)
-    assert play(cloud, SEVENTY, **cloud.params)["then"] == []
+    assert play(cloud, SEVENTY, **cloud.params)["plan"].then == []
 
 
 @pytest.mark.parametrize("written", [True, False])
@@ -208,7 +208,7 @@ def test_a_write_that_was_not_seen_to_end_is_looked_for(cloud, keys, monkeypatch
         patch.setattr(login, "run", lost)
         play(cloud, SEVENTY, **cloud.params | keys)
     assert nodes_entry(cloud, "coreos-cluster-1").state == "intent"
-    then = play(cloud, SEVENTY, **cloud.params | keys)["then"]
+    then = play(cloud, SEVENTY, **cloud.params | keys)["plan"].then
     assert [s.command for s in then if s.what == "coreos-cluster-1"] == (
         ["rebootVirtualMachine"] if written else ["rewrite", "rebootVirtualMachine"]
     )
@@ -233,6 +233,17 @@ def test_what_was_changed_on_a_machine_since_it_was_shown_is_not_written_over(
         play(cloud, SEVENTY, **cloud.params | keys)
     assert nodes_entry(cloud, "coreos-cluster-1").state == "failed"
     assert changes(cloud) == seen and list(on_disk(cloud, "coreos-cluster-1")) == ["user_data"]
+
+
+def test_a_plan_that_would_be_another_one_by_now_is_not_carried_out(cloud, keys):
+    at_apply = play(cloud, SEVENTY, **cloud.params | keys, stop_at="apply")
+    shell = login.connect(login.Access(cloud, "core"), machines(cloud)["coreos-cluster-2"])
+    meant = at_apply["plan"].texts["coreos-cluster-2"].encode()
+    run(shell, f"sh -c 'cat >{login.FILE.format('coreos')}'", sudo=True, stdin=meant)
+    before, seen = url(cloud), changes(cloud)
+    with pytest.raises(CheckFailed, match=r"(?s)no longer the one shown.*-write coreos-cluster-2"):
+        reconfigure.apply(at_apply["target"], at_apply["plan"], "apply", within=9)
+    assert changes(cloud) == seen and url(cloud) == before
 
 
 def test_a_machine_that_does_not_run_stops_it_before_anything_is_changed(cloud, keys):
@@ -304,10 +315,13 @@ def test_user_data_are_given_at_the_cloud(tmp_path, keys, each, may_expunge):
         updates = ["updateVirtualMachine", "rebootVirtualMachine"] * 3
         assert changes(one)[len(seen) :] == [*kept, *updates, *gone]
         assert url(one) != first and len(discovery.members(url(one))) == 3
+        second = url(one)
+        play(one, SEVENTY, **asked | keys, move_discovery="b")
+        assert len({first, second, url(one)}) == 3 and len(discovery.members(url(one))) == 3
         given = {m.get("userdataid") for m in machines(one).values()}
         assert given == ({r["id"] for r in one.list("listUserData")} or {None})
         seen = changes(one)
-        play(one, SEVENTY, **asked | keys, move_discovery="a")
+        play(one, SEVENTY, **asked | keys, move_discovery="b")
         for stage in ("50-deploy-cluster", SIXTY):
             play(one, stage, **asked | keys)
         assert changes(one) == seen

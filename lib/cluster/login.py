@@ -9,6 +9,7 @@ import base64
 import ipaddress
 import re
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -141,7 +142,8 @@ def look(ours: Ours, access: Access, config_delivery: str) -> list[Node]:
     if config_delivery == "userdata":
         at_cloud = partial(_at_cloud, ours.cloud)
         return [Node(there[n], at_cloud(there[n]), shell=shells.get(n)) for n in ours.names]
-    return [_on_disk(there[n], shells[n]) for n in ours.names]
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda n: _on_disk(there[n], shells[n]), ours.names))
 
 
 def _at_cloud(cloud: Cloud, machine: dict) -> str:

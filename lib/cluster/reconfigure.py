@@ -1,20 +1,21 @@
 """Reconfiguring: another configuration for machines that run, the old one kept.
 
-What is wanted is written on the workstation first, then given to each machine: into the file that
-it reads at every boot, or as its user data at the cloud.
+The text is written on the workstation first, then given to each machine: into the file that it
+reads at every boot, or as its user data at the cloud.
 """
 
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from lib import config
 from lib.cloud import Cloud
-from lib.cluster import login
-from lib.cluster.login import Node
-from lib.config import Config, Written, difference, registered
+from lib.cluster import login, rolling
+from lib.cluster.login import Access, Node
+from lib.config import Config, difference, discovery, registered
 from lib.config import userdata as data
 from lib.errors import CheckFailed, ParamsError
+from lib.ours import Ours
 from lib.plan import check_mode
 from lib.steps import Step
 from lib.waiting import tell
@@ -22,39 +23,82 @@ from lib.workstation import notes
 from lib.workstation.files import journalled, settle_files, sha256, workstation
 from lib.workstation.shell import Shell, find_text, read_text, run
 
-NAMES = ("now", "wanted")
 MOVE = "move to a new token"
-OLD_SERVER = 'one that tells a machine\'s user data (4.18 or newer), or config_delivery "disk"'
+OLD_SERVER = 'one that shows a machine\'s user data (4.18 or newer), or config_delivery "disk"'
+AGAIN = "Nothing was changed. Run this stage again from Plan, and read what it shows."
 
 
-def demand_possible(
-    cloud: Cloud, *, config_format: str, config_delivery: str, machine_user: str,
-    move_discovery: str, discovery: str,
-) -> None:  # fmt: skip
-    """Raise CheckFailed or ParamsError for a cluster that cannot be reconfigured in place."""
-    if config_format == "ignition":
-        raise CheckFailed("config_format", "cloud-config", "ignition", login.FIRST_BOOT)
-    if config_delivery == "disk" and not machine_user:
-        raise ParamsError("machine_user", 'who logs in to the machines, such as "core"', "")
-    if config_delivery == "userdata" and not cloud.can_keep_user_data:
-        raise CheckFailed("this server", OLD_SERVER, ".".join(map(str, cloud.version)))
-    if move_discovery and discovery == "static":
-        raise ParamsError(
-            "move_discovery", '"" with discovery "static", which has none', move_discovery
-        )
+@dataclass(frozen=True)
+class Target:
+    """What the machines of a cluster are to be configured with.
 
-
-def plan_text(shell: Shell, work_dir: str, wanted: Config, move_discovery: str) -> list[Step]:
-    """Return the step that writes what is wanted on the workstation, none if it is there.
-
-    `move_discovery` asks for a new token, once a word; a move that was cut off goes on in any case.
-    Raises CheckFailed when the cluster was made with another `config_format` or `config_delivery`.
+    With `each` their user data also set their host names. A new `move` is a word that asks for a
+    new token, once a word; a move that was cut off goes on in any case.
     """
+
+    ours: Ours
+    access: Access
+    shell: Shell  # of the workstation
+    work_dir: str
+    config: Config
+    each: bool = False
+    move: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done: `first` on the workstation, `then` to the machines, in their order.
+
+    `texts` are what the machines (`seen`) are to be configured with, by name. Where there is a new
+    token to be asked for, `<token>` stands for it.
+    """
+
+    first: list[Step]
+    then: list[Step]
+    seen: list[Node]
+    texts: dict[str, str]
+
+    @property
+    def steps(self) -> list[Step]:
+        """All steps in their order."""
+        return self.first + self.then
+
+
+def demand_possible(target: Target) -> None:
+    """Raise CheckFailed or ParamsError for a cluster that cannot be reconfigured in place."""
+    form, cloud = target.config.form, target.ours.cloud
+    if form.format == "ignition":
+        raise CheckFailed("config_format", "cloud-config", "ignition", login.FIRST_BOOT)
+    if form.delivery == "disk" and not target.access.user:
+        raise ParamsError("machine_user", 'who logs in to the machines, such as "core"', "")
+    if form.delivery == "userdata" and not cloud.can_keep_user_data:
+        raise CheckFailed("this server", OLD_SERVER, ".".join(map(str, cloud.version)))
+    if target.move and target.config.bootstrap.service == discovery.STATIC:
+        wanted = '"" with discovery "static", which has none'
+        raise ParamsError("move_discovery", wanted, target.move)
+
+
+def plan(target: Target) -> Plan:
+    """Look at the workstation and the machines, and return what is left to be done.
+
+    Raises CheckFailed when the cluster was made with another `config_format` or `config_delivery`,
+    and when a machine does not run or cannot be asked.
+    """
+    seen = login.look(target.ours, target.access, target.config.form.delivery)
+    first = _plan_text(target)
+    meant = first[0].params["text"] if first else config.read(target.shell, target.work_dir).text
+    texts = {n.name: _own_text(n, meant, target.each) for n in seen}
+    return Plan(first, _plan_machines(target, seen, texts), seen, texts)
+
+
+def _plan_text(target: Target) -> list[Step]:
+    """Return the step that writes the text on the workstation, none if it is there."""
+    shell, work_dir, wanted = target.shell, target.work_dir, target.config
     noted, name = notes.read(shell, work_dir), wanted.form.cluster_file
     wanted.form.demand_places(noted)
     there = config.read(shell, work_dir, name)
     begun = (noted.get("moving") or {}).get("word")
-    if word := begun or (move_discovery if noted.get("moved") != move_discovery else ""):
+    if word := begun or (target.move if noted.get("moved") != target.move else ""):
         why = "it was begun, and is to be ended" if begun else "the parameters ask for a new token"
         step = wanted.step(name, there.where, why)
         return [replace(step, command=MOVE, params=step.params | {"word": word})]
@@ -66,31 +110,17 @@ def plan_text(shell: Shell, work_dir: str, wanted: Config, move_discovery: str) 
     return [Step("rewrite", params, "the parameters say other lines", there.where)]
 
 
-def text(first: list[Step], there: Written) -> str:
-    """Return what the machines are to be configured with, once the plan of `plan_text` is done."""
-    return first[0].params["text"] if first else there.text
-
-
-def plan(
-    cloud: Cloud,
-    shell: Shell,
-    seen: list[Node],
-    meant: str,
-    *,
-    work_dir: str,
-    cluster: str,
-    each: bool,
-) -> list[Step]:
+def _plan_machines(target: Target, seen: list[Node], texts: dict[str, str]) -> list[Step]:
     """Return the steps for the machines, in their order: the new text, and a reboot after it.
 
-    With `each` a machine's user data also set its host name. They are registered first where the
-    cloud can do that, and what was registered for none but these machines goes at the end. A
-    machine that was given its text, but was not seen to boot, is rebooted.
+    User data are registered first where the cloud can do that, and what was registered for none
+    but these machines goes at the end. A machine that was given its text, but was not seen to
+    boot, is rebooted.
     """
-    unbooted = notes.read(shell, work_dir).get("unbooted") or []
-    texts = {n.name: _own_text(n, meant, each) for n in seen}
+    cloud, cluster = target.ours.cloud, target.ours.cluster_name
+    unbooted = notes.read(target.shell, target.work_dir).get("unbooted") or []
     others = [n for n in seen if _differs(n, texts[n.name])]
-    steps, given = _plan_given(cloud, others, texts, cluster, each)
+    steps, given = _plan_given(cloud, others, texts, cluster, target.each)
     for node in seen:
         if node in others:
             steps.append(given[node.name])
@@ -139,37 +169,67 @@ def _write(node: Node, meant: str, why: str) -> Step:
     return Step("rewrite", {"file": node.file, "text": data.exactly(meant)}, why, node.name)
 
 
-def changed_lines(seen: list[Node], meant: str, *, each: bool) -> str:
+def changed_lines(plan: Plan) -> str:
     """Return the lines that differ on each machine, tokens masked."""
     shown = []
-    for node in seen:
-        own_text = _own_text(node, meant, each)
-        if _differs(node, own_text):
-            lines = [t.rstrip("\n") for t in (node.text, own_text)]
-            shown.append(f"{node.name}\n{difference(*lines, NAMES)}")
+    for node in plan.seen:
+        if _differs(node, plan.texts[node.name]):
+            lines = [t.rstrip("\n") for t in (node.text, plan.texts[node.name])]
+            shown.append(f"{node.name}\n{difference(*lines, ('now', 'wanted'))}")
     return "\n\n".join(shown) or "no machine is configured with other lines"
 
 
-def apply_text(shell: Shell, work_dir: str, first: list[Step], mode: str) -> None:
-    """Write what is wanted on the workstation, the old text kept beside it with its date.
+def apply(target: Target, plan: Plan, mode: str, *, within: float) -> None:
+    """Carry out a plan as it was shown: write the text, then roll it out to the machines.
 
-    A new token is asked for. An etcd that has formed a cluster does not look at it: it is for those
-    that have yet to form one. May be called again after it was cut off.
+    A new token is asked for, and filled in. `within` is how many seconds one machine may take.
+    Raises CheckFailed with the difference when the plan would be another one by now.
     """
     check_mode(mode)
-    if mode == "apply":
-        settle_files(shell, workstation(shell))
-    if mode == "plan" or not first:
-        return print("Plan mode: nothing was written." if first else "Nothing to do.")
-    (step,) = first
-    config.demand_valid(step.params["text"])
-    if step.command == MOVE:
-        _move(shell, step, work_dir)
-    else:
-        old, kept = read_text(shell, step.what), f"{step.what}.{login.now()}"
-        run(shell, f"cp -p -- {shlex.quote(step.what)} {shlex.quote(kept)}")
-        config.write(shell, step.what, step.params["text"], old, kept)
-    tell("done", step.command, step.what, step.why)
+    if not plan.steps:
+        return print("Nothing to do.")
+    if mode == "plan":
+        return print(f"Plan mode: {len(plan.steps)} steps, none applied.")
+    settle_files(target.shell, workstation(target.shell))
+    _demand_unchanged(target, plan)
+    _apply_text(target, plan.first)
+    how = rolling.Rolling(target.ours.cloud, target.shell, target.work_dir, plan.seen, within)
+    rolling.apply(how, _filled(target, plan))
+
+
+def _demand_unchanged(target: Target, shown: Plan) -> None:
+    now = plan(target).steps
+    if now == shown.steps:
+        return
+    texts = ["\n".join(f"{s.command} {s.what} {s.params}" for s in p) for p in (shown.steps, now)]
+    lines = difference(*texts, ("shown", "now"))
+    raise CheckFailed(f"The plan is no longer the one shown:\n{lines}\n", next_step=AGAIN)
+
+
+def _filled(target: Target, plan: Plan) -> list[Step]:
+    """Return the steps for the machines with the token that the workstation holds now."""
+    if not any(s.command == MOVE for s in plan.first):
+        return plan.then
+    url = config.read(target.shell, target.work_dir).url
+    return registered.filled(plan.then, lambda text: text.replace(target.config.url, url))
+
+
+def _apply_text(target: Target, first: list[Step]) -> None:
+    """Write the text on the workstation, the old one kept beside it with its date.
+
+    An etcd that has formed a cluster does not look at a new token: it is for those that have yet
+    to form one. May be called again after it was cut off.
+    """
+    shell = target.shell
+    for step in first:
+        config.demand_valid(step.params["text"])
+        if step.command == MOVE:
+            _move(shell, step, target.work_dir)
+        else:
+            old, kept = read_text(shell, step.what), f"{step.what}.{login.now()}"
+            run(shell, f"cp -p -- {shlex.quote(step.what)} {shlex.quote(kept)}")
+            config.write(shell, step.what, step.params["text"], old, kept)
+        tell("done", step.command, step.what, step.why)
 
 
 def _move(shell: Shell, step: Step, work_dir: str) -> None:

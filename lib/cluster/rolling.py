@@ -1,6 +1,7 @@
 """Rolling: machines reboot one at a time, the next one when the last is back in the cluster."""
 
 import base64
+from dataclasses import dataclass
 from functools import partial
 
 from lib import config
@@ -10,7 +11,7 @@ from lib.cluster.login import Node
 from lib.config import discovery, registered
 from lib.errors import CheckFailed
 from lib.jobs import awaited
-from lib.plan import apply, check_mode
+from lib.plan import apply as send
 from lib.steps import Step
 from lib.waiting import tell
 from lib.workstation import notes
@@ -21,66 +22,76 @@ ELECTION = 30  # seconds that members are given to agree on a leader
 KNOWN = ("healthy", *verify.STATES, etcd.AWAY)
 
 
-def answers(cloud: Cloud, seen: list[Node]) -> dict[str, etcd.Answer]:
+@dataclass(frozen=True)
+class Rolling:
+    """How the machines `seen` are rolled: notes go into `work_dir` on the workstation (`shell`).
+
+    `within` is how many seconds one machine may take.
+    """
+
+    cloud: Cloud
+    shell: Shell
+    work_dir: str
+    seen: list[Node]
+    within: float
+
+
+def answers(how: Rolling) -> dict[str, etcd.Answer]:
     """Ask the etcd of each machine, from here or on the machine itself."""
-    meant = {n.name: n.address for n in seen}
-    shells = {n.name: n.shell for n in seen if n.shell}
-    return etcd.ask_all(cloud, meant, seen[0].text, shells)
+    found = {n.name: n.address for n in how.seen}
+    shells = {n.name: n.shell for n in how.seen if n.shell}
+    return etcd.ask_all(how.cloud, found, how.seen[0].text, shells)
 
 
-def apply_plan(
-    cloud: Cloud, shell: Shell, seen: list[Node], then: list[Step], mode: str, *, work_dir: str,
-    within: float,
-) -> None:  # fmt: skip
+def apply(how: Rolling, then: list[Step]) -> None:
     """Give each machine its text and reboot it, the next one when it is back in the cluster.
 
     User data are registered before, and those that no machine has any more deleted at the end.
     Raises CheckFailed when the others could not keep the quorum meanwhile, or one does not come
-    back within `within` seconds; then nothing more is rebooted.
+    back in time; then nothing more is rebooted.
     """
-    check_mode(mode)
-    if mode == "plan" or not then:
-        return print("Plan mode: nothing was sent." if then else "Nothing to do.")
-    before = answers(cloud, seen)
+    if not then:
+        return
+    before = answers(how)
     demand_known(before)
     if registers := [s for s in then if s.command == "registerUserData"]:
-        apply(cloud, registers, "apply", within=within)
-        then = registered.settled(cloud, then)
+        send(how.cloud, registers, "apply", within=how.within)
+        then = registered.settled(how.cloud, then)
     forms = any(a.state in ("healthy", "unhealthy") for a in before.values())
-    for node in seen:
+    for node in how.seen:
         mine = [s for s in then if s.what == node.name]
         if not mine:
             continue
-        now = _with_quorum(cloud, seen, node, within) if forms else before
-        _give_all(cloud, shell, node, mine, work_dir, within)
-        back = partial(_is_registered, shell, node, work_dir)
+        now = _with_quorum(how, node) if forms else before
+        _give_all(how, node, mine)
+        back = partial(_is_registered, how, node)
         if forms:
-            back = partial(_is_member, cloud, seen, node, now[node.name].started)
-        if not awaited(cloud, back, f"{node.name} to be back in the cluster", within):
+            back = partial(_is_member, how, node, now[node.name].started)
+        if not awaited(how.cloud, back, f"{node.name} to be back in the cluster", how.within):
             raise CheckFailed(node.name, "back in the cluster", "not in time", ALONE)
-        _note_booted(shell, work_dir, node.name)
-    apply(cloud, [s for s in then if s.command == "deleteUserData"], "apply", within=within)
+        _note_booted(how, node.name)
+    gone = [s for s in then if s.command == "deleteUserData"]
+    if gone:
+        send(how.cloud, gone, "apply", within=how.within)
 
 
-def _give_all(
-    cloud: Cloud, shell, node: Node, steps: list[Step], work_dir: str, within: float
-) -> None:
-    unbooted = notes.read(shell, work_dir).get("unbooted") or []
-    notes.update(shell, work_dir, unbooted=[*unbooted, node.name])
+def _give_all(how: Rolling, node: Node, steps: list[Step]) -> None:
+    unbooted = notes.read(how.shell, how.work_dir).get("unbooted") or []
+    notes.update(how.shell, how.work_dir, unbooted=[*unbooted, node.name])
     login.settle(node)
     for step in steps:
         if step.command == "rewrite":
-            _write(shell, node, step, work_dir)
+            _write(how, node, step)
             tell("done", step.command, f"{step.params['file']} on {node.name}", step.why)
         else:
-            apply(cloud, [step], "apply", within=within)
+            send(how.cloud, [step], "apply", within=how.within)
 
 
-def _write(shell: Shell, node: Node, step: Step, work_dir: str) -> None:
+def _write(how: Rolling, node: Node, step: Step) -> None:
     try:
         login.write(node, base64.b64decode(step.params["text"]))
     except CheckFailed:
-        _note_booted(shell, work_dir, node.name)  # it is as it was, and need not boot
+        _note_booted(how, node.name)  # it is as it was, and need not boot
         raise
 
 
@@ -94,40 +105,40 @@ def demand_known(before: dict[str, etcd.Answer]) -> None:
         )  # fmt: skip
 
 
-def _with_quorum(
-    cloud: Cloud, seen: list[Node], node: Node, within: float
-) -> dict[str, etcd.Answer]:
+def _with_quorum(how: Rolling, node: Node) -> dict[str, etcd.Answer]:
     """Return what the etcds say once the cluster can spare a machine; they may be electing."""
 
     def holds() -> bool:
-        now = answers(cloud, seen)
+        now = answers(how)
         others = sum(a.state == "healthy" for n, a in now.items() if n != node.name)
         return others >= least
 
-    least = min(len(seen) // 2 + 1, len(seen) - 1)
-    if not awaited(cloud, holds, f"a quorum without {node.name}", min(within, ELECTION)):
+    least = min(len(how.seen) // 2 + 1, len(how.seen) - 1)
+    what = f"a quorum without {node.name}"
+    if not awaited(how.cloud, holds, what, min(how.within, ELECTION)):
         raise CheckFailed(
             f"healthy members while {node.name} reboots", f"{least} or more", "fewer",
             "Run 60-verify-cluster, bring the others back, then run this stage again.",
         )  # fmt: skip
-    return answers(cloud, seen)
+    return answers(how)
 
 
-def _is_member(cloud: Cloud, seen: list[Node], node: Node, before: str) -> bool:
+def _is_member(how: Rolling, node: Node, before: str) -> bool:
     """Tell whether a machine's etcd is another process than before, and a healthy member."""
-    answer = answers(cloud, seen)[node.name]
+    answer = answers(how)[node.name]
     new = not before or answer.started != before
-    return new and answer.state == "healthy" and {n.address for n in seen} <= answer.members
+    return new and answer.state == "healthy" and {n.address for n in how.seen} <= answer.members
 
 
-def _is_registered(shell: Shell, node: Node, work_dir: str) -> bool:
+def _is_registered(how: Rolling, node: Node) -> bool:
     """Tell whether a machine of a cluster that had not formed yet waits for the others."""
-    written = config.read(shell, work_dir)
+    written = config.read(how.shell, how.work_dir)
     if written.addresses:
         return True
     return node.address in (discovery.members(written.url) or {}).values()
 
 
-def _note_booted(shell: Shell, work_dir: str, name: str) -> None:
-    left = [n for n in notes.read(shell, work_dir).get("unbooted") or [] if n != name]
-    notes.update(shell, work_dir, unbooted=left or None)
+def _note_booted(how: Rolling, name: str) -> None:
+    unbooted = notes.read(how.shell, how.work_dir).get("unbooted") or []
+    left = [n for n in unbooted if n != name]
+    notes.update(how.shell, how.work_dir, unbooted=left or None)

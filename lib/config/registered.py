@@ -8,11 +8,11 @@ name has no `_`, so no two clusters share a name.
 import base64
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from lib.cloud import Cloud
-from lib.config.userdata import UserData
+from lib.config.userdata import UserData, encoded, exactly
 from lib.errors import CheckFailed
 from lib.steps import Pending, Step
 
@@ -36,7 +36,9 @@ def plan_register(
     steps, ids = [], {}
     for name, data in wanted.items():
         full = _free_name(by_name, _name(cluster, name), data, anew or data in by_data)
-        found = by_data.get(data) or by_name.get(full)
+        found = by_data.get(data)
+        if not found and by_name.get(full, {}).get("userdata", data) == data:
+            found = by_name.get(full)
         ids[name] = found["id"] if found else Pending(_called(full), STAGE)
         if not found:
             why = "these user data are not registered"
@@ -59,12 +61,45 @@ def _free_name(there: dict[str, dict], name: str, data: UserData, anew: bool) ->
     if there.get(name, {}).get("userdata", data) == data:
         return name
     if anew:
-        return f"{name}_{hashlib.sha256(data.encode()).hexdigest()[:8]}"
+        return f"{name}_{_checksum(data)}"
     next_step = (
         "Choose another cluster_name. If no machine of that cluster is left, 90-remove-cluster "
         "deletes them."
     )
     raise CheckFailed(f"other user data are registered as {name}.", next_step=next_step)
+
+
+def _checksum(data: str) -> str:
+    return hashlib.sha256(data.encode()).hexdigest()[:8]
+
+
+def filled(steps: list[Step], fill: Callable[[str], str]) -> list[Step]:
+    """Return the steps with each text as `fill` returns it, and names by the new checksums."""
+    names = {}
+    for step in steps:
+        if step.command == "registerUserData":
+            was, now = (f"_{_checksum(d)}" for d in (step.params["userdata"], _data(step, fill)))
+            names[step.what] = re.sub(f"{was}$", now, step.what)
+    return [_filled(s, fill, names) for s in steps]
+
+
+def _filled(step: Step, fill: Callable[[str], str], names: dict[str, str]) -> Step:
+    params = dict(step.params)
+    if "text" in params:
+        params["text"] = exactly(fill(base64.b64decode(params["text"]).decode()))
+    if "userdata" in params:
+        params["userdata"] = _data(step, fill)
+    if "name" in params:
+        params["name"] = names[step.what]
+    if isinstance(params.get("userdataid"), Pending):
+        called = {_called(was): _called(now) for was, now in names.items()}
+        params["userdataid"] = Pending(called[params["userdataid"].what], STAGE)
+    return replace(step, what=names.get(step.what, step.what), params=params)
+
+
+def _data(step: Step, fill: Callable[[str], str]) -> UserData:
+    text = base64.b64decode(step.params["userdata"]).decode()
+    return encoded(fill(text).rstrip("\n") + "\n")
 
 
 def _called(name: str) -> str:
