@@ -31,7 +31,7 @@ def runbook() -> None:
 
 for command in (
     *(running.run, running.plan, running.apply, running.resume),
-    *(records.verify, records.list_, records.open_, records.diff, records.report),
+    *(records.verify, records.list_, records.open_, records.watch, records.diff, records.report),
     *(work.params, work.lab, work.local_cloud),
     *(drift.drift, fleet.fleet),
 ):

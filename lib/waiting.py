@@ -11,11 +11,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 WAIT = "application/vnd.runbook.wait+json"
 STEP = "application/vnd.runbook.step+json"
+LONG = 10  # seconds of a wait from which on it says what to do after a reload
+RELOADED = (
+    "After a reload of the page this line stands still, and the work goes on: run the cell again "
+    "to join it, or <code>runbook watch</code> in a terminal."
+)
 Found = TypeVar("Found")
 
 
@@ -105,7 +111,7 @@ def show_table(rows: Any) -> None:
 
 
 class Waiting:
-    """One line that says what is waited for and how long; its last state stays in the record."""
+    """A bar that says what is waited for and how long; how long it was stays in the record."""
 
     def __init__(self) -> None:
         self.started, self.last = time.monotonic(), 0.0
@@ -132,21 +138,28 @@ class Waiting:
         facts = {"waiting": text, "seconds": seconds} | (
             {"about": round(about, 1)} if about else {}
         )
-        self._display(f"… {text}: {spell(seconds, about)}", facts)
+        self._display(f"… {text}: {spell(seconds, about)}", facts, _bar(text, seconds, about))
 
     def __exit__(self, *_: object) -> None:
         if self.shown:
             seconds = round(time.monotonic() - self.started, 1)
             self._display(f"waited {span(seconds)}", {"waiting": "", "seconds": seconds})
 
-    def _display(self, text: str, facts: dict) -> None:
+    def _display(self, text: str, facts: dict, html: str = "") -> None:
         from IPython.display import display
 
-        data = {"text/plain": text, WAIT: facts}
+        data = {"text/plain": text, WAIT: facts} | ({"text/html": html} if html else {})
         if self.shown:
             self.shown.update(data, raw=True)
         else:
             self.shown = display(data, raw=True, display_id=True)
+
+
+def _bar(what: str, seconds: float, about: float) -> str:
+    """Return a wait as HTML: a bar that fills where the time is known, and else only moves."""
+    value = f' value="{min(seconds / about, 1):.3f}"' if about else ""
+    word = f"<br><small>{RELOADED}</small>" if seconds >= LONG else ""
+    return f"<progress{value}></progress> {escape(what)}: {spell(seconds, about)}{word}"
 
 
 def until(

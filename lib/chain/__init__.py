@@ -18,4 +18,5 @@ __all__ = [
     "terminal",
     "values",
     "verify",
+    "watch",
 ]

@@ -6,7 +6,7 @@ again    command lines to type next
 drift    drift
 fleet    fleet report
 options  arguments and options that several commands take
-records  verify, list, open, diff, report
+records  verify, list, open, watch, diff, report
 running  run, resume
 work     params, lab, local-cloud
 """

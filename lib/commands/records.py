@@ -1,4 +1,4 @@
-"""Commands on records of runs: verify, list, open, diff and report."""
+"""Commands on records of runs: verify, list, open, watch, diff and report."""
 
 import os
 from pathlib import Path
@@ -70,6 +70,23 @@ def open_(run: str, runs: Path) -> int:
         raise click.UsageError(f"{page} is not there: `runbook report {page.parent}` writes it")
     print(page)
     return click.launch(str(page))
+
+
+@click.command()
+@click.argument("run", required=False, metavar="[RUN]", type=Run())
+@RUNS
+def watch(run: str | None, runs: Path) -> None:
+    """Follow what runs, from its journal, until it ends.
+
+    Without RUN that is the run which goes on, or else what a notebook does by hand.
+    """
+    from lib.chain import watch
+
+    folder = watch.chosen(run, runs)
+    if folder is None:
+        print(f"Nothing runs in {runs}.")
+    else:
+        watch.follow(folder)
 
 
 @click.command()

@@ -21,10 +21,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     folder = tmp_path_factory.mktemp("run")
     manager, client = start_new_kernel(cwd=str(ROOT), env={"RUNBOOK_RUN": str(folder), "HOME": "/"})
 
-    def outputs(code: str) -> list[dict]:
+    def outputs(code: str, updates: bool = False) -> list[dict]:
         heard = []
         client.execute_interactive(code, output_hook=heard.append, timeout=60)
-        kinds = ("error", "display_data", "stream", "execute_result")
+        kinds = ["error", "display_data", "stream", "execute_result"]
+        for message in heard:
+            if message["msg_type"] == "update_display_data" and updates:
+                message["msg_type"] = message["header"]["msg_type"] = "display_data"
         said = [m for m in heard if m["msg_type"] in kinds]
         return [nbformat.v4.output_from_msg(m) for m in said]
 
@@ -70,6 +73,20 @@ def test_an_interrupt_names_what_goes_on(run):
     error, _ = run("raise KeyboardInterrupt")
     assert "as it was not cancelled:\n  createSnapshot disk, begun " in text(error)
     assert "Run this cell again." in text(error) and "joins what still runs" in text(error)
+
+
+def test_a_wait_is_a_bar_and_then_a_line(run):
+    shown = run(
+        "from lib.waiting import Waiting\nimport time\nwith Waiting() as line:\n"
+        "    line.since = time.monotonic() - 20\n    line.what = 'a <b>'\n"
+        "    line.show('a <b>', 40)",
+        updates=True,
+    )
+    first, last = [output["data"] for output in shown]
+    assert first["text/plain"] == "… a <b>: 20.0 s of about 40.0 s"
+    assert '<progress value="0.500"></progress> a &lt;b&gt;: 20.0 s of' in first["text/html"]
+    assert "<code>runbook watch</code>" in first["text/html"]
+    assert last["text/plain"].startswith("waited ") and "text/html" not in last
 
 
 def test_an_error_says_itself_what_to_do_where_nothing_is_set_up():
