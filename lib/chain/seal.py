@@ -9,7 +9,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,14 +38,13 @@ def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> 
     An older manifest gets a number and is covered by the new one. With `key` (an SSH key) the new
     one is signed; raises `BadInput` when that fails.
     """
+    pending, search = folder / PENDING, Search(secrets)
     with alone(folder.parent):
         _tidy(folder)
         files = {n: p for n, p in sorted(manifest.content(folder).items()) if manifest.plain(p)}
-        search = Search(secrets)
         hits = [hit for path in files.values() for hit in search.places(path)]
         hashes = {name: manifest.digest(path) for name, path in files.items()}
         sealed = Manifest(folder.name, manifest.now(), hashes, *last(folder.parent))
-        pending = folder / PENDING
         whole.write(pending, manifest.as_text(sealed), errors="surrogateescape")
         _append_to_log(folder.parent / LOG, sealed.sealed, pending)
         pending.rename(folder / FILE)
@@ -64,24 +63,21 @@ def _tidy(folder: Path) -> None:
         elif manifest.plain(path):
             path.chmod(0o600)
             if name.endswith(".jsonl"):
-                with jsonl.opened(path):  # ends its last line: more may follow on a resume
-                    pass
+                os.close(jsonl.open_file(path))  # ends its last line: more may follow on a resume
     folder.chmod(0o700)
     number = len(manifest.earlier(folder)) + 1
-    for name in (FILE, SIGNATURE):
-        if os.path.lexists(folder / name) and not manifest.plain(folder / name):
-            whole.aside(folder / name)
-        elif (folder / name).exists():
-            (folder / name).rename(folder / name.replace(".", f".{number}.", 1))
+    for path in (folder / FILE, folder / SIGNATURE):
+        if manifest.plain(path):
+            path.rename(folder / path.name.replace(".", f".{number}.", 1))
+        elif os.path.lexists(path):
+            whole.aside(path)
 
 
 def complete(folder: Path) -> None:
     """Rename a pending manifest whose line is in the log: a crash interrupted its seal."""
-    pending = folder / PENDING
-    if manifest.plain(pending):
-        hashed = manifest.digest(pending)
-        if hashed in {line.hashed for line in read_log(folder.parent)[0]}:
-            pending.rename(folder / FILE)
+    hashed = manifest.digest(folder / PENDING)
+    if hashed and hashed in {line.hashed for line in read_log(folder.parent)[0]}:
+        (folder / PENDING).rename(folder / FILE)
 
 
 def last(runs: Path) -> tuple[str, str]:
@@ -89,14 +85,8 @@ def last(runs: Path) -> tuple[str, str]:
 
     It is the head of the chain: a copy elsewhere proves later that no run is missing.
     """
-    sealed = []
-    for path in runs.glob(f"*/{FILE}"):
-        with suppress(ValueError):  # `verify` reports a damaged one
-            sealed.append((manifest.read(path).sealed, path))
-    if not sealed:
-        return "", ""
-    path = max(sealed)[1]
-    return path.parent.name, manifest.digest(path)
+    lines, _ = read_log(runs)
+    return (lines[-1].run, lines[-1].hashed) if lines else ("", "")
 
 
 def read_log(runs: Path) -> tuple[list[LogLine], list[int]]:
@@ -116,8 +106,8 @@ def counted(runs: Path) -> Counter[str]:
 def _append_to_log(log: Path, sealed: str, path: Path) -> None:
     """Rewrite the log with one more seal: no power cut leaves half a line."""
     text = log.read_text("utf-8", "surrogateescape") if manifest.plain(log) else ""
+    begun = text if text.endswith("\n") or not text else f"{text}\n"
     line = f"{sealed}  {manifest.digest(path)}  {path.parent.name}\n"
-    begun = text if not text or text.endswith("\n") else f"{text}\n"
     whole.write(log, begun + line, errors="surrogateescape")
 
 
@@ -138,7 +128,7 @@ def _signature(path: Path, key: Path) -> str:
     with path.open("rb") as file:
         done = subprocess.run(command, stdin=file, capture_output=True, text=True)
     if done.returncode:
-        reasons = done.stderr.strip().splitlines() or ["no reason given"]
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         later = f"To sign it: ssh-keygen -Y sign -f {key} -n {NAMESPACE} {path}"
-        raise BadInput([f"{path}: sealed, but not signed with {key}: {reasons[-1]}. {later}"])
+        raise BadInput([f"{path}: sealed, but not signed with {key}: {reason}. {later}"])
     return done.stdout

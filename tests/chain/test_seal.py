@@ -107,62 +107,24 @@ def resumed_over(runs: Path) -> None:
 
 EVENTS, MANIFEST, LOG = "1/events.jsonl", f"1/{manifest.FILE}", seal.LOG
 CHANGED = ["1/events.jsonl: changed: lines were edited, added, moved or cut"]
-EDITED = "1/MANIFEST.sha256: .*: it was edited, cut or replaced"
-NO_FILE = "replaced by something that is not a plain file"
-GONE = "the line of a seal of"
-LINKED = "not the one that seals.log lists at .*"
+EDITED = ["1/MANIFEST.sha256: .*: it was edited, cut or replaced"]
+NOT_LINKED = "1/MANIFEST.sha256: not the one after which 2 was sealed"
 FORGERIES = {
     "nothing": (lambda runs: None, []),
-    "a letter": (edit(EVENTS, lambda text: text.replace("ok", "OK", 1)), CHANGED),
-    "a line more": (edit(EVENTS, lambda text: text + LINES[1]), CHANGED),
-    "a line in between": (edit(EVENTS, lambda text: LINES[1] + text), CHANGED),
-    "a line less": (edit(EVENTS, lambda text: text.replace(LINES[1], "")), CHANGED),
-    "lines swapped": (edit(EVENTS, lambda text: "".join(text.splitlines(True)[::-1])), CHANGED),
-    "the last line cut off": (edit(EVENTS, lambda text: text[: text.rindex(LINES[2])]), CHANGED),
-    "the last byte cut off": (edit(EVENTS, lambda text: text[:-1]), CHANGED),
-    "nothing left": (edit(EVENTS, lambda text: ""), CHANGED),
     "a file removed": (remove("1/10-a.ipynb"), ["1/10-a.ipynb: removed"]),
     "files added": (added, ["1/empty: added", "1/sub/b.ipynb: added"]),
-    "a link for a file": (replaced("1/run.json", elsewhere), [f"1/run.json: {NO_FILE}"]),
-    "a pipe for a file": (replaced("1/run.json", os.mkfifo), [f"1/run.json: {NO_FILE}"]),
-    "a folder for a file": (replaced("1/run.json", os.mkdir), [f"1/run.json: {NO_FILE}"]),
-    "a link for the ledger": (replaced(EVENTS, elsewhere), [f"{EVENTS}: {NO_FILE}"]),
-    "a pipe for the ledger": (replaced(EVENTS, os.mkfifo), [f"{EVENTS}: {NO_FILE}"]),
-    "a link for the manifest": (replaced(MANIFEST, elsewhere), [EDITED]),
-    "a pipe for the manifest": (replaced(MANIFEST, os.mkfifo), [EDITED]),
-    "a folder for the manifest": (replaced(MANIFEST, os.mkdir), [EDITED]),
-    "a manifest without its end": (edit(MANIFEST, lambda text: text[:-1]), [EDITED]),
-    "a manifest less a line": (
-        edit(MANIFEST, lambda text: text[: text.rindex("\n", 0, -1) + 1]),
-        [EDITED],
-    ),
-    "another count": (
-        edit(MANIFEST, lambda text: text.replace("# files: 3", "# files: 2")),
-        [EDITED],
-    ),
-    "a manifest turned round": (
-        edit(MANIFEST, lambda text: "".join(text.splitlines(True)[::-1])),
-        [EDITED],
-    ),
-    "a line twice": (
-        edit(MANIFEST, lambda text: text + text.splitlines(True)[-1]),
-        [EDITED],
-    ),
-    "a manifest and more": (edit(MANIFEST, lambda text: text + "\n"), [EDITED]),
-    "a manifest in capitals": (edit(MANIFEST, str.upper), [EDITED]),
-    "an empty manifest": (edit(MANIFEST, lambda text: ""), [EDITED]),
     "no manifest": (
         remove(MANIFEST),
         [
             r"1: not sealed, though the run has ended \(ok\): MANIFEST.sha256 was removed",
-            "1/MANIFEST.sha256: not the one after which 2 was sealed",
+            NOT_LINKED,
         ],
     ),
     "neither manifest nor ledger": (
         remove(MANIFEST, EVENTS),
         ["1: not sealed: it is not a run, or its ledger was removed", "1/MANIFEST.sha256: .*"],
     ),
-    "sealed anew": (rewritten, ["1/MANIFEST.sha256: not the one after which 2 was sealed"]),
+    "sealed anew": (rewritten, [NOT_LINKED]),
     "changed before a resume": (
         resumed_over,
         [
@@ -173,40 +135,78 @@ FORGERIES = {
     "the older run removed": (remove("1"), ["1: removed: 2 was sealed after it"]),
     "the newest run removed": (remove("2"), ["2: removed: seals.log has its seal of .*"]),
     "both runs removed": (remove("1", "2"), ["1: removed: .*", "2: removed: .*"]),
-    "the newest run forged": (forged("2"), [f"2/MANIFEST.sha256: {LINKED}"]),
+    "the older run removed with its line": (
+        lambda runs: (remove("1")(runs), edit(LOG, lambda text: text.splitlines(True)[1])(runs)),
+        ["1: removed: 2 was sealed after it"],
+    ),
+    "the newest run forged": (
+        forged("2"),
+        ["2/MANIFEST.sha256: not the one that seals.log lists at .*"],
+    ),
     "forged, and its line removed": (
         forged("2", edit(LOG, lambda text: text.splitlines(True)[0])),
-        [f"seals.log: {GONE} 2 was removed"],
+        ["seals.log: the line of a seal of 2 was removed"],
     ),
     "a run under another name": (
         lambda runs: (runs / "1").rename(runs / "9"),
         ["9/MANIFEST.sha256: is the one of the run 1", "1: removed: 2 was sealed after it"],
     ),
-    "a link for a run": (
-        replaced("1", elsewhere),
-        ["1: replaced by a link to another folder"],
-    ),
+    "a link for a run": (replaced("1", elsewhere), ["1: replaced by a link to another folder"]),
+}
+LEDGERS = {  # what is made of the ledger of the first run
+    "a letter": lambda text: text.replace("ok", "OK", 1),
+    "a line more": lambda text: text + LINES[1],
+    "a line in between": lambda text: LINES[1] + text,
+    "a line less": lambda text: text.replace(LINES[1], ""),
+    "lines swapped": lambda text: "".join(text.splitlines(True)[::-1]),
+    "the last line cut off": lambda text: text[: text.rindex(LINES[2])],
+    "the last byte cut off": lambda text: text[:-1],
+    "nothing left": lambda text: "",
+}
+MANIFESTS = {
+    "a manifest without its end": lambda text: text[:-1],
+    "a manifest less a line": lambda text: text[: text.rindex("\n", 0, -1) + 1],
+    "another count": lambda text: text.replace("# files: 3", "# files: 2"),
+    "a manifest turned round": lambda text: "".join(text.splitlines(True)[::-1]),
+    "a line twice": lambda text: text + text.splitlines(True)[-1],
+    "a manifest and more": lambda text: text + "\n",
+    "a manifest in capitals": str.upper,
+    "an empty manifest": lambda text: "",
+}
+LOGS = {
     "a line of the log for another run": (
-        edit(LOG, lambda text: text.replace("  1\n", "  7\n")),
-        ["7: removed: .*"],
+        lambda text: text.replace("  1\n", "  7\n"),
+        "7: removed: .*",
     ),
     "a line of the log that is none": (
-        edit(LOG, lambda text: f"{text}not a seal\n"),
-        ["seals.log: line 3 is not a seal: it was edited or cut"],
+        lambda text: f"{text}not a seal\n",
+        "seals.log: line 3 is not a seal: it was edited or cut",
     ),
-    "an empty log": (edit(LOG, lambda text: ""), [f"seals.log: {GONE} . was removed"]),
+    "an empty log": (lambda text: "", "seals.log: the line of a seal of . was removed"),
     "a log without its first line": (
-        edit(LOG, lambda text: text.splitlines(True)[1]),
-        [f"seals.log: {GONE} 1 was removed"],
+        lambda text: text.splitlines(True)[1],
+        "seals.log: the line of a seal of 1 was removed",
     ),
     "a log without its last line": (
-        edit(LOG, lambda text: text.splitlines(True)[0]),
-        [f"seals.log: {GONE} 2 was removed"],
+        lambda text: text.splitlines(True)[0],
+        "seals.log: the line of a seal of 2 was removed",
     ),
-    "no log": (remove(LOG), ["seals.log: missing: it was removed or replaced"]),
-    "a link for the log": (replaced(LOG, elsewhere), ["seals.log: missing: .*"]),
-    "a pipe for the log": (replaced(LOG, os.mkfifo), ["seals.log: missing: .*"]),
-    "a folder for the log": (replaced(LOG, os.mkdir), ["seals.log: not sealed: .*"]),
+}
+NO_FILE = "replaced by something that is not a plain file"
+PLACES = {
+    "a file": ("1/run.json", [f"1/run.json: {NO_FILE}"]),
+    "the ledger": (EVENTS, [f"{EVENTS}: {NO_FILE}"]),
+    "the manifest": (MANIFEST, EDITED),
+    "the log": (LOG, ["seals.log: (missing|not sealed): .*"]),
+}
+FORGERIES |= {kind: (edit(EVENTS, change), CHANGED) for kind, change in LEDGERS.items()}
+FORGERIES |= {kind: (edit(MANIFEST, change), EDITED) for kind, change in MANIFESTS.items()}
+FORGERIES |= {kind: (edit(LOG, change), [text]) for kind, (change, text) in LOGS.items()}
+FORGERIES |= {"no log": (remove(LOG), ["seals.log: missing: it was removed or replaced"])}
+FORGERIES |= {
+    f"a {thing} for {place}": (replaced(name, put), expected)
+    for place, (name, expected) in PLACES.items()
+    for thing, put in (("link", elsewhere), ("pipe", os.mkfifo), ("folder", os.mkdir))
 }
 
 
