@@ -1,10 +1,10 @@
 """Provenance: `run.json` says who ran what, with which code, on which machine, and how it ended.
 
 begin() writes the facts of the start, finish() adds the end and the facts of the kernels:
-run, reason, command, user, host, pid, python, platform, started, ended, outcome, exit_code, code
-(commit, dirty, changed), packages, notebooks and lib (sha256 by file), told (from the kernels:
-endpoint, key_fingerprint, server_version, installer, …; a list where values differ), earlier (the
-same of the run's former drivers, oldest first).
+run, reason, command, user, sudo_user, host, pid, python, platform, started, ended, outcome,
+exit_code, code (commit, dirty, changed), packages, notebooks and lib (sha256 by file), observed
+(by the kernels: endpoint, account, key_fingerprint, server_version, installer, …; a list where
+values differ), earlier (the same of the run's former drivers, oldest first).
 """
 
 import json
@@ -37,6 +37,7 @@ def begin(
         "reason": reason,
         "command": list(command),
         "user": user(),
+        "sudo_user": _sudo_user(),
         "host": platform.node(),
         "pid": os.getpid(),
         "python": platform.python_version(),
@@ -54,7 +55,7 @@ def finish(folder: Path, *, outcome: str, exit_code: int | None = None) -> None:
     """Add the end and the facts of the kernels."""
     facts = _read(folder)
     end = {"ended": now(), "outcome": outcome, "exit_code": exit_code}
-    _write(folder, facts | end | {"told": merged_facts(folder / FACTS)})
+    _write(folder, facts | end | {"observed": merged_facts(folder / FACTS)})
 
 
 def code(root: Path) -> dict:
@@ -110,6 +111,14 @@ def user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
+
+
+def _sudo_user() -> str:
+    """Return the user whose sudo began this process, "" without one that the system knows."""
+    try:
+        return pwd.getpwnam(os.environ.get("SUDO_USER", "")).pw_name
+    except (KeyError, ValueError):
+        return ""
 
 
 def _sources() -> list[Path]:

@@ -6,6 +6,7 @@ from lib import find
 from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.errors import NotOne
+from lib.record import facts
 from lib.survey import offerings
 from lib.survey.offerings import Custom
 
@@ -28,6 +29,7 @@ def _account(cloud: Cloud) -> Tick:
     if not accounts:
         return tick("account", "any", not_allowed("listAccounts"), None)
     found = f"{accounts[0]['name']} of {accounts[0].get('domain', '?')}"
+    facts.add(account=found)
     return tick("account", "any", found, True)
 
 

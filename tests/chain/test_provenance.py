@@ -16,8 +16,15 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def told(folder: Path) -> dict:
+def facts_of(folder: Path) -> dict:
     return json.loads((folder / "run.json").read_text())
+
+
+@pytest.mark.parametrize(("sudo", "known"), [("nobody", "nobody"), ("no such user", ""), ("", "")])
+def test_run_json_has_the_user_behind_sudo(folder, monkeypatch, sudo, known):
+    monkeypatch.setenv("SUDO_USER", sudo)
+    provenance.begin(folder, notebooks=[])
+    assert facts_of(folder)["sudo_user"] == known
 
 
 def test_run_json_has_user_command_and_code(folder, tmp_path):
@@ -25,7 +32,7 @@ def test_run_json_has_user_command_and_code(folder, tmp_path):
     book.write_text("{}")
     provenance.begin(folder, notebooks=[book], reason="ticket 12", command=["runbook", "run"])
     provenance.finish(folder, outcome="ok", exit_code=0)
-    run = told(folder)
+    run = facts_of(folder)
     assert run["run"] == "run-1"
     assert run["reason"] == "ticket 12"
     assert run["pid"] == os.getpid()
@@ -40,8 +47,8 @@ def test_a_resumed_run_keeps_the_facts_of_former_drivers(folder):
     for reason in ("first", "second", "third"):
         provenance.begin(folder, notebooks=[], reason=reason)
         provenance.finish(folder, outcome="failed")
-    assert told(folder)["reason"] == "third"
-    assert [run["reason"] for run in told(folder)["earlier"]] == ["first", "second"]
+    assert facts_of(folder)["reason"] == "third"
+    assert [run["reason"] for run in facts_of(folder)["earlier"]] == ["first", "second"]
 
 
 def test_facts_of_kernels_are_in_run_json(folder, monkeypatch):
@@ -52,7 +59,10 @@ def test_facts_of_kernels_are_in_run_json(folder, monkeypatch):
     with (folder / "facts.jsonl").open("a") as file:
         file.write('{"cut off')
     provenance.finish(folder, outcome="ok")
-    assert told(folder)["told"] == {"endpoint": "http://cloud", "server_version": ["4.19", "4.20"]}
+    assert facts_of(folder)["observed"] == {
+        "endpoint": "http://cloud",
+        "server_version": ["4.19", "4.20"],
+    }
 
 
 def test_outside_of_a_run_no_facts_are_written(folder, monkeypatch):
