@@ -31,7 +31,8 @@ def runbook() -> None:
 
 for command in (
     *(running.run, running.plan, running.apply, running.resume),
-    *(records.verify, records.list_, records.open_, records.watch, records.diff, records.report),
+    *(records.verify, records.list_, records.open_, records.watch, records.diff),
+    *(records.export, records.report),
     *(work.params, work.lab, work.local_cloud),
     *(drift.drift, fleet.fleet),
 ):

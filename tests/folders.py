@@ -21,11 +21,49 @@ def at(seconds: float) -> str:
 
 
 def shown(frame: pd.DataFrame) -> dict:
-    """Return the output of a table in a notebook."""
+    """Return the output of a table in a notebook, which holds the first 200 rows of a long one."""
     with pd.option_context("display.html.table_schema", True, "display.max_rows", 200):
         data = {"application/vnd.dataresource+json": frame._repr_data_resource_()}
         # pandas gives no HTML when the option is on outside of IPython; reports do not use it.
         return v4.new_output("display_data", data | {"text/plain": repr(frame)})
+
+
+def large(runs: Path, count: int = 1000) -> Path:
+    """Write a run that was to deploy `count` machines, of which three failed."""
+    bad = {n for n in (7, 400, 999) if n < count}
+    names = [f"web-{n}" for n in range(1, count + 1)]
+    entries, steps = [], []
+    for number, name in enumerate(names, 1):
+        (intent, accepted, done), wrong = journal(number, 3, "deployVirtualMachine"), number in bad
+        whose = {"n": number, "what": name, "stage": "50-deploy"}
+        ends = {"state": "failed", "text": "no room"} if wrong else {"resource": f"id-{number}"}
+        entries += [line | whose for line in (intent, accepted, done | ends)]
+        entries[-2]["resource"] = f"id-{number}"
+        state = "failed" if wrong else "done"
+        steps.append({"outcome": state, "command": "deployVirtualMachine", "what": name})
+    events = stage("50-deploy", 0, 4000, "failed", error="JobFailed: no room", steps=steps)
+    folder = run(runs, "20260304-050607-web", events, ended="failed")
+    write_lines(folder / "journal.jsonl", entries)
+    write_lines(folder / "api.jsonl", [call("listVirtualMachines", n) for n in range(5 * count)])
+    columns = ["name", "state", "serviceofferingname", "nic", "id"]
+    before = pd.DataFrame([("desk", "Running", "S", "10.0.0.1", "i")], columns=columns, dtype="str")
+    plan = [("deployVirtualMachine", name, f"there is no machine {name}") for name in names]
+    plan = pd.DataFrame(plan, columns=["command", "what", "why"], dtype="str")
+    after = [
+        (
+            "new",
+            name,
+            f"id-{n}",
+            f"state Running, serviceofferingname S, nic 10.0.{n // 256}.{n % 256}",
+        )
+        for n, name in enumerate(names, 1)
+        if n not in bad
+    ]
+    after = pd.DataFrame(after, columns=["change", "name", "id", "details"], dtype="str")
+    applied = [step(s["command"], s["what"], s["outcome"]) for s in steps]
+    cells = {"before": [shown(before)], "plan": [shown(plan)], "apply": applied}
+    book(folder, "50-deploy", **cells, after=[shown(after)])
+    return folder
 
 
 def printed(text: str) -> dict:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from harness import BIN, INSTANT, ROOT, STAGES, Place
 from nbclient import NotebookClient
+from paper import printed
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,13 @@ def test_the_tables_of_the_record_can_be_read_back_with_their_types(record):
     assert list(tables[-1]["name"]) == [f"coreos-cluster-{i}" for i in (1, 2, 3)]
     assert set(tables[-1]["change"]) == {"new"}
     assert all("state Running" in details for details in tables[-1]["details"])
+
+
+@pytest.mark.system
+def test_the_report_prints_on_eight_pages_of_a4_with_the_code_that_ran(record, tmp_path):
+    pages, paper = printed(record / "report.html", tmp_path)
+    assert 5 < pages <= 8
+    assert paper == "A4"
 
 
 def test_no_key_and_no_token_is_in_the_record(place, record):

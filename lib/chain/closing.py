@@ -52,7 +52,7 @@ def end(
     from lib.report import index, report
 
     try:
-        report.write(folder)
+        report.write(folder, key=key)
     finally:  # a record is sealed even where its report failed
         provenance.finish(folder, outcome=outcome, exit_code=exit_code)
         try:

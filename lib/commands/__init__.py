@@ -6,8 +6,8 @@ again    command lines to type next
 drift    drift
 fleet    fleet report
 options  arguments and options that several commands take
-records  verify, list, open, watch, diff, report
-running  run, resume
+records  verify, list, open, watch, diff, export, report
+running  run, plan, apply, resume
 work     params, lab, local-cloud
 """
 

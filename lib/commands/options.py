@@ -50,6 +50,7 @@ class GivenPath(click.Path):
 
 
 PATH = GivenPath(path_type=Path)
+EXPORTS = "ansible|ssh-config|hosts|terraform-import|csv"
 TYPES = {
     "DIR": PATH,
     "FILE": PATH,
@@ -62,6 +63,7 @@ TYPES = {
     "SECONDS": click.IntRange(min=1),
     "NUMBER": click.IntRange(min=1),
     "PORT": click.IntRange(1, 65535),
+    EXPORTS: click.Choice(EXPORTS.split("|")),
     "plan|apply": click.Choice(["plan", "apply"]),
     "table|json|markdown": click.Choice(["table", "json", "markdown"]),
 }

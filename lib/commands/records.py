@@ -1,11 +1,12 @@
-"""Commands on records of runs: verify, list, open, watch, diff and report."""
+"""Commands on records: verify, list, open, watch, diff, export and report."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
-from lib.commands.options import RUN, RUNS, Run, option
+from lib.commands.options import EXPORTS, RUN, RUNS, Run, option
 
 
 @click.command()
@@ -47,15 +48,17 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
 
 @click.command("list")
 @option("--cluster", "TEXT", "Only runs of this cluster.")
+@option("--mode", "plan|apply", "Only runs of this mode.")
+@click.option("--real", is_flag=True, help="Only runs on a real cloud, not rehearsals.")
 @click.option("--failed", is_flag=True, help="Only runs that did not end well.")
 @option("-n most", "NUMBER", "Only the newest NUMBER of them.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @RUNS
-def list_(cluster: str | None, failed: bool, most: int | None, as_json: bool, runs: Path) -> None:
+def list_(cluster: str | None, mode: str | None, as_json: bool, runs: Path, **chosen: Any) -> None:
     """List the runs, newest first."""
     from lib.report import index
 
-    index.show(runs, index.Choice(cluster or "", failed, most), as_json=as_json)
+    index.show(runs, index.Choice(cluster or "", mode or "", **chosen), as_json=as_json)
 
 
 @click.command("open")
@@ -102,6 +105,21 @@ def diff(a: str, b: str, runs: Path) -> None:
     from lib.report import diff, past
 
     diff.show(past.named(a, runs), past.named(b, runs))
+
+
+@click.command()
+@RUN
+@option("--to form", EXPORTS, "For which program.", required=True)
+@RUNS
+def export(run: str, form: str, runs: Path) -> None:
+    """Print the resources of a run's cluster for another program.
+
+    That is an inventory of Ansible, an ssh_config, lines of /etc/hosts, import blocks of Terraform
+    or a table (CSV). All comes from the record: the cloud is not asked.
+    """
+    from lib.report import export, past
+
+    print(export.text(past.read(past.named(run, runs)), form), end="")
 
 
 @click.command()

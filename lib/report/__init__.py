@@ -19,6 +19,7 @@ __all__ = [
     "attempts",
     "console",
     "diff",
+    "export",
     "fleet",
     "index",
     "known_errors",

@@ -1,8 +1,10 @@
-"""Splits an executed notebook into pieces for the report's template."""
+"""Splits an executed notebook into blocks for the report's template."""
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
+from math import inf
 
 import mistune
 import pandas as pd
@@ -12,12 +14,17 @@ from lib.errors import TRACE
 from lib.record import reading
 from lib.report.attempts import Attempt
 from lib.report.console import plain
+from lib.report.grouping import first_and_last
 from lib.waiting import STEP, WAIT
+
+BESIDE = 4  # lines of output that always stand beside the code, however short it is
+_PARAMETERS = {"parameters", "injected-parameters"}  # tags; the report lists all values once
+_UNFILLED = re.compile(r"^\*Operation note:\* who, why, ticket\.$", re.M)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece to draw: prose, code, table, text, error, step or note, with a short note on it."""
+    """An output to draw: a table, text, error, step or note, with a short note on it."""
 
     kind: str
     content: object
@@ -25,11 +32,38 @@ class Piece:
     tone: str = ""
 
 
+@dataclass
+class Block:
+    """What stands under a heading of a notebook: prose, the code of its cells, and outputs.
+
+    `ended` says how the code ended, "" for well, and `seconds` how long it took.
+    """
+
+    heading: str
+    prose: Markup
+    code: str = ""
+    ended: str = ""
+    seconds: float = 0.0
+    outputs: list[Piece] = field(default_factory=list)
+
+    @property
+    def short(self) -> list[Piece]:
+        """Return the first outputs, of short lines, where they have room beside the code."""
+        first = list(takewhile(lambda piece: _lines(piece) < inf, self.outputs))
+        room = self.code.count("\n") - len(self.prose.striptags()) // 62
+        return first if sum(map(_lines, first)) <= max(room, BESIDE) else []
+
+    @property
+    def long(self) -> list[Piece]:
+        """Return the other outputs."""
+        return self.outputs[len(self.short) :]
+
+
 class _Prose(mistune.HTMLRenderer):
     """Markdown without links and images, its headings below the page's own."""
 
     def heading(self, text: str, level: int, **_: object) -> str:
-        return f"<h{min(level + 1, 6)}>{text}</h{min(level + 1, 6)}>\n"
+        return f"<h{min(level + 2, 6)}>{text}</h{min(level + 2, 6)}>\n"
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         return text
@@ -47,36 +81,54 @@ def title(notebook: dict) -> str:
     return first.splitlines()[0].lstrip("# ") if first.startswith("#") else ""
 
 
-def pieces(attempt: Attempt) -> list[Piece]:
-    """Return the pieces of all cells of an attempt's notebook."""
-    tables = iter(attempt.tables)
-    cells = attempt.book.get("cells", [])
-    return [p for cell in cells for p in _cell(cell, attempt.cells, tables)]
+def blocks(attempt: Attempt) -> list[Block]:
+    """Return the blocks of an attempt's notebook, without parameter cells and empty ones."""
+    tables, found = iter(attempt.tables), [Block("", Markup())]
+    for cell in attempt.book.get("cells", []):
+        source, metadata = "".join(cell.get("source", "")), cell.get("metadata", {})
+        if cell["cell_type"] == "markdown":
+            found.append(_prose(plain(source)))
+        if cell["cell_type"] != "code":
+            continue
+        outputs = _pieces(cell.get("outputs", []), tables)
+        code = "" if _PARAMETERS & {*metadata.get("tags", [])} else source
+        ended = metadata.get("runbook", {}) | attempt.cells.get(cell.get("id", ""), {})
+        cause, seconds = _end(cell, ended) if code else ("", 0.0)
+        if found[-1].code and code and (found[-1].ended or cause):  # what failed stands by itself
+            found.append(Block("", Markup()))
+        last = found[-1]
+        last.code = "\n\n".join(filter(None, [last.code, plain(code)]))
+        last.ended, last.seconds = last.ended or cause, last.seconds + seconds
+        last.outputs += outputs
+    return [b for b in found if b.prose or b.code or b.outputs]
 
 
-def _cell(cell: dict, ends: dict[str, dict], tables: Iterator[pd.DataFrame]) -> Iterator[Piece]:
-    source, metadata = "".join(cell.get("source", "")), cell.get("metadata", {})
-    if cell["cell_type"] == "markdown":
-        text = plain(re.sub(r"\A# .*", "", source))
-        yield Piece("prose", Markup(_MARKDOWN(text)))
-    if cell["cell_type"] != "code":
-        return
-    if "parameters" not in metadata.get("tags", []):
-        ended = metadata.get("runbook", {}) | ends.get(cell.get("id", ""), {})
-        yield Piece("code", source, *_end(cell, ended))
-    for output in _merged(cell.get("outputs", [])):
-        yield table(next(tables)) if reading.is_table(output) else _output(output)
+def _prose(source: str) -> Block:
+    """Return a block with the prose of a cell; a heading that begins it is taken apart."""
+    heading = re.match(r"#+ *(.*)\n*", source)
+    text = source[heading.end() :] if heading else source
+    named = heading[1] if heading and heading[0].startswith("##") else ""
+    return Block(named, Markup(_MARKDOWN(_UNFILLED.sub("", text)).strip()))
 
 
-def _end(cell: dict, ended: dict) -> tuple[str, str]:
-    """Return a note on the end of a cell and its tone; "" for a quick success."""
-    cause, seconds = ended.get("cause", ""), ended.get("seconds", 0)
+def _end(cell: dict, ended: dict) -> tuple[str, float]:
+    """Return how a cell ended, "" for well, and its seconds."""
+    cause, seconds = ended.get("cause", ""), float(ended.get("seconds") or 0)
     ran = cell.get("execution_count") is not None or cell.get("outputs")
     if cause in ("", "not-run") and not ran:
-        return "not run", "warn"
-    if cause not in ("", "ok"):
-        return cause, "bad"
-    return (f"{seconds:.1f} s", "") if seconds >= 0.5 else ("", "")
+        return "not run", 0.0
+    return ("" if cause == "ok" else cause), seconds
+
+
+def _pieces(outputs: list[dict], tables: Iterator[pd.DataFrame]) -> list[Piece]:
+    """Return the outputs of a cell; waits that ended are left out, as the timeline has them."""
+    found = [
+        table(next(tables)) if reading.is_table(output) else _output(output)
+        for output in _merged(outputs)
+    ]
+    shown = [piece for piece in found if piece.kind != "waited"]
+    rows = first_and_last(shown, lambda p: p.note if p.kind == "step" else None)
+    return [p if more is None else Piece("note", f"… {more} more …") for p, more in rows]
 
 
 def _merged(outputs: list[dict]) -> list[dict]:
@@ -100,9 +152,12 @@ def _output(output: dict) -> Piece:
         error = f"{output.get('ename', '')}: {output.get('evalue', '')}"
         return Piece("error", error, "\n".join(output.get("traceback", [])))
     if STEP in data:
-        return Piece("step", text, tone="ok" if data[STEP].get("outcome") == "done" else "bad")
+        done = data[STEP].get("outcome") == "done"
+        return Piece(
+            "step", text, data[STEP].get("command", "") if done else "", "ok" if done else "bad"
+        )
     if WAIT in data:
-        return Piece("note", text)
+        return Piece("note" if data[WAIT].get("waiting") else "waited", text)
     if any(kind.startswith("image/") for kind in data):
         return Piece("note", "(an image; the notebook holds it)")
     return Piece("text", _redrawn(text).strip("\n"))
@@ -116,3 +171,9 @@ def _redrawn(text: str) -> str:
 def table(frame: pd.DataFrame) -> Piece:
     """Return a table to draw, with a named index as columns."""
     return Piece("table", frame.reset_index() if any(frame.index.names) else frame)
+
+
+def _lines(piece: Piece) -> float:
+    """Return about how many lines an output takes beside the code, inf where it needs more room."""
+    lines = sum(1 + len(line) // 52 for line in str(piece.content).splitlines())
+    return lines if piece.kind in ("step", "note") or (piece.kind == "text" and lines <= 4) else inf

@@ -8,18 +8,19 @@ from lib.record import whole
 from lib.record.faults import BadInput
 from lib.report import past
 from lib.report.attempts import ENDED_WELL
-from lib.report.words import clock, colour, mark
+from lib.report.words import REHEARSAL, clock, cloud_of, colour, mark
 from lib.waiting import span
 
 FILE = "index.html"
 HEAD = ("outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "cloud", "reason")
 HEAD += ("began",)
-NARROW = ("outcome", "run")  # columns where a terminal has no room for all: ids must not be folded
+FILTERS = ("outcome", "cluster", "mode", "cloud")  # columns of few values
+# Columns that a narrow terminal leaves out, in this order; the name of a run has its start time.
+SPARED = ("began", "took", "changes", "cluster", "stage reached", "reason", "mode", "cloud")
 NUMBERS = ("changes", "took")
-REHEARSAL = "rehearsal"  # the local cloud; every other profile is a real one
+REASON = 30  # characters of a reason that are worth a line of their own
 REPORT = "report.html"
 WELL = ("ok", "running")
-WIDE = 100  # columns of a terminal in which all columns of the list have room
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ class Line:
 
 def lines(runs: Path) -> list[Line]:
     """Return a line for each run of the folder, the newest first."""
-    return [_told(folder) for folder in past.folders(runs)]
+    return [_safe_line(folder) for folder in past.folders(runs)]
 
 
-def _told(folder: Path) -> Line:
-    """Return the line of a run; one whose record is damaged is told to be."""
+def _safe_line(folder: Path) -> Line:
+    """Return the line of a run, also of one whose record is damaged."""
     try:
         return _line(past.read(folder, files=("events",)))
     except (OSError, BadInput):
@@ -59,10 +60,14 @@ def _line(run: past.Past) -> Line:
     reached = f"{at.stage if at else ''}, {well} of {len(run.stages)} ok"
     changes = str(sum(s.get("outcome") == "done" for s in run.steps))
     words = [f"{mark(run.cause)} {run.cause}", run.folder.name, cluster, reached, changes]
-    cloud = str(run.params.get("profile", ""))
-    cloud = REHEARSAL if cloud.partition("?")[0] == "local" else cloud
     reason = str(run.facts.get("reason") or "")
-    words += [span(run.seconds), mode, cloud, reason, clock(run.started, seconds=False)]
+    words += [
+        span(run.seconds),
+        mode,
+        cloud_of(run.params),
+        reason,
+        clock(run.started, seconds=False),
+    ]
     return Line(run.folder, run.cause, dict(zip(HEAD, words, strict=True)), tuple(run.unread))
 
 
@@ -76,7 +81,15 @@ def html(found: list[Line]) -> str:
     from lib.report import page  # only now: the terminal needs neither pandas nor templates
 
     values = {"head": HEAD, "numbers": NUMBERS, "abandoned": _abandoned(found)}
-    return page.render("index.html.j2", lines=found, report=REPORT, **values)
+    return page.render(
+        "index.html.j2", lines=found, report=REPORT, filters=_filters(found), **values
+    )
+
+
+def _filters(found: list[Line]) -> dict[str, list[str]]:
+    """Return the columns by which the page can be filtered, each with its values."""
+    values = {name: sorted({ln.words[name] for ln in found}) for name in FILTERS}
+    return {name: texts for name, texts in values.items() if len(texts) > 1}
 
 
 def _abandoned(found: list[Line]) -> str:
@@ -90,16 +103,41 @@ def _abandoned(found: list[Line]) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which runs to list: those of a cluster, those that did not end well, the newest `most`."""
+    """Which runs to list; `real` and `failed` leave out rehearsals and runs that ended well."""
 
     cluster: str = ""
+    mode: str = ""
+    real: bool = False
     failed: bool = False
-    most: int | None = None
+    most: int | None = None  # the newest ones
 
     def of(self, found: list[Line]) -> list[Line]:
         """Return the chosen ones of the lines, which are the newest first."""
-        fits = [ln for ln in found if self.cluster in ("", ln.words["cluster"])]
-        return [ln for ln in fits if not self.failed or ln.outcome not in WELL][: self.most]
+        return list(filter(self._fits, found))[: self.most]
+
+    def _fits(self, line: Line) -> bool:
+        named = self.cluster in ("", line.words["cluster"]) and self.mode in (
+            "",
+            line.words["mode"],
+        )
+        real = not self.real or line.words["cloud"] != REHEARSAL
+        return named and real and not (self.failed and line.outcome in WELL)
+
+
+def _fitting(found: list[Line], width: int) -> list[str]:
+    """Return the columns for which a terminal has room: names of runs are never folded."""
+    head = list(HEAD)
+    for name in SPARED:
+        if sum(_width(found, column) for column in head) < width:
+            break
+        head.remove(name)
+    return head
+
+
+def _width(found: list[Line], name: str) -> int:
+    """Return the characters of a column with its borders; a long reason is folded."""
+    longest = max(len(line.words[name]) for line in found)
+    return 3 + max(len(name), min(longest, REASON) if name == "reason" else longest)
 
 
 def show(runs: Path, choice: Choice, *, as_json: bool = False) -> None:
@@ -117,7 +155,7 @@ def show(runs: Path, choice: Choice, *, as_json: bool = False) -> None:
     if not found:
         return print(f"There are no {'such ' if choice != Choice() else ''}runs in {runs}.")
     out = console()
-    head = HEAD[:-1] if out.width >= WIDE else NARROW  # the name of a run has its start time
+    head = _fitting(found, out.width)
     texts = [[Text(one_line(line.words[name])) for name in head] for line in found]
     for line, row in zip(found, texts, strict=True):
         row[0].stylize(colour(line.outcome))

@@ -17,6 +17,7 @@ from lib.report.console import plain
 from lib.report.words import clock, mark, tone
 from lib.waiting import span
 
+HASH = re.compile(r"[0-9a-f]{64}")
 ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
@@ -37,11 +38,11 @@ def _environment() -> Environment:
     environment.filters |= {"clock": clock, "mark": mark, "tone": tone, "span": span}
     environment.filters |= {
         "quote": shlex.quote,
-        "said": reading.text,
+        "text": reading.text,
         "kind": kind,
         "numbers": numbers,
     }
-    environment.filters["trimmed"] = trimmed
+    environment.filters |= {"trimmed": trimmed, "css": css}
     return environment
 
 
@@ -55,7 +56,15 @@ def kind(value: object) -> str:
     if isinstance(value, pd.Timestamp):
         return "w"
     named = {"✓": "ok", "✗": "bad"}.get(value, "") if isinstance(value, str) else ""
-    return named or ("id" if ID.fullmatch(str(value)) else "")
+    if named or ID.fullmatch(str(value)):
+        return named or "id"
+    return "hash" if HASH.fullmatch(str(value)) else ""
+
+
+def css(text: str) -> Markup:
+    """Return a text for a string in a style sheet, every sign in it escaped."""
+    escaped = (c if c.isalnum() or c in " -_." else f"\\{ord(c):x} " for c in plain(text))
+    return Markup("".join(escaped))
 
 
 def numbers(table: pd.DataFrame) -> list[str]:

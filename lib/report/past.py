@@ -112,7 +112,7 @@ def _read(folder: Path, files: Collection[str]) -> Past:
         lines(folder / f"{n}.jsonl", unread) if n in files else [] for n in FILES
     )
     facts = read_json(folder / "run.json", unread)
-    facts["told"] = merged_facts(folder / FACTS) | (facts.get("told") or {})
+    facts["observed"] = merged_facts(folder / FACTS) | (facts.get("observed") or {})
     alive = _alive(folder, events)
     found = attempts.read(folder, events, alive)
     last = {a.stage: a for a in found}

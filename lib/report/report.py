@@ -10,8 +10,10 @@ import pandas as pd
 from lib.record import whole
 from lib.record.faults import BadInput
 from lib.record.journal import Entry
-from lib.report import cells, page, resources, timeline
+from lib.report import cells, cover, export, inventory, page, resources, timeline, work
 from lib.report.attempts import ENDED_WELL, Attempt
+from lib.report.grouping import first_and_last
+from lib.report.inventory import Resource
 from lib.report.known_errors import explain
 from lib.report.past import Past, ms, read
 from lib.waiting import span
@@ -38,6 +40,12 @@ LIMITS = (
     Limits(10, 500, 100, code=False),
     Limits(3, 120, 60, code=False),
 )
+# Facts that the first page has.
+COVERED = ("run", "reason", "user", "sudo_user", "host", "outcome", "observed account")
+COVERED += ("observed endpoint", "observed key_fingerprint", "observed server_version")
+COVERED += ("observed profile",)
+SHOWN = 12  # steps that are alike and shown one by one
+NAMED = 8  # steps that are named one by one in a sentence
 PROJECT = Path(__file__).resolve().parent.parent.parent
 REMOVAL = "90"
 HOW = {
@@ -49,9 +57,18 @@ HOW = {
 }
 
 
-def write(folder: Path, to: Path | None = None) -> Path:
-    """Write the report of a run from its folder, and return its path."""
-    return whole.write(to or folder / FILE, html(read(folder)))
+def write(folder: Path, to: Path | None = None, key: Path | None = None) -> Path:
+    """Write the report of a run from its folder, and return its path.
+
+    `key` is the SSH key that the seal will be signed with. Where the page leaves out resources, a
+    table of all is written beside it, with `.csv` as its suffix.
+    """
+    page_file, past = to or folder / FILE, read(folder)
+    rest = page_file.with_suffix(".csv")
+    seen = inventory.read(past, resources.tables(past))
+    if any(more for _, more in _grouped([r for r in seen if r.change])):
+        whole.write(rest, export.table(seen))
+    return whole.write(page_file, html(past, seen, rest=rest.name, key=str(key or "")))
 
 
 def write_unsealed(folder: Path, to: Path | None = None) -> Path:
@@ -61,16 +78,25 @@ def write_unsealed(folder: Path, to: Path | None = None) -> Path:
     return write(folder, to)
 
 
-def html(past: Past) -> str:
-    """Return the report's page, with as much of the outputs as fits into MOST bytes."""
-    shown = resources.tables(past)
-    facts = _outcome(past) | _left(past, shown) | _work(past, shown) | _circumstances(past)
-    facts["stages"] = [(a, cells.title(a.book), cells.pieces(a)) for a in past.stages]
+def html(past: Past, seen: list[Resource], *, rest: str, key: str = "") -> str:
+    """Return the report's page, with as much of the outputs as fits into MOST bytes.
+
+    `seen` are the resources that the run saw, and `rest` is the file with those left out.
+    """
+    values = _outcome(past) | _left(past, seen) | _work(past) | _circumstances(past)
+    values |= {"facts": cover.facts(past, key), "rest": rest}
+    values["checks"] = cover.to_check(values["folder"])
+    values["changes"] = _grouped([r for r in seen if r.change])
+    values["stages"] = [(a, cells.title(a.book), cells.blocks(a)) for a in past.stages]
     for limits in LIMITS:
-        text = page.render("report.html.j2", run=past, limits=limits, **facts)
+        text = page.render("report.html.j2", run=past, limits=limits, **values)
         if len(text.encode()) <= MOST:
             break
     return text
+
+
+def _grouped(found: list[Resource]) -> list[tuple[Resource, int | None]]:
+    return first_and_last(found, lambda r: (r.kind, r.change))
 
 
 # ── the outcome ──────────────────────────────────────────────────────────────────────────────────
@@ -142,17 +168,20 @@ def _near(folder: Path) -> str:
 # ── resources and changes ─────────────────────────────────────────────────────────────────────────
 
 
-def _left(past: Past, shown: list[pd.DataFrame]) -> dict:
+def _left(past: Past, seen: list[Resource]) -> dict:
     """Return the open changes, resources and last steps of a stopped run."""
     if past.stopped is None:
         return {"open": [], "standing": [], "done": []}
     ids = {(e.command, e.what): e.resource for e in past.journal}
     steps = [s for s in past.stopped.steps if s.get("outcome") == "done"]
     done = [(s.get("command"), s.get("what")) for s in steps]
+    named = [f"{c} {w}" + (f" (id {ids[c, w]})" if ids.get((c, w)) else "") for c, w in done]
+    changed = [replace(e, text=_params(e)) for e in resources.unsettled(past)]
+    rest = f"{len(named) - NAMED} more, in journal.jsonl"
     return {
-        "open": [replace(e, text=_params(e)) for e in resources.unsettled(past)],
-        "standing": [_id_second(frame) for frame in resources.standing(past, shown)],
-        "done": [f"{c} {w}" + (f" (id {ids[c, w]})" if ids.get((c, w)) else "") for c, w in done],
+        "open": first_and_last(changed, lambda e: (e.stage, e.command, e.state)),
+        "standing": _grouped(inventory.of_cluster(past, seen)),
+        "done": named if len(named) <= NAMED else [*named[:NAMED], rest],
     }
 
 
@@ -160,26 +189,17 @@ def _params(entry: Entry) -> str:
     return ", ".join(f"{k} {v}" for k, v in entry.params.items())
 
 
-def _id_second(frame: pd.DataFrame) -> cells.Piece:
-    """Return a table with its id as the second column, where a narrow page shows it."""
-    names = [n for n in frame.columns if n != "id"]
-    return cells.table(frame[[*names[:1], *(["id"] if "id" in frame else []), *names[1:]]])
-
-
-def _work(past: Past, shown: list[pd.DataFrame]) -> dict:
-    """Return the timeline, the changes, and the requests."""
+def _work(past: Past) -> dict:
+    """Return what was planned and done, the timeline, and the requests."""
     rows, cuts = timeline.draw(past)
-    steps = [
-        {"stage": a.stage} | {k: s.get(k, "") for k in ("outcome", "command", "what")}
-        for a in past.attempts
-        for s in a.steps
-    ]
+    found = work.read(past)
     return {
         "timeline": rows,
         "cuts": cuts,
-        "changes": resources.changed(shown),
-        "steps": pd.DataFrame(steps),
-        "sent": past.journal,
+        "work": first_and_last(found, lambda w: (w.stage, w.command, w.outcome, w.text), SHOWN),
+        "planned": work.sentence(past, found),
+        "is_planned": any(one.why for one in found),
+        "sent": first_and_last(past.journal, lambda e: (e.stage, e.command, e.state), SHOWN),
         "requests": _requests(past.api),
     }
 
@@ -212,7 +232,7 @@ def _circumstances(past: Past) -> dict:
     facts = [[k, page.trimmed(str(v), 300, "run.json")] for k, v in _flat(past.facts)]
     return {
         "params": pd.DataFrame(params, columns=["name", "value", "from"]),
-        "facts": pd.DataFrame(facts, columns=["fact", "value"]),
+        "circumstances": pd.DataFrame(facts, columns=["fact", "value"]),
     }
 
 
@@ -223,7 +243,7 @@ def _value(value: object) -> str:
 def _flat(facts: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
     """Yield nested facts as lines, shortened, and without empty ones."""
     for name, value in facts.items():
-        if value in (None, "", [], {}):
+        if value in (None, "", [], {}) or f"{prefix}{name}" in COVERED:
             continue
         if name in ("notebooks", "lib"):
             yield name, f"{len(value)} files, their hashes in run.json"

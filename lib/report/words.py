@@ -1,7 +1,9 @@
 """Marks, colours and times, for pages and for the terminal."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
+REHEARSAL = "rehearsal"  # the local cloud; every other profile is a real one
 MARKS = {"ok": "✓", "skipped": "–", "not-run": "·", "running": "…"}  # noqa: RUF001
 TONES = {"ok": "ok", "running": "warn", "skipped": "off", "not-run": "off"}
 COLOURS = {"ok": "green", "warn": "yellow", "bad": "red", "off": "dim"}
@@ -20,6 +22,12 @@ def tone(cause: str) -> str:
 def colour(cause: str) -> str:
     """Return the colour of a cause on the terminal."""
     return COLOURS[tone(cause)]
+
+
+def cloud_of(params: Mapping[str, object]) -> str:
+    """Return the profile of a run's cloud, or REHEARSAL."""
+    profile = str(params.get("profile") or "")
+    return REHEARSAL if profile.partition("?")[0] == "local" else profile
 
 
 def clock(moment: datetime | None, *, seconds: bool = True) -> str:

@@ -72,6 +72,7 @@ def test_the_list_is_filtered_and_printed_for_programs(runs, capsys):
     assert listed("--failed") == ["20260306", "20260305"]
     assert listed("--cluster", "db") == ["20260305"]
     assert listed("-n", "1", "--cluster", "web") == ["20260306"]
+    assert listed("--mode", "plan") == [] and len(listed("--mode", "apply", "--real")) == 3
     assert main(["list", "--cluster", "no", "--runs", str(runs)]) == 0
     assert capsys.readouterr().out == f"There are no such runs in {runs}.\n"
 
@@ -87,14 +88,22 @@ def test_the_list_says_why_a_run_was_made_and_whether_it_was_a_rehearsal(tmp_pat
         (ln.words["cloud"], ln.words["mode"], ln.words["reason"]) for ln in index.lines(tmp_path)
     ]
     assert seen == [("idcf", "plan", "ticket b"), ("rehearsal", "plan", "ticket a")]
+    real = index.Choice(real=True).of(index.lines(tmp_path))
+    assert [line.folder.name for line in real] == ["20260305-050607-b"]
 
 
-def test_a_narrow_terminal_shows_the_names_of_runs_unfolded(runs, capsys, monkeypatch):
-    console = Console(width=60, file=io.StringIO())
+@pytest.mark.parametrize(
+    ("width", "head"),
+    [(40, "outcome run"), (60, "outcome run mode cloud"), (200, " ".join(index.HEAD))],
+)
+def test_a_terminal_shows_the_columns_that_fit_and_folds_no_name(runs, monkeypatch, width, head):
+    console = Console(width=width, file=io.StringIO())
     monkeypatch.setattr("lib.report.console.console", lambda: console)
     assert main(["list", "--runs", str(runs)]) == 0
+    lines = console.file.getvalue().splitlines()
+    assert " ".join(lines[1].replace("┃", " ").split()) == head
     for name in ("20260304-050607-web", "20260305-050607-web"):
-        assert name in console.file.getvalue()
+        assert any(name in line for line in lines)
 
 
 def test_latest_stands_for_the_newest_run(runs, capsys):

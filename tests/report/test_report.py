@@ -1,18 +1,19 @@
+import csv
+import io
 import json
 import re
-import shutil
-import subprocess
 from urllib.parse import urlsplit
 
 import folders
 import pandas as pd
 import pytest
-from folders import ID, JOB, at, book, call, printed, shown, stage, step, write_lines
+from folders import ID, JOB, at, book, call, shown, stage, step, write_lines
 from nbformat import v4
+from paper import browse, printed
 
 from lib.record import reading
 from lib.record.faults import BadInput
-from lib.report import past, report, resources, timeline
+from lib.report import inventory, past, report, resources, timeline
 from lib.report.page import trimmed
 from lib.workstation.files import journalled
 
@@ -48,10 +49,14 @@ def good(runs):
     folder = folders.good(runs)
     table = pd.DataFrame({"ok": ["✓", "✗"], "GiB": [40.0, None], "id": [ID, ""]})
     table["at"] = pd.to_datetime([at(0), None])
-    prints = [printed("10 %\r50 %\r100 %\n"), printed("done\n"), shown(table.head(0))]
+    prints = [
+        folders.printed("10 %\r50 %\r100 %\n"),
+        folders.printed("done\n"),
+        shown(table.head(0)),
+    ]
     book(folder, "60-look", before=[shown(table)], check=[raised("NotOne", "none"), *prints])
     facts = {"command": ["runbook", "run", "my file"], "code": {"commit": "c0ffee", "dirty": True}}
-    facts |= {"lib": {"a.py": "0" * 64}, "packages": {"pandas": "3"}, "told": {"endpoint": "e"}}
+    facts |= {"lib": {"a.py": "0" * 64}, "packages": {"pandas": "3"}, "observed": {"endpoint": "e"}}
     facts |= {"user": "ann", "host": "desk", "reason": "ticket 7", "earlier": [], "python": None}
     (folder / "run.json").write_text(json.dumps(facts))
     calls = [call("listVolumes", 0.5), call("listVolumes", 1, 40), call("createVolume", 2, 9, 431)]
@@ -96,7 +101,7 @@ def hostile(runs):
     """Write a run in which every text that others choose is markup."""
     bad = pd.DataFrame({HOSTILE: [HOSTILE], "name": [HOSTILE], "id": ["1"]})
     folder = failed(runs, HOSTILE, cluster_name=HOSTILE, note=HOSTILE)
-    cells = {"before": [], "plan": [shown(bad), printed(HOSTILE)], "after": [shown(bad)]}
+    cells = {"before": [], "plan": [shown(bad), folders.printed(HOSTILE)], "after": [shown(bad)]}
     cells["apply"] = [step(HOSTILE, HOSTILE), v4.new_output("display_data", {"text/html": HOSTILE})]
     cells["check"] = [v4.new_output("error", ename=HOSTILE, evalue=HOSTILE, traceback=[HOSTILE])]
     path = book(folder, "10-make", **cells)
@@ -119,13 +124,15 @@ def test_texts_of_a_cloud_never_become_markup_or_external_links(tmp_path):
     assert inside == []
     assert not re.findall(r"<[^>]*\b(?:src|srcset|xlink:href|action)\s*=|url\(|@import", html)
     links = set(re.findall(r'href="([^"]*)"', html))
-    assert all(link.startswith("#") or re.fullmatch(r"[\w.-]+\.ipynb", link) for link in links)
+    assert all(
+        link.startswith("#") or re.fullmatch(r"[\w.-]+\.(ipynb|csv)", link) for link in links
+    )
 
 
 def test_control_characters_do_not_reach_the_page(tmp_path):
     bad = "a\x1b[31mb\x00\x9b"
     folder = failed(tmp_path, bad)
-    path = book(folder, "10-make", plan=[printed(bad), shown(pd.DataFrame({"n": [bad]}))])
+    path = book(folder, "10-make", plan=[folders.printed(bad), shown(pd.DataFrame({"n": [bad]}))])
     made = json.loads(path.read_text())
     made["cells"][0]["source"] += bad
     path.write_text(json.dumps(made))
@@ -137,14 +144,29 @@ def test_control_characters_do_not_reach_the_page(tmp_path):
 def test_long_outputs_are_cut_and_name_the_file_with_the_full_text(tmp_path):
     folder = folders.good(tmp_path)
     table = shown(pd.DataFrame({"n": range(200)}))
-    book(folder, "10-make", plan=[printed(("x" * 99 + "\n") * 20_000), table])
+    book(folder, "10-make", plan=[folders.printed(("x" * 99 + "\n") * 20_000), table])
     for number in range(11, 40):
-        book(folder, f"{number}-more", plan=[printed("y" * 50_000), table])
+        book(folder, f"{number}-more", plan=[folders.printed("y" * 50_000), table])
     (folder / "events.jsonl").unlink()
     html = page_of(folder)
     assert len(html.encode()) < 150_000
     assert "characters left out; 10-make.ipynb has the full text" in html
     assert re.search(r"\d+ of 200 rows; the notebook is 39-more.ipynb", html)
+
+
+def test_a_run_of_a_thousand_machines_has_a_small_page_and_a_table_beside_it(tmp_path, words):
+    folder = folders.large(tmp_path)
+    page = report.write(folder)
+    text = words(page.read_text("utf-8"))
+    assert page.stat().st_size < 300_000
+    rows = re.findall(r"created machine (web-\d+)", text)
+    assert rows[0] == "web-1" and rows[-1] == "web-1000" and len(rows) < 50
+    assert "more; [report.csv] report.csv has them" in text
+    failed = re.findall(r"deployVirtualMachine (web-\d+) .*failed: no room", text)
+    assert failed == ["web-7", "web-400", "web-999"]
+    table = list(csv.DictReader(io.StringIO((folder / "report.csv").read_text())))
+    assert len([row for row in table if row["run"] == "created"]) == 997
+    assert {"web-2", "web-998"} < {row["name"] for row in table}
 
 
 def test_a_cut_text_keeps_its_end():
@@ -222,7 +244,10 @@ def test_what_a_stage_shows_as_changes_is_reported_as_it_is(tmp_path, after):
     shown = resources.tables(run)
     new = [row for row in after if row[0] != "none"]
     assert resources.changed(shown).values.tolist() == [["10-make", *row] for row in new]
-    assert [frame.values.tolist() for frame in resources.standing(run, shown)] == [new] * len(new)
+    seen = inventory.of_cluster(run, inventory.read(run, shown))
+    assert [(one.change, one.name, one.id) for one in seen] == [
+        ("created", name, identity) for _, name, identity, _ in new
+    ]
 
 
 def test_a_pause_between_attempts_takes_little_of_the_axis():
@@ -259,23 +284,11 @@ def test_the_report_of_a_sealed_run_is_not_written_again(tmp_path):
 
 @pytest.mark.system
 def test_a_browser_shows_the_report_and_asks_for_nothing(tmp_path, words):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("there is no chromium here")
-    page = report.write(failed(tmp_path, HOSTILE))
-    log = tmp_path / "net.json"
-    # The browser has calls of its own to make; without names they all come to nothing.
-    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-    quiet += [f"--user-data-dir={tmp_path}/chromium", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    command = [browser, *quiet, f"--log-net-log={log}", f"--print-to-pdf={tmp_path}/paper.pdf"]
-    subprocess.run([*command, f"file://{page}"], capture_output=True, timeout=60, check=True)
-    assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
-    told = [e.get("params", {}) for e in json.loads(log.read_text())["events"]]
-    asked = {urlsplit(t["url"]).hostname for t in told if str(t.get("url")).startswith("http")}
+    page, log = report.write(failed(tmp_path, HOSTILE)), tmp_path / "net.json"
+    assert printed(page, tmp_path, f"--log-net-log={log}") == (2, "A4")
+    events = [e.get("params", {}) for e in json.loads(log.read_text())["events"]]
+    asked = {urlsplit(t["url"]).hostname for t in events if str(t.get("url")).startswith("http")}
     assert [
         host for host in asked if not host.endswith((".google.com", ".googleapis.com", ".gvt1.com"))
     ] == []
-    shown = subprocess.run(
-        [*command[:-2], "--dump-dom", f"file://{page}"], capture_output=True, text=True, timeout=60
-    )
-    assert "50-deploy failed" in words(shown.stdout)
+    assert "50-deploy failed" in words(browse(tmp_path, "--dump-dom", page.as_uri()))
