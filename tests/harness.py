@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import takewhile
@@ -185,3 +186,27 @@ def inventory(cloud) -> dict[str, list[str]]:
     lists = {"listVolumes": {}, "listSnapshots": {}, "listVirtualMachines": {}}
     lists["listTemplates"] = {"templatefilter": "self"}
     return {c: sorted(r["name"] for r in cloud.list(c, **f)) for c, f in lists.items()}
+
+
+@contextmanager
+def small_disk(folder: Path, kib: int) -> Iterator[Path]:
+    """Mount a file system of so many KiB at a folder; skip the test where that is not allowed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ["-t", "tmpfs", "-o", f"size={kib}k", "tmpfs"]
+    done = subprocess.run(["mount", *options, folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def mountable() -> bool:
+    """Tell whether `small_disk` is allowed here."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with small_disk(Path(folder), 64):
+                return True
+        except pytest.skip.Exception:
+            return False

@@ -4,9 +4,9 @@ import errno
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
 
 import pytest
+from harness import small_disk
 
 from lib.__main__ import main
 from lib.chain import seal
@@ -14,20 +14,6 @@ from lib.record import ledger
 from lib.record.journal import Journal
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@contextmanager
-def small_disk(folder, kib: int):
-    """Mount a file system of so many KiB at a new folder."""
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", f"size={kib}k", "tmpfs"]
-    done = subprocess.run(["mount", *options, folder], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture

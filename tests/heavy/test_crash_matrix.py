@@ -1,12 +1,12 @@
 """A sample of the crash matrix: broken anywhere, a run that is continued comes to the same end.
 
-All of it: `python tests/crash_matrix.py --all`.
+All of it: `python tests/heavy/crash_matrix.py --all`.
 """
 
 import multiprocessing
 
-import crash_matrix
 import pytest
+from heavy import bench, trials
 
 SAMPLE, SEED = 6, 2014
 
@@ -15,15 +15,15 @@ SAMPLE, SEED = 6, 2014
 def benches(tmp_path_factory):
     """A bench for each variant, with what an undisturbed run leaves."""
     base = tmp_path_factory.mktemp("crash")
-    variants = enumerate(crash_matrix.VARIANTS)
-    return {v: crash_matrix.Bench(base / str(n), v).prepare() for n, v in variants}
+    variants = enumerate(bench.VARIANTS)
+    return {v: bench.Bench(base / str(n), v).prepare() for n, v in variants}
 
 
 def test_a_run_broken_at_a_change_and_continued_leaves_what_an_undisturbed_one_does(benches):
     points = [p for b in benches.values() for p in b.all_points()]
-    chosen = crash_matrix.draw(points, SAMPLE, SEED)
-    results = crash_matrix.try_points(chosen, benches, SEED)
-    print(crash_matrix.matrix(results))
+    chosen = trials.draw(points, SAMPLE, SEED)
+    results = trials.try_points(chosen, benches, SEED)
+    print(trials.matrix(results))
     assert [str(p) for p, fault, _ in results if fault] == []
     assert len(results) == SAMPLE and multiprocessing.active_children() == []
 
