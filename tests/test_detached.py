@@ -101,6 +101,18 @@ def test_its_processes_are_ended_without_a_follower(here, tmp_path):
     assert not runs(run(here, "cat left").out)
 
 
+def test_processes_are_its_own_by_its_folder_not_by_a_number(here):
+    detached.start(here, "w/job2", "echo $$ >pid.new; mv pid.new pid; sleep 300")
+    until(lambda: run(here, "[ -e pid ]", ok=(0, 1)).rc == 0)
+    pid = run(here, "cat pid").out
+    run(here, f"mkdir -p w/job; echo {pid.strip()} | tee w/job/pid w/job/lock")
+    assert not detached.is_running(here, "w/job")
+    detached.end(here, "w/job")
+    assert runs(pid) and detached.is_running(here, "w/job2")
+    detached.end(here, "w/job2")
+    assert not runs(pid)
+
+
 def supervisor(here) -> int:
     """Return the process that holds the lock, which is the only one to write the exit code."""
     return int(run(here, "ps -o ppid= -p $(ps -o ppid= -p $(cat pid))").out)

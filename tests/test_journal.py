@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from harness import client
@@ -121,6 +122,14 @@ def test_a_killed_process_releases_the_lock(holder, tmp_path):
     hold(tmp_path, sleep=lambda seconds: holder.wait())
     assert not in_another_process(entry)
     os.close(journal._held.pop(tmp_path))
+
+
+def test_a_later_process_with_the_same_pid_is_another_one(holder, tmp_path):
+    entry = Journal(tmp_path, "e").unfinished()[0]
+    pid, started = entry.process.split("/")
+    assert in_another_process(entry)
+    for began in (float(started) - 60, float(started) + 60):
+        assert not in_another_process(replace(entry, process=f"{pid}/{began}"))
 
 
 def test_each_request_is_logged_once_it_is_answered(server):

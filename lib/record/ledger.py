@@ -9,8 +9,11 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from socket import gethostname
+
+import psutil
 
 from lib.record import jsonl
 from lib.record.events import Event
@@ -195,12 +198,11 @@ def driver_lives(folder: Path) -> bool:
     if type(pid) is not int or pid < 1:
         return False
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+        line_written = datetime.fromisoformat(str(began.get("at"))).timestamp()
+        # A later process with the same pid has begun after that.
+        return psutil.Process(pid).create_time() < line_written + 1
+    except (psutil.NoSuchProcess, OverflowError, ValueError):
         return False
-    except PermissionError:
-        pass  # another user's process: it lives
-    return True
 
 
 def outcome(lines: Iterable[dict]) -> str:

@@ -119,6 +119,14 @@ def test_a_ledger_without_a_beginning_is_not_a_run(tmp_path):
     assert ledger.driver(tmp_path) == "unknown" and not ledger.driver_lives(tmp_path)
 
 
+def test_a_later_process_with_the_pid_of_the_driver_is_another_one(tmp_path):
+    (line,) = told(tmp_path, ("run", RUN))
+    assert line["pid"] == os.getpid() and ledger.driver_lives(tmp_path)
+    for at in ("2014-01-02T03:04:05+00:00", "", 7):
+        (tmp_path / FILE).write_text(json.dumps(line | {"at": at}) + "\n")
+        assert not ledger.driver_lives(tmp_path)
+
+
 def test_prose_before_the_last_cell_that_ran_counts_as_passed():
     cells = [v4.new_markdown_cell("a"), v4.new_code_cell("1"), v4.new_markdown_cell("b")]
     notebook = v4.new_notebook(cells=[*cells, v4.new_code_cell("2")])
