@@ -9,11 +9,14 @@ import json
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
 import requests
+
+from lib.errors import CloudError
 
 DEEPEST = 32  # levels of nesting; CloudStack's own answers have eight at most
 LONGEST_TEXT = 4000  # characters of the cloud's own words that are kept of a refusal
@@ -28,6 +31,24 @@ UNPRINTABLE = re.compile(
 ESCAPED = re.compile(r"\\(?:[bfr]|u00[0179][0-9a-f]|u00[89]|u20[26])", re.I)
 ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")  # a UUID; a number in 2.2
 ONE_VALUE = re.compile(r".*(id|name|state|ipaddress|macaddress)")
+
+
+class Row(dict):
+    """An object in an answer to `command`. Raises CloudError for a field that it lacks."""
+
+    __slots__ = ("command",)
+
+    def __init__(self, command: str, fields: dict):
+        super().__init__(fields)
+        self.command = command
+
+    def __missing__(self, name: str) -> None:
+        raise CloudError(
+            self.command,
+            f"{self.command}: an answer has no `{name}`, which CloudStack's always have. It comes "
+            "from another program, or was changed on its way: look at the profile's endpoint, then "
+            "run this stage again. It looks first at what was done.",
+        )
 
 
 class OverBound(Exception):
@@ -79,15 +100,15 @@ def _late(seconds: float) -> OverBound:
     return OverBound(f"the answer was not complete after {seconds:g} s (`deadline`)")
 
 
-def parsed(text: str) -> dict | None:
-    r"""Return the JSON object in `text`, None if there is none.
+def parsed(text: str, command: str = "") -> dict | None:
+    r"""Return the JSON object in the answer to a command, None if there is none.
 
     Control characters become their escapes, as `\x1b`: what a cloud names does not reach a terminal
     as it is, and does not become another name. An error whose text breaks the JSON (2.2 does not
     escape quotes) is read by its two fields.
     """
     try:
-        body = json.loads(text, strict=False)
+        body = json.loads(text, strict=False, object_hook=partial(Row, command))
         if UNPRINTABLE.search(text) or ESCAPED.search(text):
             body = _printable(body)
         return body if isinstance(body, dict) else None
@@ -107,8 +128,8 @@ def _printable(value: object) -> object:
         return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], value)
     if isinstance(value, list):
         return [_printable(item) for item in value]
-    if isinstance(value, dict):
-        return {_printable(name): _printable(item) for name, item in value.items()}
+    if isinstance(value, Row):
+        return Row(value.command, {_printable(n): _printable(v) for n, v in value.items()})
     return value
 
 

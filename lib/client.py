@@ -205,7 +205,7 @@ class Client(Abilities):
             log.ended(None, None, 0)
             raise self._lost(command, error, question) from None
         text = data.decode("utf-8", "replace")
-        body = answers.parsed(text)
+        body = answers.parsed(text, command)
         wrong = answers.oddity(body)
         if not wrong:
             masks.add_from_answer(text, body)

@@ -11,7 +11,7 @@ from registries import answering
 
 from lib import answers
 from lib.cloud import Cloud
-from lib.errors import JobFailed, Refused, RunbookError, TooManyRows, Unreachable
+from lib.errors import CloudError, JobFailed, Refused, RunbookError, TooManyRows, Unreachable
 from lib.jobs import Job, look
 from lib.profiles import Profile
 
@@ -212,3 +212,13 @@ def test_our_own_pauses_are_no_longer_than_the_profile_allows(tmp_path):
 def test_control_characters_of_a_cloud_reach_nobody_as_they_are(sent, shown):
     rows = answers.parsed(f'{{"r": {{"vm": [{{"name": "{sent}"}}]}}}}')["r"]["vm"]
     assert rows == [{"name": shown}]
+
+
+@pytest.mark.parametrize("name", ["a", r"a\u001b"])
+def test_a_field_that_an_answer_lacks_is_named(tmp_path, name):
+    body = f'{{"r": {{"count": 1, "volume": [{{"name": "{name}", "id": "1"}}]}}}}'
+    with answering({"/": (200, body)}) as server:
+        (row,) = cloud(server.base, tmp_path).list("listVolumes")
+    assert row["id"] == "1" and row.get("state") is None
+    with pytest.raises(CloudError, match="listVolumes: an answer has no `state`, which"):
+        row["state"]
