@@ -31,9 +31,19 @@ def lines(folder) -> list[dict]:
 
 def test_an_intent_is_safe_on_the_disk_before_anything_is_sent(book, monkeypatch):
     synced = []
-    monkeypatch.setattr(os, "fsync", lambda number: synced.append(lines(book.folder)))
+
+    def sync(number: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{number}"), book.path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", sync)
     intend(book)
-    assert [line["state"] for line in synced[0]] == ["intent"]
+    folder, above, (path, text) = synced
+    assert (folder[0], above[0], path) == (
+        str(book.folder),
+        str(book.folder.parent),
+        str(book.path),
+    )
+    assert json.loads(text)["state"] == "intent"
 
 
 def test_a_change_is_recorded_from_intent_to_outcome(book):

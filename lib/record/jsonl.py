@@ -22,15 +22,19 @@ def opened(path: Path) -> Iterator[int]:
 def open_file(path: Path) -> int:
     """Return the descriptor of a file of lines, made for its owner alone if there is none.
 
-    A last line that a crash cut off is ended. Raises CheckFailed where the path is no plain file,
-    OSError where there is no room.
+    A new one survives a power cut. A last line that a crash cut off is ended. Raises CheckFailed
+    where the path is no plain file, OSError where there is no room.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if os.path.lexists(path) and not path.is_file():
         text = f"{path} is in the way of a file of the record: it is no plain file"
         raise CheckFailed(text, next_step="Move it away, then repeat the command.")
+    new = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
+        if new:  # syncing a file does not sync its name
+            _sync(path.parent)
+            _sync(path.parent.parent)
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
             os.write(handle, b"\n")
@@ -38,6 +42,14 @@ def open_file(path: Path) -> int:
         os.close(handle)
         raise
     return handle
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def append(handle: int, row: dict) -> None:
