@@ -16,6 +16,7 @@ from harness import STAGES, Built, client, inventory, play, running, settled
 from heavy.judging import NASTY, Fault, demand_clean, mutated, printed
 
 from lib.errors import RunbookError
+from lib.record.journal import Journal
 
 PLAYED = ("10", "11", "41", "42", "50")  # stages
 # How much is borne of the hostile server; a slow machine needs more to answer honestly.
@@ -43,7 +44,11 @@ def part(folder: Path) -> Iterator["Answers"]:
 
 
 class Answers:
-    """Plays one stage through a proxy that spoils some answers, then again without spoiling."""
+    """Plays one stage through a proxy that spoils some answers.
+
+    Where none of these could be taken for true, it is played again without spoiling, and what there
+    is then is compared.
+    """
 
     def __init__(self, folder: Path):
         self.work = folder / "work"
@@ -60,7 +65,7 @@ class Answers:
         return {"stage": chance.choice(list(self.built)), "by": chance.randrange(10**9)} | spoiled
 
     def attempt(self, case: dict) -> None:
-        """Play the stage twice; the second time nothing is spoiled."""
+        """Play the stage, and again where that tells something."""
         stage = case["stage"]
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.built[stage].folder.with_name("run"), self.work / "run")
@@ -70,19 +75,23 @@ class Answers:
             printed() as said,
         ):
             errors = [_played(real, proxy, stage, BOUNDS)]
-            proxy.case = {"count": 0}
-            errors.append(_played(real, proxy, stage, {}))
+            if case["how"] in LINE:
+                proxy.case = {"count": 0}
+                errors.append(_played(real, proxy, stage, {}))
+                self._compare(stage, real, errors)
+                left = Journal(self.work / "run", proxy.endpoint).unfinished()
+                if left:
+                    raise Fault(f"{stage} left open: {[e.command for e in left]}")
             demand_clean(f"{said()}\n{errors}", [real.profile.secret])
-            self._compare(stage, real, errors, case["how"])
+            text = "".join(p.read_text() for p in (self.work / "run").glob("*.jsonl"))
+            if real.profile.secret in text:
+                raise Fault("a secret in the record")
 
-    def _compare(self, stage: str, real, errors: list, how: str) -> None:
-        """Raise Fault where what there is differs, unless an answer may have misled us."""
+    def _compare(self, stage: str, real, errors: list) -> None:
+        """Raise Fault where what there is then differs from what an undisturbed stage leaves."""
         found = _names(real)
         expected = self.after.setdefault(stage, found)
-        text = "".join(p.read_text() for p in (self.work / "run").glob("*.jsonl"))
-        if real.profile.secret in text:
-            raise Fault("a secret in the record")
-        if how in LINE and (found != expected or errors[-1]):
+        if found != expected or errors[-1]:
             raise Fault(f"{stage} ended otherwise: {errors} {found}")
 
 
