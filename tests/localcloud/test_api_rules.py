@@ -478,6 +478,8 @@ def test_user_data_is_shown_on_demand_and_changed_by_updates(api):
     api("updateVirtualMachine", **again)
     shown = api("listVirtualMachines", id=node, userdata="true")["virtualmachine"][0]
     assert shown["userdata"] == encoded("two")
+    workstation = api("listVirtualMachines", name="my-workstation")["virtualmachine"][0]["id"]
+    assert api("updateVirtualMachine", id=workstation, userdata=encoded("x"))["virtualmachine"]
 
 
 def test_stored_user_data_in_use_is_not_deleted(cloud_of):

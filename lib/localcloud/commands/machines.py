@@ -251,7 +251,7 @@ def update(
         row["name"] = name
     if userdata or userdataid is not None:
         row["data"], stored = stored_userdata(cloud, userdata, userdataid)
-        row["userdataid"] = stored or row["userdataid"]  # which text given inline does not change
+        row["userdataid"] = stored or row.get("userdataid")  # which inline text keeps
     row |= {k: more[k] for k in ("displayname", "deleteprotection", "haenable") if k in more}
     row |= extras(cloud, **more)
     return cloud.state.save("virtualmachine", row)
