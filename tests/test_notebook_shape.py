@@ -94,7 +94,7 @@ def test_parameters_are_typed_literals_with_a_meaning(path):
     cell = code(path)[0]
     assert cell.metadata.tags == ["parameters"]
     for line in cell.source.splitlines():
-        assert re.fullmatch(r"\w+: (str|int|float|bool|list) = .+  # .+", line), line
+        assert re.fullmatch(r"\w+: (str|int|float|bool|list|dict) = .+  # .+", line), line
 
 
 def test_a_stage_that_changes_things_only_looks_by_default(path):

@@ -13,6 +13,8 @@ from lib.record.faults import BadInput
 from lib.record.secrets import secret_name, secret_value
 
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list[str]": list}
+TYPES |= {"dict[str]": dict}
+SHORTHANDS = {"list": "list[str]", "dict": "dict[str]"}
 MODES = ("plan", "apply")
 # The most that a value may be: of whole numbers by name, of all else by type.
 MOST = {"cluster_size": 1000, "first_number": 10**6, "volume_size": 10**6, "patience": 10**5}
@@ -92,12 +94,13 @@ def _excess(name: str, value: object) -> str:
     if isinstance(value, int | float) and value > most:
         return f"wanted {most:,} at most, found {str(value)[:40]}"
     longest = SHORT.get(name, LONGEST)
-    for text in value if isinstance(value, list) else [value]:
+    texts = [*value, *value.values()] if isinstance(value, dict) else value
+    for text in texts if isinstance(value, list | dict) else [value]:
         if isinstance(text, str) and len(text) > longest:
             return f"wanted {longest:,} characters at most, found {len(text):,}"
         if isinstance(text, str) and not text.isascii() and not _is_text(text):
             return "wanted UTF-8 text, found bytes that are none"
-    if isinstance(value, list) and len(value) > longest:
+    if isinstance(value, list | dict) and len(value) > longest:
         return f"wanted {longest:,} texts at most, found {len(value):,}"
     return ""
 
@@ -113,6 +116,9 @@ def _is_text(text: str) -> bool:
 def _is(kind: str, value: object) -> bool:
     if kind == "list[str]":
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if kind == "dict[str]":
+        texts = [*value, *value.values()] if isinstance(value, dict) else [0]
+        return all(isinstance(item, str) for item in texts)
     if kind == "float":
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and math.isfinite(value)
@@ -163,7 +169,7 @@ def _parameter(node: ast.stmt, comments: dict[int, str], notebook: str) -> Param
         raise ValueError("wanted `name: type = literal  # meaning and unit`")
     name = node.target.id
     kind = ast.unparse(node.annotation)
-    kind = "list[str]" if kind == "list" else kind
+    kind = SHORTHANDS.get(kind, kind)
     if kind not in TYPES:
         raise ValueError(f"{name}: type {kind} is not one of {', '.join(TYPES)}")
     try:

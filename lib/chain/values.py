@@ -26,6 +26,7 @@ _EXPECTED = {
     "float": "a number",
     "bool": "true or false",
     "list[str]": "a list of texts",
+    "dict[str]": "texts by name",
 }
 LARGEST_FILE = 1_000_000  # bytes of a parameter file
 DEEPEST = 5  # levels of brackets: a parameter has one
@@ -239,7 +240,9 @@ def _raw(node: yaml.Node) -> object:
 def _typed(node: yaml.Node, kind: str) -> object:
     """Return a node's value as the declared type; raise ValueError if it has another."""
     if isinstance(node, yaml.MappingNode):
-        raise ValueError(f"wanted {_EXPECTED[kind]}, found a mapping: parameters are flat")
+        if kind != "dict[str]":
+            raise ValueError(f"wanted {_EXPECTED[kind]}, found a mapping: parameters are flat")
+        return _by_name(node)
     if isinstance(node, yaml.SequenceNode):
         if kind != "list[str]":
             raise ValueError(f"wanted {_EXPECTED[kind]}, found a list")
@@ -247,9 +250,27 @@ def _typed(node: yaml.Node, kind: str) -> object:
     return _READ[kind](node)
 
 
+def _by_name(node: yaml.MappingNode) -> dict[str, str]:
+    """Return a mapping of texts; raise ValueError for a value that is none, or looks like a key."""
+    keys, values = _texts([k for k, _ in node.value]), _texts([v for _, v in node.value])
+    if len(set(keys)) < len(keys):
+        raise ValueError("a name is set twice: keep one of them")
+    return _without_secrets(dict(zip(keys, values, strict=True)))
+
+
+def _without_secrets(found: dict[str, str]) -> dict[str, str]:
+    for name, value in found.items():
+        if secret_name(name) and not value.startswith("secret:"):
+            raise ValueError(
+                f"{name} looks like a secret: write secret:NAME for the variable NAME of the "
+                "environment, or secret:file:PATH (its value is not shown)"
+            )
+    return found
+
+
 def _texts(items: Sequence[yaml.Node]) -> list[str]:
     if not all(isinstance(item, yaml.ScalarNode) for item in items):
-        raise ValueError("wanted a list of texts, found lists or mappings in it")
+        raise ValueError("wanted texts, found lists or mappings in it")
     return [_text(item) for item in items]
 
 
@@ -283,7 +304,12 @@ def _no_list(node: yaml.ScalarNode) -> None:
     raise ValueError(f"wanted a list of texts, found {_reading(node)}: write it in [ ]")
 
 
+def _no_names(node: yaml.ScalarNode) -> None:
+    raise ValueError(f"wanted texts by name, found {_reading(node)}: write {{name: value}}")
+
+
 _READ = {"str": _text, "int": _whole, "float": _number, "bool": _truth, "list[str]": _no_list}
+_READ |= {"dict[str]": _no_names}
 
 
 def _not_a_number(node: yaml.ScalarNode, kind: str) -> str:
@@ -323,6 +349,11 @@ def _from_text(text: str, kind: str) -> object:
     if kind == "list[str]":
         inner = text.strip().removeprefix("[").removesuffix("]")
         return [item.strip() for item in inner.split(",") if item.strip()]
+    if kind == "dict[str]":
+        pairs = _from_text(text.strip().removeprefix("{").removesuffix("}"), "list[str]")
+        if all(re.match(r"\w+=", pair) for pair in pairs):
+            return _without_secrets(dict(pair.split("=", 1) for pair in pairs))
+        raise ValueError("wanted name=value,name=value")
     if kind == "int" and _WHOLE.fullmatch(text):
         return int(text)
     if kind == "float" and _NUMBER.fullmatch(text):

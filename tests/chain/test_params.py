@@ -11,6 +11,7 @@ ports: str = "22:22"  # pair of ports
 scale: float = 0.5  # factor
 fast: bool = False  # skip pauses
 keep: list[str] = []  # what is not removed
+names: dict = {}  # and values
 """
 
 
@@ -44,7 +45,7 @@ def test_the_table_holds_type_default_meaning_and_notebooks(book, notebooks):
         "zone", "str", "local-1", "where", ("10-one", "20-two")
     )
     assert table["volume_size"].notebooks == ("10-one",)
-    assert list(table) == ["mode", "zone", "volume_size", "ports", "scale", "fast", "keep"]
+    assert list(table) == ["mode", "zone", "volume_size", "ports", "scale", "fast", "keep", "names"]
 
 
 def test_a_default_over_several_lines_keeps_its_comment(book, notebooks):
@@ -86,7 +87,7 @@ def test_an_edited_default_matters_only_where_no_file_gives_a_value(book, notebo
     [
         ("size = 40", "wanted `name: type = literal"),
         ("import os", "wanted `name: type = literal"),
-        ("size: dict = {}", "type dict is not one of"),
+        ("size: set = set()", "type set is not one of"),
         ("size: int = 4 * 10", "the default is not a literal"),
         ("size: int = 'x'", "wanted int, found 'x'"),
         ("size: int = True", "wanted int, found True"),
@@ -131,9 +132,10 @@ def test_later_files_win_over_earlier_ones_and_options_over_files(table, tmp_pat
 
 def test_options_are_read_by_the_declared_type(table):
     given = ["ports=22:22", "volume_size=12", "scale=1e3", "fast=true", "keep=[a, b]", "zone=no"]
+    given += ["names={a=b=c, token=secret:T}"]
     found = values.load(table, options=given)
     assert [found[option.split("=")[0]].value for option in given] == [
-        "22:22", 12, 1000.0, True, ["a", "b"], "no",
+        "22:22", 12, 1000.0, True, ["a", "b"], "no", {"a": "b=c", "token": "secret:T"},
     ]  # fmt: skip
     assert values.load(table, options=["keep="])["keep"].value == []
 
@@ -148,6 +150,8 @@ def test_options_are_read_by_the_declared_type(table):
         ("scale=nan", "wanted a number, found 'nan'"),
         ("fast=yes", "wanted true or false, found 'yes'"),
         ("mode=go", '"plan" (looks) or "apply"'),
+        ("names=a", "wanted name=value,name=value"),
+        ("names=token=hunter2", "token looks like a secret: write secret:NAME for"),
     ],
 )
 def test_a_bad_option_is_refused(table, option, words):
@@ -190,6 +194,12 @@ def test_a_bad_option_is_refused(table, option, words):
         ("keep: a", "wanted a list of texts, found the text 'a': write it in [ ]"),
         ("keep: [a, no]", "YAML reads no as the truth value False: put it in quotes"),
         ("keep: [[a]]", "found lists or mappings in it"),
+        ("names: {a: [b]}", "found lists or mappings in it"),
+        ("names: {a: 1}", "YAML reads 1 as the whole number 1: put it in quotes"),
+        ("names: {a: b, a: c}", "a name is set twice"),
+        ("names: [a]", "wanted texts by name, found a list"),
+        ("names: a", "found the text 'a': write {name: value}"),
+        ("names: {password: hunter2}", "password looks like a secret: write secret:NAME for"),
         ("mode: go", 'wanted "plan" (looks) or "apply" (changes), found \'go\''),
         ("zone: a\nzone: b", "given.yaml:2: zone: is already set in line 1"),
         ("- zone", "given.yaml:1: wanted lines of `name: value`"),
@@ -273,7 +283,9 @@ def test_an_empty_file_sets_no_parameter(table, tmp_path):
 
 def test_merged_values_are_a_parameter_file_that_gives_them_again(table, tmp_path):
     odd = "no\nyes # 'x' \"y\" ÿ"
-    before = values.load(table, options=[f"zone={odd}", "ports=22:22", "keep=no,b", "scale=1e20"])
+    given = [f"zone={odd}", "ports=22:22", "keep=no,b", "scale=1e20"]
+    given += ["names=a=no,b=x: #"]
+    before = values.load(table, options=given)
     file = tmp_path / "params.yaml"
     file.write_text(values.as_yaml(before), encoding="utf-8")
     assert "volume_size: 40  # default\n" in file.read_text("utf-8")
