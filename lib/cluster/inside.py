@@ -9,8 +9,9 @@ from lib.checks import NOT_ASKED, Tick, tick
 from lib.cloud import Cloud
 from lib.cluster import login
 from lib.cluster.login import Access
-from lib.config.userdata import encoded, with_host_name
+from lib.config.userdata import are_of
 from lib.errors import Refused, ShellFailed
+from lib.machines import address_of
 from lib.workstation.shell import Shell, run
 
 # In one go. systemd of 2014 cannot tell its state, and fleet is of that time only.
@@ -98,4 +99,4 @@ def _given(cloud: Cloud, there: dict[str, dict], text: str) -> list[Tick]:
 def _has(cloud: Cloud, name: str, machine: dict, text: str) -> bool:
     """Tell whether a machine's user data are this text, with or without its host name."""
     (row,) = cloud.list("listVirtualMachines", id=machine["id"], userdata=True)
-    return row.get("userdata") in (encoded(text), encoded(with_host_name(text, name)))
+    return are_of(row.get("userdata", ""), text, name, address_of(machine))

@@ -88,7 +88,8 @@ def plan(target: Target) -> Plan:
     first = _plan_text(target)
     meant = first[0].params["text"] if first else config.read(target.shell, target.work_dir).text
     texts = {n.name: _own_text(n, meant, target.each) for n in seen}
-    return Plan(first, _plan_machines(target, seen, texts), seen, texts)
+    apart = target.each or data.differs(meant)
+    return Plan(first, _plan_machines(target, seen, texts, apart), seen, texts)
 
 
 def _plan_text(target: Target) -> list[Step]:
@@ -106,21 +107,22 @@ def _plan_text(target: Target) -> list[Step]:
     text = wanted.texts(there.url)[name]
     if there.text == text:
         return []
-    params = {"text": config.Text(text)}
-    return [Step("rewrite", params, "the parameters say other lines", there.where)]
+    return [Step("rewrite", {"text": text}, "the parameters say other lines", there.where)]
 
 
-def _plan_machines(target: Target, seen: list[Node], texts: dict[str, str]) -> list[Step]:
+def _plan_machines(
+    target: Target, seen: list[Node], texts: dict[str, str], apart: bool
+) -> list[Step]:
     """Return the steps for the machines, in their order: the new text, and a reboot after it.
 
     User data are registered first where the cloud can do that, and what was registered for none
     but these machines goes at the end. A machine that was given its text, but was not seen to
-    boot, is rebooted.
+    boot, is rebooted. With `apart` each machine has user data of its own.
     """
     cloud, cluster = target.ours.cloud, target.ours.cluster_name
     unbooted = notes.read(target.shell, target.work_dir).get("unbooted") or []
     others = [n for n in seen if _differs(n, texts[n.name])]
-    steps, given = _plan_given(cloud, others, texts, cluster, target.each)
+    steps, given = _plan_given(cloud, others, texts, cluster, apart)
     for node in seen:
         if node in others:
             steps.append(given[node.name])
@@ -134,7 +136,7 @@ def _plan_machines(target: Target, seen: list[Node], texts: dict[str, str]) -> l
 
 
 def _own_text(node: Node, meant: str, each: bool) -> str:
-    return data.with_host_name(meant, node.name) if each and not node.file else meant
+    return meant if node.file else data.text_for(meant, node.name, node.address, each)
 
 
 def _differs(node: Node, own_text: str) -> bool:
@@ -142,7 +144,7 @@ def _differs(node: Node, own_text: str) -> bool:
 
 
 def _plan_given(
-    cloud: Cloud, nodes: list[Node], texts: dict[str, str], cluster: str, each: bool
+    cloud: Cloud, nodes: list[Node], texts: dict[str, str], cluster: str, apart: bool
 ) -> tuple[list[Step], dict[str, Step]]:
     """Return the steps that register user data, and the step that gives each machine its text.
 
@@ -153,7 +155,7 @@ def _plan_given(
     files = [n for n in nodes if n.file]
     given = {n.name: _write(n, texts[n.name], why) for n in files}
     told = [n for n in nodes if not n.file]
-    names = {n.name: n.name if each else cluster for n in told}
+    names = {n.name: n.name if apart else cluster for n in told}
     new = {names[n.name]: data.encoded(texts[n.name]) for n in told}
     steps, params = [], {name: {"userdata": new[of]} for name, of in names.items()}
     if told and cloud.may_register:

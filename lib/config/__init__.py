@@ -5,6 +5,7 @@ etcds find each other. `plan_write` says what is to be written on the workstatio
 it, `apply_write` fills in the discovery token, and `read` reads it back for the stages after that.
 
     addresses   fixed addresses of the machines
+    config_file the operator's own configuration
     config      the texts, made from the templates in `texts`; planned and written
     discovery   tokens, and the service that gives them
     display     texts and differences, shown
@@ -12,6 +13,8 @@ it, `apply_write` fills in the discovery token, and `read` reads it back for the
     ignition    the rules of an Ignition config
     keys        public ssh keys
     lint        the rules of a cloud-config
+    merging     one configuration into another
+    placeholders  names in a configuration, and their values
     registered  user data kept at the cloud
     userdata    user data, and how much of it a server takes
     written     what is on the workstation, and whether machines can be made with it
@@ -29,6 +32,7 @@ from lib.config.config import (
     plan_write,
     write,
 )
+from lib.config.config_file import ConfigFile, config_file
 from lib.config.discovery import known, masked, service
 from lib.config.display import Text, difference, preview
 from lib.config.form import CLOUD_CONFIG, ON_DISK, USER_DATA, Form
@@ -42,12 +46,14 @@ __all__ = [
     "USER_DATA",
     "Bootstrap",
     "Config",
+    "ConfigFile",
     "Form",
     "Text",
     "Written",
     "addresses",
     "apply_write",
     "check_valid",
+    "config_file",
     "demand_free",
     "demand_present",
     "demand_usable",

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from lib.config import discovery, ignition, lint
 from lib.config.addresses import Bootstrap
+from lib.config.config_file import ConfigFile
 from lib.config.discovery import TOKEN, ask_token, masked, masked_url
 from lib.config.display import Text, difference
 from lib.config.form import AS_BEFORE, USER_DATA, Form
-from lib.config.written import Written, read
+from lib.config.placeholders import for_machine
+from lib.config.written import Written, keep_secrets, read
 from lib.errors import CheckFailed, ParamsError
 from lib.plan import check_mode
 from lib.steps import Step
@@ -36,12 +38,14 @@ PLAIN_SCALAR = re.compile(r"[\w@.+/= -]+")  # what YAML takes as a text without 
 class Config:
     """What the machines of a cluster are configured with: texts in a form, for keys and etcd.
 
-    Raises ParamsError for fixed addresses of machines whose etcd must have a service.
+    A file of the operator's own is merged into the text that makes machines a cluster. Raises
+    ParamsError for fixed addresses of machines whose etcd must have a service.
     """
 
     form: Form
     keys: tuple[str, ...]
     bootstrap: Bootstrap
+    file: ConfigFile | None = None
 
     def __post_init__(self):
         if self.bootstrap.service == discovery.STATIC and self.form.installer != "flatcar-install":
@@ -53,15 +57,20 @@ class Config:
         """Return the URL of a token that is yet to be asked for, "" where none is needed."""
         return "" if self.bootstrap.addresses else f"{self.bootstrap.service}/{TOKEN}"
 
-    def texts(self, url: str = "") -> dict[str, str]:
+    def texts(self, url: str = "") -> dict[str, Text]:
         """Return the text of each file by its name, with the URL of the token where it has one."""
         form = self.form
-        neutral = {form.disk_file: _rendered("neutral.yml", self, "")} if form.disk_file else {}
-        return neutral | {form.cluster_file: _rendered(_template(form), self, url or self.url)}
+        neutral = _rendered("neutral.yml", self, "")
+        text = Text(_rendered(_template(form), self, url or self.url))
+        if self.file:
+            text = Text(self.file.merged(text, form.cluster_file), self.file.secrets)
+        return ({form.disk_file: Text(neutral)} if form.disk_file else {}) | {
+            form.cluster_file: text
+        }
 
     def step(self, name: str, where: str, why: str) -> Step:
         """Return the step that writes one of the texts; it tells whose token is to be filled in."""
-        params = {"text": Text(self.texts()[name])}
+        params: dict[str, object] = {"text": self.texts()[name]}
         if name == self.form.cluster_file:
             params |= {"service": self.bootstrap.service, "size": self.bootstrap.size}
         return Step("write", params, why, where)
@@ -184,7 +193,7 @@ def _write_step(shell: Shell, step: Step, work_dir: str) -> str:
         return "its machines know each other by fixed addresses"
     with files.journalled(token["base"], "new token", where, token | {"file": where}) as ended:
         url = ask_token(token["base"], token["size"])
-        write(shell, where, text.replace(unfilled, url))
+        write(shell, where, Text(text.replace(unfilled, url), text.secrets))
         ended["text"] = masked_url(url)
     return f"with the token {masked_url(url)}"
 
@@ -197,6 +206,7 @@ def write(shell: Shell, where: str, text: str, old: str = "", kept: str = "") ->
     told = {"file": where, "before": old and files.sha256(old), "after": files.sha256(text)}
     told |= {"kept": kept} if kept else {}
     at, what = files.workstation(shell), f"{where} on {shell.name}"
+    keep_secrets(shell, where.rpartition("/")[0], getattr(text, "secrets", ()))
     with files.journalled(at, "write", what, told) as ended:
         write_text(shell, where, text)
         more = f"; the old one is kept as {kept}" if kept else ""
@@ -205,13 +215,14 @@ def write(shell: Shell, where: str, text: str, old: str = "", kept: str = "") ->
 
 def demand_valid(text: str) -> None:
     """Raise CheckFailed with every line that is wrong, or say that none is."""
+    text = for_machine(text, "a-1", "192.0.2.1")  # any machine's
     is_json = text.lstrip().startswith("{")
     what = "the Ignition config" if is_json else "the cloud-config"
     problems = ignition.validate(text) if is_json else lint.validate(text)
     if problems:
         listed = masked("\n".join(f"  {p}" for p in problems))
-        shown = f"\n{listed}\nNothing was written: mend the lines, or what they came from."
-        raise CheckFailed(what, "valid", f"{len(problems)} problems", shown)
+        next_step = "\nNothing was written: correct the lines, or what they came from."
+        raise CheckFailed(f"{what} is not valid:\n{listed}", next_step=next_step)
     print(f"✓ {what} is valid: {len(text.splitlines())} lines")
 
 

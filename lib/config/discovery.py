@@ -49,12 +49,14 @@ def masked_url(url: str) -> str:
 def masked(text: str) -> str:
     """Return the text with the discovery token hidden but for its first four digits.
 
+    Every other secret that this process knows is hidden in whole.
+
     >>> masked("discovery: https://discovery.etcd.io/217d781a5ad5c7c4660bfbbc239bd0c0")
     'discovery: https://discovery.etcd.io/217d…'
     """
     url = r"(?i)(discovery[\"']?\s*[:=]\s*[\"']?)(https?://[^\s\"']+)"
     text = re.sub(url, lambda m: m[1] + masked_url(m[2]), text)
-    return re.sub(r"\b([0-9a-f]{4})[0-9a-f]{28}\b", r"\1…", text)
+    return str(masks.masked(re.sub(r"\b([0-9a-f]{4})[0-9a-f]{28}\b", r"\1…", text)))
 
 
 def known(text: str) -> str:

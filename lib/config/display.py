@@ -15,7 +15,18 @@ COLOURS = {"+": "#e6ffec", "-": "#ffebe9", "@": "#eaeef2"}  # GitHub's, of a dif
 
 
 class Text(str):
-    """A configuration in a plan: whole as text, by its size where it is merely shown."""
+    """A configuration in a plan: whole as text, by its size where it is merely shown.
+
+    `secrets` are the operator's own in it, beside the discovery token.
+    """
+
+    secrets: tuple[str, ...]
+
+    def __new__(cls, text: str, secrets: tuple[str, ...] = ()) -> "Text":
+        """Return the text with its secrets."""
+        made = super().__new__(cls, text)
+        made.secrets = secrets
+        return made
 
     def __repr__(self) -> str:
         return f"{len(self.splitlines())} lines, sha256 {sha256(self)[:16]}…"
@@ -25,14 +36,14 @@ class Text(str):
 
 
 def difference(expected: str, found: str, names: Sequence[str] = ("wanted", "found")) -> str:
-    """Return the lines that differ, as `diff -u` shows them, tokens masked."""
+    """Return the lines that differ, as `diff -u` shows them, tokens and secrets masked."""
     texts = [masked(t).splitlines() for t in (expected, found)]
     lines = difflib.unified_diff(*texts, *names, lineterm="", n=1)
-    return "\n".join(lines) or "(only the discovery token or the line ends)"
+    return "\n".join(lines) or "(only a token, a secret or the line ends)"
 
 
 class Preview:
-    """Texts under headings, tokens masked; the lines of a difference are coloured in a notebook."""
+    """Texts under headings, secrets masked; lines of a difference have colours in a notebook."""
 
     def __init__(self, parts: dict[str, str]):
         self.parts = parts

@@ -1,4 +1,4 @@
-"""The rules of an Ignition config, spec 3.3.0: what Flatcar applies once, at its first boot."""
+"""The rules of an Ignition config, spec 3: what Flatcar applies once, at its first boot."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import yaml
 from lib.config.keys import key_fault
 from lib.config.lint import Problem, misshapen, texts
 
-VERSION = "3.3.0"
+VERSIONS = tuple(f"3.{minor}.0" for minor in range(7))  # what Ignition 2.26 of Flatcar knows
 SUFFIXES = "automount device mount path scope service slice snapshot socket swap target timer"
 UNIT = re.compile(rf"[\w:.@\\-]+\.({'|'.join(SUFFIXES.split())})", re.ASCII)
 CONF = re.compile(r"[^/]+\.conf")
@@ -37,24 +37,70 @@ def validate(text: str) -> list[Problem]:
 
     Names that Ignition does not know are warnings to it, and typos here: none should be left.
     """
+    root = compose(text)
+    return [root] if isinstance(root, Problem) else shape(root)
+
+
+def compose(text: str) -> yaml.MappingNode | Problem:
+    """Return the tree of a JSON object, with its lines, or a Problem if the text is none."""
     try:
-        root = json.loads(text)
+        if not isinstance(json.loads(text), dict):
+            return Problem(1, "error", "not a JSON object")
+        # JSON is YAML but for tabs and some characters.
+        readable = yaml.reader.Reader.NON_PRINTABLE.sub(
+            lambda found: json.dumps(found[0])[1:-1], text.replace("\t", " ")
+        )
+        return yaml.compose(readable.removeprefix("\ufeff"), Loader=yaml.SafeLoader)
     except ValueError as fault:
-        return [Problem(getattr(fault, "lineno", 1), "error", f"not JSON: {fault}")]
-    if not isinstance(root, dict):
-        return [Problem(1, "error", "not a JSON object")]
-    # JSON is YAML but for tabs and some characters, and this keeps the lines.
-    readable = yaml.reader.Reader.NON_PRINTABLE.sub("?", text.replace("\t", " "))
-    node = yaml.compose(readable, Loader=yaml.SafeLoader)
-    problems = list(misshapen(node, SCHEMA, ""))
-    return sorted(problems or _rules(node))
+        return Problem(getattr(fault, "lineno", 1), "error", f"not JSON: {fault}")
+    except RecursionError:
+        return Problem(1, "error", "nested too deep")
+
+
+def shape(root: yaml.Node) -> list[Problem]:
+    """Return what is wrong with the tree of a config."""
+    return sorted(list(misshapen(root, SCHEMA, "")) or _rules(root))
+
+
+def not_ours(root: yaml.Node) -> list[Problem]:
+    """Return what a config that is merged into the cluster's must not have."""
+    found = _under(root, "ignition", "config", "replace")
+    what = "ignition.config.replace would replace the cluster's own part too: merge it instead"
+    return [_problem(found, what)] if found is not None else []
+
+
+def level(*roots: yaml.Node) -> None:
+    """Give configs the newest of their versions: each holds what the ones before it had."""
+    nodes = [_under(root, "ignition", "version") for root in roots]
+    newest = max(node.value for node in nodes if node is not None)
+    for node in nodes:
+        if node is not None:
+            node.value = newest
+
+
+def written(root: yaml.Node) -> str:
+    """Return the JSON text of a tree."""
+    return json.dumps(_data(root), indent=1, ensure_ascii=False) + "\n"
+
+
+def _data(node: yaml.Node) -> object:
+    if isinstance(node, yaml.MappingNode):
+        return {_string(key): _data(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_data(item) for item in node.value]
+    return _string(node) if node.style == '"' else json.loads(node.value)
+
+
+def _string(node: yaml.ScalarNode) -> str:
+    # JSON writes a character beyond U+FFFF as two escapes, which YAML reads as two characters.
+    return node.value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _rules(root: yaml.MappingNode) -> Iterator[Problem]:
     """Yield what is wrong with the values of a config of the right shape."""
     version = _under(root, "ignition", "version")
-    if version is None or version.value != VERSION:
-        yield _problem(version or root, f"ignition.version must be {VERSION}")
+    if version is None or version.value not in VERSIONS:
+        yield _problem(version or root, f"ignition.version must be {VERSIONS[0]} to {VERSIONS[-1]}")
     for user in _items(root, "passwd", "users"):
         for key in _items(user, "sshAuthorizedKeys"):
             if key_fault(key.value):

@@ -1,4 +1,8 @@
-"""The rules that coreos-cloudinit has for a cloud-config, and those that its users wished for."""
+"""The rules of a cloud-config: those of coreos-cloudinit, and some that it lacks.
+
+What a generation of it ignores is known by `coreos-install`, whose images have the program of 2014
+(its 0.8: `Documentation/cloud-config.md`, `system/unit.go`), and by `flatcar-install`.
+"""
 
 import base64
 import binascii
@@ -115,6 +119,22 @@ DEPRECATED = {
     "users.coreos_ssh_import_github_users": REMOTE,
     "users.coreos_ssh_import_url": REMOTE,
 }
+NO_SERVICE = "Flatcar ignores it: it has no such service"
+UNKNOWN_2014 = "coreos-cloudinit of 2014 ignores it"
+IGNORED = {
+    "coreos-install": texts(
+        "coreos.etcd2 coreos.flannel coreos.locksmith coreos.units.drop_ins users.shell"
+        " users.coreos_ssh_import_github_users",
+        UNKNOWN_2014,
+    ),
+    "flatcar-install": texts("coreos.etcd coreos.etcd2 coreos.fleet", NO_SERVICE),
+}
+REFUSED = {
+    "coreos-install": {
+        "write_files.encoding": "coreos-cloudinit of 2014 writes no file that has one, nor what "
+        "comes after it: give the content as it is"
+    }
+}
 WANTED = {"string": ("str", "int", "float", "bool", "timestamp"), "bool": ("bool",)}
 WANTED |= {"number": ("int", "float"), "text": ("str",)}  # "text" is what JSON calls a string
 
@@ -124,24 +144,60 @@ def validate(text: str) -> list[Problem]:
 
     coreos-cloudinit's own rules, and: duplicate keys, blanks that are not ASCII, damaged ssh keys.
     """
-    first = text.split("\n", 1)[0]
-    if text == "" or first.startswith("#!"):
+    if text == "" or text.startswith("#!"):
         return []
-    problems = list(_first_line(first)) + list(_blanks(text))
-    try:
-        root = yaml.compose(_spaced(text.removeprefix("\ufeff")), Loader=yaml.SafeLoader)
-    except yaml.YAMLError as fault:
-        mark = getattr(fault, "problem_mark", None)
-        what = getattr(fault, "problem", None) or "a character that YAML does not allow"
-        problems.append(Problem(mark.line + 1 if mark else 1, "error", f"not YAML: {what}"))
-    else:
-        problems += misshapen(root, SCHEMA, "") if root else []
+    problems = surface(text)
+    root = compose(text)
+    problems += [root] if isinstance(root, Problem) else shape(root)
     return sorted(problems)
 
 
-def _spaced(text: str) -> str:
-    """Return the text with blanks for tabs that indent nothing: YAML has them, but not PyYAML."""
-    return re.sub(r"(?m)(?<=\S)[^\n]*$", lambda m: m[0].replace("\t", " "), text)
+def surface(text: str) -> list[Problem]:
+    """Return what is wrong with the text of a cloud-config before it is read as YAML."""
+    return [*_first_line(text.split("\n", 1)[0]), *_blanks(text)]
+
+
+def compose(text: str) -> yaml.Node | Problem | None:
+    """Return the tree of a YAML text, None if it is empty, a Problem if it is not YAML."""
+    # YAML allows tabs that indent nothing, PyYAML does not.
+    spaced = re.sub(r"(?m)(?<=\S)[^\n]*$", lambda m: m[0].replace("\t", " "), text)
+    try:
+        return yaml.compose(spaced.removeprefix("\ufeff"), Loader=yaml.SafeLoader)
+    except yaml.YAMLError as fault:
+        mark = getattr(fault, "problem_mark", None)
+        what = getattr(fault, "problem", None) or "a character that YAML does not allow"
+        return Problem(mark.line + 1 if mark else 1, "error", f"not YAML: {what}")
+    except RecursionError:
+        return Problem(1, "error", "nested too deep")
+
+
+def shape(root: yaml.Node | None) -> list[Problem]:
+    """Return what is wrong with the tree of a cloud-config."""
+    return list(misshapen(root, SCHEMA, "")) if root else []
+
+
+def unfit(root: yaml.Node | None, installer: str) -> list[Problem]:
+    """Return what the images of an installer refuse ("error") or silently ignore ("ignored")."""
+    rules = {"error": REFUSED.get(installer, {}), "ignored": IGNORED[installer]}
+    found = list(_keys(root, "")) if root else []
+    return [
+        Problem(line, level, f'"{path.rpartition(".")[2]}": {reasons[path]}')
+        for level, reasons in rules.items()
+        for line, path in found
+        if path in reasons
+    ]
+
+
+def _keys(node: yaml.Node, path: str) -> Iterator[tuple[int, str]]:
+    """Yield line and path of every key that a rule may name: those are three deep at most."""
+    if isinstance(node, yaml.SequenceNode) and path:
+        for item in node.value:
+            yield from _keys(item, path) if isinstance(item, yaml.MappingNode) else ()
+    elif isinstance(node, yaml.MappingNode) and path.count(".") < 2:
+        for key, value in pairs(node):
+            below = f"{path}.{str(key.value).replace('-', '_')}".lstrip(".")
+            yield key.start_mark.line + 1, below
+            yield from _keys(value, below)
 
 
 def _first_line(first: str) -> Iterator[Problem]:
@@ -184,7 +240,7 @@ def misshapen(node: yaml.Node, schema: dict | list | str, path: str) -> Iterator
 
 def _check_keys(node: yaml.MappingNode, schema: dict, path: str) -> Iterator[Problem]:
     seen = set()
-    for key, value in _pairs(node):
+    for key, value in pairs(node):
         name, line = str(key.value).replace("-", "_"), key.start_mark.line + 1
         if name in seen:
             yield Problem(line, "error", f'duplicate key "{key.value}"')
@@ -202,13 +258,13 @@ def _check_keys(node: yaml.MappingNode, schema: dict, path: str) -> Iterator[Pro
         yield from _check_file(node)
 
 
-def _pairs(node: yaml.MappingNode, depth: int = 3) -> list[tuple[yaml.Node, yaml.Node]]:
+def pairs(node: yaml.MappingNode, depth: int = 3) -> list[tuple[yaml.Node, yaml.Node]]:
     """Return the keys and values of a mapping, and those that `<<` merges into it, first ones."""
     merges = {k: _mappings(v) for k, v in node.value if k.tag.endswith(":merge") and depth}
     own = [(k, v) for k, v in node.value if not merges.get(k)]
     for merged in (m for maps in merges.values() for m in maps):
         names = {k.value for k, _ in own}
-        own += [p for p in _pairs(merged, depth - 1) if p[0].value not in names]
+        own += [p for p in pairs(merged, depth - 1) if p[0].value not in names]
     return own
 
 
@@ -250,7 +306,7 @@ def _is_url(value: str) -> bool:
 
 def _check_file(node: yaml.MappingNode) -> Iterator[Problem]:
     """Yield what is wrong with an entry of write_files as a whole."""
-    values = {k.value: v for k, v in _pairs(node)}
+    values = {k.value: v for k, v in pairs(node)}
     if "path" not in values:
         yield Problem(node.start_mark.line + 1, "error", "write_files entry without a path")
     encoding = values["encoding"].value if "encoding" in values else ""

@@ -3,18 +3,23 @@
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from itertools import zip_longest
+from urllib.parse import unquote_to_bytes
 
 from lib.cloud import Cloud
 from lib.config.config import STAGE
 from lib.config.form import BAKED, IGNITION, USER_DATA
+from lib.config.placeholders import OF_MACHINE, for_machine
 from lib.config.written import read
 from lib.errors import CheckFailed
+from lib.ours import Ours
 from lib.record import facts
 from lib.steps import Pending
 from lib.workstation import notes
 from lib.workstation.shell import Shell
 
+HOST_NAME = "/etc/hostname"
 OLD_LIMIT = 2048  # bytes before base64, until 4.3
 POST_LIMIT = 32764  # characters of base64, until 4.18: less than 32 KiB
 LIMIT = 32768  # characters of base64 from then on, unless `vm.userdata.max.length` says otherwise
@@ -51,6 +56,8 @@ def exactly(text: str) -> UserData:
 def with_host_name(text: str, name: str) -> str:
     """Return a cloud-config, or an Ignition config, that also sets the machine's host name.
 
+    Raises CheckFailed where it sets another one.
+
     >>> print(with_host_name("#cloud-config\\n\\nusers: []\\n", "core-1"))
     #cloud-config
     <BLANKLINE>
@@ -58,27 +65,60 @@ def with_host_name(text: str, name: str) -> str:
     users: []
     <BLANKLINE>
     """
+    found = _host_name(text)
+    if found is not None:
+        if found != name:
+            what = f"user_data_each sets the host name {name}, the config_file another: {found}"
+            raise CheckFailed(what, next_step="Write ${host_name} in the file, or leave it out.")
+        return text
     if text.startswith("#"):
         first, rest = text.split("\n", 1)
         return f"{first}\n\nhostname: {name}\n{rest.lstrip()}"
     config = json.loads(text)
-    file = {"path": "/etc/hostname", "mode": 0o644, "contents": {"source": f"data:,{name}%0A"}}
+    file = {"path": HOST_NAME, "mode": 0o644, "contents": {"source": f"data:,{name}%0A"}}
     config.setdefault("storage", {}).setdefault("files", []).append(file)
     return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
 
 
+def _host_name(text: str) -> str | None:
+    """Return the host name that a configuration sets, None if it sets none."""
+    if text.startswith("#"):
+        found = re.search(r"(?m)^[\"']?hostname[\"']?\s*:\s*[\"']?([^\s\"']*)", text)
+        return found[1] if found else None
+    files = json.loads(text).get("storage", {}).get("files", [])
+    file = next((f for f in files if f["path"] == HOST_NAME), {})
+    head, _, data = (file.get("contents", {}).get("source") or "").partition(",")
+    raw = unquote_to_bytes(data)
+    raw = base64.b64decode(raw) if head.endswith(";base64") else raw
+    return raw.decode(errors="replace").strip() if file else None
+
+
+def text_for(text: str, name: str, address: str, each: bool) -> str:
+    """Return the text of one machine: with its values, and with `each` its host name."""
+    text = for_machine(text, name, address)
+    return with_host_name(text, name) if each else text
+
+
+def are_of(data: str, text: str, name: str, address: str) -> bool:
+    """Tell whether user data are a text as a machine is given it, with its host name or without."""
+    own = text_for(text, name, address, False)
+    named = own if _host_name(own) else with_host_name(own, name)
+    return data in (encoded(own), encoded(named))
+
+
+def differs(text: str) -> bool:
+    """Tell whether a text is another one for each machine."""
+    return bool(OF_MACHINE.search(text))
+
+
 def user_data(
-    cloud: Cloud,
-    shell: Shell,
-    work_dir: str,
-    delivery: str,
-    cluster: str,
-    machines: Sequence[str] = (),
+    ours: Ours, shell: Shell, work_dir: str, delivery: str, each: bool = False
 ) -> dict[str, UserData] | Pending | None:
     """Return the user data by name, None where the disk has all.
 
-    One for the whole cluster, or one for each of the machines that are named, with its host name.
-    Raises CheckFailed when the server would not take them, or the machines not read them.
+    One for the whole cluster, or one for each machine where they differ, as with `each`, which
+    sets its host name. Raises CheckFailed when the server would not take them, or the machines not
+    read them.
     """
     if delivery != "userdata":
         return None
@@ -88,9 +128,12 @@ def user_data(
     there = read(shell, work_dir, USER_DATA)
     if not there.text:
         return Pending(there.where, STAGE)
-    texts = {m: with_host_name(there.text, m) for m in machines} or {cluster: there.text}
+    texts = {ours.cluster_name: there.text}
+    if each or differs(there.text):
+        fixed = zip_longest(ours.names, there.addresses[: len(ours.names)], fillvalue="")
+        texts = {m: text_for(there.text, m, address, each) for m, address in fixed}
     data = {name: encoded(text) for name, text in texts.items()}
-    demand_fits(cloud, max(data.values(), key=len))
+    demand_fits(ours.cloud, max(data.values(), key=len))
     facts.add(user_data={name: repr(one) for name, one in data.items()})
     return data
 

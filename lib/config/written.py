@@ -1,6 +1,9 @@
 """What is configured, read back from the workstation, and whether machines can be made with it."""
 
+import base64
+import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib import machines
@@ -9,8 +12,10 @@ from lib.config import discovery
 from lib.config.addresses import fixed_in
 from lib.config.form import ON_DISK, USER_DATA
 from lib.errors import CheckFailed
+from lib.record import masks
 from lib.workstation.files import sha256
-from lib.workstation.shell import Shell, run
+from lib.workstation.notes import SECRETS
+from lib.workstation.shell import Shell, find_text, run, write_text
 
 NEW_TOKEN = "A token serves one cluster once: run 90-remove-cluster, then 20-write-cloud-config."
 BY_HAND = (
@@ -25,7 +30,7 @@ DISCOVERY_FLAG = "--discovery="  # of etcd 2 and newer; etcd 0.4 is told by its 
 class Written:
     """A configuration on the workstation: where it is, or was looked for, and its text, "" if none.
 
-    Its repr is the text with the token masked.
+    Its repr is the text with the token and all secrets masked.
     """
 
     where: str
@@ -57,13 +62,27 @@ def read(shell: Shell, work_dir: str, *names: str) -> Written:
     """Return the first of these files that is there.
 
     Without names it is the text that makes machines a cluster: the user data where there are any,
-    else what goes onto the disk.
+    else what goes onto the disk. Secrets that were ever written there are known from here on.
     """
     files = [f"{work_dir}/{n}" for n in names or (USER_DATA, *ON_DISK.values())]
-    listed = " ".join(map(shlex.quote, files))
-    command = f'for f in {listed}; do if [ -e "$f" ]; then echo "$f"; exec cat -- "$f"; fi; done'
-    where, _, text = run(shell, command).out.partition("\n")
+    listed, secrets = " ".join(map(shlex.quote, files)), shlex.quote(f"{work_dir}/{SECRETS}")
+    command = (
+        f"[ ! -e {secrets} ] || base64 -w 0 {secrets}; echo; "
+        f'for f in {listed}; do if [ -e "$f" ]; then echo "$f"; exec cat -- "$f"; fi; done'
+    )
+    known, _, rest = run(shell, command).out.partition("\n")
+    for secret in json.loads(base64.b64decode(known) or "[]"):
+        masks.add(secret)
+    where, _, text = rest.partition("\n")
     return Written(where or (files[0] if len(files) == 1 else work_dir), text)
+
+
+def keep_secrets(shell: Shell, work_dir: str, secrets: Sequence[str]) -> None:
+    """Add secrets to those kept beside the configuration that holds them, for `read` to mask."""
+    path = f"{work_dir}/{SECRETS}"
+    kept = json.loads(find_text(shell, path) or "[]") if secrets else []
+    if new := [secret for secret in secrets if secret not in kept]:
+        write_text(shell, path, json.dumps(kept + new) + "\n")
 
 
 def demand_usable(cloud: Cloud, zone: str, names: list[str], written: Written) -> None:

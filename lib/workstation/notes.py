@@ -14,6 +14,7 @@ from lib.errors import CheckFailed
 from lib.workstation.shell import Shell, find_text, run, write_text
 
 CONFIGS = ("cloud-config.yml", "config.ign", "user-data.yml")  # files beside the notes
+SECRETS = "secrets.json"  # those that a configuration has held, a list
 OBJECTS = ("attach", "installing", "installed", "config", "moving")
 DAMAGED = (
     "Rename it there (mv {0} {0}.damaged). If a snapshot or template of the disk exists, run this "
@@ -53,7 +54,7 @@ def update(shell: Shell, work_dir: str, **values: object) -> dict:
 def clear(shell: Shell, work_dir: str) -> None:
     """Delete the configurations and the notes, and their folder if it is empty then."""
     folder = shlex.quote(work_dir)
-    names = (*CONFIGS, "notes.json")
+    names = (*CONFIGS, SECRETS, "notes.json")
     run(shell, f"rm -f -- {' '.join(f'{folder}/{name} {folder}/{name}.2*Z' for name in names)}")
     run(shell, f"rm -rf -- {shlex.quote(job(work_dir))}")
     run(shell, f"if [ -d {folder} ]; then rmdir -- {folder}; fi", ok=(0, 1))
@@ -61,8 +62,9 @@ def clear(shell: Shell, work_dir: str) -> None:
 
 def clear_user_data(shell: Shell, work_dir: str) -> None:
     """Delete the user data with their used token; keep the configuration of the disk."""
-    name = f"{shlex.quote(work_dir)}/{CONFIGS[-1]}"
-    run(shell, f"rm -f -- {name} {name}.2*Z")
+    folder = shlex.quote(work_dir)
+    name = f"{folder}/{CONFIGS[-1]}"
+    run(shell, f"rm -f -- {name} {name}.2*Z {folder}/{SECRETS}")
     if find(shell, work_dir) is None:  # the remaining template does not need them
         run(shell, f"rm -f -- {shlex.quote(path(work_dir))}")
     else:

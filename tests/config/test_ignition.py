@@ -65,7 +65,7 @@ USERS, UNITS = "passwd/users", "systemd/units"
 FILE = {"path": "/etc/x", "mode": 420, "contents": {"source": "data:,x"}}
 # What is wrong -> (where, with what, part of the message).
 WRONG = {
-    "version": ("ignition/version", "3.9.0", "ignition.version must be 3.3.0"),
+    "version": ("ignition/version", "3.9.0", "ignition.version must be 3.0.0 to 3.6.0"),
     "version, wrong type": ("ignition/version", 3, 'incorrect type for "version" (want text)'),
     "unknown section": ("sistemd", {}, 'unrecognized key "sistemd"; is it meant to be "systemd"?'),
     "cloud-config's spelling": (f"{UNITS}/0/content", "x", 'is it meant to be "contents"?'),

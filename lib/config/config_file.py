@@ -1,0 +1,215 @@
+"""The configuration of the operator's own: read from a file, checked, merged into the cluster's.
+
+What a machine reads is one text with both in it, for Ignition too. Its own `ignition.config.merge`
+gives the same (the tests compare them), but with a `data:` URL neither the plan nor a difference
+would be readable, `ignition-validate` would not look into it, and what both configs say would be
+decided in silence.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from lib.config import ignition, lint, placeholders
+from lib.config.addresses import Bootstrap
+from lib.config.discovery import masked
+from lib.config.form import Form
+from lib.config.lint import Problem
+from lib.config.merging import Conflict, merge, yaml_text
+from lib.config.placeholders import MACHINE, OF_MACHINE
+from lib.errors import CheckFailed, ParamsError
+from lib.record.journal import ROOT
+
+LARGEST = 1_000_000  # bytes
+MARK = "#cloud-config"
+SAMPLE = {"host_name": "a-1", "index": "1", "address": "192.0.2.1"}  # for the rules
+NOTHING_WRITTEN = "Nothing was written: correct these lines."
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A configuration of the operator's own: its path, and its tree with all but machines' values.
+
+    `secrets` are the values in it that must never be shown.
+    """
+
+    path: str
+    tree: yaml.Node | None = field(repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def merged(self, text: str, name: str) -> str:
+        """Return the cluster's text, of the file `name`, with this configuration merged into it.
+
+        Raises CheckFailed with every key that both set to different values, and the lines.
+        """
+        is_json = text.startswith("{")
+        ours = ignition.compose(text) if is_json else lint.compose(text)
+        if self.tree is None or not isinstance(ours, yaml.Node):
+            return text
+        if is_json:
+            ignition.level(ours, self.tree)
+        conflicts: list[Conflict] = []
+        both = merge(ours, self.tree, conflicts)
+        if conflicts:
+            listed = "\n".join(f"  {self._told(c, name)}" for c in conflicts)
+            what = f"{self.path} contradicts what the cluster needs:\n{listed}"
+            raise CheckFailed(masked(what), next_step=f"\n{NOTHING_WRITTEN}")
+        return ignition.written(both) if is_json else f"{MARK}\n\n{yaml_text(both)}"
+
+    def _told(self, conflict: Conflict, name: str) -> str:
+        sides = [(self.path, conflict.theirs), (f"the runbook's {name}", conflict.ours)]
+        said = [f"{who}, line {n.start_mark.line + 1}: {_short(n)}" for who, n in sides]
+        return f"{conflict.path}: {'; '.join(said)}"
+
+
+def _short(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
+    lines = node.value.splitlines() or [""]
+    return f"{lines[0][:60]}{' …' if len(lines) > 1 or len(lines[0]) > 60 else ''}"
+
+
+def config_file(
+    path: str, values: Mapping[str, str], form: Form, bootstrap: Bootstrap
+) -> ConfigFile | None:
+    """Return the configuration in a file, None for the path "", its names replaced by `values`.
+
+    A relative path starts at the project's root. Prints what the images of the installer ignore,
+    and which secrets will be readable. Raises ParamsError for a file or values that cannot be used,
+    and CheckFailed with every line that is wrong.
+    """
+    if not path:
+        if values:
+            raise ParamsError("config_values", "{} without a config_file", sorted(values))
+        return None
+    known = placeholders.values_of(values, bootstrap)
+    secrets = {name: known[name] for name, value in values.items() if value.startswith("secret:")}
+    text = _read(path)
+    problems = _surface(path, text, form)
+    tree = _tree(path, text, known, problems)
+    problems += _rules(tree, form) if not problems else []
+    problems += _of_machines(tree, form, bootstrap)
+    wrong = [p for p in sorted(set(problems)) if p.level != "ignored"]
+    if wrong:
+        listed = "\n".join(f"  {path}, {p}" for p in wrong)
+        lines = "a line that is" if len(wrong) == 1 else f"{len(wrong)} lines that are"
+        what = f"{path} has {lines} wrong:\n{masked(listed)}"
+        raise CheckFailed(what, next_step=f"\n{NOTHING_WRITTEN}")
+    for problem in sorted(set(problems)):
+        print(f"! {path}, line {problem.line}: {problem.message}")
+    _warn(secrets, form)
+    return ConfigFile(path, tree, tuple(secrets.values()))
+
+
+def _warn(secrets: Mapping[str, str], form: Form) -> None:
+    """Say who can read the secrets."""
+    if secrets:
+        place = "user data" if form.delivery == "userdata" else "template, or a disk made from it,"
+        names = ", ".join(secrets)
+        print(f"! secrets in the configuration ({names}): whoever may read the {place} reads them")
+
+
+def _read(path: str) -> str:
+    file = ROOT / Path(path).expanduser()
+    try:
+        if file.exists() and not file.is_file():
+            raise ParamsError("config_file", "the path of a file", path)
+        with file.open("rb") as source:
+            data = source.read(LARGEST + 1)
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError) as fault:
+        wanted = "the path of a text file that can be read"
+        raise ParamsError("config_file", wanted, f"{path} ({type(fault).__name__})") from None
+    if len(data) > LARGEST or not text.strip():
+        size = "empty" if not text.strip() else f"larger than {LARGEST:,} bytes"
+        raise ParamsError("config_file", "a file with a configuration", f"{path}, which is {size}")
+    return text
+
+
+def _kind(path: str, text: str) -> str:
+    if path.endswith(".bu"):
+        return "butane"
+    return "ignition" if text.lstrip().startswith("{") else "cloud-config"
+
+
+def _surface(path: str, text: str, form: Form) -> list[Problem]:
+    """Return what is wrong with the text itself; raise ParamsError if its kind does not fit."""
+    kind = _kind(path, text)
+    if text.startswith("#!"):
+        raise ParamsError("config_file", "a configuration: a script cannot be merged", path)
+    if (kind == "cloud-config") != (form.format == "cloud-config"):
+        kinds = {"cloud-config": "a cloud-config", "ignition": "an Ignition config (JSON, or .bu)"}
+        found = f"{path}, {kinds['ignition' if kind == 'butane' else kind]}"
+        wanted = f"{kinds[form.format]}, as config_format is {form.format}"
+        raise ParamsError("config_file", wanted, found)
+    return lint.surface(text) if kind == "cloud-config" else []
+
+
+def _tree(
+    path: str, text: str, known: Mapping[str, str], problems: list[Problem]
+) -> yaml.Node | None:
+    """Return the tree of the text with the values of all machines filled in."""
+    kind = _kind(path, text)
+    root = ignition.compose(text) if kind == "ignition" else lint.compose(text)
+    if isinstance(root, Problem) or root is None:
+        problems += [root] if root else []
+        return None
+    tree = placeholders.fill(root, known, problems)
+    if kind != "butane" or problems:
+        return tree
+    made = ignition.compose(_translated(path, yaml_text(tree)))
+    if isinstance(made, Problem):
+        raise CheckFailed(f"butane made of {path} what is no Ignition config: {made.message}")
+    return made
+
+
+def _translated(path: str, text: str) -> str:
+    """Return the Ignition config that butane makes of a text, with the names of machines in it.
+
+    Raises ParamsError where there is no butane, and CheckFailed with what it says.
+    """
+    if not shutil.which("butane"):
+        wanted = "an Ignition config (JSON) where the program butane is not installed"
+        raise ParamsError("config_file", wanted, path)
+    done = subprocess.run(
+        ["butane", "--strict"], input=text, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = masked(done.stderr.strip()[-1000:])
+        raise CheckFailed(f"butane refuses {path}: {said}.", next_step=NOTHING_WRITTEN)
+    made = done.stdout
+    for name in MACHINE:  # in what butane writes as a data: URL
+        made = made.replace(f"%24%7B{name}%7D", f"${{{name}}}")
+    if len(OF_MACHINE.findall(made)) != len(OF_MACHINE.findall(text)):
+        what = f"butane compressed a text of {path} in which a machine's name or address stands"
+        raise CheckFailed(what, next_step="Write its contents as `source: data:,…`.")
+    return made
+
+
+def _rules(tree: yaml.Node | None, form: Form) -> list[Problem]:
+    """Return what is wrong with the tree, as a machine would read it, and what is ignored."""
+    if tree is None:
+        return []
+    problems: list[Problem] = []
+    sample = placeholders.fill(tree, SAMPLE, problems)
+    if form.format == "ignition":
+        return ignition.shape(sample) + ignition.not_ours(sample)
+    return lint.shape(sample) + lint.unfit(sample, form.installer)
+
+
+def _of_machines(tree: yaml.Node | None, form: Form, bootstrap: Bootstrap) -> list[Problem]:
+    """Return the names of machines that have no value with this delivery and bootstrap."""
+    lacking = dict.fromkeys(MACHINE, 'config_delivery "disk" gives all machines one text')
+    if form.delivery == "userdata":
+        lacking = {"address": 'it is known before a machine only with discovery "static"'}
+    if form.delivery == "userdata" and bootstrap.addresses:
+        return []
+    return [
+        Problem(line, "error", f"${{{name}}} has no value: {lacking[name]}")
+        for line, name in placeholders.of_machines(tree)
+        if name in lacking
+    ]
