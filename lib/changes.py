@@ -17,6 +17,7 @@ from lib import earlier, effects, jobs
 from lib.client import Client
 from lib.errors import JobFailed, JobTimeout, NotOne, ProfileError, Refused, Unreachable
 from lib.jobs import Job
+from lib.record import locks
 from lib.record.journal import INTERACTIVE, Entry, hold, in_another_process, recordable
 from lib.steps import Step
 from lib.waiting import until
@@ -43,8 +44,10 @@ def send(
     """Send a change and return its answer, or what is known of it if the answer is lost.
 
     What was sent before and has not ended is joined instead. Raises Refused, NotOne when it
-    cannot be told which of several resources the change made, and Unreachable.
+    cannot be told which of several resources the change made, Unreachable, and CheckFailed by hand
+    while a run is at work on the cluster.
     """
+    locks.hold_by_hand()
     for entry in _same(cloud, command, params):
         found = _recovered(cloud, entry, within)
         if found is not None:

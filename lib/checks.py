@@ -1,10 +1,13 @@
 """Checks: say what was found, and stop with what to do next when it is not what is wanted."""
 
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 
 import pandas as pd
 
-from lib.errors import CheckFailed
+from lib.errors import CheckFailed, NotOne, ParamsError, RunbookError
 
 LATER = "…"
 NOT_ASKED = "could not be asked"
@@ -47,7 +50,8 @@ class Tick:
         return f"{self.what} of {self.of}" if self.of else self.what
 
     def __str__(self) -> str:
-        return f"{self.title}: wanted {self.wanted}, found {self.found}. {self.next}".rstrip()
+        found = self.found.rstrip(".")
+        return f"{self.title}: wanted {self.wanted}, found {found}. {self.next}".rstrip()
 
 
 def tick(
@@ -61,6 +65,37 @@ def tick(
 def later(what: str, wanted: object, found: object, next_step: str, of: str = "") -> Tick:
     """Return a row for `ticks` on what an earlier stage has yet to bring about."""
     return Tick(LATER, what, str(wanted), str(found), next_step, of)
+
+
+def asked(what: str, look: Callable[..., object], *args: object, **more: object) -> list[Tick]:
+    """Return a row with what `look` returns or prints, or with a ✗ and the error that it raises.
+
+    Where it returns rows they are the answer.
+    """
+    try:
+        with redirect_stdout(StringIO()) as printed:
+            found = look(*args, **more)
+    except RunbookError as error:
+        return [_failed(what, error)]
+    if isinstance(found, list) and all(isinstance(row, Tick) for row in found):
+        return found
+    text = printed.getvalue().strip().removeprefix("✓ ") if found is None else found
+    return [tick(what, "as a run needs it", text, True)]
+
+
+def _failed(what: str, error: RunbookError) -> Tick:
+    """Return the row of an error, with what it expected and what to do next where it says so."""
+    if isinstance(error, NotOne) and error.kind == "zone":  # which has a row of its own
+        return tick(what, "as a run needs it", "not asked: no such zone", None)
+    if isinstance(error, ParamsError):
+        name = error.name.partition(" ")[0]
+        found = str(error) if error.got is None else error.got
+        return tick(what, error.wanted, found, False, f"Set {name}.")
+    if isinstance(error, CheckFailed) and not error.text:
+        return tick(what, f"{error.what}: {error.wanted}", error.got, False, error.next_step)
+    text = getattr(error, "text", "") or str(error)
+    next_step = getattr(error, "next_step", "")
+    return tick(what, "as a run needs it", text, False, next_step if next_step not in text else "")
 
 
 def not_allowed(command: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from lib import changes, profiles, tables
 from lib.client import QUESTION, Client, wire_params
 from lib.errors import Refused
-from lib.record import facts, masks
+from lib.record import facts, locks, masks
 
 
 class Cloud(Client):
@@ -49,8 +49,10 @@ class Cloud(Client):
         return changes.send(self, command, params, what, within, expect)
 
 
-def connect(profile: str, project: str = "", **settings: Any) -> Cloud:
+def connect(profile: str, project: str = "", cluster: str = "", **settings: Any) -> Cloud:
     """Return the cloud of a profile, and in it a project; settings are fields of Cloud, for tests.
+
+    A notebook by hand that names its cluster changes nothing while a run is at work on that.
 
     Raises ProfileError, NotOne for an unknown project; `local` starts the local cloud if need be.
     If the journal tells of changes whose end was not seen, they are settled first, which may mean
@@ -62,5 +64,7 @@ def connect(profile: str, project: str = "", **settings: Any) -> Cloud:
     cloud = Cloud(profiles.read(profile), project=project, **settings)
     key = facts.fingerprint(cloud.profile.key)
     facts.add(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
+    if cluster:
+        locks.announce(locks.Claim(cloud.profile.endpoint, project, cluster))
     changes.settle(cloud)
     return cloud

@@ -21,8 +21,7 @@ def plan_create(ours: Ours, *, os_type: str, config_delivery: str = "disk") -> l
         return []
     if template:
         return ours.plan_tags(template, "Template", **more)
-    if len(name) > 32:
-        raise CheckFailed("template_name", "32 characters at most", f"{len(name)}")
+    demand_name(name)
     volume = ours.volume()
     kind = ours.cloud.one("listOsTypes", os_type, by="description")
     params = {
@@ -34,6 +33,12 @@ def plan_create(ours: Ours, *, os_type: str, config_delivery: str = "disk") -> l
     expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
     why = f"there is no template {name} in {ours.zone}"
     return [Step("createTemplate", params, why, name, ours.tags | more, "Template", expect)]
+
+
+def demand_name(name: str) -> None:
+    """Raise CheckFailed for a name that CloudStack 2.2 refuses."""
+    if not 0 < len(name) <= 32:
+        raise CheckFailed("template_name", "1 to 32 characters", f"{len(name)}")
 
 
 def _source(snapshot: dict | None, volume_name: str) -> object:

@@ -133,15 +133,15 @@ def play(cloud, stage: str, stop_at: str = "", **params) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNBOOK_RUN", str(cloud.folder))
         patch.setenv("RUNBOOK_STAGE", stage)
-        patch.setattr("lib.cloud.connect", lambda profile, project="": settled(cloud))
+        patch.setattr("lib.cloud.connect", lambda *_: settled(cloud))
         for cell in takewhile(lambda c: c.id != stop_at, cells[1:]):
             exec(compile(cell.source, f"{stage}:{cell.id}", "exec"), names)
     return names
 
 
 def play_to(cloud, last: str, **params) -> None:
-    """Run the stages from the first to `last`, applying them."""
-    for stage in STAGES[: STAGES.index(last) + 1]:
+    """Run the stages from the first that changes something to `last`, applying them."""
+    for stage in STAGES[1 : STAGES.index(last) + 1]:
         play(cloud, stage, **params)
 
 

@@ -1,5 +1,8 @@
 """Stage 00: who we are, what there is, and what the account has left, also where it may not ask."""
 
+import uuid
+from dataclasses import replace
+
 import pytest
 from harness import RUN, build, changes, play, play_to, running
 
@@ -18,10 +21,14 @@ def cloud(tmp_path):
         yield one
 
 
+KINDS = {words for _, words in quota.KINDS.values()}
+
+
 def left(cloud, **params) -> dict[str, dict]:
     """Return the rows on quota by their subject."""
-    rows = play(cloud, CHECK, **params)["left"]
-    return {r.what.removesuffix(" still allowed"): r for r in rows}
+    rows = play(cloud, CHECK, **params)["rows"]
+    named = {r.what.removesuffix(" still allowed"): r for r in rows}
+    return {name: row for name, row in named.items() if name in KINDS}
 
 
 def limit(cloud, **values: float) -> None:
@@ -93,7 +100,7 @@ def test_a_role_without_questions_that_only_show_gets_through(tmp_path):
     with running(tmp_path / "cloud", refuse=QUESTIONS) as bare:
         play_to(bare, "60-verify-cluster")
         seen = play(bare, CHECK)
-        dashes = [r for r in seen["who"] + seen["left"] if r.ok == "-"]
+        dashes = [r for r in seen["rows"] if r.ok == "-"]
         assert {r.found for r in dashes} == {"not known: this account may not call listAccounts"}
         play(bare, "explore")
         play(bare, "90-remove-cluster")
@@ -101,7 +108,7 @@ def test_a_role_without_questions_that_only_show_gets_through(tmp_path):
 
 def test_a_version_that_is_hidden_is_no_old_one(cloud):
     cloud.capabilities.pop("cloudstackversion")
-    (row,) = [r for r in play(cloud, CHECK)["who"] if r.what == "server"]
+    (row,) = [r for r in play(cloud, CHECK)["rows"] if r.what == "server"]
     assert row.ok == "✓" and row.found.startswith("a version that it hides (tags")
 
 
@@ -224,3 +231,67 @@ def test_a_snapshot_taken_by_schedule_is_not_ours(built, tmp_path):
             one.server.cloud.state.add("snapshot", **hourly)
         plan = play(one, "42-create-template", mode="plan")["plan"]
         assert plan[0].params["snapshotid"] == row["id"]
+
+
+# What a later stage would refuse, by parameter: a value, and the words of its row.
+WRONG = {
+    "ssh_key_file": ("no/key.pub", "found one that cannot be read .* Set ssh_key_file"),
+    "installer": ("coreos-setup", "wanted coreos-install or flatcar-install"),
+    "channel": ("lts", "wanted stable or beta or alpha"),
+    "oem": ("nothing", "http.*nothing_image.bin.bz2: there, found .*broken link"),
+    "board": ("arm64", '"" or such as amd64-usr'),
+    "image_url": ("ftp://mirror", "without a password"),
+    "config_delivery": ("mail", "disk or userdata"),
+    "discovery": ("http://127.0.0.1:9", "no answer from http://127.0.0.1:9"),
+    "fixed_addresses": (["10.1.1.7"], "unless discovery is"),
+    "template_name": ("x" * 33, "1 to 32 characters, found 33"),
+    "cluster_name": ("9lives", "a letter, then letters"),
+    "keep": (["machines"], "template, snapshot, volume"),
+    "volume_size": (4, "5 GB or more, found 4 GB. Set volume_size"),
+    "zone": ("local-9", "there are: local-1"),
+}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One cloud for checks, which change nothing."""
+    with running(tmp_path_factory.mktemp("shared") / "cloud") as one:
+        yield one
+        assert changes(one) == []
+
+
+@pytest.mark.parametrize(("parameter", "case"), WRONG.items())
+def test_what_a_later_stage_would_refuse_is_refused_by_the_first(shared, parameter, case):
+    value, words = case
+    with pytest.raises(CheckFailed, match=words) as refused:
+        play(shared, CHECK, **{parameter: value})
+    assert parameter == "installer" or "found 1 of" in str(refused.value)
+
+
+def test_all_that_is_wrong_is_in_one_table(shared):
+    wrong = {n: v for n, (v, _) in WRONG.items() if n not in ("zone", "installer", "image_url")}
+    with pytest.raises(CheckFailed) as refused:
+        play(shared, CHECK, **wrong)
+    rows = [line.strip().partition(" ")[0] for line in str(refused.value).splitlines()[1:]]
+    assert rows[:4] == ["template_name", "cluster_name", "keep", "the"]
+    assert rows[4:] == ["its", "ssh_key_file:", "discovery:"]
+
+
+def test_the_workstation_must_be_the_machine_that_the_cloud_means(cloud):
+    (cloud.server.folder / "workstation/dmi/product_uuid").write_text(f"{uuid.uuid4()}\n")
+    with pytest.raises(CheckFailed, match=r"it is my-workstation: wanted .*Set workstation_ssh to"):
+        play(cloud, CHECK)
+
+
+def test_a_workstation_out_of_reach_is_one_row(shared, monkeypatch):
+    monkeypatch.setattr(shared, "profile", replace(shared.profile, shell=("/bin/false",)))
+    with pytest.raises(CheckFailed, match="found 1 of") as refused:
+        play(shared, CHECK)
+    assert "  the workstation: " in str(refused.value)
+
+
+def test_a_cluster_that_is_there_needs_no_image(cloud):
+    play_to(cloud, "50-deploy-cluster")
+    rows = {r.what: r.found for r in play(cloud, CHECK, oem="nothing", discovery="local")["rows"]}
+    assert rows["the installer"] == "not needed: CoreOS is installed"
+    assert rows["volume_name coreos_cluster_disk"] == "there, and ours"

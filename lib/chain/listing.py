@@ -4,9 +4,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from lib.chain.params import Parameter
+from lib.chain.params import Parameter, allowed
 
 COLUMNS = ("name", "type", "default", "meaning", "notebooks")
+
+
+def show_one(parameter: Parameter) -> None:
+    """Print all that is known of a parameter, a line each."""
+    name, kind, default, meaning, books = _row(parameter)
+    values = allowed(name, parameter.type, parameter.default)
+    lines = {"type": kind, "default": default, "allowed": values, "meaning": meaning}
+    print(name)
+    for head, text in (lines | {"notebooks": books}).items():
+        print(f"  {head:9}  {text}")
 
 
 def show(table: Mapping[str, Parameter], form: str) -> None:

@@ -15,12 +15,20 @@ from lib.record.secrets import secret_name, secret_value
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list[str]": list}
 TYPES |= {"dict[str]": dict}
 SHORTHANDS = {"list": "list[str]", "dict": "dict[str]"}
-MODES = ("plan", "apply")
+# The values that a text may have, where they are few; a test holds them to the rooms that use them.
+CHOICES = {
+    "mode": ("plan", "apply"),
+    "installer": ("coreos-install", "flatcar-install"),
+    "channel": ("stable", "beta", "alpha", "lts"),
+    "config_format": ("cloud-config", "ignition"),
+    "config_delivery": ("disk", "userdata"),
+}
 # The most that a value may be: of whole numbers by name, of all else by type.
 MOST = {"cluster_size": 1000, "first_number": 10**6, "volume_size": 10**6, "patience": 10**5}
 LARGEST = {int: 10**9, float: 1e30}  # any other number
 LONGEST = 10_000  # characters of a text, and texts of a list
-SHORT = {"cluster_name": 61}  # of a machine's host name, which has 63 (RFC 1123), with its number
+# Of a machine's host name, which has 63 (RFC 1123), with its number; of a template at 2.2.
+SHORT = {"cluster_name": 61, "template_name": 32}
 
 
 @dataclass(frozen=True)
@@ -83,9 +91,26 @@ def misfit(name: str, kind: str, value: object, default: object = None) -> str:
         return f"wanted a whole number of at least 1 (a count or a size), found {value}"
     if wrong := _excess(name, value):
         return wrong
-    if name == "mode" and value not in MODES:
-        return f'wanted "plan" (looks) or "apply" (changes), found {value!r}'
+    if value not in CHOICES.get(name, (value,)):
+        return f"wanted {allowed(name, kind, default)}, found {value!r}"
     return ""
+
+
+def allowed(name: str, kind: str, default: object = None) -> str:
+    """Return in words which values a parameter may have.
+
+    >>> allowed("mode", "str"), allowed("memory", "int", 0)
+    ('plan or apply', '1 to 1,000,000,000, or 0: not set')
+    """
+    if name in CHOICES:
+        return " or ".join(CHOICES[name])
+    if kind == "int":
+        span = f"1 to {MOST.get(name, LARGEST[int]):,}"
+        return f"{span}, or 0: not set" if default == 0 else span
+    words = {"str": "a text", "float": "a number", "bool": "true or false"}
+    words |= {"list[str]": "a list of texts in [ ]", "dict[str]": "texts by name in { }"}
+    text = words[kind]
+    return f"{text} of at most {SHORT[name]} characters" if name in SHORT else text
 
 
 def _excess(name: str, value: object) -> str:

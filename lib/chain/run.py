@@ -22,7 +22,7 @@ from lib.chain.kernels import NAME, Kernels, Place
 from lib.chain.params import Parameter
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
-from lib.record import ledger, manifest, plans, whole
+from lib.record import ledger, locks, manifest, plans, whole
 from lib.record.events import Event, Listener
 from lib.record.faults import NO_ROOM, BadInput, RecordCut, no_room
 from lib.record.ledger import Ledger
@@ -100,11 +100,13 @@ class Work:
     secrets: Sequence[str] = ()  # known before any kernel starts
     resumed: bool = False
     approval: Approval | None = None
+    claim: locks.Claim | None = None  # what it changes, so that no other process does
+    force: str = ""  # the reason for which it takes the place of another that is at work
 
     @property
     def is_plan(self) -> bool:
         """Return whether the run only looks."""
-        return "mode" in self.values and self.values["mode"].value == "plan"
+        return _value(self, "mode") == "plan"
 
 
 def run(
@@ -168,11 +170,15 @@ def _performed(work: Work, tell: Listener, book: Ledger) -> Run:
         prefix = f"{SCRATCH}{os.getpid()}-"
         scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
         listener = _both(book, tell)
+        taken: list[str] = []
+        if work.claim and not work.is_plan:
+            force = bool(work.force)
+            taken = held.enter_context(locks.held(work.claim, work.folder.name, force=force))
         stop = held.enter_context(trapped(lambda: tell(Event("interrupt"))))
         env = {"RUNBOOK_RUN": str(work.folder)}
         kernels = held.enter_context(Kernels(scratch, env, work.preload, book.lock))
         session = Session(listener, book, set(work.secrets), kernels, stop, work.cell_timeout)
-        return _recorded(work, session, scratch)
+        return _recorded(work, session, scratch, taken)
 
 
 def _both(book: Ledger, tell: Listener) -> Listener:
@@ -193,11 +199,13 @@ def _both(book: Ledger, tell: Listener) -> Listener:
     return listener
 
 
-def _recorded(work: Work, session: Session, scratch: Path) -> Run:
+def _recorded(work: Work, session: Session, scratch: Path, taken: Sequence[str]) -> Run:
     """Run the stages between the first and the last line of the ledger, and seal the record."""
     began, secrets = time.monotonic(), session.secrets
     closing.begin(work.folder, [stage.path for stage in work.stages], work.reason)
     session.tell(Event("run", data=_facts(work, scratch)))
+    for text in taken:
+        session.tell(Event("taken", data={"text": text, "reason": work.force}))
     if approval := work.approval:
         session.tell(Event("approved", data=_approved(approval)))
     ended, error = Run(work.folder, []), "the chain itself failed"
@@ -227,7 +235,13 @@ def _facts(work: Work, scratch: Path) -> dict:
         "scratch": str(scratch),
         "resumed": work.resumed,
         "is_plan": work.is_plan,
+        "profile": _value(work, "profile"),
+        "cluster": _value(work, "cluster_name"),
     }
+
+
+def _value(work: Work, name: str) -> str:
+    return str(work.values[name].value) if name in work.values else ""
 
 
 def _approved(approval: Approval) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -17,13 +18,17 @@ from rich.text import Text
 
 from lib.chain import planned
 from lib.chain.run import Result, Run
-from lib.record import plans
+from lib.record import jsonl, plans
 from lib.record.events import Event
 from lib.record.journal import Entry
+from lib.record.provenance import FACTS
 from lib.report.console import one_line, plain
 from lib.report.known_errors import another, corrected
 from lib.report.words import colour, mark
 from lib.waiting import WAIT, span
+
+REPORT = "report.html"
+MINUTE = 60.0  # seconds between two lines on a wait
 
 
 def changed(steps: Sequence[dict]) -> str:
@@ -101,8 +106,9 @@ class Waiting:
 class Terminal:
     """Shows the events and the outcome of a run on a console; a context manager."""
 
-    def __init__(self, console: Console):
-        self.console = console
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
+        self.console, self.clock = console, clock
+        self.printed = 0.0  # when the last line of a wait was, where there is no live line
         self.waiting, self.started, self.stage, self.width = Waiting(), 0.0, "", 0
         self.live: Live | None = None
         self.planning: Path | None = None  # the folder of a run in plan mode
@@ -119,12 +125,16 @@ class Terminal:
         if event.kind == "run":
             self.width = max(map(len, event.data["stages"]))
             self.planning = event.data["folder"] if event.data.get("is_plan") else None
+            self._say(_head(event.data))
+        elif event.kind == "taken":
+            self._say(event.data["text"])
         elif event.kind == "stage":
             self._begin(event.stage)
         elif event.kind == "cell":
             self.waiting.cell(event.data["heading"])
         elif event.kind == "message":
             self.waiting.hear(event.data["message"])
+            self._tell_wait()
         elif event.kind == "interrupt":
             self.waiting.named = {
                 "": "interrupted, waiting for the cell to end; a second Ctrl-C kills it"
@@ -133,8 +143,11 @@ class Terminal:
             self._end(event.data["result"])
 
     def _begin(self, stage: str) -> None:
-        self.stage, self.started = stage, time.monotonic()
+        self.stage, self.started = stage, self.clock()
         self.waiting.cell("starting the kernel")
+        self.printed = self.started
+        if not self.console.is_terminal:
+            self._say(f"{_time()} … {stage}")
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self.live = Live(
                 console=self.console, get_renderable=self.line, transient=True, refresh_per_second=8
@@ -147,14 +160,21 @@ class Terminal:
         grid.add_column(no_wrap=True)
         grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         grid.add_column(no_wrap=True, justify="right")
-        elapsed = f"{time.monotonic() - self.started:.1f} s"
+        elapsed = f"{self.clock() - self.started:.1f} s"
         grid.add_row(Text(f"… {self.stage:{self.width}}"), Text(str(self.waiting)), elapsed)
         return grid
+
+    def _tell_wait(self) -> None:
+        """Print what is waited for, once a minute, where no live line shows it."""
+        if not self.console.is_terminal and self.clock() - self.printed >= MINUTE:
+            self.printed = self.clock()
+            self._say(f"{_time()} … {self.stage:{self.width}}  {self.waiting}")
 
     def _end(self, result: Result) -> None:
         self._stop_live()
         how = f"{mark(result.outcome)} {result.stage:{self.width}}  {result.outcome:11}"
         line = f"{how} {result.seconds:7.1f} s  {self._done(result)}"
+        line = line if self.console.is_terminal else f"{_time()} {line}"
         text = Text(line, style=colour(result.outcome))
         self.console.print(text, soft_wrap=True)
 
@@ -170,15 +190,16 @@ class Terminal:
             self.live.stop()
             self.live = None
 
-    def sum_up(self, run: Run, way_on: Callable[[str], str]) -> None:
-        """Print the table of the run, its record, its failures and how to continue.
+    def sum_up(self, run: Run, way_on: Callable[[str], str], after: str = "") -> None:
+        """Print the table of the run, its machines, its failures, its report and how to continue.
 
         `way_on` returns the command that continues the run, or with an option (as `-p size=VALUE`)
-        the one that starts it anew.
+        the one that starts it anew; `after` says what can be done after a run that ended well.
         """
         if not self.planning:
             self.console.print(_table(run.results))
-        self._say(f"Record: {near(run.folder)}")
+            for line in _machines(run.folder):
+                self._say(line)
         self._explain_all([r for r in run.results if r.outcome not in ("ok", "not-run")])
         for entry in _left_open(run):
             self._say(f"Outcome unknown: {entry.command} {entry.what}")
@@ -196,6 +217,9 @@ class Terminal:
             self._say(f"To continue: {way_on('')}  ({more})")
             for option in filter(None, (another(result.error) for result in run.results)):
                 self._say(f"With another value: {way_on(option)}")
+        self._say(f"Report: {near(run.folder / REPORT)}")
+        if after and run.cause == "ok":
+            self._say(after)
         self._say(sentence(run))
 
     def show_plan(self, run: Run) -> None:
@@ -220,6 +244,26 @@ class Terminal:
 
     def _say(self, text: str) -> None:
         self.console.print(Text(plain(text)), soft_wrap=True)
+
+
+def _time() -> str:
+    return f"{datetime.now():%H:%M:%S}"
+
+
+def _head(data: dict) -> str:
+    """Return a line on what runs where, and where its record is."""
+    what = f"Cluster {data['cluster']} at {data['profile']}, " if data.get("profile") else ""
+    numbers = " ".join(stage[:2] for stage in data["stages"])
+    how = "only looking" if data.get("is_plan") else "changing what is left to do"
+    return f"{what}{how}, stages {numbers}. Record: {near(data['folder'])}"
+
+
+def _machines(folder: Path) -> list[str]:
+    """Return a line for each machine that the run has seen: name, address and how to log in."""
+    found = [line["machines"] for line in jsonl.read(folder / FACTS)[0] if "machines" in line]
+    last = found[-1] if found and isinstance(found[-1], list) else []
+    rows = [[str(m.get(k, "")) for k in ("name", "address", "login")] for m in last]
+    return ["Machines:", *(f"  {'  '.join(row)}" for row in rows)] if rows else []
 
 
 def _left_open(run: Run) -> list[Entry]:

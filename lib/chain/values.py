@@ -164,13 +164,18 @@ def _checked(name: str, table: Mapping[str, Parameter], raw: object, read) -> ob
     if secret_name(name) or secret_value(name) or hidden:
         raise ValueError(f"looks like a secret: {SECRET}")
     if name not in table:
-        near = difflib.get_close_matches(name, table, 1)
-        hint = f"did you mean {near[0]}?" if near else "`runbook params` lists them all"
-        raise ValueError(f"there is no such parameter: {hint}")
+        raise ValueError(unknown(name, table))
     value = read(table[name].type)
     if wrong := misfit(name, table[name].type, value, table[name].default):
         raise ValueError(wrong)
     return value
+
+
+def unknown(name: str, table: Mapping[str, Parameter]) -> str:
+    """Return the text on a name that no parameter has, with the nearest one that there is."""
+    near = difflib.get_close_matches(name, table, 1)
+    hint = f"did you mean {near[0]}?" if near else "`runbook params` lists them all"
+    return f"there is no such parameter: {hint}"
 
 
 def _shown(name: str) -> str:

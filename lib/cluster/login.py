@@ -21,10 +21,12 @@ from lib.cloud import Cloud
 from lib.errors import CheckFailed, OutOfSight, ParamsError, ShellFailed
 from lib.machines import address_of
 from lib.ours import Ours
+from lib.record import facts
 from lib.workstation import files, ssh
 from lib.workstation.shell import Shell, run
 
 USER = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+DEFAULT_USER = "core"
 FILE = "/var/lib/{}-install/user_data"
 KINDS = ("coreos", "flatcar")
 FIND = """\
@@ -99,6 +101,18 @@ def connect(access: Access, machine: dict) -> Shell:
     known.parent.mkdir(parents=True, exist_ok=True)
     alias = f"{ident}.{urlsplit(cloud.profile.endpoint).hostname}"  # ids of 2.2 are mere numbers
     return Shell(argv(user, address, alias, known, access.workstation_ssh), name, remote=True)
+
+
+def note(access: Access, there: dict[str, dict]) -> None:
+    """Put into the run's record the machines with their addresses, and how to log in."""
+    rows, through = [], access.workstation_ssh
+    for name, machine in there.items():
+        login = f"ssh {f'-J {through} ' if through else ''}{access.user or DEFAULT_USER}@"
+        login += address_of(machine)
+        if shell := access.cloud.profile.machine_shell:
+            login = shlex.join([*shell, str(machine["id"])])
+        rows.append({"name": name, "address": address_of(machine), "login": login})
+    facts.add(machines=rows)
 
 
 def known_hosts(cloud: Cloud) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from lib import snapshots, templates, volumes
+from lib.checks import Tick, asked
 from lib.config import registered
 from lib.errors import CheckFailed, ParamsError
 from lib.install import detached
@@ -34,6 +35,11 @@ def check_keep(keep: list[str]) -> list[str]:
     if "volume" in keep and "template" not in keep:
         print(f"! keep: {keep}: {ONLY_VOLUME}")
     return keep
+
+
+def rows(keep: list[str]) -> list[Tick]:
+    """Return a row on what is to be kept, none where nothing is."""
+    return asked("keep", check_keep, keep)
 
 
 def demand_idle(shell: Shell, work_dir: str) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from lib import config, machines
 from lib.checks import LATER, NOT_ASKED, Tick, later, tick
 from lib.cluster import etcd, inside, registry
-from lib.cluster.login import Access, connect
+from lib.cluster.login import Access, connect, note
 from lib.cluster.registry import DEPLOY
 from lib.config import Written
 from lib.machines import address_of
@@ -78,6 +78,7 @@ def _ask(expected: Expected, access: Access, *, patient: bool = False) -> list[T
     found += inside.ticks(access, _running(there), meant, given)
     if patient and _may_mend(found):
         return None
+    note(access, _running(there))
     return found + _too_many(expected)
 
 

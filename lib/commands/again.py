@@ -23,6 +23,15 @@ def to_apply(folder: Path) -> str:
     return shlex.join([*_invoked(), "apply", near(folder)])
 
 
+def to_look_at_removal(folder: Path) -> str:
+    """Return the command that shows what removing the cluster of a run would do."""
+    from lib.chain.terminal import near
+
+    words = [*_invoked(), "plan", near(folder / "params.yaml"), "--stages", "90"]
+    words += ["--runs", near(folder.parent)] if folder.parent != ROOT / "runs" else []
+    return shlex.join(words)
+
+
 def way_on(folder: Path, chosen: Sequence, option: str) -> str:
     """Return the command that resumes a run, or with an option one that starts it anew."""
     from lib.chain import stages

@@ -81,4 +81,5 @@ RUNS = option("--runs", "DIR", "Where the folders of runs are.", default=ROOT / 
 TIMEOUT = option("--cell-timeout", "SECONDS", "How long one cell may take; else without limit.")
 REASON = option("--reason", "TEXT", "Why this is done, or its ticket; it is recorded.")
 SIGN = option("--sign", "KEY", "Sign with this SSH key (its private file, or .pub of an agent's).")
+FORCE = option("--force", "TEXT", "Take the place of another run at this cluster, for this reason.")
 YES = click.option("--yes", is_flag=True, help="Do not ask, also on a terminal.")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lib.commands import again
-from lib.commands.options import NOTEBOOKS, REASON, RUN, RUNS, SIGN, TIMEOUT, YES, option
+from lib.commands.options import FORCE, NOTEBOOKS, REASON, RUN, RUNS, SIGN, TIMEOUT, YES, option
 
 # What the stages import; a kernel that is started early has it all before its stage begins.
 PRELOAD = [
@@ -21,6 +21,7 @@ PRELOAD = [
     "lib.plan",
     "lib.workstation.shell",
 ]
+DEPLOYS = 50  # the stage after which there is a cluster
 WAITING = 7  # exit code where changes wait; click has 2 for arguments
 
 
@@ -61,19 +62,49 @@ def _chooses(function: Callable) -> Callable:
         click.argument("files", nargs=-1, metavar="[FILE]..."),
         option("-p given", "NAME=VALUE", "Set one parameter; wins over all files.", multiple=True),
         option("--stages numbers", "LIST", "As 10-42 or 10,20,50-60; else all below 70."),
-        *(TIMEOUT, REASON, SIGN, NOTEBOOKS, RUNS),
+        *(TIMEOUT, REASON, SIGN, FORCE, NOTEBOOKS, RUNS),
     ]
     for decorate in reversed(given):
         function = decorate(function)
     return function
 
 
-def _chosen(cell_timeout: int | None, reason: str | None, sign: Path | None) -> dict:
+def _chosen(
+    cell_timeout: int | None, reason: str | None, sign: Path | None, force: str | None
+) -> dict:
     """Return how a run is to be carried out, as `run` and `resume` take it."""
     from lib import profiles
 
     chosen = {"cell_timeout": cell_timeout, "reason": reason or "", "key": sign}
-    return chosen | {"preload": PRELOAD, "secrets": profiles.kept()}
+    return chosen | {"force": force or "", "preload": PRELOAD, "secrets": profiles.kept()}
+
+
+def _claim(values: dict, force: str) -> Any:
+    """Return what a run with these values changes; None where notebooks name no cluster.
+
+    Raises `BadInput` for a profile that cannot be used, and while another run is at work there.
+    """
+    from lib import profiles
+    from lib.errors import CheckFailed, ProfileError
+    from lib.record import locks
+    from lib.record.faults import BadInput
+
+    held = {name: str(value.value) for name, value in values.items()}
+    if "profile" not in held:
+        return None
+    try:
+        endpoint = profiles.read(held["profile"]).endpoint
+        if "cluster_name" not in held:
+            return None
+        volume = held.get("volume_name", "")
+        claim = locks.Claim(endpoint, held.get("project", ""), held["cluster_name"], volume)
+        if held.get("mode") != "plan" and not force:
+            locks.demand_free(claim)
+    except ProfileError as wrong:
+        raise BadInput([f"profile: {wrong}"]) from None
+    except CheckFailed as busy:
+        raise BadInput([f"{busy}{locks.FORCE}"]) from None
+    return claim
 
 
 def _order(
@@ -153,6 +184,7 @@ def plan(given: tuple[str, ...], detailed_exitcode: bool, **what: Any) -> int:
 @TIMEOUT
 @REASON
 @SIGN
+@FORCE
 @RUNS
 def apply(run: str, approved_by: str | None, yes: bool, runs: Path, **how: Any) -> int:
     """Carry out exactly the plan of the run RUN.
@@ -198,6 +230,7 @@ def _approval(plan: Path | None, by: str | None) -> object:
 
 def _perform(order: Order, tells_plan: bool = True, **more: object) -> tuple[int, Any]:
     """Run the stages and say how it ended; return the exit code and the run."""
+    claim = _claim(order.values, order.how["force"])
     # Only now: papermill takes its time to import, and bad input should be told at once.
     from lib.chain import resume
     from lib.chain.run import Work, perform, run
@@ -209,9 +242,9 @@ def _perform(order: Order, tells_plan: bool = True, **more: object) -> tuple[int
     close_abandoned(order.runs)
     with Terminal(console()) as terminal:
         if old:
-            ended = perform(old, terminal)
+            ended = perform(replace(old, claim=claim), terminal)
         else:
-            how |= {"runs": order.runs, "name": order.name, "tell": terminal}
+            how |= {"runs": order.runs, "name": order.name, "tell": terminal, "claim": claim}
             ended = run(*what, **how)
     return _summed_up(terminal, ended, order.stages, order.is_plan and tells_plan), ended
 
@@ -221,6 +254,7 @@ def _perform(order: Order, tells_plan: bool = True, **more: object) -> tuple[int
 @TIMEOUT
 @REASON
 @SIGN
+@FORCE
 @option("--notebooks", "DIR", "Where the stages are; else those that the run had.")
 @RUNS
 def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
@@ -243,6 +277,7 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
         return 0
     if unread := past.read(folder).unread:
         print(f"{near(folder)}: goes on without what cannot be read: {', '.join(unread)}.")
+    work = replace(work, claim=_claim(work.values, work.force))
     with Terminal(console()) as terminal:
         ended = perform(work, terminal)
     return _summed_up(terminal, ended, work.stages, work.is_plan)
@@ -251,7 +286,9 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
 def _summed_up(terminal: Any, ended: Any, chosen: Sequence, tells_plan: bool) -> int:
     """Print how a run of the stages ended, unless the terminal is gone; return its exit code."""
     try:
-        terminal.sum_up(ended, lambda option: again.way_on(ended.folder, chosen, option))
+        made = not tells_plan and any(stage.number == DEPLOYS for stage in chosen)
+        after = f"To see what removes it: {again.to_look_at_removal(ended.folder)}" if made else ""
+        terminal.sum_up(ended, lambda option: again.way_on(ended.folder, chosen, option), after)
         if tells_plan:
             terminal.show_plan(ended)
             if not ended.exit_code and _waiting(ended.folder):

@@ -8,13 +8,22 @@ from lib.commands.options import NOTEBOOKS, RUNS, option
 
 
 @click.command()
+@click.argument("name", required=False, metavar="[NAME]")
 @option("--format form", "table|json|markdown", "How to print it.", default="table")
 @NOTEBOOKS
-def params(form: str, notebooks: Path) -> None:
-    """List all parameters: name, type, default, meaning, notebooks."""
-    from lib.chain import listing, params
+def params(name: str | None, form: str, notebooks: Path) -> None:
+    """List all parameters: name, type, default, meaning, notebooks.
 
-    listing.show(params.gather(notebooks), form)
+    With NAME only that one, and the values that it may have.
+    """
+    from lib.chain import listing, params, values
+
+    table = params.gather(notebooks)
+    if not name:
+        return listing.show(table, form)
+    if name not in table:
+        raise click.UsageError(values.unknown(name, table))
+    listing.show_one(table[name])
 
 
 @click.command()

@@ -16,6 +16,7 @@ it, `apply_write` fills in the discovery token, and `read` reads it back for the
     merging     one configuration into another
     placeholders  names in a configuration, and their values
     registered  user data kept at the cloud
+    survey      what can be known before it is written
     userdata    user data, and how much of it a server takes
     written     what is on the workstation, and whether machines can be made with it
 
@@ -70,6 +71,7 @@ __all__ = [
     "service",
     "settle",
     "ssh_keys",
+    "survey",
     "user_data",
     "userdata",
     "write",

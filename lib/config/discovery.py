@@ -6,6 +6,7 @@ cluster, and its URL is a secret: whoever has it can join. No error here carries
 
 import re
 import time
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import requests
@@ -101,6 +102,12 @@ def service(discovery: str, local: str) -> str:
     if parts.query:
         raise ParamsError("discovery", "the URL of a service, without ?…", discovery)
     return url
+
+
+def demand_reachable(base: str) -> None:
+    """Raise Unreachable unless a service answers; it is asked for a token that nobody has."""
+    with suppress(Refused):
+        _answer(f"{base}/{'0' * 32}", base, 404)
 
 
 def ask_token(base: str, size: int) -> TokenUrl:

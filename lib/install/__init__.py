@@ -11,7 +11,8 @@ noted       the notes on the attach and on the install
 order       what to install where
 readback    an installed disk read back
 running     one run of an installer, and the state in which it leaves the disk
+survey      whether the image and its installer can be used
 tools       programs that the installers need
 """
 
-__all__ = ["detached", "disks", "images", "installers", "order", "tools"]
+__all__ = ["detached", "disks", "images", "installers", "order", "survey", "tools"]

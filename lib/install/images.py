@@ -11,6 +11,10 @@ CHANNELS = {
     "coreos-install": ("stable", "beta", "alpha"),
     "flatcar-install": ("stable", "beta", "alpha", "lts"),
 }
+MAKERS = {  # the base of a download's URL, and what its name begins with
+    "coreos-install": ("http://{channel}.release.core-os.net/{board}", "coreos"),
+    "flatcar-install": ("https://{channel}.release.flatcar-linux.net/{board}", "flatcar"),
+}
 NEEDS_GB = {"coreos-install": 5, "flatcar-install": 8}  # for an image of today's size
 FLAGS = {"url": "-b", "file": "-f", "board": "-B"}  # the installer of 2014 has none of them
 IGNITION = "-i"
@@ -111,6 +115,37 @@ def demand_file(shell: Shell, image: Image) -> None:
     if found != image.image_sha256:
         raise wrong_image(image, found or "unreadable", "Nothing was written.")
     print(f"✓ {image.file} has the expected sha256")
+
+
+def demand_source(shell: Shell, image: Image) -> str:
+    """Return where the image comes from. Raises CheckFailed where it is not there to be had.
+
+    A local file is read as a whole, for its checksum; of a download only the address is asked for,
+    by root, as the installer will.
+    """
+    if image.file:
+        demand_file(shell, image)
+        return f"{image.file} has the expected sha256"
+    url = address(image)
+    command = f"wget --spider --no-verbose --tries=1 --timeout=20 {shlex.quote(url)}"
+    done = run(shell, command, sudo=True, ok=tuple(range(126)), within=60)
+    if done.rc:
+        step = "Set image_url to a mirror, or give image_file. Is a firewall or proxy in the way?"
+        said = " ".join((done.err + done.out).split())[-200:] or f"wget ended with {done.rc}"
+        raise CheckFailed(url, "there", said, step)
+    return url
+
+
+def address(image: Image) -> str:
+    """Return the URL of a download, as the installers make it.
+
+    >>> address(Image("flatcar-install", "lts"))
+    'https://lts.release.flatcar-linux.net/amd64-usr/current/flatcar_production_image.bin.bz2'
+    """
+    base, brand = MAKERS[image.installer]
+    base = base.format(channel=image.channel, board=image.board or "amd64-usr")
+    file = f"{brand}_production_{image.oem}{image.oem and '_'}image.bin.bz2"
+    return f"{(image.url or base).rstrip('/')}/{image.version}/{file}"
 
 
 def wrong_image(image: Image, found: str, after: str) -> CheckFailed:

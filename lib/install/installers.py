@@ -38,7 +38,7 @@ def plan_install(shell: Shell, order: Order) -> list[Step]:
         return []
     if done and not order.is_attached:
         raise _other_install(order, new, done)
-    _demand_installer(shell, order)
+    demand_installer(shell, order)
     params = {"volume": Id.of(order.volume), "size": order.size} if order.volume else {}
     params |= {k: v for k, v in new.order().items() if v and k != "installer"}
     if order.config and not text:
@@ -102,7 +102,7 @@ def _demand_ours(shell: Shell, device: str, done: Install) -> None:
         raise CheckFailed(what, f"{done.sha256}, that of our install", found, disks.WIPE)
 
 
-def _demand_installer(shell: Shell, order: Order) -> None:
+def demand_installer(shell: Shell, order: Order) -> None:
     """Raise CheckFailed unless root has all tools needed, and the install is safe for LVM."""
     installer, is_ignition = order.image.installer, order.config.endswith(".ign")
     takes = images.demand_flags(shell, order.image, is_ignition, order.size)

@@ -24,6 +24,7 @@ class Order:
     form: configs.Form
     volume: dict | None
     used: bool = False
+    volume_name: str = "the volume"  # of a volume that has yet to be made
 
     def __post_init__(self):
         images.demand_valid(self.image)
@@ -31,7 +32,7 @@ class Order:
     @property
     def name(self) -> str:
         """The name of the volume."""
-        return self.volume["name"] if self.volume else "the volume"
+        return self.volume["name"] if self.volume else self.volume_name
 
     @property
     def size(self) -> int:

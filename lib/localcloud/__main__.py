@@ -22,8 +22,9 @@ def main(argv: list[str] | None = None) -> int:
     """Do what the arguments say; return the exit code."""
     options = parser().parse_args(argv)
     try:
-        options.dialect = options.dialect or _dialect_of(getattr(options, "seed", None))
-        return options.run(options, background.base(options.dir) / options.dialect)
+        base = background.base(options.dir)
+        options.dialect = options.dialect or _dialect(options, base)
+        return options.run(options, base / options.dialect)
     except background.Trouble as trouble:
         print(trouble, file=sys.stderr)
         return 1
@@ -63,10 +64,14 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _dialect_of(seed: Path | None) -> str:
-    """Return the dialect that a seed is for; Trouble for a seed with faults."""
-    if seed is None:
-        return "4.22"
+def _dialect(options: argparse.Namespace, base: Path) -> str:
+    """Return the dialect that a seed is for, and for `status` that of the cloud that runs.
+
+    Raises Trouble for a seed with faults.
+    """
+    if (seed := getattr(options, "seed", None)) is None:
+        running = [d for d in DIALECTS if background.running(base / d)]
+        return running[0] if running and options.run is status else "4.22"
     from .state.seeds import BadSeed, read  # which needs PyYAML
 
     try:
@@ -107,8 +112,13 @@ def start(options: argparse.Namespace, folder: Path) -> int:
     words = [f"{_flag(n)}={value}" for n, value in given.items() if value is not None]
     facts = background.start(folder, options.dialect, words)
     _demand_seed(facts, options)
+    if options.port not in (None, facts["port"]):
+        text = f"The local cloud runs already, on port {facts['port']}: --port {options.port} is "
+        print(f"{text}ignored. `runbook local-cloud stop` first.", file=sys.stderr)
     for name, value in _settings(options).items():
         if value not in (None, facts[name]):
+            text = f"The local cloud runs already: {name} changes from {facts[name]} to {value}."
+            print(text, file=sys.stderr)
             facts = _changed(folder, facts, name, value)
     _print(facts, options.json)
     return 0

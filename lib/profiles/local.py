@@ -41,6 +41,8 @@ def start(name: str, options: dict) -> Profile:
     )
     if done.returncode:
         raise ProfileError(f"the local cloud did not start: {done.stderr.strip()[-500:]}")
+    if done.stderr.strip():  # what it changed of a cloud that runs
+        print(done.stderr.strip())
     facts = json.loads(done.stdout)
     return Profile(
         name=name,

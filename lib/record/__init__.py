@@ -7,6 +7,7 @@ forms       the ways in which programs write a secret
 journal     each change of a cloud or machine, before it is sent, and its outcome
 jsonl       JSON lines, appended by several processes
 ledger      when the run, its stages and its cells began and ended
+locks       one process at a time changes a cluster
 manifest    the checksums that seal a run
 masks       masks the secrets of this process before they leave the kernel
 plans       what the stages of a run would do, as data
@@ -25,6 +26,7 @@ __all__ = [
     "journal",
     "jsonl",
     "ledger",
+    "locks",
     "manifest",
     "masks",
     "plans",

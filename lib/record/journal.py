@@ -217,16 +217,23 @@ def left_running(folder: Path) -> list[Entry]:
 
 def in_another_process(entry: Entry) -> bool:
     """Return whether another process that still runs wrote this intent."""
+    return entry.process.partition("/")[0] != str(os.getpid()) and lives(entry.process)
+
+
+def lives(text: str) -> bool:
+    """Return whether the process that `this_process` returned still runs on this machine.
+
+    The start time tells it from a later process with the same pid; a clock change moves it.
+    """
     import psutil  # comes with ipykernel
 
     try:
-        pid, started = entry.process.split("/")
+        pid, started = text.split("/")
         process = psutil.Process(int(pid))
-        # The start time tells it from a later process with the same pid; a clock change moves it.
         same = abs(process.create_time() - float(started)) < 2
-        return same and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, ValueError, OverflowError):
-        return False  # it has ended, or the line does not tell which it was
+        return False  # it has ended, or the text does not tell which it was
 
 
 def is_of_this_process(entry: Entry) -> bool:

@@ -73,6 +73,8 @@ class Ledger:
                 self._run(data)
             case "approved":
                 self.write("approved", **data)
+            case "taken":
+                self.write("lock-taken", **data)
             case "stage":
                 self.write("stage-started", **whose)
             case "cell":

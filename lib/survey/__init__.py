@@ -2,8 +2,9 @@
 
 access     who we are, and whether there is what the parameters name
 held       names and addresses that destroyed machines still hold
+names      whether the names of the cluster are allowed, and free or ours
 offerings  what a machine gets of a service offering
 quota      what the run needs, and what is left of the account's limits
 """
 
-__all__ = ["access", "held", "offerings", "quota"]
+__all__ = ["access", "held", "names", "offerings", "quota"]

@@ -65,6 +65,8 @@ def rows(ours: Ours) -> list[Tick]:
     if cloud.has_tags and not cloud.may_expunge:
         broken = [n for n in names if n in there and there[n]["state"] == "Error"]
         found |= dict.fromkeys(broken, "of a machine in Error, and held once that is destroyed")
+    if not found:
+        return []
     next_step = f"If 50-deploy-cluster is refused for it: {_way_on(names, found, there)}"
     return [tick(f"the name {n}", "free", text, None, next_step) for n, text in found.items()]
 

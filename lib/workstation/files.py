@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from lib import earlier
 from lib.errors import CheckFailed, OutOfSight, Refused, ShellFailed, Unreachable
+from lib.record import locks
 from lib.record.journal import Entry, Journal, in_another_process, run_folder
 from lib.workstation.shell import Shell, run
 
@@ -37,6 +38,7 @@ def journalled(machine: str, command: str, what: str, params: dict) -> Iterator[
     The entry stays open where the outcome is unknown. Older open entries on the same volume or file
     become `lost`.
     """
+    locks.hold_by_hand()
     journal = Journal(run_folder(), machine)
     entries = [(r, e) for r, e in left_open(machine) if _target(e.params) == _target(params)]
     _end(journal, entries, "lost", RESTARTED)

@@ -143,6 +143,10 @@ def test_params_are_listed_as_table_json_and_markdown(book, notebooks, capsys):
         "notebooks": ["10-one"],
         "edited": [],
     }
+    assert main(["params", "mode", *at]) == 0
+    assert "  allowed    plan or apply\n" in capsys.readouterr().out
+    assert main(["params", "sise", *at]) == 2
+    assert "did you mean size?" in capsys.readouterr().err
     assert main(["params", "--format", "markdown", *at]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == r"| size | int | 3 | GB \| GiB | 10 |"
 
@@ -152,6 +156,8 @@ def test_help_lists_all_commands_and_options(capsys):
     said = capsys.readouterr().out
     commands = [
         "run",
+        "plan",
+        "apply",
         "resume",
         "verify",
         "list",
@@ -162,7 +168,7 @@ def test_help_lists_all_commands_and_options(capsys):
         "lab",
         "local-cloud",
     ]
-    assert [ln.split()[0] for ln in said.splitlines() if ln.startswith("  ")][-11:-1] == commands
+    assert [ln.split()[0] for ln in said.splitlines() if ln.startswith("  ")][-13:-1] == commands
     for command in commands[:-1]:
         assert main([command, "-h"]) == 0
     said = capsys.readouterr().out

@@ -92,7 +92,7 @@ def test_an_edited_default_matters_only_where_no_file_gives_a_value(book, notebo
         ("size: int = 'x'", "wanted int, found 'x'"),
         ("size: int = True", "wanted int, found True"),
         ("size: int = -1", "at least 1"),
-        ("mode: str = 'go'", '"plan" (looks) or "apply"'),
+        ("mode: str = 'go'", "wanted plan or apply"),
         ("apikey: str = ''", "looks like a secret"),
         ("size: int =", "cannot be read"),
     ],
@@ -149,7 +149,7 @@ def test_options_are_read_by_the_declared_type(table):
         ("volume_size=0", "at least 1"),
         ("scale=nan", "wanted a number, found 'nan'"),
         ("fast=yes", "wanted true or false, found 'yes'"),
-        ("mode=go", '"plan" (looks) or "apply"'),
+        ("mode=go", "wanted plan or apply"),
         ("names=a", "wanted name=value,name=value"),
         ("names=token=hunter2", "token looks like a secret: write secret:NAME for"),
     ],
@@ -200,7 +200,7 @@ def test_a_bad_option_is_refused(table, option, words):
         ("names: [a]", "wanted texts by name, found a list"),
         ("names: a", "found the text 'a': write {name: value}"),
         ("names: {password: hunter2}", "password looks like a secret: write secret:NAME for"),
-        ("mode: go", 'wanted "plan" (looks) or "apply" (changes), found \'go\''),
+        ("mode: go", "wanted plan or apply, found 'go'"),
         ("zone: a\nzone: b", "given.yaml:2: zone: is already set in line 1"),
         ("- zone", "given.yaml:1: wanted lines of `name: value`"),
         ("just words", "given.yaml:1: wanted lines of `name: value`"),
@@ -291,3 +291,19 @@ def test_merged_values_are_a_parameter_file_that_gives_them_again(table, tmp_pat
     assert "volume_size: 40  # default\n" in file.read_text("utf-8")
     again = values.load(table, [file])
     assert {n: v.value for n, v in again.items()} == {n: v.value for n, v in before.items()}
+
+
+def test_the_values_that_are_allowed_are_those_that_the_stages_take():
+    from lib.chain.params import CHOICES
+    from lib.config import form
+    from lib.install import images
+    from lib.plan import MODES
+
+    channels = dict.fromkeys(c for found in images.CHANNELS.values() for c in found)
+    assert {
+        "mode": MODES,
+        "installer": form.INSTALLERS,
+        "channel": tuple(channels),
+        "config_format": tuple(form.ON_DISK),
+        "config_delivery": form.DELIVERIES,
+    } == CHOICES

@@ -1,10 +1,15 @@
 """A plan is shown, approved and carried out; a run does no more than it."""
 
+import os
+import subprocess
+import sys
+from contextlib import suppress
+
 import pytest
 
-from lib.__main__ import main
+from lib.__main__ import ROOT, main
 from lib.chain import approving
-from lib.record import jsonl, plans
+from lib.record import jsonl, plans, provenance
 from lib.record.plans import Plan, Planned
 
 STEP = Planned("make", "createVolume", "disk", size="40 GB", details={"size": "40", "zoneid": "z"})
@@ -90,3 +95,30 @@ def test_exactly_the_approved_plan_is_carried_out(book, notebooks, tmp_path, cap
     name.write_text("")
     assert main(words) == 0
     assert approving.sentence(first).startswith("Plan: 0 to make")
+
+
+def test_on_a_terminal_a_run_shows_its_plan_and_asks(book, notebooks, tmp_path):
+    cell = 'mode: str = "plan"\nprofile: str = "env"'
+    book(notebooks / "10-one.ipynb", CELLS.format(folder=tmp_path), parameters=cell)
+    (tmp_path / "name").write_text("disk")
+    named = {"ENDPOINT": "http://cloud", "KEY": "key", "SECRET": "secret"}
+    env = os.environ | {f"CLOUDSTACK_{name}": value for name, value in named.items()}
+    words = ["run", "--mode", "apply", "--notebooks", notebooks, "--runs", tmp_path / "runs"]
+    outside, inside = os.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), inside)
+    command = [sys.executable, "-m", "lib", *words]
+    with subprocess.Popen(command, cwd=ROOT, env=env, **streams) as process:
+        os.close(inside)
+        said = b""
+        while b"Apply this plan? [y/N]" not in said:
+            said += os.read(outside, 4096)
+        assert b"+ createVolume  disk" in said and not (tmp_path / "made").exists()
+        os.write(outside, b"y\n")
+        with suppress(OSError):  # the end of a terminal
+            while os.read(outside, 4096):
+                pass
+    os.close(outside)
+    assert process.returncode == 0 and (tmp_path / "made").exists()
+    first, second = sorted((tmp_path / "runs").glob("2*"))
+    (line,) = [ln for ln in jsonl.read(second / "events.jsonl")[0] if ln["event"] == "approved"]
+    assert (line["plan"], line["by"]) == (first.name, provenance.user())

@@ -1,4 +1,6 @@
 import io
+import itertools
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -40,15 +42,21 @@ NOT = Result("30-install", "not-run")
 RUN = Run(Path("runs/x"), [OK, BAD, NOT])
 
 
-def shown(*, terminal, run=RUN):
-    """Everything printed for a run, as it reaches the terminal or a log."""
-    file = io.StringIO()
-    with Terminal(Console(file=file, force_terminal=terminal, width=140)) as listener:
-        listener(Event("run", data={"stages": [r.stage for r in run.results]}))
+def shown(*, terminal, run=RUN, seconds=0):
+    """Everything printed for a run, as it reaches the terminal or a log.
+
+    So many seconds pass whenever the time is asked for.
+    """
+    file, clock = io.StringIO(), itertools.count(step=seconds)
+    console = Console(file=file, force_terminal=terminal, width=140)
+    with Terminal(console, clock.__next__) as listener:
+        facts = {"folder": run.folder, "profile": "prod", "cluster": "web"}
+        listener(Event("run", data=facts | {"stages": [r.stage for r in run.results]}))
         for result in run.results:
             listener(Event("stage", result.stage))
             listener(Event("cell", result.stage, {"index": 0, "heading": "Before"}))
-            listener(Event("message", result.stage, {"message": display("job [b]of disk")}))
+            for _ in range(2):
+                listener(Event("message", result.stage, {"message": display("job [b]of disk")}))
             listener(Event("end", result.stage, {"result": result}))
     listener.sum_up(run, lambda option: "runbook run 'my file.yaml'" + option)
     return file.getvalue()
@@ -57,9 +65,27 @@ def shown(*, terminal, run=RUN):
 def test_without_a_terminal_a_stage_is_one_plain_line():
     text = shown(terminal=False)
     assert "\x1b" not in text
-    first = text.splitlines()[0]
-    assert re.fullmatch(r"✓ 10-create\s+ok\s+1\.2 s  createVolume disk \[bold\]x\[/bold\]", first)
+    head, begun, ended, *_ = text.splitlines()
+    assert (
+        head == "Cluster web at prod, changing what is left to do, stages 10 20 30. Record: runs/x"
+    )
+    assert re.fullmatch(r"\d\d:\d\d:\d\d … 10-create", begun)
+    done = r"1\.2 s  createVolume disk \[bold\]x\[/bold\]"
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d ✓ 10-create\s+ok\s+{done}", ended)
     assert "job [b]of disk" not in text
+
+
+def test_without_a_terminal_a_wait_is_told_once_a_minute():
+    assert (
+        len(re.findall(r"… 10-create\s+job \[b\]of disk", shown(terminal=False, seconds=35))) == 1
+    )
+
+
+def test_the_machines_are_listed_with_how_to_log_in(tmp_path):
+    machine = {"name": "web-1", "address": "10.1.0.5", "login": "ssh core@10.1.0.5"}
+    (tmp_path / "facts.jsonl").write_text(json.dumps({"machines": [machine]}))
+    lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
+    assert lines[lines.index("Machines:") + 1] == "  web-1  10.1.0.5  ssh core@10.1.0.5"
 
 
 def test_on_a_terminal_the_line_shows_the_wait():
@@ -70,17 +96,17 @@ def test_on_a_terminal_the_line_shows_the_wait():
 
 def test_the_run_ends_with_table_record_failure_command_and_a_sentence():
     lines = shown(terminal=False).splitlines()
-    assert [cell.strip() for cell in lines[6].strip("│").split("│")] == [
+    assert [cell.strip() for cell in lines[10].strip("│").split("│")] == [
         "10-create",
         "ok",
         "1.2",
         "createVolume disk [bold]x[/bold]",
     ]
     assert lines[-5:] == [
-        "Record: runs/x",
         '20-write failed under "Apply": Refused: no [i]',
         "Its notebook: runs/x/20.ipynb",
         "To continue: runbook run 'my file.yaml'  (it checks the cloud and does only what is left)",
+        "Report: runs/x/report.html",
         "Stopped after 3.8 s: 20-write failed; 1 of 3 stages ok, 1 not run.",
     ]
 

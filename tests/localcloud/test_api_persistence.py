@@ -146,6 +146,20 @@ def test_both_dialects_run_side_by_side(run):
     new, old = (json.loads(run("start", "--json", "--dialect", d)) for d in ("4.22", "2.2"))
     assert (new["dialect"], old["dialect"]) == ("4.22", "2.2")
     assert new["endpoint"] != old["endpoint"]
+    assert json.loads(run("status", "--json"))["dialect"] == "4.22"
+    run("stop")
+    assert json.loads(run("status", "--json"))["dialect"] == "2.2"  # the one that runs
+
+
+def test_what_a_running_cloud_ignores_or_changes_is_said(tmp_path, capsys):
+    start = ["start", "--dir", str(tmp_path)]
+    try:
+        assert main(start) == 0 and capsys.readouterr().err == ""
+        assert main([*start, "--port", "1", "--time-scale", "0.5"]) == 0
+        said = capsys.readouterr().err
+        assert "--port 1 is ignored" in said and "time_scale changes from 0.005 to 0.5." in said
+    finally:
+        main(["stop", "--dir", str(tmp_path)])
 
 
 def test_an_idle_server_ends_by_itself(run):

@@ -143,6 +143,23 @@ def flatcar_install(home: str, args: list[str]) -> int:
     return _success(order)
 
 
+def wget(home: str, args: list[str]) -> int:
+    """Return 0 if `--spider` asks for an image that the installers can download, else an error.
+
+    There is no network behind the workstation: what installers download is simulated.
+    """
+    place = re.fullmatch(r"https?://[^/]+/(?:.+/)?([^/]+)/([^/]+)", args[-1] if args else "")
+    if "--spider" not in args or not place:
+        say("wget: unable to resolve host address", err=True)
+        return 4
+    image = re.fullmatch(r"(coreos|flatcar)_production_(?:(\w+)_)?image\.bin\.bz2", place[2])
+    version = re.fullmatch(r"current|\d+\.\d+\.\d+", place[1])
+    if image and version and (image[2] or "") in OEMS:
+        return 0
+    say(f"{args[-1]}:\nRemote file does not exist -- broken link!!!", err=True)
+    return 8
+
+
 def _write_flatcar(order: Order) -> None:
     """Write during the download; wipe the disk if it fails."""
     if order.is_file:
@@ -326,4 +343,4 @@ def _success(order: Order) -> int:
     return 0
 
 
-PROGRAMS = {"coreos-install": coreos_install, "flatcar-install": flatcar_install}
+PROGRAMS = {"coreos-install": coreos_install, "flatcar-install": flatcar_install, "wget": wget}

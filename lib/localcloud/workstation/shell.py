@@ -16,7 +16,7 @@ from . import devices, stand_ins
 
 SCRIPTS = Path(__file__).with_name("scripts")
 ROOT = Path(__file__).resolve().parents[3]  # of the package
-OWN = ("sudo", "udevadm", "cat", "ls", "flock", "wget", "tee", "modprobe")
+OWN = ("sudo", "udevadm", "cat", "ls", "flock", "tee", "modprobe")
 NEEDED = ("gpg", "bunzip2", "btrfstune", "gawk", "lvm")  # by real installers
 # The programs of the workstation, each with its script.
 PROGRAMS = {name: name for name in OWN} | dict.fromkeys(NEEDED, "needed")

@@ -11,7 +11,7 @@ READERS = ("head", "tail", "dd", "perl")
 MODULES = {
     **dict.fromkeys(("lsblk", "blkid", "wipefs", "blockdev", *READERS), "programs"),
     **dict.fromkeys(("mount", "umount"), "mounts"),
-    **dict.fromkeys(("coreos-install", "flatcar-install"), "installers"),
+    **dict.fromkeys(("coreos-install", "flatcar-install", "wget"), "installers"),
 }
 
 

@@ -1,0 +1,58 @@
+"""What of a configuration can be known before it is written, and whether machines can use it."""
+
+from collections.abc import Sequence
+
+from lib.checks import Tick, asked
+from lib.config import addresses, discovery, written
+from lib.config.addresses import Bootstrap
+from lib.config.keys import ssh_keys
+from lib.config.written import Written
+from lib.ours import Ours
+from lib.workstation.shell import Shell
+
+
+def key_file(path: str) -> list[Tick]:
+    """Return a row on the file of the public ssh keys."""
+    return asked("ssh_key_file", _keys, path)
+
+
+def _keys(path: str) -> str:
+    count = len(ssh_keys(path))
+    return f"{count} public key{'s' * (count > 1)}"
+
+
+def rows(
+    ours: Ours, shell: Shell, work_dir: str, service: str, network: str, fixed: Sequence[str]
+) -> list[Tick]:
+    """Return rows on how the etcds are to find each other: by `service`, or `fixed` addresses.
+
+    What is written already must be good for the machines that are missing.
+    """
+    there = written.read(shell, work_dir)
+    found = asked("discovery", _service, ours, service, there)
+    if found[0].ok == "✗":
+        return found
+    found += asked("fixed_addresses", _addresses, ours, service, network, fixed, there)
+    if there.text:
+        names = (ours.cloud, ours.zone, ours.names)
+        found += asked("the token that is written", written.demand_usable, *names, there)
+        if there.addresses:
+            found += asked("the addresses", addresses.demand_free, *names, there.addresses)
+    return found
+
+
+def _service(ours: Ours, service: str, there: Written) -> str:
+    base = discovery.service(service, ours.cloud.profile.discovery)
+    if base == discovery.STATIC:
+        return "none: the machines have fixed addresses"
+    if there.text:
+        return f"{base}, not needed any more"
+    discovery.demand_reachable(base)
+    return f"{base} answers"
+
+
+def _addresses(ours: Ours, service: str, network: str, fixed: Sequence[str], there: Written) -> str:
+    base = discovery.service(service, ours.cloud.profile.discovery)
+    asked_for = Bootstrap(ours.cluster_name, len(ours.names), base)
+    found = addresses.settle(ours.cloud, asked_for, ours.zone, network, fixed, there.addresses)
+    return ", ".join(found.addresses) or "none"

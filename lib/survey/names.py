@@ -1,0 +1,44 @@
+"""Names: whether CloudStack allows those of the cluster, and whether they are free or ours."""
+
+from lib import templates, volumes
+from lib.checks import Tick, asked
+from lib.errors import CheckFailed
+from lib.ours import Ours
+
+
+def with_machines(ours: Ours, size: int, first: int) -> Ours:
+    """Return the cluster with its machines, or with none where `rows` refuses their names."""
+    try:
+        return ours.with_machines(size, first)
+    except CheckFailed:
+        return ours
+
+
+def rows(ours: Ours, size: int, first: int) -> list[Tick]:
+    """Return a row for the template, and one for the `size` machines from the number `first` on."""
+    return [
+        *asked(f"template_name {ours.template_name}", _template, ours),
+        *asked(f"cluster_name {ours.cluster_name}", _machines, ours, size, first),
+    ]
+
+
+def volume(ours: Ours, size: int, offering: str) -> list[Tick]:
+    """Return a row on whether the volume is as the parameters say, or can be made; `size` in GB."""
+    return asked(f"volume_name {ours.volume_name}", _volume, ours, size, offering)
+
+
+def _volume(ours: Ours, size: int, offering: str) -> str:
+    steps = volumes.plan_create(ours, size=size, offering=offering)
+    if any(step.command == "createVolume" for step in steps):
+        return "free"
+    return "there, and ours" if ours.volume() else "not needed: it has served"
+
+
+def _template(ours: Ours) -> str:
+    templates.demand_name(ours.template_name)
+    return "there, and ours" if ours.template() else "free"
+
+
+def _machines(ours: Ours, size: int, first: int) -> str:
+    ours = ours.with_machines(size, first)
+    return f"{len(ours.machines())} of {size} machines are there"
