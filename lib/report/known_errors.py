@@ -69,14 +69,14 @@ def corrected(error: str) -> str:
 
 
 def another(error: str) -> str:
-    """Return the option for a new run where another value may help as well, "" if it cannot.
+    """Return the options for a new run where other values may help as well, "" if they cannot.
 
     >>> another("found none of that name. Set zone."), another("Refused: busy")
     ('-p zone=VALUE', '')
     """
-    named = re.search(r"\bSet ([a-z_]+)\.", error)
+    named = dict.fromkeys(re.findall(r"\bSet ([a-z_]+)\.", error))
     otherwise = "-p NAME=VALUE" if error.startswith("NotOne") else ""
-    return f"-p {named[1]}=VALUE" if named else otherwise
+    return " ".join(f"-p {name}=VALUE" for name in named) or otherwise
 
 
 def _fits(row: dict, error: str) -> bool:

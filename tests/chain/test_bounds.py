@@ -53,9 +53,9 @@ def test_an_absurd_parameter_file_is_refused(refused, tmp_path, kind):
     assert fault in said and len(said) < 2000 and "\x1b" not in said and "\a" not in said
 
 
-@pytest.mark.parametrize("path", ["/dev/zero", "/dev", "/proc/self/mem"])
-def test_a_path_that_is_not_a_parameter_file_is_refused(refused, path):
-    assert path in refused(path)
+def test_a_path_that_is_not_a_parameter_file_is_refused(refused):
+    for path in ("/dev/zero", "/dev", "/proc/self/mem"):
+        assert path in refused(path)
 
 
 def test_a_pipe_of_parameters_is_read_to_its_bound(refused, tmp_path):

@@ -61,10 +61,7 @@ RESUME = "To continue: runbook resume"
 WRONG = {
     "raise errors.ParamsError('size', 'less', 9)": ("-p size=VALUE", "Resuming would keep"),
     f"raise errors.Refused('deployVirtualMachine', 431, '{HELD}')": ("-p first_number=4", "keep"),
-    "raise errors.NotOne('zone', \"name 'x'\", [])": (
-        "-p NAME=VALUE",
-        RESUME,
-    ),
+    "raise errors.NotOne('zone', \"name 'x'\", [])": ("-p NAME=VALUE", RESUME),
     "raise errors.CheckFailed('zone x', 'one', 'none', 'Set zone.')": ("-p zone=VALUE", RESUME),
 }
 
@@ -134,15 +131,9 @@ def test_params_are_listed_as_table_json_and_markdown(book, notebooks, capsys):
     assert main(["params", *at]) == 0
     assert "10 explore" in capsys.readouterr().out
     assert main(["params", "--format", "json", *at]) == 0
+    size = {"name": "size", "type": "int", "default": 3, "meaning": "GB | GiB"}
     listed = json.loads(capsys.readouterr().out)
-    assert listed[1] == {
-        "name": "size",
-        "type": "int",
-        "default": 3,
-        "meaning": "GB | GiB",
-        "notebooks": ["10-one"],
-        "edited": [],
-    }
+    assert listed[1] == size | {"notebooks": ["10-one"], "edited": []}
     assert main(["params", "mode", *at]) == 0
     assert "  allowed    plan or apply\n" in capsys.readouterr().out
     assert main(["params", "sise", *at]) == 2
@@ -193,10 +184,9 @@ def test_the_version_and_the_names_of_runs_for_a_shell_are_printed(tmp_path, cap
     assert done.stdout.splitlines() == ["plain,latest", "plain,20260304-050607-web"]
 
 
-@pytest.mark.parametrize("count", [1, 200])
-def test_a_pipe_that_is_closed_early_ends_a_command_without_a_traceback(tmp_path, count):
+def test_a_pipe_that_is_closed_early_ends_a_command_without_a_traceback(tmp_path):
     (tmp_path / "runs").mkdir()
-    for number in range(count):
+    for number in range(200):
         folder = tmp_path / f"runs/20260304-{number:06}-web"
         folder.mkdir()
         (folder / "params.yaml").touch()

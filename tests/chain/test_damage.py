@@ -19,17 +19,16 @@ from lib.record import journal, ledger
 
 OLD = "20250102-030405-old"
 BEGAN = {"event": "run-started", "at": "2025-01-02T03:04:05+00:00", "stages": ["10-one"]}
-LEDGERS = {
-    "without its first line": json.dumps({"event": "wait", "stage": "10-one"}) + "\n",
-    "without events": '{"a": 1}\n',
-    "deep": "[" * 10_000 + "\n",
-    "pid out of range": json.dumps(BEGAN | {"pid": 10**30, "host": os.uname().nodename}) + "\n",
-    "pid as a text": json.dumps(BEGAN | {"pid": "x", "host": os.uname().nodename}) + "\n",
-    "attempt as a text": json.dumps(BEGAN)
-    + "\n"
-    + json.dumps({"event": "stage-started", "stage": "10-one", "attempt": "x"})
-    + "\n",
-}
+HERE = BEGAN | {"host": os.uname().nodename}
+ATTEMPT = {"event": "stage-started", "stage": "10-one", "attempt": "x"}
+LEDGERS = [
+    json.dumps({"event": "wait", "stage": "10-one"}) + "\n",
+    '{"a": 1}\n',
+    "[" * 10_000 + "\n",
+    json.dumps(HERE | {"pid": 10**30}) + "\n",
+    json.dumps(HERE | {"pid": "x"}) + "\n",
+    f"{json.dumps(BEGAN)}\n{json.dumps(ATTEMPT)}\n",
+]
 
 
 @pytest.fixture
@@ -42,10 +41,12 @@ def run_beside(book, notebooks, tmp_path):
     return lambda: main(["run", *at])
 
 
-@pytest.mark.parametrize("kind", LEDGERS)
-def test_a_damaged_ledger_of_another_run_stops_none(run_beside, tmp_path, kind):
-    text = LEDGERS[kind].encode("utf-8", "surrogateescape")
-    (tmp_path / "runs" / OLD / ledger.FILE).write_bytes(text)
+def test_a_damaged_ledger_of_another_run_stops_none(run_beside, tmp_path):
+    for number, text in enumerate(LEDGERS):
+        folder = tmp_path / "runs" / f"{OLD}{number}"
+        folder.mkdir()
+        (folder / "params.yaml").write_text("a: b\n")
+        (folder / ledger.FILE).write_text(text)
     assert run_beside() == 0
     assert main(["list", "--runs", str(tmp_path / "runs")]) == 0
 
@@ -105,8 +106,12 @@ def copied(built, tmp_path) -> tuple[Path, Path]:
     return failed, well
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
-@pytest.mark.parametrize("name", ALL)
+# Each file is damaged in three of the seven ways, each way comes on files of every sort.
+PAIRS = [(n, [*DAMAGES][(i + j) % 7]) for i, n in enumerate(ALL) for j in (0, 1, 3)]
+SOME = ("cut", "bytes", "folder")  # for tests that run stages
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_a_damaged_file_ends_no_command_that_reads_a_run(copied, tmp_path, capsys, name, kind):
     failed, well = copied
     damage(failed / name, kind)
@@ -119,7 +124,7 @@ def test_a_damaged_file_ends_no_command_that_reads_a_run(copied, tmp_path, capsy
     assert Path(name).name in capsys.readouterr().out or beside
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("kind", SOME)
 def test_a_damaged_run_is_resumed_without_what_cannot_be_read(copied, capsys, kind):
     failed, _ = copied
     for name in ALL:
@@ -127,7 +132,7 @@ def test_a_damaged_run_is_resumed_without_what_cannot_be_read(copied, capsys, ki
             damage(failed / name, kind)
     ended = main(["resume", failed.name, "--runs", str(failed.parent)])
     said = capsys.readouterr()
-    assert kind == "empty" or "without what cannot be read: " in said.out
+    assert "without what cannot be read: " in said.out
     if kind == "folder":  # a stage says what is in the way, and goes on without it
         assert ended == 1 and "journal.jsonl is in the way" in said.out
         for name in ("journal.jsonl", "facts.jsonl", "api.jsonl"):
@@ -148,7 +153,7 @@ def test_a_run_that_lost_what_a_resume_needs_says_how_to_go_on(copied, capsys, n
     assert ended == 1 or (name in said.err and "it does only what is left" in said.err)
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("kind", SOME)
 def test_damage_beside_a_run_stops_it_in_no_stage(built, copied, capsys, kind):
     failed, _ = copied
     for name in ALL:
@@ -176,19 +181,12 @@ def test_a_run_that_never_began_is_removed_by_the_next_command(run_beside, tmp_p
     other = tmp_path / "runs" / "20250102-030405-mine"
     other.mkdir()
     (other / "notes.txt").touch()
+    with ledger.Ledger(remains):  # another driver begins it
+        abandoned.sweep(tmp_path / "runs")
+    assert remains.exists()
     assert run_beside() == 0
     assert not remains.exists() and other.exists()
     assert main(["verify", remains.name, "--runs", str(tmp_path / "runs")]) == 2
-
-
-def test_a_run_that_another_driver_begins_stays(tmp_path):
-    folder = tmp_path / "20250102-030405-new"
-    folder.mkdir()
-    with ledger.Ledger(folder):
-        abandoned.sweep(tmp_path)
-        assert folder.exists()
-    abandoned.sweep(tmp_path)
-    assert not folder.exists()
 
 
 def test_keys_do_not_outlive_their_driver(tmp_path, monkeypatch):
@@ -227,12 +225,11 @@ def test_the_key_of_a_kernel_is_on_the_disk_no_longer_than_it_takes_to_start(
     assert "left []" in ran.read_text()
 
 
-@pytest.mark.parametrize("line", [b"1", b"{}", b'{"n": 7, "state": "done"}'])
-def test_a_line_of_a_journal_without_a_change_is_ignored(tmp_path, line):
+def test_a_line_of_a_journal_without_a_change_is_ignored(tmp_path):
     book = journal.Journal(tmp_path, "here")
     book.intend("createVolume", "disk", {}, None)
     with open(book.path, "ab") as file:
-        file.write(line + b"\n")
+        file.write(b'1\n{}\n{"n": 7, "state": "done"}\n')
     again = journal.Journal(tmp_path, "here")
     again.intend("createVolume", "other", {}, None)
     assert [entry.what for entry in again.every()] == ["disk", "other"]

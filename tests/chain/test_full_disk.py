@@ -53,8 +53,10 @@ def test_a_run_on_a_disk_that_fills_up_is_continued_once_there_is_room(at, tmp_p
     assert codes[0] == 2 and codes.count(1) >= 4 and sorted(codes, key=[2, 1, 0].index) == codes
 
 
-@pytest.mark.parametrize("where", ["lib.chain.closing.end", "lib.chain.seal._append_to_log"])
-@pytest.mark.parametrize("command", ["run", "resume"])
+@pytest.mark.parametrize(
+    ("where", "command"),
+    [("lib.chain.closing.end", "run"), ("lib.chain.seal._append_to_log", "resume")],
+)
 def test_a_run_that_ended_without_its_seal_is_sealed_by_the_next_command(
     at, tmp_path, monkeypatch, capsys, where, command
 ):

@@ -28,23 +28,15 @@ def test_the_median_of_the_last_five_runs_is_expected(tmp_path):
     assert found == {"createSnapshot": {"seconds": 30.0, "runs": 5}}
 
 
-def test_runs_at_another_cloud_tell_nothing(tmp_path):
+def test_what_tells_nothing_of_a_job_does_not_count(tmp_path):
     told(tmp_path, "20260301-000000-web", 10, profile="other")
+    folder = told(tmp_path, "20260302-000000-web", 5000)  # it ended before a resume
+    write_lines(folder / "events.jsonl", [{"at": at(4000), "event": "run-resumed", "pid": 1}])
     assert history.expected(past.folders(tmp_path), "prod") == {}
-
-
-def test_jobs_that_failed_or_have_no_end_tell_nothing():
     done = folders.journal(1)
     assert history.durations(done) == [("createVolume", 2.0, 0.0)]
     assert history.durations(done[:2]) == []
     assert history.durations([*done[:2], done[2] | {"state": "failed"}]) == []
-
-
-def test_a_job_that_ended_before_a_resume_does_not_count(tmp_path):
-    folder = told(tmp_path, "20260301-000000-web", 5000)
-    lines = [{"at": at(4000), "event": "run-resumed", "pid": 1}]
-    write_lines(folder / "events.jsonl", lines)
-    assert history.expected([folder], "prod") == {}
 
 
 def test_a_new_run_gets_the_figures_of_earlier_runs(tmp_path, monkeypatch):
@@ -55,6 +47,8 @@ def test_a_new_run_gets_the_figures_of_earlier_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("RUNBOOK_RUN", str(folder))
     assert progress.expected("createSnapshot", 570) == 10
     assert progress.expected("createVolume", 7) == 7
+    monkeypatch.delenv("RUNBOOK_RUN")
+    assert progress.expected("createSnapshot", 570) == 570
 
 
 def test_a_disk_of_twice_the_size_is_expected_to_take_twice_as_long(tmp_path, monkeypatch):
@@ -78,11 +72,6 @@ def test_expected_seconds_are_in_the_journal(tmp_path, monkeypatch):
         journal = past.lines(cloud.journal.path, [])
     ((command, seconds, expect),) = history.durations(journal)
     assert (command, expect) == ("createVolume", 0.06) and seconds > 0
-
-
-def test_without_a_run_folder_only_given_seconds_are_expected(monkeypatch):
-    monkeypatch.delenv("RUNBOOK_RUN", raising=False)
-    assert progress.expected("createSnapshot", 570) == 570
 
 
 def test_the_terminal_shows_elapsed_and_expected_time():

@@ -65,7 +65,14 @@ def test_a_spare_is_given_to_its_stage_with_its_folder_and_environment(places, s
                 "True False"
             )
             assert said(client, "print(len(In), Out)") == "4 {}"
+            given.warm(places[1])
+            said(client, "import os; left = 1; os.environ['LEFT'] = '1'; os.chdir('/')")
         assert gone(spare)
+        with given.kernel(places[1]) as (_, client):  # stages share no state
+            assert said(client, "import os; print('left' in dir(), os.environ.get('LEFT'))") == (
+                "False None"
+            )
+            assert said(client, SEEN).startswith(str(places[1].folder))
 
 
 def test_a_spare_that_is_anothers_or_dead_is_replaced_by_a_new_kernel(places, scratch):
@@ -83,19 +90,6 @@ def test_a_spare_that_is_anothers_or_dead_is_replaced_by_a_new_kernel(places, sc
             assert said(client, "print(1)") == "1"
 
 
-def test_stages_share_no_state(places, scratch):
-    leave = "import os; left = 1; os.environ['LEFT'] = '1'; os.chdir('/')"
-    with started(scratch) as given:
-        with given.kernel(places[0]) as (_, client):
-            given.warm(places[1])
-            said(client, leave)
-        with given.kernel(places[1]) as (_, client):
-            assert said(client, "import os; print('left' in dir(), os.environ.get('LEFT'))") == (
-                "False None"
-            )
-            assert said(client, SEEN).startswith(str(places[1].folder))
-
-
 def test_no_process_and_no_socket_is_left(places, scratch):
     with started(scratch) as given, given.kernel(places[0]) as (manager, client):
         child = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid)"
@@ -109,24 +103,16 @@ def test_no_process_and_no_socket_is_left(places, scratch):
     assert list(scratch.iterdir()) == []
 
 
-def test_a_kernel_that_dies_while_it_starts_is_reported(places, scratch, tmp_path, monkeypatch):
-    (tmp_path / "deadly.py").write_text("import os; os._exit(1)")
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("import os; os._exit(1)", "did not start: it died"), ("while True: pass", "no answer in")],
+)
+def test_a_kernel_that_does_not_start_is_reported(
+    places, scratch, tmp_path, monkeypatch, code, error
+):
+    (tmp_path / "deadly.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with (
-        started(scratch, "deadly") as given,
-        pytest.raises(DeadKernelError, match="did not start: it died"),
-        given.kernel(places[0]),
-    ):
-        pass
-
-
-def test_a_kernel_that_never_answers_is_reported(places, scratch, tmp_path, monkeypatch):
-    (tmp_path / "slow.py").write_text("import time; time.sleep(60)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(kernels, "PATIENCE", 0.5)
-    with (
-        started(scratch, "slow") as given,
-        pytest.raises(DeadKernelError, match="no answer in"),
-        given.kernel(places[0]),
-    ):
-        pass
+    if "no answer" in error:
+        monkeypatch.setattr(kernels, "PATIENCE", 0.5)
+    with started(scratch, "deadly") as given, pytest.raises(DeadKernelError, match=error):
+        given.kernel(places[0]).__enter__()

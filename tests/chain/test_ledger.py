@@ -104,12 +104,8 @@ def test_a_resumed_run_is_not_ended_until_it_ends_again(tmp_path):
     assert ledger.outcome(told(tmp_path, ("run", RUN), ("done", done))) == "failed"
     assert ledger.outcome(told(tmp_path, ("run", RUN | {"resumed": True}))) == ""
     assert ledger.outcome(told(tmp_path, ("done", done | {"cause": "ok"}))) == "ok"
-
-
-def test_attempts_are_counted_by_stage(tmp_path):
     lines = told(tmp_path, *[("stage", {"attempt": n}) for n in (1, 2)])
     assert ledger.attempts(lines) == {"10-one": 2}
-    assert [line["attempt"] for line in lines] == [1, 2]
 
 
 def test_a_ledger_without_a_beginning_is_not_a_run(tmp_path):
@@ -139,7 +135,7 @@ def test_prose_before_the_last_cell_that_ran_counts_as_passed():
     assert [c.metadata["runbook"]["cause"] for c in notebook.cells[1::2]] == ["killed", "not-run"]
 
 
-@pytest.mark.parametrize("text", ["a \udcff byte", "a\u2028b", "a\nb", "日本 é"])
-def test_any_text_comes_back_from_its_line(tmp_path, text):
-    (line,) = told(tmp_path, ("run", RUN | {"reason": text}))
-    assert line["reason"] == text
+def test_any_text_comes_back_from_its_line(tmp_path):
+    texts = ["a \udcff byte", "a\u2028b", "a\nb", "日本 é"]
+    lines = told(tmp_path, *[("run", RUN | {"reason": text}) for text in texts])
+    assert [line["reason"] for line in lines] == texts

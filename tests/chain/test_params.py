@@ -86,11 +86,9 @@ def test_an_edited_default_matters_only_where_no_file_gives_a_value(book, notebo
     "line, words",
     [
         ("size = 40", "wanted `name: type = literal"),
-        ("import os", "wanted `name: type = literal"),
         ("size: set = set()", "type set is not one of"),
         ("size: int = 4 * 10", "the default is not a literal"),
         ("size: int = 'x'", "wanted int, found 'x'"),
-        ("size: int = True", "wanted int, found True"),
         ("size: int = -1", "at least 1"),
         ("mode: str = 'go'", "wanted plan or apply"),
         ("apikey: str = ''", "looks like a secret"),
@@ -165,7 +163,6 @@ def test_a_bad_option_is_refused(table, option, words):
     [
         ("volume_sise: 40", "there is no such parameter: did you mean volume_size?"),
         ("xyz: 40", "there is no such parameter: `runbook params` lists them all"),
-        ("1: 40", "1: there is no such parameter"),
         ("? [a]\n: 40", "there is no such parameter"),
         ("volume_size: forty", "wanted a whole number, found the text 'forty'"),
         ("volume_size: '40'", "found the text '40': remove the quotes"),
@@ -173,24 +170,17 @@ def test_a_bad_option_is_refused(table, option, words):
         ("volume_size: 1e3", "YAML reads 1e3 as a text: write 1000"),
         ("volume_size: 4.5", "YAML reads 4.5 as the number 4.5"),
         ("volume_size: 0", "at least 1 (a count or a size), found 0"),
-        ("volume_size: -3", "at least 1 (a count or a size), found -3"),
         ("volume_size:", "YAML reads it as nothing"),
         ("volume_size: [40]", "wanted a whole number, found a list"),
         ("scale: .inf", "YAML reads .inf as the number inf"),
-        ("scale: 1e3", "YAML reads 1e3 as a text: write 1000"),
         ("fast: maybe", "wanted true or false, found the text 'maybe'"),
-        ("fast: 1", "wanted true or false, found the whole number 1"),
         ("zone: no", "YAML reads no as the truth value False: put it in quotes"),
         ("zone: 12", "YAML reads 12 as the whole number 12: put it in quotes"),
-        ("zone: 1.10", "YAML reads 1.10 as the number 1.1: put it in quotes"),
         ("zone: 2014-08-01", "YAML reads 2014-08-01 as a date: put it in quotes"),
-        ("zone: 2014-99-99", "YAML reads 2014-99-99 as a date: put it in quotes"),
-        ("zone: ~", "YAML reads ~ as nothing: put it in quotes"),
         ("zone:", 'found nothing: write "" for an empty one'),
         ("zone: !!python/name:os.system x", "put it in quotes"),
         ("ports: 22:22", "YAML reads 22:22 as the whole number 1342: put it in quotes"),
         ("zone: {a: b}", "wanted a text, found a mapping: parameters are flat"),
-        ("keep: {a: b}", "wanted a list of texts, found a mapping: parameters are flat"),
         ("keep: a", "wanted a list of texts, found the text 'a': write it in [ ]"),
         ("keep: [a, no]", "YAML reads no as the truth value False: put it in quotes"),
         ("keep: [[a]]", "found lists or mappings in it"),
@@ -203,7 +193,6 @@ def test_a_bad_option_is_refused(table, option, words):
         ("mode: go", "wanted plan or apply, found 'go'"),
         ("zone: a\nzone: b", "given.yaml:2: zone: is already set in line 1"),
         ("- zone", "given.yaml:1: wanted lines of `name: value`"),
-        ("just words", "given.yaml:1: wanted lines of `name: value`"),
         ("zone: [a", "given.yaml:1: is not YAML"),
         ("zone: a\n\tx: 1", "given.yaml:2: is not YAML: found character '\\t'"),
         ("zone: a\x08", "given.yaml: is not YAML: it holds a character"),
@@ -259,7 +248,7 @@ def test_a_secret_is_not_shown_by_other_faults_either(table, tmp_path):
     assert not any("hunter2" in fault or "aB3_" in fault for fault in faults)
 
 
-def test_ordinary_long_values_are_no_secrets(table, tmp_path):
+def test_ordinary_long_values_are_no_secrets(table):
     path = "/home/someone/projects/coreos-cluster-runbook-2/params/rehearsal-key-of-somebody-else"
     long_name = "a-very-long-name-of-a-template-that-somebody-thought-of-on-a-friday-evening"
     assert values.load(table, options=[f"zone={path}"])["zone"].value == path
@@ -273,12 +262,6 @@ def test_a_checksum_is_no_secret(book, notebooks):
     assert held["image_sha256"].value == "0a" * 32
     with pytest.raises(BadInput, match="looks like a secret"):
         values.load(known, options=[f"image_sha256={'0A/b' * 20}"])
-
-
-def test_an_empty_file_sets_no_parameter(table, tmp_path):
-    file = tmp_path / "empty.yaml"
-    file.write_text("# nothing yet\n")
-    assert {held.origin for held in values.load(table, [file]).values()} == {"default"}
 
 
 def test_merged_values_are_a_parameter_file_that_gives_them_again(table, tmp_path):

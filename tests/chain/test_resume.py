@@ -1,3 +1,5 @@
+import shutil
+
 import nbformat
 import pytest
 
@@ -9,19 +11,25 @@ from lib.report import past
 CELL = 'name: str = "x"  # a name\nsize: int = 3  # a size'
 
 
-@pytest.fixture
-def broken(book, notebooks, tmp_path, capsys):
-    """A run whose second stage of three failed, and the options that find its folders."""
-    book(notebooks / "10-one.ipynb", "print(name, size)", parameters=CELL)
-    book(notebooks / "20-two.ipynb", "1", "1 / (size - 5)", "2", parameters=CELL)
-    book(notebooks / "30-three.ipynb", "3")
-    file = tmp_path / "mine.yaml"
-    file.write_text("name: '22:22'\n")
-    at = ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]
-    assert main(["run", str(file), "-p", "size=5", "--reason", "a ticket", *at]) == 1
-    folder = next(path for path in (tmp_path / "runs").iterdir() if path.is_dir())
-    capsys.readouterr()
+@pytest.fixture(scope="module")
+def base(book, tmp_path_factory):
+    """A folder with a run whose second stage of three failed, and with its notebooks."""
+    folder = tmp_path_factory.mktemp("base")
+    book(folder / "n/10-one.ipynb", "print(name, size)", parameters=CELL)
+    book(folder / "n/20-two.ipynb", "1", "1 / (size - 5)", "2", parameters=CELL)
+    book(folder / "n/30-three.ipynb", "3")
+    (folder / "mine.yaml").write_text("name: '22:22'\n")
+    words = ["-p", "size=5", "--reason", "a ticket", "--notebooks", str(folder / "n")]
+    assert main(["run", str(folder / "mine.yaml"), *words, "--runs", str(folder / "runs")]) == 1
     return folder
+
+
+@pytest.fixture
+def broken(base, notebooks, tmp_path):
+    """A copy of that run; its notebooks are copied, too."""
+    shutil.copytree(base / "runs", tmp_path / "runs")
+    shutil.copytree(base / "n", notebooks)
+    return next(path for path in (tmp_path / "runs").iterdir() if path.is_dir())
 
 
 def outcomes(folder):
@@ -29,14 +37,13 @@ def outcomes(folder):
     return {name: book.metadata.runbook["outcome"] for name, book in books.items()}
 
 
-def resumed(folder, *more):
-    return main(["resume", folder.name, "--runs", str(folder.parent), *more])
+def resumed(folder):
+    at = ["--notebooks", str(folder.parent.parent / "notebooks"), "--runs", str(folder.parent)]
+    return main(["resume", folder.name, *at])
 
 
-def test_a_failed_run_is_resumed_in_its_folder_and_all_attempts_stay(
-    book, notebooks, broken, capsys
-):
-    written = (broken / "params.yaml").read_bytes()
+def test_a_failed_run_is_resumed_in_its_folder_until_it_ends_well(book, notebooks, broken, capsys):
+    kept = [(broken / name).read_text() for name in ("params.yaml", ledger.FILE)]
     assert resumed(broken) == 1  # the cause was not fixed
     book(notebooks / "20-two.ipynb", "print(name, size)", parameters=CELL)
     assert resumed(broken) == 0
@@ -51,49 +58,27 @@ def test_a_failed_run_is_resumed_in_its_folder_and_all_attempts_stay(
         "30-three": "ok",
     }
     assert "22:22 5" in str(nbformat.read(broken / "20-two.ipynb", 4).cells[-1].outputs)
-    assert (broken / "params.yaml").read_bytes() == written
-
-
-def test_a_resumed_run_appends_to_its_ledger(broken):
-    before = (broken / ledger.FILE).read_text()
-    resumed(broken)
-    assert (broken / ledger.FILE).read_text().startswith(before)
+    assert (broken / "params.yaml").read_text() == kept[0]
+    assert (broken / ledger.FILE).read_text().startswith(kept[1])
     lines = ledger.read(broken)
-    ends = [(ln["event"], ln.get("reason")) for ln in lines if ln["event"].startswith("run-")]
-    assert ends == [
-        ("run-started", "a ticket"),
-        ("run-ended", None),
-        ("run-resumed", "a ticket"),
-        ("run-ended", None),
-    ]
-    assert ledger.attempts(lines) == {"10-one": 2, "20-two": 2}
-
-
-def test_a_finished_run_is_not_resumed(book, notebooks, broken, capsys):
-    book(notebooks / "20-two.ipynb", "2")
-    assert resumed(broken) == 0
-    capsys.readouterr()
+    turns = [(ln["event"], ln.get("reason")) for ln in lines if ln["event"].startswith("run-")]
+    again = [("run-resumed", "a ticket"), ("run-ended", None)]
+    assert turns == [("run-started", "a ticket"), ("run-ended", None), *again, *again]
     assert resumed(broken) == 0
     assert capsys.readouterr().out == f"{broken} ended well: there is nothing to continue.\n"
-    assert ledger.attempts(ledger.read(broken))["10-one"] == 2
+    assert ledger.attempts(ledger.read(broken)) == {"10-one": 3, "20-two": 3, "30-three": 1}
 
 
-def test_an_unknown_run_is_refused_with_the_nearest_name(broken, capsys):
+def test_what_cannot_be_resumed_is_refused_before_anything_starts(notebooks, broken, capsys):
     assert resumed(broken.with_name(broken.name[:-1])) == 2
     assert f"did you mean {broken.name}?" in capsys.readouterr().err
-
-
-def test_a_run_without_its_ledger_is_refused(broken, capsys):
-    (broken / ledger.FILE).unlink()
-    assert resumed(broken) == 2
-    assert "there is no ledger (events.jsonl) in it" in capsys.readouterr().err
-
-
-def test_a_missing_stage_is_reported_before_anything_starts(notebooks, broken, capsys):
     (notebooks / "20-two.ipynb").unlink()
     assert resumed(broken) == 2
     assert "20-two.ipynb of the run is not there" in capsys.readouterr().err
     assert ledger.attempts(ledger.read(broken)) == {"10-one": 1, "20-two": 1}
+    (broken / ledger.FILE).unlink()
+    assert resumed(broken) == 2
+    assert "there is no ledger (events.jsonl) in it" in capsys.readouterr().err
 
 
 def test_stages_time_limit_and_reason_are_those_of_the_run_if_not_given(broken):

@@ -29,15 +29,8 @@ def stdout(text):
 
 
 OK = Result("10-create", "ok", 1.25, [step("createVolume", "disk [bold]x[/bold]")])
-BAD = Result(
-    "20-write",
-    "failed",
-    2.5,
-    [],
-    Path("runs/x/20.ipynb"),
-    "Apply",
-    "Refused: no [i]\x1b[2J",
-)
+WHERE = (Path("runs/x/20.ipynb"), "Apply")
+BAD = Result("20-write", "failed", 2.5, [], *WHERE, "Refused: no [i]\x1b[2J")
 NOT = Result("30-install", "not-run")
 RUN = Run(Path("runs/x"), [OK, BAD, NOT])
 
@@ -96,12 +89,8 @@ def test_on_a_terminal_the_line_shows_the_wait():
 
 def test_the_run_ends_with_table_record_failure_command_and_a_sentence():
     lines = shown(terminal=False).splitlines()
-    assert [cell.strip() for cell in lines[10].strip("│").split("│")] == [
-        "10-create",
-        "ok",
-        "1.2",
-        "createVolume disk [bold]x[/bold]",
-    ]
+    row = ["10-create", "ok", "1.2", "createVolume disk [bold]x[/bold]"]
+    assert [cell.strip() for cell in lines[10].strip("│").split("│")] == row
     assert lines[-5:] == [
         '20-write failed under "Apply": Refused: no [i]',
         "Its notebook: runs/x/20.ipynb",
@@ -121,18 +110,10 @@ def test_changes_with_unknown_outcome_are_printed(tmp_path):
     assert said == ["Outcome unknown: createVolume this"]
 
 
-@pytest.mark.parametrize(
-    "run, expected",
-    [
-        (Run(Path("x"), [OK]), "Done: 1 of 1 stages ok in 1.2 s."),
-        (
-            Run(Path("x"), [OK, NOT], signal=2),
-            "Stopped after 1.2 s: interrupted between stages; 1 of 2 stages ok, 1 not run.",
-        ),
-    ],
-)
-def test_the_last_sentence_says_how_the_run_ended(run, expected):
-    assert sentence(run) == expected
+def test_the_last_sentence_says_how_the_run_ended():
+    assert sentence(Run(Path("x"), [OK])) == "Done: 1 of 1 stages ok in 1.2 s."
+    stopped = "Stopped after 1.2 s: interrupted between stages; 1 of 2 stages ok, 1 not run."
+    assert sentence(Run(Path("x"), [OK, NOT], signal=2)) == stopped
 
 
 @pytest.mark.parametrize(
@@ -168,20 +149,17 @@ def test_waiting_is_the_named_wait_else_the_last_line_else_the_heading():
     assert str(waiting) == "Verify"
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        {"msg_type": "status", "content": {"execution_state": "busy"}},
-        {"msg_type": "stream", "content": {"name": "stderr", "text": "noise"}},
-        {"msg_type": "display_data", "content": {"data": {WAIT: "odd"}, "transient": None}},
-        {"msg_type": "error", "content": {"ename": "X", "evalue": "y", "traceback": []}},
-    ],
-)
-def test_other_messages_do_not_change_the_wait(message):
+def test_other_messages_do_not_change_the_wait():
     waiting = Waiting()
     waiting.cell("Apply")
-    waiting.hear(message)
-    assert str(waiting) == "Apply"
+    for kind, content in (
+        ("status", {"execution_state": "busy"}),
+        ("stream", {"name": "stderr", "text": "noise"}),
+        ("display_data", {"data": {WAIT: "odd"}, "transient": None}),
+        ("error", {"ename": "X", "evalue": "y", "traceback": []}),
+    ):
+        waiting.hear({"msg_type": kind, "content": content})
+        assert str(waiting) == "Apply"
 
 
 def test_texts_lose_escape_codes_and_control_characters():
