@@ -80,13 +80,13 @@ def asked(what: str, look: Callable[..., object], *args: object, **more: object)
     if isinstance(found, list) and all(isinstance(row, Tick) for row in found):
         return found
     text = printed.getvalue().strip().removeprefix("✓ ") if found is None else found
-    return [tick(what, "as a run needs it", text, True)]
+    return [tick(what, "usable", text, True)]
 
 
 def _failed(what: str, error: RunbookError) -> Tick:
     """Return the row of an error, with what it expected and what to do next where it says so."""
     if isinstance(error, NotOne) and error.kind == "zone":  # which has a row of its own
-        return tick(what, "as a run needs it", "not asked: no such zone", None)
+        return tick(what, "usable", "not asked: no such zone", None)
     if isinstance(error, ParamsError):
         name = error.name.partition(" ")[0]
         found = str(error) if error.got is None else error.got
@@ -95,7 +95,7 @@ def _failed(what: str, error: RunbookError) -> Tick:
         return tick(what, f"{error.what}: {error.wanted}", error.got, False, error.next_step)
     text = getattr(error, "text", "") or str(error)
     next_step = getattr(error, "next_step", "")
-    return tick(what, "as a run needs it", text, False, next_step if next_step not in text else "")
+    return tick(what, "usable", text, False, next_step if next_step not in text else "")
 
 
 def not_allowed(command: str) -> str:

@@ -29,6 +29,7 @@ from lib.record.ledger import Ledger
 from lib.report.attempts import steps
 
 LANGUAGE = "python"
+NOWHERE = ("Unreachable", "ProfileError")  # errors that every stage would meet
 SCRATCH = "runbook-"  # prefix of the folder of the kernels' sockets; our pid follows
 
 
@@ -280,9 +281,13 @@ def _results(work: Work, session: Session) -> Iterator[Result]:
         set_aside(record, attempt - 1)
         own = {n: work.values[n].value for n, p in work.table.items() if stage.name in p.notebooks}
         result = execute(stage, own, Task(place, record, session, after), attempt)
-        # Looking changes nothing: what the other stages would do is worth knowing all the same.
-        halted = result.outcome not in (("ok", "failed") if work.is_plan else ("ok",))
+        halted = result.outcome != "ok" and not (work.is_plan and _is_of_one_stage(result))
         yield result
+
+
+def _is_of_one_stage(result: Result) -> bool:
+    """Return whether other stages may look all the same after this failure."""
+    return result.outcome == "failed" and not result.error.startswith(NOWHERE)
 
 
 def set_aside(record: Path, attempt: int) -> None:
