@@ -273,7 +273,7 @@ def test_all_that_is_wrong_is_in_one_table(shared):
     with pytest.raises(CheckFailed) as refused:
         play(shared, CHECK, **wrong)
     rows = [line.strip().partition(" ")[0] for line in str(refused.value).splitlines()[1:]]
-    assert rows[:4] == ["template_name", "cluster_name", "keep", "the"]
+    assert rows[:4] == ["template_name", "cluster_name", "keep:", "the"]
     assert rows[4:] == ["its", "ssh_key_file:", "discovery:"]
 
 

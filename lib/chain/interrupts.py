@@ -18,7 +18,7 @@ class Stop:
 
     def __init__(self, notify: Callable[[], None] = lambda: None):
         self.signal = 0
-        self._heard = notify
+        self._notify = notify
         self._group = 0
         self._timer: threading.Timer | None = None
 
@@ -41,7 +41,7 @@ class Stop:
     def on_signal(self, number: int, _frame: object) -> None:
         """Interrupt the kernel; kill it after GRACE, or at once at the second signal."""
         again, self.signal = bool(self.signal), number
-        self._heard()
+        self._notify()
         if again:
             self._send(signal.SIGKILL)
         elif self._group:

@@ -83,16 +83,16 @@ def misfit(name: str, kind: str, value: object, default: object = None) -> str:
     A count may be 0 only where its default is 0, which stands for "not set".
 
     >>> misfit("volume_size", "int", 0)
-    'wanted a whole number of at least 1 (a count or a size), found 0'
+    'expected a whole number of at least 1 (a count or a size), found 0'
     """
     if not _is(kind, value):
-        return f"wanted {kind}, found {value if isinstance(value, float) else repr(value)[:60]}"
+        return f"expected {kind}, found {value if isinstance(value, float) else repr(value)[:60]}"
     if kind == "int" and value < 1 and (value, value) != (default, 0):
-        return f"wanted a whole number of at least 1 (a count or a size), found {value}"
+        return f"expected a whole number of at least 1 (a count or a size), found {value}"
     if wrong := _excess(name, value):
         return wrong
     if value not in CHOICES.get(name, (value,)):
-        return f"wanted {allowed(name, kind, default)}, found {value!r}"
+        return f"expected {allowed(name, kind, default)}, found {value!r}"
     return ""
 
 
@@ -117,16 +117,16 @@ def _excess(name: str, value: object) -> str:
     """Say how a value is larger than any use of it, or cannot be written down, "" if it is not."""
     most = MOST.get(name, LARGEST.get(type(value), 1))
     if isinstance(value, int | float) and value > most:
-        return f"wanted {most:,} at most, found {str(value)[:40]}"
+        return f"expected {most:,} at most, found {str(value)[:40]}"
     longest = SHORT.get(name, LONGEST)
     texts = [*value, *value.values()] if isinstance(value, dict) else value
     for text in texts if isinstance(value, list | dict) else [value]:
         if isinstance(text, str) and len(text) > longest:
-            return f"wanted {longest:,} characters at most, found {len(text):,}"
+            return f"expected {longest:,} characters at most, found {len(text):,}"
         if isinstance(text, str) and not text.isascii() and not _is_text(text):
-            return "wanted UTF-8 text, found bytes that are none"
+            return "expected UTF-8 text, found bytes that are none"
     if isinstance(value, list | dict) and len(value) > longest:
-        return f"wanted {longest:,} texts at most, found {len(value):,}"
+        return f"expected {longest:,} texts at most, found {len(value):,}"
     return ""
 
 
@@ -191,7 +191,7 @@ def _comments(source: str) -> dict[int, str]:
 def _parameter(node: ast.stmt, comments: dict[int, str], notebook: str) -> Parameter:
     """Read one line of a parameters cell; raise ValueError when it is not a typed literal."""
     if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
-        raise ValueError("wanted `name: type = literal  # meaning and unit`")
+        raise ValueError("expected `name: type = literal  # meaning and unit`")
     name = node.target.id
     kind = ast.unparse(node.annotation)
     kind = SHORTHANDS.get(kind, kind)

@@ -94,7 +94,7 @@ def repeated(
 ) -> tuple[list[Stage], dict[str, Parameter], dict[str, Value]]:
     """Return the stages, the parameters and their values that a run had; `began` is its first line.
 
-    Raises `BadInput` when they cannot be had again.
+    Raises `BadInput` when they cannot be read any more.
     """
     where = notebooks or Path(began["notebooks"])
     table = params.gather(where)

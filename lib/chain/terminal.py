@@ -194,7 +194,7 @@ class Terminal:
         """Print the table of the run, its machines, its failures, its report and how to continue.
 
         `way_on` returns the command that continues the run, or with an option (as `-p size=VALUE`)
-        the one that starts it anew; `after` says what can be done after a run that ended well.
+        the one that starts a new run; `after` says what can be done after a run that ended well.
         """
         if not self.planning:
             self.console.print(_table(run.results))

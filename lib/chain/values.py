@@ -84,7 +84,7 @@ def fault(table: Mapping[str, Parameter], name: str, value: object) -> str:
         node = yaml.compose(yaml.safe_dump(value), Loader=yaml.SafeLoader)
         _checked(name, table, _raw(node), lambda kind: _typed(node, kind))
     except yaml.YAMLError:
-        return f"{_shown(name)}: wanted a text, a number, true, false or a list of texts"
+        return f"{_shown(name)}: expected a text, a number, true, false or a list of texts"
     except ValueError as error:
         return f"{_shown(name)}: {error}"
     return ""
@@ -99,7 +99,7 @@ def _masked(text: str, secrets: Iterable[str]) -> str:
 def as_yaml(values: Mapping[str, Value]) -> str:
     """Return the values as a parameter file with a comment on the origin of each.
 
-    Its first line has their number, so that a file which was cut off is told from a whole one.
+    Its first line has their number, so that a file which was cut off is noticed.
     """
     lines = [_yaml_line(name, held) for name, held in values.items()]
     return "".join([f"# {len(lines)} parameters, each with its origin\n", *lines])
@@ -132,7 +132,7 @@ def _from_options(
         name, equals, text = option.partition("=")
         try:
             if not equals:
-                raise ValueError("wanted name=value")
+                raise ValueError("expected name=value")
             value = _checked(name, table, text, lambda kind, text=text: _from_text(text, kind))
             found[name] = Value(value, "command line")
         except ValueError as error:
@@ -200,7 +200,7 @@ def _pairs(file: Path | str, faults: list[str]) -> Iterator[tuple[yaml.Node, yam
             yield from top.value
         elif top is not None:
             line = top.start_mark.line + 1
-            faults.append(f"{file}:{line}: wanted lines of `name: value`, found something else")
+            faults.append(f"{file}:{line}: expected lines of `name: value`, found something else")
 
 
 def _text_of(path: Path) -> str:
@@ -246,11 +246,11 @@ def _typed(node: yaml.Node, kind: str) -> object:
     """Return a node's value as the declared type; raise ValueError if it has another."""
     if isinstance(node, yaml.MappingNode):
         if kind != "dict[str]":
-            raise ValueError(f"wanted {_EXPECTED[kind]}, found a mapping: parameters are flat")
+            raise ValueError(f"expected {_EXPECTED[kind]}, found a mapping: parameters are flat")
         return _by_name(node)
     if isinstance(node, yaml.SequenceNode):
         if kind != "list[str]":
-            raise ValueError(f"wanted {_EXPECTED[kind]}, found a list")
+            raise ValueError(f"expected {_EXPECTED[kind]}, found a list")
         return _texts(node.value)
     return _READ[kind](node)
 
@@ -275,7 +275,7 @@ def _without_secrets(found: dict[str, str]) -> dict[str, str]:
 
 def _texts(items: Sequence[yaml.Node]) -> list[str]:
     if not all(isinstance(item, yaml.ScalarNode) for item in items):
-        raise ValueError("wanted texts, found lists or mappings in it")
+        raise ValueError("expected texts, found lists or mappings in it")
     return [_text(item) for item in items]
 
 
@@ -283,7 +283,7 @@ def _text(node: yaml.ScalarNode) -> str:
     if _tag(node) == "str":
         return node.value
     if not node.value:
-        raise ValueError('wanted a text, found nothing: write "" for an empty one')
+        raise ValueError('expected a text, found nothing: write "" for an empty one')
     raise ValueError(f"YAML reads {node.value} as {_reading(node)}: put it in quotes")
 
 
@@ -302,15 +302,15 @@ def _number(node: yaml.ScalarNode) -> float:
 def _truth(node: yaml.ScalarNode) -> bool:
     if _tag(node) == "bool":
         return SafeConstructor().construct_yaml_bool(node)
-    raise ValueError(f"wanted true or false, found {_reading(node)}")
+    raise ValueError(f"expected true or false, found {_reading(node)}")
 
 
 def _no_list(node: yaml.ScalarNode) -> None:
-    raise ValueError(f"wanted a list of texts, found {_reading(node)}: write it in [ ]")
+    raise ValueError(f"expected a list of texts, found {_reading(node)}: write it in [ ]")
 
 
 def _no_names(node: yaml.ScalarNode) -> None:
-    raise ValueError(f"wanted texts by name, found {_reading(node)}: write {{name: value}}")
+    raise ValueError(f"expected texts by name, found {_reading(node)}: write {{name: value}}")
 
 
 _READ = {"str": _text, "int": _whole, "float": _number, "bool": _truth, "list[str]": _no_list}
@@ -319,14 +319,16 @@ _READ |= {"dict[str]": _no_names}
 
 def _not_a_number(node: yaml.ScalarNode, kind: str) -> str:
     """Return the fault of a node that is not a number, and how to write the number."""
-    wanted = f"wanted {_EXPECTED[kind]}"
+    expected = f"expected {_EXPECTED[kind]}"
     if _tag(node) != "str":
-        return f"{wanted}; YAML reads {node.value or 'it'} as {_reading(node)}: write plain digits"
+        return (
+            f"{expected}; YAML reads {node.value or 'it'} as {_reading(node)}: write plain digits"
+        )
     if not _NUMBER.fullmatch(node.value):
-        return f"{wanted}, found {_reading(node)}"
+        return f"{expected}, found {_reading(node)}"
     if node.style:
-        return f"{wanted}, found {_reading(node)}: remove the quotes"
-    return f"{wanted}; YAML reads {node.value} as a text: write {float(node.value):.0f}"
+        return f"{expected}, found {_reading(node)}: remove the quotes"
+    return f"{expected}; YAML reads {node.value} as a text: write {float(node.value):.0f}"
 
 
 def _tag(node: yaml.ScalarNode) -> str:
@@ -358,11 +360,11 @@ def _from_text(text: str, kind: str) -> object:
         pairs = _from_text(text.strip().removeprefix("{").removesuffix("}"), "list[str]")
         if all(re.match(r"\w+=", pair) for pair in pairs):
             return _without_secrets(dict(pair.split("=", 1) for pair in pairs))
-        raise ValueError("wanted name=value,name=value")
+        raise ValueError("expected name=value,name=value")
     if kind == "int" and _WHOLE.fullmatch(text):
         return int(text)
     if kind == "float" and _NUMBER.fullmatch(text):
         return float(text)
     if kind == "bool" and text in ("true", "false"):
         return text == "true"
-    raise ValueError(f"wanted {_EXPECTED[kind]}, found {text[:60]!r}")
+    raise ValueError(f"expected {_EXPECTED[kind]}, found {text[:60]!r}")

@@ -33,7 +33,7 @@ def to_look_at_removal(folder: Path) -> str:
 
 
 def way_on(folder: Path, chosen: Sequence, option: str) -> str:
-    """Return the command that resumes a run, or with an option one that starts it anew."""
+    """Return the command that resumes a run, or with an option one that starts a new run."""
     from lib.chain import stages
     from lib.chain.terminal import near
 

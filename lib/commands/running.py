@@ -115,7 +115,7 @@ def _order(
     runs: Path,
     **how: Any,
 ) -> Order:
-    """Return the order that the arguments give; raise `BadInput` for what they may not be."""
+    """Return the order that the arguments give; raise `BadInput` for faulty ones."""
     from lib import profiles
     from lib.chain import params, stages, values
 
@@ -231,7 +231,7 @@ def _approval(plan: Path | None, by: str | None) -> object:
 def _perform(order: Order, tells_plan: bool = True, **more: object) -> tuple[int, Any]:
     """Run the stages and say how it ended; return the exit code and the run."""
     claim = _claim(order.values, order.how["force"])
-    # Only now: papermill takes its time to import, and bad input should be told at once.
+    # Only now: papermill takes its time to import, and faults are reported at once.
     from lib.chain import resume
     from lib.chain.run import Work, perform, run
     from lib.chain.terminal import Terminal

@@ -89,7 +89,7 @@ def test_all_faults_end_the_command_with_2_before_anything_starts(
     assert main(["run", str(file), *folders]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "Nothing was started: 2 faults.",
-        f"  {file}:1: size: wanted a whole number; "
+        f"  {file}:1: size: expected a whole number; "
         "YAML reads 012 as the whole number 10: write plain digits",
         f"  {file}:2: mood: there is no such parameter: did you mean mode?",
     ]
