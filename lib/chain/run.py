@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from lib.chain.engine import Session, Task
 from lib.chain.interrupts import trapped
 from lib.chain.kernels import NAME, Kernels, Place
 from lib.chain.params import Parameter
+from lib.chain.results import Result, Run
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
 from lib.record import ledger, locks, manifest, plans, whole
@@ -31,48 +32,6 @@ from lib.report.attempts import steps
 LANGUAGE = "python"
 NOWHERE = ("Unreachable", "ProfileError")  # errors that every stage would meet
 SCRATCH = "runbook-"  # prefix of the folder of the kernels' sockets; our pid follows
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of a stage; its outcome is a cause of the ledger, or not-run."""
-
-    stage: str
-    outcome: str
-    seconds: float = 0.0
-    steps: list[dict] = field(default_factory=list)  # its changes: outcome, command, what
-    record: Path | None = None
-    section: str = ""  # the heading above the cell that failed
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Run:
-    """The result of a run: its folder, a result for every stage, and the signal that ended it.
-
-    `leaks` lists the places of secrets in the record, `unsigned` is the reason if signing failed.
-    """
-
-    folder: Path
-    results: list[Result]
-    signal: int = 0
-    leaks: list[str] = field(default_factory=list)
-    unsigned: str = ""
-
-    @property
-    def cause(self) -> str:
-        """Return ok, or the cause of the stage that ended the run."""
-        bad = (r.outcome for r in self.results if r.outcome not in ("ok", "not-run"))
-        well = "failed" if self.leaks else "ok"
-        return next(bad, "interrupted" if self.signal else well)
-
-    @property
-    def exit_code(self) -> int:
-        """Return 128 + the signal if one came, 5 for a leak, else the code of the cause."""
-        if self.signal:
-            return 128 + self.signal
-        code = causes.LEAKED if self.leaks else causes.EXIT_CODES[self.cause]
-        return code or int(bool(self.unsigned))
 
 
 @dataclass(frozen=True)

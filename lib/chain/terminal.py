@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lib.chain import planned
-from lib.chain.run import Result, Run
+from lib.chain.results import Result, Run
 from lib.record import jsonl, plans
 from lib.record.events import Event
 from lib.record.journal import Entry

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lib.chain.run import Result, Run
+from lib.chain.results import Result, Run
 from lib.chain.terminal import WAIT, Terminal, Waiting, changed, sentence
 from lib.record.events import Event
 from lib.record.journal import Journal
