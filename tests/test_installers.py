@@ -370,6 +370,21 @@ def test_flatcars_installer_is_refused_where_lvm_is_idle(shell, home):
         plan(shell, **FLATCAR)
 
 
+def test_wgets_progress_is_shown_in_the_waiting_line_instead_of_printed(shell, home, monkeypatch):
+    dots = r"printf '     0K ........ ........  50%% 1.11M 142s\n  8550K ........' >&2"
+    wait = "while [ ! -e $HOME/go ]; do sleep 0.02; done; echo Done"
+    program(home, "coreos-install", usage() + f"{dots}; {wait}\n{INSTALLER}")
+
+    def show(line, what, so_far):
+        if so_far == "50 % downloaded":
+            (home / "go").touch()
+
+    lines = []
+    monkeypatch.setattr(running.Waiting, "show", show)
+    apply_install(shell, order(), plan(shell), "apply", lines.append, within=20)
+    assert lines[0] == "  8550K ........Done" and lines[-1].startswith("Success!")
+
+
 @pytest.mark.parametrize(
     "image, stat, so_far",
     [

@@ -30,6 +30,7 @@ TOO_SMALL = (
 )
 # The place of the sectors written in /sys/block/*/stat, and the bytes of one (block/stat.rst).
 SECTORS_WRITTEN, SECTOR = 6, 512
+DOTS = re.compile(r"\s*\d+K[ .]+ (\d+)%")  # a line of wget, which prints thousands of them
 FULL = re.compile(r"No space left on device|write error: .*space")
 NOT_OURS = (
     "Nothing was written. Find its user, then run this stage again: it reads the disks again."
@@ -79,11 +80,20 @@ def install(
         probe, so_far = progress(shell, image, device)
         detached.start(shell, folder, guarded, within=within)
         with Waiting() as line:
+            downloaded = ""
+
+            def pass_on(text: str) -> None:
+                nonlocal downloaded
+                if found := DOTS.match(text):
+                    downloaded = f"{found[1]} % downloaded"
+                else:
+                    on_line(text)
 
             def show(stat: str) -> None:
-                line.show(f"{image.installer} on {device}", so_far=so_far(stat))
+                shares = filter(None, (downloaded, so_far(stat)))
+                line.show(f"{image.installer} on {device}", so_far=", ".join(shares))
 
-            done = detached.follow(shell, folder, on_line, within, probe, show)
+            done = detached.follow(shell, folder, pass_on, within, probe, show)
     except OutOfSight:
         raise
     except ShellFailed as failed:
