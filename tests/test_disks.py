@@ -3,6 +3,8 @@
 Which one may be written on is for test_wrong_disks.py.
 """
 
+import os
+
 import pytest
 from machines import Machine, disk, part
 from workstations import at_home, program
@@ -132,69 +134,62 @@ def image(tmp_path, monkeypatch):
     return file
 
 
-def look(image) -> str:
-    return guard.look(connect_shell(None, ""), str(image), 3 * MIB)
-
-
-def unmet(image) -> list[str]:
-    found = guard.conditions(look(image), str(image), 3 * MIB, own=False)
+def unmet(shell, image, size=3 * MIB) -> list[str]:
+    found = guard.conditions(guard.look(shell, str(image), size), str(image), size, own=False)
     return [what for what, *_, met in found if not met]
 
 
+def put(image, at: int, data: bytes) -> None:
+    with image.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
 PLACES = "192 places of 16 KiB"
+BYTES = {  # of 3 MiB
+    0: ["first MiB", PLACES],
+    MIB - 1: ["first MiB", PLACES],
+    3 * MIB // 2: [PLACES],
+    3 * MIB - 1: ["last MiB", PLACES],
+}
 
 
-@pytest.mark.parametrize(
-    "at, which",
-    [
-        (0, ["first MiB", PLACES]),
-        (MIB - 1, ["first MiB", PLACES]),
-        (3 * MIB // 2, [PLACES]),
-        (3 * MIB - 1, ["last MiB", PLACES]),
-    ],
-)
 @pytest.mark.parametrize("has_perl", [True, False])
-def test_one_byte_is_not_blank(image, tmp_path, at, which, has_perl):
+def test_one_byte_or_an_unreadable_place_is_not_blank(image, tmp_path, has_perl):
+    shell = connect_shell(None, "")
     if not has_perl:
         program(tmp_path, "perl", "exit 127")
-    assert unmet(image) == []
-    with image.open("r+b") as f:
-        f.seek(at)
-        f.write(b"x")
-    assert unmet(image) == which
+    for at, which in BYTES.items():
+        assert unmet(shell, image) == []
+        put(image, at, b"x")
+        assert unmet(shell, image) == which
+        put(image, at, b"\0")
+    assert {"first MiB", "last MiB", PLACES} < {*unmet(shell, f"{image}-absent")}
+    program(tmp_path, "blkid", "exit 4")
+    assert unmet(shell, image) == ["signatures"]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
 def test_the_places_that_are_read_reach_over_the_whole_disk(image, share):
-    size = 2**30 + 512
-    with image.open("r+b") as f:
-        f.truncate(size)
-        f.seek(int(size * share))
-        f.write(b"x" * 3 * MIB)  # more than there is between two places
-    seen = guard.look(connect_shell(None, ""), str(image), size)
-    found = guard.conditions(seen, str(image), size, own=False)
-    assert [what for what, *_, met in found if not met] == ["400 places of 16 KiB"]
-
-
-def test_an_unreadable_disk_is_not_blank(image, tmp_path):
-    assert {"first MiB", "last MiB", PLACES} < {*unmet(f"{image}-absent")}
-    program(tmp_path, "blkid", "exit 4")
-    assert unmet(image) == ["signatures"]
+    shell, size = connect_shell(None, ""), 2**30 + 512
+    os.truncate(image, size)
+    put(image, int(size * share), b"x" * 3 * MIB)  # more than the distance of two places
+    assert unmet(shell, image, size) == ["400 places of 16 KiB"]
 
 
 def test_the_state_after_a_failed_install_is_read_from_the_disk(image, tmp_path):
-    before = look(image)
+    shell = connect_shell(None, "")
+    before = guard.look(shell, str(image), 3 * MIB)
 
     def state(earlier=before):
-        place = Place(str(image), 3 * MIB, earlier, "mark")
-        return guard.state(connect_shell(None, ""), place)[0]
+        return guard.state(shell, Place(str(image), 3 * MIB, earlier, "mark"))[0]
 
     assert state() == "untouched" and state("> blkid 2") == "blank"
-    image.write_bytes(b"remains" + bytes(3 * MIB - 7))
+    put(image, 0, b"remains")
     assert state() == "wiped"
     program(tmp_path, "blkid", 'echo "PTTYPE=gpt"')
     assert state() == "half written"
-    earlier = look(image)
+    earlier = guard.look(shell, str(image), 3 * MIB)
     assert state(earlier) == "untouched"
     program(tmp_path, "wipefs", 'case "$*" in *-a*) exit 1;; esac')  # something opened it
     assert state(earlier) == "untouched"
