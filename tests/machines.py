@@ -13,7 +13,7 @@ from workstations import at_home
 from lib.install import guard
 
 PROGRAMS = {
-    "flock": 'shift 2; exec "$@"',
+    "flock": 'case "$2" in /dev/*) shift 2; exec "$@" ;; esac; exec /usr/bin/flock "$@"',
     "perl": "for last; do :; done\n"
     '[ ! -e "m/places/${last##*/}" ] || exec echo data; exec /usr/bin/head -c 65536 /dev/zero',
     "find": 'while [ "$1" != -lname ]; do shift; done; cat "m/users/${2##*/}" 2>/dev/null',
@@ -43,7 +43,8 @@ esac""",
     "readlink": 'cat "m/link/${2##*/}" 2>/dev/null || echo "$2"',
     "head": 'case "$3" in /dev/*) ;; *) exec /usr/bin/head "$@" ;; esac\n'
     '[ ! -e "m/head/${3##*/}" ] || exec echo data; exec /usr/bin/head -c "$2" /dev/zero',
-    "tail": '[ ! -e "m/tail/${3##*/}" ] || exec echo data; exec /usr/bin/head -c "$2" /dev/zero',
+    "tail": 'case "$3" in /dev/*) ;; *) exec /usr/bin/tail "$@" ;; esac\n'
+    '[ ! -e "m/tail/${3##*/}" ] || exec echo data; exec /usr/bin/head -c "$2" /dev/zero',
     "cat": """\
 case "$1" in
     /proc/swaps) set -- m/swaps ;;
@@ -77,8 +78,9 @@ def part(name: str, size: int = 2**30, **more) -> dict:
 class Machine:
     """A workstation with the disks of the last `show`."""
 
-    def __init__(self, home: Path, patch: pytest.MonkeyPatch):
-        self.home, self.shell = home, at_home(home, patch, PROGRAMS, "/usr/bin:/bin")
+    def __init__(self, home: Path, patch: pytest.MonkeyPatch, programs: dict | None = None):
+        self.home = home
+        self.shell = at_home(home, patch, PROGRAMS | (programs or {}), "/usr/bin:/bin")
         patch.setattr(guard, "PLACES", 4)
 
     def show(
@@ -92,6 +94,7 @@ class Machine:
         uses: tuple = (),
     ) -> None:
         """Have these disks, and an lsblk of that version, which may know nothing from udev."""
+        self.rows = rows
         for folder in FOLDERS:
             (self.home / "m" / folder).mkdir(parents=True, exist_ok=True)
             for file in (self.home / "m" / folder).iterdir():
@@ -104,6 +107,14 @@ class Machine:
         self._put("uses", "".join(f"{u}\n" for u in uses))
         for row in rows:
             self._put_disk(row)
+
+    def later(self, rows: list[dict]) -> str:
+        """Return a command, at home, after which the machine has these disks."""
+        now = self.rows
+        self.show(rows)
+        (self.home / "m").rename(self.home / "later")
+        self.show(now)
+        return "rm -rf m; cp -r later m"
 
     def _put_disk(self, row: dict) -> None:
         name = row["name"]

@@ -207,11 +207,8 @@ def target(shell):
 
 def test_a_disk_that_does_not_show_is_looked_for_on_the_scsi_buses(shell, machine, capsys):
     attach(shell)
-    machine.show([*BEFORE, OURS])
-    (machine.home / "m").rename(machine.home / "later")
-    machine.show(BEFORE)
-    appear = "cat >scan; [ -e was ] || { mv m was && mv later m; }"
-    program(machine.home, "tee", f'case "$1" in /sys/*) {appear} ;; esac')
+    appear = machine.later([*BEFORE, OURS])
+    program(machine.home, "tee", f'case "$1" in /sys/*) cat >scan; {appear} ;; esac')
     disks.note_device(shell, "w", VOLUME, "", "apply", within=1.5)
     assert (machine.home / "scan").read_text() == "- - -\n"
     assert notes.read(shell, "w")["attach"]["disk"] == identity(OURS)

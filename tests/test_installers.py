@@ -1,10 +1,11 @@
-"""The installers, with small shell scripts as programs of the workstation, and a file as disk."""
+"""The installers, with small shell scripts as programs of the workstation."""
 
-import json
 import os
+import shutil
 
 import pytest
-from workstations import at_home, program
+from machines import Machine, disk, part
+from workstations import program
 
 from lib import config
 from lib.errors import CheckFailed, ParamsError, ShellFailed
@@ -16,7 +17,7 @@ from lib.install.order import Order
 from lib.install.readback import partitions
 from lib.steps import Pending
 from lib.workstation import notes
-from lib.workstation.shell import connect_shell, write_text
+from lib.workstation.shell import write_text
 
 SIZE = 40 * 2**30
 SERIAL = "5f0c2d4e9b314c6a8e77"
@@ -38,61 +39,62 @@ def usage(more: str = "") -> str:
 
 
 INSTALLER = """\
-echo "$*" >>"$HOME/calls"
+echo "$*" >>calls
 while [ $# -gt 0 ]; do case "$1" in -d) d=$2;; -c) c=$2;; esac; shift; done
 echo "Downloading and verifying coreos_production_image.bin.bz2..."
 echo "gpg: Signature made today using RSA key ID 74E7E361" >&2
 echo "Writing coreos_production_image.bin.bz2 to $d..."
-cp "$c" "$HOME/user_data"
+cp "$c" user_data; {written}
 echo "Success! CoreOS beta current (cloudstack) is installed on $d" """
-PROGRAMS = dict.fromkeys(("wget", "gpg", "bunzip2", "modprobe", "wipefs"), "exit 0") | {
-    "readlink": 'echo "$2"',
-    "lsblk": f'case "$*" in *-J*) ;; *) echo {SIZE} {SERIAL}; exit;; esac\n'
-    'if [ -e "$HOME/user_data" ]; then cat "$HOME/after"; else cat "$HOME/before"; fi',
-    "blkid": '[ -e "$HOME/user_data" ] || exit 2; echo PTTYPE=gpt',
-    "blockdev": 'echo "$*" >>"$HOME/flushed"',
+PROGRAMS = dict.fromkeys(("wget", "gpg", "bunzip2", "modprobe"), "exit 0") | {
+    "blockdev": "echo $* >>flushed",
     "mount": """\
-echo "$*" >>"$HOME/mounts"
-[ -e "$HOME/user_data" ] || exit 32
-mkdir -p "$4/var/lib/coreos-install"; cp "$HOME/user_data" "$4/var/lib/coreos-install/" """,
-    "umount": 'echo "umount $1" >>"$HOME/mounts"; rm -rf "$1"/*',
-    "coreos-install": usage() + INSTALLER,
+echo "$*" >>mounts
+[ -e user_data ] || exit 32
+mkdir -p "$4/var/lib/coreos-install"; cp user_data "$4/var/lib/coreos-install/" """,
+    "umount": 'echo "umount $1" >>mounts; rm -rf "$1"/*',
 }
+DEVICE = "/dev/sdd"
+BLANK = disk("sdd", SIZE, serial=SERIAL)
 
 
-def rows(home, children=(), size=SIZE) -> str:
-    """Return the output of lsblk. The name of the disk leads from /dev to a file."""
-    row = {"name": f"..{home}/vdc", "size": size, "type": "disk", "ro": False, "rm": False}
-    return json.dumps({"blockdevices": [row | {"serial": SERIAL, "children": list(children)}]})
-
-
-def parts(home, layout) -> list[dict]:
-    kinds = {"size": 1, "type": "part", "ro": False, "fstype": "btrfs"}
-    return [kinds | {"name": f"..{home}/vdc{n}", "partlabel": label} for label, n in layout]
-
-
-def blank(home, size=SIZE) -> None:
-    """Have a blank disk of that size."""
-    (home / "vdc").write_bytes(b"")
-    os.truncate(home / "vdc", size)
-    (home / "before").write_text(rows(home, size=size))
+def installed(layout=WHOLE) -> dict:
+    """Return the disk with these partitions."""
+    parts = [part(f"sdd{n}", partlabel=label, fstype="btrfs") for label, n in layout]
+    return BLANK | {"pttype": "gpt", "wipefs": "gpt", "children": parts}
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    """The workstation's home, with programs, a blank disk and a cloud-config."""
-    shell = at_home(tmp_path, monkeypatch, PROGRAMS)
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    blank(tmp_path)
-    (tmp_path / "after").write_text(rows(tmp_path, parts(tmp_path, WHOLE)))
-    write_text(shell, "w/cloud-config.yml", CONFIG)
-    return tmp_path
+def machine(tmp_path, monkeypatch):
+    """A workstation with an installer, a blank disk and a cloud-config."""
+    return workstation(tmp_path, monkeypatch)
+
+
+def workstation(home, monkeypatch) -> Machine:
+    machine = Machine(home, monkeypatch, PROGRAMS)
+    monkeypatch.setenv("TMPDIR", str(home / "tmp"))
+    (home / "tmp").mkdir()
+    machine.show([BLANK])
+    have(machine)
+    write_text(machine.shell, "w/cloud-config.yml", CONFIG)
+    return machine
+
+
+def have(machine, change=str, after=()) -> None:
+    """Have an installer with a changed text, which leaves the disk as an image would."""
+    shutil.rmtree(machine.home / "later", ignore_errors=True)
+    written = machine.later([after or installed()])
+    program(machine.home, "coreos-install", usage() + change(INSTALLER.format(written=written)))
 
 
 @pytest.fixture
-def shell(home):
-    return connect_shell(None, "")
+def shell(machine):
+    return machine.shell
+
+
+@pytest.fixture
+def home(machine):
+    return machine.home
 
 
 def order(volume=VOLUME, used=False, format="cloud-config", delivery="disk", **more):
@@ -171,22 +173,23 @@ def test_flags_that_the_usage_text_lacks_are_refused(shell, home):
 
 
 SAY = "echo Success! CoreOS beta current is installed on $2"
-WRITE = "printf data | dd of=$2 conv=notrunc status=none"
+WRITE = "touch m/head/sdd"
+SIGN = "echo 'sdd: PTTYPE=gpt' >m/blkid/sdd; echo 0 >m/rc/sdd"
 FULL = "echo bunzip2: No space left on device >&2; exit 1"
 FAILING = {
     "exit 0 without a word": ("exit 0", "untouched"),
-    "exit 0 without the success line": (f"{WRITE}; touch user_data", "half written"),
+    "exit 0 without the success line": (f"{WRITE}; {SIGN}", "half written"),
     "success on another device": (f"{WRITE}; {SAY}x", "wiped"),
     "success of something else": (f"{WRITE}; {SAY.replace('CoreOS', 'GRUB')}", "wiped"),
     "success twice": (f"{WRITE}; {SAY}; {SAY}", "wiped"),
     "exit 1 before it wrote": ("echo Image URL unavailable; exit 1", "untouched"),
     "exit 1 without the write that it announced": ("echo Writing to $2...; exit 1", "untouched"),
     "exit 1 after it wrote without a word": (f"{WRITE}; exit 1", "wiped"),
-    "success line, then exit 1": (f"{WRITE}; touch user_data; {SAY}; exit 1", "half written"),
+    "success line, then exit 1": (f"{WRITE}; {SIGN}; {SAY}; exit 1", "half written"),
     "it is killed": (f"{WRITE}; kill -9 $$", "wiped"),
     "it hangs": (f"{WRITE}; exec sleep 60", r"did not end in time[^$]*wiped"),
     "the disk cannot be looked at any more": (
-        "rm $HOME/bin/wipefs; printf 'exit 1' >$HOME/bin/sudo; exit 1", "cannot be read",
+        "printf 'exit 1' >bin/sudo; exit 1", "cannot be read",
     ),
     "the image is larger than the disk": (f"{WRITE}; {FULL}", "another volume_name, and a "
                                           "volume_size of 5 GB or more"),
@@ -197,11 +200,10 @@ FAILING = {
 @pytest.mark.parametrize("text, state", FAILING.values(), ids=FAILING)
 def test_anything_but_exit_0_and_the_success_line_is_a_failure(shell, home, text, state):
     program(home, "coreos-install", text)
-    device = f"/dev/..{home}/vdc"
-    place = Place(device, SIZE, guard.look(shell, device, SIZE), "w/install/writing")
+    place = Place(DEVICE, SIZE, guard.look(shell, DEVICE, SIZE), "w/install/writing")
     with pytest.raises(ShellFailed, match=state) as failed:
         running.install(shell, order(), place, within=2 if "sleep" in text else 60)
-    assert device in str(failed.value) or state == "cannot be read"
+    assert DEVICE in str(failed.value) or state == "cannot be read"
 
 
 @pytest.mark.parametrize(
@@ -213,13 +215,14 @@ def test_anything_but_exit_0_and_the_success_line_is_a_failure(shell, home, text
     ],
 )
 def test_a_mount_or_umount_that_fails_is_an_error_and_leaves_no_folder(
-    shell, home, name, text, error
+    machine, home, name, text, error
 ):
+    machine.show([installed()])
     (home / "user_data").write_text(CONFIG)
     program(home, name, text)
     with pytest.raises(ShellFailed, match=error):
-        found = partitions(shell, f"/dev/..{home}/vdc")
-        readback.config_text(shell, found, "coreos-install", "c.yml")
+        found = partitions(machine.shell, DEVICE)
+        readback.config_text(machine.shell, found, "coreos-install", "c.yml")
     assert name == "umount" or list((home / "tmp").iterdir()) == []
 
 
@@ -234,22 +237,22 @@ LAYOUTS = {
 }
 
 
-def test_a_layout_that_is_not_that_of_an_image_is_no_install(shell, home):
-    (home / "user_data").touch()
+def test_a_layout_that_is_not_that_of_an_image_is_no_install(machine, shell, home):
     for layout in LAYOUTS.values():
-        (home / "after").write_text(rows(home, parts(home, layout)))
+        machine.show([installed(layout)])
         with pytest.raises(CheckFailed, match=r"one OEM, number 6, one ROOT, number 9.*no snaps"):
-            partitions(shell, f"/dev/..{home}/vdc")
-    (home / "user_data").unlink()
+            partitions(shell, DEVICE)
+    machine.show([BLANK])
+    have(machine, after=installed(WHOLE[:-1]))
     with pytest.raises(CheckFailed, match="no snapshot"):
         apply(shell)
     assert not (home / "mounts").exists() and notes.installed_volume(shell, "w") == ""
 
 
-def test_a_config_that_differs_is_shown_without_its_token_and_not_noted(shell, home):
+def test_a_config_that_differs_is_shown_without_its_token_and_not_noted(machine, shell):
     token = "217d781a5ad5c7c4660bfbbc239bd0c0"
-    changed = INSTALLER.replace("cp ", f"echo discovery: https://discovery.etcd.io/{token} >")
-    program(home, "coreos-install", usage() + changed.replace('>"$c" ', ">"))
+    line = f"echo discovery: https://discovery.etcd.io/{token} >user_data"
+    have(machine, lambda text: text.replace('cp "$c" user_data', line))
     with pytest.raises(CheckFailed, match=r"\+discovery: https://discovery.etcd.io/217d…") as no:
         apply(shell)
     assert token not in str(no.value) and "-hostname: a" in str(no.value)
@@ -269,39 +272,30 @@ def test_it_is_planned_again_for_another_image_or_config_while_attached(shell, h
     assert calls(home) == 1
 
 
-def test_an_install_without_its_success_line_is_repeated_by_the_next_run(shell, home):
-    program(home, "coreos-install", usage() + INSTALLER.replace("Success!", "Done!"))
+def test_an_install_without_its_success_line_is_repeated_by_the_next_run(machine, shell, home):
+    have(machine, lambda text: text.replace("Success!", "Done!"))
     with pytest.raises(ShellFailed, match=r"No line of its output .* half written"):
         apply(shell)
-    program(home, "coreos-install", usage() + INSTALLER)
+    have(machine)
     apply(shell)
     assert plan(shell) == [] and calls(home) == 2
 
 
-def test_the_plan_names_the_checks_and_warns_of_a_small_volume(shell, home):
-    checked = "checked: signatures, its first and last MiB, 400 places of 16 KiB, and its users"
+def test_the_plan_names_the_checks_and_warns_of_a_small_volume(machine, shell):
+    checked = "checked: signatures, its first and last MiB, 4 places of 16 KiB, and its users"
     assert plan(shell)[0].why == f"nothing is installed on it; {checked}"
-    small = 4 * 10**9
-    blank(home, small)
-    why = plan(shell, volume=VOLUME | {"size": small})[0].why
+    machine.show([BLANK | {"size": 4 * 10**9}])
+    why = plan(shell, volume=VOLUME | {"size": 4 * 10**9})[0].why
     assert why.endswith("the image may not fit: it needs 5 GB, the volume has 4.0")
 
 
-def test_blanks_in_names_and_messages_of_sudo_are_no_hindrance(shell, home, monkeypatch):
-    """As where the installer, the temporary folder or the home is in a folder with a blank."""
-    odd = home / "a b"
-    (odd / "tmp d").mkdir(parents=True)
-    (home / "bin/coreos-install").rename(odd / "coreos-install")
-    for name in ("before", "after", "vdc"):
-        os.link(home / name, odd / name)
-    for name, value in {"PATH": f"{odd}:{os.environ['PATH']}", "TMPDIR": odd / "tmp d"}.items():
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("HOME", str(odd))
+def test_blanks_in_names_and_messages_of_sudo_are_no_hindrance(tmp_path, monkeypatch):
+    """As where the programs, the temporary folder and the home are in a folder with a blank."""
+    machine = workstation(tmp_path / "a b", monkeypatch)
     says = 'echo "sudo: unable to resolve host ws: Name or service not known" >&2; '
-    program(home, "sudo", f'{says}shift; exec "$@"')
-    write_text(shell, "w/cloud-config.yml", CONFIG)
-    apply(shell)
-    assert plan(shell) == []
+    program(machine.home, "sudo", f'{says}shift; exec "$@"')
+    apply(machine.shell)
+    assert plan(machine.shell) == []
 
 
 def test_a_disk_or_config_that_changed_since_the_plan_is_not_written(shell, home):
@@ -310,8 +304,7 @@ def test_a_disk_or_config_that_changed_since_the_plan_is_not_written(shell, home
     with pytest.raises(CheckFailed, match="Run the Plan cells again"):
         apply(shell, steps)
     write_text(shell, "w/cloud-config.yml", CONFIG)
-    with (home / "vdc").open("r+b") as f:
-        f.write(b"data")
+    (home / "m/head/sdd").touch()
     with pytest.raises(CheckFailed, match=r"first MiB +all zero +something else"):
         apply(shell, steps)
     assert calls(home) == 0
@@ -362,18 +355,19 @@ def test_a_local_image_larger_than_the_volume_is_refused(shell, home):
     assert len(plan(shell, **FILE, volume=None)) == 1, "the size is not known yet"
 
 
-def test_flatcars_installer_is_refused_where_lvm_is_idle(shell, home):
+def test_flatcars_installer_is_refused_where_lvm_is_idle(machine, shell, home):
     program(home, "flatcar-install", "exit 1")
-    held = {"name": "vg-data", "size": 1, "type": "lvm", "ro": False}
-    (home / "before").write_text(rows(home, [held]))
+    machine.show([BLANK, disk("sda", SIZE, children=[disk("vg-data", 1, type="lvm")])])
     with pytest.raises(CheckFailed, match=r"deactivate LVM volumes .*vg-data"):
         plan(shell, **FLATCAR)
 
 
-def test_wgets_progress_is_shown_in_the_waiting_line_instead_of_printed(shell, home, monkeypatch):
+def test_wgets_progress_is_shown_in_the_waiting_line_instead_of_printed(
+    machine, shell, home, monkeypatch
+):
     dots = r"printf '     0K ........ ........  50%% 1.11M 142s\n  8550K ........' >&2"
     wait = "while [ ! -e $HOME/go ]; do sleep 0.02; done; echo Done"
-    program(home, "coreos-install", usage() + f"{dots}; {wait}\n{INSTALLER}")
+    have(machine, lambda text: f"{dots}; {wait}\n{text}")
 
     def show(line, what, so_far):
         if so_far == "50 % downloaded":
