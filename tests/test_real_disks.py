@@ -148,7 +148,7 @@ def ws(tmp_path, images, monkeypatch):
 @pytest.mark.parametrize("installer", GENERATIONS)
 def test_an_install_is_planned_done_proved_and_then_not_planned_again(ws, installer, monkeypatch):
     seen, shown, order = [], [], ws.order(installer)
-    monkeypatch.setattr(running.Waiting, "show", lambda *_, so_far: shown.append(so_far))
+    monkeypatch.setattr(running.Waiting, "show", lambda *words: shown.append(words[-1]))
     plan = ws.plan(order)
     assert plan[0].params["device"] == ws.device
     ws.apply(order, seen.append, plan)

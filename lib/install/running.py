@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import time
 from collections.abc import Callable
 from pathlib import PurePath
 
@@ -30,6 +31,7 @@ TOO_SMALL = (
 )
 # The place of the sectors written in /sys/block/*/stat, and the bytes of one (block/stat.rst).
 SECTORS_WRITTEN, SECTOR = 6, 512
+LEAST = 0.02  # the share of an image from which on the time that it takes is estimated
 DOTS = re.compile(r"\s*\d+K[ .]+ (\d+)%")  # a line of wget, which prints thousands of them
 FULL = re.compile(r"No space left on device|write error: .*space")
 NOT_OURS = (
@@ -37,11 +39,13 @@ NOT_OURS = (
 )
 
 
-def progress(shell: Shell, image: Image, device: str) -> tuple[str, Callable[[str], str]]:
-    """Return a command, and a function from its output to words for the share that is written.
+def progress(
+    shell: Shell, image: Image, device: str
+) -> tuple[str, Callable[[str], tuple[float, str]]]:
+    """Return a command, and a function from its output to the share that is written, and words.
 
     The output is the kernel's statistics of the disk, and the size of a local image that is not
-    packed. The words are "" without statistics.
+    packed. Without statistics the share is 0 and the words are "".
     """
     is_raw = bool(image.file) and not image.file.endswith((".bz2", ".gz", ".xz"))
     size = f"stat -L -c %s -- {shlex.quote(image.file)}" if is_raw else "true"
@@ -49,13 +53,14 @@ def progress(shell: Shell, image: Image, device: str) -> tuple[str, Callable[[st
     probe = f"cat /sys/class/block/{name}/stat 2>/dev/null; {size}"
     before = run(shell, probe, ok=(0, 1)).out.split()
 
-    def so_far(stat: str) -> str:
+    def so_far(stat: str) -> tuple[float, str]:
         now = stat.split()
         if min(len(now), len(before)) <= SECTORS_WRITTEN + 1:
-            return ""
-        written = (int(now[SECTORS_WRITTEN]) - int(before[SECTORS_WRITTEN])) * SECTOR
+            return 0, ""
+        written = (int(now[SECTORS_WRITTEN]) - int(before[SECTORS_WRITTEN])) * SECTOR / 1e9
         total = int(now[-1]) / 1e9 if is_raw else images.NEEDS_GB[image.installer]
-        return f"{written / 1e9:.1f} of {'' if is_raw else 'about '}{total:.3g} GB written"
+        about = "" if is_raw else "about "
+        return written / total, f"{written:.1f} of {about}{total:.3g} GB written"
 
     return probe, so_far
 
@@ -80,7 +85,7 @@ def install(
         probe, so_far = progress(shell, image, device)
         detached.start(shell, folder, guarded, within=within)
         with Waiting() as line:
-            downloaded = ""
+            downloaded, started = "", time.monotonic()
 
             def pass_on(text: str) -> None:
                 nonlocal downloaded
@@ -90,8 +95,10 @@ def install(
                     on_line(text)
 
             def show(stat: str) -> None:
-                shares = filter(None, (downloaded, so_far(stat)))
-                line.show(f"{image.installer} on {device}", so_far=", ".join(shares))
+                share, words = so_far(stat)
+                about = (time.monotonic() - started) / share if share > LEAST else 0
+                words = ", ".join(filter(None, (downloaded, words)))
+                line.show(f"{image.installer} on {device}", about, words)
 
             done = detached.follow(shell, folder, pass_on, within, probe, show)
     except OutOfSight:
