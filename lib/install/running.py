@@ -13,7 +13,7 @@ from lib.install.images import Image
 from lib.install.order import Order
 from lib.waiting import Waiting
 from lib.workstation import notes
-from lib.workstation.shell import Shell, run
+from lib.workstation.shell import Result, Shell, run
 
 PRODUCTS = {
     "coreos-install": r"CoreOS(?: Container Linux)?",
@@ -78,29 +78,11 @@ def install(
     exactly this device as installed, and CheckFailed if the local image has another checksum; the
     error names the state of the disk.
     """
-    image, device, folder = order.image, place.device, notes.job(order.work_dir)
+    image, device = order.image, place.device
     command = images.command(image, device, order.config_path)
     try:
         guarded = guard.guard(place, images.verified(image, device, command))
-        probe, so_far = progress(shell, image, device)
-        detached.start(shell, folder, guarded, within=within)
-        with Waiting() as line:
-            downloaded, started = "", time.monotonic()
-
-            def pass_on(text: str) -> None:
-                nonlocal downloaded
-                if found := DOTS.match(text):
-                    downloaded = f"{found[1]} % downloaded"
-                else:
-                    on_line(text)
-
-            def show(stat: str) -> None:
-                share, words = so_far(stat)
-                about = (time.monotonic() - started) / share if share > LEAST else 0
-                words = ", ".join(filter(None, (downloaded, words)))
-                line.show(f"{image.installer} on {device}", about, words)
-
-            done = detached.follow(shell, folder, pass_on, within, probe, show)
+        done = _run(shell, order, place, guarded, on_line, within)
     except OutOfSight:
         raise
     except ShellFailed as failed:
@@ -111,6 +93,37 @@ def install(
         return found[0].strip()
     missing = f"No line of its output reports an install on {device}. "
     raise ShellFailed(command, 0, done.out, missing + _state(shell, order, place))
+
+
+def _run(
+    shell: Shell,
+    order: Order,
+    place: Place,
+    command: str,
+    on_line: Callable[[str], None],
+    within: float,
+) -> Result:
+    """Run the command to its end, and show in the waiting line how far it is."""
+    folder, downloaded = notes.job(order.work_dir), ""
+    probe, so_far = progress(shell, order.image, place.device)
+    detached.start(shell, folder, command, within=within)
+    started = time.monotonic()
+    with Waiting() as line:
+
+        def pass_on(text: str) -> None:
+            nonlocal downloaded
+            if found := DOTS.match(text):
+                downloaded = f"{found[1]} % downloaded"
+            else:
+                on_line(text)
+
+        def show(stat: str) -> None:
+            share, words = so_far(stat)
+            about = (time.monotonic() - started) / share if share > LEAST else 0
+            words = ", ".join(filter(None, (downloaded, words)))
+            line.show(f"{order.image.installer} on {place.device}", about, words)
+
+        return detached.follow(shell, folder, pass_on, within, probe, show)
 
 
 def _failure(
