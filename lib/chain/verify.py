@@ -151,8 +151,7 @@ def _why_unsealed(folder: Path) -> str:
     state = ledger.state(folder)
     if state in ("running", "abandoned"):
         return f"not sealed: the run is {state}"
-    crashed = "its driver died first, or all traces of the seal were removed"
-    why = f"{FILE} was removed" if counted(folder.parent)[folder.name] else crashed
+    why = f"{FILE} was removed, or its driver died first"
     return f"not sealed, though the run has ended ({state}): {why}"
 
 

@@ -105,9 +105,18 @@ def resumed_over(runs: Path) -> None:
     seal.seal(runs / "1")
 
 
+def first_line(text: str) -> str:
+    return text.splitlines(True)[0]
+
+
+def last_line(text: str) -> str:
+    return text.splitlines(True)[-1]
+
+
 EVENTS, MANIFEST, LOG = "1/events.jsonl", f"1/{manifest.FILE}", seal.LOG
 CHANGED = ["1/events.jsonl: changed: lines were edited, added, moved or cut"]
 EDITED = ["1/MANIFEST.sha256: .*: it was edited, cut or replaced"]
+LINE_GONE = "seals.log: the line of a seal of {} was removed"
 NOT_LINKED = "1/MANIFEST.sha256: not the one after which 2 was sealed"
 FORGERIES = {
     "nothing": (lambda runs: None, []),
@@ -116,7 +125,7 @@ FORGERIES = {
     "no manifest": (
         remove(MANIFEST),
         [
-            r"1: not sealed, though the run has ended \(ok\): MANIFEST.sha256 was removed",
+            r"1: not sealed, though the run has ended \(ok\): MANIFEST.sha256 was removed, .*",
             NOT_LINKED,
         ],
     ),
@@ -136,7 +145,7 @@ FORGERIES = {
     "the newest run removed": (remove("2"), ["2: removed: seals.log has its seal of .*"]),
     "both runs removed": (remove("1", "2"), ["1: removed: .*", "2: removed: .*"]),
     "the older run removed with its line": (
-        lambda runs: (remove("1")(runs), edit(LOG, lambda text: text.splitlines(True)[1])(runs)),
+        lambda runs: (remove("1")(runs), edit(LOG, last_line)(runs)),
         ["1: removed: 2 was sealed after it"],
     ),
     "the newest run forged": (
@@ -144,8 +153,8 @@ FORGERIES = {
         ["2/MANIFEST.sha256: not the one that seals.log lists at .*"],
     ),
     "forged, and its line removed": (
-        forged("2", edit(LOG, lambda text: text.splitlines(True)[0])),
-        ["seals.log: the line of a seal of 2 was removed"],
+        forged("2", edit(LOG, first_line)),
+        [LINE_GONE.format(2)],
     ),
     "a run under another name": (
         lambda runs: (runs / "1").rename(runs / "9"),
@@ -153,59 +162,44 @@ FORGERIES = {
     ),
     "a link for a run": (replaced("1", elsewhere), ["1: replaced by a link to another folder"]),
 }
-LEDGERS = {  # what is made of the ledger of the first run
-    "a letter": lambda text: text.replace("ok", "OK", 1),
-    "a line more": lambda text: text + LINES[1],
-    "a line in between": lambda text: LINES[1] + text,
-    "a line less": lambda text: text.replace(LINES[1], ""),
-    "lines swapped": lambda text: "".join(text.splitlines(True)[::-1]),
-    "the last line cut off": lambda text: text[: text.rindex(LINES[2])],
+EDITS = {  # of any file of lines
+    "a letter": lambda text: text.replace("a", "A", 1),
+    "all in capitals": str.upper,
+    "the last line twice": lambda text: text + last_line(text),
+    "the last line first": lambda text: last_line(text) + text,
+    "the last line cut off": lambda text: "".join(text.splitlines(True)[:-1]),
+    "all lines turned round": lambda text: "".join(text.splitlines(True)[::-1]),
     "the last byte cut off": lambda text: text[:-1],
+    "an empty line more": lambda text: text + "\n",
     "nothing left": lambda text: "",
 }
-MANIFESTS = {
-    "a manifest without its end": lambda text: text[:-1],
-    "a manifest less a line": lambda text: text[: text.rindex("\n", 0, -1) + 1],
-    "another count": lambda text: text.replace("# files: 3", "# files: 2"),
-    "a manifest turned round": lambda text: "".join(text.splitlines(True)[::-1]),
-    "a line twice": lambda text: text + text.splitlines(True)[-1],
-    "a manifest and more": lambda text: text + "\n",
-    "a manifest in capitals": str.upper,
-    "an empty manifest": lambda text: "",
-}
-LOGS = {
-    "a line of the log for another run": (
-        lambda text: text.replace("  1\n", "  7\n"),
-        "7: removed: .*",
-    ),
-    "a line of the log that is none": (
-        lambda text: f"{text}not a seal\n",
-        "seals.log: line 3 is not a seal: it was edited or cut",
-    ),
-    "an empty log": (lambda text: "", "seals.log: the line of a seal of . was removed"),
-    "a log without its first line": (
-        lambda text: text.splitlines(True)[1],
-        "seals.log: the line of a seal of 1 was removed",
-    ),
-    "a log without its last line": (
-        lambda text: text.splitlines(True)[0],
-        "seals.log: the line of a seal of 2 was removed",
-    ),
+LOGS = {  # what is made of the log, and the finding
+    "a line for another run": (lambda text: text.replace("  1\n", "  7\n"), "7: removed: .*"),
+    "a line that is none": (lambda text: f"{text}x\n", "seals.log: line 3 is not a seal: .*"),
+    "no line": (lambda text: "", LINE_GONE.format(".")),
+    "without its first line": (last_line, LINE_GONE.format(1)),
+    "without its last line": (first_line, LINE_GONE.format(2)),
 }
 NO_FILE = "replaced by something that is not a plain file"
 PLACES = {
-    "a file": ("1/run.json", [f"1/run.json: {NO_FILE}"]),
-    "the ledger": (EVENTS, [f"{EVENTS}: {NO_FILE}"]),
-    "the manifest": (MANIFEST, EDITED),
-    "the log": (LOG, ["seals.log: (missing|not sealed): .*"]),
+    "1/run.json": [f"1/run.json: {NO_FILE}"],
+    EVENTS: [f"{EVENTS}: {NO_FILE}"],
+    MANIFEST: EDITED,
+    LOG: ["seals.log: (missing|not sealed): .*"],
 }
-FORGERIES |= {kind: (edit(EVENTS, change), CHANGED) for kind, change in LEDGERS.items()}
-FORGERIES |= {kind: (edit(MANIFEST, change), EDITED) for kind, change in MANIFESTS.items()}
-FORGERIES |= {kind: (edit(LOG, change), [text]) for kind, (change, text) in LOGS.items()}
-FORGERIES |= {"no log": (remove(LOG), ["seals.log: missing: it was removed or replaced"])}
+count = edit(MANIFEST, lambda text: text.replace("# files: 3", "# files: 2"))
+FORGERIES |= {"another count": (count, EDITED), "no log": (remove(LOG), PLACES[LOG])}
 FORGERIES |= {
-    f"a {thing} for {place}": (replaced(name, put), expected)
-    for place, (name, expected) in PLACES.items()
+    f"{file}: {kind}": (edit(file, change), expected)
+    for file, expected in ((EVENTS, CHANGED), (MANIFEST, EDITED))
+    for kind, change in EDITS.items()
+}
+FORGERIES |= {
+    f"the log: {kind}": (edit(LOG, change), [text]) for kind, (change, text) in LOGS.items()
+}
+FORGERIES |= {
+    f"{place}: a {thing}": (replaced(place, put), expected)
+    for place, expected in PLACES.items()
     for thing, put in (("link", elsewhere), ("pipe", os.mkfifo), ("folder", os.mkdir))
 }
 
