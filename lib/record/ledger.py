@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from socket import gethostname
+from typing import BinaryIO
 
 import psutil
 
@@ -24,6 +25,7 @@ from lib.waiting import WAIT
 FILE = "events.jsonl"
 BEGINNINGS = ("run-started", "run-resumed")
 ENDS = ("run-ended", "run-abandoned")
+TAKEN = 0.5  # seconds; `is_locked` takes the lock for a moment
 LINGERING = 10.0  # seconds that a kernel may live on after its driver on a busy machine
 
 
@@ -39,7 +41,7 @@ class Ledger:
         self._waits: dict[str, tuple[str, float]] = {}
         self.lines: list[dict] = []  # of this driver
         self._file = jsonl.open_file(folder / FILE)
-        if not _locked(self._file):
+        if not _lock(self._file, fcntl.LOCK_EX, TAKEN):
             os.close(self._file)
             raise BadInput([still_running(folder)])
 
@@ -125,14 +127,16 @@ class Ledger:
             self.write("wait", **whose, waiting=what)
 
 
-def _locked(file: int) -> bool:
-    """Lock an open ledger exclusively; return whether that worked."""
-    for _ in range(10):
+def _lock(file: int | BinaryIO, how: int, patience: float) -> bool:
+    """Lock an open ledger; return whether that worked within `patience` seconds."""
+    until = time.monotonic() + patience
+    while True:
         with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, how | fcntl.LOCK_NB)
             return True
-        time.sleep(0.05)  # `is_locked` takes the lock for a moment
-    return False
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.05)
 
 
 def _whose(line: dict) -> tuple:
@@ -149,25 +153,22 @@ def is_locked(folder: Path, patience: float = 0.0) -> bool:
 
     The system drops the lock with the processes; a kernel ends a second after its driver.
     """
-    until = time.monotonic() + patience
     if not (folder / FILE).is_file():
         return False
     with open(folder / FILE, "rb") as file:
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return False
-            if time.monotonic() >= until:
-                return True
-            time.sleep(0.05)
+        return not _lock(file, fcntl.LOCK_SH, patience)
+
+
+def _began(lines: Sequence[dict]) -> dict:
+    """Return the first line of the last driver, {} if there is none."""
+    return next((line for line in reversed(lines) if line["event"] in BEGINNINGS), {})
 
 
 def beginning(folder: Path, lines: Sequence[dict]) -> dict:
     """Return the first line of the last driver; raise `BadInput` if there is none."""
-    found = [line for line in lines if line["event"] in BEGINNINGS]
-    if not found:
-        raise BadInput([f"{folder}: its ledger ({FILE}) has no line on the beginning of the run"])
-    return found[-1]
+    if found := _began(lines):
+        return found
+    raise BadInput([f"{folder}: its ledger ({FILE}) has no line on the beginning of the run"])
 
 
 def still_running(folder: Path) -> str:
@@ -186,14 +187,13 @@ def _holder(folder: Path) -> str:
 
 
 def driver(folder: Path) -> int | str:
-    """Return the process id of the last driver, "unknown" where the ledger does not tell."""
-    begun = [line for line in read(folder) if line["event"] in BEGINNINGS]
-    return begun[-1].get("pid", "unknown") if begun else "unknown"
+    """Return the process id of the last driver, "unknown" where the ledger has none."""
+    return _began(read(folder)).get("pid", "unknown")
 
 
 def driver_lives(folder: Path) -> bool:
     """Return whether the last driver lives; one on another machine is taken to live."""
-    began = next((ln for ln in reversed(read(folder)) if ln["event"] in BEGINNINGS), {})
+    began = _began(read(folder))
     if began.get("host") != gethostname():
         return bool(began)
     pid = began.get("pid")
