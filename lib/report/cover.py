@@ -30,7 +30,11 @@ def facts(past: Past, key: str = "") -> dict[str, str]:
         "reason": past.facts.get("reason") or "none given",
         "approved by": _approved(past),
         "time": _times(past.started, past.ended),
-        "mode": _joined(params.get("mode"), f"{len(past.stages)} stages", _code(past.facts)),
+        "mode": _joined(
+            params.get("mode"),
+            f"{len(past.stages)} stage{'s' * (len(past.stages) != 1)}",
+            _code(past.facts),
+        ),
         "seal": _seal(past, key),
     }
     return {name: str(text) for name, text in found.items() if text}
@@ -91,5 +95,5 @@ def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
 
 
-def _joined(*parts: object, by: str = " · ") -> str:
+def _joined(*parts: object, by: str = ", ") -> str:
     return by.join(str(part) for part in parts if part)

@@ -198,7 +198,6 @@ def _work(past: Past) -> dict:
         "cuts": cuts,
         "work": first_and_last(found, lambda w: (w.stage, w.command, w.outcome, w.text), SHOWN),
         "planned": work.sentence(past, found),
-        "is_planned": any(one.why for one in found),
         "sent": first_and_last(past.journal, lambda e: (e.stage, e.command, e.state), SHOWN),
         "requests": _requests(past.api),
     }
