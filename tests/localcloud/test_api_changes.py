@@ -32,43 +32,22 @@ def stopped(cloud, name="m", **more):
     return cloud.machine(name, startvm="false", **more)
 
 
-# Sizes in GB: before, what the call gives, and after; or the refusal (432).
-RESIZED = [
-    (1, {"size": 3}, 3),
-    (3, {"size": 2, "shrinkok": "true"}, 2),
-    (1, {"fixed": "Medium"}, 20),
-    (3, {"size": 2}, "Going from existing size of 3221225472 to size of 2147483648 would shrink"),
-    (1, {"size": 1025}, "Requested size out of range"),
-    (1, {}, "The new disk offering requires that a size be specified."),
-    (1, {"fixed": "Small", "size": 9}, "You cannot pass in a custom disk size to a non-custom"),
-]
-
-
 @pytest.mark.parametrize("place", ["never attached", "detached", "attached"])
-@pytest.mark.parametrize(("before", "given", "after"), RESIZED)
-def test_a_volume_is_resized(api, place, before, given, after):
-    volume = api.volume(size=before) if place == "never attached" else api.attached(size=before)
+def test_a_volume_is_resized(api, place):
+    volume = api.volume(size=1) if place == "never attached" else api.attached(size=1)
     if place == "detached":
         api.done("detachVolume", id=volume["id"])
-    if "fixed" in given:
-        given = given | {"diskofferingid": fixed(api, given["fixed"])}
-    if isinstance(after, str):
-        code, text = api.failed("resizeVolume", id=volume["id"], **given)
-        assert (code, text[: len(after)]) == (432, after)
-        after = before
-    else:
+    medium = {"diskofferingid": fixed(api, "Medium")}
+    for given, after in [({"size": 3}, 3), ({"size": 2, "shrinkok": "true"}, 2), (medium, 20)]:
         assert api.done("resizeVolume", id=volume["id"], **given)["size"] == after * GIB
-    [row] = api("listVolumes", id=volume["id"])["volume"]
-    assert row["size"] == after * GIB
-    if place != "never attached":
-        assert os.stat(disk(api, volume)).st_size == after * GIB
+        assert place == "never attached" or os.stat(disk(api, volume)).st_size == after * GIB
+    api.failed("resizeVolume", id=volume["id"], diskofferingid=fixed(api))  # which is smaller
+    assert api("listVolumes", id=volume["id"])["volume"][0]["size"] == 20 * GIB
+    assert place == "never attached" or os.stat(disk(api, volume)).st_size == 20 * GIB
 
 
-def test_a_volume_of_fixed_size_keeps_it_unless_its_offering_changes(api):
+def test_a_volume_of_fixed_size_gets_an_offering_of_custom_size(api):
     made = api.done("createVolume", name="v", diskofferingid=fixed(api), zoneid=api.zone())
-    code, text = api.failed("resizeVolume", id=made["id"], size=9)
-    assert code == 432
-    assert text.startswith("To change a volume's size without providing a new disk offering")
     custom = fixed(api, "Custom Disk")
     assert api.done("resizeVolume", id=made["id"], diskofferingid=custom, size=9)["size"] == 9 * GIB
 
@@ -88,13 +67,10 @@ def test_a_volume_is_renamed_and_protected(api):
 
 def test_a_destroyed_volume_is_recovered_until_it_is_expunged(api):
     volume = api.attached()["id"]
-    code, text = api.failed("destroyVolume", id=volume)
-    assert (code, text) == (431, "Please specify a volume that is not attached to any VM.")
     api.done("detachVolume", id=volume)
     assert api.done("destroyVolume", id=volume)["state"] == "Destroy"
     assert api("listVolumes", id=volume)["volume"][0]["state"] == "Destroy"
     assert api("recoverVolume", id=volume)["volume"]["state"] == "Ready"
-    assert api.refused("recoverVolume", id=volume)[0] == 431
     api.done("destroyVolume", id=volume, expunge="true")
     assert "volume" not in api("listVolumes", id=volume)
 
@@ -118,40 +94,24 @@ def test_a_volume_from_a_snapshot_has_the_snapshots_offering_or_the_one_given(ap
     row = api.done("createVolume", name="b", size=7, **chosen)
     assert (row["diskofferingname"], row["size"]) == ("Custom Disk", 7 * GIB)
     assert os.stat(disk(api, row)).st_size == 7 * GIB
-    code, text = api.refused("createVolume", name="c", size=4, **chosen)
-    assert (code, text) == (431, "Invalid size for volume creation: 4GB, snapshot size is: 5GB")
 
 
 def test_a_volume_from_a_snapshot_is_attached_to_the_machine_that_is_named(api):
     taken, machine = api.snapshot()["id"], api.machine("m")["id"]
     row = api.done("createVolume", name="v", snapshotid=taken, virtualmachineid=machine)
     assert (row["virtualmachineid"], row["vmname"], row["deviceid"]) == (machine, "m", 1)
-    api.done("destroyVirtualMachine", id=machine)
-    code, text = api.refused("createVolume", name="w", snapshotid=taken, virtualmachineid=machine)
-    assert (code, text) == (431, "Please specify a VM that is either running or stopped.")
 
 
 def test_a_stopped_machine_is_scaled(api):
     machine, wanted = stopped(api)["id"], offering(api, "Medium Instance")
     row = api.done("scaleVirtualMachine", id=machine, serviceofferingid=wanted)
     assert (row["serviceofferingname"], row["cpunumber"]) == ("Medium Instance", 2)
-    code, text = api.failed("scaleVirtualMachine", id=machine, serviceofferingid=wanted)
-    assert code == 431
-    assert text.startswith('Not upgrading vm VM instance {"id":')
-    assert "since it already has the requested service offering" in text
-
-
-def test_a_running_machine_is_not_scaled(api):
-    given = {"id": api.machine("m")["id"], "serviceofferingid": offering(api, "Medium Instance")}
-    code, text = api.failed("scaleVirtualMachine", **given)
-    assert (code, text.endswith("not configured to be dynamically scalable")) == (530, True)
 
 
 @BOTH
 def test_the_offering_of_a_stopped_machine_is_changed(cloud, one):
     machine = cloud.machine("m")["id"]
     wanted = {"id": machine, "serviceofferingid": offering(cloud, "Medium Instance")}
-    assert cloud.refused("changeServiceForVirtualMachine", **wanted)[0] == 431
     cloud.done("stopVirtualMachine", id=machine)
     row = cloud("changeServiceForVirtualMachine", **wanted)["virtualmachine"]
     assert row["serviceofferingname"] == "Medium Instance"
@@ -178,11 +138,7 @@ def test_a_destroyed_machine_is_recovered_where_the_account_may(cloud_of, clock)
     assert not [m for m in api("listVirtualMachines")["virtualmachine"] if m["id"] == machine]
 
 
-def test_a_destroyed_machine_is_not_recovered_by_an_ordinary_account(api, old):
-    machine = api.machine("m")["id"]
-    api.done("destroyVirtualMachine", id=machine)
-    code, text = api.refused("recoverVirtualMachine", id=machine)
-    assert (code, "allow.user.expunge.recover.vm" in text) == (531, True)
+def test_a_destroyed_machine_is_recovered_by_anybody_on_an_old_server(old):
     machine = old.machine("m")["id"]
     old.done("destroyVirtualMachine", id=machine)
     assert old("recoverVirtualMachine", id=machine)["virtualmachine"]["state"] == "Stopped"
@@ -191,12 +147,7 @@ def test_a_destroyed_machine_is_not_recovered_by_an_ordinary_account(api, old):
 def test_the_ssh_keys_of_a_stopped_machine_are_changed(api):
     for name in ("a", "b"):
         api("createSSHKeyPair", name=name)
-    machine = api.machine("m", keypair="a")["id"]
-    code, text = api.failed("resetSSHKeyForVirtualMachine", id=machine, keypair="b")
-    assert (code, text.endswith("should be stopped to do SSH Key reset")) == (431, True)
-    api.done("stopVirtualMachine", id=machine)
-    for given in ({}, {"keypair": "no"}):
-        assert api.failed("resetSSHKeyForVirtualMachine", id=machine, **given)[0] == 431
+    machine = stopped(api, keypair="a")["id"]
     row = api.done("resetSSHKeyForVirtualMachine", id=machine, keypairs="a,b")
     assert row["keypairs"] == "a,b"
 
@@ -215,9 +166,6 @@ def test_only_the_owner_of_its_key_can_read_the_password_of_a_machine(cloud, one
     told = cloud("getVMPassword", id=machine["id"])["password"]["encryptedpassword"]
     key = load_pem_private_key(private.encode(), None)
     assert key.decrypt(base64.b64decode(told), PKCS1v15()).decode() == machine["password"]
-    other = cloud.machine("n", templateid=template)["id"]
-    code, text = cloud.refused("getVMPassword", id=other)
-    assert (code, text.startswith(f"No password for VM with id '{other}' found.")) == (431, True)
 
 
 @BOTH
@@ -230,8 +178,6 @@ def test_a_template_of_ones_own_is_changed(cloud, one):
     )["template"]  # fmt: skip
     assert (row["name"], row["displaytext"], row["passwordenabled"]) == ("new", "d", True)
     assert row["ostypename"].startswith("Debian")
-    stock = cloud("listTemplates", templatefilter="featured")["template"][0]["id"]
-    assert cloud.refused("updateTemplate", id=stock, name="mine")[0] == 531
 
 
 def test_the_details_of_a_template_are_replaced_or_taken_away(api):
@@ -275,5 +221,5 @@ def test_resources_that_exist_once_are_listed(api, command, given, key, told):
 def test_lists_of_absent_resources_are_empty(cloud, one):
     both = "listPublicIpAddresses listPortForwardingRules listIpForwardingRules listIsos"
     new = "listAffinityGroups listVMSnapshot listVPCs listSnapshotPolicies"
-    for name in f"{both} listSecurityGroups {new if one == 'api' else ''}".split():
+    for name in f"{both} {new if one == 'api' else ''}".split():
         assert cloud(name) == {}

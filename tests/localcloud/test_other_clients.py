@@ -175,8 +175,9 @@ def test_libcloud_lists_resources_of_machines_and_networks(driver):
     node = driver.list_nodes()[0]
     [nic] = driver.ex_list_nics(node)
     assert nic.ip_address == node.private_ips[0]
-    for empty in ("public_ips", "affinity_groups", "security_groups", "vpcs"):
+    for empty in ("public_ips", "affinity_groups", "vpcs"):
         assert getattr(driver, f"ex_list_{empty}")() == []
+    assert [group["name"] for group in driver.ex_list_security_groups()] == ["default"]
 
 
 def test_libcloud_understands_refusals(driver, api):

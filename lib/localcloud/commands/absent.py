@@ -42,16 +42,6 @@ listIsos | iso | ISO images
     showicon boolean (4.22) answer with icons too
     arch string (4.22) the kind of processor
     tags map (4.22) tags it must carry, one of them at least
-listAffinityGroups(4.22) | affinitygroup | groups of machines on one host or on several
-    id uuid the group
-    name string its name
-    type string its type
-    virtualmachineid uuid a machine in it
-listSecurityGroups | securitygroup | security groups
-    id uuid the group
-    securitygroupname string its name
-    virtualmachineid uuid a machine in it
-    tags map (4.22) tags it must carry, one of them at least
 listVMSnapshot@4.2.0(4.22) | vmSnapshot | snapshots of whole machines
     vmsnapshotid uuid the snapshot
     vmsnapshotids uuids@4.9 several snapshots

@@ -81,10 +81,11 @@ def _answering(kind: str, dialect: str) -> list[str]:
     return [c.name for c in known(dialect).values() if kind and c.answers == kind]
 
 
-def _response(kind: str, dialect: str) -> list[dict]:
+def _response(kind: str, dialect: str, nested: dict[str, str] = NESTED) -> list[dict]:
+    """Return the fields of an answer, with those of the rows inside it."""
     return [
         {"name": f.name, "type": f.type, "description": ""}
-        | ({"response": _response(NESTED[f.name], dialect)} if f.name in NESTED else {})
+        | ({"response": _response(nested[f.name], dialect, {})} if f.name in nested else {})
         for f in fields_of(kind, dialect)
     ]
 

@@ -5,14 +5,15 @@ import re
 import secrets
 from typing import Any
 
-from ..guests import guests
+from ..guests import guests, hosts
 from ..guests.guests import set_state
-from ..state.cloud import GIB, Cloud, check_quota, fitting, size_of
+from ..state.cloud import GIB, Cloud, check_quota, find_copy, fitting, size_of
 from ..state.jobs import Work
 from ..state.refusals import DENIED, ApiError, broken, hidden, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
 from ..state.views import show
+from . import affinity, security
 from .cards import card, free_address, storage_card
 from .keys import encrypted, named_key, stored_userdata
 from .volumes import drop
@@ -44,6 +45,10 @@ MOST = 2**31 - 1  # of CPUs, MHz or MiB
     keypairs strings@4.17 (4.22) several SSH keys
     userdata string<1048576 data for the machine, in base64
     userdataid uuid@4.18 (4.22) stored user data
+    affinitygroupids uuids (4.22) the affinity groups it is in
+    affinitygroupnames strings (4.22) their names, where no ids are given
+    securitygroupids uuids the security groups it is in; in a basic zone only
+    securitygroupnames strings their names, where no ids are given
     startvm boolean (4.22) false to leave it stopped
     hypervisor string its hypervisor, which counts only if the template does not say it
     dynamicscalingenabled boolean (4.22) whether it may be scaled while it runs, if all else allows
@@ -59,12 +64,14 @@ def deploy(
 ) -> Work:
     """Check the call, then create the rows of the machine and its root disk."""
     check_form(cloud, name)
-    template = _template(cloud, templateid)
+    template = _template(cloud, templateid, more["zoneid"])
     network = _network(cloud, **more)
     check_name(cloud, name, network)
     data, userdataid = stored_userdata(cloud, userdata, userdataid)
     row = _new_machine(cloud, name, **more)
     row |= {"templateid": template["id"], "data": data, "userdataid": userdataid}
+    row["affinitygroupids"] = affinity.chosen(cloud, **more)
+    row["securitygroupids"] = security.chosen(cloud, cloud.find("zone", row["zoneid"]), **more)
     size = max(template["size"], more.get("rootdisksize", 0) * GIB)
     _check_quotas(cloud, row, size / GIB, more.get("diskofferingid"), more.get("size"))
     cloud.state.save("virtualmachine", row)
@@ -128,13 +135,14 @@ def check_custom(offering: Row, details: list | None) -> None:
             raise invalid(f"Invalid {what} value, specify a value between {least} and {MOST}")
 
 
-def _template(cloud: Cloud, id: Any) -> Row:
+def _template(cloud: Cloud, id: Any, zone: Any) -> Row:
     if id is None:
         raise broken("Please provide only one of template ID, volume ID or snapshot ID")
     template = cloud.state.get("template", id)
     if template is None:
         raise invalid(f"Unable to use template {id}")
-    if not template["isready"]:
+    there = find_copy(template, zone)
+    if there is None or not there["isready"]:
         raise invalid(f"The template {id} is not available for use")
     return template
 
@@ -270,7 +278,7 @@ def deployed(cloud: Cloud, job: Row, **params: Any) -> dict:
     row = cloud.find("virtualmachine", job["instance"])
     starts = row["state"] == "Starting"
     if starts:
-        row["host"] = guests.find_host(cloud, row)
+        row["host"] = hosts.find(cloud, row)
         guests.fill_root(cloud, row)
     if params.get("diskofferingid") is not None:
         guests.add_data(cloud, row, params["diskofferingid"], params.get("size"))

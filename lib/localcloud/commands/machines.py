@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from ..guests import etcd, guests
+from ..guests import etcd, guests, hosts
 from ..guests.guests import set_state
 from ..state.cloud import Cloud, Listing, check_quota, fitting, size_of
 from ..state.jobs import Work
@@ -31,6 +31,8 @@ HIDDEN = ("Destroyed", "Expunging")  # from users, as allow.user.view.destroyed.
     templateid uuid (4.22) the template it was made from
     serviceofferingid uuid@4.4 (4.22) its service offering
     keypair string (4.22) the SSH key it was given
+    affinitygroupid uuid (4.22) an affinity group it is in
+    securitygroupid uuid@4.15 (4.22) a security group it is in
     userdata boolean@4.18.0.0 (4.22) answer with the user data too
     tags map (4.22) tags it must carry, one of them at least
 """)
@@ -43,10 +45,12 @@ def list_machines(
     **filters: Any,
 ) -> Listing:
     """Answer with the account's matching machines; `keyword` is part of a name or the state."""
+    groups = {k: filters.pop(k, None) for k in ("affinitygroupid", "securitygroupid")}
     rows = [
         row
         for row in fitting(cloud, "virtualmachine", **filters)
         if row["state"] not in HIDDEN
+        and all(id in (None, *row.get(f"{kind}s", [])) for kind, id in groups.items())
         and networkid in (None, *(card["networkid"] for card in row["nics"]))
         and keypair in ("", *row.get("keypairs", []))
         and any(keyword.lower() in row[k].lower() for k in ("name", "displayname", "state"))
@@ -86,7 +90,7 @@ def started(cloud: Cloud, job: Row, id: Any) -> dict:
         raise invalid(f"The virtual machine {row['id']} ({row['name']}) is already running")
     if row["state"] != "Starting":
         raise invalid(f"The VM {row['name']} cannot be started in state {row['state']}")
-    row["host"] = guests.find_host(cloud, row)
+    row["host"] = hosts.find(cloud, row)
     guests.fill_root(cloud, row)
     guests.boot(cloud, row, job)
     return {"virtualmachine": show(cloud, "virtualmachine", row)}

@@ -22,7 +22,8 @@ OWNED = (
     ("account domainid", "4.22", """
         createVolume createSnapshot createTemplate deployVirtualMachine createSSHKeyPair
         registerSSHKeyPair deleteSSHKeyPair registerUserData deleteUserData
-        resetSSHKeyForVirtualMachine"""),
+        resetSSHKeyForVirtualMachine registerTemplate createAffinityGroup deleteAffinityGroup
+        createSecurityGroup deleteSecurityGroup"""),
     ("account domainid isrecursive", "2.2", "listVirtualMachines listVolumes listSnapshots"),
     ("account domainid", "2.2", """
         listTemplates listNetworks listResourceLimits listAsyncJobs createVolume createSnapshot

@@ -8,6 +8,7 @@ from ..state.rows import Row
 from ..state.seeds import Seed
 from ..workstation import images
 from .cards import card
+from .security import DEFAULT
 
 SHARED = {
     "type": "Shared",
@@ -41,6 +42,8 @@ def plant(cloud: Cloud, seed: Seed) -> None:
         _add(cloud, "ostype", row, **kind, oscategoryid=_id(cloud, "oscategory", row["category"]))
     for row in seed["templates"]:
         _template(cloud, row)
+    default = {"description": "Default Security Group", "at": cloud.clock()}
+    cloud.state.add("securitygroup", name=DEFAULT, **default)
     _workstation(cloud, seed["workstation"])
 
 
@@ -91,6 +94,7 @@ def _uuids(cloud: Cloud) -> Row:
 
 
 def _template(cloud: Cloud, row: dict) -> None:
+    zones = [zone["id"] for zone in cloud.rows("zone")]
     _add(
         cloud,
         "template",
@@ -98,7 +102,8 @@ def _template(cloud: Cloud, row: dict) -> None:
         displaytext=row.get("displaytext", row["name"]),
         size=row["size"] * GIB,
         ostypeid=_id(cloud, "ostype", row["os_type"]),
-        zoneid=cloud.one("zone")["id"],
+        zoneid=zones[0],
+        copies=[{"zoneid": zone} for zone in zones[1:]],
         isready=True,
         isfeatured=True,
         ispublic=True,

@@ -18,9 +18,10 @@ TAKING = """listDiskOfferings listServiceOfferings listVirtualMachines listVolum
     listPublicIpAddresses listPortForwardingRules listIpForwardingRules listInstanceGroups
     listAffinityGroups listSecurityGroups listIsos listVMSnapshot listVPCs createVolume
     createTemplate deployVirtualMachine createSSHKeyPair registerSSHKeyPair deleteSSHKeyPair
-    registerUserData deleteUserData resetSSHKeyForVirtualMachine"""
+    registerUserData deleteUserData resetSSHKeyForVirtualMachine registerTemplate
+    createAffinityGroup deleteAffinityGroup createSecurityGroup deleteSecurityGroup"""
 OWNED = """virtualmachine volume snapshot template network sshkeypair userdata tag event
-    instancegroup"""
+    instancegroup affinitygroup securitygroup"""
 
 
 @command("""listProjects@3.0.0(4.22) list project

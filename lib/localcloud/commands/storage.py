@@ -1,4 +1,4 @@
-"""Commands that change existing volumes and templates."""
+"""Commands that change existing volumes."""
 
 import os
 from typing import Any
@@ -145,35 +145,3 @@ def recover_volume(cloud: Cloud, id: Any) -> dict:
         unplug(cloud, volume)
     volume.pop("destroyed", None)
     return cloud.state.change("volume", volume, state=volume.pop("before", "Ready"))
-
-
-@command("""updateTemplate sync template
-    Changes what is said about a template.
-    id uuid* the template
-    name string its name
-    displaytext string<4096 a text to go with it
-    ostypeid uuid the OS type
-    passwordenabled boolean machines get a password of their own
-    sshkeyenabled boolean (4.22) machines take an SSH key
-    isdynamicallyscalable boolean (4.22) accepted; no machine here is scaled while it runs
-    requireshvm boolean (4.22) accepted; all machines here are of that kind
-    details map (4.22) pairs that replace all it had
-    cleanupdetails boolean (4.22) true takes all pairs away
-""")
-def update_template(
-    cloud: Cloud, id: Any, details: list | None = None, cleanupdetails: bool = False, **new: Any
-) -> dict:
-    """Change the template's row, if it is the account's own (531)."""
-    row = cloud.find("template", id)
-    if not row["own"]:
-        raise ApiError(
-            531,
-            f"Acct {cloud.account()['name']} does not have permission to operate with resource "
-            f"{row['id']}",
-            4365,
-        )
-    if cleanupdetails:
-        row.pop("details", None)
-    elif details:
-        new["details"] = details[0]
-    return cloud.state.change("template", row, **new)

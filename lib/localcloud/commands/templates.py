@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from ..state.cloud import GIB, Cloud, Listing, check_quota, fitting
+from ..state.cloud import GIB, Cloud, Listing, check_quota, copies_of, fitting
 from ..state.jobs import Work
 from ..state.refusals import ApiError, broken, invalid
 from ..state.registry import command, phase
@@ -28,13 +28,19 @@ def list_templates(
     templatefilter: str,
     hypervisor: str = "",
     showunique: bool = False,
+    zoneid: Any = None,
     **filters: Any,
 ) -> Listing:
-    """Answer with the matching templates."""
-    passes = _filter(templatefilter)
-    fit = hypervisor.lower() in ("", cloud.dialect.hypervisor.lower())
-    rows = [r for r in fitting(cloud, "template", **filters) if fit and passes(r)]
-    return Listing("template", rows)
+    """Answer with the matching templates, once for each zone."""
+    passes, own = _filter(templatefilter), cloud.dialect.hypervisor
+    rows = [
+        copy
+        for row in fitting(cloud, "template", **filters)
+        if hypervisor.lower() in ("", (row.get("hypervisor") or own).lower())
+        for copy in copies_of(row)[: 1 if showunique else None]
+        if zoneid in (None, copy["zoneid"]) and passes(copy)
+    ]
+    return Listing("template", rows, lambda row: {})  # an id may stand for several rows
 
 
 def _filter(name: str) -> Any:
@@ -179,9 +185,10 @@ def delete_template(cloud: Cloud, id: Any, forced: bool = False, **_: Any) -> Wo
     return Work(row)
 
 
-def _check_unused(cloud: Cloud, row: Row) -> None:
+def _check_unused(cloud: Cloud, row: Row, zone: Any) -> None:
     """Refuse to delete a template that machines use, Destroyed ones included."""
-    users = [m for m in cloud.rows("virtualmachine") if m["templateid"] == row["id"]]
+    users = [m for m in cloud.rows("virtualmachine") if m["templateid"] == row["id"]
+             and zone in (None, m["zoneid"])]  # fmt: skip
     if users:
         texts = ",".join(map(cloud.dialect.machine_text, users))
         raise invalid(
@@ -197,11 +204,16 @@ def _text(row: Row) -> str:
 
 
 @phase("deleteTemplate", "finish")
-def deleted(cloud: Cloud, job: Row, id: Any, forced: bool = False, **_: Any) -> dict:
-    """Delete the template and its data; its machines keep running."""
+def deleted(cloud: Cloud, job: Row, id: Any, forced: bool = False, zoneid: Any = None) -> dict:
+    """Delete the template and its data, or only a zone's copy; its machines keep running."""
     row = cloud.find("template", id)
     if cloud.dialect.template_guarded and not forced:
-        _check_unused(cloud, row)
+        _check_unused(cloud, row, zoneid)
+    left = [copy["zoneid"] for copy in copies_of(row) if copy["zoneid"] != zoneid]
+    if zoneid is not None and left:
+        others = [{"zoneid": zone} for zone in left[1:]]
+        cloud.state.change("template", row, zoneid=left[0], copies=others)
+        return {"success": True}
     cloud.disk(row).unlink(missing_ok=True)
     cloud.state.remove("template", row)
     return {"success": True}

@@ -16,7 +16,7 @@ listDiskOfferings: volumeid storageid virtualmachineid
 listServiceOfferings: virtualmachineid systemvmtype cpunumber memory cpuspeed templateid
     vgpuprofileid
 listOsTypes: fordisplay
-listVirtualMachines: details isoid vpcid affinitygroupid backupofferingid displayvm securitygroupid
+listVirtualMachines: details isoid vpcid backupofferingid displayvm
     autoscalevmgroupid accumulate arch extensionid hostid podid clusterid storageid
 listVolumes: hostid podid clusterid storageid displayvolume listsystemvms isencrypted
 listSnapshots: locationtype
@@ -31,9 +31,9 @@ deleteSnapshot: zoneid
 createTemplate: bits virtualmachineid url templatetag arch
 deleteTemplate: issystem
 deployVirtualMachine: volumeid snapshotid password boottype bootmode bootintosetup datadisksdetails
-    userdatadetails hostid podid clusterid securitygroupids securitygroupnames ip6address macaddress
-    keyboard affinitygroupids affinitygroupnames displayvm deploymentplanner
-    dhcpoptionsnetworklist datadiskofferinglist extraconfig copyimagetags properties nicnetworklist
+    userdatadetails hostid podid clusterid ip6address macaddress keyboard displayvm
+    deploymentplanner dhcpoptionsnetworklist datadiskofferinglist extraconfig copyimagetags
+    properties nicnetworklist
     overridediskofferingid iothreadsenabled iodriverpolicy nicmultiqueuenumber
     nicpackedvirtqueuesenabled leaseduration leaseexpiryaction externaldetails customid
 updateVirtualMachine: ostypeid userdatadetails displayvm instancename isdynamicallyscalable
@@ -49,6 +49,8 @@ resizeVolume: miniops maxiops
 updateVolume: path chaininfo storageid state displayvolume customid
 scaleVirtualMachine changeServiceForVirtualMachine: miniops maxiops automigrate shrinkok
 updateTemplate: bootable format sortkey isrouting arch templatetype templatetag forcks
+registerTemplate: bits templatetag isrouting deployasis forcks templatetype arch extensionid
+    externaldetails
 listNics listSnapshotPolicies: fordisplay
 listUsers: apikeyaccess
 listDomains: tag
@@ -66,7 +68,7 @@ listVirtualMachines: hostid podid storageid
 listVolumes: hostid podid details
 createSnapshot: policyid
 createTemplate: bits virtualmachineid url templatetag
-deployVirtualMachine: hostid securitygroupids securitygroupnames keyboard
+deployVirtualMachine: hostid keyboard
 updateVirtualMachine: ostypeid
 listEvents: duration entrytime
 listAccounts: iscleanuprequired isrecursive

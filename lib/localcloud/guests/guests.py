@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..state import jobs
-from ..state.cloud import GIB, Cloud, fitting, owner_of, size_of
+from ..state.cloud import GIB, Cloud, fitting, owner_of
 from ..state.refusals import invalid
 from ..state.rows import Row
 from ..state.views import default_nic
@@ -20,33 +20,14 @@ TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
 RUNS = ("Running", "Stopping")
 
 
-def find_host(cloud: Cloud, machine: Row) -> int:
-    """Return the number of a host of the zone with room for a machine.
-
-    Refuses one for which no host has the capacity (533), or the tag of its offering (530).
-    """
-    wanted, there = size_of(cloud, machine), cloud.setting("capacity")
-    if wanted["hosttags"]:
-        raise cloud.dialect.no_tagged_host(machine)
-    taken = {host: [0, 0] for host in range(int(there["hosts"]))}
-    for other in cloud.rows("virtualmachine"):
-        same = other["zoneid"] == machine["zoneid"] and other["id"] != machine["id"]
-        if same and other["state"] in RUNS and other.get("host") in taken:
-            size, host = size_of(cloud, other), taken[other["host"]]
-            host[:] = host[0] + size["cpunumber"], host[1] + size["memory"]
-    for host, (cpus, memory) in taken.items():
-        crowded = cpus + wanted["cpunumber"] > there["cpus"]
-        if not crowded and memory + wanted["memory"] <= there["memory"]:
-            return host
-    raise cloud.dialect.no_room(machine)
-
-
 def set_state(cloud: Cloud, row: Row, state: str) -> Row:
     """Set the state of a machine; unless it runs, end its processes and its shell."""
     if state not in RUNS:
         etcd.end(cloud, row)
         login.close_shell(cloud.folder, row["id"])
         row["stopped"] = True
+    if state == "Error":
+        row |= {"affinitygroupids": [], "securitygroupids": []}
     row |= {"state": state, "changed": cloud.clock()}
     return cloud.state.save("virtualmachine", row)
 

@@ -159,6 +159,7 @@ DEFAULTS: dict[str, Row] = {
     "nics": {"second": 0},  # 1: new machines have a second one, which is listed first
     "offerings": {"custom": 0},  # 1: one of custom size is listed; libcloud cannot read such
     "throttle": {"max": 0, "interval": 1},  # calls per so many seconds; 0 is off
+    "downloads": {"error": ""},  # with which downloads of templates end
     "etcd": {"real": 0},  # 1: machines run real etcd processes, on loopback addresses
     "project": {"name": ""},  # there is one of that name, and the workstation is in it
     "role": {"refuse": ""},  # commands that the account's role lacks, with commas between
@@ -176,6 +177,16 @@ OPTIONS = {
     "second_nic": ("nics", "second"),
     "project": ("project", "name"),
 }
+
+
+def copies_of(row: Row) -> list[Row]:
+    """Return a template as it is in each of its zones."""
+    return [row, *(row | copy for copy in row.get("copies", []))]
+
+
+def find_copy(row: Row, zone: Any) -> Row | None:
+    """Return a template as it is in a zone, None if it is not there."""
+    return next((copy for copy in copies_of(row) if copy["zoneid"] == zone), None)
 
 
 def owner_of(row: Row) -> Row:
@@ -246,7 +257,7 @@ def used(cloud: Cloud, what: str) -> float:
         return sum(v["size"] for v in _counted(cloud, "volume")) / GIB
     if what == "secondarystorage":
         stored = [*_counted(cloud, "snapshot"), *_counted(cloud, "template")]
-        return sum(row["size"] for row in stored) / GIB
+        return sum(row["size"] * len(copies_of(row)) for row in stored) / GIB
     return len(_counted(cloud, {"ip": "network"}.get(kind, kind)))
 
 

@@ -58,6 +58,10 @@ TABLE = {
         +guestiptype=Isolated +conservemode:boolean=true +specifyipranges:boolean=false
         +state=Enabled +forvpc:boolean=false +ispersistent:boolean=false
         +supportsstrechedl2subnet:boolean=false""",
+    "affinitygroup": f"id name description {OWNER} type virtualmachineIds:set",
+    "affinityGroupType": "type",
+    "securitygroup": f"""id name description {OWNER} ingressrule:set +egressrule:set +tags:set
+        +virtualmachinecount:integer +virtualmachineids:set""",
     "oscategory": "id name",
     "hypervisor": "name",
     "user": f"""id username firstname lastname email created:date state account accounttype:integer
@@ -96,7 +100,7 @@ TABLE = {
         crossZones:boolean=false ostypeid ostypename {OWNER} zoneid zonename status size:long
         +physicalsize:long templatetype=USER hypervisor isextractable:boolean=false details:map
         +downloaddetails:list +arch=x86_64 +bits:integer=0 +sshkeyenabled:boolean=false
-        +isdynamicallyscalable:boolean=false +directdownload:boolean=false
+        +isdynamicallyscalable:boolean=false +directdownload:boolean=false +checksum
         +deployasis:boolean=false +forcks:boolean=false +requireshvm:boolean=true +tags:set
         +hasannotations:boolean=false""",
     "virtualmachine": f"""id name displayname {OWNER} +userid +username created:date
@@ -139,8 +143,8 @@ TABLE = {
     "simulatorcall": "command params:map changed:boolean status:integer",
 }
 # Resources that this cloud does not have.
-EMPTY = """publicipaddress portforwardingrule ipforwardingrule iso affinitygroup securitygroup
-    vmSnapshot vpc snapshotpolicy"""
+EMPTY = """publicipaddress portforwardingrule ipforwardingrule iso vmSnapshot vpc
+    snapshotpolicy"""
 TABLE |= dict.fromkeys(EMPTY.split(), "id name")
 
 

@@ -35,13 +35,17 @@ SECONDS = {
     "deleteTags": 1,
 }
 OTHERS = 5
-SECONDS_PER_GIB = {"createSnapshot": 14.25, "createTemplate": 3}
+SECONDS_PER_GIB = {"createSnapshot": 14.25, "createTemplate": 3, "copyTemplate": 3}
 AFTER = 0.05  # of its duration, until the work after a job is done
 INSTANCES = {"volume": "Volume", "snapshot": "Snapshot", "template": "Template",
-             "virtualmachine": "VirtualMachine"}  # fmt: skip
+             "virtualmachine": "VirtualMachine", "affinitygroup": "AffinityGroup"}  # fmt: skip
+# Work that no job does, and the command with its phase.
+WITHOUT_JOB = {"expunge": "expungeVirtualMachine", "download": "registerTemplate"}
 GERUNDS = {"stop": "stopping"}
 # Java packages of the commands whose module has another name.
-AREAS = {"machine": "vm", "deployment": "vm", "instance": "vm", "label": "tag", "storage": "volume"}
+AREAS = {"machine": "vm", "deployment": "vm", "instance": "vm", "storage": "volume",
+         "download": "template", "affinity": "affinitygroup",
+         "security": "securitygroup"}  # fmt: skip
 VERB = re.compile(r"([a-z]+)(\w+)")
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 INTERNAL = "Internal error executing command, please contact your system administrator"
@@ -143,7 +147,7 @@ def duration(cloud: Cloud, command: str, gib: float) -> float:
 
 
 def schedule(cloud: Cloud, at: float, moment: str, target: Any) -> None:
-    """Schedule work: a phase of a job, or the removal of a machine."""
+    """Schedule work: a phase of a job, or what is done without one."""
     id = f"{target}/{moment}"
     cloud.state.add("timer", id=id, n=0, at=at, moment=moment, target=target)
     heapq.heappush(cloud.timers, (at, next(_order), id))
@@ -171,9 +175,9 @@ def advance(cloud: Cloud) -> None:
 
 
 def _due(cloud: Cloud, timer: Row) -> None:
-    if timer["moment"] == "expunge":
-        expunge = COMMANDS["expungeVirtualMachine"].phases["expunge"]
-        _raised(lambda: expunge(cloud, timer["target"]))
+    if timer["moment"] in WITHOUT_JOB:
+        do = COMMANDS[WITHOUT_JOB[timer["moment"]]].phases[timer["moment"]]
+        _raised(lambda: do(cloud, timer["target"]))
         return
     job = cloud.state.get("job", timer["target"])
     if job is None:

@@ -65,9 +65,7 @@ class Command:
         """Return the kind of row that the command's `id` names."""
         if self.answers == "password":
             return "virtualmachine"
-        return self.answers or {"machine": "virtualmachine", "key": "userdata"}.get(
-            self.area, self.area
-        )
+        return self.answers or SUBJECTS.get(self.area, self.area)
 
     @property
     def changes(self) -> bool:
@@ -75,6 +73,9 @@ class Command:
         return not re.match(r"(get|list|query)", self.name)
 
 
+# The kind of row that the commands of a module are about, where they do not answer with it.
+SUBJECTS = {"machine": "virtualmachine", "key": "userdata", "affinity": "affinitygroup",
+            "security": "securitygroup"}  # fmt: skip
 COMMANDS: dict[str, Command] = {}
 PHASES: dict[str, dict[str, Callable[..., Any]]] = {}
 

@@ -10,7 +10,7 @@ from typing import Any
 from .dialects import Dialect
 
 Row = dict[str, Any]
-FORMAT = 5  # of the rows; increases with each change
+FORMAT = 6  # of the rows; increases with each change
 
 
 class OtherFormat(Exception):

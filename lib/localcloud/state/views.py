@@ -132,22 +132,65 @@ def _snapshot(cloud: Cloud, row: Row) -> dict:
 @more("template")
 def _template(cloud: Cloud, row: Row) -> dict:
     size = row["size"] if row["isready"] else None
-    status = "Download Complete" if row["isready"] else "Processing"
+    state, percent, status = _download(cloud, row)
+    told = {"downloadState": state, "datastore": "secondary-1", "downloadPercent": str(percent)}
     return {
-        "format": cloud.dialect.image_format,
-        "hypervisor": cloud.dialect.hypervisor,
+        "format": row.get("format") or cloud.dialect.image_format,
+        "hypervisor": row.get("hypervisor") or cloud.dialect.hypervisor,
         "ostypename": cloud.find("ostype", row["ostypeid"])["name"],
         "status": status if row["own"] else None,
         "size": size,
         "physicalsize": size,
         "templatetype": "USER" if row["own"] else "SYSTEM",
         "details": row.get("details") or cloud.dialect.no_details,
-        "downloaddetails": [
-            {"downloadState": "DOWNLOADED", "datastore": "secondary-1", "downloadPercent": "100"}
-        ]
-        if row["isready"]
-        else [],
+        "downloaddetails": [told] if state else [],
     }
+
+
+def _download(cloud: Cloud, row: Row) -> tuple[str, int, str]:
+    """Return state, percent and status of a template's data (`TemplateJoinDaoImpl`)."""
+    if row.get("directdownload"):
+        return "BYPASSED", 100, "Bypassed Secondary Storage"
+    if row["isready"]:
+        return "DOWNLOADED", 100, "Download Complete"
+    if row.get("error"):
+        return "DOWNLOAD_ERROR", 0, row["error"]
+    if "until" not in row:  # it is made from a snapshot or a volume
+        return "", 0, "Processing"
+    whole = max(row["until"] - row["at"], 0.001)
+    percent = min(int(100 * (cloud.clock() - row["at"]) / whole), 100)
+    status = "Installing Template" if percent == 100 else f"{percent}% Downloaded"
+    return "DOWNLOAD_IN_PROGRESS", percent, status
+
+
+@more("affinitygroup")
+def _affinity_group(cloud: Cloud, row: Row) -> dict:
+    return {"virtualmachineIds": _members(cloud, row)}
+
+
+@more("securitygroup")
+def _security_group(cloud: Cloud, row: Row) -> dict:
+    inside = _members(cloud, row)
+    rules = {"ingressrule": [], "egressrule": []}
+    return rules | {"virtualmachineids": inside, "virtualmachinecount": len(inside)}
+
+
+def _members(cloud: Cloud, group: Row) -> list:
+    """Return the ids of the machines in a group."""
+    return [
+        m["id"]
+        for m in cloud.rows("virtualmachine")
+        if group["id"] in (*m.get("affinitygroupids", []), *m.get("securitygroupids", []))
+    ]
+
+
+def _groups(cloud: Cloud, machine: Row, kind: str) -> list[dict]:
+    """Return the groups of a machine as its own row shows them."""
+    found = (cloud.find(kind, id) for id in machine.get(f"{kind}ids", []))
+    inside = dict.fromkeys(
+        ("virtualmachineIds", "virtualmachineids", "virtualmachinecount", "tags")
+    )
+    return [show(cloud, kind, group, **inside) for group in found]
 
 
 @more("volume")
@@ -197,8 +240,8 @@ def _machine(cloud: Cloud, row: Row) -> dict:
         "osdisplayname": ostype.get("name"),
         "hypervisor": cloud.dialect.hypervisor,
         "nic": [nic_view(cloud, card, row) for card in row["nics"]],
-        "securitygroup": [],
-        "affinitygroup": [],
+        "securitygroup": _groups(cloud, row, "securitygroup"),
+        "affinitygroup": _groups(cloud, row, "affinitygroup"),
         "keypairs": ",".join(row.get("keypairs", [])) or None,
         "deleteprotection": row.get("deleteprotection", False),
         "readonlydetails": "dataDiskController, rootDiskController",

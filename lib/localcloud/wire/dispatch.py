@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..commands import filters, owners, params, projects
 from ..state import jobs
-from ..state.cloud import Cloud
+from ..state.cloud import Cloud, Listing
 from ..state.faults import Fault
 from ..state.refusals import ApiError, invalid
 from ..state.registry import Command, known
@@ -217,6 +217,8 @@ def _sync(cloud: Cloud, command: Command, values: dict) -> str:
         jobs.note(cloud, command, "")
     if found is True:
         return envelope.success(cloud, command.name)
+    if isinstance(found, Listing):  # as registerTemplate does
+        return envelope.listing(cloud, command.name, found, slice(None), len(found.rows))
     view = show(cloud, command.answers, found)
     if command.name == "queryAsyncJobResult":
         return envelope.flat(cloud, command.name, view)

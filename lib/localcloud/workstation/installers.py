@@ -25,6 +25,13 @@ STEPS = 20  # progress lines of a download
 OEMS = {"", "cloudstack", "openstack", "vmware", "vmware_raw", "ec2", "gce", "azure", "vagrant"}
 
 
+# The images that their makers publish: channel, version, name, OEM.
+RELEASED = re.compile(
+    r"https?://(\w+)\.release\.(?:core-os|flatcar-linux)\.net/[\w-]+/(current|\d+\.\d+\.\d+)/"
+    r"(coreos|flatcar)_production_(?:(\w+)_)?image\.\w+(?:\.\w+)?"
+)
+
+
 class Generation(NamedTuple):
     """The differences between the installers and their images; `options` are those they take."""
 
@@ -305,19 +312,32 @@ def _write_table(order: Order, full: str) -> None:
 
 
 def _fill(order: Order) -> None:
-    """Write the image's file systems, empty except for the notes on the image."""
+    """Write the image's file systems."""
     time.sleep(WRITE * order.scale)
-    kind, file = order.kind, order.disk["file"]
-    about = f"NAME={json.dumps(kind.brand)}\nID={kind.ident}\nVERSION={order.version}\n"
-    oem = {}
-    if order.oem:
-        oem["oem-release"] = f"ID={order.oem}\nVERSION_ID={order.version}\n".encode()
-        oem["grub.cfg"] = f'set oem_id="{order.oem}"\n'.encode()
+    write_files(order.disk["file"], order.kind, order.version, order.oem)
+
+
+def write_files(file: images.Path, kind: Generation, version: str, oem: str) -> None:
+    """Write the file systems of an image, empty except for the notes on the image."""
+    about = f"NAME={json.dumps(kind.brand)}\nID={kind.ident}\nVERSION={version}\n"
+    notes = {}
+    if oem:
+        notes["oem-release"] = f"ID={oem}\nVERSION_ID={version}\n".encode()
+        notes["grub.cfg"] = f'set oem_id="{oem}"\n'.encode()
     usr = {"lib/os-release": about.encode()}
     images.put_tree(file, 1, {}, kind="vfat", label="EFI-SYSTEM")
     images.put_tree(file, 3, usr, kind=kind.usr_fs, label="USR-A")
-    images.put_tree(file, 6, oem, kind=kind.oem_fs, label="OEM")
+    images.put_tree(file, 6, notes, kind=kind.oem_fs, label="OEM")
     images.put_tree(file, 9, {}, kind=kind.root_fs, label="ROOT")
+
+
+def released(url: str) -> tuple[Generation, str, str] | None:
+    """Return what the image at a URL is, its version and OEM; None if there is none."""
+    found = RELEASED.fullmatch(url)
+    kind = {"coreos": COREOS, "flatcar": FLATCAR}[found[3]] if found else None
+    if not found or found[1] not in kind.current or (found[4] or "") not in OEMS:
+        return None
+    return kind, kind.current[found[1]] if found[2] == "current" else found[2], found[4] or ""
 
 
 def _configure(order: Order) -> None:

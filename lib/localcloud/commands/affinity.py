@@ -1,0 +1,142 @@
+"""Commands for affinity groups: which machines go on one host, or on different ones.
+
+Rules and texts are those of `AffinityGroupServiceImpl`; `guests.hosts` applies the groups.
+"""
+
+from typing import Any
+
+from ..guests.hosts import TYPES
+from ..state.cloud import Cloud, Listing, fitting
+from ..state.jobs import Work
+from ..state.refusals import invalid
+from ..state.registry import command, phase
+from ..state.rows import Row
+from ..state.views import show
+
+
+@command("""listAffinityGroups(4.22) list affinitygroup
+    Lists groups of machines on one host or on several.
+    id uuid the group
+    name string its name
+    type string its type
+    virtualmachineid uuid a machine in it
+""")
+def list_groups(cloud: Cloud, virtualmachineid: Any = None, **filters: Any) -> Listing:
+    """Answer with the matching groups."""
+    rows = fitting(cloud, "affinitygroup", **filters)
+    if virtualmachineid is not None:
+        inside = cloud.find("virtualmachine", virtualmachineid).get("affinitygroupids", [])
+        rows = [row for row in rows if row["id"] in inside]
+    return Listing("affinitygroup", rows)
+
+
+@command("""listAffinityGroupTypes(4.22) list affinityGroupType
+    Lists the types of affinity groups.
+""")
+def list_types(cloud: Cloud, keyword: str = "") -> Listing:
+    """Answer with the types that users may make groups of."""
+    return Listing("affinityGroupType", [{"type": name} for name in TYPES if keyword in name])
+
+
+@command("""createAffinityGroup(4.22) async-create affinitygroup
+    Makes a group of machines.
+    name string* its name
+    type string* host anti-affinity, or another type of listAffinityGroupTypes
+    description string a text to go with it
+""")
+def create_group(cloud: Cloud, name: str, type: str, description: str = "") -> Work:
+    """Create the group."""
+    if type not in TYPES:
+        raise invalid(f"Unable to create affinity group, invalid affinity group type{type}")
+    if any(row["name"] == name for row in cloud.mine("affinitygroup")):
+        raise invalid(f"Unable to create affinity group, a group with name {name} already exists.")
+    own = {"name": name, "type": type, "description": description or None} | cloud.ownership()
+    return Work(cloud.state.add("affinitygroup", at=cloud.clock(), **own))
+
+
+@phase("createAffinityGroup", "finish")
+def created(cloud: Cloud, job: Row, **_: Any) -> dict:
+    """Answer with the group."""
+    group = cloud.find("affinitygroup", job["instance"])
+    return {"affinitygroup": show(cloud, "affinitygroup", group)}
+
+
+@command("""deleteAffinityGroup(4.22) async
+    Deletes a group; machines in it stay.
+    id uuid the group
+    name string its name, where no id is given
+""")
+def delete_group(cloud: Cloud, id: Any = None, **_: Any) -> Work:
+    """Queue the deleting."""
+    return Work(cloud.state.get("affinitygroup", id))
+
+
+@phase("deleteAffinityGroup", "finish")
+def deleted(cloud: Cloud, job: Row, id: Any = None, name: str | None = None) -> dict:
+    """Delete the group and take its machines out of it."""
+    if id is None and name is None:
+        raise invalid(
+            "Either the affinity group Id or group name must be specified to delete the group"
+        )
+    found = fitting(cloud, "affinitygroup", id=id, name=None if id is not None else name)
+    if not found:
+        was = cloud.state.trace_of("affinitygroup", id).get("was", id)
+        raise invalid(f"Unable to find affinity group {name if id is None else was}")
+    for machine in cloud.rows("virtualmachine"):
+        if found[0]["id"] in machine.get("affinitygroupids", []):
+            left = [i for i in machine["affinitygroupids"] if i != found[0]["id"]]
+            cloud.state.change("virtualmachine", machine, affinitygroupids=left)
+    cloud.state.remove("affinitygroup", found[0])
+    return {"success": True}
+
+
+@command("""updateVMAffinityGroup(4.22) async virtualmachine
+    Puts a stopped machine into other groups.
+    id uuid* the machine
+    affinitygroupids uuids the groups it is in then
+    affinitygroupnames strings their names, where no ids are given
+""")
+def update_machine(cloud: Cloud, id: Any, **_: Any) -> Work:
+    """Queue the change."""
+    row = cloud.find("virtualmachine", id)
+    return Work(row, row)
+
+
+@phase("updateVMAffinityGroup", "finish")
+def updated(
+    cloud: Cloud,
+    job: Row,
+    id: Any,
+    affinitygroupids: list | None = None,
+    affinitygroupnames: list | None = None,
+) -> dict:
+    """Change the machine's groups."""
+    row = cloud.find("virtualmachine", id)
+    groups = chosen(cloud, affinitygroupids, affinitygroupnames)
+    if row["state"] != "Stopped":
+        text = cloud.dialect.machine_text(row)
+        raise invalid(
+            f"Unable update affinity groups of the virtual machine {text} in state {row['state']}; "
+            "make sure the virtual machine is stopped and not in an error state before updating."
+        )
+    cloud.state.change("virtualmachine", row, affinitygroupids=groups)
+    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+
+
+def chosen(
+    cloud: Cloud,
+    affinitygroupids: list | None = None,
+    affinitygroupnames: list | None = None,
+    **_: Any,
+) -> list[Any]:
+    """Return the ids of the groups of a call."""
+    if affinitygroupids and affinitygroupnames:
+        raise invalid(
+            "affinitygroupids parameter is mutually exclusive with affinitygroupnames parameter"
+        )
+    by_name = {row["name"]: row["id"] for row in cloud.mine("affinitygroup")}
+    for name in affinitygroupnames or []:
+        if name not in by_name:
+            raise invalid(f"Unable to find affinity group by name {name}")
+    ids = affinitygroupids or [by_name[name] for name in affinitygroupnames or []]
+    return [cloud.find("affinitygroup", id)["id"] for id in dict.fromkeys(ids)]

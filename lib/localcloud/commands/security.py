@@ -1,0 +1,99 @@
+"""Commands for security groups, which only machines in basic zones can be in.
+
+Rules and texts are those of `SecurityGroupManagerImpl` and `BaseDeployVMCmd`. What a group lets
+through is not kept: nothing here is sent to machines that it could hold back.
+"""
+
+from typing import Any
+
+from ..state.cloud import Cloud, Listing, fitting
+from ..state.refusals import ApiError, invalid
+from ..state.registry import command
+from ..state.rows import Row
+
+DEFAULT = "default"  # which each account has
+
+
+@command("""listSecurityGroups list securitygroup
+    Lists security groups.
+    id uuid the group
+    securitygroupname string its name
+    virtualmachineid uuid a machine in it
+    tags map (4.22) tags it must carry, one of them at least
+""")
+def list_groups(
+    cloud: Cloud, securitygroupname: str | None = None, virtualmachineid: Any = None, **more: Any
+) -> Listing:
+    """Answer with the matching groups."""
+    rows = fitting(cloud, "securitygroup", name=securitygroupname, **more)
+    if virtualmachineid is not None:
+        inside = cloud.find("virtualmachine", virtualmachineid).get("securitygroupids", [])
+        rows = [row for row in rows if row["id"] in inside]
+    return Listing("securitygroup", rows)
+
+
+@command("""createSecurityGroup(4.22) sync securitygroup
+    Makes a security group.
+    name string* its name
+    description string a text to go with it
+""")
+def create_group(cloud: Cloud, name: str, description: str = "") -> dict:
+    """Create the group."""
+    if any(row["name"] == name for row in cloud.mine("securitygroup")):
+        raise invalid(f"Unable to create security group, a group with name {name} already exists.")
+    own = {"name": name, "description": description or None} | cloud.ownership()
+    return cloud.state.add("securitygroup", at=cloud.clock(), **own)
+
+
+@command("""deleteSecurityGroup(4.22) sync
+    Deletes a security group that no machine is in.
+    id uuid the group
+    name string its name, where no id is given
+""")
+def delete_group(cloud: Cloud, id: Any = None, name: str | None = None) -> bool:
+    """Delete the group, unless it is in use (536)."""
+    if id is not None and name is not None:
+        raise invalid("name parameter is mutually exclusive with id parameter")
+    if id is None and name is None:
+        raise invalid("Either id or name parameter is required by deleteSecurityGroup command")
+    found = [g for g in cloud.mine("securitygroup") if g["id"] == id or g["name"] == name]
+    if not found:
+        raise invalid(f"Unable to find security group by {'name' if name else 'id'} {name or id}")
+    if found[0]["name"] == DEFAULT:
+        raise invalid("The network group default is reserved")
+    if members(cloud, found[0]):
+        raise ApiError(536, "Cannot delete group when it's in use by virtual machines", 4390)
+    cloud.state.remove("securitygroup", found[0])
+    return True
+
+
+def members(cloud: Cloud, group: Row) -> list[Row]:
+    """Return the machines in a group."""
+    rows = cloud.rows("virtualmachine")
+    return [m for m in rows if group["id"] in m.get("securitygroupids", [])]
+
+
+def chosen(
+    cloud: Cloud,
+    zone: Row,
+    securitygroupids: list | None = None,
+    securitygroupnames: list | None = None,
+    **_: Any,
+) -> list[Any]:
+    """Return the ids of the groups of a deployment in a zone; the default one if none is named."""
+    if securitygroupids and securitygroupnames:
+        raise invalid(
+            "securitygroupids parameter is mutually exclusive with securitygroupnames parameter"
+        )
+    by_name = {row["name"]: row["id"] for row in cloud.mine("securitygroup")}
+    for name in securitygroupnames or []:
+        if name not in by_name:
+            raise invalid(f"Unable to find group by name {name}")
+    ids = securitygroupids or [by_name[name] for name in securitygroupnames or []]
+    if not zone["securitygroupsenabled"] and ids:
+        raise invalid(
+            "Can't create vm with security groups; security group feature is not enabled per zone"
+        )
+    if not zone["securitygroupsenabled"]:
+        return []
+    return [cloud.find("securitygroup", id)["id"] for id in ids or [by_name[DEFAULT]]]

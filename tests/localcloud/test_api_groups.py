@@ -1,0 +1,156 @@
+"""Affinity groups decide on hosts, security groups are for basic zones."""
+
+import pytest
+
+ANTI = "host anti-affinity"
+PLAIN = """\
+zones: [{name: local-1}, {name: plain, type: Basic}]
+networks:
+  - {name: default-guest, zone: local-1, cidr: 10.1.0.0/24}
+  - {name: shared, zone: plain, cidr: 10.4.0.0/24}
+"""
+
+
+@pytest.fixture
+def basic(cloud_of, tmp_path):
+    """A cloud with a basic zone, too, whose parameters for a machine there are `there`."""
+    path = tmp_path / "seed.yaml"
+    path.write_text(PLAIN)
+    cloud = cloud_of(seed=path)
+    cloud.there = lambda name, **more: cloud.machine_params(name=name, zone="plain") | more
+    return cloud
+
+
+def group(api, name: str, kind: str = ANTI) -> str:
+    return api.done("createAffinityGroup", name=name, type=kind)["id"]
+
+
+def test_an_affinity_group_is_made_listed_and_deleted(api):
+    assert api("listAffinityGroupTypes")["affinityGroupType"][0] == {"type": ANTI}
+    made = api.done("createAffinityGroup", name="g", type=ANTI, description="apart")
+    assert (made["type"], made["description"], made["account"]) == (ANTI, "apart", "runbook")
+    for wrong, text in (
+        ({"name": "g", "type": ANTI}, "a group with name g already exists."),
+        ({"name": "h", "type": "apart"}, "invalid affinity group typeapart"),
+    ):
+        code, said = api.refused("createAffinityGroup", **wrong)
+        assert (code, said) == (431, f"Unable to create affinity group, {text}")
+    node = api.machine("m", affinitygroupnames="g")
+    assert [g["name"] for g in node["affinitygroup"]] == ["g"]
+    [row] = api("listAffinityGroups", virtualmachineid=node["id"])["affinitygroup"]
+    assert row["virtualmachineIds"] == [node["id"]]
+    assert api("listVirtualMachines", affinitygroupid=made["id"])["count"] == 1
+    assert api.done("deleteAffinityGroup", name="g") is True
+    assert api("listVirtualMachines", id=node["id"])["virtualmachine"][0]["affinitygroup"] == []
+    assert api.failed("deleteAffinityGroup", name="g") == (431, "Unable to find affinity group g")
+    assert api.failed("deleteAffinityGroup")[1].startswith("Either the affinity group Id or group")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"affinitygroupnames": "nosuch"}, "Unable to find affinity group by name nosuch"),
+        (
+            {"affinitygroupnames": "g", "affinitygroupids": "$g"},
+            "affinitygroupids parameter is mut",
+        ),
+    ],
+)
+def test_wrong_groups_are_refused(api, given, text):
+    made = group(api, "g")
+    given = {k: v.replace("$g", made) for k, v in given.items()}
+    code, said = api.refused("deployVirtualMachine", **api.machine_params(name="m", **given))
+    assert code == 431 and said.startswith(text)
+
+
+def test_machines_that_are_to_be_apart_end_where_the_hosts_do(api):
+    api.fault("capacity", "hosts:3")
+    made, start = group(api, "g"), {"startvm": "false"}
+    nodes = [api.machine(f"m-{n}", affinitygroupids=made) for n in range(3)]
+    assert api.machine("free")["state"] == "Running"
+    params = api.machine_params(name="m-3", affinitygroupids=made)
+    code, text = api.failed("deployVirtualMachine", **params)
+    assert code == 533 and text.startswith("No destination found for a deployment for VM instance ")
+    assert text.endswith("}, Please check the affinity groups provided, there may not be "
+                         "sufficient capacity to follow them")  # fmt: skip
+    waiting = api.machine("m-4", affinitygroupids=made, **start)
+    assert api.failed("startVirtualMachine", id=waiting["id"])[0] == 533
+    api.done("stopVirtualMachine", id=nodes[0]["id"])
+    assert api.done("startVirtualMachine", id=waiting["id"])["state"] == "Running"
+    assert api.failed("updateVMAffinityGroup", id=waiting["id"], affinitygroupnames="g")[
+        1
+    ].endswith(
+        "make sure the virtual machine is stopped and not in an error state before updating."
+    )
+    assert api.done("updateVMAffinityGroup", id=nodes[0]["id"])["affinitygroup"] == []
+    assert api.done("startVirtualMachine", id=nodes[0]["id"])["state"] == "Running"
+
+
+def test_a_machine_that_stopped_keeps_its_host_for_an_hour(cloud_of, clock):
+    cloud = cloud_of(clock=clock, time_scale=1)
+    cloud.fault("capacity", "hosts:1")
+
+    def done(command: str, **params: object) -> dict:
+        job = cloud(command, **params)["jobid"]
+        clock.now += 600
+        return cloud("queryAsyncJobResult", jobid=job)
+
+    done("createAffinityGroup", name="g", type=ANTI)
+    given = {n: cloud.machine_params(name=n, affinitygroupnames="g") for n in ("a", "b", "c")}
+    first = done("deployVirtualMachine", **given["a"])["jobresult"]["virtualmachine"]["id"]
+    done("stopVirtualMachine", id=first)
+    assert done("deployVirtualMachine", **given["b"])["jobresultcode"] == 533
+    clock.now += 3600
+    assert done("deployVirtualMachine", **given["c"])["jobstatus"] == 1
+
+
+def test_machines_that_are_to_be_together_share_a_host(api):
+    api.fault("capacity", "hosts:2;cpus:6")
+    made = group(api, "g", "host affinity")
+    api.machine("one", affinitygroupids=made, offering="Medium Instance")
+    api.machine("two", affinitygroupids=made, offering="Medium Instance")
+    assert api.failed("deployVirtualMachine", **api.machine_params(
+        "Medium Instance", name="three", affinitygroupids=made))[0] == 533  # fmt: skip
+    wished = group(api, "h", "non-strict host affinity")
+    assert api.machine("four", affinitygroupids=wished)["state"] == "Running"
+
+
+def test_a_basic_zone_has_security_groups_and_no_choice_of_networks(basic):
+    [zone] = basic("listZones", name="plain")["zone"]
+    assert (zone["networktype"], zone["securitygroupsenabled"]) == ("Basic", True)
+    made = basic("createSecurityGroup", name="web")["securitygroup"]["id"]
+    assert basic.done("deployVirtualMachine", **basic.there("a"))["securitygroup"][0]["name"] == (
+        "default"
+    )
+    node = basic.done("deployVirtualMachine", **basic.there("b", securitygroupids=made))
+    assert [g["name"] for g in node["securitygroup"]] == ["web"]
+    assert node["nic"][0]["type"] == "Shared" and node["nic"][0]["ipaddress"] == "10.4.0.12"
+    [row] = basic("listSecurityGroups", virtualmachineid=node["id"])["securitygroup"]
+    assert (row["id"], row["virtualmachineids"]) == (made, [node["id"]])
+    assert basic("listVirtualMachines", securitygroupid=made)["count"] == 1
+    network = basic.id_of("listNetworks", "shared")
+    inside = basic.machine_params(name="c", securitygroupids=made)
+    both = {"securitygroupids": made, "securitygroupnames": "web"}
+    for given, text in (
+        (basic.there("c", networkids=network), "Can't specify network Ids in Basic zone"),
+        (basic.there("c", **both), "securitygroupids parameter is mutually exclusive with secur"),
+        (basic.there("c", securitygroupnames="x"), "Unable to find group by name x"),
+        (inside, "Can't create vm with security groups; security group feature is not enabled pe"),
+    ):
+        code, said = basic.refused("deployVirtualMachine", **given)
+        assert code == 431 and said.startswith(text)
+
+
+def test_a_security_group_in_use_or_reserved_is_not_deleted(basic):
+    made = basic("createSecurityGroup", name="web")["securitygroup"]["id"]
+    node = basic.done("deployVirtualMachine", **basic.there("a", securitygroupids=made))
+    for given, answer in (
+        ({"id": made}, (536, "Cannot delete group when it's in use by virtual machines")),
+        ({"name": "default"}, (431, "The network group default is reserved")),
+    ):
+        assert basic.refused("deleteSecurityGroup", **given) == answer
+    said = basic.refused("createSecurityGroup", name="web")[1]
+    assert said == "Unable to create security group, a group with name web already exists."
+    basic.fault("expunge", "allowed:1")
+    basic.done("destroyVirtualMachine", id=node["id"], expunge="true")
+    assert basic("deleteSecurityGroup", name="web") == {"success": True}
