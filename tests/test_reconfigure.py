@@ -241,7 +241,9 @@ def test_a_plan_that_would_be_another_one_by_now_is_not_carried_out(cloud, keys)
     meant = at_apply["plan"].texts["coreos-cluster-2"].encode()
     run(shell, f"sh -c 'cat >{login.FILE.format('coreos')}'", sudo=True, stdin=meant)
     before, seen = url(cloud), changes(cloud)
-    with pytest.raises(CheckFailed, match=r"(?s)no longer the one shown.*-write coreos-cluster-2"):
+    with pytest.raises(
+        CheckFailed, match=r"(?s)no longer the one shown.*-rewrite coreos-cluster-2"
+    ):
         reconfigure.apply(at_apply["target"], at_apply["plan"], "apply", within=9)
     assert changes(cloud) == seen and url(cloud) == before
 

@@ -18,7 +18,7 @@ from lib.report import known_errors
 SAFE = "Yes: it looks first, joins what still runs, and starts nothing twice."
 
 
-def connect(profile: str, project: str = "", **settings: Any) -> cloud.Cloud:
+def connect(profile: str, project: str = "", cluster: str = "", **settings: Any) -> cloud.Cloud:
     """Return the cloud of a profile, and in it a project, as `lib.cloud.connect` does.
 
     In a kernel it first checks the notebook's parameters, which the chain has done in a run of its
@@ -29,7 +29,7 @@ def connect(profile: str, project: str = "", **settings: Any) -> cloud.Cloud:
         set_up(shell)
         if "RUNBOOK_RUN" not in os.environ:
             given.demand(shell.user_ns["In"], shell.user_ns)
-    return cloud.connect(profile, project, **settings)
+    return cloud.connect(profile, project, cluster, **settings)
 
 
 def _shell() -> Any:
