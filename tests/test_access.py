@@ -246,6 +246,7 @@ WRONG = {
     "fixed_addresses": (["10.1.1.7"], "unless discovery is"),
     "template_name": ("x" * 33, "1 to 32 characters, found 33"),
     "cluster_name": ("9lives", "a letter, then letters"),
+    "config_file": ("no/file.yml", "config_file"),
     "keep": (["machines"], "template, snapshot, volume"),
     "volume_size": (4, "5 GB or more, found 4 GB. Set volume_size"),
     "zone": ("local-9", "there are: local-1"),
@@ -274,7 +275,7 @@ def test_all_that_is_wrong_is_in_one_table(shared):
         play(shared, CHECK, **wrong)
     rows = [line.strip().partition(" ")[0] for line in str(refused.value).splitlines()[1:]]
     assert rows[:4] == ["template_name", "cluster_name", "keep:", "the"]
-    assert rows[4:] == ["its", "ssh_key_file:", "discovery:"]
+    assert rows[4:] == ["its", "ssh_key_file:", "discovery:", "config_file:"]
 
 
 def test_the_workstation_must_be_the_machine_that_the_cloud_means(cloud):

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from lib.checks import Tick, asked
 from lib.config import addresses, discovery, written
 from lib.config.addresses import Bootstrap
+from lib.config.config import Config, demand_valid
+from lib.config.config_file import config_file
+from lib.config.form import Form
 from lib.config.keys import ssh_keys
 from lib.config.written import Written
 from lib.ours import Ours
@@ -19,6 +22,25 @@ def key_file(path: str) -> list[Tick]:
 def _keys(path: str) -> str:
     count = len(ssh_keys(path))
     return f"{count} public key{'s' * (count > 1)}"
+
+
+def own(ours: Ours, form: tuple, keys: str, file: str, values: dict, how: dict) -> list[Tick]:
+    """Return a row on the operator's own configuration `file`, none without one.
+
+    It must be valid once it is merged. `form` and `how` are the arguments of Form and `rows`.
+    """
+    return asked("config_file", _merged, ours, form, keys, file, values, how) if file else []
+
+
+def _merged(ours: Ours, form: tuple, keys: str, file: str, values: dict, how: dict) -> str:
+    base = discovery.service(how["service"], ours.cloud.profile.discovery)
+    made = Bootstrap(ours.cluster_name, len(ours.names), base)
+    made = addresses.settle(ours.cloud, made, ours.zone, how["network"], how["fixed"])
+    form = Form(*form)
+    config = Config(form, ssh_keys(keys), made, config_file(file, values, form, made))
+    for text in config.texts().values():
+        demand_valid(text)
+    return f"{file} fits into the cluster's own"
 
 
 def rows(
