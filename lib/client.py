@@ -293,7 +293,7 @@ class Client(Abilities):
         why = f" ({wrong})" if wrong else ""
         cause = f"HTTP {answer.status_code} with {kind} that is not a CloudStack answer{why}"
         page = answer.status_code == 200 and "html" in kind
-        changed = not question and answer.status_code in (200, *BUSY)
+        changed = not question  # a proxy that answers so may have passed the request on before
         passing = not page and answer.status_code in (200, *BUSY)
         if page or answer.status_code in ELSEWHERE:
             there = answer.headers.get("Location")

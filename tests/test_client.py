@@ -231,6 +231,16 @@ def test_an_html_page_at_the_endpoint_tells_what_the_url_should_end_in(server, c
     assert pauses == [] and "Set `endpoint` in the profile" in str(no.value)
 
 
+@pytest.mark.parametrize("code", ["200", "302", "404", "503"])
+def test_a_change_that_a_proxy_answers_for_the_cloud_is_looked_for(server, code):
+    wanted = offering(client(server))
+    with answering({"/": (int(code), "<p>moved</p>")}) as proxy:
+        other = client(server, endpoint=f"{proxy.base}/")
+        with pytest.raises(Unreachable, match="It may have been done all the same") as no:
+            other.ask("createVolume", **wanted)
+    assert no.value.may_have_changed
+
+
 @pytest.mark.parametrize("code", ["null", '"INTERNAL_ERROR"'])
 def test_an_error_code_that_is_no_number_is_read_from_the_status(code):
     body = f'{{"errorresponse": {{"errorcode": {code}, "errortext": "x"}}}}'
