@@ -15,6 +15,7 @@ __all__ = [
     "resume",
     "run",
     "stages",
+    "summary",
     "terminal",
     "values",
     "verify",

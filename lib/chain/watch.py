@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.live import Live
 
-from lib.chain.terminal import near
+from lib.chain.summary import near
 from lib.record import ledger
 from lib.record.journal import INTERACTIVE, OPEN, Entry, in_another_process
 from lib.report import past

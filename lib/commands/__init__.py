@@ -6,9 +6,10 @@ again    command lines to type next
 drift    drift
 fleet    fleet report
 options  arguments and options that several commands take
+orders   what is to be run
 records  verify, list, open, watch, diff, export, report
 running  run, plan, apply, resume
 work     params, lab, local-cloud
 """
 
-__all__ = ["again", "drift", "fleet", "options", "records", "running", "work"]
+__all__ = ["again", "drift", "fleet", "options", "orders", "records", "running", "work"]

@@ -11,21 +11,21 @@ from lib.record.journal import ROOT
 
 def to_resume(folder: Path) -> str:
     """Return the command that resumes a run."""
-    from lib.chain.terminal import near
+    from lib.chain.summary import near
 
     return shlex.join([*_invoked(), "resume", near(folder)])
 
 
 def to_apply(folder: Path) -> str:
     """Return the command that carries out the plan of a run."""
-    from lib.chain.terminal import near
+    from lib.chain.summary import near
 
     return shlex.join([*_invoked(), "apply", near(folder)])
 
 
 def to_look_at_removal(folder: Path) -> str:
     """Return the command that shows what removing the cluster of a run would do."""
-    from lib.chain.terminal import near
+    from lib.chain.summary import near
 
     words = [*_invoked(), "plan", near(folder / "params.yaml"), "--stages", "90"]
     words += ["--runs", near(folder.parent)] if folder.parent != ROOT / "runs" else []
@@ -35,7 +35,7 @@ def to_look_at_removal(folder: Path) -> str:
 def way_on(folder: Path, chosen: Sequence, option: str) -> str:
     """Return the command that resumes a run, or with an option one that starts a new run."""
     from lib.chain import stages
-    from lib.chain.terminal import near
+    from lib.chain.summary import near
 
     if not option:
         return to_resume(folder)

@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from lib.commands.running import WAITING, _chooses, _order, close_abandoned
+from lib.commands.orders import chooses, order_of
+from lib.commands.running import WAITING, close_abandoned
 
 # Errors of a stage that name a difference; any other is a failure to look.
 DIFFERENCE = re.compile(r"CheckFailed: ")
 
 
 @click.command()
-@_chooses
+@chooses
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def drift(given: tuple[str, ...], as_json: bool, **what: Any) -> int:
     """Look whether the cluster is still what FILE says, and change nothing.
@@ -25,7 +26,7 @@ def drift(given: tuple[str, ...], as_json: bool, **what: Any) -> int:
     """
     from lib.chain.run import run
 
-    order = _order(given=(*given, "mode=plan"), **what)
+    order = order_of(given=(*given, "mode=plan"), **what)
     close_abandoned(order.runs)
     chosen = order.stages, order.table, order.values
     ended = run(*chosen, runs=order.runs, tell=lambda event: None, **order.how)

@@ -2,131 +2,23 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from lib.commands import again
-from lib.commands.options import FORCE, NOTEBOOKS, REASON, RUN, RUNS, SIGN, TIMEOUT, YES, option
+from lib.commands.options import FORCE, REASON, RUN, RUNS, SIGN, TIMEOUT, YES, option
+from lib.commands.orders import Order, chooses, chosen, claim_of, order_of
 
-# What the stages import; a kernel that is started early has it all before its stage begins.
-PRELOAD = [
-    "pandas.io.formats.style",
-    "requests",
-    "yaml",
-    "lib.lab.kernel",
-    "lib.plan",
-    "lib.workstation.shell",
-]
 DEPLOYS = 50  # the stage after which there is a cluster
 WAITING = 7  # exit code where changes wait; click has 2 for arguments
 
 
-@dataclass(frozen=True)
-class Order:
-    """The stages to run, with which values, and how; `how` are further fields of `chain.run`.
-
-    `name` is that of the run's folder, "" for one of the time and the cluster.
-    """
-
-    stages: Sequence
-    table: dict
-    values: dict
-    runs: Path
-    how: dict
-    name: str = ""
-
-    @property
-    def is_plan(self) -> bool:
-        """Return whether the run would only look."""
-        return "mode" in self.values and self.values["mode"].value == "plan"
-
-    @property
-    def is_rehearsal(self) -> bool:
-        """Return whether the run is at the local cloud, or at none."""
-        profile = str(self.values["profile"].value) if "profile" in self.values else "local"
-        return profile.partition("?")[0] == "local"
-
-    def with_mode(self, mode: str, **how: object) -> "Order":
-        """Return the same order in another mode."""
-        value = replace(self.values["mode"], value=mode)
-        return replace(self, values=self.values | {"mode": value}, how=self.how | how)
-
-
-def _chooses(function: Callable) -> Callable:
-    """Give a command the arguments that choose stages and values."""
-    given = [
-        click.argument("files", nargs=-1, metavar="[FILE]..."),
-        option("-p given", "NAME=VALUE", "Set one parameter; wins over all files.", multiple=True),
-        option("--stages numbers", "LIST", "As 10-42 or 10,20,50-60; else all below 70."),
-        *(TIMEOUT, REASON, SIGN, FORCE, NOTEBOOKS, RUNS),
-    ]
-    for decorate in reversed(given):
-        function = decorate(function)
-    return function
-
-
-def _chosen(
-    cell_timeout: int | None, reason: str | None, sign: Path | None, force: str | None
-) -> dict:
-    """Return how a run is to be carried out, as `run` and `resume` take it."""
-    from lib import profiles
-
-    chosen = {"cell_timeout": cell_timeout, "reason": reason or "", "key": sign}
-    return chosen | {"force": force or "", "preload": PRELOAD, "secrets": profiles.kept()}
-
-
-def _claim(values: dict, force: str) -> Any:
-    """Return what a run with these values changes; None where notebooks name no cluster.
-
-    Raises `BadInput` for a profile that cannot be used, and while another run is at work there.
-    """
-    from lib import profiles
-    from lib.errors import CheckFailed, ProfileError
-    from lib.record import locks
-    from lib.record.faults import BadInput
-
-    held = {name: str(value.value) for name, value in values.items()}
-    if "profile" not in held:
-        return None
-    try:
-        endpoint = profiles.read(held["profile"]).endpoint
-        if "cluster_name" not in held:
-            return None
-        volume = held.get("volume_name", "")
-        claim = locks.Claim(endpoint, held.get("project", ""), held["cluster_name"], volume)
-        if held.get("mode") != "plan" and not force:
-            locks.demand_free(claim)
-    except ProfileError as wrong:
-        raise BadInput([f"profile: {wrong}"]) from None
-    except CheckFailed as busy:
-        raise BadInput([f"{busy}{locks.FORCE}"]) from None
-    return claim
-
-
-def _order(
-    files: Sequence[str],
-    given: Sequence[str],
-    numbers: str | None,
-    notebooks: Path,
-    runs: Path,
-    **how: Any,
-) -> Order:
-    """Return the order that the arguments give; raise `BadInput` for faulty ones."""
-    from lib import profiles
-    from lib.chain import params, stages, values
-
-    chosen = stages.choose(stages.find(notebooks), numbers)
-    table = params.gather(notebooks)
-    merged = values.load(table, files, given, profiles.kept())
-    return Order(chosen, table, merged, runs, _chosen(**how))
-
-
 @click.command()
-@_chooses
+@chooses
 @option("--mode", "plan|apply", "plan only looks, apply changes; short for -p mode=...")
 @YES
 @option("--approved-by", "NAME", "Who approved the changes; it is recorded.")
@@ -147,7 +39,7 @@ def run(
     A scheduler that calls `runbook` once for each stage keeps them in one record with `--run`: the
     stages go on in the folder of that name, which must have the same parameters.
     """
-    order = _order(given=(*given, f"mode={mode}") if mode else given, **what)
+    order = order_of(given=(*given, f"mode={mode}") if mode else given, **what)
     if name:
         order = replace(order, name=name)
     asks = not (yes or name) and sys.stdin.isatty() and sys.stdout.isatty()
@@ -164,7 +56,7 @@ def run(
 
 
 @click.command()
-@_chooses
+@chooses
 @click.option(
     "--detailed-exitcode", is_flag=True, help=f"End with {WAITING} where changes wait, else with 0."
 )
@@ -173,7 +65,7 @@ def plan(given: tuple[str, ...], detailed_exitcode: bool, **what: Any) -> int:
 
     `--stages 90` shows what would be removed. `runbook apply` carries out exactly this plan.
     """
-    code, looked = _perform(_order(given=(*given, "mode=plan"), **what))
+    code, looked = _perform(order_of(given=(*given, "mode=plan"), **what))
     return WAITING if detailed_exitcode and not code and _waiting(looked.folder) else code
 
 
@@ -193,10 +85,10 @@ def apply(run: str, approved_by: str | None, yes: bool, runs: Path, **how: Any) 
     is shown, and nothing is changed.
     """
     from lib.chain import approving
-    from lib.chain.terminal import near
+    from lib.chain.summary import near
 
     folder, stages, table, values = approving.planned(run, runs)
-    order = Order(stages, table, values, folder.parent, _chosen(**how))
+    order = Order(stages, table, values, folder.parent, chosen(**how))
     if not _waiting(folder):
         print(f"{near(folder)}: this plan has nothing to do.")
         return 0
@@ -230,7 +122,7 @@ def _approval(plan: Path | None, by: str | None) -> object:
 
 def _perform(order: Order, tells_plan: bool = True, **more: object) -> tuple[int, Any]:
     """Run the stages and say how it ended; return the exit code and the run."""
-    claim = _claim(order.values, order.how["force"])
+    claim = claim_of(order.values, order.how["force"])
     # Only now: papermill takes its time to import, and faults are reported at once.
     from lib.chain import resume
     from lib.chain.run import Work, perform, run
@@ -265,19 +157,20 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
     """
     from lib.chain import resume
     from lib.chain.run import perform
-    from lib.chain.terminal import Terminal, near
+    from lib.chain.summary import near
+    from lib.chain.terminal import Terminal
     from lib.report import past
     from lib.report.console import console
 
     folder = resume.folder_of(run, runs)
-    work = resume.work(folder, notebooks=notebooks, **_chosen(**how))
+    work = resume.work(folder, notebooks=notebooks, **chosen(**how))
     close_abandoned(folder.parent)
     if not work:
         print(f"{near(folder)} ended well: there is nothing to continue.")
         return 0
     if unread := past.read(folder).unread:
         print(f"{near(folder)}: goes on without what cannot be read: {', '.join(unread)}.")
-    work = replace(work, claim=_claim(work.values, work.force))
+    work = replace(work, claim=claim_of(work.values, work.force))
     with Terminal(console()) as terminal:
         ended = perform(work, terminal)
     return _summed_up(terminal, ended, work.stages, work.is_plan)

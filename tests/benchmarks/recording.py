@@ -18,7 +18,7 @@ from unittest.mock import patch
 from benchmarks.report import Line
 
 from lib.chain import closing, engine, params, run, seal, stages, values
-from lib.commands.running import PRELOAD
+from lib.commands.orders import PRELOAD
 from lib.record.ledger import Ledger
 from lib.report import index, report
 

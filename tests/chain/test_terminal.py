@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from lib.chain.results import Result, Run
-from lib.chain.terminal import WAIT, Terminal, Waiting, changed, sentence
+from lib.chain.summary import changed, sentence
+from lib.chain.terminal import WAIT, Terminal, Waiting
 from lib.record.events import Event
 from lib.record.journal import Journal
 from lib.report.console import console, plain

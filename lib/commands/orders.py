@@ -1,0 +1,120 @@
+"""What is to be run: the stages and values that the arguments of a command give."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lib.commands.options import FORCE, NOTEBOOKS, REASON, RUNS, SIGN, TIMEOUT, option
+
+# What the stages import; a kernel that is started early has it all before its stage begins.
+PRELOAD = [
+    "pandas.io.formats.style",
+    "requests",
+    "yaml",
+    "lib.lab.kernel",
+    "lib.plan",
+    "lib.workstation.shell",
+]
+
+
+@dataclass(frozen=True)
+class Order:
+    """The stages to run, with which values, and how; `how` are further fields of `chain.run`.
+
+    `name` is that of the run's folder, "" for one of the time and the cluster.
+    """
+
+    stages: Sequence
+    table: dict
+    values: dict
+    runs: Path
+    how: dict
+    name: str = ""
+
+    @property
+    def is_plan(self) -> bool:
+        """Return whether the run would only look."""
+        return "mode" in self.values and self.values["mode"].value == "plan"
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Return whether the run is at the local cloud, or at none."""
+        profile = str(self.values["profile"].value) if "profile" in self.values else "local"
+        return profile.partition("?")[0] == "local"
+
+    def with_mode(self, mode: str, **how: object) -> "Order":
+        """Return the same order in another mode."""
+        value = replace(self.values["mode"], value=mode)
+        return replace(self, values=self.values | {"mode": value}, how=self.how | how)
+
+
+def chooses(function: Callable) -> Callable:
+    """Give a command the arguments that choose stages and values."""
+    given = [
+        click.argument("files", nargs=-1, metavar="[FILE]..."),
+        option("-p given", "NAME=VALUE", "Set one parameter; wins over all files.", multiple=True),
+        option("--stages numbers", "LIST", "As 10-42 or 10,20,50-60; else all below 70."),
+        *(TIMEOUT, REASON, SIGN, FORCE, NOTEBOOKS, RUNS),
+    ]
+    for decorate in reversed(given):
+        function = decorate(function)
+    return function
+
+
+def chosen(
+    cell_timeout: int | None, reason: str | None, sign: Path | None, force: str | None
+) -> dict:
+    """Return how a run is to be carried out, as `run` and `resume` take it."""
+    from lib import profiles
+
+    how = {"cell_timeout": cell_timeout, "reason": reason or "", "key": sign}
+    return how | {"force": force or "", "preload": PRELOAD, "secrets": profiles.kept()}
+
+
+def claim_of(values: dict, force: str) -> Any:
+    """Return what a run with these values changes; None where notebooks name no cluster.
+
+    Raises `BadInput` for a profile that cannot be used, and while another run is at work there.
+    """
+    from lib import profiles
+    from lib.errors import CheckFailed, ProfileError
+    from lib.record import locks
+    from lib.record.faults import BadInput
+
+    held = {name: str(value.value) for name, value in values.items()}
+    if "profile" not in held:
+        return None
+    try:
+        endpoint = profiles.read(held["profile"]).endpoint
+        if "cluster_name" not in held:
+            return None
+        volume = held.get("volume_name", "")
+        claim = locks.Claim(endpoint, held.get("project", ""), held["cluster_name"], volume)
+        if held.get("mode") != "plan" and not force:
+            locks.demand_free(claim)
+    except ProfileError as wrong:
+        raise BadInput([f"profile: {wrong}"]) from None
+    except CheckFailed as busy:
+        raise BadInput([f"{busy}{locks.FORCE}"]) from None
+    return claim
+
+
+def order_of(
+    files: Sequence[str],
+    given: Sequence[str],
+    numbers: str | None,
+    notebooks: Path,
+    runs: Path,
+    **how: Any,
+) -> Order:
+    """Return the order that the arguments give; raise `BadInput` for faulty ones."""
+    from lib import profiles
+    from lib.chain import params, stages, values
+
+    found = stages.choose(stages.find(notebooks), numbers)
+    table = params.gather(notebooks)
+    merged = values.load(table, files, given, profiles.kept())
+    return Order(found, table, merged, runs, chosen(**how))
