@@ -7,29 +7,17 @@ read from the text of the file by its declared type, and a text that YAML would 
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from yaml.constructor import SafeConstructor
 
+from lib.chain import nodes
 from lib.chain.params import Parameter, misfit
 from lib.record.faults import BadInput
 from lib.record.secrets import checksum, secret_name, secret_value
 
-_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)")
-_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
-_EXPECTED = {
-    "str": "a text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "list[str]": "a list of texts",
-    "dict[str]": "texts by name",
-}
-LARGEST_FILE = 1_000_000  # bytes of a parameter file
-DEEPEST = 5  # levels of brackets: a parameter has one
 SECRET = (
     "the record of the run would contain it: remove it here and keep it in the profile, the "
     "environment or a key file (its value is not shown)"
@@ -82,7 +70,7 @@ def fault(table: Mapping[str, Parameter], name: str, value: object) -> str:
     """
     try:
         node = yaml.compose(yaml.safe_dump(value), Loader=yaml.SafeLoader)
-        _checked(name, table, _raw(node), lambda kind: _typed(node, kind))
+        _checked(name, table, nodes.raw(node), lambda kind: nodes.typed(node, kind))
     except yaml.YAMLError:
         return f"{_shown(name)}: expected a text, a number, true, false or a list of texts"
     except ValueError as error:
@@ -108,7 +96,7 @@ def as_yaml(values: Mapping[str, Value]) -> str:
 def again(table: Mapping[str, Parameter], file: Path) -> dict[str, Value]:
     """Return the values that `as_yaml` wrote; raise `BadInput` where the file lacks some."""
     held = load(table, [file])
-    count = re.match(r"# (\d+) parameters", _text_of(file))
+    count = re.match(r"# (\d+) parameters", nodes.text_of(file))
     there, all_ = sum(v.origin == str(file) for v in held.values()), int(count[1]) if count else 1
     if table and there < all_:
         raise BadInput(
@@ -133,7 +121,7 @@ def _from_options(
         try:
             if not equals:
                 raise ValueError("expected name=value")
-            value = _checked(name, table, text, lambda kind, text=text: _from_text(text, kind))
+            value = _checked(name, table, text, lambda kind, text=text: nodes.from_text(text, kind))
             found[name] = Value(value, "command line")
         except ValueError as error:
             faults.append(f"command line: -p {_shown(name)}: {error}")
@@ -145,13 +133,15 @@ def _from_file(
 ) -> dict[str, Value]:
     found: dict[str, Value] = {}
     lines: dict[str, int] = {}
-    for key, node in _pairs(file, faults):
+    for key, node in nodes.pairs(file, faults):
         name, line = str(key.value), key.start_mark.line + 1
         try:
             if name in lines:
                 raise ValueError(f"is already set in line {lines[name]}: keep one of them")
             lines[name] = line
-            value = _checked(name, table, _raw(node), lambda kind, node=node: _typed(node, kind))
+            value = _checked(
+                name, table, nodes.raw(node), lambda kind, node=node: nodes.typed(node, kind)
+            )
             found[name] = Value(value, str(file))
         except ValueError as error:
             faults.append(f"{file}:{line}: {_shown(name)}: {error}")
@@ -182,189 +172,3 @@ def _shown(name: str) -> str:
     if secret_value(name):
         return "(a name that looks like a secret)"
     return name if name.isprintable() and len(name) <= 60 else f"{name[:60]!r}"
-
-
-def _pairs(file: Path | str, faults: list[str]) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-    """Yield the key and value nodes of a file; add to the faults if it is not a mapping."""
-    try:
-        top = _composed(_text_of(Path(file)))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        faults.append(f"{file}: cannot be read: {reason}")
-    except ValueError as error:
-        faults.append(f"{file}: {error}")
-    except yaml.YAMLError as error:
-        faults.append(_syntax_fault(file, error))
-    else:
-        if isinstance(top, yaml.MappingNode):
-            yield from top.value
-        elif top is not None:
-            line = top.start_mark.line + 1
-            faults.append(f"{file}:{line}: expected lines of `name: value`, found something else")
-
-
-def _text_of(path: Path) -> str:
-    """Return the text of a parameter file; raise ValueError where it is no file of that size."""
-    if path.exists() and not path.is_file() and not path.is_fifo():
-        raise ValueError("is no file")
-    with path.open("rb") as file:
-        data = file.read(LARGEST_FILE + 1)
-    if len(data) > LARGEST_FILE:
-        raise ValueError(f"is larger than {LARGEST_FILE:,} bytes, the most that is read")
-    return data.decode("utf-8-sig")
-
-
-def _composed(text: str) -> yaml.Node | None:
-    """Return the top node of a YAML text; raise ValueError where it is nested too deep."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            line = event.start_mark.line + 1
-            raise ValueError(f"line {line} is nested deeper than {DEEPEST} levels")
-    return yaml.compose(text, Loader=yaml.SafeLoader)
-
-
-def _syntax_fault(file: Path | str, error: yaml.YAMLError) -> str:
-    """Return the place of a syntax error without the line, which may have a secret."""
-    mark = getattr(error, "problem_mark", None)
-    problem = re.sub(r"'[^']{4,}'|\"[^\"]{4,}\"", "…", getattr(error, "problem", None) or "")
-    where = f"{file}:{mark.line + 1}" if mark else f"{file}"
-    return f"{where}: is not YAML: {problem or 'it holds a character that YAML does not allow'}"
-
-
-def _raw(node: yaml.Node) -> object:
-    """Return the text of a node, or a flat list of the texts in it."""
-    if isinstance(node, yaml.ScalarNode):
-        return node.value
-    inner = [part for item in node.value for part in (item if isinstance(item, tuple) else [item])]
-    return [item.value for item in inner if isinstance(item, yaml.ScalarNode)]
-
-
-def _typed(node: yaml.Node, kind: str) -> object:
-    """Return a node's value as the declared type; raise ValueError if it has another."""
-    if isinstance(node, yaml.MappingNode):
-        if kind != "dict[str]":
-            raise ValueError(f"expected {_EXPECTED[kind]}, found a mapping: parameters are flat")
-        return _by_name(node)
-    if isinstance(node, yaml.SequenceNode):
-        if kind != "list[str]":
-            raise ValueError(f"expected {_EXPECTED[kind]}, found a list")
-        return _texts(node.value)
-    return _READ[kind](node)
-
-
-def _by_name(node: yaml.MappingNode) -> dict[str, str]:
-    """Return a mapping of texts; raise ValueError for a value that is none, or looks like a key."""
-    keys, values = _texts([k for k, _ in node.value]), _texts([v for _, v in node.value])
-    if len(set(keys)) < len(keys):
-        raise ValueError("a name is set twice: keep one of them")
-    return _without_secrets(dict(zip(keys, values, strict=True)))
-
-
-def _without_secrets(found: dict[str, str]) -> dict[str, str]:
-    for name, value in found.items():
-        if secret_name(name) and not value.startswith("secret:"):
-            raise ValueError(
-                f"{name} looks like a secret: write secret:NAME for the variable NAME of the "
-                "environment, or secret:file:PATH (its value is not shown)"
-            )
-    return found
-
-
-def _texts(items: Sequence[yaml.Node]) -> list[str]:
-    if not all(isinstance(item, yaml.ScalarNode) for item in items):
-        raise ValueError("expected texts, found lists or mappings in it")
-    return [_text(item) for item in items]
-
-
-def _text(node: yaml.ScalarNode) -> str:
-    if _tag(node) == "str":
-        return node.value
-    if not node.value:
-        raise ValueError('expected a text, found nothing: write "" for an empty one')
-    raise ValueError(f"YAML reads {node.value} as {_reading(node)}: put it in quotes")
-
-
-def _whole(node: yaml.ScalarNode) -> int:
-    if _tag(node) == "int" and _WHOLE.fullmatch(node.value):
-        return int(node.value)
-    raise ValueError(_not_a_number(node, "int"))
-
-
-def _number(node: yaml.ScalarNode) -> float:
-    if _tag(node) in ("int", "float") and _NUMBER.fullmatch(node.value):
-        return float(node.value)
-    raise ValueError(_not_a_number(node, "float"))
-
-
-def _truth(node: yaml.ScalarNode) -> bool:
-    if _tag(node) == "bool":
-        return SafeConstructor().construct_yaml_bool(node)
-    raise ValueError(f"expected true or false, found {_reading(node)}")
-
-
-def _no_list(node: yaml.ScalarNode) -> None:
-    raise ValueError(f"expected a list of texts, found {_reading(node)}: write it in [ ]")
-
-
-def _no_names(node: yaml.ScalarNode) -> None:
-    raise ValueError(f"expected texts by name, found {_reading(node)}: write {{name: value}}")
-
-
-_READ = {"str": _text, "int": _whole, "float": _number, "bool": _truth, "list[str]": _no_list}
-_READ |= {"dict[str]": _no_names}
-
-
-def _not_a_number(node: yaml.ScalarNode, kind: str) -> str:
-    """Return the fault of a node that is not a number, and how to write the number."""
-    expected = f"expected {_EXPECTED[kind]}"
-    if _tag(node) != "str":
-        return (
-            f"{expected}; YAML reads {node.value or 'it'} as {_reading(node)}: write plain digits"
-        )
-    if not _NUMBER.fullmatch(node.value):
-        return f"{expected}, found {_reading(node)}"
-    if node.style:
-        return f"{expected}, found {_reading(node)}: remove the quotes"
-    return f"{expected}; YAML reads {node.value} as a text: write {float(node.value):.0f}"
-
-
-def _tag(node: yaml.ScalarNode) -> str:
-    return node.tag.rpartition(":")[2]
-
-
-def _reading(node: yaml.ScalarNode) -> str:
-    """Return how YAML reads a scalar, in words."""
-    kind, make = _tag(node), SafeConstructor()
-    if kind == "int":
-        return f"the whole number {make.construct_yaml_int(node)}"
-    if kind == "float":
-        return f"the number {make.construct_yaml_float(node)}"
-    if kind == "bool":
-        return f"the truth value {make.construct_yaml_bool(node)}"
-    if kind == "str":
-        return f"the text {node.value[:60]!r}"
-    return {"timestamp": "a date", "null": "nothing"}.get(kind, f"something else ({node.tag})")
-
-
-def _from_text(text: str, kind: str) -> object:
-    """Convert a text of the command line to the type; raise ValueError if that fails."""
-    if kind == "str":
-        return text
-    if kind == "list[str]":
-        inner = text.strip().removeprefix("[").removesuffix("]")
-        return [item.strip() for item in inner.split(",") if item.strip()]
-    if kind == "dict[str]":
-        pairs = _from_text(text.strip().removeprefix("{").removesuffix("}"), "list[str]")
-        if all(re.match(r"\w+=", pair) for pair in pairs):
-            return _without_secrets(dict(pair.split("=", 1) for pair in pairs))
-        raise ValueError("expected name=value,name=value")
-    if kind == "int" and _WHOLE.fullmatch(text):
-        return int(text)
-    if kind == "float" and _NUMBER.fullmatch(text):
-        return float(text)
-    if kind == "bool" and text in ("true", "false"):
-        return text == "true"
-    raise ValueError(f"expected {_EXPECTED[kind]}, found {text[:60]!r}")
