@@ -1,14 +1,11 @@
-"""Values: merges parameter files and the command line, checked against the declared parameters.
-
-Files are YAML 1.1, which converts some plain words (`no`, `22:22`, `012`, dates). So each value is
-read from the text of the file by its declared type, and a text that YAML would convert is a fault.
-"""
+"""Values: merges parameter files and the command line, checked against the declared parameters."""
 
 import difflib
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -121,7 +118,7 @@ def _from_options(
         try:
             if not equals:
                 raise ValueError("expected name=value")
-            value = _checked(name, table, text, lambda kind, text=text: nodes.from_text(text, kind))
+            value = _checked(name, table, text, partial(nodes.from_text, text))
             found[name] = Value(value, "command line")
         except ValueError as error:
             faults.append(f"command line: -p {_shown(name)}: {error}")
@@ -139,9 +136,7 @@ def _from_file(
             if name in lines:
                 raise ValueError(f"is already set in line {lines[name]}: keep one of them")
             lines[name] = line
-            value = _checked(
-                name, table, nodes.raw(node), lambda kind, node=node: nodes.typed(node, kind)
-            )
+            value = _checked(name, table, nodes.raw(node), partial(nodes.typed, node))
             found[name] = Value(value, str(file))
         except ValueError as error:
             faults.append(f"{file}:{line}: {_shown(name)}: {error}")
