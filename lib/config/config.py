@@ -20,9 +20,8 @@ from lib.config.form import AS_BEFORE, USER_DATA, Form
 from lib.config.placeholders import for_machine
 from lib.config.written import Written, keep_secrets, read
 from lib.errors import CheckFailed, ParamsError
-from lib.plan import check_mode
+from lib.plan import check_mode, perform
 from lib.steps import Step
-from lib.waiting import tell
 from lib.workstation import files, notes
 from lib.workstation.shell import Shell, write_text
 
@@ -171,17 +170,13 @@ def apply_write(shell: Shell, plan: list[Step], mode: str, work_dir: str) -> Non
     check_mode(mode)
     if mode == "apply":
         files.settle_files(shell, files.workstation(shell))
-    if mode == "plan" or not plan:
-        print("Plan mode: nothing was written." if plan else "Nothing to do.")
-        return
-    for step in plan:
-        demand_valid(step.params["text"])
-        tell("done", step.command, step.what, _write_step(shell, step, work_dir))
+    perform(plan, mode, lambda step: _write_step(shell, step, work_dir))
 
 
 def _write_step(shell: Shell, step: Step, work_dir: str) -> str:
     """Do one step, and return what to say of it."""
     text, where = step.params["text"], step.what
+    demand_valid(text)
     if "service" not in step.params:
         write(shell, where, text)
         return "without a token: for any cluster"
