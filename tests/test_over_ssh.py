@@ -1,19 +1,14 @@
 """The whole procedure with the workstation behind a real sshd: the notebooks are unchanged."""
 
 import pytest
-from harness import OLD, changes, client, play, play_to
+from harness import changes, client, play, play_to
 from workstations import demand, served
 
 from lib.localcloud.wire.server import Server
 
 pytestmark = pytest.mark.system
-FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_format": "ignition"}
-FLATCAR |= {"config_delivery": "userdata", "discovery": "static"}
-# Nobody has a real etcd of 2014 to ask any more.
-WAYS = {
-    "of 2014": ("2.2", OLD, "50-deploy-cluster"),
-    "of today": ("4.22", FLATCAR, "60-verify-cluster"),
-}
+PARAMS = {"installer": "flatcar-install", "channel": "stable", "config_format": "ignition"}
+PARAMS |= {"config_delivery": "userdata", "discovery": "static"}
 
 
 @pytest.fixture
@@ -31,19 +26,15 @@ def lead_to(sshd, server) -> None:
     keys.write_text(f'command="{shell} -c \\"$SSH_ORIGINAL_COMMAND\\"" {key}')
 
 
-@pytest.mark.parametrize("dialect, params, last", WAYS.values(), ids=WAYS)
-def test_the_chain_runs_over_ssh_and_a_second_run_finds_nothing_to_do(
-    sshd, tmp_path, dialect, params, last
-):
-    place = {"dialect": dialect, "time_scale": 0}
-    with Server(tmp_path / "cloud", **place, real_etcd=True) as server:
+def test_the_chain_runs_over_ssh_and_a_second_run_finds_nothing_to_do(sshd, tmp_path):
+    with Server(tmp_path / "cloud", time_scale=0, real_etcd=True) as server:
         lead_to(sshd, server)
-        cloud, there = client(server, shell=()), {"workstation_ssh": sshd.target}
-        play_to(cloud, last, **params | there)
+        cloud, place = client(server, shell=()), {"workstation_ssh": sshd.target}
+        play_to(cloud, "60-verify-cluster", **PARAMS | place)
         before = changes(cloud)
-        play_to(cloud, last, **params | there)
+        play_to(cloud, "60-verify-cluster", **PARAMS | place)
         assert changes(cloud) == before
-        play(cloud, "90-remove-cluster", **there)
+        play(cloud, "90-remove-cluster", **place)
     home = tmp_path / "cloud/workstation/home"
     assert not (home / "coreos-cluster").exists() and list(sshd.home.glob("coreos*")) == []
     log = (sshd.home / "sshd.log").read_text()

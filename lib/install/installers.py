@@ -34,7 +34,7 @@ def plan_install(shell: Shell, order: Order) -> list[Step]:
     values, text = notes.read(shell, order.work_dir), order.text(shell)
     new = order.install(text)
     done = noted.install(values, "installed", new.volume)
-    if order.used or (done and done.is_of(new)):
+    if order.used or (done and done.order() == new.order()):
         return []
     if done and not order.is_attached:
         raise _other_install(order, new, done)

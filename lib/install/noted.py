@@ -47,10 +47,6 @@ class Install:
     image_checksum: str = ""
     signed_by: str = ""
 
-    def is_of(self, other: "Install") -> bool:
-        """Return whether both have the same image and configuration."""
-        return self.order() == other.order()
-
     def order(self) -> dict[str, str]:
         """Return the image and the configuration as parameters."""
         return asdict(self.image) | {"config": self.config, "sha256": self.sha256}
