@@ -76,14 +76,17 @@ def box(happened: str, words: dict[str, str]) -> list[str]:
 
 
 class ParamsError(RunbookError):
-    """A parameter has a value that it cannot have: name, wanted, and got where it may be shown."""
+    """A parameter has a value that it cannot have: name, wanted, and got where it may be shown.
+
+    Or a sentence says why, and what to do (`text`).
+    """
 
     again = "Yes, with another value: run the notebook from its parameters on."
 
-    def __init__(self, name: str, wanted: str, got: object = None):
-        self.name, self.wanted, self.got = name, wanted, got
+    def __init__(self, name: str, wanted: str = "", got: object = None, *, text: str = ""):
+        self.name, self.wanted, self.got, self.text = name, wanted, got, text
         found = "" if got is None else f", found {got!r}"
-        super().__init__(f"{name}: wanted {wanted}{found}. Nothing was sent.")
+        super().__init__(f"{name}: {text or f'wanted {wanted}{found}'}. Nothing was sent.")
 
 
 class ProfileError(RunbookError):
@@ -104,15 +107,17 @@ class NotOne(RunbookError):
 class CheckFailed(RunbookError):
     """Something is not as it must be: what, wanted, got, and what to do next.
 
-    Without `wanted` and `got`, `what` is a sentence that says it all, kept in `text` too.
+    Without `wanted` and `got`, `what` is a sentence that says it all, kept in `text` too; lines that
+    list what it speaks of may follow.
     """
 
     def __init__(self, what: str, wanted: object = None, got: object = None, next_step: str = ""):
         self.what, self.wanted, self.got, self.next_step = what, wanted, got, next_step
         self.text = what if wanted is None else ""
         text = self.text or f"{what}: wanted {wanted}, found {got}"
-        text += "" if text.endswith(".") else "."
-        super().__init__(f"{text} {next_step}" if next_step else text)
+        text += "" if "\n" in text or text.endswith(".") else "."
+        joint = "\n" if "\n" in text else " "
+        super().__init__(f"{text}{joint}{next_step}" if next_step else text)
 
 
 class ShellFailed(RunbookError):

@@ -58,7 +58,8 @@ def settle(
     """
     if bootstrap.service != STATIC:
         if wanted:
-            raise ParamsError("fixed_addresses", '[] unless discovery is "static"', list(wanted))
+            text = 'only discovery "static" fixes addresses: leave it [], or set discovery'
+            raise ParamsError("fixed_addresses", text=text)
         return bootstrap
     if wanted:
         place = _network(cloud, zone, network)
@@ -70,7 +71,7 @@ def settle(
 
 def _demand_possible(wanted: list[str], size: int, network: dict) -> list[str]:
     if len(set(wanted)) != size:
-        raise ParamsError("fixed_addresses", f"{size} different ones, one a machine", wanted)
+        raise ParamsError("fixed_addresses", f"{size} different ones, one for each machine", wanted)
     inside = ipaddress.ip_network(network.get("cidr") or "0.0.0.0/0", strict=False)
     for address in wanted:
         try:
@@ -99,9 +100,8 @@ def _network(cloud: Cloud, zone: str, network: str) -> dict:
 def _free(cloud: Cloud, network: dict, size: int) -> list[str]:
     """Return the last free addresses of a network, as far as this account sees who has which."""
     if not network.get("cidr"):
-        raise CheckFailed(
-            f"the addresses of network {network['name']}", "a cidr", "none", "Set fixed_addresses."
-        )
+        what = f"network {network['name']} has no CIDR, so no free addresses can be chosen in it"
+        raise CheckFailed(what, next_step="Set fixed_addresses.")
     taken = set(_holders(cloud)) | held.addresses(cloud) | {network.get("gateway")}
     net = ipaddress.ip_network(network["cidr"], strict=False)
     last_first = (str(net[-n]) for n in range(2, net.num_addresses))  # without listing a whole /8
@@ -129,7 +129,8 @@ def demand_free(cloud: Cloud, zone: str, names: list[str], addresses: Sequence[s
     for name, address in zip(names, addresses, strict=True):
         holder = holders.get(address, name)
         if holder != name:
-            raise CheckFailed(f"who has {address}, meant for {name}", "nobody", holder, HELD)
+            what = f"{address} is meant for {name}, but the machine {holder} has it"
+            raise CheckFailed(what, next_step=HELD)
         had = address_of(there.get(name, {}))
         if had not in ("", address) and there[name]["state"] != "Error":
             raise CheckFailed(f"the address of {name}", address, had, HELD)

@@ -48,8 +48,8 @@ class Config:
 
     def __post_init__(self):
         if self.bootstrap.service == discovery.STATIC and self.form.installer != "flatcar-install":
-            wanted = "a service that gives tokens: etcd of 2014 cannot do without"
-            raise ParamsError("discovery", wanted, discovery.STATIC)
+            text = 'etcd of 2014 needs a token from a service: "static" is for flatcar-install'
+            raise ParamsError("discovery", text=text)
 
     @property
     def url(self) -> str:
@@ -68,7 +68,7 @@ class Config:
         }
 
     def step(self, name: str, where: str, why: str) -> Step:
-        """Return the step that writes one of the texts; it tells whose token is to be filled in."""
+        """Return the step that writes one of the texts, with the service that gives its token."""
         params: dict[str, object] = {"text": self.texts()[name]}
         if name == self.form.cluster_file:
             params |= {"service": self.bootstrap.service, "size": self.bootstrap.size}
@@ -118,8 +118,8 @@ def plan_write(
 ) -> list[Step]:
     """Return the steps that write the files that are absent, none if all are there.
 
-    In a file that is there only the token may differ. `template` is what was made from the text on
-    the disk, `deployed` names the machines there are: a file that served is not written again.
+    Of a file that exists only the token may differ. A file that has served is not written again:
+    `template` is what was made of the disk with its text, `deployed` are the names of machines.
     Raises CheckFailed when a file differs, or is lost while machines run.
     """
     noted = notes.read(shell, work_dir)
@@ -130,7 +130,8 @@ def plan_write(
         if there.text:
             _demand_same(there, config, name, noted.get("config") or {})
         elif name == USER_DATA and (names := ", ".join(sorted(deployed))):
-            raise CheckFailed(there.where, f"what {names} were made with", "absent", LOST)
+            what = f"{there.where} is not there, but {names} were made with it"
+            raise CheckFailed(what, next_step=LOST)
         elif not (template and name == config.form.disk_file):
             why = f"{there.where} is absent from the workstation"
             steps.append(config.step(name, there.where, why + _deprecated(config, name)))
@@ -146,8 +147,9 @@ def _demand_same(there: Written, config: Config, name: str, noted: dict) -> None
     """Raise CheckFailed unless a text is what the parameters give with the token it has."""
     expected = config.texts(there.url)[name]
     if there.text != expected:
-        shown = f"\n{difference(expected, there.text)}\n{AS_BEFORE}"
-        raise CheckFailed(there.where, "as the parameters say", "other lines", shown)
+        lines = difference(expected, there.text, ("by the parameters", "there"))
+        what = f"{there.where} has other lines than the parameters give:\n{lines}"
+        raise CheckFailed(what, next_step=AS_BEFORE)
     token = {"base": config.bootstrap.service, "size": config.bootstrap.size}
     found = token | {k: noted[k] for k in token if k in noted}
     if name == config.form.cluster_file and token != found:
@@ -174,7 +176,7 @@ def apply_write(shell: Shell, plan: list[Step], mode: str, work_dir: str) -> Non
 
 
 def _write_step(shell: Shell, step: Step, work_dir: str) -> str:
-    """Do one step, and return what to say of it."""
+    """Write one text, and return the words for it."""
     text, where = step.params["text"], step.what
     demand_valid(text)
     if "service" not in step.params:
@@ -216,21 +218,21 @@ def demand_valid(text: str) -> None:
     problems = ignition.validate(text) if is_json else lint.validate(text)
     if problems:
         listed = masked("\n".join(f"  {p}" for p in problems))
-        next_step = "\nNothing was written: correct the lines, or what they came from."
+        next_step = "Nothing was written: correct the lines, or what they came from."
         raise CheckFailed(f"{what} is not valid:\n{listed}", next_step=next_step)
     print(f"✓ {what} is valid: {len(text.splitlines())} lines")
 
 
 def check_valid(shell: Shell, work_dir: str, form: Form, mode: str, made: bool = False) -> None:
-    """Do `demand_valid` on what is for the disk; in plan mode, or if `made`, it may be absent."""
+    """Validate the text for the disk; it may be absent in plan mode, or once the disk is `made`."""
     if not form.disk_file:
-        return print("nothing is configured on the disk: the user data of the machines will be")
+        return print("the disk carries no configuration: the machines get theirs as user data")
     there = read(shell, work_dir, form.disk_file)
     if there.text or (mode == "apply" and not made):
         demand_present(there)
         demand_valid(there.text)
     elif made:
-        print(f"no {there.where}, and none is needed: the disk has served")
+        print(f"{there.where} is not there, and not needed: the disk has served")
     else:
         print(f"no {there.where} yet: {STAGE} writes it")
 
@@ -238,4 +240,5 @@ def check_valid(shell: Shell, work_dir: str, form: Form, mode: str, made: bool =
 def demand_present(there: Written) -> None:
     """Raise CheckFailed if a configuration is absent."""
     if not there.text:
-        raise CheckFailed(there.where, "on the workstation", "absent", f"Run {STAGE} first.")
+        what = f"{there.where} is not on the workstation"
+        raise CheckFailed(what, next_step=f"Run {STAGE} first.")

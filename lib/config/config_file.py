@@ -56,8 +56,8 @@ class ConfigFile:
         both = merge(ours, self.tree, conflicts)
         if conflicts:
             listed = "\n".join(f"  {self._told(c, name)}" for c in conflicts)
-            what = f"{self.path} contradicts what the cluster needs:\n{listed}"
-            raise CheckFailed(masked(what), next_step=f"\n{NOTHING_WRITTEN}")
+            what = f"{self.path} contradicts what the cluster needs:\n{masked(listed)}"
+            raise CheckFailed(what, next_step=NOTHING_WRITTEN)
         return ignition.written(both) if is_json else f"{MARK}\n\n{yaml_text(both)}"
 
     def _told(self, conflict: Conflict, name: str) -> str:
@@ -84,7 +84,9 @@ def config_file(
     """
     if not path:
         if values:
-            raise ParamsError("config_values", "{} without a config_file", sorted(values))
+            names = ", ".join(sorted(values))
+            text = f"no config_file uses {names}: set config_file, or leave it {{}}"
+            raise ParamsError("config_values", text=text)
         return None
     known = placeholders.values_of(values, bootstrap)
     secrets = {name: known[name] for name, value in values.items() if value.startswith("secret:")}
@@ -98,7 +100,7 @@ def config_file(
         listed = "\n".join(f"  {path}, {p}" for p in wrong)
         lines = "a line that is" if len(wrong) == 1 else f"{len(wrong)} lines that are"
         what = f"{path} has {lines} wrong:\n{masked(listed)}"
-        raise CheckFailed(what, next_step=f"\n{NOTHING_WRITTEN}")
+        raise CheckFailed(what, next_step=NOTHING_WRITTEN)
     for problem in sorted(set(problems)):
         print(f"! {path}, line {problem.line}: {problem.message}")
     _warn(secrets, form)
@@ -117,16 +119,16 @@ def _read(path: str) -> str:
     file = ROOT / Path(path).expanduser()
     try:
         if file.exists() and not file.is_file():
-            raise ParamsError("config_file", "the path of a file", path)
+            raise ParamsError("config_file", text=f"{path} is no file")
         with file.open("rb") as source:
             data = source.read(LARGEST + 1)
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as fault:
-        wanted = "the path of a text file that can be read"
-        raise ParamsError("config_file", wanted, f"{path} ({type(fault).__name__})") from None
+        text = f"{path} cannot be read as a text file ({type(fault).__name__})"
+        raise ParamsError("config_file", text=text) from None
     if len(data) > LARGEST or not text.strip():
         size = "empty" if not text.strip() else f"larger than {LARGEST:,} bytes"
-        raise ParamsError("config_file", "a file with a configuration", f"{path}, which is {size}")
+        raise ParamsError("config_file", text=f"{path} is {size}")
     return text
 
 
@@ -140,12 +142,13 @@ def _surface(path: str, text: str, form: Form) -> list[Problem]:
     """Return what is wrong with the text itself; raise ParamsError if its kind does not fit."""
     kind = _kind(path, text)
     if text.startswith("#!"):
-        raise ParamsError("config_file", "a configuration: a script cannot be merged", path)
+        text = f"{path} is a script, which cannot be merged: write a cloud-config"
+        raise ParamsError("config_file", text=text)
     if (kind == "cloud-config") != (form.format == "cloud-config"):
         kinds = {"cloud-config": "a cloud-config", "ignition": "an Ignition config (JSON, or .bu)"}
-        found = f"{path}, {kinds['ignition' if kind == 'butane' else kind]}"
-        wanted = f"{kinds[form.format]}, as config_format is {form.format}"
-        raise ParamsError("config_file", wanted, found)
+        found = kinds["ignition" if kind == "butane" else kind]
+        text = f"{path} is {found}, but config_format is {form.format}: set either to fit the other"
+        raise ParamsError("config_file", text=text)
     return lint.surface(text) if kind == "cloud-config" else []
 
 
@@ -173,8 +176,8 @@ def _translated(path: str, text: str) -> str:
     Raises ParamsError where there is no butane, and CheckFailed with what it says.
     """
     if not shutil.which("butane"):
-        wanted = "an Ignition config (JSON) where the program butane is not installed"
-        raise ParamsError("config_file", wanted, path)
+        text = f"{path} needs the program butane: install it, or translate the file to JSON (.ign)"
+        raise ParamsError("config_file", text=text)
     done = subprocess.run(
         ["butane", "--strict"], input=text, capture_output=True, text=True, check=False
     )

@@ -71,8 +71,8 @@ def url_in(text: str) -> TokenUrl:
     """Return the token's URL in a configuration, "" if none. Raises CheckFailed for two of them."""
     found = _urls(text)
     if len(found) > 1:
-        next_step = "Leave the one that the machines are to use."
-        raise CheckFailed("the configuration", "one discovery URL", f"{len(found)}", next_step)
+        next_step = "Keep the one that the machines are to use."
+        raise CheckFailed(f"the configuration has {len(found)} discovery URLs", next_step=next_step)
     return TokenUrl(found.pop() if found else "")
 
 
@@ -117,8 +117,8 @@ def ask_token(base: str, size: int) -> TokenUrl:
     """
     text = _answer(f"{base}/new?size={size}", base).text.strip()
     if not re.fullmatch(r"https?://[^\s/]+/(\S+/)?[0-9a-f]{32}", text):
-        what = f"the answer of {base}/new"
-        raise CheckFailed(what, "the URL of a token", "something else", _is_service(base))
+        what = f"{base}/new does not answer with the URL of a token"
+        raise CheckFailed(what, next_step=_is_service(base))
     return TokenUrl(text)
 
 
@@ -168,8 +168,8 @@ def _node(url: str, token_url: str) -> dict | None:
     except ValueError:
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("node"), dict):
-        what = f"the listing of {masked_url(token_url)}"
-        raise CheckFailed(what, "etcd's JSON", "something else", _is_service(base))
+        what = f"{masked_url(token_url)} does not answer with etcd's JSON"
+        raise CheckFailed(what, next_step=_is_service(base))
     return body["node"]
 
 

@@ -41,11 +41,11 @@ class Form:
         _demand_one_of("config_format", self.format, ON_DISK)
         _demand_one_of("config_delivery", self.delivery, DELIVERIES)
         if self.format == "ignition" and self.installer != "flatcar-install":
-            wanted = "cloud-config: CoreOS of 2014 has no Ignition"
-            raise ParamsError("config_format", wanted, self.format)
+            text = "CoreOS of 2014 has no Ignition: set cloud-config"
+            raise ParamsError("config_format", text=text)
         if self.delivery == "userdata" and not self.oem:
-            wanted = 'one that reads user data, such as "cloudstack" (or config_delivery "disk")'
-            raise ParamsError("oem", wanted, self.oem)
+            text = 'the plain image reads no user data: set "cloudstack", or config_delivery "disk"'
+            raise ParamsError("oem", text=text)
 
     @property
     def disk_file(self) -> str:
@@ -73,11 +73,13 @@ class Form:
         installed, config = noted.get("installed"), noted.get("config")
         baked = installed.get("config", CLOUD_CONFIG) if installed else self.disk_file
         if baked != self.disk_file:
-            wanted = self.disk_file or "nothing"
-            raise CheckFailed("what the disk carries", wanted, baked, BAKED)
+            asked = self.disk_file or "nothing"
+            what = f"the disk carries {baked or 'nothing'}, but the parameters ask for {asked}"
+            raise CheckFailed(what, next_step=BAKED)
         holds = config.get("file", CLOUD_CONFIG) if config else self.cluster_file
         if holds != self.cluster_file:
-            raise CheckFailed("what holds the token", self.cluster_file, holds, AS_BEFORE)
+            what = f"the token is in {holds}, but the parameters ask for {self.cluster_file}"
+            raise CheckFailed(what, next_step=AS_BEFORE)
 
 
 def _demand_one_of(name: str, value: str, known) -> None:

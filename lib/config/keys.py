@@ -23,21 +23,21 @@ def ssh_keys(path: str) -> tuple[str, ...]:
     try:
         text = file.read_text(encoding="utf-8").removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as fault:
-        raise _bad_key_file(path, f"one that cannot be read ({type(fault).__name__})") from None
+        raise _bad_key_file(path, f"it cannot be read ({type(fault).__name__})") from None
     if "PRIVATE KEY" in text or text.startswith("PuTTY-User-Key-File"):
-        raise _bad_key_file(path, "a private key: give the .pub file beside it")
+        raise _bad_key_file(path, "it holds a private key: give the .pub file beside it")
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1)]
     keys = [(n, line) for n, line in lines if line and not line.startswith("#")]
     for number, key in keys:
         if key_fault(key):
-            raise _bad_key_file(path, f"in line {number} something else: {key_fault(key)}")
+            raise _bad_key_file(path, f"line {number} is no public key: {key_fault(key)}")
     if not keys:
-        raise _bad_key_file(path, "none in it")
+        raise _bad_key_file(path, "it holds no key: give a file with public keys, one a line")
     return tuple(key for _, key in keys)
 
 
-def _bad_key_file(path: str, found: str) -> ParamsError:
-    return ParamsError(f"ssh_key_file {path}", "public ssh keys, one a line", found)
+def _bad_key_file(path: str, text: str) -> ParamsError:
+    return ParamsError(f"ssh_key_file {path}", text=text)
 
 
 def key_fault(key: str) -> str:

@@ -35,11 +35,15 @@ def values_of(given: Mapping[str, str], bootstrap: Bootstrap) -> dict[str, str]:
     """
     for name, value in given.items():
         if not isinstance(value, str):
-            raise ParamsError("config_values", f"a text for {name}", value)
+            raise ParamsError(
+                "config_values", text=f"the value of {name} is no text: put it in quotes"
+            )
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
-            raise ParamsError("config_values", "names of letters, digits and _", name)
+            text = f"{name!r} is no name: use letters, digits and _"
+            raise ParamsError("config_values", text=text)
         if name in (*MACHINE, *CLUSTER):
-            raise ParamsError("config_values", f"other names: ${{{name}}} has a meaning", name)
+            text = f"${{{name}}} has a meaning of its own: choose another name"
+            raise ParamsError("config_values", text=text)
     found = {name: secret(name, value) or value for name, value in given.items()}
     return {"cluster_name": bootstrap.cluster, "role": ""} | found
 
@@ -57,16 +61,16 @@ def secret(name: str, value: str) -> str:
         try:
             found = (ROOT / Path(rest[5:]).expanduser()).read_text("utf-8").rstrip("\n")
         except (OSError, UnicodeDecodeError) as fault:
-            wanted = "the path of a text file that can be read"
-            raise ParamsError(what, wanted, f"{rest[5:]} ({type(fault).__name__})") from None
+            text = f"{rest[5:]} cannot be read as a text file ({type(fault).__name__})"
+            raise ParamsError(what, text=text) from None
     else:
         found = os.environ.get(rest, "")
         if not found:
-            wanted = f"the variable {rest} of the environment, which is not set: export it"
-            raise ParamsError(what, wanted)
+            text = f"the variable {rest} of the environment is not set: export it"
+            raise ParamsError(what, text=text)
     if max(map(len, found.splitlines()), default=0) < SHORTEST:
-        wanted = f"a secret of {SHORTEST} characters or more, as a shorter one cannot be masked"
-        raise ParamsError(what, wanted)
+        text = f"a secret of fewer than {SHORTEST} characters cannot be masked: use a longer one"
+        raise ParamsError(what, text=text)
     return masks.add(found)
 
 

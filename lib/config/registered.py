@@ -154,7 +154,7 @@ def _names_host(data: str, name: str) -> bool:
 
 
 def plan_stale(cloud: Cloud, cluster: str, wanted: Iterable[UserData]) -> list[Step]:
-    """Return the steps that delete what is registered for a cluster, but is not as wanted."""
+    """Return the steps that delete what is registered for a cluster beside the wanted data."""
     stale = [r for r in rows_of(cloud, cluster) if r.get("userdata") not in wanted]
     why = "no machine has them any more"
     return [Step("deleteUserData", {"id": r["id"]}, why, r["name"]) for r in stale]

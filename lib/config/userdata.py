@@ -26,7 +26,7 @@ LIMIT = 32768  # characters of base64 from then on, unless `vm.userdata.max.leng
 
 
 class UserData(str):
-    """User data in base64, as the server wants them: whole as text, told by size where shown."""
+    """User data in base64: whole as text, by size and checksum where they are shown."""
 
     def __repr__(self) -> str:
         raw = base64.b64decode(self)
@@ -49,7 +49,7 @@ def encoded(text: str) -> UserData:
 
 
 def exactly(text: str) -> UserData:
-    """Return a text in base64, told by its size where it is shown, without what fills it up."""
+    """Return a text as user data, without filling it up."""
     return UserData(base64.b64encode(text.encode()).decode())
 
 
@@ -124,7 +124,7 @@ def user_data(
         return None
     baked = (notes.read(shell, work_dir).get("installed") or {}).get("config")
     if baked == IGNITION:
-        raise CheckFailed("what the disk carries", "no Ignition config", baked, BAKED)
+        raise CheckFailed(f"the disk carries {baked}, an Ignition config", next_step=BAKED)
     there = read(shell, work_dir, USER_DATA)
     if not there.text:
         return Pending(there.where, STAGE)

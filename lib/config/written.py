@@ -106,8 +106,8 @@ def demand_usable(cloud: Cloud, zone: str, names: list[str], written: Written) -
         return print(f"! registered, and taken for what is missing: {', '.join(strangers)}")
     if strangers:
         advice = BY_HAND if there else NEW_TOKEN
-        listed = ", ".join(strangers)
-        raise CheckFailed("who registered with the token", "none but ours", listed, advice)
+        what = f"others have registered with the token: {', '.join(strangers)}"
+        raise CheckFailed(what, next_step=advice)
     if written.url and not there:
         _demand_fresh(written, len(names))
     print(f"✓ the token is free for the cluster: {len(found)} of ours registered, no strangers")
@@ -124,15 +124,15 @@ def _members(written: Written, advice: str) -> dict[str, str]:
     found = discovery.members(written.url) if written.url else {}
     if found is None:
         base = written.url.rpartition("/")[0]
-        what = f"the token {discovery.masked_url(written.url)}"
-        raise CheckFailed(what, f"known to {base}", "unknown", advice)
+        what = f"{base} does not know the token {discovery.masked_url(written.url)}"
+        raise CheckFailed(what, next_step=advice)
     return found
 
 
 def _demand_fresh(written: Written, size: int) -> None:
     if discovery.has_begun(written.url):
-        next_step = f"Its members are gone. {NEW_TOKEN}"
-        raise CheckFailed("clusters that used the token", "none", "one", next_step)
+        what = "a cluster has begun with the token already, and its members are gone"
+        raise CheckFailed(what, next_step=NEW_TOKEN)
     found = discovery.size_of(written.url) if DISCOVERY_FLAG in written.text else None
     if found not in (size, None):
         what, wanted = "machines that the token is for", f"{size}, the cluster_size"

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import requests
-from harness import client, play, play_to
+from harness import build, client, play, play_to
 
 from lib import config
 from lib.config.discovery import STATIC, url_in
@@ -98,45 +98,43 @@ def test_addresses_that_cannot_be_are_refused(cloud, wanted, part):
         settle(cloud, wanted)
 
 
-def test_addresses_without_static_discovery_are_refused(cloud):
-    with pytest.raises(ParamsError, match=r'\[\] unless discovery is "static"'):
+def test_addresses_are_for_static_discovery_and_those_kept_come_before_new_ones(cloud):
+    with pytest.raises(ParamsError, match='only discovery "static" fixes'):
         settle(cloud, FREE, service="http://x")
     assert settle(cloud, [], service="http://x").addresses == ()
-
-
-def test_those_kept_are_taken_before_new_ones_are_chosen(cloud):
     assert settle(cloud, [], ["10.1.0.9"]).addresses == ("10.1.0.9",)
-
-
-def test_a_network_that_is_full_is_reported(cloud):
     with pytest.raises(CheckFailed, match="wanted 300, found 252"):
         settle(cloud, [], size=300)
 
 
 def test_coreos_of_2014_cannot_do_without_a_token(cloud):
-    with pytest.raises(ParamsError, match="etcd of 2014 cannot do without"):
+    with pytest.raises(ParamsError, match="etcd of 2014 needs a token"):
         play(cloud, "20-write-cloud-config", discovery="static", mode="plan")
 
 
-def test_an_address_that_another_machine_took_is_reported_before_anything_is_deployed(cloud):
-    play_to(cloud, "42-create-template", **FLATCAR)
-    deploy(cloud, "other", FREE[1])
-    with pytest.raises(CheckFailed, match=rf"{FREE[1]}, meant for coreos-cluster-2.*found other"):
-        play(cloud, "50-deploy-cluster", **FLATCAR)
-    assert list(given(cloud)) == ["other"]
+@pytest.fixture(scope="module")
+def templated(tmp_path_factory):
+    """A local cloud with a template for three machines at fixed addresses."""
+    return build(tmp_path_factory.mktemp("fixed") / "cloud", **FLATCAR)
 
 
-def test_another_number_of_machines_is_reported(cloud):
-    play_to(cloud, "42-create-template", **FLATCAR)
-    with pytest.raises(CheckFailed, match="wanted 4, the cluster_size, found 3"):
-        play(cloud, "50-deploy-cluster", **FLATCAR, cluster_size=4)
-
-
-def test_a_machine_at_another_address_is_reported(cloud):
-    play_to(cloud, "42-create-template", **FLATCAR)
-    deploy(cloud, "coreos-cluster-1", "10.1.0.99")
-    with pytest.raises(CheckFailed, match=r"address of coreos-cluster-1: .*found 10\.1\.0\.99"):
-        play(cloud, "50-deploy-cluster", **FLATCAR)
+@pytest.mark.parametrize(
+    "taken, size, said",
+    [
+        (("other", FREE[1]), 3, rf"{FREE[1]} is meant for .*-2, but the machine other"),
+        (("coreos-cluster-1", "10.1.0.99"), 3, r"of coreos-cluster-1: .*found 10\.1\.0\.99"),
+        ((), 4, "wanted 4, the cluster_size, found 3"),
+    ],
+)
+def test_what_does_not_fit_the_fixed_addresses_stops_the_first_machine(
+    templated, tmp_path, taken, size, said
+):
+    with templated.running(tmp_path / "cloud") as cloud:
+        if taken:
+            deploy(cloud, *taken)
+        with pytest.raises(CheckFailed, match=said):
+            play(cloud, "50-deploy-cluster", **FLATCAR, cluster_size=size)
+        assert len(given(cloud)) == len(taken[:1])
 
 
 def test_a_token_is_not_exchanged_for_addresses_of_what_was_written(cloud):

@@ -1,17 +1,16 @@
 """A neutral template serves many clusters: each is given its own token as user data."""
 
-import json
+from base64 import b64decode
 from types import SimpleNamespace
 
 import pytest
-from harness import OLD, build, changes, client, inventory, play, play_to, running
+from harness import OLD, changes, client, inventory, play, play_to, running
 
 from lib import ours
-from lib.config import ON_DISK, USER_DATA, userdata
+from lib.config import userdata
 from lib.config.discovery import url_in
 from lib.errors import CheckFailed, Refused
 from lib.plan import show
-from lib.steps import Step
 
 USERDATA = {"config_delivery": "userdata"}
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
@@ -27,19 +26,6 @@ def cloud(tmp_path):
         yield one
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A local cloud on which a neutral template was made."""
-    return build(tmp_path_factory.mktemp("neutral") / "cloud", **USERDATA)
-
-
-@pytest.fixture
-def neutral(built, tmp_path):
-    """A client of a copy of that cloud."""
-    with built.running(tmp_path / "cloud") as one:
-        yield one
-
-
 def home(cloud):
     """Return the home folder on the workstation."""
     return cloud.server.folder / "workstation" / "home"
@@ -51,7 +37,7 @@ def token(cloud, work_dir: str) -> str:
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_two_clusters_of_one_template_have_tokens_of_their_own(cloud, form):
+def test_each_cluster_of_one_template_has_a_token_of_its_own(cloud, form):
     play_to(cloud, "60-verify-cluster", **form, **USERDATA)
     seen = changes(cloud)
     play_to(cloud, "60-verify-cluster", **form, **USERDATA, **OTHER)
@@ -60,11 +46,19 @@ def test_two_clusters_of_one_template_have_tokens_of_their_own(cloud, form):
     for where in ({}, OTHER):
         rows = play(cloud, "60-verify-cluster", **where)["found"]
         assert {(r.what, r.ok) for r in rows if r.what != "etcd"} >= {("registered", "✓")}
-    assert token(cloud, "coreos-cluster") != token(cloud, "other")
+    first = token(cloud, "coreos-cluster")
+    assert first != token(cloud, "other")
     seen = changes(cloud)
-    play_to(cloud, "60-verify-cluster", **form, **USERDATA)
-    play_to(cloud, "60-verify-cluster", **form, **USERDATA, **OTHER)
+    play_to(cloud, "50-deploy-cluster", **form, **USERDATA, **OTHER)
     assert changes(cloud) == seen, "a second run changed something"
+    play(cloud, "90-remove-cluster", keep=["template"])
+    left = {p.name for p in (home(cloud) / "coreos-cluster").iterdir()}
+    assert "user-data.yml" not in left and "notes.json" in left
+    assert ("cloud-config.yml" in left) == ("config_format" not in form)
+    seen = changes(cloud)
+    play_to(cloud, "50-deploy-cluster", **form, **USERDATA)
+    assert "createVolume" not in changes(cloud)[len(seen) :]
+    assert token(cloud, "coreos-cluster") != first
 
 
 def test_the_second_cluster_is_removed_without_the_template_of_the_first(neutral):
@@ -89,39 +83,20 @@ def test_it_works_on_the_cloud_of_2014_too(tmp_path):
             play_to(cloud, "60-verify-cluster", **OLD, **USERDATA, **where)
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_a_kept_template_gets_a_new_token_the_next_time(cloud, form):
-    play_to(cloud, "60-verify-cluster", **form, **USERDATA)
-    first = token(cloud, "coreos-cluster")
-    play(cloud, "90-remove-cluster", keep=["template"])
-    left = {p.name for p in (home(cloud) / "coreos-cluster").iterdir()}
-    assert "user-data.yml" not in left and "notes.json" in left
-    assert ("cloud-config.yml" in left) == ("config_format" not in form)
-    seen = changes(cloud)
-    play_to(cloud, "60-verify-cluster", **form, **USERDATA)
-    assert "createVolume" not in changes(cloud)[len(seen) :]
-    assert token(cloud, "coreos-cluster") != first
-
-
-def test_the_template_is_neutral_and_the_token_only_in_the_users_file(neutral):
+def test_the_template_is_neutral_and_the_token_in_the_users_file_only(neutral, capsys):
     folder = home(neutral) / "coreos-cluster"
     text = (folder / "cloud-config.yml").read_text()
     assert "etcd" not in text and "ssh_authorized_keys" in text
     assert (folder / "user-data.yml").stat().st_mode & 0o777 == 0o600
     (row,) = neutral.list("listTemplates", templatefilter="self")
     assert ours.is_neutral(row)
-
-
-def test_nothing_of_the_user_data_is_shown_but_their_size_and_checksum(neutral, capsys):
     capsys.readouterr()
     names = play(neutral, "50-deploy-cluster", mode="plan", **USERDATA)
     shown = show(names["plan"]).to_string() + repr(names["plan"]) + capsys.readouterr().out
-    secret = token(neutral, "coreos-cluster").rpartition("/")[2]
-    assert secret not in shown and str(names["data"]) not in shown
-    assert "bytes, sha256 " in shown
     play(neutral, "50-deploy-cluster", **USERDATA)
-    kept = "".join(p.read_text() for p in neutral.folder.iterdir() if p.is_file())
-    assert secret not in kept and str(names["data"]) not in kept
+    shown += "".join(p.read_text() for p in neutral.folder.iterdir() if p.is_file())
+    assert token(neutral, "coreos-cluster").rpartition("/")[2] not in shown
+    assert str(names["data"]) not in shown and "bytes, sha256 " in shown
 
 
 def test_the_length_of_the_user_data_is_a_multiple_of_three():
@@ -169,8 +144,9 @@ def test_the_limits_are_those_of_the_servers(server, old_server):
                      templateid=templates[0]["id"], userdata=over)  # fmt: skip
 
 
-def test_a_template_with_an_ignition_config_baked_in_is_not_given_user_data(cloud):
-    play_to(cloud, "42-create-template", **IGNITION)
+def test_an_ignition_config_on_the_disk_is_read_back_and_excludes_user_data(cloud, capsys):
+    play_to(cloud, "60-verify-cluster", **IGNITION)
+    assert "has config.ign, byte for byte" in capsys.readouterr().out
     seen = changes(cloud)
     for stage in ("20-write-cloud-config", "50-deploy-cluster"):
         with pytest.raises(CheckFailed, match=r"config.ign.*read no user data"):
@@ -180,22 +156,16 @@ def test_a_template_with_an_ignition_config_baked_in_is_not_given_user_data(clou
     assert changes(cloud) == seen
 
 
-def test_an_ignition_config_on_the_disk_is_read_back_and_forms_a_cluster(cloud, capsys):
-    play_to(cloud, "60-verify-cluster", **IGNITION)
-    assert "has config.ign, byte for byte" in capsys.readouterr().out
-    json.loads((home(cloud) / "coreos-cluster" / "config.ign").read_text())
-
-
-def test_a_delivery_that_does_not_fit_the_template_is_reported(neutral):
+def test_a_delivery_that_does_not_fit_the_template_or_the_notes_is_reported(neutral):
     with pytest.raises(CheckFailed, match=r"wanted with a token .*found one neutral"):
         play(neutral, "50-deploy-cluster")
-    with pytest.raises(CheckFailed, match=r"holds the token: wanted cloud-config\.yml"):
+    with pytest.raises(CheckFailed, match=r"the parameters ask for cloud-config\.yml"):
         play(neutral, "20-write-cloud-config")
 
 
 def test_a_template_with_a_token_gets_no_second_one(cloud):
     play_to(cloud, "42-create-template")
-    with pytest.raises(CheckFailed, match=r"holds the token: wanted user-data\.yml"):
+    with pytest.raises(CheckFailed, match=r"the parameters ask for user-data\.yml"):
         play(cloud, "20-write-cloud-config", **USERDATA)
     play(cloud, "20-write-cloud-config", **USERDATA, work_dir="elsewhere")
     with pytest.raises(CheckFailed, match="wanted neutral"):
@@ -225,12 +195,49 @@ def test_a_token_for_another_size_is_reported_before_the_first_machine(cloud, fo
         play(cloud, "50-deploy-cluster", **form, **USERDATA, cluster_size=4)
 
 
-def test_user_data_in_a_plan_are_reported_by_their_size():
-    data = userdata.encoded("#cloud-config\n")
-    step = Step("deployVirtualMachine", {"name": "m", "userdata": data}, "why", "m")
-    assert show([step])["userdata"][0].startswith("15 bytes, sha256 ")
-    assert data not in repr(step)
+OWN = """\
+#cloud-config
+write_files:
+  - {path: /etc/mine, content: "${line} ${key}"}
+coreos: {units: [{name: mine.service, command: start, content: "[Service]"}]}
+"""
+STATIC = FLATCAR | USERDATA | {"discovery": "static"}
+ROLLOUTS = {"4.22": STATIC, "2.2": OLD | {"machine_user": "core"}}
 
 
-def test_the_names_of_the_files_are_distinct():
-    assert USER_DATA not in ON_DISK.values()
+@pytest.mark.parametrize("dialect", ROLLOUTS)
+def test_a_file_of_ones_own_is_delivered_and_rolled_out_with_its_secrets_masked(
+    tmp_path, monkeypatch, capsys, dialect
+):
+    own, options = tmp_path / "own.yml", {} if dialect == "2.2" else {"may_expunge": 1}
+    monkeypatch.setenv("THE_KEY", "correct horse battery")
+    params = ROLLOUTS[dialect] | {
+        "config_file": str(own),
+        "config_values": {"line": "one", "key": "secret:THE_KEY"},
+    }
+    machine = "" if dialect == "2.2" else "hostname: ${host_name}-${index}-${address}\n"
+    own.write_text(OWN + machine)
+    with running(tmp_path / "cloud", dialect=dialect, **options) as cloud:
+        play_to(cloud, "60-verify-cluster", **params)
+        rows = play(cloud, "60-verify-cluster", **params)["found"]
+        assert {r.ok for r in rows} <= {"✓", "-"}
+        if machine:
+            texts = {n: t for n, t in given(cloud).items() if n == "coreos-cluster-2"}
+            assert "hostname: coreos-cluster-2-2-10.1.0.253\n" in texts["coreos-cluster-2"]
+        own.write_text((OWN + machine).replace("/etc/mine", "/etc/other"))
+        with pytest.raises(CheckFailed, match=r"(?s)-.*/etc/other.*\+.*/etc/mine"):
+            play(cloud, "20-write-cloud-config", **params)
+        play(cloud, "70-reconfigure-cluster", **params)
+        assert play(cloud, "70-reconfigure-cluster", **params)["then"] == []
+        assert play(cloud, "50-deploy-cluster", **params)["plan"] == []
+        rows = play(cloud, "60-verify-cluster", **params)["found"]
+        assert {r.ok for r in rows} <= {"✓", "-"}
+        kept = "".join(p.read_text() for p in cloud.folder.iterdir() if p.is_file())
+    said = capsys.readouterr().out
+    assert "+  - path: /etc/other" in said or "/etc/other" in said
+    assert "correct horse battery" not in said + kept
+
+
+def given(cloud) -> dict[str, str]:
+    rows = cloud.list("listVirtualMachines", userdata=True)
+    return {r["name"]: b64decode(r["userdata"]).decode() for r in rows if "userdata" in r}

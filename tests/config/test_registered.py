@@ -10,17 +10,11 @@ from lib.config import ignition, registered, userdata
 from lib.config.lint import validate
 from lib.errors import CheckFailed, Refused
 
+FIFTY = "50-deploy-cluster"
 USERDATA = {"config_delivery": "userdata"}
 IGNITION = USERDATA | {"installer": "flatcar-install", "channel": "stable"}
 IGNITION |= {"config_format": "ignition"}
 NAMES = [f"coreos-cluster-{n}" for n in (1, 2, 3)]
-
-
-@pytest.fixture
-def cloud(tmp_path):
-    """A client whose account may expunge: else nothing is registered."""
-    with running(tmp_path / "cloud", may_expunge=1) as one:
-        yield one
 
 
 def kept(cloud) -> dict[str, str]:
@@ -35,49 +29,47 @@ def given(cloud) -> dict[str, str]:
     return {r["name"]: base64.b64decode(r["userdata"]).decode() for r in rows if "userdata" in r}
 
 
-def test_all_machines_share_what_is_registered_under_the_clusters_name(cloud):
-    play_to(cloud, "50-deploy-cluster", **USERDATA)
-    (text,) = kept(cloud).values()
-    assert list(kept(cloud)) == ["runbook-coreos-cluster"]
-    assert given(cloud) == dict.fromkeys(NAMES, text)
-    assert changes(cloud).count("registerUserData") == 1
-    assert play(cloud, "50-deploy-cluster", **USERDATA)["plan"] == []
+def test_all_machines_share_what_is_registered_under_the_clusters_name(registering):
+    before = changes(registering)
+    plan = play(registering, FIFTY, **USERDATA, mode="plan")["plan"]
+    deploys = ["deployVirtualMachine"] * 3 + ["startVirtualMachine"] * 3
+    assert [s.command for s in plan] == ["registerUserData", *deploys]
+    assert "bytes, sha256" in repr(plan[0]) and changes(registering) == before
+    play(registering, FIFTY, **USERDATA)
+    (text,) = kept(registering).values()
+    assert list(kept(registering)) == ["runbook-coreos-cluster"]
+    assert given(registering) == dict.fromkeys(NAMES, text)
+    assert changes(registering).count("registerUserData") == 1
+    assert play(registering, FIFTY, **USERDATA)["plan"] == []
+    calls = registering.list("listSimulatorCalls")
+    asked = [c["params"]["name"] for c in calls if c["command"] == "listApis"]
+    assert sorted(asked) == ["deleteUserData", "registerUserData"], "asked once whether it can"
 
 
 @pytest.mark.parametrize("form", [USERDATA, IGNITION], ids=["cloud-config", "Ignition"])
-def test_each_machine_may_have_its_own_with_its_host_name(cloud, form):
-    play_to(cloud, "60-verify-cluster", **form, user_data_each=True)
-    texts = given(cloud)
-    assert sorted(texts) == NAMES and kept(cloud) == {
-        f"runbook-coreos-cluster_{n[-1]}": t for n, t in texts.items()
-    }
+def test_each_machine_may_have_its_own_with_its_host_name(tmp_path, form):
+    with running(tmp_path / "cloud", may_expunge=1) as cloud:
+        play_to(cloud, "60-verify-cluster", **form, user_data_each=True)
+        texts = given(cloud)
+        named = {f"runbook-coreos-cluster_{n[-1]}": t for n, t in texts.items()}
+        assert sorted(texts) == NAMES and kept(cloud) == named
+        assert play(cloud, FIFTY, **form, user_data_each=True)["plan"] == []
     for name, text in texts.items():
         if "config_format" in form:
             assert ignition.validate(text) == []
             (file,) = json.loads(text)["storage"]["files"]
-            assert file["path"] == "/etc/hostname" and file["contents"]["source"].startswith(
-                f"data:,{name}%0A"
-            )
+            assert (file["path"], file["contents"]["source"][: len(name) + 9]) == (
+                "/etc/hostname", f"data:,{name}%0A",
+            )  # fmt: skip
         else:
             assert validate(text) == [] and f"\nhostname: {name}\n" in text
-    assert play(cloud, "50-deploy-cluster", **form, user_data_each=True)["plan"] == []
-
-
-def test_a_plan_shows_size_and_checksum_and_changes_nothing(cloud):
-    play_to(cloud, "42-create-template", **USERDATA)
-    before = changes(cloud)
-    plan = play(cloud, "50-deploy-cluster", **USERDATA, mode="plan")["plan"]
-    deploys = ["deployVirtualMachine"] * 3 + ["startVirtualMachine"] * 3
-    assert [s.command for s in plan] == ["registerUserData", *deploys]
-    assert "bytes, sha256" in repr(plan[0]) and changes(cloud) == before
 
 
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
-def test_a_lost_answer_registers_once(cloud, kind):
-    play_to(cloud, "42-create-template", **USERDATA)
-    fault(cloud, "registerUserData", f"fault:{kind}")
-    play(cloud, "50-deploy-cluster", **USERDATA)
-    assert len(kept(cloud)) == 1 and sorted(given(cloud)) == NAMES
+def test_a_lost_answer_registers_once(registering, kind):
+    fault(registering, "registerUserData", f"fault:{kind}")
+    play(registering, FIFTY, **USERDATA)
+    assert len(kept(registering)) == 1 and sorted(given(registering)) == NAMES
 
 
 # Name -> host name in the text: of others, the last two of a cluster coreos-cluster-1.
@@ -93,46 +85,31 @@ OLDER = {"runbook-coreos-cluster-7": "coreos-cluster-7",
          "runbook-coreos-cluster-8_0123abcd": "coreos-cluster-8"}  # fmt: skip
 
 
-def test_the_removal_deletes_those_of_this_cluster_only(cloud):
-    play_to(cloud, "50-deploy-cluster", **USERDATA, user_data_each=True)
+def test_the_removal_deletes_those_of_this_cluster_only(registering):
+    play(registering, FIFTY, **USERDATA, user_data_each=True)
     for name, host in (OTHERS | OLDER).items():
         text = f"#cloud-config\n\nhostname: {host}\nmanage_etc_hosts: {name}\n"
-        cloud.call("registerUserData", name=name, userdata=userdata.encoded(text))
-    assert [r["name"] for r in registered.rows_of(cloud, "coreos-cluster-1")] == [*OTHERS][-2:]
-    play(cloud, "90-remove-cluster", keep=["template"])
-    assert sorted(kept(cloud)) == sorted(OTHERS)
+        registering.call("registerUserData", name=name, userdata=userdata.encoded(text))
+    found = registered.rows_of(registering, "coreos-cluster-1")
+    assert [r["name"] for r in found] == [*OTHERS][-2:]
+    play(registering, "90-remove-cluster", keep=["template"])
+    assert sorted(kept(registering)) == sorted(OTHERS)
+    play_to(registering, FIFTY, **USERDATA)
+    assert sorted(kept(registering)) == sorted([*OTHERS, "runbook-coreos-cluster"])
 
 
-def test_a_kept_template_is_given_the_next_clusters_own(cloud):
-    play_to(cloud, "50-deploy-cluster", **USERDATA)
-    first = kept(cloud)
-    play(cloud, "90-remove-cluster", keep=["template"])
-    assert kept(cloud) == {}
-    play_to(cloud, "50-deploy-cluster", **USERDATA)
-    assert kept(cloud) != first and list(kept(cloud)) == list(first)
-
-
-def test_others_under_the_same_name_are_reported_before_anything_is_sent(cloud):
-    play_to(cloud, "42-create-template", **USERDATA)
+def test_others_under_the_same_name_are_reported_before_anything_is_sent(registering):
     data = userdata.encoded("#cloud-config\nhostname: a\n")
-    cloud.call("registerUserData", name="runbook-coreos-cluster", userdata=data)
-    before = changes(cloud)
+    registering.call("registerUserData", name="runbook-coreos-cluster", userdata=data)
+    before = changes(registering)
     with pytest.raises(CheckFailed, match=r"registered as runbook-coreos-cluster\. .*90-remove"):
-        play(cloud, "50-deploy-cluster", **USERDATA)
-    assert changes(cloud) == before
+        play(registering, FIFTY, **USERDATA)
+    assert changes(registering) == before
 
 
-def test_a_client_asks_once_whether_they_can_be_registered(cloud):
-    play_to(cloud, "50-deploy-cluster", **USERDATA)
-    calls = cloud.list("listSimulatorCalls")
-    asked = [c["params"]["name"] for c in calls if c["command"] == "listApis"]
-    assert sorted(asked) == ["deleteUserData", "registerUserData"]
-
-
-def test_where_the_account_may_not_expunge_they_are_sent_with_each_machine(cloud):
-    cloud.capabilities["allowuserexpungerecovervm"] = False
-    play_to(cloud, "50-deploy-cluster", **USERDATA)
-    assert kept(cloud) == {} and sorted(given(cloud)) == NAMES
+def test_where_the_account_may_not_expunge_they_are_sent_with_each_machine(neutral):
+    play(neutral, FIFTY, **USERDATA)
+    assert kept(neutral) == {} and sorted(given(neutral)) == NAMES
 
 
 def test_a_server_that_cannot_register_is_sent_them_with_each_machine(tmp_path):
