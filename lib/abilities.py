@@ -75,6 +75,16 @@ class Abilities(ABC):
         """
         return self.has_tags
 
+    @property
+    def can_check_sha256(self) -> bool:
+        """Whether a download is compared with a checksum other than MD5, since 4.11."""
+        return self._since((4, 11))
+
+    @property
+    def can_download_directly(self) -> bool:
+        """Whether KVM hosts can download a template themselves (`directdownload`, since 4.11)."""
+        return self._since((4, 11))
+
     @cached_property
     def has_projects(self) -> bool:
         """Whether there are projects (listProjects came with 3.0)."""

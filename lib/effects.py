@@ -150,6 +150,7 @@ MADE = {
     "createVolume": _made("listVolumes", "name", name="name", zoneid="zoneid"),
     "createSnapshot": _made("listSnapshots", "volumeid", volumeid="volumeid"),
     "createTemplate": _made("listTemplates", "name", name="name"),
+    "registerTemplate": _made("listTemplates", "name", name="name"),
     "deployVirtualMachine": _made("listVirtualMachines", "name", name="name", zoneid="zoneid"),
     "registerUserData": _made("listUserData", "name", name="name"),
 }

@@ -107,8 +107,8 @@ class NotOne(RunbookError):
 class CheckFailed(RunbookError):
     """Something is not as it must be: what, wanted, got, and what to do next.
 
-    Without `wanted` and `got`, `what` is a sentence that says it all, kept in `text` too; lines that
-    list what it speaks of may follow.
+    Without `wanted` and `got`, `what` is a sentence that says it all, kept in `text` too; a list of
+    lines may follow it.
     """
 
     def __init__(self, what: str, wanted: object = None, got: object = None, next_step: str = ""):

@@ -121,8 +121,13 @@ def known(cloud: Client, job: Job) -> float:
 
 
 def unwrapped(answer: dict) -> dict:
-    """Return the one object in an answer (`{"volume": {...}}`), or the answer itself."""
+    """Return the one object in an answer (`{"volume": {...}}`), or the answer itself.
+
+    registerTemplate answers with a list of one.
+    """
+    lists = [v for v in answer.values() if isinstance(v, list)]
     objects = [v for v in answer.values() if isinstance(v, dict)]
+    objects += [v[0] for v in lists if len(v) == 1 and isinstance(v[0], dict)]
     return objects[0] if len(objects) == 1 else answer
 
 

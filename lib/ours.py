@@ -5,13 +5,14 @@ from dataclasses import dataclass, field, replace
 
 from lib import earlier, effects, find, machines
 from lib.cloud import Cloud
-from lib.errors import CheckFailed, NotOne
+from lib.errors import CheckFailed, NotOne, ParamsError
 from lib.machines import demand_one
 from lib.record.journal import OPEN, Entry
 from lib.steps import Id, Step, tag_params
 
 RUNBOOK = "coreos-cluster"
 NEUTRAL = {"config": "neutral"}  # tag on a template without a token
+SOURCES = ("disk", "url", "existing")  # of the template
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class Ours:
 
     Two kinds need no reason: a volume that is still `Allocated`, since nothing can be on it, and a
     snapshot of a volume that is ours. A neutral template serves every cluster of the runbook, but
-    only the one that made it may delete it.
+    only the one that made it may delete it. With `template_from = "existing"` the template is
+    others' work: it is taken as it is, by its name, and never removed.
 
-    Every method asks the cloud again.
+    Every method asks the cloud again. Raises ParamsError for an unknown `template_from`.
     """
 
     cloud: Cloud
@@ -41,7 +43,22 @@ class Ours:
     revision: str = "1"
     volume_name: str = ""
     template_name: str = ""
+    template_from: str = "disk"
     names: list[str] = field(default_factory=list)  # of the machines
+
+    def __post_init__(self) -> None:
+        if self.template_from not in SOURCES:
+            raise ParamsError("template_from", "disk, url or existing", self.template_from)
+
+    @property
+    def needs_disk(self) -> bool:
+        """Whether the template is made of a disk that CoreOS is installed on."""
+        return self.template_from == "disk"
+
+    def tell_source(self) -> None:
+        """Say that a stage has nothing to do, where the template is not made of a disk."""
+        if not self.needs_disk:
+            print(f'not needed: template_from is "{self.template_from}", so there is no disk')
 
     def with_machines(self, size: int, first: int = 1) -> "Ours":
         """Return the same with the names of its machines, from the number `first` on.
@@ -139,9 +156,13 @@ class Ours:
     def template(self) -> dict | None:
         """Return our template, or a neutral one of its name, ready or not; None if there is none.
 
-        Raises CheckFailed for two of that name, and for a stranger's.
+        Raises CheckFailed for two of that name, and for a stranger's; with `template_from` =
+        "existing" NotOne unless there is exactly one that this account may use.
         """
         name = self.template_name
+        if self.template_from == "existing":
+            usable = {"templatefilter": "executable", "zoneid": self.zone_id}
+            return self.cloud.one("listTemplates", name, **usable)
         rows = self.cloud.named("listTemplates", name, templatefilter="self", zoneid=self.zone_id)
         rows = [r for r in rows if str(r.get("zoneid", self.zone_id)) == str(self.zone_id)]
         demand_one(rows, f"templates named {name}", "Rename the others.")

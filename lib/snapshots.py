@@ -17,7 +17,7 @@ def plan_create(ours: Ours, *, installed: str) -> list[Step]:
     The volume must be detached and carry an installation (`installed` is that volume's id). What
     an attempt that failed has left is deleted, where the server lets it.
     """
-    if ours.template():
+    if not ours.needs_disk or ours.template():
         return []
     volume, name = ours.volume(), ours.volume_name
     if snapshot := ours.snapshot(volume):
@@ -58,6 +58,8 @@ def wait_backed_up(ours: Ours, *, within: float) -> str:
     The job of createSnapshot may end at `CreatedOnPrimary`, which no template can be made from.
     `within` in seconds; raises JobTimeout.
     """
+    if not ours.needs_disk:
+        return ""
     read, what = partial(ours.snapshot, ours.volume()), f"snapshot of {ours.volume_name}"
     row = jobs.ready(ours.cloud, read, lambda row: row["state"] == "BackedUp", what, within)
     return row["state"] if row else ""

@@ -1,12 +1,35 @@
-"""Templates: ours is the one of our name; it is usable once `isready` is true."""
+"""Templates: ours is the one of our name; it is usable once `isready` is true.
 
-from lib import find, jobs
+It is made of a snapshot, registered from a URL, or there already, as `template_from` says.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from lib import find
 from lib.checks import check
-from lib.errors import CheckFailed
+from lib.errors import CheckFailed, JobTimeout, ParamsError
 from lib.ours import NEUTRAL, Ours, is_neutral
+from lib.record import facts
 from lib.steps import Id, Pending, Step
+from lib.waiting import Waiting, until
 
 SECONDS_PER_GIB = 3.0
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+COMPRESSED = (".bz2", ".gz", ".zip")
+# How a URL's path ends, but for a compression, in each format (UriUtils of CloudStack).
+ENDS = {"QCOW2": (".qcow2", ".img"), "VHD": (".vhd",), "VHDX": (".vhdx",), "OVA": (".ova",),
+        "RAW": (".raw", ".img"), "VMDK": (".vmdk",)}  # fmt: skip
+GOES_ON = re.compile(r"|Processing|Installing Template|\d+% Downloaded|Download Complete"
+                     r"|Bypassed Secondary Storage|[A-Z][a-zA-Z]*")  # fmt: skip
+FAILED = ("DOWNLOAD_ERROR", "ABANDONED")  # VMTemplateStorageResourceAssoc.Status
+DOWNLOAD_FAILED = (
+    "The cloud downloads by itself, from its secondary storage: can it reach that URL, is the file "
+    "there, does its sha256 fit, and is it of that format once it is unpacked? Correct "
+    "template_url or template_sha256 and run this stage again: it registers the template anew."
+)
 
 
 def plan_create(ours: Ours, *, os_type: str, config_delivery: str = "disk") -> list[Step]:
@@ -15,6 +38,8 @@ def plan_create(ours: Ours, *, os_type: str, config_delivery: str = "disk") -> l
     One without a token is tagged as neutral, where there are tags: for others than this cluster.
     2.2 demands a display text and a name of at most 32 characters, so both are always kept to.
     """
+    if not ours.needs_disk:
+        return []
     template, name = ours.template(), ours.template_name
     more = NEUTRAL if config_delivery == "userdata" else {}
     if template and is_neutral(template):
@@ -41,6 +66,120 @@ def demand_name(name: str) -> None:
         raise CheckFailed("template_name", "1 to 32 characters", f"{len(name)}")
 
 
+@dataclass(frozen=True)
+class Image:
+    """An image that a template is registered from.
+
+    `format` "" goes by the end of the URL, `hypervisor` "" is the only one of the zone. Raises
+    ParamsError for what no server takes.
+    """
+
+    url: str
+    format: str = ""
+    hypervisor: str = ""
+    sha256: str = ""
+    directly: bool = False
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ParamsError("template_url", "the http(s) URL of an image", self.url)
+        if self.sha256 and not SHA256.fullmatch(self.sha256):
+            raise ParamsError("template_sha256", "64 hex digits, or nothing", self.sha256)
+        self.kind()
+
+    def kind(self) -> str:
+        """Return the format, which the end of the URL must fit: CloudStack refuses others."""
+        name = PurePosixPath(urlsplit(self.url).path.lower())
+        end = PurePosixPath(name.stem).suffix if name.suffix in COMPRESSED else name.suffix
+        fitting = [kind for kind, ends in ENDS.items() if end in ends]
+        if self.format.upper() in fitting:
+            return self.format.upper()
+        if self.format:
+            wanted = (
+                f"one that fits a file {end or 'without an end'}: {', '.join(fitting) or 'none'}"
+            )
+            raise ParamsError("template_format", wanted, self.format)
+        if len(fitting) != 1:
+            ends = ", ".join(e for each in ENDS.values() for e in each)
+            wanted = f"a URL that ends in {ends} (.img: set template_format), compressed or not"
+            raise ParamsError("template_url", wanted, self.url)
+        return fitting[0]
+
+
+def plan_register(ours: Ours, image: dict, *, os_type: str) -> list[Step]:
+    """Return the step that registers the template from a URL, none if it is there or not needed.
+
+    `image` are the values of an `Image`. A template whose download failed is deleted before: apply
+    these one after the other. Raises ParamsError for what this server cannot do.
+    """
+    if ours.template_from != "url":
+        return []
+    return _plan_register(ours, Image(**image), os_type)
+
+
+def _plan_register(ours: Ours, image: Image, os_type: str) -> list[Step]:
+    template, name = ours.template(), ours.template_name
+    steps = []
+    if template and not failed(template):
+        return [] if is_neutral(template) else ours.plan_tags(template, "Template", **NEUTRAL)
+    if template:
+        steps = [Step("deleteTemplate", _removed(ours, template), "its download failed", name)]
+    demand_name(name)
+    kind = ours.cloud.one("listOsTypes", os_type, by="description")
+    params = {
+        "name": name,
+        "displaytext": name,
+        "url": image.url,
+        "format": image.kind(),
+        "hypervisor": _hypervisor(ours, image),
+        "ostypeid": Id.of(kind, "description"),
+        "zoneid": ours.zone_id,
+        **_checked(ours, image),
+    }
+    why = f"there is no template {name} in {ours.zone}"
+    step = Step("registerTemplate", params, why, name, ours.tags | NEUTRAL, "Template")
+    return [*steps, step]
+
+
+def _checked(ours: Ours, image: Image) -> dict[str, object]:
+    """Return the parameters that not every server has."""
+    cloud, version = ours.cloud, ".".join(map(str, ours.cloud.version))
+    if image.sha256 and not cloud.can_check_sha256:
+        wanted = f"nothing: this server ({version}) compares MD5 only"
+        raise ParamsError("template_sha256", wanted, image.sha256)
+    if image.directly and not cloud.can_download_directly:
+        wanted = f"false: this server ({version}) is older than 4.11"
+        raise ParamsError("direct_download", wanted, True)
+    if image.directly and _hypervisor(ours, image) != "KVM":
+        raise ParamsError("direct_download", "false: only KVM hosts download", True)
+    found = {"checksum": f"{{SHA-256}}{image.sha256}"} if image.sha256 else {}
+    return found | ({"directdownload": True} if image.directly else {})
+
+
+def _hypervisor(ours: Ours, image: Image) -> str:
+    if image.hypervisor:
+        return image.hypervisor
+    rows = ours.cloud.list_if_allowed("listHypervisors", zoneid=ours.zone_id) or []
+    if len(rows) != 1:
+        names = ", ".join(r["name"] for r in rows) or "what the provider names"
+        raise ParamsError("template_hypervisor", f"one of the zone's: {names}", "")
+    return rows[0]["name"]
+
+
+def failed(template: dict) -> bool:
+    """Tell whether the download of a template has failed, by its status.
+
+    An old server says nothing but the error itself: any text that is no known state.
+    """
+    if template.get("isready"):
+        return False
+    states = [d.get("downloadState") for d in template.get("downloaddetails") or []]
+    if states:
+        return all(state in FAILED for state in states)
+    return not GOES_ON.fullmatch(template.get("status") or "")
+
+
 def _source(snapshot: dict | None, volume_name: str) -> object:
     if snapshot and snapshot["state"] == "BackedUp":
         return Id.of(snapshot)
@@ -48,17 +187,59 @@ def _source(snapshot: dict | None, volume_name: str) -> object:
 
 
 def wait_ready(ours: Ours, *, within: float) -> bool:
-    """Wait until our template is ready; False where there is none.
+    """Wait until our template is ready, and show its status; False where there is none.
 
-    `within` in seconds; raises JobTimeout.
+    `within` in seconds; raises JobTimeout, and CheckFailed when its download failed.
     """
     what = f"template {ours.template_name}"
-    row = jobs.ready(ours.cloud, ours.template, lambda row: row["isready"] is True, what, within)
+    rows: list[dict | None] = []
+
+    def is_settled() -> bool:
+        row = ours.template()
+        rows[:] = [row]
+        waiting.show(f"{what}: {_status(row)}")
+        return row is None or row["isready"] is True or failed(row)
+
+    with Waiting() as waiting:
+        settled = until(ours.cloud, is_settled, "", within)
+    row = rows[0]
+    if settled is None:
+        raise JobTimeout(f"waiting for {what}", "ended", within, _status(row))
+    if row and failed(row):
+        raise CheckFailed(f"Download failed: {what}: {_status(row)}", next_step=DOWNLOAD_FAILED)
     return row is not None
+
+
+def _status(template: dict | None) -> str:
+    return str((template or {}).get("status") or "not ready")
+
+
+def tell_source(ours: Ours) -> None:
+    """Show what the template is that others made, and note it in the record."""
+    if ours.needs_disk:
+        print('not needed: template_from is "disk", so 42-create-template makes the template')
+    if ours.template_from == "existing":
+        row = ours.template() or {}
+        keys = ("name", "id", "ostypename", "format", "hypervisor", "account", "created")
+        about = {k: str(row[k]) for k in keys if row.get(k)}
+        facts.add(template=about)
+        print(f"taken as it is: {', '.join(f'{k} {v}' for k, v in about.items())}")
 
 
 def verify(ours: Ours, *, size: int, mode: str) -> None:
     """Check our template: ready in this zone, of `size` GB. In plan mode there may be none yet."""
+    if ours.needs_disk:
+        verify_ready(ours, mode=mode, size=size)
+
+
+def verify_registered(ours: Ours, *, mode: str) -> None:
+    """Check our template where no disk is needed: ready in this zone."""
+    if not ours.needs_disk:
+        verify_ready(ours, mode=mode)
+
+
+def verify_ready(ours: Ours, *, mode: str, size: int = 0) -> None:
+    """Check that our template is ready in this zone, and of `size` GB where that is known."""
     template = ours.template()
     if mode == "plan" and not template:
         return print(f"there is no template {ours.template_name} yet")
@@ -66,7 +247,8 @@ def verify(ours: Ours, *, size: int, mode: str) -> None:
     check("template is ready", found.get("isready", False))
     place = {"id": found.get("zoneid"), "name": found.get("zonename")}
     check("template is in the zone", bool(find.fitting([place], ours.zone)))
-    check("GB of the template", found.get("size", 0) / 2**30, float(size))
+    if size:
+        check("GB of the template", found.get("size", 0) / 2**30, float(size))
 
 
 def plan_removal(ours: Ours) -> list[Step]:
@@ -76,9 +258,13 @@ def plan_removal(ours: Ours) -> list[Step]:
     expunged, which may be a day or two (TemplateManagerImpl). So whoever applies it must look for
     other machines of the template before. 2.2 does not look for them and has no `forced`.
     """
-    template = ours.template()
+    template = None if ours.template_from == "existing" else ours.template()
     if not template or not ours.own([template]):
         return []
-    params: dict = {"id": Id.of(template), "zoneid": ours.zone_id}
-    params |= {"forced": True} if ours.cloud.has_tags else {}
-    return [Step("deleteTemplate", params, "made by this runbook", ours.template_name)]
+    why = "made by this runbook"
+    return [Step("deleteTemplate", _removed(ours, template), why, ours.template_name)]
+
+
+def _removed(ours: Ours, template: dict) -> dict[str, object]:
+    params: dict[str, object] = {"id": Id.of(template), "zoneid": ours.zone_id}
+    return params | ({"forced": True} if ours.cloud.has_tags else {})

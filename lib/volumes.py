@@ -13,6 +13,8 @@ def plan_create(ours: Ours, *, size: int, offering: str) -> list[Step]:
 
     `size` in GB. Raises CheckFailed when a volume of that name differs in size or offering.
     """
+    if not ours.needs_disk:
+        return []
     _demand_positive(size)
     if volume := ours.volume():
         _demand_same(volume, size, offering)
@@ -67,7 +69,7 @@ def plan_attach(ours: Ours, *, workstation: str, installed: str) -> list[Step]:
     an installation, "" for none), or if a snapshot or template was made from it. Raises CheckFailed
     when another machine has it.
     """
-    if ours.template():
+    if not ours.needs_disk or ours.template():
         return []
     volume, name = ours.volume(), ours.volume_name
     machine = ours.cloud.one("listVirtualMachines", workstation, by="displayname")
@@ -99,6 +101,8 @@ def plan_detach(ours: Ours, *, installed: str) -> list[Step]:
     None if that is detached, or if a snapshot or template was made from it. Where nothing is
     installed on it yet, the step names the stage that must come first.
     """
+    if not ours.needs_disk:
+        return []
     volume, name = ours.volume(), ours.volume_name
     attached = bool(volume and volume.get("virtualmachineid"))
     ready = bool(volume) and str((volume or {})["id"]) == installed
@@ -144,10 +148,12 @@ def found(ours: Ours) -> dict | None:
 
 def attached(ours: Ours) -> dict | None:
     """Return our volume, as `found` does, while it is attached to a machine; None otherwise."""
-    volume = found(ours)
+    volume = found(ours) if ours.needs_disk else None
     return volume if volume and volume.get("virtualmachineid") else None
 
 
 def used(ours: Ours) -> bool:
-    """Tell whether a snapshot or template was made of our volume: the disk has served then."""
+    """Tell whether a snapshot or template was made of our volume, or no volume is needed."""
+    if not ours.needs_disk:
+        return True
     return ours.template() is not None or ours.snapshot(ours.volume()) is not None

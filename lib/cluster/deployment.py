@@ -62,7 +62,8 @@ def plan(how: Deployment) -> list[Step]:
 def _params(how: Deployment, source: dict | None) -> dict:
     """Return the parameters of deployVirtualMachine that all machines share."""
     ours, cloud = how.ours, how.ours.cloud
-    pending = Pending(f"template {ours.template_name}, ready", "42-create-template")
+    stage = "42-create-template" if ours.needs_disk else "43-register-template"
+    pending = Pending(f"template {ours.template_name}, ready", stage)
     params = {
         "zoneid": ours.zone_id,
         **how.offerings[0].params,

@@ -116,7 +116,8 @@ def inventory(ours: Ours) -> pd.DataFrame:
     """Return a table of what there is of the cluster: kind, name, state, id."""
     wanted = {str(s.params["id"]) for s in plan_machines(ours)}
     machines = [r for r in ours.cloud.list("listVirtualMachines") if str(r["id"]) in wanted]
-    disk, image = ours.volume(), ours.template()
+    disk = ours.volume()
+    image = None if ours.template_from == "existing" else ours.template()
     images = ours.own([image]) if image else []
     data = registered.rows_of(ours.cloud, ours.cluster_name)
     rows = [("machine", r["name"], r["state"], r["id"]) for r in machines]

@@ -35,6 +35,7 @@ class Form:
     oem: str
     format: str = "cloud-config"
     delivery: str = "disk"
+    template_from: str = "disk"
 
     def __post_init__(self):
         _demand_one_of("installer", self.installer, INSTALLERS)
@@ -43,21 +44,27 @@ class Form:
         if self.format == "ignition" and self.installer != "flatcar-install":
             text = "CoreOS of 2014 has no Ignition: set cloud-config"
             raise ParamsError("config_format", text=text)
+        if self.delivery == "disk" and self.template_from != "disk":
+            text = f'template_from "{self.template_from}" configures no disk: set "userdata"'
+            raise ParamsError("config_delivery", text=text)
         if self.delivery == "userdata" and not self.oem:
             text = 'the plain image reads no user data: set "cloudstack", or config_delivery "disk"'
             raise ParamsError("oem", text=text)
 
     @property
     def disk_file(self) -> str:
-        """Return the name of the file that goes onto the disk, "" if none does.
+        """Return the name of the file that goes onto the disk, "" if none does, or there is none.
 
         An Ignition config on the disk would keep the machines from reading their user data.
 
         >>> Form("flatcar-install", "cloudstack", "ignition", "userdata").disk_file
         ''
         """
-        neutral = self.delivery == "userdata"
-        return "" if neutral and self.format == "ignition" else ON_DISK[self.format]
+        if self.template_from != "disk" or (
+            self.delivery == "userdata" and self.format == "ignition"
+        ):
+            return ""
+        return ON_DISK[self.format]
 
     @property
     def cluster_file(self) -> str:
@@ -71,7 +78,8 @@ class Form:
     def demand_places(self, noted: dict) -> None:
         """Raise CheckFailed when the notes say that an earlier run used other files than these."""
         installed, config = noted.get("installed"), noted.get("config")
-        baked = installed.get("config", CLOUD_CONFIG) if installed else self.disk_file
+        is_from_disk = bool(installed) and self.template_from == "disk"
+        baked = installed.get("config", CLOUD_CONFIG) if is_from_disk else self.disk_file
         if baked != self.disk_file:
             asked = self.disk_file or "nothing"
             what = f"the disk carries {baked or 'nothing'}, but the parameters ask for {asked}"

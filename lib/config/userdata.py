@@ -123,7 +123,7 @@ def user_data(
     if delivery != "userdata":
         return None
     baked = (notes.read(shell, work_dir).get("installed") or {}).get("config")
-    if baked == IGNITION:
+    if baked == IGNITION and ours.needs_disk:
         raise CheckFailed(f"the disk carries {baked}, an Ignition config", next_step=BAKED)
     there = read(shell, work_dir, USER_DATA)
     if not there.text:

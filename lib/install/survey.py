@@ -38,7 +38,8 @@ def _install(
     ours: Ours, shell: Shell, work_dir: str, image: Image, form: dict, size: int
 ) -> list[Tick]:
     if _is_installed(ours, shell, work_dir):
-        return [tick("the installer", "any", "not needed: CoreOS is installed", True)]
+        why = "CoreOS is installed" if ours.needs_disk else "no disk is"
+        return [tick("the installer", "any", f"not needed: {why}", True)]
     volume = ours.volume() or {"id": "", "name": ours.volume_name, "size": size * 2**30}
     order = Order(work_dir, image, Form(image.installer, image.oem, **form), volume)
     found = asked("the installer", _installer, shell, order)

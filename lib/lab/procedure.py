@@ -36,6 +36,7 @@ class Found:
     template: dict | None
     machines: dict[str, dict]
     wanted: int  # machines
+    template_from: str = "disk"
 
 
 def look(cloud: Cloud, values: dict) -> Found:
@@ -47,9 +48,12 @@ def look(cloud: Cloud, values: dict) -> Found:
         values["revision"],
         values["volume_name"],
         values["template_name"],
+        values["template_from"],
     ).with_machines(values["cluster_size"], values["first_number"])
-    volume = ours.volume()
-    return Found(volume, ours.snapshot(volume), ours.template(), ours.machines(), len(ours.names))
+    volume = ours.volume() if ours.needs_disk else None
+    snapshot = ours.snapshot(volume) if ours.needs_disk else None
+    made = (volume, snapshot, ours.template(), ours.machines(), len(ours.names))
+    return Found(*made, ours.template_from)
 
 
 def states(found: Found) -> dict[int, State]:
@@ -71,13 +75,26 @@ def states(found: Found) -> dict[int, State]:
 
 def _made(found: Found) -> dict[int, State]:
     """Return the states of the stages that lead to the template."""
+    todo, unneeded = State(TO_DO), State(DONE, "not needed")
+    if found.template_from != "disk":
+        disk = dict.fromkeys((10, 11, 30, 40, 41, 42), unneeded)
+        return disk | {20: State(UNKNOWN, "on the workstation"), 43: _ready(found.template)}
+    return {43: unneeded} | (_from_disk(found, todo))
+
+
+def _ready(template: dict | None) -> State:
+    if not template:
+        return State(TO_DO)
+    if template.get("isready"):
+        return State(DONE, "template is ready")
+    return State(PARTLY, template.get("status") or "template is not ready")
+
+
+def _from_disk(found: Found, todo: State) -> dict[int, State]:
+    """Return the states of the stages that make the template of a disk."""
     if found.template:
-        ready = bool(found.template.get("isready"))
-        word = "template is ready" if ready else "template is not ready"
-        last = State(DONE if ready else PARTLY, word)
         earlier = State(DONE, "template exists")
-        return dict.fromkeys((10, 11, 20, 30, 40, 41), earlier) | {42: last}
-    todo = State(TO_DO)
+        return dict.fromkeys((10, 11, 20, 30, 40, 41), earlier) | {42: _ready(found.template)}
     if found.snapshot:
         state = found.snapshot["state"]
         taken = State(DONE if state == "BackedUp" else PARTLY, f"snapshot is {state}")

@@ -6,6 +6,7 @@ from lib import find
 from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.errors import NotOne
+from lib.ours import Ours
 from lib.record import facts
 from lib.survey import offerings
 from lib.survey.offerings import Custom
@@ -44,14 +45,17 @@ def place(cloud: Cloud, zone: str, workstation: str, network: str) -> list[Tick]
     return rows + ([_tick(cloud, "listNetworks", network, "network", **here)] if network else [])
 
 
-def disk_offering(cloud: Cloud, name: str) -> list[Tick]:
-    """Return a row for the offering of the disk."""
-    return [_tick(cloud, "listDiskOfferings", name, "disk_offering")]
+def disk_offering(ours: Ours, name: str) -> list[Tick]:
+    """Return a row for the offering of the disk, where one is needed."""
+    return (
+        [_tick(ours.cloud, "listDiskOfferings", name, "disk_offering")] if ours.needs_disk else []
+    )
 
 
-def os_type(cloud: Cloud, description: str) -> list[Tick]:
-    """Return a row for the OS type of the template."""
-    return [_tick(cloud, "listOsTypes", description, "os_type", by="description")]
+def os_type(ours: Ours, description: str) -> list[Tick]:
+    """Return a row for the OS type of the template, where one is to be made."""
+    row = _tick(ours.cloud, "listOsTypes", description, "os_type", by="description")
+    return [row] if ours.template_from != "existing" else []
 
 
 def service_offerings(cloud: Cloud, names: list[str], custom: Custom) -> list[Tick]:

@@ -28,6 +28,8 @@ def volume(ours: Ours, size: int, offering: str) -> list[Tick]:
 
 
 def _volume(ours: Ours, size: int, offering: str) -> str:
+    if not ours.needs_disk:
+        return f'not needed: template_from is "{ours.template_from}"'
     steps = volumes.plan_create(ours, size=size, offering=offering)
     if any(step.command == "createVolume" for step in steps):
         return "free"
@@ -35,6 +37,8 @@ def _volume(ours: Ours, size: int, offering: str) -> str:
 
 
 def _template(ours: Ours) -> str:
+    if ours.template_from == "existing":
+        return f"there, id {(ours.template() or {})['id']}"
     templates.demand_name(ours.template_name)
     return "there, and ours" if ours.template() else "free"
 

@@ -33,7 +33,8 @@ def rows(
     `volume_size` in GB. What this account may not ask has a dash.
     """
     cloud, missing = ours.cloud, len(ours.names) - len(ours.machines())
-    needs = _machines(cloud, missing, offering, custom, volume_size)
+    root = volume_size if ours.needs_disk else _size(ours)
+    needs = _machines(cloud, missing, offering, custom, root)
     needs["ip"] = _addresses(ours, network) if missing else 0
     for kind, more in _made(ours, volume_size).items():
         needs[kind] = needs.get(kind, 0) + more
@@ -42,18 +43,23 @@ def rows(
     if not account and not limits:
         told = not_allowed("listAccounts")
         return [tick("what is left of the account's limits", "enough", told, None)]
-    return [_left(cloud, kind, needs[kind], account, limits) for kind in KINDS]
+    return [_left(cloud, kind, needs.get(kind, 0), account, limits) for kind in KINDS]
 
 
 def _machines(
-    cloud: Cloud, missing: int, offering: str, custom: Custom, volume_size: int
+    cloud: Cloud, missing: int, offering: str, custom: Custom, template_size: float
 ) -> dict[str, float]:
     """Return what the missing machines need: a root disk is as large as the template's."""
     row = cloud.one("listServiceOfferings", offering)
     cpus, memory = offerings.size(row, custom)
-    root = row.get("rootdisksize") or volume_size
+    root = row.get("rootdisksize") or template_size
     each = {"vm": 1, "volume": 1, "cpu": cpus, "memory": memory, "primarystorage": root}
     return {kind: missing * number for kind, number in each.items()}
+
+
+def _size(ours: Ours) -> float:
+    """Return the GiB of a template that is there, 0 of one that is yet to be downloaded."""
+    return ((ours.template() or {}).get("size") or 0) / GIB
 
 
 def _addresses(ours: Ours, network: str) -> int:
@@ -66,6 +72,8 @@ def _addresses(ours: Ours, network: str) -> int:
 
 def _made(ours: Ours, volume_size: int) -> dict[str, float]:
     """Return what the disk, its snapshot and the template need that are not there yet."""
+    if not ours.needs_disk:
+        return {} if ours.template() else {"template": 1}
     volume, image = ours.volume(), ours.template()
     snapshot = image or ours.snapshot(volume)
     disks, shots, images = (0 if there else 1 for there in (volume or snapshot, snapshot, image))

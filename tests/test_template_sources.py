@@ -1,0 +1,175 @@
+"""The template: registered from a URL, or one that others made; no disk is needed then."""
+
+from dataclasses import replace
+
+import pytest
+from harness import RUN, changes, fault, inventory, play, play_to, running
+
+from lib import templates
+from lib.config import Form
+from lib.errors import CheckFailed, JobTimeout, NotOne, ParamsError
+from lib.lab import procedure
+from lib.ours import Ours
+
+SIXTY, REGISTER, REMOVE = "60-verify-cluster", "43-register-template", "90-remove-cluster"
+RELEASES = "https://stable.release.flatcar-linux.net/amd64-usr"
+IMAGE = f"{RELEASES}/4459.2.0/flatcar_production_cloudstack_image.img"
+FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
+URL = FLATCAR | {"template_from": "url", "template_url": IMAGE, "template_format": "RAW"}
+RAW = {"url": IMAGE, "format": "RAW"}
+SHA = "0a" * 32
+
+
+@pytest.fixture
+def modern(tmp_path):
+    with running(tmp_path / "cloud") as one:
+        yield one
+
+
+def fail_downloads(cloud, text: str) -> None:
+    cloud.call("configureSimulator", name="downloads", value=f"error:{text}")
+
+
+def test_a_cluster_is_made_of_a_registered_template_without_a_disk(modern, capsys):
+    play_to(modern, SIXTY, **URL)
+    said = capsys.readouterr().out
+    assert said.count('not needed: template_from is "url", so there is no disk') == 6
+    assert changes(modern)[0] == "registerTemplate" and "createVolume" not in changes(modern)
+    rows = play(modern, SIXTY, **URL)["seen"]
+    assert {r.ok for r in rows} <= {"✓", "-"}
+    (row,) = modern.list("listTemplates", templatefilter="self")
+    assert row["isready"] and row["status"] == "Download Complete"
+    seen = changes(modern)
+    play_to(modern, SIXTY, **URL)
+    assert changes(modern) == seen, "a second run changed something"
+    found = procedure.states(procedure.look(modern, RUN | URL))
+    assert [str(found[n]) for n in (10, 42, 43)] == ["✓ not needed"] * 2 + ["✓ template is ready"]
+    play(modern, REMOVE, **URL)
+    assert inventory(modern)["listTemplates"] == []
+
+
+def test_looking_registers_nothing_and_names_the_stage_to_come(modern):
+    plan = play(modern, REGISTER, mode="plan", **URL)["plan"]
+    assert [s.command for s in plan] == ["registerTemplate"]
+    assert plan[0].params["hypervisor"] == "KVM" and "checksum" not in plan[0].params
+    plan = play(modern, REGISTER, mode="plan", **URL, template_sha256=SHA)["plan"]
+    assert plan[0].params["checksum"] == f"{{SHA-256}}{SHA}"
+    with pytest.raises(CheckFailed, match=r"Run 20-write-cloud-config first|43-register-template"):
+        play(modern, "50-deploy-cluster", **URL)
+    assert changes(modern) == []
+    found = procedure.states(procedure.look(modern, RUN | URL))
+    assert str(found[43]) == "○ to do"
+
+
+def test_a_failed_download_is_explained_and_the_next_run_registers_it_anew(modern):
+    fail_downloads(modern, "Failed to download, HTTP 404")
+    said = "Download failed: template coreos-cluster-tpl: Failed to download, HTTP 404. The cloud"
+    with pytest.raises(CheckFailed, match=said):
+        play(modern, REGISTER, **URL)
+    found = procedure.states(procedure.look(modern, RUN | URL))
+    assert str(found[43]) == "◐ Failed to download, HTTP 404"
+    fail_downloads(modern, "")
+    play(modern, REGISTER, **URL)
+    made = [c for c in changes(modern) if c != "createTags"]
+    assert made == ["registerTemplate", "deleteTemplate", "registerTemplate"]
+    assert play(modern, REGISTER, **URL)["plan"] == []
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
+def test_a_lost_answer_registers_once(modern, kind):
+    fault(modern, "registerTemplate", f"fault:{kind}")
+    play(modern, REGISTER, **URL)
+    assert inventory(modern)["listTemplates"] == ["coreos-cluster-tpl"]
+
+
+def test_a_download_that_takes_too_long_may_be_waited_for_again(modern, tmp_path):
+    modern.call("configureSimulator", name="time", value="scale:1000")
+    ours = Ours(modern, "local-1", "coreos-cluster", template_name="t", template_from="url")
+    (step,) = templates.plan_register(ours, RAW, os_type="Other Linux (64-bit)")
+    modern.call(step.command, **step.params)
+    with pytest.raises(JobTimeout, match=r"t is still running|waiting for template t of 0% Downl"):
+        templates.wait_ready(ours, within=0)
+
+
+def test_a_template_of_others_is_taken_noted_and_left_alone(modern, capsys):
+    play(modern, REGISTER, **URL, template_name="theirs", cluster_name="other")
+    mine = FLATCAR | {"template_from": "existing", "template_name": "theirs"}
+    seen = changes(modern)
+    play_to(modern, SIXTY, **mine)
+    assert "taken as it is: name theirs, id " in capsys.readouterr().out
+    assert "ostypename Other Linux (64-bit)" in (modern.folder / "facts.jsonl").read_text()
+    assert "registerTemplate" not in changes(modern)[len(seen) :]
+    play(modern, REMOVE, **mine)
+    assert inventory(modern)["listTemplates"] == ["theirs"]
+
+
+def test_a_template_of_others_that_is_not_there_is_reported_with_what_there_is(modern):
+    params = FLATCAR | {"template_from": "existing"}
+    with pytest.raises(CheckFailed, match=r"template_name coreos-cluster-tpl.*Debian 12"):
+        play(modern, "00-check-access", **params)
+    with pytest.raises(NotOne, match="exactly one template with name 'coreos-cluster-tpl'"):
+        play(modern, "50-deploy-cluster", **params, mode="plan")
+    play(modern, REMOVE, **params)
+
+
+# What is wrong -> (parameter in the message, what it says).
+WRONG = {
+    "no URL": ({"url": ""}, "template_url: wanted the http"),
+    "scheme": ({"url": "ftp://x/a.qcow2"}, "template_url: wanted the http"),
+    "unknown end": ({"url": "https://x/image.bin.bz2"}, "template_url: wanted a URL that ends in"),
+    "two formats": ({"url": "https://x/a.img"}, r"\(\.img: set template_format\)"),
+    "other format": ({"url": "https://x/a.ova", "format": "QCOW2"}, 'fits a file "….ova": OVA'),
+    "checksum": (RAW | {"sha256": "12"}, "template_sha256: wanted 64 hex digits"),
+}
+
+
+@pytest.mark.parametrize("image, said", WRONG.values(), ids=WRONG)
+def test_an_image_that_no_cloud_takes_is_refused_before_anything_is_sent(modern, image, said):
+    ours = Ours(modern, "local-1", "c", template_name="t", template_from="url")
+    with pytest.raises(ParamsError, match=said):
+        templates.plan_register(ours, image, os_type="Other Linux (64-bit)")
+    assert templates.plan_register(replace(ours, template_from="disk"), image, os_type="") == []
+
+
+def test_what_an_old_server_or_a_hypervisor_cannot_do_is_said(tmp_path):
+    with running(tmp_path / "cloud", dialect="2.2") as old:
+        ours = Ours(old, "local-1", "c", template_name="t", template_from="url")
+        kind = {"os_type": "Other Linux (64-bit)"}
+        for more, said in (({"sha256": SHA}, "MD5 only"), ({"directly": True}, "older than 4.11")):
+            with pytest.raises(ParamsError, match=said):
+                templates.plan_register(ours, RAW | more, **kind)
+
+
+def test_hosts_may_download_by_themselves(modern):
+    play(modern, REGISTER, **URL, direct_download=True)
+    (row,) = modern.list("listTemplates", templatefilter="self")
+    assert (row["directdownload"], row["isready"]) == (True, True)
+    with pytest.raises(ParamsError, match="only KVM hosts download"):
+        play(modern, REGISTER, **URL, direct_download=True, template_hypervisor="VMware",
+             template_name="t2")  # fmt: skip
+
+
+def test_a_source_that_cannot_be_is_refused():
+    with pytest.raises(ParamsError, match="template_from: wanted disk, url or existing"):
+        Ours(None, "local-1", "c", template_from="iso")
+    with pytest.raises(
+        ParamsError, match='config_delivery: template_from "url" configures no disk'
+    ):
+        Form("flatcar-install", "cloudstack", template_from="url")
+
+
+@pytest.mark.parametrize(
+    "row, is_so",
+    [
+        ({"isready": True, "status": "odd"}, False),
+        ({"status": "Processing"}, False),
+        ({"status": "37% Downloaded"}, False),
+        ({"status": "NotUploaded"}, False),
+        ({}, False),
+        ({"status": "Unable to resolve mirror"}, True),
+        ({"status": "x y", "downloaddetails": [{"downloadState": "DOWNLOAD_IN_PROGRESS"}]}, False),
+        ({"downloaddetails": [{"downloadState": "DOWNLOAD_ERROR"}]}, True),
+    ],
+)
+def test_a_failed_download_is_known_by_its_status(row, is_so):
+    assert templates.failed(row) is is_so
