@@ -36,6 +36,15 @@ HEADINGS = {
     "templatename": "template",
     "vmdisplayname": "attached to",
     "volumename": "of volume",
+    "diskofferingid": "disk offering",
+    "networkids": "networks",
+    "ostypeid": "OS type",
+    "serviceofferingid": "offering",
+    "snapshotid": "snapshot",
+    "templateid": "template",
+    "virtualmachineid": "machine",
+    "volumeid": "volume",
+    "zoneid": "zone",
     "zonename": "zone",
 }
 COLOURS = {"✓": "#2e9e5b", "✗": "#d9363e", "new": "#2e9e5b", "gone": "#d9363e"}
