@@ -377,7 +377,8 @@ def test_without_that_unit_a_plain_image_forms_none_and_50_and_60_say_where_to_l
     with pytest.raises(CheckFailed, match=r"coreos-cluster-1: wanted .*empty \$private_ipv4"):
         play(modern, "50-deploy-cluster", oem="")
     assert changes(modern).count("startVirtualMachine") == 1
-    with pytest.raises(CheckFailed, match=r"0 of 3.*empty \$private_ipv4") as error:
+    reason = r"registered of coreos-cluster-1.*empty \$private_ipv4"
+    with pytest.raises(CheckFailed, match=reason) as error:
         play(modern, "60-verify-cluster", oem="")
     assert "$private_ipv4 of coreos-cluster-1: wanted its address, found :4001" in str(error.value)
 

@@ -282,7 +282,7 @@ def test_a_record_that_cannot_be_signed_is_sealed_all_the_same(book, notebooks, 
 def test_a_record_is_sealed_also_when_the_chain_itself_fails(
     book, notebooks, tmp_path, monkeypatch, where, state, error
 ):
-    def broken(*_):
+    def broken(*_, **__):
         raise ZeroDivisionError
 
     monkeypatch.setattr(where, broken)

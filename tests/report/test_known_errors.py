@@ -2,8 +2,9 @@ import pytest
 
 from lib import errors
 from lib.cluster import removal
+from lib.errors import CHECKS, FIXED, JOB, WAIT
 from lib.report import known_errors
-from lib.report.known_errors import CHECKS, FIXED, JOB, NEW_RUN, SAFE, UNKNOWN, WAIT, explain
+from lib.report.known_errors import NEW_RUN, SAFE, UNKNOWN, explain
 
 
 def of(error):
