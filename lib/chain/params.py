@@ -22,13 +22,13 @@ CHOICES = {
     "channel": ("stable", "beta", "alpha", "lts"),
     "config_format": ("cloud-config", "ignition"),
     "config_delivery": ("disk", "userdata"),
+    "template_from": ("disk", "url", "existing"),
 }
 # The most that a value may be: of whole numbers by name, of all else by type.
 MOST = {"cluster_size": 1000, "first_number": 10**6, "volume_size": 10**6, "patience": 10**5}
 LARGEST = {int: 10**9, float: 1e30}  # any other number
 LONGEST = 10_000  # characters of a text, and texts of a list
-# Of a machine's host name, which has 63 (RFC 1123), with its number; of a template at 2.2.
-SHORT = {"cluster_name": 61, "template_name": 32}
+SHORT = {"cluster_name": 61}  # of a machine's host name, which has 63 (RFC 1123), with its number
 
 
 @dataclass(frozen=True)

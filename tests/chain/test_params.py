@@ -280,6 +280,7 @@ def test_the_values_that_are_allowed_are_those_that_the_stages_take():
     from lib.chain.params import CHOICES
     from lib.config import form
     from lib.install import images
+    from lib.ours import SOURCES
     from lib.plan import MODES
 
     channels = dict.fromkeys(c for found in images.CHANNELS.values() for c in found)
@@ -289,4 +290,5 @@ def test_the_values_that_are_allowed_are_those_that_the_stages_take():
         "channel": tuple(channels),
         "config_format": tuple(form.ON_DISK),
         "config_delivery": form.DELIVERIES,
+        "template_from": SOURCES,
     } == CHOICES
