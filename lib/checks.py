@@ -89,8 +89,8 @@ def _failed(what: str, error: RunbookError) -> Tick:
         return tick(what, "usable", "not asked: no such zone", None)
     if isinstance(error, ParamsError):
         name = error.name.partition(" ")[0]
-        found = str(error) if error.got is None else error.got
-        return tick(what, error.wanted, found, False, f"Set {name}.")
+        found = error.got if error.got is not None else error.text or error
+        return tick(what, error.wanted or "usable", found, False, f"Set {name}.")
     if isinstance(error, CheckFailed) and not error.text:
         return tick(what, f"{error.what}: {error.wanted}", error.got, False, error.next_step)
     text = getattr(error, "text", "") or str(error)

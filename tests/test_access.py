@@ -235,7 +235,7 @@ def test_a_snapshot_taken_by_schedule_is_not_ours(built, tmp_path):
 
 # What a later stage would refuse, by parameter: a value, and the words of its row.
 WRONG = {
-    "ssh_key_file": ("no/key.pub", "found one that cannot be read .* Set ssh_key_file"),
+    "ssh_key_file": ("no/key.pub", "found it cannot be read .* Set ssh_key_file"),
     "installer": ("coreos-setup", "wanted coreos-install or flatcar-install"),
     "channel": ("lts", "wanted stable or beta or alpha"),
     "oem": ("nothing", "http.*nothing_image.bin.bz2: there, found .*broken link"),
@@ -243,7 +243,7 @@ WRONG = {
     "image_url": ("ftp://mirror", "without a password"),
     "config_delivery": ("mail", "disk or userdata"),
     "discovery": ("http://127.0.0.1:9", "no answer from http://127.0.0.1:9"),
-    "fixed_addresses": (["10.1.1.7"], "unless discovery is"),
+    "fixed_addresses": (["10.1.1.7"], "fixes addresses: leave it .*Set fixed_addresses"),
     "template_name": ("x" * 33, "1 to 32 characters, found 33"),
     "cluster_name": ("9lives", "a letter, then letters"),
     "config_file": ("no/file.yml", "config_file"),
