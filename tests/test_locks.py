@@ -6,10 +6,15 @@ import sys
 from dataclasses import asdict, replace
 from socket import gethostname
 
+import nbformat
 import pytest
 from harness import changes, client
+from nbformat import v4
 
 from lib.__main__ import main
+from lib.chain.stages import Stage
+from lib.chain.values import Value
+from lib.commands.orders import claim_of
 from lib.errors import CheckFailed
 from lib.record import jsonl, locks
 from lib.record.journal import now, this_process
@@ -113,9 +118,6 @@ def test_a_notebook_holds_the_lock_to_the_end_of_the_cell():
 
 
 def test_a_run_is_refused_or_takes_the_place_by_force(other, tmp_path, monkeypatch, capsys):
-    import nbformat
-    from nbformat import v4
-
     cell = 'profile: str = "env"\nmode: str = "plan"\ncluster_name: str = "web"'
     cell = v4.new_code_cell(cell, metadata={"tags": ["parameters"]})
     (tmp_path / "notebooks").mkdir()
@@ -146,3 +148,13 @@ def test_a_run_is_refused_or_takes_the_place_by_force(other, tmp_path, monkeypat
     (line,) = [ln for ln in jsonl.read(folder / "events.jsonl")[0] if ln["event"] == "lock-taken"]
     assert line["reason"] == "it hangs" and f"process {other.pid}" in line["text"]
     assert main([*words, "--mode", "plan"]) == 0  # looking holds no lock, and needs none
+
+
+def test_only_stages_that_work_on_the_volume_claim_it(monkeypatch, tmp_path):
+    for name, value in {"ENDPOINT": CLAIM.endpoint, "KEY": "key", "SECRET": "secret"}.items():
+        monkeypatch.setenv(f"CLOUDSTACK_{name}", value)
+    given = {"profile": "env", "cluster_name": "web", "volume_name": "web_disk"}
+    held = {name: Value(value, "my.yaml") for name, value in given.items()}
+    for numbers, volume in (((0, 10, 50), "web_disk"), ((50, 60, 70), ""), ((90,), "web_disk")):
+        found = [Stage(number, "", tmp_path) for number in numbers]
+        assert claim_of(found, held, "") == replace(CLAIM, volume=volume)

@@ -20,6 +20,9 @@ PRELOAD = [
 ]
 
 
+DEPLOYS, REMOVES = 50, 90  # the stages that make a cluster of the template, and remove all
+
+
 @dataclass(frozen=True)
 class Order:
     """The stages to run, with which values, and how; `how` are further fields of `chain.run`.
@@ -74,9 +77,10 @@ def chosen(
     return how | {"force": force or "", "preload": PRELOAD, "secrets": profiles.kept()}
 
 
-def claim_of(values: dict, force: str) -> Any:
-    """Return what a run with these values changes; None where notebooks name no cluster.
+def claim_of(stages: Sequence, values: dict, force: str) -> Any:
+    """Return what a run of the stages changes; None where notebooks name no cluster.
 
+    The volume belongs to it only as long as a stage works on that: clusters may share a template.
     Raises `BadInput` for a profile that cannot be used, and while another run is at work there.
     """
     from lib import profiles
@@ -91,7 +95,8 @@ def claim_of(values: dict, force: str) -> Any:
         endpoint = profiles.read(held["profile"]).endpoint
         if "cluster_name" not in held:
             return None
-        volume = held.get("volume_name", "")
+        is_on_volume = any(stage.number < DEPLOYS or stage.number == REMOVES for stage in stages)
+        volume = held.get("volume_name", "") if is_on_volume else ""
         claim = locks.Claim(endpoint, held.get("project", ""), held["cluster_name"], volume)
         if held.get("mode") != "plan" and not force:
             locks.demand_free(claim)

@@ -11,9 +11,8 @@ import click
 
 from lib.commands import again
 from lib.commands.options import FORCE, REASON, RUN, RUNS, SIGN, TIMEOUT, YES, option
-from lib.commands.orders import Order, chooses, chosen, claim_of, order_of
+from lib.commands.orders import DEPLOYS, Order, chooses, chosen, claim_of, order_of
 
-DEPLOYS = 50  # the stage after which there is a cluster
 WAITING = 7  # exit code where changes wait; click has 2 for arguments
 
 
@@ -122,7 +121,7 @@ def _approval(plan: Path | None, by: str | None) -> object:
 
 def _perform(order: Order, tells_plan: bool = True, **more: object) -> tuple[int, Any]:
     """Run the stages and say how it ended; return the exit code and the run."""
-    claim = claim_of(order.values, order.how["force"])
+    claim = claim_of(order.stages, order.values, order.how["force"])
     # Only now: papermill takes its time to import, and faults are reported at once.
     from lib.chain import resume
     from lib.chain.run import Work, perform, run
@@ -170,7 +169,7 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
         return 0
     if unread := past.read(folder).unread:
         print(f"{near(folder)}: goes on without what cannot be read: {', '.join(unread)}.")
-    work = replace(work, claim=claim_of(work.values, work.force))
+    work = replace(work, claim=claim_of(work.stages, work.values, work.force))
     with Terminal(console()) as terminal:
         ended = perform(work, terminal)
     return _summed_up(terminal, ended, work.stages, work.is_plan)
