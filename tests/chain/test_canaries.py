@@ -56,10 +56,6 @@ FAILING = (
     "    return requests.get(url, params={'apikey': key, 'signature': key}, timeout=5)\n"
     "ask(f'http://127.0.0.1:1/{token}/client')"
 )
-LEAKING = (
-    "import os\nPath(os.environ['RUNBOOK_RUN'], 'side.log').write_text('a\\nb\\n' + token[::-1])\n"
-    "masks.add(token[::-1])"
-)
 
 
 @pytest.fixture(scope="module")
@@ -115,21 +111,12 @@ def test_a_failing_request_is_shown_without_the_secrets_in_its_url(recorded):
     assert TOKEN not in str(recorded.events)
 
 
-@pytest.mark.parametrize(
-    ("code", "leak"),
-    [
-        (LEAKING, "side.log, line 3"),
-        ("print(late, flush=True); masks.add(late)", "10-leak.ipynb, line "),
-    ],
-)
-def test_a_secret_that_no_kernel_masked_fails_the_run_and_its_place_is_named(
-    book, tmp_path: Path, code, leak
+def test_a_secret_that_a_kernel_learned_too_late_fails_the_run_and_its_place_is_named(
+    book, tmp_path: Path
 ):
-    book(tmp_path / "n" / "10-leak.ipynb", KNOW, code)
+    book(tmp_path / "n" / "10-leak.ipynb", KNOW, "print(late, flush=True); masks.add(late)")
     (tmp_path / "n" / "canaries.json").write_text(json.dumps([KEY, TOKEN, SPLIT, LATE]))
-    table = params.gather(tmp_path / "n")
     chosen = stages.find(tmp_path / "n")
-    ended = run.run(chosen, table, values.load(table), runs=tmp_path / "r", tell=lambda event: None)
-    assert ended.leaks[0].startswith(leak)
-    assert ended.exit_code == 5
-    assert verify.verify(ended.folder) == []
+    ended = run.run(chosen, {}, {}, runs=tmp_path / "r", tell=lambda event: None)
+    assert ended.leaks[0].startswith("10-leak.ipynb, line ")
+    assert ended.exit_code == 5 and verify.verify(ended.folder) == []

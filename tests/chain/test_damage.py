@@ -214,17 +214,6 @@ def test_keys_do_not_outlive_their_driver(tmp_path, monkeypatch):
     assert left == {"mine", "new", "in use", "other"}
 
 
-def test_the_key_of_a_kernel_is_on_the_disk_no_longer_than_it_takes_to_start(
-    book, notebooks, tmp_path
-):
-    look = "import sys; from pathlib import Path\nprint('left', sorted(p.name for p in "
-    look += "Path(sys.argv[sys.argv.index('-f') + 1]).parent.glob('*.json')))"
-    book(notebooks / "10-one.ipynb", look)
-    main(["run", "--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")])
-    (ran,) = (tmp_path / "runs").glob("*/10-one.ipynb")
-    assert "left []" in ran.read_text()
-
-
 def test_a_line_of_a_journal_without_a_change_is_ignored(tmp_path):
     book = journal.Journal(tmp_path, "here")
     book.intend("createVolume", "disk", {}, None)

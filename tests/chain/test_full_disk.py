@@ -24,6 +24,12 @@ def at(book, notebooks, tmp_path):
     return ["--notebooks", str(notebooks), "--runs", str(tmp_path / "disk/runs")]
 
 
+@pytest.fixture
+def one(at):
+    """Options for runs of the first stage alone."""
+    return [*at, "--stages", "10"]
+
+
 def folders(runs):
     return [f for f in runs.iterdir() if f.is_dir()] if runs.exists() else []
 
@@ -58,7 +64,7 @@ def test_a_run_on_a_disk_that_fills_up_is_continued_once_there_is_room(at, tmp_p
     [("lib.chain.closing.end", "run"), ("lib.chain.seal._append_to_log", "resume")],
 )
 def test_a_run_that_ended_without_its_seal_is_sealed_by_the_next_command(
-    at, tmp_path, monkeypatch, capsys, where, command
+    one, tmp_path, monkeypatch, capsys, where, command
 ):
     runs = tmp_path / "disk/runs"
 
@@ -67,12 +73,12 @@ def test_a_run_that_ended_without_its_seal_is_sealed_by_the_next_command(
 
     with monkeypatch.context() as patch:
         patch.setattr(where, full)
-        assert main(["run", *at]) == 1
+        assert main(["run", *one]) == 1
     (folder,) = folders(runs)
     assert "Free: " in capsys.readouterr().err and ledger.state(folder) == "ok"
     assert main(["verify", "--runs", str(runs)]) == 6
     assert "(ok): its driver died first" in capsys.readouterr().out
-    assert main(["resume", str(folder)] if command == "resume" else ["run", *at]) == 0
+    assert main(["resume", str(folder)] if command == "resume" else ["run", *one]) == 0
     assert (
         f"{folder.name} had ended (ok), but was not sealed; it is now." in capsys.readouterr().out
     )
@@ -94,12 +100,12 @@ def test_a_continued_run_that_ended_without_its_seal_is_sealed_later(
     assert main(["verify", "--runs", str(runs)]) == 0
 
 
-def test_a_removed_seal_is_not_replaced(at, tmp_path):
+def test_a_removed_seal_is_not_replaced(one, tmp_path):
     runs = tmp_path / "disk/runs"
-    assert main(["run", *at]) == 0
+    assert main(["run", *one]) == 0
     (folder,) = folders(runs)
     (folder / "MANIFEST.sha256").unlink()
-    assert main(["run", *at]) == 0
+    assert main(["run", *one]) == 0
     assert main(["verify", "--runs", str(runs)]) == 6
     assert not (folder / "MANIFEST.sha256").exists()
 

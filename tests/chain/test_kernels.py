@@ -60,6 +60,7 @@ def test_a_spare_is_given_to_its_stage_with_its_folder_and_environment(places, s
         spare = pid(given._spare[1])
         with given.kernel(places[0]) as (manager, client):
             assert pid(manager) == spare
+            assert not list(scratch.glob("*.json"))  # its key is on the disk only while it starts
             assert said(client, SEEN) == f"{places[0].folder} env 10-stage"
             assert said(client, "print('colorsys' in sys.modules, 'colorsys' in dir())") == (
                 "True False"

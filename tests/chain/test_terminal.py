@@ -52,7 +52,7 @@ def shown(*, terminal, run=RUN, seconds=0):
             for _ in range(2):
                 listener(Event("message", result.stage, {"message": display("job [b]of disk")}))
             listener(Event("end", result.stage, {"result": result}))
-    listener.sum_up(run, lambda option: "runbook run 'my file.yaml'" + option)
+    listener.sum_up(run, lambda option: f"again {option}".strip())
     return file.getvalue()
 
 
@@ -95,10 +95,26 @@ def test_the_run_ends_with_table_record_failure_command_and_a_sentence():
     assert lines[-5:] == [
         '20-write failed under "Apply": Refused: no [i]',
         "Its notebook: runs/x/20.ipynb",
-        "To continue: runbook run 'my file.yaml'  (it checks the cloud and does only what is left)",
+        "To continue: again  (it checks the cloud and does only what is left)",
         "Report: runs/x/report.html",
         "Stopped after 3.8 s: 20-write failed; 1 of 3 stages ok, 1 not run.",
     ]
+
+
+HELD = "name taken: `runbook run` with the same parameters and `-p first_number=4` goes on at once"
+ADVICE = {
+    "ParamsError: size: wanted less, found 9": "does only what is left: again -p size=VALUE",
+    f"Refused: (431) {HELD}": "does only what is left: again -p first_number=4",
+    "NotOne: wanted exactly one zone": "With another value: again -p NAME=VALUE",
+    "CheckFailed: zone x: none. Set zone.\n y: Set keep.": "again -p zone=VALUE -p keep=VALUE",
+}
+
+
+@pytest.mark.parametrize("error", ADVICE)
+def test_after_a_wrong_parameter_the_corrected_command_is_offered(error):
+    said = shown(terminal=False, run=Run(Path("runs/x"), [replace(BAD, error=error)]))
+    assert ADVICE[error] in said
+    assert ("To continue: again" in said) == ("With another value" in said)
 
 
 def test_changes_with_unknown_outcome_are_printed(tmp_path):

@@ -263,15 +263,6 @@ def test_a_secret_in_the_record_fails_the_run_and_is_nowhere_else(book, notebook
     assert ended.results[0].error == ("ValueError: ***" if fail else "")
 
 
-def test_a_record_that_cannot_be_signed_is_sealed_all_the_same(book, notebooks, tmp_path):
-    book(notebooks / "10-one.ipynb", "1")
-    options = {"runs": tmp_path / "runs", "tell": lambda _: None, "key": tmp_path / "no-key"}
-    ended = run.run(stages.find(notebooks), {}, {}, **options)
-    assert (ended.exit_code, ended.cause) == (1, "ok")
-    assert "sealed, but not signed" in ended.unsigned
-    assert (ended.folder / "MANIFEST.sha256").exists()
-
-
 @pytest.mark.parametrize(
     "where, state, error",
     [
