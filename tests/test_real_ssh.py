@@ -38,21 +38,23 @@ def connections(sshd) -> int:
     return (sshd.home / "sshd.log").read_text().count("Accepted publickey")
 
 
-def test_commands_files_and_exit_codes_are_those_of_a_local_shell(shell, sshd):
+def test_commands_files_and_notes_are_those_of_a_local_shell_over_one_connection(
+    shell, sshd, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert run(shell, "pwd; echo $LC_ALL").out.split() == [str(sshd.home), "C"]
     assert run(shell, """printf '%s|' "a  b" '$HOME'; echo e >&2; exit 3""", ok=(3,)).rc == 3
     text = "a\r\n'\"$x `y` é\n\n"
     write_text(shell, "new folder/it's", text)
     assert read_text(shell, "new folder/it's") == text
-
-
-def test_all_commands_share_one_connection_kept_in_a_private_folder(shell, sshd):
-    for _ in range(4):
-        run(shell, "true")
-    run(connect_shell(None, sshd.target), "true")
-    assert connections(sshd) == 1
+    notes.update(shell, "w", attach={"volume": "1"})
+    assert notes.read(connect_shell(None, sshd.target), "w") == {"attach": {"volume": "1"}}
+    assert (sshd.home / "w/notes.json").exists() and not (tmp_path / "w").exists()
+    notes.clear(shell, "w")
+    assert not (sshd.home / "w").exists() and connections(sshd) == 1
     (folder,) = Path(os.environ["XDG_RUNTIME_DIR"]).iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert run(connect_shell(None, "alias"), "echo $HOME").out.strip() == str(sshd.home)
 
 
 def test_where_others_may_look_into_the_folder_no_connection_is_shared(sshd):
@@ -75,10 +77,6 @@ def test_the_folder_of_the_shared_connection_may_have_a_blank_in_its_name(sshd, 
         close = ["ssh", "-o", f'ControlPath="{str(socket).replace("%", "%%")}"', "-O", "exit", "x"]
         call(*close)
     assert connections(sshd) == 1
-
-
-def test_a_host_of_the_ssh_config_is_reached_by_its_name(sshd):
-    assert run(connect_shell(None, "alias"), "echo $HOME").out.strip() == str(sshd.home)
 
 
 def test_a_key_in_the_agent_is_enough(sshd, tmp_path, monkeypatch):
@@ -200,12 +198,3 @@ def test_a_lost_connection_is_an_error_that_names_the_running_command(shell, ssh
     assert detached.is_running(shell, "w/job")
     (sshd.home / "go").touch()
     assert detached.follow(shell, "w/job", lambda line: None).out.split() == ["begun", "ended"]
-
-
-def test_notes_are_kept_on_the_other_machine(shell, sshd, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    notes.update(shell, "w", attach={"volume": "1"})
-    assert notes.read(shell, "w") == {"attach": {"volume": "1"}}
-    assert (sshd.home / "w/notes.json").exists() and not (tmp_path / "w").exists()
-    notes.clear(shell, "w")
-    assert not (sshd.home / "w").exists()
