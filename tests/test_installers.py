@@ -272,15 +272,6 @@ def test_it_is_planned_again_for_another_image_or_config_while_attached(shell, h
     assert calls(home) == 1
 
 
-def test_an_install_without_its_success_line_is_repeated_by_the_next_run(machine, shell, home):
-    have(machine, lambda text: text.replace("Success!", "Done!"))
-    with pytest.raises(ShellFailed, match=r"No line of its output .* half written"):
-        apply(shell)
-    have(machine)
-    apply(shell)
-    assert plan(shell) == [] and calls(home) == 2
-
-
 def test_the_plan_names_the_checks_and_warns_of_a_small_volume(machine, shell):
     checked = "checked: signatures, its first and last MiB, 4 places of 16 KiB, and its users"
     assert plan(shell)[0].why == f"nothing is installed on it; {checked}"
