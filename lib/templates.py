@@ -93,18 +93,14 @@ class Image:
         name = PurePosixPath(urlsplit(self.url).path.lower())
         end = PurePosixPath(name.stem).suffix if name.suffix in COMPRESSED else name.suffix
         fitting = [kind for kind, ends in ENDS.items() if end in ends]
-        if self.format.upper() in fitting:
-            return self.format.upper()
-        if self.format:
-            wanted = (
-                f"one that fits a file {end or 'without an end'}: {', '.join(fitting) or 'none'}"
-            )
-            raise ParamsError("template_format", wanted, self.format)
-        if len(fitting) != 1:
-            ends = ", ".join(e for each in ENDS.values() for e in each)
+        if not fitting or (len(fitting) > 1 and not self.format):
+            ends = ", ".join(dict.fromkeys(e for each in ENDS.values() for e in each))
             wanted = f"a URL that ends in {ends} (.img: set template_format), compressed or not"
             raise ParamsError("template_url", wanted, self.url)
-        return fitting[0]
+        if self.format and self.format.upper() not in fitting:
+            wanted = f"one that fits a file {end}: {', '.join(fitting)}"
+            raise ParamsError("template_format", wanted, self.format)
+        return self.format.upper() or fitting[0]
 
 
 def plan_register(ours: Ours, image: dict, *, os_type: str) -> list[Step]:

@@ -173,3 +173,10 @@ def test_a_source_that_cannot_be_is_refused():
 )
 def test_a_failed_download_is_known_by_its_status(row, is_so):
     assert templates.failed(row) is is_so
+
+
+def test_00_reports_an_image_that_no_cloud_takes(modern):
+    said = r"(?s)template_url: .*a URL that ends in"
+    with pytest.raises(CheckFailed, match=said):
+        play(modern, "00-check-access", **URL | {"template_url": "https://x/image.bin.bz2"})
+    play(modern, "00-check-access", **URL)

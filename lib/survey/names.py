@@ -27,6 +27,22 @@ def volume(ours: Ours, size: int, offering: str) -> list[Tick]:
     return asked(f"volume_name {ours.volume_name}", _volume, ours, size, offering)
 
 
+def image(ours: Ours, values: dict, os_type: str) -> list[Tick]:
+    """Return a row on the image that the template is registered from, none without one.
+
+    `values` are those of a `templates.Image`.
+    """
+    if ours.template_from != "url":
+        return []
+    return asked("template_url", _image, ours, values, os_type)
+
+
+def _image(ours: Ours, values: dict, os_type: str) -> str:
+    steps = templates.plan_register(ours, values, os_type=os_type)
+    found = next((s.params for s in steps if s.command == "registerTemplate"), None)
+    return f"{found['format']} for {found['hypervisor']}" if found else "the template is there"
+
+
 def _volume(ours: Ours, size: int, offering: str) -> str:
     if not ours.needs_disk:
         return f'not needed: template_from is "{ours.template_from}"'
