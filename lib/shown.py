@@ -5,6 +5,7 @@ A table of many rows sorts by the column that is clicked, in a notebook that is 
 
 from datetime import datetime
 from html import escape
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -47,7 +48,15 @@ HEADINGS = {
     "zoneid": "zone",
     "zonename": "zone",
 }
-COLOURS = {"✓": "#2e9e5b", "✗": "#d9363e", "new": "#2e9e5b", "gone": "#d9363e"}
+# Behind a cell that begins with a sign, so that a table of answers reads as a map, in any theme.
+TINTS = {
+    "✓": "rgba(46,158,91,.2)",
+    "✗": "rgba(217,54,62,.3)",
+    "…": "rgba(208,138,0,.25)",
+    "-": "rgba(128,128,128,.15)",
+    "new": "rgba(46,158,91,.2)",
+    "gone": "rgba(217,54,62,.3)",
+}
 LONG = 48  # characters that a cell may have before it may break
 MANY = 20  # rows from which on a table sorts
 WORDS = {"True": "yes", "False": "no"}
@@ -57,6 +66,19 @@ SORT = (
     "const b=this.tBodies[0];"
     "[...b.rows].sort((p,q)=>d*(k(p)-k(q)||k(p).localeCompare(k(q)))).forEach(r=>b.append(r))"
 )
+
+
+class Shown(NamedTuple):
+    """A thing to show in a notebook, for people and as plain text."""
+
+    html: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def html(frame: pd.DataFrame) -> str:
@@ -95,5 +117,6 @@ def _cell(value: object, right: bool) -> str:
         text = f"{pd.Timestamp(value).to_pydatetime().astimezone():%Y-%m-%d %H:%M:%S %Z}"
     style = f"text-align:{'right' if right else 'left'};"
     style += "white-space:nowrap" if len(text) <= LONG else "min-width:24em;overflow-wrap:anywhere"
-    style += f";color:{COLOURS[text]}" if text in COLOURS else ""
+    tint = TINTS.get(text.partition(" ")[0])
+    style += f";background:{tint}" if tint else ""
     return f'<td style="{style}"{title}>{escape(text)}</td>'

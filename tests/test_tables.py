@@ -53,3 +53,10 @@ def test_many_rows_sort_and_those_left_out_are_counted():
 def test_a_misspelt_column_is_told_with_the_nearest(columns, said, capsys):
     table(ROWS, columns)
     assert capsys.readouterr().out == said
+
+
+def test_a_table_of_answers_is_a_map_by_its_colours():
+    row = {"machine": "a", "up": "✓", "etcd": "✗ no answer", "image": "…", "user": "-", "n": "-x"}
+    found = re.findall(r"<td([^>]*)>", shown.html(pd.DataFrame([row])))
+    tints = [style.partition("background:")[2].rstrip('"') for style in found]
+    assert tints == ["", *(shown.TINTS[sign] for sign in "✓✗…-"), ""]

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import nbformat
 import yaml
@@ -14,6 +13,7 @@ from lib.cloud import Cloud
 from lib.errors import RunbookError
 from lib.lab import prepare, procedure
 from lib.record import masks
+from lib.shown import Shown
 
 FILE = "index.ipynb"
 MOST_RUNS = 10
@@ -24,19 +24,6 @@ again.
 
 After a reload of the page the output of a running cell does not go on, but its work does:
 `runbook watch` in a terminal shows what runs, and the cell, run again, joins it."""
-
-
-class Shown(NamedTuple):
-    """A thing to show in a notebook, for people and as plain text."""
-
-    html: str
-    text: str
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 def show(folder: Path | None = None) -> Shown:

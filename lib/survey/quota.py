@@ -1,11 +1,13 @@
 """Quota: what a run still needs against what the account, or the project, has left."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from lib import find, machines
 from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.ours import Ours
+from lib.shown import Shown
 from lib.survey import offerings
 from lib.survey.offerings import Custom
 
@@ -23,6 +25,55 @@ KINDS = {
     "primarystorage": (10, "GiB of primary storage"),
     "secondarystorage": (11, "GiB of secondary storage"),
 }
+
+
+@dataclass(frozen=True)
+class Level(Tick):
+    """The row of a kind with a limit: how much is used, how much more is needed, of how much."""
+
+    words: str = ""
+    used: float = 0
+    need: float = 0
+    most: float = 0
+
+
+def picture(found: list[Tick]) -> Shown:
+    """Return a bar for each kind that has a limit: what is used, what the run needs, what is free.
+
+    >>> print(picture([Level("✓", "", "", "", words="machines", used=1, need=2, most=4)]))
+    machines                  ██████▒▒▒▒▒▒▒▒▒▒▒▒······  1 used, 2 more needed, of 4
+    """
+    levels = [row for row in found if isinstance(row, Level) and row.most]
+    lines = [f"{one.words:25} {_text_bar(one)}  {_said(one)}" for one in levels]
+    rows = [f"<tr>{_cell(one.words)}{_bar(one)}{_cell(_said(one))}</tr>" for one in levels]
+    return Shown(f"<table>{''.join(rows)}</table>", "\n".join(lines))
+
+
+def _said(one: Level) -> str:
+    return f"{_number(one.used)} used, {_number(one.need)} more needed, of {_number(one.most)}"
+
+
+def _shares(one: Level) -> tuple[float, float]:
+    """Return the shares of the limit that are used and needed; together they are one at most."""
+    used = min(one.used / one.most, 1)
+    return used, min(one.need / one.most, 1 - used)
+
+
+def _text_bar(one: Level) -> str:
+    used, need = (round(share * 24) for share in _shares(one))
+    return f"{'█' * used}{'▒' * need}".ljust(24, "·")
+
+
+def _bar(one: Level) -> str:
+    colour = "#2e7bd6" if one.ok == "✓" else "#d9363e"
+    parts = zip(_shares(one), ("rgba(128,128,128,.6)", colour), strict=True)
+    inner = "".join(f'<div style="width:{p:.1%};background:{c}"></div>' for p, c in parts)
+    style = "display:flex;width:240px;height:10px;background:rgba(128,128,128,.2)"
+    return f'<td><div style="{style}">{inner}</div></td>'
+
+
+def _cell(text: str) -> str:
+    return f'<td style="text-align:left">{text}</td>'
 
 
 def rows(
@@ -97,9 +148,11 @@ def _left(cloud: Cloud, kind: str, need: float, account: dict, limits: dict[str,
     used = account.get(f"{kind}total")
     if used is None and kind not in COUNTS:
         return tick(what, wanted, not_allowed("listAccounts"), None)
-    left = max(min(most) - float(COUNTS[kind](cloud) if used is None else used), 0)
+    used = float(COUNTS[kind](cloud) if used is None else used)
+    left = max(min(most) - used, 0)
     next_step = f"Ask the provider for more {words}, or remove some. {KEPT}"
-    return tick(what, wanted, _number(left), left >= need, next_step)
+    row = tick(what, wanted, _number(left), left >= need, next_step)
+    return Level(**vars(row), words=words, used=used, need=need, most=min(most))
 
 
 def _number(value: float) -> str:
