@@ -17,6 +17,7 @@ from lib.shown import Shown
 
 FILE = "index.ipynb"
 MOST_RUNS = 10
+LEFT = 'style="text-align:left;white-space:nowrap"'
 WORDS = """\
 Every notebook here is a copy with these, in plan mode, which changes nothing: "Run All" is safe.
 To make a stage's changes, set its parameter `mode` to `"apply"`. The cell below looks at the cloud
@@ -76,10 +77,10 @@ def runs(folder: Path | None = None) -> Shown:
     if not found:
         return Shown("<p>There are no runs yet.</p>", "There are no runs yet.")
     rows = "".join(
-        "<tr>" + "".join(f"<td>{_cell(line, name)}</td>" for name in head) + "</tr>"
+        "<tr>" + "".join(f"<td {LEFT}>{_cell(line, name)}</td>" for name in head) + "</tr>"
         for line in found
     )
-    heads = "".join(f"<th>{name}</th>" for name in head)
+    heads = "".join(f"<th {LEFT}>{name}</th>" for name in head)
     text = "\n".join("  ".join(line.words.values()) for line in found)
     return Shown(f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>", text)
 
