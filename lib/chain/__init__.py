@@ -9,6 +9,7 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 __all__ = [
     "abandoned",
     "approving",
+    "history",
     "listing",
     "params",
     "planned",

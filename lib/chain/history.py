@@ -38,14 +38,14 @@ def expected(folders: Iterable[Path], profile: object) -> dict[str, dict]:
     taken: dict[str, list[Figures]] = {}
     same = (f for f in folders if profile and past.params(f).get("profile") == profile)
     for folder in islice(same, LOOKED_AT):
-        for command, figures in _known(folder).items():
+        for command, known in figures(folder).items():
             if len(taken.setdefault(command, [])) < LAST:
-                taken[command].append(figures)
-    return {c: _summary(figures) for c, figures in sorted(taken.items())}
+                taken[command].append(known)
+    return {c: _summary(known) for c, known in sorted(taken.items())}
 
 
-def _known(folder: Path) -> dict[str, Figures]:
-    """Return the figures of a run, none where its record is damaged."""
+def figures(folder: Path) -> dict[str, Figures]:
+    """Return the figures of a run by command, none where its record is damaged."""
     try:
         return _medians(folder)
     except (ValueError, TypeError, OverflowError):
