@@ -6,6 +6,7 @@ fold. It is text as well, so papermill, `jupyter execute` and the report show it
 
 import os
 import traceback
+from datetime import datetime
 from html import escape
 from typing import Any
 
@@ -70,11 +71,15 @@ def _interrupted() -> list[str]:
     """Return the box of an interrupt: what this process began and has not seen end."""
     found = journal.left_running(journal.run_folder())
     mine = [e for e in found if journal.is_of_this_process(e)]
-    lines = [f"  {e.command} {e.what}, begun {e.sent[11:19]} UTC" for e in mine]
+    lines = [f"  {e.command} {e.what}, begun at {_local(e.sent)}" for e in mine]
     happened = "Interrupted. Nothing that was sent is without an end."
     if mine:
         happened = "\n".join(["Interrupted. Still going on, as it was not cancelled:", *lines])
     return box(happened, {"Do": "Run this cell again.", "Again?": SAFE})
+
+
+def _local(sent: str) -> str:
+    return f"{datetime.fromisoformat(sent).astimezone():%H:%M:%S %Z}"
 
 
 def _fold(result: Any) -> None:

@@ -71,7 +71,7 @@ def test_an_interrupt_names_what_goes_on(run):
         "book.accepted(book.intend('createSnapshot', 'disk', {}, None), 'j1')"
     )
     error, _ = run("raise KeyboardInterrupt")
-    assert "as it was not cancelled:\n  createSnapshot disk, begun " in text(error)
+    assert "as it was not cancelled:\n  createSnapshot disk, begun at " in text(error)
     assert "Run this cell again." in text(error) and "joins what still runs" in text(error)
 
 
