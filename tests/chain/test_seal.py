@@ -47,12 +47,13 @@ def edit(name: str, change):
     return lambda runs: (runs / name).write_text(change((runs / name).read_text()))
 
 
-def remove(*names: str):
+def remove(*names: str, then=lambda runs: None):
     """Return a function that removes files and folders below the folder of runs."""
 
     def removed(runs: Path) -> None:
         for path in (runs / name for name in names):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+        then(runs)
 
     return removed
 
@@ -105,6 +106,10 @@ def resumed_over(runs: Path) -> None:
     seal.seal(runs / "1")
 
 
+def renamed(runs: Path) -> None:
+    (runs / "1").rename(runs / "9")
+
+
 def first_line(text: str) -> str:
     return text.splitlines(True)[0]
 
@@ -114,53 +119,32 @@ def last_line(text: str) -> str:
 
 
 EVENTS, MANIFEST, LOG = "1/events.jsonl", f"1/{manifest.FILE}", seal.LOG
-CHANGED = ["1/events.jsonl: changed: lines were edited, added, moved or cut"]
-EDITED = ["1/MANIFEST.sha256: .*: it was edited, cut or replaced"]
+CHANGED = "1/events.jsonl: changed: lines were edited, added, moved or cut"
+EDITED = "1/MANIFEST.sha256: .*: it was edited, cut or replaced"
+ENDED = r"1: not sealed, though the run has ended \(ok\): MANIFEST.sha256 was removed, .*"
+GONE = "1: removed: 2 was sealed after it"
 LINE_GONE = "seals.log: the line of a seal of {} was removed"
 NOT_LINKED = "1/MANIFEST.sha256: not the one after which 2 was sealed"
-FORGERIES = {
-    "nothing": (lambda runs: None, []),
-    "a file removed": (remove("1/10-a.ipynb"), ["1/10-a.ipynb: removed"]),
-    "files added": (added, ["1/empty: added", "1/sub/b.ipynb: added"]),
-    "no manifest": (
-        remove(MANIFEST),
-        [
-            r"1: not sealed, though the run has ended \(ok\): MANIFEST.sha256 was removed, .*",
-            NOT_LINKED,
-        ],
-    ),
-    "neither manifest nor ledger": (
-        remove(MANIFEST, EVENTS),
-        ["1: not sealed: it is not a run, or its ledger was removed", "1/MANIFEST.sha256: .*"],
-    ),
-    "sealed anew": (rewritten, [NOT_LINKED]),
-    "changed before a resume": (
-        resumed_over,
-        [
-            "1/10-a.ipynb: the version sealed in MANIFEST.1.sha256 is gone",
-            "1/events.jsonl: does not begin with the lines sealed in MANIFEST.1.sha256",
-        ],
-    ),
-    "the older run removed": (remove("1"), ["1: removed: 2 was sealed after it"]),
-    "the newest run removed": (remove("2"), ["2: removed: seals.log has its seal of .*"]),
-    "both runs removed": (remove("1", "2"), ["1: removed: .*", "2: removed: .*"]),
-    "the older run removed with its line": (
-        lambda runs: (remove("1")(runs), edit(LOG, last_line)(runs)),
-        ["1: removed: 2 was sealed after it"],
-    ),
-    "the newest run forged": (
-        forged("2"),
-        ["2/MANIFEST.sha256: not the one that seals.log lists at .*"],
-    ),
-    "forged, and its line removed": (
-        forged("2", edit(LOG, first_line)),
-        [LINE_GONE.format(2)],
-    ),
-    "a run under another name": (
-        lambda runs: (runs / "1").rename(runs / "9"),
-        ["9/MANIFEST.sha256: is the one of the run 1", "1: removed: 2 was sealed after it"],
-    ),
-    "a link for a run": (replaced("1", elsewhere), ["1: replaced by a link to another folder"]),
+NOT_LISTED = "2/MANIFEST.sha256: not the one that seals.log lists at .*"
+NO_RUN = "1: not sealed: it is not a run, or its ledger was removed"
+OVERWRITTEN = """1/10-a.ipynb: the version sealed in MANIFEST.1.sha256 is gone
+1/events.jsonl: does not begin with the lines sealed in MANIFEST.1.sha256"""
+FORGERIES = {  # what is done, and the findings
+    "nothing": (lambda runs: None, ""),
+    "a file removed": (remove("1/10-a.ipynb"), "1/10-a.ipynb: removed"),
+    "files added": (added, "1/empty: added\n1/sub/b.ipynb: added"),
+    "no manifest": (remove(MANIFEST), f"{ENDED}\n{NOT_LINKED}"),
+    "neither manifest nor ledger": (remove(MANIFEST, EVENTS), f"{NO_RUN}\n{NOT_LINKED}"),
+    "sealed anew": (rewritten, NOT_LINKED),
+    "changed before a resume": (resumed_over, OVERWRITTEN),
+    "the older run removed": (remove("1"), GONE),
+    "the older run removed with its line": (remove("1", then=edit(LOG, last_line)), GONE),
+    "the newest run removed": (remove("2"), "2: removed: seals.log has its seal of .*"),
+    "both runs removed": (remove("1", "2"), "1: removed: .*\n2: removed: .*"),
+    "the newest run forged": (forged("2"), NOT_LISTED),
+    "forged, and its line removed": (forged("2", edit(LOG, first_line)), LINE_GONE.format(2)),
+    "another name": (renamed, f"9/MANIFEST.sha256: is the one of the run 1\n{GONE}"),
+    "a link for a run": (replaced("1", elsewhere), "1: replaced by a link to another folder"),
 }
 EDITS = {  # of any file of lines
     "a letter": lambda text: text.replace("a", "A", 1),
@@ -182,10 +166,10 @@ LOGS = {  # what is made of the log, and the finding
 }
 NO_FILE = "replaced by something that is not a plain file"
 PLACES = {
-    "1/run.json": [f"1/run.json: {NO_FILE}"],
-    EVENTS: [f"{EVENTS}: {NO_FILE}"],
+    "1/run.json": f"1/run.json: {NO_FILE}",
+    EVENTS: f"{EVENTS}: {NO_FILE}",
     MANIFEST: EDITED,
-    LOG: ["seals.log: (missing|not sealed): .*"],
+    LOG: "seals.log: (missing|not sealed): .*",
 }
 count = edit(MANIFEST, lambda text: text.replace("# files: 3", "# files: 2"))
 FORGERIES |= {"another count": (count, EDITED), "no log": (remove(LOG), PLACES[LOG])}
@@ -195,7 +179,7 @@ FORGERIES |= {
     for kind, change in EDITS.items()
 }
 FORGERIES |= {
-    f"the log: {kind}": (edit(LOG, change), [text]) for kind, (change, text) in LOGS.items()
+    f"the log: {kind}": (edit(LOG, change), text) for kind, (change, text) in LOGS.items()
 }
 FORGERIES |= {
     f"{place}: a {thing}": (replaced(place, put), expected)
@@ -209,7 +193,7 @@ def test_every_forgery_is_found_and_its_place_named(runs, kind):
     forge, expected = FORGERIES[kind]
     forge(runs)
     texts = "\n".join(found(runs))
-    assert re.fullmatch("\n".join(expected), texts), texts
+    assert re.fullmatch(expected, texts), texts
     assert main(["verify", "--runs", str(runs)]) == (6 if expected else 0)
 
 
