@@ -10,44 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from lib.record import reading
+from lib.record.headings import HEADINGS, local
 
-# What people call the fields of CloudStack's answers; the field itself shows on hover.
-HEADINGS = {
-    "allocationstate": "allocation",
-    "cidr": "CIDR",
-    "cmd": "command",
-    "cpunumber": "CPUs",
-    "cpuspeed": "MHz",
-    "created": "created",
-    "deviceid": "device number",
-    "disksize GiB": "size GB",
-    "displayname": "display name",
-    "hosttags": "host tags",
-    "intervaltype": "interval",
-    "isasync": "is a job",
-    "iscustomized": "any size",
-    "isready": "ready",
-    "jobinstancetype": "on a",
-    "jobstatus": "job status",
-    "memory": "memory MiB",
-    "networktype": "network type",
-    "nic": "addresses",
-    "ok": "",
-    "serviceofferingname": "offering",
-    "templatename": "template",
-    "vmdisplayname": "attached to",
-    "volumename": "of volume",
-    "diskofferingid": "disk offering",
-    "networkids": "networks",
-    "ostypeid": "OS type",
-    "serviceofferingid": "offering",
-    "snapshotid": "snapshot",
-    "templateid": "template",
-    "virtualmachineid": "machine",
-    "volumeid": "volume",
-    "zoneid": "zone",
-    "zonename": "zone",
-}
 # Behind a cell that begins with a sign, so that a table of answers reads as a map, in any theme.
 TINTS = {
     "✓": "rgba(46,158,91,.2)",
@@ -59,7 +23,6 @@ TINTS = {
 }
 LONG = 48  # characters that a cell may have before it may break
 MANY = 20  # rows from which on a table sorts
-WORDS = {"True": "yes", "False": "no"}
 SORT = (
     "const h=event.target.closest('th');if(!h)return;"
     "const d=h.dataset.d=h.dataset.d==1?-1:1,k=r=>r.cells[h.cellIndex].textContent;"
@@ -109,12 +72,8 @@ def _head(name: str, right: bool, many: bool) -> str:
 
 
 def _cell(value: object, right: bool) -> str:
-    text = reading.text(value)
-    text = WORDS.get(text, text)
-    title = ""
-    if isinstance(value, datetime) and text:
-        title = f' title="{escape(text)}"'
-        text = f"{pd.Timestamp(value).to_pydatetime().astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    raw, text = reading.text(value), local(value)
+    title = f' title="{escape(raw)}"' if isinstance(value, datetime) and raw else ""
     style = f"text-align:{'right' if right else 'left'};"
     style += "white-space:nowrap" if len(text) <= LONG else "min-width:24em;overflow-wrap:anywhere"
     tint = TINTS.get(text.partition(" ")[0])

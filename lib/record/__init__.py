@@ -4,6 +4,7 @@ events      what happens in a run
 facts       facts that only the process which talks to the cloud knows
 faults      faults of the input and of the disk, raised as exceptions
 forms       the ways in which programs write a secret
+headings    what people call the fields of CloudStack's answers
 journal     each change of a cloud or machine, before it is sent, and its outcome
 jsonl       JSON lines, appended by several processes
 ledger      when the run, its stages and its cells began and ended
@@ -23,6 +24,7 @@ __all__ = [
     "events",
     "facts",
     "faults",
+    "headings",
     "journal",
     "jsonl",
     "ledger",
