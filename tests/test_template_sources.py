@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from harness import RUN, changes, fault, inventory, play, play_to, running
+from harness import OLD, RUN, changes, fault, inventory, play, play_to, running
 
 from lib import templates
 from lib.config import Form
@@ -91,16 +91,19 @@ def test_a_download_that_takes_too_long_may_be_waited_for_again(modern, tmp_path
         templates.wait_ready(ours, within=0)
 
 
-def test_a_template_of_others_is_taken_noted_and_left_alone(modern, capsys):
-    play(modern, REGISTER, **URL, template_name="theirs", cluster_name="other")
-    mine = FLATCAR | {"template_from": "existing", "template_name": "theirs"}
-    seen = changes(modern)
-    play_to(modern, SIXTY, **mine)
-    assert "taken as it is: name theirs, id " in capsys.readouterr().out
-    assert '"ostypename": "Other Linux (64-bit)"' in (modern.folder / "facts.jsonl").read_text()
-    assert "registerTemplate" not in changes(modern)[len(seen) :]
-    play(modern, REMOVE, **mine)
-    assert inventory(modern)["listTemplates"] == ["theirs"]
+@pytest.mark.parametrize("dialect", ["4.22", "2.2"])
+def test_a_template_of_others_is_taken_noted_and_left_alone(tmp_path, capsys, dialect):
+    mine = FLATCAR | {"template_from": "existing", "template_name": "Debian 12"}
+    mine |= OLD if dialect == "2.2" else {}
+    with running(tmp_path / "cloud", dialect=dialect) as cloud:
+        play_to(cloud, "50-deploy-cluster", **mine)
+        assert "taken as it is: name Debian 12, id " in capsys.readouterr().out
+        assert '"ostypename": "Debian GNU/Linux 12' in (cloud.folder / "facts.jsonl").read_text()
+        assert len(inventory(cloud)["listVirtualMachines"]) == 4
+        assert not {"registerTemplate", "createVolume"} & set(changes(cloud))
+        play(cloud, "90-remove-cluster", **mine)
+        assert "deleteTemplate" not in changes(cloud)
+        assert inventory(cloud)["listVirtualMachines"] == ["my-workstation"]
 
 
 def test_a_template_of_others_that_is_not_there_is_reported_with_what_there_is(modern):
