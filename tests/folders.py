@@ -1,6 +1,7 @@
 """Folders of runs, written by the formats of the record, for tests that need one without a run."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,6 +29,17 @@ def shown(frame: pd.DataFrame) -> dict:
         return v4.new_output("display_data", data | {"text/plain": repr(frame)})
 
 
+def planned(folder: Path, stage: str, *steps: tuple[str, ...], there: Sequence[dict] = ()) -> None:
+    """Write the record of a stage's plan: effect, command, what, why, size, offering, where."""
+    names = ("effect", "command", "what", "why", "size", "offering", "where")
+    rows = [dict(zip(names, step, strict=False)) for step in steps]
+    later = {"later": {"templateid": ["template web-tpl", "42-create-template"]}}
+    rows = [row | (later if row["command"].startswith("deploy") else {}) for row in rows]
+    line = {"at": at(0), "stage": stage, "process": "1/1", "steps": rows, "there": list(there)}
+    with (folder / "plan.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
 def large(runs: Path, count: int = 1000) -> Path:
     """Write a run that was to deploy `count` machines, of which three failed."""
     bad = {n for n in (7, 400, 999) if n < count}
@@ -48,6 +60,7 @@ def large(runs: Path, count: int = 1000) -> Path:
     columns = ["name", "state", "serviceofferingname", "nic", "id"]
     before = pd.DataFrame([("desk", "Running", "S", "10.0.0.1", "i")], columns=columns, dtype="str")
     plan = [("deployVirtualMachine", name, f"there is no machine {name}") for name in names]
+    planned(folder, "50-deploy", *(("make", *step) for step in plan))
     plan = pd.DataFrame(plan, columns=["command", "what", "why"], dtype="str")
     after = [
         (

@@ -1,18 +1,23 @@
 """Reads the records of runs back, and shows them.
 
 attempts      the attempts at each stage of a run
-cells         the output of executed notebooks
+cells         the cells of executed notebooks
 console       tables in a terminal
+cover         the first page of a report
 diff          the differences between two runs
+export        the resources of a run for other programs
 fleet         the newest run of each cluster of a fleet
+grouping      the first and the last of many rows that are alike
 index         the list of all runs
+inventory     every resource that a run saw, in its last state
 known_errors  the meaning of a cloud's error code, and what to do
 page          the templates
 past          a run read from its folder
 report        the report of one run
-resources     the resources that a run made, changed and removed
+resources     the changes in the tables of a run
 timeline      stages and jobs over time
 words         words and marks for outcomes
+work          what the stages planned, and what was done
 """
 
 __all__ = [

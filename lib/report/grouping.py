@@ -1,9 +1,10 @@
 """Grouping: of many rows that are alike, the first ones and the last one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import TypeVar
 
+NAMED = 8  # texts that a sentence lists
 MOST = 6  # rows that are alike and shown one by one
 Row = TypeVar("Row")
 
@@ -28,3 +29,13 @@ def first_and_last(
             found += [(row, None) for row in same[: most - 1]]
             found += [(same[most - 1], len(same) - most), (same[-1], None)]
     return found
+
+
+def few(texts: Sequence[str]) -> list[str]:
+    """Return the first texts for a sentence, and how many more there are.
+
+    >>> few(["a", "b"]), few("abcdefghij")[-2:]
+    (['a', 'b'], ['h', '2 more'])
+    """
+    more = len(texts) - NAMED
+    return [*texts[:NAMED], *([f"{more} more"] if more > 0 else [])]

@@ -12,8 +12,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from lib.record import reading
+from lib.record.headings import HEADINGS, local
 from lib.report.console import plain
+from lib.report.grouping import few
 from lib.report.words import clock, mark, tone
 from lib.waiting import span
 
@@ -38,11 +39,12 @@ def _environment() -> Environment:
     environment.filters |= {"clock": clock, "mark": mark, "tone": tone, "span": span}
     environment.filters |= {
         "quote": shlex.quote,
-        "text": reading.text,
+        "text": local,
+        "heading": lambda name: HEADINGS.get(name, name),
         "kind": kind,
         "numbers": numbers,
     }
-    environment.filters |= {"trimmed": trimmed, "css": css}
+    environment.filters |= {"trimmed": trimmed, "css": css, "few": few}
     return environment
 
 

@@ -45,7 +45,6 @@ COVERED = ("run", "reason", "user", "sudo_user", "host", "outcome", "observed ac
 COVERED += ("observed endpoint", "observed key_fingerprint", "observed server_version")
 COVERED += ("observed profile",)
 SHOWN = 12  # steps that are alike and shown one by one
-NAMED = 8  # steps that are named one by one in a sentence
 PROJECT = Path(__file__).resolve().parent.parent.parent
 REMOVAL = "90"
 HOW = {
@@ -177,11 +176,10 @@ def _left(past: Past, seen: list[Resource]) -> dict:
     done = [(s.get("command"), s.get("what")) for s in steps]
     named = [f"{c} {w}" + (f" (id {ids[c, w]})" if ids.get((c, w)) else "") for c, w in done]
     changed = [replace(e, text=_params(e)) for e in resources.unsettled(past)]
-    rest = f"{len(named) - NAMED} more, in journal.jsonl"
     return {
         "open": first_and_last(changed, lambda e: (e.stage, e.command, e.state)),
         "standing": _grouped(inventory.of_cluster(past, seen)),
-        "done": named if len(named) <= NAMED else [*named[:NAMED], rest],
+        "done": named,
     }
 
 
@@ -197,7 +195,8 @@ def _work(past: Past) -> dict:
         "timeline": rows,
         "cuts": cuts,
         "work": first_and_last(found, lambda w: (w.stage, w.command, w.outcome, w.text), SHOWN),
-        "planned": work.sentence(past, found),
+        "plan": work.plan(past),
+        "work_done": work.sentence(found),
         "sent": first_and_last(past.journal, lambda e: (e.stage, e.command, e.state), SHOWN),
         "requests": _requests(past.api),
     }

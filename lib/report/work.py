@@ -2,68 +2,87 @@
 
 from dataclasses import dataclass, replace
 
+from lib.record import plans
 from lib.report.past import Past
 
 LEFT = "not done"
 NOT_PLANNED = "not planned"
 MANY = 50  # steps of a run, from which on those that failed come first
+SIGNS = {"make": "+", "change": "~", "remove": "-"}
 
 
 @dataclass(frozen=True)
 class Work:
     """A step: what it is, why it was planned, how it ended, and its error.
 
-    `why` is NOT_PLANNED where the stage's plan is known and lacks the step, "" where it is not.
+    `sign` is that of its planned effect, `more` are its size, offering and place.
     """
 
     stage: str
     command: str
     what: str
     why: str = ""
+    sign: str = ""
+    more: str = ""
     outcome: str = LEFT
     text: str = ""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What all stages planned: a sentence ("" without a record), what exists, what is open.
+
+    `there` are names and states of what existed already, `later` is what a stage has yet to make.
+    """
+
+    sentence: str
+    there: list[str]
+    later: list[str]
+
+
+def plan(past: Past) -> Plan:
+    """Return what the stages of a run planned."""
+    found = list(plans.read(past.folder).values())
+    there = [_words(row.get("name"), row.get("state")) for one in found for row in one.there]
+    pairs = [pair for one in found for step in one.steps for pair in step.later.values()]
+    later = [f"{what}, from {stage}" for what, stage in pairs]
+    sentence = f"{plans.sentence(found)}." if found else ""
+    return Plan(sentence, list(dict.fromkeys(there)), list(dict.fromkeys(later)))
+
+
 def read(past: Past) -> list[Work]:
-    """Return the steps of all attempts by stage; of a repeated one the last outcome counts.
+    """Return the steps by stage, planned and others; of a repeated one the last outcome counts.
 
     Among many steps of a stage those that failed come first.
     """
-    texts = {(e.stage, e.command, e.what): e.text for e in past.journal if e.state == "failed"}
     found: dict[tuple[str, str, str], Work] = {}
+    for stage, planned in plans.read(past.folder).items():
+        for s in planned.steps:
+            more, sign = _words(s.size, s.offering, s.where), SIGNS.get(s.effect, "")
+            found[stage, s.command, s.what] = Work(stage, s.command, s.what, s.why, sign, more)
+    known = {stage for stage, _, _ in found}
+    covered = {(stage, what) for stage, _, what in found}  # such as the start of a new machine
+    texts = {(e.stage, e.command, e.what): e.text for e in past.journal if e.state == "failed"}
     for attempt in sorted(past.attempts, key=lambda a: a.started.timestamp() if a.started else 0):
-        for frame in attempt.tables:
-            if frame.attrs["heading"] == "Plan" and {"command", "what", "why"} <= {*frame.columns}:
-                for row in frame[frame["command"] != "none"].itertuples(index=False):
-                    one = Work(attempt.stage, str(row.command), str(row.what), str(row.why))
-                    found.setdefault((one.stage, one.command, one.what), one)
         for step in attempt.steps:
             key = attempt.stage, str(step.get("command", "")), str(step.get("what", ""))
+            odd = key[0] in known and (key[0], key[2]) not in covered
+            one = found.get(key, Work(*key, why=NOT_PLANNED if odd else ""))
             outcome = str(step.get("outcome", ""))
             text = "" if outcome == "done" else texts.get(key, "")
-            found[key] = replace(found.get(key, Work(*key)), outcome=outcome, text=text)
-    known = _with_whole_plans(past)
-    rows = [
-        replace(w, why=NOT_PLANNED) if not w.why and w.stage in known else w for w in found.values()
-    ]
-    many = len(rows) > MANY
-    return sorted(rows, key=lambda w: (w.stage, *((w.outcome == "done", w.text) if many else ())))
+            found[key] = replace(one, outcome=outcome, text=text)
+    if len(found) <= MANY:
+        return sorted(found.values(), key=lambda one: one.stage)
+    return sorted(found.values(), key=lambda one: (one.stage, one.outcome == "done", one.text))
 
 
-def _with_whole_plans(past: Past) -> set[str]:
-    """Return the stages whose notebooks show all of their plans."""
-    shown = [(a.stage, f) for a in past.attempts for f in a.tables if f.attrs["heading"] == "Plan"]
-    cut = {stage for stage, frame in shown if frame.attrs.get("rows", 0) > len(frame)}
-    return {stage for stage, _ in shown} - cut
+def sentence(found: list[Work]) -> str:
+    """Return a sentence on how many steps were done, failed, and were left."""
+    outcomes = [one.outcome for one in found]
+    counts = {kind: outcomes.count(kind) for kind in ("done", LEFT)}
+    counts["failed"] = len(found) - sum(counts.values())
+    return ", ".join(f"{n} {kind}" for kind, n in counts.items() if n or kind == "done") + "."
 
 
-def sentence(past: Past, found: list[Work]) -> str:
-    """Return a sentence on the work: how much was planned and how much was done."""
-    planned = len([one for one in found if one.why not in ("", NOT_PLANNED)])
-    steps = f"{planned} step{'s' * (planned != 1)}"
-    if past.params.get("mode") == "plan":
-        return f"Planned: {steps}. The run only looked." if planned else "Nothing is left to do."
-    done = len([one for one in found if one.outcome == "done"])
-    failed = len([one for one in found if one.outcome not in ("done", LEFT)])
-    counts = [f"{steps} planned"] * bool(planned) + [f"{done} done"]
-    return ", ".join(counts + [f"{failed} failed"] * bool(failed)) + "."
+def _words(*parts: object) -> str:
+    return ", ".join(str(part) for part in parts if part)

@@ -59,6 +59,9 @@ def good(runs):
     facts |= {"lib": {"a.py": "0" * 64}, "packages": {"pandas": "3"}, "observed": {"endpoint": "e"}}
     facts |= {"user": "ann", "host": "desk", "reason": "ticket 7", "earlier": [], "python": None}
     (folder / "run.json").write_text(json.dumps(facts))
+    approved = {"at": at(99), "event": "approved", "by": "eve", "plan": "20260303-080000-web"}
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(json.dumps(approved) + "\n")
     calls = [call("listVolumes", 0.5), call("listVolumes", 1, 40), call("createVolume", 2, 9, 431)]
     write_lines(folder / "api.jsonl", calls)
     return folder
@@ -76,6 +79,10 @@ def stopped(runs):
 def plan(runs):
     folder = folders.run(runs, NAME, stage("10-make", 0, 4), mode="plan")
     book(folder, "10-make", plan=[folders.volumes(("web_disk", "", ""))])
+    disk = ("make", "createVolume", "web_disk", "there is none", "40 GB", "Custom", "zone-1")
+    folders.planned(folder, "10-make", disk, there=[{"name": "key", "state": "Ready", "id": "7"}])
+    machine = ("make", "deployVirtualMachine", "web-1", "there is none")
+    folders.planned(folder, "50-deploy", machine, ("remove", "deleteSnapshot", "old", "unused"))
     return folder
 
 
