@@ -24,7 +24,7 @@ def test_the_whole_procedure_stays_in_its_project(inside):
     assert len(inventory(inside)["listVirtualMachines"]) == 4
     assert inventory(inside.outside) == others
     who = play(inside, "00-check-access")["who"]
-    assert [r["what"] for r in who] == ["account", "server", "project"]
+    assert [r.what for r in who] == ["account", "server", "project"]
     play(inside, "90-remove-cluster")
     assert inventory(inside) == before
 
