@@ -1,25 +1,24 @@
-"""Answers: taken from the wire within bounds, and let in only where they may be CloudStack's.
+"""Answers: read from the wire within bounds, and accepted only where CloudStack may have sent them.
 
-What other programs send (a proxy, a wrong endpoint, a broken or hostile server) ends here, so that
-nobody after it meets a row that is no object or a number that is a text.
+What other programs send (a proxy, a wrong endpoint, a broken or hostile server) is refused here, so
+no caller meets a row that is no object or a number that is a text.
 """
 
 import ipaddress
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any
 
 import requests
 
 from lib.errors import CloudError
 
 DEEPEST = 32  # levels of nesting; CloudStack's own answers have eight at most
-LONGEST_TEXT = 4000  # characters of the cloud's own words that are kept of a refusal
+LONGEST_TEXT = 4000  # characters of a refusal's text that are kept
 PIECE = 65536  # bytes
 MB = 10**6
 WHOLE = ("count", "size", "jobstatus")
@@ -52,16 +51,16 @@ class Row(dict):
 
 
 class OverBound(Exception):
-    """An answer took longer, or is larger, than the profile allows; the text names the setting."""
+    """An answer takes longer, or is larger, than the profile allows; the text names the setting."""
 
 
-def taken(
+def read(
     send: Callable[[], requests.Response], seconds: float, most: float
 ) -> tuple[requests.Response, bytes]:
     """Return an answer with its body, of `most` MB, complete after so many seconds.
 
-    The library's own timeout is for each read, so a server that sends a byte now and then would
-    hold a request open for ever; the request runs beside us and is given up when time is over.
+    The timeout of `requests` is for each read, so a server that sends a byte now and then would
+    hold a request open for ever; the request runs in a thread and is abandoned when time is over.
     Raises OverBound, and what `send` raises.
     """
     ended: SimpleQueue = SimpleQueue()
@@ -77,27 +76,22 @@ def taken(
     try:
         found = ended.get(timeout=seconds)
     except Empty:
-        found = _late(seconds)
+        found = OverBound(f"the answer was not complete after {seconds:g} s (`deadline`)")
     if isinstance(found, BaseException):
         raise found
     return found
 
 
 def _whole(answer: requests.Response, until: float, most: float) -> tuple[requests.Response, bytes]:
-    pieces, size = [], 0
+    body = bytearray()
     with answer:
         for piece in answer.iter_content(PIECE):
-            pieces.append(piece)
-            size += len(piece)
-            if size > most * MB:
+            body += piece
+            if len(body) > most * MB:
                 raise OverBound(f"the answer is larger than {most:g} MB (`max_answer`)")
             if time.monotonic() > until:
                 break  # nobody waits for it any more
-    return answer, b"".join(pieces)
-
-
-def _late(seconds: float) -> OverBound:
-    return OverBound(f"the answer was not complete after {seconds:g} s (`deadline`)")
+    return answer, bytes(body)
 
 
 def parsed(text: str, command: str = "") -> dict | None:
@@ -117,10 +111,8 @@ def parsed(text: str, command: str = "") -> dict | None:
     except ValueError:
         code = re.search(r'"errorcode"\s*:\s*(\d{1,6})\b', text)
         quoted = re.search(r'"errortext"\s*:\s*"(.*)"\s*}', text, re.S)
-        if not code:
-            return None
         said = _printable(quoted[1] if quoted else text)
-        return {"error": {"errorcode": int(code[1]), "errortext": said}}
+        return {"error": {"errorcode": int(code[1]), "errortext": said}} if code else None
 
 
 def _printable(value: object) -> object:
@@ -140,45 +132,39 @@ def oddity(body: dict | None) -> str:
     inside = next(iter(body.values()))
     if not isinstance(inside, dict):
         return f"its inside is {_kind(inside)}"
-    for name, rows in inside.items():
-        if isinstance(rows, list) and name != "errorcode" and (wrong := _no_rows(name, rows)):
-            return wrong
-    return _odd_within(body)
+    lists = ((n, v) for n, v in inside.items() if isinstance(v, list) and n != "errorcode")
+    wrong = next(filter(None, (_no_rows(n, v) for n, v in lists)), "")
+    return wrong or next(_oddities(body, 1), "")
 
 
-def _odd_within(body: dict) -> str:
-    left: list[tuple[Any, int]] = [(body, 1)]
-    while left:
-        value, depth = left.pop()
-        if depth > DEEPEST:
-            return f"it is nested deeper than {DEEPEST} levels"
-        if isinstance(value, dict):
-            if wrong := next(filter(None, (_misfit(n, v) for n, v in value.items())), ""):
-                return wrong
-            # The parameters of a call are texts, whatever their names are elsewhere.
-            value = [v for n, v in value.items() if n != "params" or not _all_texts(v)]
-        left += [(v, depth + 1) for v in value if isinstance(v, dict | list)]
-    return ""
-
-
-def _all_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+def _oddities(value: dict | list, depth: int) -> Iterator[str]:
+    """Yield what is wrong with the fields in an object or a list, and below it."""
+    if depth > DEEPEST:
+        yield f"it is nested deeper than {DEEPEST} levels"
+        return
+    for name, item in value.items() if isinstance(value, dict) else [("", v) for v in value]:
+        if wrong := name and _misfit(name, item):
+            yield wrong
+        # The parameters of a call are texts, whatever their names are elsewhere.
+        texts = (
+            name == "params" and isinstance(item, dict) and set(map(type, item.values())) <= {str}
+        )
+        if isinstance(item, dict | list) and not texts:
+            yield from _oddities(item, depth + 1)
 
 
 def _misfit(name: str, value: object) -> str:
     """Say what is wrong with the value of a field, "" if nothing is."""
     if value is None:
         return ""
-    if name in WHOLE and type(value) is not int:
-        return f"`{name}` is {_kind(value)}"
     if name in ROWS and not (name == "params" and isinstance(value, dict)):
         return _no_rows(name, value)
-    if name == "jobresult" and not isinstance(value, dict | str):
+    nested = isinstance(value, dict | list) and name != "jobresult" and ONE_VALUE.fullmatch(name)
+    wrong_kind = name == "jobresult" and not isinstance(value, dict | str)
+    if nested or wrong_kind or (name in WHOLE and type(value) is not int):
         return f"`{name}` is {_kind(value)}"
     if name in FORMS and not _has_form(name, value):
         return f"`{name}` is not one: {str(value)[:60]!r}"
-    if isinstance(value, dict | list) and name != "jobresult" and ONE_VALUE.fullmatch(name):
-        return f"`{name}` is {_kind(value)}"
     return ""
 
 
@@ -218,5 +204,4 @@ def _kind(value: object) -> str:
 
 def code(found: object, otherwise: int) -> int:
     """Return an error code that an answer holds; `otherwise` if it holds none."""
-    told = re.fullmatch(r"[0-9]{1,6}", str(found))
-    return int(told[0]) if told else otherwise
+    return int(str(found)) if re.fullmatch(r"[0-9]{1,6}", str(found)) else otherwise

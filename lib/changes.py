@@ -1,15 +1,15 @@
-"""Reconciling: what became of a change whose answer, or whose end, was not seen.
+"""Changes: sent once, and found again when their answer, or their end, was not seen.
 
-The journal says what was sent. A job is asked for by the id that we chose for it, where the server
-takes one; else what the change was to bring about is looked for: what it makes by its name, a
-snapshot by its volume, the rest by the state of what it was done to. It is sent again, under a new
-id, only after it was looked for in vain for as long as it could still be on its way. What is the
-same when it is done twice is sent again at once.
+The journal says what was sent. A job is looked up by the id that we chose for it, where the server
+takes one; otherwise by the effect: a new resource by its name, a snapshot by its volume, the rest
+by the state of what was changed. A change is sent again, under a new id, only when neither was
+found for as long as it could be on its way. An idempotent change is sent again at once.
 """
 
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain, count
 
@@ -68,17 +68,16 @@ def send(
 
 
 def _same(cloud: Client, command: str, params: dict) -> list[Entry]:
-    """Return the unfinished entries that are this very change, if it leaves a trace."""
-    wanted = json.loads(json.dumps(recordable(params), default=str))
-    found = cloud.journal.unfinished()
-    same = [e for e in found if (e.command, e.params) == (command, wanted)]
-    return [e for e in same if _leaves_trace(e)]
+    """Return the unfinished entries of an equal change, if it leaves a trace."""
+    recorded = json.loads(json.dumps(recordable(params), default=str))
+    found = (e for e in cloud.journal.unfinished() if _leaves_trace(e))
+    return [e for e in found if (e.command, e.params) == (command, recorded)]
 
 
 def _leaves_trace(entry: Entry) -> bool:
-    """Tell whether it can be found out later that a change was made."""
-    command = entry.command
-    return command in effects.RULES or (command in effects.BY_JOB and bool(entry.customjobid))
+    """Tell whether the cloud shows afterwards that a change was made."""
+    by_job = entry.command in effects.BY_JOB and bool(entry.customjobid)
+    return entry.command in effects.RULES or by_job
 
 
 def _job_id(cloud: Client, command: str) -> str | None:
@@ -112,12 +111,15 @@ def _sent(cloud: Client, entry: Entry, params: dict) -> dict:
 
 
 def _refused(cloud: Client, entry: Entry, no: Refused) -> dict:
-    """Write down a refusal and raise it; after a 530 return what was done all the same.
+    """Record a refusal and raise it; after a 530 return what was done in spite of it.
 
     CloudStack answers 530 to whatever goes wrong inside, also when the work is done or half done:
-    it leaves a machine in Error when the address asked for is taken.
+    it leaves a machine in Error when the requested address is taken.
     """
-    row = _left(cloud, entry) if no.code == INTERNAL_ERROR else None
+    row = None
+    if no.code == INTERNAL_ERROR:
+        with suppress(NotOne):  # nobody knows which of them it created; the next plan shows all
+            row = effects.find(cloud, entry)
     if row is None:
         cloud.journal.ended(entry, "refused", f"{no.code}: {no.text}")
         raise no
@@ -129,18 +131,10 @@ def _refused(cloud: Client, entry: Entry, no: Refused) -> dict:
     return {"adopted": _completed(cloud, entry, entry.within)}
 
 
-def _left(cloud: Client, entry: Entry) -> dict | None:
-    try:
-        return effects.find(cloud, entry)
-    except NotOne:
-        return None  # nobody can tell which of them it made; the next plan shows them all
-
-
 def _recovered(cloud: Client, entry: Entry, within: float) -> dict | None:
-    """Return the answer to a change that was lost, as far as it matters; None if it was not made.
+    """Return what replaces a lost answer; None if the change was not made, or is idempotent.
 
-    That is a job to be watched, or what the change brought about, once it is complete. None also
-    for what can be sent again whether it was made or not.
+    That is a job to be watched, or the resource that the change created or changed, once complete.
     """
     if not _leaves_trace(entry):
         cloud.sleep(LOOKS[0])
@@ -152,7 +146,7 @@ def _recovered(cloud: Client, entry: Entry, within: float) -> dict | None:
 
 
 def find_out(cloud: Client, entry: Entry) -> dict | None:
-    """Return what `look_for` does, and write it down."""
+    """Return what `look_for` does, and record it."""
     found = look_for(cloud, entry)
     if found is None:
         state = "not-sent" if entry.state == "intent" else "lost"
@@ -165,9 +159,9 @@ def find_out(cloud: Client, entry: Entry) -> dict | None:
 
 
 def look_for(cloud: Client, entry: Entry) -> dict | None:
-    """Return `{"jobid": …}` or the row that a change made, None if it was not made.
+    """Return `{"jobid": …}`, or the row that shows the change; None if it was not made.
 
-    Raises NotOne when there are several that it may have made.
+    Raises NotOne when several rows may be what it created.
     """
     seen = 0
     for pause in pauses(cloud):
@@ -226,10 +220,10 @@ def _completed(cloud: Client, entry: Entry, within: float) -> dict:
 
 
 def is_so_already(cloud: Client, step: Step, result: object) -> bool:
-    """Tell whether a step failed only because what it was to do had been done.
+    """Tell whether a step failed only because it had been done before.
 
-    An earlier try of it may have come through meanwhile: without ids of our own, a job that goes
-    on for longer than it was looked for cannot be told from none.
+    An earlier attempt may have succeeded meanwhile: on servers without our own job ids, a job that
+    outlasts the search looks like no job.
     """
     if not isinstance(result, Refused | JobFailed) or step.command not in effects.EFFECTS:
         return False
@@ -237,10 +231,10 @@ def is_so_already(cloud: Client, step: Step, result: object) -> bool:
 
 
 def settle(cloud: Client) -> None:
-    """Find out what became of the changes left open by an earlier attempt.
+    """Find out how the changes ended that an earlier attempt left open, and print each.
 
-    That is one of this run, or a run beside it that was given up. Says each; sends none. A job that
-    still runs is waited for, for as many seconds as when it was sent: raises JobTimeout. Raises
+    That is an attempt at this run, or a run beside it that was abandoned. Nothing is sent again. A
+    job that still runs is waited for, as long as when it was sent: raises JobTimeout. Raises
     CheckFailed while the process of this run's earlier attempt still runs.
     """
     shared = cloud.folder.name == INTERACTIVE
@@ -261,7 +255,7 @@ def settle(cloud: Client) -> None:
 
 
 def _became(cloud: Client, entry: Entry, look: Callable[..., dict | None]) -> str:
-    """Say what became of a change, as `look` finds it, waiting for its end if it still goes on."""
+    """Say how a change ended, as `look` finds it; wait for its end while it still runs."""
     if not _leaves_trace(entry):
         return f"nobody can tell how it ended.{effects.state_now(cloud, entry)}"
     found = look(cloud, entry)

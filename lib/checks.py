@@ -1,4 +1,4 @@
-"""Checks: say what was found, and stop with what to do next when it is not what is wanted."""
+"""Checks: print what is found, and stop with what to do next when something else is wanted."""
 
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -14,7 +14,7 @@ NOT_ASKED = "could not be asked"
 
 
 def check(what: str, found: object, wanted: object = True, next_step: str = "") -> None:
-    """Print that `found` is as wanted; raise CheckFailed when it is not."""
+    """Print what is found; raise CheckFailed when that is not `wanted`."""
     if found != wanted:
         raise CheckFailed(what, _short(wanted), _short(found), next_step)
     print(f"✓ {what}: {_short(found)}")

@@ -52,7 +52,7 @@ class Client(Abilities):
     """The client of one cloud. Its text names the endpoint, never the keys.
 
     Every command is sent for the `project`, "" for what the account has outside of projects.
-    `folder` takes the records; for `grace` seconds a change whose answer was lost is looked for.
+    `folder` takes the records. A change whose answer is lost is looked for during `grace` seconds.
     """
 
     profile: profiles.Profile
@@ -95,7 +95,7 @@ class Client(Abilities):
         return {"projectid": row["id"]} | params if row else params
 
     def within(self, project_id: str) -> Self:
-        """Return the cloud as it is seen from a project, by its id, "" for none: for look-ups."""
+        """Return the cloud as seen from the project of an id, "" for none: for look-ups."""
         mine = self.project_row["id"] if self.project_row else ""
         if project_id == mine:
             return self
@@ -152,9 +152,9 @@ class Client(Abilities):
         return [r for r in self.list(command, name=name, **filters) if r.get("name") == name]
 
     def one(self, command: str, name: str, *, by: str = "name", **filters: Any) -> dict:
-        """Return the one row whose field `by` is exactly `name`, or whose id it gives (`id:…`).
+        """Return the one row whose field `by` is exactly `name`, or which has that id (`id:…`).
 
-        Raises NotOne, which lists the namesakes, or the names there are, the nearest first.
+        Raises NotOne, which lists the namesakes, or the existing names, the nearest first.
         """
         rows = self._narrowed(command, name, filters)
         if not find.fitting(rows, name, by):
@@ -165,9 +165,9 @@ class Client(Abilities):
     def _narrowed(self, command: str, name: str, filters: dict) -> Rows:
         """Return what the server itself finds for a name: few rows, so no page is missed."""
         by_id = find.is_id(name)
-        filters = filters | ({"id": name[len(find.BY_ID) :]} if by_id else {"keyword": name})
+        query = {"id": name[len(find.BY_ID) :]} if by_id else {"keyword": name}
         try:
-            return self.list(command, **filters)
+            return self.list(command, **filters | query)
         except Refused as no:
             if no.code != 431:  # ApiErrorCode.PARAM_ERROR: no such id
                 raise
@@ -197,10 +197,11 @@ class Client(Abilities):
         log = Request(self.folder, command, wire)
         bounds = self.profile.deadline, self.profile.max_answer
         try:
-            answer, data = answers.taken(lambda: self._post(command, wire, question), *bounds)
+            answer, data = answers.read(lambda: self._post(command, wire, question), *bounds)
         except answers.OverBound as over:
             log.ended(None, None, 0)
-            raise self._over(command, str(over), question) from None
+            cause = f"{over}; profile {self.profile.name} sets the bound"
+            raise self._unreachable(command, cause, not question, passing=False) from None
         except OSError as error:  # RequestException is one
             log.ended(None, None, 0)
             raise self._lost(command, error, question) from None
@@ -237,7 +238,7 @@ class Client(Abilities):
         return params | {"signature": sign(params, self.profile.secret, self.profile.algorithm)}
 
     def _lost(self, command: str, error: Exception, question: bool) -> RunbookError:
-        """Turn a transport error into ours; its own text would hold the whole request."""
+        """Return our error for one of the transport; its own text would hold the whole request."""
         if not isinstance(error, requests.RequestException):  # requests, of a CA bundle
             path = self.profile.verify
             return ProfileError(f"verify of profile {self.profile.name}: {path} cannot be read.")
@@ -252,26 +253,23 @@ class Client(Abilities):
             cause = "no connection could be made"
         elif isinstance(error, requests.Timeout):
             cause = f"nothing came within {self.profile.timeout:.0f} s"
-        changed = not (question or never_sent)
-        return Unreachable(command, self.profile.endpoint, cause, may_have_changed=changed)
+        return self._unreachable(command, cause, not (question or never_sent))
 
-    def _over(self, command: str, over: str, question: bool) -> Unreachable:
-        """Return the error for an answer that takes longer, or is larger, than is allowed."""
-        cause = f"{over}; profile {self.profile.name} sets the bound"
-        changed = not question
+    def _unreachable(
+        self, command: str, cause: str, changed: bool, passing: bool = True
+    ) -> Unreachable:
         endpoint = self.profile.endpoint
-        return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=False)
+        return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=passing)
 
     def _demand_bearable(self, error: Refused, pause: float) -> None:
-        """Raise the refusal of a cloud that wants a longer pause than is allowed."""
+        """Raise the refusal where the cloud asks for a longer pause than the profile allows."""
         most = self.profile.max_pause
-        if pause <= most:
-            return
-        hint = (
-            f"It wants a pause of {pause:.0f} s; `max_pause` of profile {self.profile.name} allows "
-            f"{most:g} s. Run this stage again later, or set `max_pause` higher."
-        )
-        raise Refused(error.command, error.code, error.text, hint) from None
+        if pause > most:
+            hint = (
+                f"It asks for a pause of {pause:.0f} s; `max_pause` of profile {self.profile.name} "
+                f"allows {most:g} s. Run this stage again later, or set `max_pause` higher."
+            )
+            raise Refused(error.command, error.code, error.text, hint) from None
 
     def _understood(
         self, command: str, answer: requests.Response, inside: dict, question: bool
@@ -298,8 +296,7 @@ class Client(Abilities):
         if page or answer.status_code in ELSEWHERE:
             there = answer.headers.get("Location")
             cause += WRONG_URL.format(f" (the server points to {there})" if there else "")
-        endpoint = self.profile.endpoint
-        return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=passing)
+        return self._unreachable(command, cause, changed, passing)
 
     def _hint(self, code: int, answer: requests.Response) -> str:
         """Return what a 401 can mean: CloudStack has one text for wrong keys and a late request."""
@@ -341,14 +338,14 @@ def _flat(name: str, value: Any) -> dict[str, str]:
 
 
 def _pause(error: Refused | Unreachable, attempt: int) -> float | None:
-    """Return the seconds to wait before sending again, None if that would be no use or no good.
+    """Return the seconds to wait before sending again, None if it must not be sent again.
 
-    A throttled call (429) was turned away before it was looked at, so even a change may be sent
-    again; the delay stands in the text, as CloudStack sends no Retry-After.
+    A throttled call (429) is turned away unread, so even a change may be sent again; the delay
+    stands in the text, as CloudStack sends no Retry-After.
     """
     if isinstance(error, Refused) and error.code == 429:
-        told = re.search(r"\[(\d+)\] ms", error.text)
-        return float(told[1]) / 1000 if told else 1.0
+        delay = re.search(r"\[(\d+)\] ms", error.text)
+        return float(delay[1]) / 1000 if delay else 1.0
     passing = error.code in BUSY if isinstance(error, Refused) else error.passing
     if error.command == "listApis" and getattr(error, "code", 0) == 530:
         passing = False  # it says that there is no such command

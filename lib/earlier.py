@@ -10,12 +10,12 @@ LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes
 
 
 def left_open(cloud: Client) -> list[tuple[str, Entry]]:
-    """Return the changes of the last day at this cloud whose end nobody saw, as `beside` does."""
+    """Return the open changes of the last day at this cloud, as `beside` does."""
     return beside(cloud.folder, cloud.profile.endpoint)
 
 
 def beside(folder: Path, endpoint: str) -> list[tuple[str, Entry]]:
-    """Return the changes whose end nobody saw, each with the name of its run, of the last day.
+    """Return the changes of the last day whose end nobody saw, each with the name of its run.
 
     Those are left out whose process still runs, and those that a later run has looked after.
     """

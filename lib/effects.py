@@ -1,4 +1,4 @@
-"""Traces: how to see in the cloud's lists that a change was made, and that it is complete."""
+"""Effects: how the cloud's lists show that a change was made, and that it is complete."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -16,10 +16,10 @@ DONE = {
     "createSnapshot": ("BackedUp",),
     "deployVirtualMachine": ("Running",),
 }
-# What no list shows afterwards, but the job does, where it bears an id that we chose: where to look
-# up the state meanwhile.
+# No list shows these afterwards, but their job does where it has an id that we chose; and the list
+# that shows the state meanwhile.
 BY_JOB = {"rebootVirtualMachine": "listVirtualMachines"}
-# What is as done once when it is done twice. It may be sent again without having been found.
+# Idempotent changes: they may be sent again without having been found.
 REPEATABLE = ("updateVirtualMachine",)
 MORE = {"listTemplates": {"templatefilter": "self"}}
 
@@ -35,14 +35,14 @@ def find(cloud: Client, entry: Entry) -> dict | None:
 
 
 def state_now(cloud: Client, entry: Entry) -> str:
-    """Say what state that is in to which a change was made that leaves no trace, "" if unknown."""
+    """Say in which state the resource of a change without a trace is, "" if unknown."""
     listing = BY_JOB.get(entry.command)
     row = _row(cloud, listing, entry.params["id"]) if listing else None
     return f" {row['name']} is {row['state']} now." if row else ""
 
 
 def complete(entry: Entry, row: dict) -> bool:
-    """Tell whether what the change of a journal's entry made has come to its final state."""
+    """Tell whether what a journal's entry created or changed is in its final state."""
     command = entry.command
     if command == "createTemplate":
         return row.get("isready") is True
@@ -52,7 +52,7 @@ def complete(entry: Entry, row: dict) -> bool:
 
 
 def _made(listing: str, key: str, **filters: str) -> Callable:
-    """Return the rule for what is made: known by `key`, listed by these of its parameters."""
+    """Return the rule for a command that creates: rows known by `key`, listed by parameters."""
 
     def rule(cloud: Client, params: dict, entry: Entry) -> dict | None:
         asked = {k: params.get(v) for k, v in filters.items()} | MORE.get(listing, {})
@@ -64,10 +64,10 @@ def _made(listing: str, key: str, **filters: str) -> Callable:
 
 
 def _since(row: dict, sent: str) -> bool:
-    """Tell whether a row is alive and may have been made by what was sent then."""
+    """Tell whether a row is alive and may have been created by what was sent then."""
     if row.get("state") in GONE or not is_manual(row):
         return False
-    # What failed earlier may still be listed; what failed now is only told from it by its time.
+    # What failed earlier may still be listed; only the time tells it from what failed now.
     skew = timedelta(seconds=1) if row.get("state") == "Error" else SKEW
     created = datetime.fromisoformat(row.get("created") or sent)
     return created >= datetime.fromisoformat(sent) - skew
@@ -76,13 +76,13 @@ def _since(row: dict, sent: str) -> bool:
 def is_manual(row: dict) -> bool:
     """Tell whether a row is no snapshot that the cloud took by schedule.
 
-    2.2 tells it in `snapshottype` as well, CloudStack of today in `intervaltype` only.
+    2.2 has it in `snapshottype` as well, CloudStack of today in `intervaltype` only.
     """
     return all(row.get(k, "MANUAL") == "MANUAL" for k in ("intervaltype", "snapshottype"))
 
 
 def made_at_once(row: dict, sent: str) -> bool:
-    """Tell whether a row was made when that was sent, and not later."""
+    """Tell whether a row was created when that was sent, and not later."""
     created = datetime.fromisoformat(row.get("created") or sent)
     return created <= datetime.fromisoformat(sent) + SKEW
 
@@ -95,23 +95,23 @@ def _one(listing: str, key: str, value: str, rows: list[dict]) -> dict | None:
     return good[0] if good else None
 
 
-def _row(cloud: Client, listing: str, wanted: object) -> dict | None:
-    """Return the row of that id, None if there is none."""
+def _row(cloud: Client, listing: str, ident: object) -> dict | None:
+    """Return the row of an id, None if there is none."""
     try:
-        rows = cloud.list(listing, id=wanted, **MORE.get(listing, {}))
+        rows = cloud.list(listing, id=ident, **MORE.get(listing, {}))
     except Refused as no:
         if no.code != UNKNOWN:
             raise
         return None
-    return next((r for r in rows if str(r["id"]) == str(wanted)), None)
+    return next((r for r in rows if str(r["id"]) == str(ident)), None)
 
 
-def _became(listing: str, as_wanted: Callable[[dict, dict], bool]) -> Callable:
-    """Return the rule for what is done to a resource: seen by what has become of it."""
+def _became(listing: str, is_done: Callable[[dict, dict], bool]) -> Callable:
+    """Return the rule for a command that changes a resource: `is_done` judges its row."""
 
     def rule(cloud: Client, params: dict, entry: Entry) -> dict | None:
         row = _row(cloud, listing, params["id"])
-        return row if row and as_wanted(row, params) else None
+        return row if row and is_done(row, params) else None
 
     return rule
 
@@ -138,12 +138,8 @@ def _tagged(cloud: Client, params: dict, entry: Entry) -> dict | None:
     return {"success": True}
 
 
-def _at(row: dict, params: dict) -> bool:
-    return str(row.get("virtualmachineid")) == str(params["virtualmachineid"])
-
-
-def _has_offering(row: dict, params: dict) -> bool:
-    return str(row.get("serviceofferingid")) == str(params["serviceofferingid"])
+def _has(key: str) -> Callable[[dict, dict], bool]:
+    return lambda row, params: str(row.get(key)) == str(params[key])
 
 
 MADE = {
@@ -155,13 +151,11 @@ MADE = {
     "registerUserData": _made("listUserData", "name", name="name"),
 }
 EFFECTS = {
-    "attachVolume": _became("listVolumes", _at),
-    "detachVolume": _became("listVolumes", lambda row, params: not row.get("virtualmachineid")),
-    "startVirtualMachine": _became(
-        "listVirtualMachines", lambda r, params: r["state"] == "Running"
-    ),
-    "changeServiceForVirtualMachine": _became("listVirtualMachines", _has_offering),
-    "stopVirtualMachine": _became("listVirtualMachines", lambda r, params: r["state"] == "Stopped"),
+    "attachVolume": _became("listVolumes", _has("virtualmachineid")),
+    "detachVolume": _became("listVolumes", lambda row, _: not row.get("virtualmachineid")),
+    "startVirtualMachine": _became("listVirtualMachines", lambda r, _: r["state"] == "Running"),
+    "changeServiceForVirtualMachine": _became("listVirtualMachines", _has("serviceofferingid")),
+    "stopVirtualMachine": _became("listVirtualMachines", lambda r, _: r["state"] == "Stopped"),
     "deleteVolume": _gone("listVolumes"),
     "deleteSnapshot": _gone("listSnapshots"),
     "deleteTemplate": _gone("listTemplates"),

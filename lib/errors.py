@@ -42,7 +42,7 @@ def plain(text: object) -> str:
 
 
 class RunbookError(Exception):
-    """Base of all errors a runbook raises on purpose; its text is for the operator.
+    """Base of all errors that a runbook raises on purpose; its text is for the operator.
 
     It holds no control characters, whatever a cloud or a file had written into it. `next_step`, if
     there is one, is the end of the text; `again` says whether repeating is safe.
@@ -105,7 +105,7 @@ class NotOne(RunbookError):
 
 
 class CheckFailed(RunbookError):
-    """Something is not as it must be: what, wanted, got, and what to do next.
+    """A check found something else than it must: what, wanted, got, and what to do next.
 
     Without `wanted` and `got`, `what` is a sentence that says it all, kept in `text` too; a list of
     lines may follow it.
@@ -121,7 +121,7 @@ class CheckFailed(RunbookError):
 
 
 class ShellFailed(RunbookError):
-    """A command on the workstation ended badly: command, rc, and the tail of what it said."""
+    """A command on the workstation failed: command, rc, and the end of its output."""
 
     again = CHECKS
 
@@ -139,7 +139,7 @@ class OutOfSight(ShellFailed):
 
 
 class CloudError(RunbookError):
-    """A call to the cloud did not bring what was asked for: command."""
+    """A call to the cloud failed: command."""
 
     def __init__(self, command: str, text: str):
         self.command = command
@@ -196,8 +196,8 @@ class Incomplete(CloudError):
         super().__init__(
             command,
             f"{command}: the cloud counts {count} rows and shows {shown} of them, however it is "
-            "asked. What is not shown might be made a second time, so nothing was changed. Run "
-            "this stage again when nothing else is being made or removed in the account.",
+            "asked. A hidden row might be created a second time, so nothing was changed. Run this "
+            "stage again when nothing else is being created or removed in the account.",
         )
 
 
@@ -219,14 +219,9 @@ class Unreachable(CloudError):
     again = CHECKS
 
     def __init__(
-        self,
-        command: str,
-        endpoint: str,
-        cause: str,
-        *,
-        may_have_changed: bool,
+        self, command: str, endpoint: str, cause: str, *, may_have_changed: bool,
         passing: bool = True,
-    ):
+    ):  # fmt: skip
         self.endpoint, self.cause, self.passing = endpoint, plain(cause), passing
         self.may_have_changed = may_have_changed
         after = "Nothing was changed by it."

@@ -1,4 +1,4 @@
-"""Finding a row by name or id: exactly one, or a clear word on what there is.
+"""Finding exactly one row by name or id, or an error that lists what exists.
 
 Wherever a parameter takes a name it takes `id:…` as well, as names need not be unique.
 """
@@ -20,7 +20,7 @@ KINDS = {
 }
 IN_PROJECTS = ("listNetworks", "listVirtualMachines", "listVolumes", "listTemplates")
 BY_ID = "id:"
-CHOOSE = "Give the one that is meant by its id, as {}."
+CHOOSE = "Choose one by its id, such as {}."
 ELSEWHERE = "What belongs to a project is seen only with its name in the parameter `project`."
 
 

@@ -82,9 +82,9 @@ def look(cloud: Client, job: Job) -> dict | None:
     if status in (0, None):
         return None
     if status == 1:
-        made = unwrapped(result)
-        cloud.journal.job_ended(job.id, "done", resource=made.get("id"))
-        return made
+        created = unwrapped(result)
+        cloud.journal.job_ended(job.id, "done", resource=created.get("id"))
+        return created
     code = answers.code(result.get("errorcode"), answers.code(seen.get("jobresultcode"), 0))
     text = str(result.get("errortext") or "") or f"the cloud gave no reason (jobstatus {status})"
     cloud.journal.job_ended(job.id, "failed", f"{code}: {text}")
@@ -116,7 +116,7 @@ def ready(
 
 
 def known(cloud: Client, job: Job) -> float:
-    """Return how many seconds the job should take, as earlier runs tell or else its step."""
+    """Return how many seconds the job should take, by earlier runs or else by its step."""
     return expected(job.command, job.expect * cloud.profile.time_scale)
 
 
@@ -137,6 +137,6 @@ def late(cloud: Client, job: Job) -> JobTimeout:
 
 
 def awaited(cloud: Client, is_so: Callable[[], bool], what: str, within: float) -> bool:
-    """Tell whether it became so within some seconds, ten minutes at most."""
+    """Wait until it is so, some seconds and ten minutes at most; tell whether it is."""
     limit = min(within, 600 * max(cloud.profile.time_scale, 0.1))
     return until(cloud, is_so, what, limit) is not None

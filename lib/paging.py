@@ -1,7 +1,7 @@
 """Paging: every row of a list command, although its pages may repeat some rows and lose others.
 
 CloudStack takes its pages by OFFSET from rows whose sort key, `created`, is not unique: a row may
-stand on two pages and another one on none. What the server counts tells when that has happened.
+stand on two pages and another one on none. The server's count shows when that has happened.
 """
 
 import json
@@ -73,7 +73,7 @@ def rows_of(answer: dict) -> list[dict]:
 
 
 def _named(rows: list[dict]) -> dict[str, dict]:
-    """Return the rows of one answer by what tells them apart; within it no row comes twice."""
+    """Return the rows of one answer by their identity; within it no row comes twice."""
     named: dict[str, dict] = {}
     for row in rows:
         key = _identity(row)

@@ -70,12 +70,12 @@ def _planned(step: Step) -> plans.Planned:
 
 
 def _shown(step: Step) -> dict[str, str]:
-    return {k: _said(v) for k, v in step.params.items() if v != step.what}
+    return {k: _text(v) for k, v in step.params.items() if v != step.what}
 
 
-def _said(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_said, value))
+        return ", ".join(map(_text, value))
     if isinstance(value, dict):
         pairs = [(value["key"], value["value"])] if "key" in value else value.items()
         return ", ".join(f"{k}={v}" for k, v in pairs)
@@ -83,10 +83,10 @@ def _said(value: object) -> str:
 
 
 def due(plan: list[Step], mode: str) -> list[Step]:
-    """Return the steps that are to be applied now: none in plan mode; say so where there are none.
+    """Return the steps to apply now, none in plan mode; print that where there are none.
 
     Raises ParamsError for another mode than "plan" and "apply", and CheckFailed when a step needs
-    what an earlier stage has yet to make.
+    what an earlier stage has yet to create.
     """
     check_mode(mode)
     if not plan:
@@ -100,9 +100,9 @@ def due(plan: list[Step], mode: str) -> list[Step]:
 
 
 def perform(plan: list[Step], mode: str, action: Callable[[Step], str]) -> None:
-    """Apply steps that are no requests, one after the other: do as `apply` does by an action.
+    """Apply steps that are no requests, one after the other, as `apply` does.
 
-    The action does one step and returns what to say of it.
+    The action does one step and returns what to print of it.
     """
     for step in due(plan, mode):
         tell("done", step.command, step.what, action(step))
@@ -111,11 +111,11 @@ def perform(plan: list[Step], mode: str, action: Callable[[Step], str]) -> None:
 def apply(
     cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
 ) -> None:
-    """Make the changes side by side, saying each outcome as it is known; in plan mode make none.
+    """Make the changes side by side, printing each outcome at once; in plan mode make none.
 
-    A step that fails keeps no other from its end, but nothing new is started after it. Then the
-    first error is raised. `within` is how many seconds one job may take. Steps must not depend on
-    each other; `at_once=1` makes them one after the other.
+    When a step fails, those that run come to their end and no other starts; then the first error
+    is raised. `within` is how many seconds one job may take. Steps must not depend on each other;
+    `at_once=1` makes them one after the other.
     """
     failed = attempt(cloud, plan, mode, at_once=at_once, within=within)
     for error in failed.values():
@@ -126,7 +126,7 @@ def attempt(
     cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
 ) -> dict[str, CloudError]:
     """Do as `apply` does, but return the errors by the step's `what` instead of raising one."""
-    plan, failed, made = due(plan, mode), {}, []
+    plan, failed, created = due(plan, mode), {}, []
     with Waiting() as waiting:
         for step, result, was_so in _outcomes(cloud, plan, at_once, within, waiting.show):
             if was_so:
@@ -136,32 +136,32 @@ def attempt(
                 failed[step.what] = result
             else:
                 tell("done", step.command, step.what, step.why)
-                made += [(step, str(result["id"]))] if step.tags else []
-    if made and cloud.has_tags:
-        _tag(cloud, made)
+                created += [(step, str(result["id"]))] if step.tags else []
+    if created and cloud.has_tags:
+        _tag(cloud, created)
     return failed
 
 
 def _outcomes(
-    cloud: Cloud, plan: list[Step], at_once: int, within: float, said: Callable[[str, float], None]
+    cloud: Cloud, plan: list[Step], at_once: int, within: float, show: sending.Show
 ) -> Iterator[tuple]:
-    """Yield each step with its result or error, and whether it failed only as it had been done.
+    """Yield each step with its result or error, and whether it failed because it had been done.
 
-    After such a one the steps go on that were not started because of it.
+    After such a step those continue that were not started because of it.
     """
     left, failed = list(plan), False
     while left and not failed:
-        for step, result in sending.run_all(cloud, left, at_once, within, said):
+        for step, result in sending.run_all(cloud, left, at_once, within, show):
             was_so = changes.is_so_already(cloud, step, result)
             failed = failed or (isinstance(result, CloudError) and not was_so)
             left = [s for s in left if s is not step]
             yield step, result, was_so
 
 
-def _tag(cloud: Cloud, made: list[tuple[Step, str]]) -> None:
-    """Put their tags on what the steps made: one call for all of a kind, as they share them."""
+def _tag(cloud: Cloud, created: list[tuple[Step, str]]) -> None:
+    """Tag what the steps created: one call for all of a kind, as they share their tags."""
     kinds: dict[tuple, dict[str, str]] = {}
-    for step, resource_id in made:
+    for step, resource_id in created:
         kind = kinds.setdefault((step.resource, tuple(step.tags.items())), {})
         kind[resource_id] = step.what
     for (resource, tags), ids in kinds.items():

@@ -9,23 +9,24 @@ from lib.errors import CloudError
 from lib.jobs import Job
 from lib.steps import Step
 
+Show = Callable[[str, float], None]  # what is waited for, and about how many seconds
 Running = tuple[Step, Job, Iterator[float]]  # and when to look at the job
 
 
 def run(cloud: Cloud, command: str, *, what: str = "", within: float = 3600, **params: Any) -> dict:
-    """Send one change, wait for its end, and return what it made or changed.
+    """Send one change, wait for its end, and return what it created or changed.
 
     Raises Refused, JobFailed, JobTimeout (after `within` seconds) or Unreachable.
     """
-    started = cloud.clock()
-    answer = cloud.change(command, params, what=what, within=within)
-    if "jobid" not in answer:
-        return jobs.unwrapped(answer)
-    return jobs.wait(cloud, Job(str(answer["jobid"]), command, what, started), within)
+    steps = [Step(command, params, "", what)]
+    ((_, result),) = run_all(cloud, steps, 1, within, lambda what, about: None)
+    if isinstance(result, CloudError):
+        raise result
+    return result
 
 
 def run_all(
-    cloud: Cloud, steps: list[Step], at_once: int, within: float, said: Callable[[str, float], None]
+    cloud: Cloud, steps: list[Step], at_once: int, within: float, show: Show
 ) -> Iterator[tuple]:
     """Send steps, at most `at_once` running, watch all in one loop; yield (step, result or error).
 
@@ -42,7 +43,7 @@ def run_all(
             else:
                 failed = isinstance(started, CloudError)
                 yield step, started
-        for step, result in _look_at_due(cloud, running, within, said):
+        for step, result in _look_at_due(cloud, running, within, show):
             failed = failed or isinstance(result, CloudError)
             yield step, result
 
@@ -60,9 +61,7 @@ def _start(cloud: Cloud, step: Step, within: float) -> Job | dict | CloudError:
     return Job(str(answer["jobid"]), step.command, step.what, started, step.expect)
 
 
-def _look_at_due(
-    cloud: Cloud, running: list[Running], within: float, said: Callable[[str, float], None]
-) -> list[tuple]:
+def _look_at_due(cloud: Cloud, running: list[Running], within: float, show: Show) -> list[tuple]:
     """Sleep until the next look is due, take it, and return the steps that ended."""
     ended: list[tuple] = []
     for entry in [e for e in running if not e[1].due]:
@@ -70,7 +69,7 @@ def _look_at_due(
     if not running:
         return ended
     step, job, times = min(running, key=lambda e: e[1].due)
-    said(_summary(running), jobs.known(cloud, running[0][1]))
+    show(_summary(running), jobs.known(cloud, running[0][1]))
     cloud.sleep(max(0, min(job.due, job.started + within) - cloud.clock()))
     result = _outcome(cloud, job, within)
     if result is None:

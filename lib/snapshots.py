@@ -12,10 +12,10 @@ SECONDS_PER_GIB = 14.25  # 40 GB took 9m30s on the cloud of 2014
 
 
 def plan_create(ours: Ours, *, installed: str) -> list[Step]:
-    """Return the steps to a snapshot, none if there is one or the template is made.
+    """Return the steps to a snapshot, none if it or the template exists.
 
     The volume must be detached and carry an installation (`installed` is that volume's id). What
-    an attempt that failed has left is deleted, where the server lets it.
+    a failed attempt left is deleted, where the server allows that.
     """
     if not ours.needs_disk or ours.template():
         return []
@@ -55,7 +55,7 @@ def _source(volume: dict | None, name: str, installed: str) -> object:
 def wait_backed_up(ours: Ours, *, within: float) -> str:
     """Wait until our snapshot is `BackedUp` and return that state, "" where there is none.
 
-    The job of createSnapshot may end at `CreatedOnPrimary`, which no template can be made from.
+    The job of createSnapshot may end at `CreatedOnPrimary`, from which no template can be created.
     `within` in seconds; raises JobTimeout.
     """
     if not ours.needs_disk:

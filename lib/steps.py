@@ -14,9 +14,9 @@ class Id(str):
     @classmethod
     def of(cls, row: dict, by: str = "name") -> "Id":
         """Return the id of a row, named by its field `by`."""
-        made = cls(row["id"])
-        made.name = str(row.get(by, ""))
-        return made
+        new = cls(row["id"])
+        new.name = str(row.get(by, ""))
+        return new
 
     def __repr__(self) -> str:
         short = self.partition("-")[0]  # of a UUID
@@ -28,8 +28,8 @@ class Step:
     """One change, with the reason for it: plain data.
 
     `params` go to the cloud as they are; a value of type Pending stands for something an earlier
-    stage has yet to make. `tags` are put on what the step makes. `expect` is how many seconds the
-    job is known to take about, 0 if unknown.
+    stage has yet to create. `tags` go on what the step creates. `expect` is about how many seconds
+    the job takes, 0 if unknown.
     """
 
     command: str
@@ -50,7 +50,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Pending:
-    """Stands in a plan for what does not exist yet, and names the stage that makes it."""
+    """Stands in a plan for what does not exist yet, and names the stage that creates it."""
 
     what: str
     stage: str

@@ -36,7 +36,7 @@ def table(rows: Iterable[dict], columns: str) -> pd.DataFrame:
 def listed(cloud: Client, command: str, columns: str, **params: Any) -> pd.DataFrame:
     """Return the table of a list command; it is empty where this account may not call it.
 
-    That is said then, as other tables of a notebook are worth showing all the same.
+    A line says so then; the other tables of a notebook are still worth showing.
     """
     rows = cloud.list_if_allowed(command, **params)
     if rows is None:

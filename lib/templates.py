@@ -33,7 +33,7 @@ DOWNLOAD_FAILED = (
 
 
 def plan_create(ours: Ours, *, os_type: str, config_delivery: str = "disk") -> list[Step]:
-    """Return the step that makes the template of the snapshot, none if it is there.
+    """Return the step that creates the template from the snapshot, none if it exists.
 
     One without a token is tagged as neutral, where there are tags: for others than this cluster.
     2.2 demands a display text and a name of at most 32 characters, so both are always kept to.

@@ -9,7 +9,7 @@ GIB = 2**30
 
 
 def plan_create(ours: Ours, *, size: int, offering: str) -> list[Step]:
-    """Return the step that makes the volume, none if it or something made from it is there.
+    """Return the step that creates the volume, none if it or something created from it exists.
 
     `size` in GB. Raises CheckFailed when a volume of that name differs in size or offering.
     """
@@ -43,7 +43,7 @@ def _demand_offered(offer: dict, size: int) -> None:
         raise CheckFailed(
             f"the size that {offer['name']} gives",
             f"{size} GB",
-            f"{offer.get('disksize')} GB, not to be chosen",
+            f"{offer.get('disksize')} GB, which is fixed",
             "Set volume_size to it, or take an offering of custom size.",
         )
 

@@ -1,7 +1,7 @@
-"""What a stage says while it works: one line that lives, and a line for each step that ended.
+"""Waiting: one line that says what is waited for, and a line for each step that ended.
 
-In a kernel both are display messages with a type of their own beside the text, so that the chain
-can follow a stage without reading prose; elsewhere they are plain prints.
+In a kernel both are display messages that carry data beside their text, so that the chain can
+follow a stage; elsewhere they are printed.
 """
 
 import json
@@ -26,7 +26,7 @@ Found = TypeVar("Found")
 
 
 class Clock(Protocol):
-    """What can tell the time in seconds, and let it pass."""
+    """The time in seconds, and how to let it pass."""
 
     @property
     def clock(self) -> Callable[[], float]: ...
@@ -54,7 +54,7 @@ def span(seconds: float) -> str:
 
 
 def spell(seconds: float, about: float) -> str:
-    """Say how long something has taken, and of about how much, if that is known.
+    """Say how long something has taken, and about how long it takes, if that is known.
 
     >>> spell(190, 570), spell(4.2, 0)
     ('3m10s of about 9m30s', '4.2 s')
@@ -63,11 +63,10 @@ def spell(seconds: float, about: float) -> str:
 
 
 def expected(command: str, otherwise: float = 0.0) -> float:
-    """Return how many seconds a job of the command should take, as earlier runs tell.
+    """Return how many seconds a job of the command should take, by earlier runs.
 
-    That is as many times what is given as it took then, so it goes by the size; or the seconds it
-    took then, where nothing is given; or what is given, where no run tells. The chain leaves the
-    figures in `history.json` of the run folder ($RUNBOOK_RUN).
+    The chain leaves their figures in `history.json` of the run folder ($RUNBOOK_RUN): `times`, by
+    which an estimate (`otherwise`, which goes by the size) was wrong, and `seconds`.
     """
     folder = os.environ.get("RUNBOOK_RUN")
     known = _history(Path(folder) / "history.json") if folder else {}
@@ -88,7 +87,7 @@ def _history(path: Path) -> dict[str, dict]:
 
 
 def tell(outcome: str, command: str, what: str, why: str) -> None:
-    """Say that a step ended: outcome "done" or "failed", the command, on what, and why."""
+    """Print that a step ended: outcome "done" or "failed", the command, on what, and why."""
     text = f"{'✓' if outcome == 'done' else '✗'} {outcome}: {command} {what} ({why})"
     _say({"text/plain": text, STEP: {"outcome": outcome, "command": command, "what": what}})
 
@@ -102,7 +101,7 @@ def _say(data: dict, **more: Any) -> None:
 
 
 def show_table(rows: Any) -> None:
-    """Show a table in the middle of a cell's work."""
+    """Show a table while a cell works."""
     if not _kernel():
         return print(rows.to_string())
     from IPython.display import display
