@@ -3,10 +3,11 @@
 import re
 
 from lib.cloud import Cloud
-from lib.errors import CheckFailed
+from lib.errors import CheckFailed, ParamsError
 from lib.steps import Id, Step
 
 NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")  # CloudStack's rule of host names
+MOST_MEMBERS = 9  # etcd 0.4 has no more; with more, each write waits for more answers
 BAD = ("Error", "Destroyed", "Destroying", "Expunging", "Expunged")
 
 
@@ -21,6 +22,13 @@ def names(cluster: str, size: int, first: int = 1) -> list[str]:
         rule = "a letter, then letters, digits and -, 63 at most"
         raise CheckFailed("cluster_name", rule, f"machines called {bad[0]}")
     return wanted
+
+
+def demand_members(names: list[str], etcd_members: int) -> None:
+    """Raise ParamsError for more etcd members than there are machines, or than MOST_MEMBERS."""
+    most = min(MOST_MEMBERS, len(names))
+    if not 0 <= etcd_members <= most:
+        raise ParamsError("etcd_members", f"1 to {most}, or 0 for all machines", etcd_members)
 
 
 def found(cloud: Cloud, zone: str, names: list[str]) -> dict[str, dict]:

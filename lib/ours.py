@@ -24,14 +24,14 @@ class Ours:
 
     - **tag**: its tags `runbook` and `cluster` are ours. Before 3.0 there are no tags; there the
       name alone counts.
-    - **journal**: it has no tag of the runbook, and a journal beside this run says that a run made
-      it: that run ended before it could tag it.
+    - **journal**: it has no tag of the runbook, and a journal beside this run says that a run
+      created it: that run ended before it could tag it.
     - **age**: its answer was lost, so the journal has no id of it, but it was created when the
-      request was sent. What has the name but is younger may be somebody else's.
+      request was sent. A younger one of the name may be somebody else's.
 
     Two kinds need no reason: a volume that is still `Allocated`, since nothing can be on it, and a
     snapshot of a volume that is ours. A neutral template serves every cluster of the runbook, but
-    only the one that made it may delete it. With `template_from = "existing"` the template is
+    only the one that created it may delete it. With `template_from = "existing"` the template is
     others' work: it is taken as it is, by its name, and never removed.
 
     Every method asks the cloud again. Raises ParamsError for an unknown `template_from`.
@@ -45,6 +45,7 @@ class Ours:
     template_name: str = ""
     template_from: str = "disk"
     names: list[str] = field(default_factory=list)  # of the machines
+    etcd_members: int = 0  # the first machines, 0 for all
 
     def __post_init__(self) -> None:
         if self.template_from not in SOURCES:
@@ -60,16 +61,24 @@ class Ours:
         if not self.needs_disk:
             print(f'not needed: template_from is "{self.template_from}", so there is no disk')
 
-    def with_machines(self, size: int, first: int = 1) -> "Ours":
+    def with_machines(self, size: int, first: int = 1, etcd_members: int = 0) -> "Ours":
         """Return the same with the names of its machines, from the number `first` on.
 
-        Raises CheckFailed for names that CloudStack would refuse.
+        The first `etcd_members` are etcd's members, all for 0. Raises CheckFailed for names that
+        CloudStack would refuse, and ParamsError for a number of members that cannot be.
         """
-        return replace(self, names=machines.names(self.cluster_name, size, first))
+        names = machines.names(self.cluster_name, size, first)
+        machines.demand_members(names, etcd_members)
+        return replace(self, names=names, etcd_members=etcd_members)
+
+    @property
+    def members(self) -> list[str]:
+        """The names of the machines whose etcds are members of the cluster."""
+        return self.names[: self.etcd_members or None]
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags of everything that is made for this cluster, where the server has tags."""
+        """The tags of everything created for this cluster, where the server has tags."""
         return {"runbook": RUNBOOK, "cluster": self.cluster_name, "revision": self.revision}
 
     @property
@@ -92,16 +101,16 @@ class Ours:
         """Return those rows of our names that are ours, by tag, journal or age."""
         tagged = [r for r in rows if self.has_tags(r)]
         bare = [r for r in rows if "runbook" not in _tags(r)]
-        made = made_by_runs(self.cloud) if any(r not in tagged for r in bare) else set()
-        return [r for r in rows if r in tagged or (r in bare and str(r["id"]) in made)]
+        created = created_by_runs(self.cloud) if any(r not in tagged for r in bare) else set()
+        return [r for r in rows if r in tagged or (r in bare and str(r["id"]) in created)]
 
     def plan_tags(self, row: dict, resource: str, **more: str) -> list[Step]:
-        """Return the step that adds those of our tags that something of ours lacks."""
+        """Return the step that adds the tags that a resource of ours lacks, none if it has all."""
         if self.has_tags(row):
             return []
         lacking = {k: v for k, v in (self.tags | more).items() if k not in _tags(row)}
         params = tag_params([row["id"]], resource, lacking)
-        return [Step("createTags", params, "made, but not yet tagged", row["name"])]
+        return [Step("createTags", params, "created, but not yet tagged", row["name"])]
 
     def volume(self) -> dict | None:
         """Return our volume, None if there is none.
@@ -145,7 +154,7 @@ class Ours:
         return row if found is None else row | {"tags": found}
 
     def snapshot(self, volume: dict | None) -> dict | None:
-        """Return the newest snapshot of our volume that is usable or on its way, None if none is.
+        """Return the newest snapshot of our volume that is usable or in progress, None if none is.
 
         Once the volume is gone (None) a snapshot itself must be ours, by tag, journal or age.
         """
@@ -189,14 +198,14 @@ def _tags(row: dict) -> dict[str, str]:
     return {t["key"]: t.get("value", "") for t in row.get("tags") or []}
 
 
-def made_by_runs(cloud: Cloud) -> set[str]:
-    """Return the ids of what this run and those beside it made at this cloud, by their journals."""
+def created_by_runs(cloud: Cloud) -> set[str]:
+    """Return the ids of what this run and those beside it created here, by their journals."""
     entries = [e for e in earlier.every(cloud) if e.command in effects.MADE]
     return {str(e.resource or _by_age(cloud, e)) for e in entries}
 
 
 def _by_age(cloud: Cloud, entry: Entry) -> str | None:
-    """Return the id of what a change made whose answer was lost, None if that is not certain."""
+    """Return the id of what a change with a lost answer created, None if that is not certain."""
     if entry.state not in (*OPEN, "lost"):
         return None
     try:

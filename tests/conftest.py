@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from harness import KEY
 
 from lib.localcloud.wire.server import Server
 from lib.workstation.shell import connect_shell
@@ -29,6 +30,14 @@ def here(tmp_path, monkeypatch):
     """A shell on this machine whose home is the test's own folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     return connect_shell(None, "")
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """The parameter for a file with another public key (KEY)."""
+    file = tmp_path / "other.pub"
+    file.write_text(f"{KEY}\n")
+    return {"ssh_key_file": str(file)}
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ class Place:
 ROOT = Path(__file__).resolve().parent.parent
 RUN = yaml.safe_load((ROOT / "params/local.yaml").read_text()) | {"profile": "local"}
 STAGES = [p.stem for p in sorted((ROOT / "notebooks").glob("[0-6]*.ipynb"))]
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 OLD = {"service_offering": "M4 ( 2CPU / 4GB )"}  # what the server of 2.2 calls its offering
 
 

@@ -15,9 +15,12 @@ from registries import answering, answers, serving, until
 from lib import config
 from lib.checks import NOT_ASKED, later, tick
 from lib.cluster import matrix, registry
+from lib.cluster import verify as verification
+from lib.cluster.etcd import Answer
 from lib.config import discovery, userdata
-from lib.errors import CheckFailed
+from lib.errors import CheckFailed, ParamsError
 from lib.localcloud.guests import boot, etcd, settings
+from lib.ours import Ours
 from lib.workstation.shell import write_text
 
 system = [
@@ -111,11 +114,26 @@ class TestReal:
         assert [r.found for r in rows if r.what == "etcd"] == ["healthy, with 3 members"] * 3
         assert [r.what for r in rows if r.of == "mine-1"] == QUESTIONS
 
-    def test_three_machines_form_a_cluster_by_fixed_addresses(self, cloud):
-        form(cloud, discovery="static")
-        rows = play(cloud, "60-verify-cluster", **MINE)["found"]
-        assert {r.ok for r in rows} == {"✓"}
-        assert [r.found for r in rows if r.what == "etcd"] == ["healthy, with 3 members"] * 3
+    @pytest.mark.parametrize("discovery", ["local", "static"])
+    def test_machines_beyond_the_members_join_as_proxies_and_reboot_first(
+        self, cloud, discovery, keys
+    ):
+        three = {"etcd_members": 3, "discovery": discovery}
+        form(cloud, **three)
+        five = three | {"cluster_size": 5}
+        form(cloud, **five)
+        rows = {r.title: r for r in play(cloud, "60-verify-cluster", **MINE | five)["found"]}
+        assert {r.ok for r in rows.values()} == {"✓"}
+        states = [rows[f"etcd of mine-{n}"].found for n in range(1, 6)]
+        assert states == [*["healthy, with 3 members"] * 3, "proxy", "proxy"]
+        listed = [r.of for r in rows.values() if r.what == "registered"]
+        assert listed == (["mine-1", "mine-2", "mine-3"] if discovery == "local" else [])
+        play(cloud, "70-reconfigure-cluster", **MINE | five | keys)
+        booted = [e.what for e in cloud.journal.every() if e.command == "rebootVirtualMachine"]
+        assert booted == ["mine-4", "mine-5", "mine-1", "mine-2", "mine-3"]
+        etcd.end(cloud.server.cloud, ours(cloud)["mine-5"])
+        (wrong,) = verify(cloud, **five)
+        assert (wrong.title, wrong.found) == ("etcd of mine-5", "silent")
 
     def test_another_program_at_the_port_of_etcd_is_reported_at_once(self, cloud):
         form(cloud, discovery="static")
@@ -125,8 +143,11 @@ class TestReal:
         with answering({}, address(machine), 2379), pytest.raises(CheckFailed, match="no etcd"):
             play(cloud, "60-verify-cluster", **MINE)
 
-    @pytest.mark.parametrize("fallback, state", [("exit", "silent"), ("proxy", "proxy")])
-    @pytest.mark.parametrize("service", ["local", "etcd-discovery"], indirect=True)
+    @pytest.mark.parametrize(
+        "service, fallback, state",
+        [("local", "exit", "silent"), ("etcd-discovery", "proxy", "proxy")],
+        indirect=["service"],
+    )
     def test_a_fourth_machine_is_named(self, cloud, service, fallback, state):
         form(cloud, discovery=service)
         config = text(cloud).replace("fallback=exit", f"fallback={fallback}")
@@ -139,7 +160,7 @@ class TestReal:
         assert wrong.title == "state of mine-4"
         assert wrong.found == f"Running at {address(fourth)}, etcd {state}"
 
-    @pytest.mark.parametrize("service", ["local", "etcd-discovery"], indirect=True)
+    @pytest.mark.parametrize("service", ["etcd-discovery"], indirect=True)
     def test_a_reused_token_is_named(self, cloud, service):
         form(cloud, discovery=service)
         used, first = text(cloud), {address(m) for m in ours(cloud).values()}
@@ -295,6 +316,38 @@ def test_the_matrix_has_a_sign_and_a_reason_for_each_machine_and_question():
         "etcd of m-1",
         "etcd of 10.1.0.7",
     ]
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"etcd_members": 4}, "wanted 1 to 3, or 0 for all machines, found 4"),
+        ({"etcd_members": -1}, "wanted 1 to 3"),
+        ({"etcd_members": 10, "cluster_size": 20}, "wanted 1 to 9"),
+        ({"etcd_members": 2, "installer": "coreos-install"}, "etcd of 2014 has 3 members at least"),
+    ],
+)
+def test_a_number_of_members_that_cannot_be_is_refused(server, wrong, said):
+    with pytest.raises(ParamsError, match=f"etcd_members: {said}"):
+        play(client(server), "20-write-cloud-config", **FLATCAR | wrong)
+
+
+def test_an_even_number_of_members_and_too_many_are_warned_about(server):
+    for size, members, sign in ((5, 4, "-"), (10, 0, "-"), (5, 3, "✓")):
+        asked = {"cluster_size": size, "etcd_members": members}
+        rows = play(client(server), "00-check-access", "check-workstation", **asked)["rows"]
+        (row,) = [r for r in rows if r.what == "etcd_members"]
+        assert (row.ok, row.found) == (sign, f"{members or size} of {size} machines")
+
+
+@pytest.mark.parametrize("states, members", [("hhhss", "123"), ("hhshs", "124"), ("hhsss", "123")])
+def test_of_2014_any_machines_may_be_the_members(states, members):
+    names = [f"m-{n}" for n in range(1, 6)]
+    words = {"h": "healthy", "s": "standby"}
+    known = {n: Answer(words[s]) for n, s in zip(names, states, strict=True)}
+    expected = SimpleNamespace(ours=Ours(None, "z", "m").with_machines(5, 1, 3),
+                               written=SimpleNamespace(text="#cloud-config"))  # fmt: skip
+    assert [n[-1] for n in verification._members(expected, known)] == list(members)
 
 
 @pytest.mark.parametrize("value", ["http://:7001", "http://:2380", ":7001", "127.0.0.1"])

@@ -14,7 +14,7 @@ from lib import Ours, earlier, sending, templates
 from lib import changes as reconcile
 from lib.cluster import removal
 from lib.errors import CheckFailed
-from lib.ours import made_by_runs
+from lib.ours import created_by_runs
 from lib.record import jsonl
 from lib.record.journal import now
 
@@ -82,11 +82,11 @@ def test_one_whose_answer_was_lost_is_reported_by_when_it_was_sent(cloud):
     params = volume(cloud)
     made = cloud.ask("createVolume", **params)["id"]
     entry = cloud.journal.intend("createVolume", "v", params, None)
-    assert made_by_runs(anew(cloud)) == {made}
+    assert created_by_runs(anew(cloud)) == {made}
     before = datetime.fromisoformat(entry.sent) - timedelta(hours=2)
     text = cloud.journal.path.read_text().replace(entry.at, before.isoformat())
     cloud.journal.path.write_text(text)
-    assert made not in made_by_runs(anew(cloud))
+    assert made not in created_by_runs(anew(cloud))
 
 
 def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_told_once(cloud, capsys):
@@ -145,14 +145,14 @@ def test_a_journal_is_not_read_again_but_for_what_was_added(cloud, monkeypatch):
     first, later, read = sending.run(cloud, "createVolume", **volume(cloud))["id"], anew(cloud), []
     parsed = jsonl.parsed
     monkeypatch.setattr(jsonl, "parsed", lambda raw: read.append(raw) or parsed(raw))
-    assert made_by_runs(later) == made_by_runs(later) == {first}
+    assert created_by_runs(later) == created_by_runs(later) == {first}
     assert len(read) == len(set(read)) > 0
     del read[:]
     with cloud.journal.path.open("ab") as file:
         line = {"at": now(), "n": 9, "state": "done", "resource": "second"}
         line |= {"command": "createVolume", "what": "w", "endpoint": cloud.journal.endpoint}
         file.write(json.dumps(line).encode() + b"\n")
-    assert made_by_runs(later) == {first, "second"} and len(read) == 1
+    assert created_by_runs(later) == {first, "second"} and len(read) == 1
 
 
 def test_a_machine_that_was_not_marked_yet_is_removed_with_the_rest(cloud):

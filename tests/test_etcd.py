@@ -42,6 +42,11 @@ def test_an_etcd_of_2014_without_a_leader_is_unhealthy(serve):
     assert etcd.ask(HERE, old=True).state == "unhealthy"
 
 
+def test_a_standby_of_2014_sends_whoever_asks_it_to_the_leader(serve):
+    serve(etcd.OLD_PORT, {"/v2/machines": (307, ""), "/v2/leader": (307, "")})
+    assert etcd.ask(HERE, old=True) == etcd.Answer("standby")
+
+
 def test_an_etcd_2_lists_its_members_another_way(serve):
     serve(etcd.PORT, TWO)
     answer = etcd.ask(HERE, old=False)

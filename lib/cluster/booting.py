@@ -13,25 +13,39 @@ from lib.steps import Id, Step
 from lib.survey.offerings import Offering
 
 UNREGISTERED = (
-    "No other machine was started: etcd of 2014 takes them one at a time. 60-verify-cluster tells "
-    "more. Look at etcd's log on the machine: an empty $private_ipv4, or no way to the discovery "
-    "service, keeps it out. Running this stage again goes on once it is listed."
+    "No other machine was started: etcd of 2014 takes them one at a time, and others than members "
+    "come last. 60-verify-cluster shows more. Look at etcd's log on the machine: an empty "
+    "$private_ipv4, or no way to the discovery service, keeps it out. Running this stage again "
+    "goes on once it is listed."
 )
-GONE = "Somebody removed it after it failed to start. Run this stage again: it deploys it again."
+GONE = "Somebody removed it after it failed to start. Run this stage again, which deploys it again."
 
 
 @dataclass(frozen=True)
 class Boot:
     """How machines are booted.
 
-    With a discovery `url` they start in turn, the next one when the registry lists the last one.
-    No job may take more than `within` seconds.
+    They register at the discovery `url`, if there is one; `in_turn` the next one starts when the
+    last one is listed there. No job may take more than `within` seconds.
     """
 
     ours: Ours
     offerings: list[Offering]
     url: str
+    in_turn: bool
     within: float
+
+
+def boot_all(how: Boot, steps: list[Step]) -> None:
+    """Start the etcd members, and the others when these are listed; do as `boot` does."""
+    members = [s for s in steps if s.what in how.ours.members]
+    others = [s for s in steps if s not in members]
+    if members:
+        boot(how, members)
+    if others and how.url and not how.in_turn:
+        _demand_registered(how, how.ours.members)
+    if others:
+        boot(how, others)
 
 
 def boot(how: Boot, steps: list[Step]) -> None:
@@ -61,20 +75,20 @@ def there_of(ours: Ours, steps: list[Step]) -> dict[str, dict]:
 
 def _attempt(how: Boot, steps: list[Step]) -> dict[str, CloudError]:
     """Start machines side by side, or in turn; return the errors by name."""
-    if not how.url:
+    if not (how.url and how.in_turn):
         return attempt(how.ours.cloud, steps, "apply", within=how.within)
-    _demand_registered(how)
+    _demand_registered(how, how.ours.names)
     for step in steps:
         if failed := attempt(how.ours.cloud, [step], "apply", within=how.within):
             return failed
-        _demand_registered(how)
+        _demand_registered(how, how.ours.names)
     return {}
 
 
-def _demand_registered(how: Boot) -> None:
-    """Wait until the registry lists every machine that runs; raise CheckFailed if it does not."""
+def _demand_registered(how: Boot, names: list[str]) -> None:
+    """Wait until the registry lists all of these that run; raise CheckFailed if it does not."""
     there = how.ours.machines().items()
-    running = addresses({n: m for n, m in there if m["state"] == "Running"})
+    running = addresses({n: m for n, m in there if n in names and m["state"] == "Running"})
 
     def missing() -> str:
         listed = (discovery.members(how.url) or {}).values()
@@ -96,7 +110,7 @@ def _exhausted(error: CloudError, fallbacks: list[Offering]) -> CloudError:
 
 
 def clear_away(ours: Ours, steps: list[Step], within: float) -> None:
-    """Destroy those machines of the steps that are in Error, so that their names are free again."""
+    """Destroy the machines of the steps that are in Error, so that their names are free again."""
     broken = [m for m in there_of(ours, steps).values() if m["state"] == "Error"]
     if gone := [plan_destroy(ours.cloud, m, "its deployment failed") for m in broken]:
         apply(ours.cloud, gone, "apply", within=within)

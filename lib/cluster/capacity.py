@@ -1,4 +1,4 @@
-"""Capacity: whether a failure means that no host has room, and what an account can see of it."""
+"""Capacity: whether a failure means that no host has room, and what an account can see of that."""
 
 import pandas as pd
 
@@ -28,10 +28,7 @@ def show_explained(cloud: Cloud, zone: str, machine: dict) -> None:
 
 
 def explain(cloud: Cloud, zone: str, template_id: str, offering_id: str) -> pd.DataFrame:
-    """Return a table of what an account can ask about a 533, each row with a tick.
-
-    What this account may not ask has a dash.
-    """
+    """Return a table of what an account can ask about a 533; what it may not ask has a dash."""
     place = cloud.one("listZones", zone, available=True)
     listed = cloud.list("listTemplates", templatefilter="executable", id=template_id)
     template = _row(listed, template_id)
@@ -47,7 +44,7 @@ def explain(cloud: Cloud, zone: str, template_id: str, offering_id: str) -> pd.D
     ]
     advice = "Only hosts with that tag can take it: try an offering without."
     rows.append(tick("host tags of the offering", "none", tags, tags == "none", advice))
-    advice = "An account cannot see this: try a smaller offering, or later."
+    advice = "An account cannot see this: try a smaller offering, or try later."
     rows.append(tick("size of the offering", "free on one host", size, False, advice))
     return ticks(rows + _error_events(cloud))
 

@@ -24,8 +24,8 @@ class Deployment:
     """How the machines of a cluster are deployed.
 
     A machine gets the first of the service `offerings`; one that is Stopped keeps any of them.
-    Each gets its own of the addresses that the text `configured` fixes, if any, and of the
-    `user_data`, which are those of all under the cluster's name, or of each under its own.
+    An etcd member gets its address if the text `configured` fixes some. `user_data` are for all
+    machines under the cluster's name, or for each under its own.
     """
 
     ours: Ours
@@ -40,8 +40,8 @@ def plan(how: Deployment) -> list[Step]:
     """Return the steps to running machines, and those that clear away what is in Error.
 
     User data are registered where the cloud can do that. Raises CheckFailed when a machine of the
-    name was made from another template, and when the template has a token of its own beside that
-    of the user data, or there is none in either.
+    name was deployed from another template, and when both the template and the user data hold a
+    token, or neither does.
     """
     ours, source = how.ours, how.ours.template()
     _demand_one_token(source, how.user_data)
@@ -50,9 +50,7 @@ def plan(how: Deployment) -> list[Step]:
     mends = [s for m in there.values() for s in _plan_mend(how, m, source)]
     registers, given = _plan_user_data(how, missing)
     params = _params(how, source)
-    fixed = (
-        dict(zip(names, how.configured.addresses, strict=True)) if how.configured.addresses else {}
-    )
+    fixed = dict(zip(ours.members, how.configured.addresses, strict=False))
     given = {n: g | ({"ipaddress": fixed[n]} if fixed else {}) for n, g in given.items()}
     deploys = [_deploy(ours, n, params | given[n]) for n in missing]
     starts = [s for n in names if (s := _plan_start(ours, n, there.get(n)))]
@@ -114,7 +112,7 @@ def _deploy(ours: Ours, name: str, params: dict) -> Step:
 
 
 def _plan_mend(how: Deployment, machine: dict, source: dict | None) -> list[Step]:
-    """Return what a machine that is there needs: removal from Error, our tags, an offering."""
+    """Return what an existing machine needs: removal from Error, our tags, an offering."""
     name, cloud = machine["name"], how.ours.cloud
     if machine["state"] == "Error":
         return [plan_destroy(cloud, machine, "a failed deployment, to be cleared away")]
@@ -137,15 +135,16 @@ def _plan_mend(how: Deployment, machine: dict, source: dict | None) -> list[Step
 def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> None:
     """Carry out a plan: mend what is there, deploy what is missing, start it.
 
-    Machines are started side by side, but one after the other where the text that configures them
-    is for etcd 0.4, each waited for until the discovery registry lists it: there members that come
-    at once find no leader. Raises CheckFailed when it does not list one in time.
+    Machines are started side by side, the etcd members first: the others once the discovery
+    registry lists these. Where the text that configures them is for etcd 0.4 they are started one
+    after the other, each once the last is listed: members that come at once find no leader. Raises
+    CheckFailed when one is not listed in time.
 
-    When no host takes a machine that is explained, and the next of the offerings is tried with it:
-    a Stopped machine is given that offering; on 2.2, where it is in Error, it is destroyed and
-    deployed again. Raises the last error when none is left. What a deployment leaves in Error is
-    destroyed, and the others are started all the same; an error for a name that a destroyed machine
-    still holds tells how to go on.
+    When no host takes a machine, a table explains that, and the machine gets the next of the
+    offerings: a Stopped one changes it; on 2.2, where it is in Error, it is destroyed and deployed
+    again. Raises the last error when no offering is left. What a deployment leaves in Error is
+    destroyed, and the others are started; an error for a name that a destroyed machine still holds
+    says how to continue.
     """
     check_mode(mode)
     cloud, text = how.ours.cloud, how.configured.text
@@ -163,8 +162,8 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
         there = there_of(how.ours, boots)
         boots = [_with_id(s, there[s.what]) for s in boots if s.what in there]
     if boots:
-        url = discovery.url_in(text) if etcd.is_old(text) else ""
-        booting.boot(Boot(how.ours, how.offerings, url, within), boots)
+        url = discovery.url_in(text)
+        booting.boot_all(Boot(how.ours, how.offerings, url, etcd.is_old(text), within), boots)
     if failed:
         raise _explained(how.ours, failed)
 
@@ -187,11 +186,11 @@ def _deploy_stopped(ours: Ours, steps: list[Step], within: float) -> Failed | No
 
 
 def _explained(ours: Ours, failed: Failed) -> CloudError:
-    """Return the error of a deployment, which says how to go on."""
+    """Return the error of a deployment, which says how to continue."""
     step, error = failed
     return held.explained(ours, error, step.what, step.params.get("ipaddress", ""))
 
 
 def _with_id(step: Step, machine: dict) -> Step:
-    """Return a step with the id of the machine that was deployed meanwhile."""
+    """Return a step with the id of the machine that is deployed by now."""
     return replace(step, params={"id": Id.of(machine)})

@@ -22,6 +22,9 @@ NO_WAY = (requests.ConnectTimeout, requests.ReadTimeout)
 FOREIGN = "no etcd"  # something else listens at its port
 AWAY = "on no network"  # a stand-in of the local cloud
 
+OTHERS = ("proxy", "standby")  # it runs, and is no member
+# An etcd 0.4 that is a standby sends whoever asks it to the leader (`StandbyServer`).
+STANDBY = (301, 302, 307)
 CURL_SILENT = (7, 28, 52, 56)  # curl: refused, too late, an empty answer, a broken one
 
 Fetch = Callable[[str, str], tuple[int, str]]  # method, path -> status, body
@@ -31,9 +34,9 @@ Fetch = Callable[[str, str], tuple[int, str]]  # method, path -> status, body
 class Answer:
     """What an etcd answers.
 
-    `state` is healthy, unhealthy, proxy, silent, unreachable, FOREIGN or AWAY. `members` are the
-    addresses of the members it knows. `started` tells one process from the one before, "" if it is
-    not known.
+    `state` is healthy, unhealthy, proxy, standby, silent, unreachable, FOREIGN or AWAY. `members`
+    are the addresses of the members it knows. `started` tells one process from the one before, ""
+    if it is not known.
     """
 
     state: str
@@ -82,7 +85,9 @@ def ask(address: str, old: bool) -> Answer:
         body = "{}" if method == "POST" else None
         with requests.Session() as session:
             session.trust_env = False  # a proxy would answer in its stead
-            answer = session.request(method, base + path, data=body, timeout=TIMEOUT)
+            answer = session.request(
+                method, base + path, data=body, timeout=TIMEOUT, allow_redirects=False
+            )
         return answer.status_code, answer.text
 
     try:
@@ -123,6 +128,8 @@ def answered(fetch: Fetch, old: bool) -> Answer:
         leads, _ = fetch("GET", "/v2/leader")
         if status == 404:
             return Answer(FOREIGN)
+        if status in STANDBY:
+            return Answer("standby")
         healthy = status == leads == 200
         begun = re.search(r'"startTime"\s*:\s*"([^"]+)', fetch("GET", "/v2/stats/self")[1])
         state = "healthy" if healthy else "unhealthy"

@@ -46,8 +46,8 @@ def ticks(access: Access, there: dict[str, dict], meant: str, given: str) -> lis
         return [tick("ssh", ANSWER, NOT_ASKED, None, why, n) for n in there]
     shells = {n: login.connect(access, m) for n, m in there.items()}
     with ThreadPoolExecutor(8) as pool:
-        said = dict(zip(shells, pool.map(_ask, shells.values()), strict=True))
-    found = [r for n in said for r in _machine(n, said[n], meant, len(there))]
+        answers = dict(zip(shells, pool.map(_ask, shells.values()), strict=True))
+    found = [r for n in answers for r in _machine(n, answers[n], meant, len(there))]
     return found + (_given(access.cloud, there, given) if given else [])
 
 

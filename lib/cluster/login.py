@@ -1,8 +1,8 @@
-"""Nodes: the machines from within, over SSH, through the workstation where that is remote.
+"""Login: the machines over SSH, through the workstation where that is remote.
 
-A machine that was just made is in no known_hosts: its key is accepted the first time, and kept
-beside the runs under the machine's id, so that another machine at the same address is not taken for
-it, and later runs know it. The workstation's key must be known, as ever.
+A new machine is in no known_hosts: its key is accepted the first time, and kept beside the runs
+under the machine's id, so that another machine at the same address does not pass for it, and later
+runs know it. The workstation's key must be known.
 """
 
 import base64
@@ -54,9 +54,9 @@ LOGIN = (
 
 @dataclass(frozen=True)
 class Node:
-    """A machine, what it is configured with, and the shell that was asked, if it was.
+    """A machine, its configuration, and its shell where the file was read by that.
 
-    The machine itself tells the `sha256` of the file: its text may be none, and is read as one.
+    The machine computes the `sha256` of the file, whose bytes need not be text.
     """
 
     machine: dict
@@ -127,7 +127,7 @@ def argv(user: str, address: str, alias: str, known: Path, workstation_ssh: str)
     Raises CheckFailed for an address that is none: ssh would hand it to a shell.
     """
     try:
-        if address:  # a machine without one is told to be out of reach
+        if address:  # a machine without one will be out of reach
             ipaddress.ip_address(address)
     except ValueError:
         raise CheckFailed("address of a machine", "an IP address", repr(address)) from None
@@ -171,8 +171,8 @@ def _on_disk(machine: dict, shell: Shell) -> Node:
     try:
         done = run(shell, command, sudo=True, ok=(0, 44))
     except ShellFailed as error:
-        said = config.masked(error.said.strip()[-300:])
-        raise CheckFailed(f"{machine['name']} over SSH", "its user_data", said, LOGIN) from None
+        text = config.masked(error.said.strip()[-300:])
+        raise CheckFailed(f"{machine['name']} over SSH", "its user_data", text, LOGIN) from None
     if done.rc == 44:
         wanted = " or ".join(map(FILE.format, KINDS))
         raise CheckFailed(f"the file on {machine['name']}", wanted, "neither", FIRST_BOOT)
@@ -182,23 +182,23 @@ def _on_disk(machine: dict, shell: Shell) -> Node:
 
 
 def settle(node: Node) -> None:
-    """Find out whether the file was written, if an earlier try of that was not seen to end."""
+    """Find out whether the file was written, if the end of an earlier attempt was not seen."""
     if node.file:
         files.settle_files(node.shell, _machine(node), sudo=True)
 
 
 def _machine(node: Node) -> str:
-    """Return what tells a machine from others, also from an earlier one of its name."""
+    """Return what identifies a machine, also from an earlier one of its name."""
     return f"{node.name}, id {node.machine['id']}"
 
 
 def write(node: Node, raw: bytes) -> None:
-    """Write the file in one step, once the machine finds it valid; the old one stays beside it."""
+    """Replace the file atomically, once the machine finds it valid; the old one stays beside it."""
     what = f"{node.file} on {node.name}"
-    told = {"file": node.file, "before": node.sha256, "kept": f"{node.file}.{now()}"}
-    command = WRITE.format(size=len(raw), **{k: shlex.quote(v) for k, v in told.items()})
-    told["after"] = files.sha256(raw.decode())
-    with files.journalled(_machine(node), "write", what, told) as ended:
+    params = {"file": node.file, "before": node.sha256, "kept": f"{node.file}.{now()}"}
+    command = WRITE.format(size=len(raw), **{k: shlex.quote(v) for k, v in params.items()})
+    params["after"] = files.sha256(raw.decode())
+    with files.journalled(_machine(node), "write", what, params) as ended:
         try:
             run(node.shell, f"sh -c {shlex.quote(command)}", sudo=True, stdin=raw)
         except OutOfSight as lost:
@@ -207,9 +207,9 @@ def write(node: Node, raw: bytes) -> None:
         except ShellFailed as error:
             text = config.masked(error.said)
             raise CheckFailed(what, "written", text, "It is as it was.") from None
-        ended["text"] = f"sha256 {told['after']}; the old one is kept as {told['kept']}"
+        ended["text"] = f"sha256 {params['after']}; the old one is kept as {params['kept']}"
 
 
 def now() -> str:
-    """Return the time as it stands in the names of files that are kept."""
+    """Return the time as in the names of kept files."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -195,7 +195,7 @@ def apply(target: Target, plan: Plan, mode: str, *, within: float) -> None:
     settle_files(target.shell, workstation(target.shell))
     _demand_unchanged(target, plan)
     _apply_text(target, plan.first)
-    how = rolling.Rolling(target.ours.cloud, target.shell, target.work_dir, plan.seen, within)
+    how = rolling.Rolling(target.ours, target.shell, target.work_dir, plan.seen, within)
     rolling.apply(how, _filled(target, plan))
 
 

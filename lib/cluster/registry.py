@@ -29,7 +29,9 @@ WHAT, LISTED = "registered", "listed"
 
 
 def ticks(names: list[str], found: dict[str, str], written: Written, formed: bool) -> list[Tick]:
-    """Return a tick for each machine (`found`: name -> address), and one for each stranger.
+    """Return a tick for each member, and one for each stranger.
+
+    `found` are the addresses of all machines by name.
 
     The registry serves the bootstrap only. So a source that is gone has a dash, as has whatever is
     amiss in it once the etcds have `formed` a healthy cluster of exactly these machines.

@@ -28,7 +28,7 @@ WAIT = "Wait for its end (30-install-coreos shows it), then run this stage again
 
 
 def check_keep(keep: list[str]) -> list[str]:
-    """Return what is to be kept; raise ParamsError for a word that is none of KEEPABLE."""
+    """Return what to keep; raise ParamsError for a word that is none of KEEPABLE."""
     unknown = [k for k in keep if k not in KEEPABLE]
     if unknown:
         raise ParamsError("keep", f"a list of {', '.join(KEEPABLE)}", unknown[0])
@@ -53,7 +53,7 @@ def demand_idle(shell: Shell, work_dir: str) -> None:
 def plan_machines(ours: Ours) -> list[Step]:
     """Return the steps that destroy the cluster's machines, however many there are.
 
-    On servers with tags the tags tell which; on others the names `cluster-<number>`.
+    On servers with tags they are known by these; on others by the names `cluster-<number>`.
     """
     rows = ours.cloud.list("listVirtualMachines", zoneid=ours.zone_id)
     mine = [r for r in rows if ours.bears_name(r["name"])]
@@ -70,7 +70,7 @@ def plan_first(ours: Ours) -> list[Step]:
 
 
 def plan_then(ours: Ours, keep: list[str]) -> list[Step]:
-    """Return the steps that delete template, snapshots and volume, but for what is kept.
+    """Return the steps that delete template, snapshots and volume, except for what is kept.
 
     They are in the order in which they depend on each other: deleting a snapshot fails at times
     while its volume is being deleted (530 "Failed to delete snapshot chain.", CloudStack 4.22).
@@ -89,7 +89,7 @@ def plan_then(ours: Ours, keep: list[str]) -> list[Step]:
 def apply_then(ours: Ours, steps: list[Step], mode: str, *, within: float) -> None:
     """Apply the steps of `plan_then` one after the other.
 
-    Looks once more for other machines of the template: it is deleted by force.
+    Looks again for other machines of the template, as it is deleted by force.
     """
     if mode == "apply":
         _demand_unused(ours, steps)
@@ -97,10 +97,10 @@ def apply_then(ours: Ours, steps: list[Step], mode: str, *, within: float) -> No
 
 
 def _demand_unused(ours: Ours, steps: list[Step]) -> None:
-    """Raise CheckFailed when machines of others were made from a template that is to go.
+    """Raise CheckFailed when other machines were deployed from a template that is to be deleted.
 
-    Machines that were destroyed and not expunged do not count, whoever's they were: the account
-    does not see them, and they are on their way out.
+    Destroyed machines that are not expunged do not count, whoever's they were: the account does
+    not see them, and they will be expunged.
     """
     ids = {str(s.params["id"]) for s in steps if s.command == "deleteTemplate"}
     if not ids:
@@ -135,7 +135,8 @@ def _readiness(template: dict) -> str:
 def clear_notes(shell: Shell, work_dir: str, keep: list[str], mode: str) -> None:
     """Delete the cloud-config with its spent token, and the notes, from the workstation.
 
-    What a template has in it that is kept stays; user data go, so that the next run gets a token.
+    The configuration that a kept template carries stays; user data go, so that the next run asks
+    for a token.
     Raises CheckFailed while an installer runs.
     """
     if mode == "plan":
@@ -152,7 +153,7 @@ def clear_notes(shell: Shell, work_dir: str, keep: list[str], mode: str) -> None
 
 
 def _delete(shell: Shell, where: str, clear: Callable[[Shell, str], None], work_dir: str) -> None:
-    """Delete by `clear` what is there, and write that down."""
+    """Delete by `clear` what is there, and record that."""
     if run(shell, f"[ -e {shlex.quote(where)} ]", ok=(0, 1)).rc:
         return
     at, what = files.workstation(shell), f"{where} on {shell.name}"

@@ -11,6 +11,7 @@ from lib.cluster.login import Node
 from lib.config import discovery, registered
 from lib.errors import CheckFailed
 from lib.jobs import awaited
+from lib.ours import Ours
 from lib.plan import apply as send
 from lib.steps import Step
 from lib.waiting import tell
@@ -29,11 +30,26 @@ class Rolling:
     `within` is how many seconds one machine may take.
     """
 
-    cloud: Cloud
+    ours: Ours
     shell: Shell
     work_dir: str
     seen: list[Node]
     within: float
+
+    @property
+    def cloud(self) -> Cloud:
+        """The cloud of the machines."""
+        return self.ours.cloud
+
+    @property
+    def members(self) -> list[Node]:
+        """The machines whose etcds are members."""
+        return [n for n in self.seen if n.name in self.ours.members]
+
+    @property
+    def in_order(self) -> list[Node]:
+        """The machines in the order in which they reboot: those first that are no members."""
+        return sorted(self.seen, key=lambda n: n.name in self.ours.members)
 
 
 def answers(how: Rolling) -> dict[str, etcd.Answer]:
@@ -58,7 +74,7 @@ def apply(how: Rolling, then: list[Step]) -> None:
         send(how.cloud, registers, "apply", within=how.within)
         then = registered.settled(how.cloud, then)
     forms = any(a.state in ("healthy", "unhealthy") for a in before.values())
-    for node in how.seen:
+    for node in how.in_order:
         mine = [s for s in then if s.what == node.name]
         if not mine:
             continue
@@ -107,13 +123,14 @@ def demand_known(before: dict[str, etcd.Answer]) -> None:
 
 def _with_quorum(how: Rolling, node: Node) -> dict[str, etcd.Answer]:
     """Return what the etcds say once the cluster can spare a machine; they may be electing."""
+    voters = {n.name for n in how.members}
 
     def holds() -> bool:
         now = answers(how)
-        others = sum(a.state == "healthy" for n, a in now.items() if n != node.name)
+        others = sum(now[n].state == "healthy" for n in voters - {node.name})
         return others >= least
 
-    least = min(len(how.seen) // 2 + 1, len(how.seen) - 1)
+    least = min(len(voters) // 2 + 1, len(voters - {node.name}))
     what = f"a quorum without {node.name}"
     if not awaited(how.cloud, holds, what, min(how.within, ELECTION)):
         raise CheckFailed(
@@ -124,16 +141,18 @@ def _with_quorum(how: Rolling, node: Node) -> dict[str, etcd.Answer]:
 
 
 def _is_member(how: Rolling, node: Node, before: str) -> bool:
-    """Tell whether a machine's etcd is another process than before, and a healthy member."""
+    """Tell whether a machine's etcd is another process than before, and in its place again."""
     answer = answers(how)[node.name]
+    if node not in how.members and answer.state in etcd.OTHERS:
+        return True
     new = not before or answer.started != before
-    return new and answer.state == "healthy" and {n.address for n in how.seen} <= answer.members
+    return new and answer.state == "healthy" and {n.address for n in how.members} <= answer.members
 
 
 def _is_registered(how: Rolling, node: Node) -> bool:
     """Tell whether a machine of a cluster that had not formed yet waits for the others."""
     written = config.read(how.shell, how.work_dir)
-    if written.addresses:
+    if written.addresses or node not in how.members:
         return True
     return node.address in (discovery.members(written.url) or {}).values()
 

@@ -27,9 +27,18 @@ TOO_MANY = (
     "It is no member of this cluster: see who made it, and what it is for. `etcdctl member add` on "
     "a member takes it in."
 )
+LATE = (
+    "It came too late for the token, and only passes requests on. `etcdctl member add` on a "
+    "member, and --initial-cluster-state=existing, make it one."
+)
+NO_MEMBER = "a proxy or standby"
+A_MEMBER = (
+    "It took a member's place, as the first etcd_members machines did not come first. It does no "
+    "harm; the one that lacks the place can only be a proxy."
+)
 STATES = {
-    "proxy": "It came too late for the token, and only passes requests on. `etcdctl member add` on "
-    "a member, and --initial-cluster-state=existing, make it one.",
+    "proxy": LATE,
+    "standby": LATE,
     "silent": "Nothing listens there. If it does not come up, look at etcd's log on the machine; "
     "startVirtualMachine or rebootVirtualMachine brings a dead one back.",
     "unhealthy": "It has no leader: more than half of the members must run and reach each other.",
@@ -102,7 +111,7 @@ def _from_outside(expected: Expected, access: Access, there: dict[str, dict]) ->
     if written.addresses:
         return rows + etcds
     formed = len(found) == len(names) and all(t.ok == "✓" for t in etcds)
-    return rows + registry.ticks(names, found, written, formed) + etcds
+    return rows + registry.ticks(expected.ours.members, found, written, formed) + etcds
 
 
 def _state(name: str, machine: dict | None) -> Tick:
@@ -129,10 +138,13 @@ def _addresses(names: list[str], found: dict[str, str], written: Written) -> lis
 
 def _etcds(expected: Expected, found: dict[str, str], shells: dict[str, Shell]) -> list[Tick]:
     """Return what each machine's etcd answers itself, and the members that are no machines."""
-    names = expected.ours.names
+    names, written = expected.ours.names, expected.written
     there = {n: found[n] for n in names if found.get(n)}
-    known = etcd.ask_all(expected.ours.cloud, there, expected.written.text, shells)
-    rows = [_etcd(n, known.get(n), set(there.values()), len(names)) for n in names]
+    known = etcd.ask_all(expected.ours.cloud, there, written.text, shells)
+    members = _members(expected, known)
+    voters = {there[n] for n in members if n in there}
+    rows = [_etcd(n, known.get(n), voters, len(members)) if n in members else
+            _other(n, known.get(n)) for n in names]  # fmt: skip
     strangers = set().union(*(a.members for a in known.values())) - set(there.values())
     return rows + [
         tick("etcd", "these machines only", "a stranger, a member", False, REMOVE, a)
@@ -140,13 +152,38 @@ def _etcds(expected: Expected, found: dict[str, str], shells: dict[str, Shell]) 
     ]
 
 
+def _members(expected: Expected, known: dict[str, etcd.Answer]) -> list[str]:
+    """Return the machines whose etcds must be members: the first ones.
+
+    Of etcds 0.4 they may be others: once one is gone for half an hour, a standby takes its place.
+    """
+    ours = expected.ours
+    active = [n for n, a in known.items() if a.state == "healthy"]
+    old = etcd.is_old(expected.written.text)
+    return active if old and len(active) == len(ours.members) else ours.members
+
+
+def _other(name: str, answer: etcd.Answer | None) -> Tick:
+    """Return what the etcd of a machine answers that is to be no member."""
+    if answer is None:
+        return later("etcd", NO_MEMBER, "not deployed", DEPLOY, name)
+    if answer.state not in ("healthy", *STATES):
+        return _not_asked(name, answer, NO_MEMBER)
+    advice = A_MEMBER if answer.state == "healthy" else STATES.get(answer.state, "")
+    return tick("etcd", NO_MEMBER, answer.state, answer.state in etcd.OTHERS, advice, name)
+
+
+def _not_asked(name: str, answer: etcd.Answer, wanted: str) -> Tick:
+    why = ON_NO_NETWORK if answer.state == etcd.AWAY else f"It is {answer.state} from here."
+    return tick("etcd", wanted, NOT_ASKED, None, why, name)
+
+
 def _etcd(name: str, answer: etcd.Answer | None, ours: set[str], size: int) -> Tick:
     wanted = f"healthy, with {size} members"
     if answer is None:
         return later("etcd", wanted, "not deployed", DEPLOY, name)
     if answer.state not in ("healthy", *STATES):
-        why = ON_NO_NETWORK if answer.state == etcd.AWAY else f"It is {answer.state} from here."
-        return tick("etcd", wanted, NOT_ASKED, None, why, name)
+        return _not_asked(name, answer, wanted)
     known = f", with {len(answer.members & ours)} members" if answer.members else ""
     ok = answer.state == "healthy" and ours <= answer.members and len(ours) == size
     if len(ours) < size and answer.state in ("healthy", "unhealthy", "silent"):

@@ -23,7 +23,7 @@ it, `apply_write` fills in the discovery token, and `read` reads it back for the
 Arrows go to the small lib only: errors, journal, notes, plan, shell.
 """
 
-from lib.config.addresses import Bootstrap, demand_free, settle
+from lib.config.addresses import Bootstrap, bootstrap, demand_free, settle
 from lib.config.config import (
     Config,
     apply_write,
@@ -53,6 +53,7 @@ __all__ = [
     "Written",
     "addresses",
     "apply_write",
+    "bootstrap",
     "check_valid",
     "config_file",
     "demand_free",

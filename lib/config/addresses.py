@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from lib import machines
 from lib.cloud import Cloud
 from lib.config.discovery import STATIC
 from lib.errors import CheckFailed, NotOne, ParamsError
 from lib.machines import address_of
+from lib.ours import Ours
 from lib.survey import held
 
 HELD = (
@@ -23,13 +23,21 @@ HELD = (
 class Bootstrap:
     """How the etcds of a new cluster find each other.
 
-    By a token for `size` machines from a service (its base URL), or by fixed `addresses`.
+    By a token for `size` members from a service (its base URL), or by fixed `addresses`. With
+    `others` more machines may come, which are no members.
     """
 
     cluster: str
     size: int
     service: str
     addresses: tuple[str, ...] = ()
+    others: bool = False
+
+
+def bootstrap(ours: Ours, service: str, addresses: tuple[str, ...] = ()) -> Bootstrap:
+    """Return how the etcd members of a cluster find each other."""
+    size = len(ours.members)
+    return Bootstrap(ours.cluster_name, size, service, addresses, ours.etcd_members > 0)
 
 
 def fixed_in(text: str) -> tuple[str, ...]:
@@ -118,14 +126,15 @@ def _holders(cloud: Cloud) -> dict[str, str]:
     return {n["ipaddress"]: r["name"] for r in rows for n in r.get("nic", []) if n.get("ipaddress")}
 
 
-def demand_free(cloud: Cloud, zone: str, names: list[str], addresses: Sequence[str]) -> None:
-    """Raise CheckFailed unless each address is its machine's already, or nobody's."""
+def demand_free(ours: Ours, addresses: Sequence[str]) -> None:
+    """Raise CheckFailed unless each address is its member's already, or nobody's."""
     if not addresses:
         return
+    cloud, names = ours.cloud, ours.members
     if len(addresses) != len(names):
         what = "addresses that the configuration fixes"
-        raise CheckFailed(what, f"{len(names)}, the cluster_size", len(addresses), HELD)
-    holders, there = _holders(cloud), machines.found(cloud, zone, names)
+        raise CheckFailed(what, f"{len(names)}, one an etcd member", len(addresses), HELD)
+    holders, there = _holders(cloud), ours.machines()
     for name, address in zip(names, addresses, strict=True):
         holder = holders.get(address, name)
         if holder != name:

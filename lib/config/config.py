@@ -30,6 +30,7 @@ LOST = (
     "It was lost, and the machines keep theirs: put it back, or run 70-reconfigure-cluster with "
     "move_discovery, which writes it with a new token."
 )
+LEAST_ACTIVE = 3  # members of an etcd 0.4 (`MinActiveSize`)
 PLAIN_SCALAR = re.compile(r"[\w@.+/= -]+")  # what YAML takes as a text without quotes
 
 
@@ -38,7 +39,8 @@ class Config:
     """What the machines of a cluster are configured with: texts in a form, for keys and etcd.
 
     A file of the operator's own is merged into the text that makes machines a cluster. Raises
-    ParamsError for fixed addresses of machines whose etcd must have a service.
+    ParamsError for fixed addresses of machines whose etcd must have a service, and for fewer
+    members than their etcd has.
     """
 
     form: Form
@@ -50,6 +52,10 @@ class Config:
         if self.bootstrap.service == discovery.STATIC and self.form.installer != "flatcar-install":
             text = 'etcd of 2014 needs a token from a service: "static" is for flatcar-install'
             raise ParamsError("discovery", text=text)
+        few = self.bootstrap.others and self.bootstrap.size < LEAST_ACTIVE
+        if few and self.form.installer != "flatcar-install":
+            text = f"etcd of 2014 has {LEAST_ACTIVE} members at least: set 3 to 9, or 0 for all"
+            raise ParamsError("etcd_members", text=text)
 
     @property
     def url(self) -> str:
@@ -90,6 +96,7 @@ def _rendered(name: str, config: Config, url: str) -> str:
     made = config.bootstrap
     values = {"keys": config.keys, "url": url, "unit": unit}
     values |= {"addresses": made.addresses, "cluster": made.cluster}
+    values |= {"size": made.size, "others": made.others}
     text = _templates().get_template(name).render(values)
     if name.endswith(".ign"):
         text = json.dumps(json.loads(text), indent=1, ensure_ascii=False)

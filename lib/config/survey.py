@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lib.checks import Tick, asked
 from lib.config import addresses, discovery, written
-from lib.config.addresses import Bootstrap
+from lib.config.addresses import bootstrap
 from lib.config.config import Config, demand_valid
 from lib.config.config_file import config_file
 from lib.config.form import Form
@@ -34,7 +34,7 @@ def own(ours: Ours, form: tuple, keys: str, file: str, values: dict, how: dict) 
 
 def _merged(ours: Ours, form: tuple, keys: str, file: str, values: dict, how: dict) -> str:
     base = discovery.service(how["service"], ours.cloud.profile.discovery)
-    made = Bootstrap(ours.cluster_name, len(ours.names), base)
+    made = bootstrap(ours, base)
     made = addresses.settle(ours.cloud, made, ours.zone, how["network"], how["fixed"])
     form = Form(*form)
     config = Config(form, ssh_keys(keys), made, config_file(file, values, form, made))
@@ -56,10 +56,9 @@ def rows(
         return found
     found += asked("fixed_addresses", _addresses, ours, service, network, fixed, there)
     if there.text:
-        names = (ours.cloud, ours.zone, ours.names)
-        found += asked("the token that is written", written.demand_usable, *names, there)
+        found += asked("the token that is written", written.demand_usable, ours, there)
         if there.addresses:
-            found += asked("the addresses", addresses.demand_free, *names, there.addresses)
+            found += asked("the addresses", addresses.demand_free, ours, there.addresses)
     return found
 
 
@@ -75,6 +74,6 @@ def _service(ours: Ours, service: str, there: Written) -> str:
 
 def _addresses(ours: Ours, service: str, network: str, fixed: Sequence[str], there: Written) -> str:
     base = discovery.service(service, ours.cloud.profile.discovery)
-    asked_for = Bootstrap(ours.cluster_name, len(ours.names), base)
+    asked_for = bootstrap(ours, base)
     found = addresses.settle(ours.cloud, asked_for, ours.zone, network, fixed, there.addresses)
     return ", ".join(found.addresses) or "none"

@@ -6,12 +6,11 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lib import machines
-from lib.cloud import Cloud
 from lib.config import discovery
 from lib.config.addresses import fixed_in
 from lib.config.form import ON_DISK, USER_DATA
 from lib.errors import CheckFailed
+from lib.ours import Ours
 from lib.record import masks
 from lib.workstation.files import sha256
 from lib.workstation.notes import SECRETS
@@ -85,7 +84,7 @@ def keep_secrets(shell: Shell, work_dir: str, secrets: Sequence[str]) -> None:
         write_text(shell, path, json.dumps(kept + new) + "\n")
 
 
-def demand_usable(cloud: Cloud, zone: str, names: list[str], written: Written) -> None:
+def demand_usable(ours: Ours, written: Written) -> None:
     """Raise CheckFailed unless machines that are yet to be deployed can find each other.
 
     A cluster that is complete needs its token no more, so nothing is asked then. Before the first
@@ -94,14 +93,14 @@ def demand_usable(cloud: Cloud, zone: str, names: list[str], written: Written) -
     missing, where they are of etcd 0.4: it keeps the address of one that is gone for a week, and a
     new one joins all the same.
     """
-    there = machines.found(cloud, zone, names)
+    there, names = ours.machines(), ours.names
     if not written.url and written.addresses:
         return print("✓ no token is needed: the machines know each other by fixed addresses")
     if len([m for m in there.values() if m["state"] != "Error"]) == len(names):
         return print("✓ the cluster is complete: its token is not needed any more")
     found = _members(written, BY_HAND if there else NEW_TOKEN)
-    ours = {n.get("ipaddress") for m in there.values() for n in m.get("nic") or []}
-    strangers = sorted(set(found.values()) - ours)
+    own = {n.get("ipaddress") for m in there.values() for n in m.get("nic") or []}
+    strangers = sorted(set(found.values()) - own)
     if strangers and _may_be_gone(written, there, len(strangers), len(names)):
         return print(f"! registered, and taken for what is missing: {', '.join(strangers)}")
     if strangers:
@@ -109,7 +108,7 @@ def demand_usable(cloud: Cloud, zone: str, names: list[str], written: Written) -
         what = f"others have registered with the token: {', '.join(strangers)}"
         raise CheckFailed(what, next_step=advice)
     if written.url and not there:
-        _demand_fresh(written, len(names))
+        _demand_fresh(written, len(ours.members))
     print(f"✓ the token is free for the cluster: {len(found)} of ours registered, no strangers")
 
 
@@ -135,5 +134,5 @@ def _demand_fresh(written: Written, size: int) -> None:
         raise CheckFailed(what, next_step=NEW_TOKEN)
     found = discovery.size_of(written.url) if DISCOVERY_FLAG in written.text else None
     if found not in (size, None):
-        what, wanted = "machines that the token is for", f"{size}, the cluster_size"
+        what, wanted = "machines that the token is for", f"{size}, the etcd members"
         raise CheckFailed(what, wanted, f"{found}", NEW_TOKEN)

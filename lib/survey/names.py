@@ -1,25 +1,46 @@
 """Names: whether CloudStack allows those of the cluster, and whether they are free or ours."""
 
 from lib import templates, volumes
-from lib.checks import Tick, asked
-from lib.errors import CheckFailed
+from lib.checks import Tick, asked, tick
+from lib.errors import CheckFailed, ParamsError
+from lib.machines import MOST_MEMBERS
 from lib.ours import Ours
 
+TOO_MANY = "Each write waits for most of them: set etcd_members to 3 or 5, the others join as none."
+EVEN = "It outlives no more failures than {} would."
 
-def with_machines(ours: Ours, size: int, first: int) -> Ours:
+
+def with_machines(ours: Ours, size: int, first: int, etcd_members: int) -> Ours:
     """Return the cluster with its machines, or with none where `rows` refuses their names."""
     try:
-        return ours.with_machines(size, first)
-    except CheckFailed:
+        return ours.with_machines(size, first, etcd_members)
+    except (CheckFailed, ParamsError):
         return ours
 
 
-def rows(ours: Ours, size: int, first: int) -> list[Tick]:
-    """Return a row for the template, and one for the `size` machines from the number `first` on."""
-    return [
+def rows(ours: Ours, size: int, first: int, etcd_members: int) -> list[Tick]:
+    """Return a row for the template, one for the `size` machines from the number `first` on.
+
+    And one for the etcd members among them: a dash warns of an even number, and of too many.
+    """
+    found = [
         *asked(f"template_name {ours.template_name}", _template, ours),
         *asked(f"cluster_name {ours.cluster_name}", _machines, ours, size, first),
     ]
+    if found[-1].ok == "✗":
+        return found
+    return found + asked("etcd_members", _members, ours, size, first, etcd_members)
+
+
+def _members(ours: Ours, size: int, first: int, etcd_members: int) -> str | list[Tick]:
+    ours = ours.with_machines(size, first, etcd_members)
+    count = len(ours.members)
+    text = f"{count} of {size} machines"
+    if count > MOST_MEMBERS:
+        return [tick("etcd_members", f"{MOST_MEMBERS} at most", text, None, TOO_MANY)]
+    if count % 2 == 0:
+        return [tick("etcd_members", "an odd number", text, None, EVEN.format(count - 1))]
+    return text
 
 
 def volume(ours: Ours, size: int, offering: str) -> list[Tick]:

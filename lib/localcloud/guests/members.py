@@ -56,9 +56,14 @@ def start_etcd(given: Settings, machine: Machine) -> list[str]:
 
 def start_member(given: Settings, machine: Machine) -> list[str]:
     """Run a real etcd, or act as etcd 2 or 3: create the member id, unless the cluster is full."""
+    base, known = given.get("discovery"), given.get("initial-cluster")
+    if f"//{machine.address}:" in (known or ""):
+        # Programs are not run: ours notes ETCD_PROXY only where the address is no member's.
+        given.variables.pop("ETCD_PROXY", None)
     if machine.run:
         return [f"etcd: {machine.run(given)}"]
-    base, known = given.get("discovery"), given.get("initial-cluster")
+    if given.get("proxy") == "on":
+        return ["etcd: runs as a proxy of the members"]
     if not base:
         return _join_fixed(known, given) if known else ["etcd: started alone: no discovery"]
     status, body = _ask(machine, "GET", f"{base}/_config/size", None)
