@@ -18,6 +18,7 @@ FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
 STATIC = FLATCAR | {"discovery": "static", "config_delivery": "userdata"}
 NAMES = [f"coreos-cluster-{n}" for n in (1, 2, 3)]
 NEXT = "first_number=4"
+ALL = ["template", "snapshot", "volume"]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_what_is_held_is_reported_before_the_work_and_the_next_numbers_are_built
     cloud, capsys
 ):
     play(cloud, STAGE, **STATIC)
-    play(cloud, REMOVAL, keep=["template", "snapshot", "volume"])
+    play(cloud, REMOVAL, keep=ALL)
     until = (datetime.now() + timedelta(days=2)).strftime("%Y-%m-%d")
     found = dashes(cloud)
     assert [r.what for r in found] == [f"the name {n}" for n in NAMES]
@@ -91,7 +92,7 @@ def test_what_is_held_is_reported_before_the_work_and_the_next_numbers_are_built
 
 def test_a_name_that_no_journal_knows_of_is_explained_by_the_refusal(cloud):
     play(cloud, STAGE, **STATIC)
-    play(cloud, REMOVAL, keep=["template", "snapshot", "volume"])
+    play(cloud, REMOVAL, keep=ALL)
     play(cloud, "20-write-cloud-config", **STATIC)
     cloud.folder = cloud.folder.parent / "elsewhere" / "run"
     del cloud.journal
@@ -100,26 +101,27 @@ def test_a_name_that_no_journal_knows_of_is_explained_by_the_refusal(cloud):
         play(cloud, STAGE, **STATIC)
 
 
-def test_a_cluster_can_be_removed_and_built_again_once_its_machines_are_expunged(tmp_path):
-    with running(tmp_path / "cloud", expunge_delay=0) as cloud:
-        for _ in range(2):
-            play_to(cloud, "60-verify-cluster")
-            play(cloud, REMOVAL)
-        assert len(dashes(cloud)) == 3
-
-
 @pytest.mark.parametrize(
-    ("dialect", "account"), [("4.20", {"may_expunge": 1}), ("2.2", {})], ids=["expunge", "2.2"]
-)
-def test_nothing_is_held_where_machines_are_expunged_or_names_are_free(
-    dialect, account, tmp_path, capsys
+    ("options", "dashed"), [({"expunge_delay": 0}, 3), ({"may_expunge": 1}, 0)],
+    ids=["expunged by the cloud", "expunged by the account"],
+)  # fmt: skip
+def test_a_cluster_can_be_built_again_once_its_machines_are_expunged(
+    built, tmp_path, options, dashed
 ):
-    params = OLD if dialect == "2.2" else {}
-    with running(tmp_path / "cloud", dialect=dialect, **account) as cloud:
+    with built.running(tmp_path / "cloud", **options) as cloud:
         for _ in range(2):
-            play_to(cloud, "60-verify-cluster", **params)
-            play(cloud, REMOVAL, **params)
-        assert dashes(cloud, **params) == []
+            play(cloud, "20-write-cloud-config", **STATIC)
+            play(cloud, STAGE, **STATIC)
+            play(cloud, REMOVAL, keep=ALL)
+        assert len(dashes(cloud)) == dashed
+
+
+def test_nothing_is_held_on_22(tmp_path, capsys):
+    with running(tmp_path / "cloud", dialect="2.2") as cloud:
+        for _ in range(2):
+            play_to(cloud, STAGE, **OLD)
+            play(cloud, REMOVAL, **OLD)
+        assert dashes(cloud, **OLD) == []
     assert "first_number" not in capsys.readouterr().out
 
 
@@ -138,6 +140,9 @@ def test_addresses_that_a_kept_template_fixes_are_reported_when_they_may_be_held
     with running(tmp_path / "cloud") as cloud:
         play_to(cloud, STAGE, **params)
         play(cloud, REMOVAL, keep=["template"])
+        left = inventory(cloud)
+        assert left["listTemplates"] == ["coreos-cluster-tpl"] and left["listSnapshots"] == []
+        assert "coreos_cluster_disk" not in left["listVolumes"]
         assert "may still be held" not in capsys.readouterr().out
         play(cloud, STAGE, **params, first_number=4, mode="plan")
         assert "! 10.1.0.252, 10.1.0.253, 10.1.0.254 may still be held" in capsys.readouterr().out

@@ -55,6 +55,8 @@ def test_a_volume_is_made_once_whatever_becomes_of_the_answer(cloud, kind):
     assert [v["id"] for v in named(cloud)] == [made["id"]]
     ran = ["done"] if cloud.has_tags else ["adopted"]  # its job is known by the id we gave it
     assert ends(cloud) == (ran if kind in ("drop-after", "malformed") else ["not-sent", "done"])
+    ids = [e.customjobid for e in cloud.journal.every() if e.command == "createVolume"]
+    assert len(set(ids)) == (len(ids) if cloud.has_tags else 1)
 
 
 @pytest.mark.parametrize("kind", LOST)
@@ -158,11 +160,13 @@ def test_what_an_internal_error_answers_is_done_if_it_was(cloud):
     assert named(cloud) == [] and ends(cloud) == ["adopted"] * 4
 
 
-def test_an_internal_error_that_changed_nothing_is_a_refusal(cloud):
+def test_a_refusal_is_recorded_also_as_an_internal_error_that_changed_nothing(cloud):
     fault(cloud, "createVolume", "fault:refuse;code:530")
     with pytest.raises(Refused, match="530"):
         sending.run(cloud, "createVolume", **volume(cloud))
-    assert ends(cloud) == ["refused"]
+    with pytest.raises(Refused):
+        cloud.call("deleteVolume", id=volume(cloud)["zoneid"])
+    assert ends(cloud) == ["refused"] * 2
 
 
 def test_what_an_internal_error_leaves_in_error_is_named_and_known_as_made(cloud, monkeypatch):
@@ -176,13 +180,7 @@ def test_what_an_internal_error_leaves_in_error_is_named_and_known_as_made(cloud
     with pytest.raises(Refused, match=r"530.*It left v \(id .*\) in Error"):
         sending.run(cloud, "createVolume", **volume(cloud))
     assert ends(cloud) == ["failed"]
-    assert str(named(cloud)[0]["id"]) in ours.made_by_runs(cloud)
-
-
-def test_a_refusal_is_written_down(cloud):
-    with pytest.raises(Refused):
-        cloud.call("deleteVolume", id=volume(cloud)["zoneid"])
-    assert ends(cloud) == ["refused"]
+    assert str(named(cloud)[0]["id"]) in ours.created_by_runs(cloud)
 
 
 def test_a_job_left_running_is_joined_and_not_repeated(cloud, capsys):

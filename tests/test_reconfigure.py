@@ -5,10 +5,11 @@ import os
 import shutil
 import subprocess
 import time
+from functools import cache
 
 import pytest
 import requests
-from harness import OLD, STAGES, build, changes, client, fault, play, play_to, running
+from harness import KEY, OLD, STAGES, build, changes, client, fault, play
 
 from lib.cluster import login, reconfigure
 from lib.config import discovery
@@ -26,33 +27,38 @@ from lib.workstation import files as writes
 from lib.workstation.shell import connect_shell, run
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
 USERDATA = FLATCAR | {"config_delivery": "userdata"}
 
 
-@pytest.fixture(scope="module", params=["4.22", "2.2"])
-def built(request, tmp_path_factory):
-    """A local cloud of each dialect on which a cluster runs."""
-    params = OLD if request.param == "2.2" else {}
-    return build(tmp_path_factory.mktemp("built") / "cloud", SIXTY, request.param, **params)
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory):
+    """Return a function: the local cloud of a dialect on which a cluster runs."""
+
+    @cache
+    def made(dialect: str):
+        params = OLD if dialect == "2.2" else {}
+        return build(tmp_path_factory.mktemp("built") / "cloud", SIXTY, dialect, **params)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def neutral(tmp_path_factory):
+    """A local cloud on which a neutral template was made."""
+    return build(tmp_path_factory.mktemp("neutral") / "cloud", **USERDATA)
 
 
 @pytest.fixture
-def cloud(built, tmp_path):
-    """A client of a copy of that cloud; `cloud.params` fit the dialect."""
-    with built.running(tmp_path / "cloud") as one:
-        params = OLD if built.options["dialect"] == "2.2" else {}
-        one.params = params | {"machine_user": "core"}
+def cloud(request, clusters, tmp_path):
+    """A client of a copy of a cloud with a cluster; `cloud.params` fit the dialect."""
+    dialect = getattr(request, "param", "4.22")
+    with clusters(dialect).running(tmp_path / "cloud") as one:
+        one.params = {"machine_user": "core"} | (OLD if dialect == "2.2" else {})
         yield one
 
 
-@pytest.fixture
-def keys(tmp_path):
-    """A file with another public key."""
-    file = tmp_path / "other.pub"
-    file.write_text(f"{KEY}\n")
-    return {"ssh_key_file": str(file)}
+both_dialects = pytest.mark.parametrize("cloud", ["4.22", "2.2"], indirect=True)
 
 
 def machines(cloud) -> dict[str, dict]:
@@ -89,6 +95,7 @@ def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
+@both_dialects
 def test_other_keys_are_shown_then_given_to_one_machine_after_the_other(cloud, keys, capsys):
     before, asked = on_disk(cloud, "coreos-cluster-1")["user_data"], cloud.params | keys
     seen = changes(cloud)
@@ -114,6 +121,7 @@ def test_other_keys_are_shown_then_given_to_one_machine_after_the_other(cloud, k
     assert changes(cloud) == seen, "something was left to do"
 
 
+@both_dialects
 def test_a_cluster_moves_to_a_new_token_once_for_each_word(cloud, capsys):
     first = url(cloud)
     play(cloud, SEVENTY, **cloud.params, move_discovery="2014-07-19", mode="plan")
@@ -159,6 +167,7 @@ def test_a_move_that_was_cut_off_is_ended_without_a_third_token(cloud, monkeypat
     assert changes(cloud) == seen
 
 
+@both_dialects
 def test_a_machine_that_was_written_to_but_not_rebooted_is_rebooted_the_next_time(cloud, keys):
     fault(cloud, "rebootVirtualMachine", "fault:fail-job;code:530;text:Failed to reboot")
     with pytest.raises(JobFailed, match="Failed to reboot"):
@@ -270,33 +279,30 @@ def test_what_cannot_be_is_refused(cloud, wrong, error, said):
         play(cloud, SEVENTY, **cloud.params | wrong)
 
 
-@pytest.mark.parametrize("move", ["", "a"])
 @pytest.mark.parametrize("begun", ["disk", "userdata"])
-def test_another_delivery_than_the_cluster_was_made_with_is_refused(server, keys, begun, move):
-    one = client(server)
-    play_to(one, SIXTY, **FLATCAR, config_delivery=begun)
-    before = {p.name: p.read_bytes() for p in home(one).iterdir()}
+def test_another_delivery_than_the_cluster_was_made_with_is_refused(
+    neutral, tmp_path, keys, begun, monkeypatch
+):
+    flatcar = build(tmp_path / "disk", **FLATCAR) if begun == "disk" else neutral
     other = {"disk": "userdata", "userdata": "disk"}[begun]
     asked = FLATCAR | {"machine_user": "core", "config_delivery": other}
-    seen = changes(one)
-    with pytest.raises(CheckFailed, match="the parameters ask for"):
-        play(one, SEVENTY, **asked | keys, move_discovery=move)
-    assert {p.name: p.read_bytes() for p in home(one).iterdir()} == before
-    assert changes(one) == seen
-    play(one, "20-write-cloud-config", **FLATCAR, config_delivery=begun)
-
-
-def test_a_move_that_was_begun_with_another_delivery_is_not_ended_in_the_wrong_file(
-    server, monkeypatch
-):
-    one = client(server)
-    play_to(one, SIXTY, **USERDATA)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("lib.cluster.reconfigure._set_aside", interrupted)
-        play(one, SEVENTY, **USERDATA, move_discovery="a")
-    with pytest.raises(CheckFailed, match="the parameters ask for"):
-        play(one, SEVENTY, **FLATCAR, machine_user="core")
-    play(one, SEVENTY, **USERDATA)
+    with flatcar.running(tmp_path / "cloud") as one:
+        play(one, "50-deploy-cluster", **FLATCAR, config_delivery=begun)
+        before = {p.name: p.read_bytes() for p in home(one).iterdir()}
+        seen = changes(one)
+        for move in ("", "a"):
+            with pytest.raises(CheckFailed, match="the parameters ask for"):
+                play(one, SEVENTY, **asked | keys, move_discovery=move)
+        assert {p.name: p.read_bytes() for p in home(one).iterdir()} == before
+        assert changes(one) == seen
+        if begun == "disk":
+            return
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("lib.cluster.reconfigure._set_aside", interrupted)
+            play(one, SEVENTY, **USERDATA, move_discovery="a")
+        with pytest.raises(CheckFailed, match="the parameters ask for"):
+            play(one, SEVENTY, **asked)  # a move that was begun is not ended in the wrong file
+        play(one, SEVENTY, **USERDATA)
 
 
 def test_user_data_that_a_server_does_not_tell_are_refused(old_server):
@@ -306,10 +312,10 @@ def test_user_data_that_a_server_does_not_tell_are_refused(old_server):
 
 @pytest.mark.parametrize("each", [False, True])
 @pytest.mark.parametrize("may_expunge", [0, 1])
-def test_user_data_are_given_at_the_cloud(tmp_path, keys, each, may_expunge):
-    with running(tmp_path / "cloud", may_expunge=may_expunge) as one:
+def test_user_data_are_given_at_the_cloud(neutral, tmp_path, keys, each, may_expunge):
+    with neutral.running(tmp_path / "cloud", may_expunge=may_expunge) as one:
         asked = USERDATA | {"user_data_each": each}
-        play_to(one, SIXTY, **asked)
+        play(one, "50-deploy-cluster", **asked)
         first, seen = url(one), changes(one)
         play(one, SEVENTY, **asked | keys, move_discovery="a")
         kept = ["registerUserData"] * (3 if each else 1) if may_expunge else []
@@ -345,12 +351,6 @@ def test_ssh_goes_through_the_workstation_whose_key_must_be_known(tmp_path):
 def test_only_an_address_reaches_ssh(tmp_path, address):
     with pytest.raises(CheckFailed, match="wanted an IP address"):
         login.argv("core", address, "vm-1", tmp_path / "known", "me@ws:2222")
-
-
-@pytest.fixture(scope="module")
-def neutral(tmp_path_factory):
-    """A local cloud on which a neutral template was made."""
-    return build(tmp_path_factory.mktemp("neutral") / "cloud", **USERDATA)
 
 
 @pytest.mark.system
