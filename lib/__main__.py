@@ -30,11 +30,11 @@ def runbook() -> None:
 
 
 for command in (
-    *(running.run, running.plan, running.apply, running.resume),
+    *(running.run, running.plan, running.apply, running.resume, drift.drift),
     *(records.verify, records.list_, records.open_, records.watch, records.diff),
     *(records.export, records.report),
     *(work.params, work.lab, work.local_cloud),
-    *(drift.drift, fleet.fleet),
+    fleet.fleet,
 ):
     runbook.add_command(command)
 
