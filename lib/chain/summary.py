@@ -39,7 +39,7 @@ def _group(command: str, names: Sequence[str]) -> str:
 
 def head(data: dict) -> str:
     """Return a line on what runs where, and where its record is."""
-    what = f"Cluster {data['cluster']} at {data['profile']}, " if data.get("profile") else ""
+    what = f"Cluster {data['cluster']} at {data['profile']}, " if data.get("cluster") else ""
     numbers = " ".join(stage[:2] for stage in data["stages"])
     how = "only looking" if data.get("is_plan") else "changing what is left to do"
     return f"{what}{how}, stages {numbers}. Record: {near(data['folder'])}"
