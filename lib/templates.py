@@ -182,6 +182,12 @@ def _source(snapshot: dict | None, volume_name: str) -> object:
     return Pending(f"backed-up snapshot of {volume_name}", "41-create-snapshot")
 
 
+def wait_created(ours: Ours, *, within: float) -> None:
+    """Do as `wait_ready` does, where the template is made of a disk."""
+    if ours.needs_disk:
+        wait_ready(ours, within=within)
+
+
 def wait_ready(ours: Ours, *, within: float) -> bool:
     """Wait until our template is ready, and show its status; False where there is none.
 

@@ -69,7 +69,7 @@ def test_a_failed_download_is_explained_and_the_next_run_registers_it_anew(moder
     found = procedure.states(procedure.look(modern, RUN | URL))
     assert str(found[43]) == "◐ Failed to download, HTTP 404"
     fail_downloads(modern, "")
-    play(modern, REGISTER, **URL)
+    play_to(modern, REGISTER, **URL)
     made = [c for c in changes(modern) if c != "createTags"]
     assert made == ["registerTemplate", "deleteTemplate", "registerTemplate"]
     assert play(modern, REGISTER, **URL)["plan"] == []
