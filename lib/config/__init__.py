@@ -4,21 +4,22 @@ A stage describes it as a `Config`: in a `Form`, for ssh keys, and with a `Boots
 etcds find each other. `plan_write` says what is to be written on the workstation, `preview` shows
 it, `apply_write` fills in the discovery token, and `read` reads it back for the stages after that.
 
-    addresses   fixed addresses of the machines
-    config_file the operator's own configuration
-    config      the texts, made from the templates in `texts`; planned and written
-    discovery   tokens, and the service that gives them
-    display     texts and differences, shown
-    form        which text goes where
-    ignition    the rules of an Ignition config
-    keys        public ssh keys
-    lint        the rules of a cloud-config
-    merging     one configuration into another
+    addresses     fixed addresses of the machines
+    config        the texts, made from the templates in `texts`; planned and written
+    config_file   the operator's own configuration
+    discovery     tokens, and the service that gives them
+    display       texts and differences, shown
+    form          which text goes where
+    generations   what the images of an installer ignore
+    ignition      the rules of an Ignition config
+    keys          public ssh keys
+    lint          the rules of a cloud-config
+    merging       one configuration into another
     placeholders  names in a configuration, and their values
-    registered  user data kept at the cloud
-    survey      what can be known before it is written
-    userdata    user data, and how much of it a server takes
-    written     what is on the workstation, and whether machines can be made with it
+    registered    user data kept at the cloud
+    survey        what can be known before it is written
+    userdata      user data, and how much of it a server takes
+    written       what is on the workstation, and whether machines can be made with it
 
 Arrows go to the small lib only: errors, journal, notes, plan, shell.
 """

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from lib.config import ignition, lint, placeholders
+from lib.config import generations, ignition, lint, placeholders
 from lib.config.addresses import Bootstrap
 from lib.config.discovery import masked
 from lib.config.form import Form
@@ -201,7 +201,7 @@ def _rules(tree: yaml.Node | None, form: Form) -> list[Problem]:
     sample = placeholders.fill(tree, SAMPLE, problems)
     if form.format == "ignition":
         return ignition.shape(sample) + ignition.not_ours(sample)
-    return lint.shape(sample) + lint.unfit(sample, form.installer)
+    return lint.shape(sample) + generations.unfit(sample, form.installer)
 
 
 def _of_machines(tree: yaml.Node | None, form: Form, bootstrap: Bootstrap) -> list[Problem]:

@@ -1,8 +1,4 @@
-"""The rules of a cloud-config: those of coreos-cloudinit, and some that it lacks.
-
-What a generation of it ignores is known by `coreos-install`, whose images have the program of 2014
-(its 0.8: `Documentation/cloud-config.md`, `system/unit.go`), and by `flatcar-install`.
-"""
+"""The rules of a cloud-config: those of coreos-cloudinit, and some that it lacks."""
 
 import base64
 import binascii
@@ -106,7 +102,7 @@ VALUES = {
     "coreos.units.command": re.compile(
         "start|stop|restart|reload|try-restart|reload-or-restart|reload-or-try-restart"
     ),
-    "coreos.update.reboot_strategy": re.compile("etcd-lock|reboot|off"),
+    "coreos.update.reboot_strategy": re.compile("best-effort|etcd-lock|reboot|off"),
     "coreos.etcd2.proxy": re.compile("on|off|readonly"),
     "write_files.permissions": re.compile("0?[0-7]{3,4}"),
     "write_files.encoding": re.compile("|".join(map(re.escape, ENCODINGS.split()))),
@@ -118,22 +114,6 @@ DEPRECATED = {
     "users.coreos_ssh_import_github": REMOTE,
     "users.coreos_ssh_import_github_users": REMOTE,
     "users.coreos_ssh_import_url": REMOTE,
-}
-NO_SERVICE = "Flatcar ignores it: it has no such service"
-UNKNOWN_2014 = "coreos-cloudinit of 2014 ignores it"
-IGNORED = {
-    "coreos-install": texts(
-        "coreos.etcd2 coreos.flannel coreos.locksmith coreos.units.drop_ins users.shell"
-        " users.coreos_ssh_import_github_users",
-        UNKNOWN_2014,
-    ),
-    "flatcar-install": texts("coreos.etcd coreos.etcd2 coreos.fleet", NO_SERVICE),
-}
-REFUSED = {
-    "coreos-install": {
-        "write_files.encoding": "coreos-cloudinit of 2014 writes no file that has one, nor what "
-        "comes after it: give the content as it is"
-    }
 }
 WANTED = {"string": ("str", "int", "float", "bool", "timestamp"), "bool": ("bool",)}
 WANTED |= {"number": ("int", "float"), "text": ("str",)}  # "text" is what JSON calls a string
@@ -174,30 +154,6 @@ def compose(text: str) -> yaml.Node | Problem | None:
 def shape(root: yaml.Node | None) -> list[Problem]:
     """Return what is wrong with the tree of a cloud-config."""
     return list(misshapen(root, SCHEMA, "")) if root else []
-
-
-def unfit(root: yaml.Node | None, installer: str) -> list[Problem]:
-    """Return what the images of an installer refuse ("error") or silently ignore ("ignored")."""
-    rules = {"error": REFUSED.get(installer, {}), "ignored": IGNORED[installer]}
-    found = list(_keys(root, "")) if root else []
-    return [
-        Problem(line, level, f'"{path.rpartition(".")[2]}": {reasons[path]}')
-        for level, reasons in rules.items()
-        for line, path in found
-        if path in reasons
-    ]
-
-
-def _keys(node: yaml.Node, path: str) -> Iterator[tuple[int, str]]:
-    """Yield line and path of every key that a rule may name: those are three deep at most."""
-    if isinstance(node, yaml.SequenceNode) and path:
-        for item in node.value:
-            yield from _keys(item, path) if isinstance(item, yaml.MappingNode) else ()
-    elif isinstance(node, yaml.MappingNode) and path.count(".") < 2:
-        for key, value in pairs(node):
-            below = f"{path}.{str(key.value).replace('-', '_')}".lstrip(".")
-            yield key.start_mark.line + 1, below
-            yield from _keys(value, below)
 
 
 def _first_line(first: str) -> Iterator[Problem]:

@@ -66,7 +66,7 @@ def read(shell: Shell, work_dir: str, *names: str) -> Written:
     files = [f"{work_dir}/{n}" for n in names or (USER_DATA, *ON_DISK.values())]
     listed, secrets = " ".join(map(shlex.quote, files)), shlex.quote(f"{work_dir}/{SECRETS}")
     command = (
-        f"[ ! -e {secrets} ] || base64 -w 0 {secrets}; echo; "
+        f"[ ! -e {secrets} ] || base64 <{secrets} | tr -d '\\n'; echo; "
         f'for f in {listed}; do if [ -e "$f" ]; then echo "$f"; exec cat -- "$f"; fi; done'
     )
     known, _, rest = run(shell, command).out.partition("\n")
