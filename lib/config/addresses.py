@@ -133,7 +133,7 @@ def demand_free(ours: Ours, addresses: Sequence[str]) -> None:
     cloud, names = ours.cloud, ours.members
     if len(addresses) != len(names):
         what = "addresses that the configuration fixes"
-        raise CheckFailed(what, f"{len(names)}, one an etcd member", len(addresses), HELD)
+        raise CheckFailed(what, f"{len(names)}, one for each etcd member", len(addresses), HELD)
     holders, there = _holders(cloud), ours.machines()
     for name, address in zip(names, addresses, strict=True):
         holder = holders.get(address, name)

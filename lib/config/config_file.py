@@ -208,8 +208,8 @@ def _of_machines(tree: yaml.Node | None, form: Form, bootstrap: Bootstrap) -> li
     """Return the names of machines that have no value with this delivery and bootstrap."""
     lacking = dict.fromkeys(MACHINE, 'config_delivery "disk" gives all machines one text')
     if form.delivery == "userdata":
-        lacking = {"address": 'it is known before a machine only with discovery "static"'}
-    if form.delivery == "userdata" and bootstrap.addresses:
+        lacking = {"address": 'only discovery "static" fixes it, and of etcd\'s members only'}
+    if form.delivery == "userdata" and bootstrap.addresses and not bootstrap.others:
         return []
     return [
         Problem(line, "error", f"${{{name}}} has no value: {lacking[name]}")

@@ -123,7 +123,7 @@ def templated(tmp_path_factory):
     [
         (("other", FREE[1]), 3, rf"{FREE[1]} is meant for .*-2, but the machine other"),
         (("coreos-cluster-1", "10.1.0.99"), 3, r"of coreos-cluster-1: .*found 10\.1\.0\.99"),
-        ((), 4, "wanted 4, the cluster_size, found 3"),
+        ((), 4, "wanted 4, one for each etcd member, found 3"),
     ],
 )
 def test_what_does_not_fit_the_fixed_addresses_stops_the_first_machine(

@@ -168,7 +168,7 @@ WRONG = {
     "machine's name": (
         "Flatcar", HEAD + "hostname: ${host_name}\n", 'has no value: config_delivery "disk" gives',
     ),
-    "address": ("user data", HEAD + "hostname: ${address}\n", 'with discovery "static"'),
+    "address": ("user data", HEAD + "hostname: ${address}\n", 'only discovery "static" fixes it'),
     "variable": ("user data", HEAD + "hostname: $${index}\n", "needs another name than index"),
     "no JSON": ("Ignition", '{"ignition": 1,}', "not JSON"),
     "Ignition's version": ("Ignition", {"ignition": {"version": "2.3.0"}}, "must be 3.0.0 to 3.6"),
@@ -230,6 +230,13 @@ def test_what_the_images_ignore_in_silence_is_said(folder, capsys, form, text, s
 
 
 OF_MACHINES = HEAD + "hostname: ${host_name}\nwrite_files:\n  - path: /a\n    content: ${address}\n"
+
+
+def test_machines_beside_the_members_have_no_fixed_address(folder):
+    (folder / "my.yml").write_text(OF_MACHINES)
+    made = config.Bootstrap("core", 1, discovery.STATIC, ("10.1.0.7",), others=True)
+    with pytest.raises(CheckFailed, match="of etcd's members only"):
+        config.config_file(str(folder / "my.yml"), {}, FORMS["user data"], made)
 
 
 @pytest.mark.parametrize("each", [False, True])

@@ -191,7 +191,7 @@ def test_without_user_data_nothing_is_deployed(neutral):
 @pytest.mark.parametrize("form", [FLATCAR, IGNITION], ids=["cloud-config", "Ignition"])
 def test_a_token_for_another_size_is_reported_before_the_first_machine(cloud, form):
     play_to(cloud, "42-create-template", **form, **USERDATA)
-    with pytest.raises(CheckFailed, match="wanted 4, the cluster_size, found 3"):
+    with pytest.raises(CheckFailed, match="wanted 4, the etcd members, found 3"):
         play(cloud, "50-deploy-cluster", **form, **USERDATA, cluster_size=4)
 
 
