@@ -53,9 +53,12 @@ def test_an_error_is_a_box_with_its_traceback_behind_a_fold(run):
         "Again?  Yes, once the cause is fixed; the failed call changed nothing."
     )
     assert "<details>" in fold["data"]["text/html"]
-    cell = {"cell_type": "code", "source": "x", "outputs": [error, fold], "metadata": {}}
-    (piece,) = [p for p in cells._cell(cell, {}, iter([])) if p.kind == "error"]
-    assert piece.note == fold["data"]["text/plain"] and "Traceback" in piece.note
+    (piece,) = cells._pieces([error, fold], iter([]))
+    assert (
+        piece.kind == "error"
+        and piece.note == fold["data"]["text/plain"]
+        and "Traceback" in piece.note
+    )
 
 
 def test_other_errors_keep_their_traceback(run):
