@@ -10,7 +10,7 @@ from rich.live import Live
 from lib.chain.summary import near
 from lib.record import ledger
 from lib.record.journal import INTERACTIVE, OPEN, Entry, in_another_process
-from lib.report import past
+from lib.report import attempts, past
 from lib.report.console import console, one_line
 from lib.waiting import span, spell
 
@@ -75,7 +75,7 @@ def _news(journal: list[Entry], known: dict[int, str]) -> Iterator[str]:
         if is_open:
             yield f"… {what}: began {_local(entry.sent)}"
         else:
-            took = span(_seconds(entry.sent, past.moment(entry.at)))
+            took = span(_seconds(entry.sent, attempts.moment(entry.at)))
             yield f"{MARKS.get(entry.state, '-')} {what}: {entry.state} after {took} {entry.text}"
 
 
@@ -89,10 +89,10 @@ def _now(found: past.Past) -> list[str]:
 
 
 def _seconds(sent: str, until: datetime | None) -> float:
-    began = past.moment(sent)
+    began = attempts.moment(sent)
     return (until - began).total_seconds() if began and until else 0.0
 
 
 def _local(text: str) -> str:
-    moment = past.moment(text)
+    moment = attempts.moment(text)
     return f"{moment.astimezone():%H:%M:%S %Z}" if moment else "at an unknown time"
