@@ -52,9 +52,7 @@ def test_what_a_notebook_does_by_hand_is_followed_to_its_end(tmp_path, capsys):
         "createTags",
     ]
     assert said[3].startswith("✗ createVolume disk: refused after 0.0 s no")
-    assert said[5].endswith(
-        "nobody watches it any more. Run its stage again: it joins what still runs."
-    )
+    assert said[5].endswith("nobody watches it any more. Run its stage again.")
     assert watch.chosen(None, tmp_path) is None
 
 
