@@ -40,13 +40,14 @@ class Level(Tick):
 def picture(found: list[Tick]) -> Shown:
     """Return a bar for each kind that has a limit: what is used, what the run needs, what is free.
 
-    >>> print(picture([Level("✓", "", "", "", words="machines", used=1, need=2, most=4)]))
-    machines                  ██████▒▒▒▒▒▒▒▒▒▒▒▒······  1 used, 2 more needed, of 4
+    >>> picture([Level("✓", "", "", "", words="machines", used=1, need=2, most=4)])
+    Used after the run: machines 75 %
     """
     levels = [row for row in found if isinstance(row, Level) and row.most]
-    lines = [f"{one.words:25} {_text_bar(one)}  {_said(one)}" for one in levels]
-    rows = [f"<tr>{_cell(one.words)}{_bar(one)}{_cell(_said(one))}</tr>" for one in levels]
-    return Shown(f"<table>{''.join(rows)}</table>", "\n".join(lines))
+    lines = [f"{one.words} {sum(_shares(one)):.0%}".replace("%", " %") for one in levels]
+    rows = [f"{_cell(one.words)}{_bar(one)}{_cell(_said(one))}" for one in levels]
+    html = "".join(f"<tr>{row}</tr>" for row in rows)
+    return Shown(f"<table>{html}</table>", f"Used after the run: {', '.join(lines) or 'not known'}")
 
 
 def _said(one: Level) -> str:
@@ -57,11 +58,6 @@ def _shares(one: Level) -> tuple[float, float]:
     """Return the shares of the limit that are used and needed; together they are one at most."""
     used = min(one.used / one.most, 1)
     return used, min(one.need / one.most, 1 - used)
-
-
-def _text_bar(one: Level) -> str:
-    used, need = (round(share * 24) for share in _shares(one))
-    return f"{'█' * used}{'▒' * need}".ljust(24, "·")
 
 
 def _bar(one: Level) -> str:
