@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from lib.record import jsonl, manifest, whole
 from lib.record.faults import BadInput
@@ -22,14 +21,6 @@ NAMESPACE = "runbook"  # of signatures, so that they are valid for nothing else
 LOG = "seals.log"
 PENDING = f".{FILE}.next"  # a manifest whose seal is not in the log yet
 _LINE = re.compile(r"(\S+)  ([0-9a-f]{64})  (.+)")
-
-
-class LogLine(NamedTuple):
-    """A line of the log: the time of a seal, the sha256 of its manifest, and its run."""
-
-    sealed: str
-    hashed: str
-    run: str
 
 
 def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> list[str]:
@@ -76,7 +67,7 @@ def _tidy(folder: Path) -> None:
 def complete(folder: Path) -> None:
     """Rename a pending manifest whose line is in the log: a crash interrupted its seal."""
     hashed = manifest.digest(folder / PENDING)
-    if hashed and hashed in {line.hashed for line in read_log(folder.parent)[0]}:
+    if hashed and any(hashed == listed for _, listed, _ in read_log(folder.parent)[0]):
         (folder / PENDING).rename(folder / FILE)
 
 
@@ -86,21 +77,22 @@ def last(runs: Path) -> tuple[str, str]:
     It is the head of the chain: a copy elsewhere proves later that no run is missing.
     """
     lines, _ = read_log(runs)
-    return (lines[-1].run, lines[-1].hashed) if lines else ("", "")
+    _, hashed, run = lines[-1] if lines else ("", "", "")
+    return run, hashed
 
 
-def read_log(runs: Path) -> tuple[list[LogLine], list[int]]:
-    """Return the lines of the log, and the numbers of the malformed ones."""
+def read_log(runs: Path) -> tuple[list[tuple[str, ...]], list[int]]:
+    """Return the log's lines (time, sha256 of the manifest, run), and numbers of malformed ones."""
     path = runs / LOG
     texts = path.read_text("utf-8", "surrogateescape").splitlines() if manifest.plain(path) else []
     found = [_LINE.fullmatch(text) for text in texts]
     bad = [number for number, line in enumerate(found, 1) if not line]
-    return [LogLine(*line.groups()) for line in found if line], bad
+    return [line.groups() for line in found if line], bad
 
 
 def counted(runs: Path) -> Counter[str]:
     """Return the number of seals of each run in the log."""
-    return Counter(line.run for line in read_log(runs)[0])
+    return Counter(run for _, _, run in read_log(runs)[0])
 
 
 def _append_to_log(log: Path, sealed: str, path: Path) -> None:

@@ -102,11 +102,8 @@ def _seals(folder: Path) -> dict[str, Path]:
     return {manifest.digest(path): path for path in manifest.every(folder)}
 
 
-def _first_per_file(findings: Iterable[Finding]) -> list[Finding]:
-    found: dict[tuple[str, str], Finding] = {}
-    for finding in findings:
-        found.setdefault((finding.run, finding.file), finding)
-    return list(found.values())
+def _first_per_file(found: list[Finding]) -> list[Finding]:
+    return list({(one.run, one.file): one for one in reversed(found)}.values())[::-1]
 
 
 def _run(folder: Path, signers: Path | None) -> Iterator[Finding]:
@@ -208,7 +205,7 @@ def _beside(runs: Path) -> Iterator[tuple[set[str], Finding]]:
         yield {*seals}, Finding(LOG, "", "missing: it was removed or replaced")
     for number in bad:
         yield {*seals}, Finding(LOG, "", f"line {number} is not a seal: it was edited or cut")
-    hashes, counts = {line.hashed for line in lines}, counted(runs)
+    hashes, counts = {hashed for _, hashed, _ in lines}, counted(runs)
     for run, found in seals.items():
         if counts[run] < len(found) and not hashes.issuperset(found):
             yield {run}, Finding(LOG, "", f"the line of a seal of {run} was removed")
