@@ -8,6 +8,11 @@ from harness import KEY
 from lib.localcloud.wire.server import Server
 from lib.workstation.shell import connect_shell
 
+LONGEST = (
+    *("test_end_to_end", "test_stages", "test_reconfigure", "test_real_disks", "test_continuing"),
+    *("test_crash_matrix", "config/test_", "test_held", "test_damage", "test_full_disk"),
+)
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
@@ -21,8 +26,8 @@ def pytest_runtest_makereport(item):
 
 
 def pytest_collection_modifyitems(items):
-    """Put the longest file first, so that it does not run alone at the end."""
-    items.sort(key=lambda item: "test_end_to_end" not in item.nodeid)
+    """Put the longest files first, so that none of them runs alone at the end."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONGEST))
 
 
 @pytest.fixture

@@ -6,16 +6,14 @@ import time
 from collections import Counter
 
 import pytest
-from harness import OLD, STAGES, Place, changes, fault
+from harness import INSTANT, STAGES, Place, changes, fault
 
 from lib.record import ledger
 
-OPTIONS = {"4.22": [], "2.2": [f"service_offering={OLD['service_offering']}"]}
 
-
-@pytest.fixture(params=OPTIONS)
-def place(request, tmp_path):
-    there = Place(tmp_path, request.param)
+@pytest.fixture
+def place(tmp_path):
+    there = Place(tmp_path)
     started = there.runbook("local-cloud", "start", "--dialect", there.dialect, "--time-scale", "0")
     assert started.returncode == 0, started.stderr
     yield there
@@ -36,9 +34,7 @@ def test_a_run_killed_and_interrupted_comes_to_the_end_of_an_undisturbed_one(pla
     cloud, runs = place.cloud(), ["--runs", str(place.runs)]
     for command in ("createSnapshot", "deployVirtualMachine"):
         fault(cloud, command, "fault:slow;seconds:20")
-    profile = f"profile=local?dialect={place.dialect}&time_scale=0"
-    options = [word for value in (profile, *OPTIONS[place.dialect]) for word in ("-p", value)]
-    process = place.start("run", "params/local.yaml", *options, *runs)
+    process = place.start("run", "params/local.yaml", *INSTANT, *runs)
     struck(cloud, process, "createSnapshot", signal.SIGKILL)
     (folder,) = (path for path in place.runs.iterdir() if path.is_dir())
     assert not ledger.is_locked(folder, 10) and ledger.state(folder) == "abandoned"

@@ -42,7 +42,7 @@ def test_a_run_on_a_disk_that_fills_up_is_continued_once_there_is_room(at, tmp_p
         while not codes or codes[-1]:
             shutil.rmtree(runs, ignore_errors=True)
             place = os.statvfs(disk)
-            filler.write_bytes(bytes(place.f_bavail * place.f_frsize - 20 * 1024 * len(codes)))
+            filler.write_bytes(bytes(place.f_bavail * place.f_frsize - 40 * 1024 * len(codes)))
             codes.append(main(["run", *at]))
             filler.unlink()
             said = capsys.readouterr().err
@@ -56,7 +56,7 @@ def test_a_run_on_a_disk_that_fills_up_is_continued_once_there_is_room(at, tmp_p
                 assert ledger.state(folder) == "ok"
             assert main(["verify", "--runs", str(runs)]) == 0
             assert not list(runs.glob("*/.*.part"))
-    assert codes[0] == 2 and codes.count(1) >= 4 and sorted(codes, key=[2, 1, 0].index) == codes
+    assert codes[0] == 2 and codes.count(1) >= 2 and sorted(codes, key=[2, 1, 0].index) == codes
 
 
 @pytest.mark.parametrize(

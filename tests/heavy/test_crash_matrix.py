@@ -8,15 +8,15 @@ import multiprocessing
 import pytest
 from heavy import bench, trials
 
-SAMPLE, SEED = 6, 2014
+SAMPLE, SEED = 4, 2014
+TRIED = ("4.22", "2.2")  # variants
 
 
 @pytest.fixture(scope="module")
 def benches(tmp_path_factory):
-    """A bench for each variant, with what an undisturbed run leaves."""
+    """A bench for each dialect, with what an undisturbed run leaves."""
     base = tmp_path_factory.mktemp("crash")
-    variants = enumerate(bench.VARIANTS)
-    return {v: bench.Bench(base / str(n), v).prepare() for n, v in variants}
+    return {v: bench.Bench(base / v, v).prepare() for v in TRIED}
 
 
 def test_a_run_broken_at_a_change_and_continued_leaves_what_an_undisturbed_one_does(benches):
