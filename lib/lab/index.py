@@ -105,7 +105,8 @@ def write(plan: prepare.Plan) -> Path:
     finally:
         os.chdir(here)
     prepare.whole.write(plan.folder / FILE, nbformat.writes(notebook) + "\n")
-    NotebookNotary().sign(notebook)
+    with NotebookNotary() as notary:  # its database is closed then
+        notary.sign(notebook)
     return plan.folder / FILE
 
 

@@ -1,6 +1,7 @@
 """The working folder of `runbook lab`: copies with parameters and links, and nothing lost."""
 
 import json
+import os
 from pathlib import Path
 
 import nbformat
@@ -84,7 +85,10 @@ def test_the_index_is_written_also_where_the_cloud_cannot_be_asked(tmp_path, mon
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     plan = planned(tmp_path / "lab", "profile=env")
     prepare.write(plan)
-    book = nbformat.read(index.write(plan), 4)
+    path = index.write(plan)
+    opened = [os.readlink(f) for f in Path("/proc/self/fd").iterdir() if f.is_symlink()]
+    assert (tmp_path / "data").is_dir() and not [f for f in opened if f.startswith(str(tmp_path))]
+    book = nbformat.read(path, 4)
     nbformat.validate(book)
     shown = book.cells[1].outputs[0].data
     assert "The cloud could not be asked" in shown["text/plain"]
