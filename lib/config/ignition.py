@@ -12,6 +12,7 @@ from lib.config.lint import Problem, misshapen, texts
 VERSIONS = tuple(f"3.{minor}.0" for minor in range(7))  # what Ignition 2.26 of Flatcar knows
 SUFFIXES = "automount device mount path scope service slice snapshot socket swap target timer"
 UNIT = re.compile(rf"[\w:.@\\-]+\.({'|'.join(SUFFIXES.split())})", re.ASCII)
+NOT_YAML = re.compile(f"{yaml.reader.Reader.NON_PRINTABLE.pattern}|[\x85\u2028\u2029]")
 CONF = re.compile(r"[^/]+\.conf")
 SOURCE = re.compile(r"(data|https?|tftp|s3|arn|gs):.*", re.DOTALL)
 CONTENTS = texts("source compression", "text") | {"httpHeaders": "any", "verification": "any"}
@@ -46,10 +47,8 @@ def compose(text: str) -> yaml.MappingNode | Problem:
     try:
         if not isinstance(json.loads(text), dict):
             return Problem(1, "error", "not a JSON object")
-        # JSON is YAML but for tabs and some characters.
-        readable = yaml.reader.Reader.NON_PRINTABLE.sub(
-            lambda found: json.dumps(found[0])[1:-1], text.replace("\t", " ")
-        )
+        # JSON is YAML but for tabs and some characters, which end a line there or are forbidden.
+        readable = NOT_YAML.sub(lambda found: json.dumps(found[0])[1:-1], text.replace("\t", " "))
         return yaml.compose(readable.removeprefix("\ufeff"), Loader=yaml.SafeLoader)
     except ValueError as fault:
         return Problem(getattr(fault, "lineno", 1), "error", f"not JSON: {fault}")

@@ -1,7 +1,6 @@
 """The public SSH keys that the machines accept."""
 
 import base64
-import binascii
 import re
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def key_fault(key: str) -> str:
         return "it does not begin with a type such as ssh-ed25519 or ssh-rsa"
     try:
         blob = base64.b64decode(rest.split(" ")[0], validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error among them
         return "its base64 part is damaged"
     parts = _parts(blob)
     return "" if len(parts) > 1 and parts[0] == kind.encode() else "it is cut off or damaged"

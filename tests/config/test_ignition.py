@@ -57,7 +57,7 @@ def test_what_is_rendered_keeps_all_rules():
 
 def test_json_may_be_indented_with_tabs_and_hold_any_character():
     parts = copy.deepcopy(BASE)
-    parts["passwd"]["users"][0]["gecos"] = "a\x7f\U0001f600"
+    parts["passwd"]["users"][0]["gecos"] = "a\x7f\U0001f600\u2028\x85"
     assert validate(json.dumps(parts, indent="\t", ensure_ascii=False)) == []
 
 

@@ -150,6 +150,7 @@ def test_a_problem_reads_as_coreos_cloudinits_do():
         KEY.split(" ")[0] + " " + KEY.split(" ")[1][:-8],
         "AAAA " + KEY,
         "",
+        KEY.replace("AAAA", "\u00e9", 1),
         "ssh-rsa " + base64.b64encode(b"\xff\xff\xff\xff").decode(),
     ],
 )
