@@ -109,10 +109,10 @@ def test_an_error_says_itself_what_to_do_where_nothing_is_set_up():
         (["zone: str = 'a'"], {"zone": "a"}, ""),
         (["zone: str = 'a'", "# Parameters\nzone = 5\n"], {"zone": 5}, "zone: YAML reads 5 as the"),
         (["zone: str = 'a'", "zone = 1"], {"zone": 1}, "zone: YAML reads 1"),  # edited by hand
-        (["# Parameters\nmode = 'x'\nsize = 1"], {"mode": "x", "size": 1}, "mode: wanted"),
+        (["# Parameters\nmode = 'x'\nsize = 1"], {"mode": "x", "size": 1}, "mode: expected"),
         (["own: str = 'a'"], {"own": 5}, ""),  # of somebody's own notebook
         (["%time\nx", "1", ""], {"x": 1}, ""),
-        (["volume_size: int = 4"], {"volume_size": {1}}, "volume_size: wanted a"),
+        (["volume_size: int = 4"], {"volume_size": {1}}, "volume_size: expected a"),
     ],
 )
 def test_a_notebook_s_parameters_are_checked_as_those_of_a_file(cells, names, faults):
