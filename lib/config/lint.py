@@ -1,7 +1,6 @@
 """The rules of a cloud-config: those of coreos-cloudinit, and some that it lacks."""
 
 import base64
-import binascii
 import gzip
 import posixpath
 import re
@@ -276,5 +275,5 @@ def _decodes(content: str, encoding: str) -> bool:
     try:
         data = base64.b64decode("".join(content.split()), validate=True)
         return not encoding.startswith("gz") or gzip.decompress(data) is not None
-    except (binascii.Error, OSError, EOFError, zlib.error):
+    except (ValueError, OSError, EOFError, zlib.error):
         return False

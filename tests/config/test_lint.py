@@ -69,6 +69,9 @@ WRONG = {
     "content": (
         "write_files:\n  - path: /x\n    encoding: b64\n    content: '#'\n", 5, "decoded as",
     ),
+    "content with another letter": (
+        "write_files:\n  - path: /x\n    encoding: b64\n    content: AAAé\n", 5, "be decoded",
+    ),
     "packed content": (
         "write_files:\n  - path: /x\n    encoding: gz+b64\n    content: QQ==\n", 5, "be decoded",
     ),
@@ -83,6 +86,7 @@ WRONG = {
         f"ssh_authorized_keys:\n  - {KEY.replace(' me', chr(0x3000) + 'me')}\n", 3, "U+3000",
     ),
     "full-width space before a key": ("coreos:\n\u3000units: []\n", 3, "U+3000"),
+    "key with another letter": ("ssh_authorized_keys:\n  - ssh-rsa AAAAé\n", 3, "part is damaged"),
     "damaged key": ("ssh_authorized_keys:\n  - ssh-rsa AAAAB3xxx\n", 3, "base64 part is damaged"),
     "damaged key of a user": (
         "users:\n  - name: a\n    ssh-authorized-keys: [ssh-rsa AAAA]\n", 4, "cut off or damaged",

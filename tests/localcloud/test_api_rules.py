@@ -454,6 +454,7 @@ def test_user_data_is_base64_of_some_length(api, old):
     params = api.machine_params(name="n")
     for data, text in [
         ("not base64!", "User data is not base64 encoded."),
+        ("\ufeffAAAA", "User data is not base64 encoded."),
         (encoded("x" * 30000), "User data has exceeded configurable max length : 32768"),
     ]:
         assert api.refused("deployVirtualMachine", **params, userdata=data) == (431, text)

@@ -1,7 +1,6 @@
 """Commands for SSH keys and stored user data."""
 
 import base64
-import binascii
 import hashlib
 from typing import Any
 from urllib.parse import unquote
@@ -67,7 +66,7 @@ def _blob(public: str) -> bytes:
     try:
         kind, text = public.split()[:2]
         blob = base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
+    except ValueError:
         raise invalid("Public key is invalid") from None
     if blob[4 : 4 + len(kind)] != kind.encode():
         raise invalid("Public key is invalid")
@@ -141,7 +140,7 @@ def checked_userdata(cloud: Cloud, text: str) -> str:
         raise invalid(f"User data has exceeded configurable max length : {most}")
     try:
         data = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise invalid("User data is not base64 encoded.") from None
     if len(data) > (cloud.dialect.userdata_decoded or len(data)):
         raise invalid(cloud.dialect.userdata_too_long)
