@@ -40,7 +40,7 @@ def members(cloud) -> dict[str, str]:
 
 
 def dashes(cloud, **params) -> list[dict]:
-    rows = play(cloud, "00-check-access", **params)["left"]
+    rows = play(cloud, "00-check-access", "check-table", **params)["rows"]
     return [r for r in rows if r.ok == "-" and r.what.startswith("the name")]
 
 
