@@ -31,7 +31,8 @@ from lib.localcloud.guests import guests
 from lib.workstation import notes
 from lib.workstation.shell import connect_shell, write_text
 
-ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "60")]  # at the cloud, that is
+# These change the cloud; 43 does where the template comes from a URL.
+ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "43", "60")]
 
 
 @pytest.fixture(params=["4.22", "2.2"])
