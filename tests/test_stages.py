@@ -144,7 +144,7 @@ def test_a_second_cluster_gets_a_token_and_a_disk_of_its_own(templated):
 def test_a_second_cluster_of_the_same_template_is_stopped_before_it_is_deployed(templated):
     play(templated, "50-deploy-cluster")
     seen = changes(templated)
-    with pytest.raises(CheckFailed, match="who registered with the token"):
+    with pytest.raises(CheckFailed, match="others have registered with the token"):
         play(templated, "50-deploy-cluster", cluster_name="second")
     assert changes(templated) == seen
 
