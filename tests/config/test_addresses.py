@@ -71,16 +71,13 @@ def test_machines_at_fixed_addresses_need_no_token(cloud, form):
     assert plans == [[], []]
 
 
-def test_addresses_that_are_named_are_taken_in_their_order(cloud):
-    wanted = ["10.1.0.60", "10.1.0.50", "10.1.0.70"]
-    play_to(cloud, "50-deploy-cluster", **FLATCAR, fixed_addresses=wanted)
-    assert given(cloud) == {f"coreos-cluster-{i}": a for i, a in enumerate(wanted, 1)}
-
-
-def test_looking_at_an_empty_cloud_shows_the_addresses_there_would_be(cloud):
+def test_addresses_are_shown_before_and_those_named_are_taken_in_their_order(cloud):
     names = play(cloud, "20-write-cloud-config", **FLATCAR, mode="plan")
     assert list(names["bootstrap"].addresses) == FREE
     assert [config.Written("", names["plan"][0].params["text"]).addresses] == [tuple(FREE)]
+    wanted = ["10.1.0.60", "10.1.0.50", "10.1.0.70"]
+    play_to(cloud, "50-deploy-cluster", **FLATCAR, fixed_addresses=wanted)
+    assert given(cloud) == {f"coreos-cluster-{i}": a for i, a in enumerate(wanted, 1)}
 
 
 @pytest.mark.parametrize(
@@ -105,11 +102,6 @@ def test_addresses_are_for_static_discovery_and_those_kept_come_before_new_ones(
     assert settle(cloud, [], ["10.1.0.9"]).addresses == ("10.1.0.9",)
     with pytest.raises(CheckFailed, match="wanted 300, found 252"):
         settle(cloud, [], size=300)
-
-
-def test_coreos_of_2014_cannot_do_without_a_token(cloud):
-    with pytest.raises(ParamsError, match="etcd of 2014 needs a token"):
-        play(cloud, "20-write-cloud-config", discovery="static", mode="plan")
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +129,9 @@ def test_what_does_not_fit_the_fixed_addresses_stops_the_first_machine(
         assert len(given(cloud)) == len(taken[:1])
 
 
-def test_a_token_is_not_exchanged_for_addresses_of_what_was_written(cloud):
+def test_a_token_is_not_exchanged_for_addresses_nor_done_without_in_2014(cloud):
+    with pytest.raises(ParamsError, match="etcd of 2014 needs a token"):
+        play(cloud, "20-write-cloud-config", discovery="static", mode="plan")
     play(cloud, "20-write-cloud-config", **FLATCAR | {"discovery": "local"})
     with pytest.raises(CheckFailed, match=r"(?s)-.*initial-cluster.*90-remove-cluster"):
         play(cloud, "20-write-cloud-config", **FLATCAR)

@@ -7,7 +7,7 @@ import pytest
 from harness import OLD, changes, client, inventory, play, play_to, running
 
 from lib import ours
-from lib.config import userdata
+from lib.config import registered, userdata
 from lib.config.discovery import url_in
 from lib.errors import CheckFailed, Refused
 from lib.plan import show
@@ -77,10 +77,13 @@ def test_the_second_cluster_is_removed_without_the_template_of_the_first(neutral
     assert not (home(neutral) / "coreos-cluster").exists()
 
 
-def test_it_works_on_the_cloud_of_2014_too(tmp_path):
+def test_it_works_on_the_cloud_of_2014_too_which_registers_no_user_data(tmp_path):
     with running(tmp_path / "cloud", dialect="2.2") as cloud:
         for where in ({}, OTHER):
             play_to(cloud, "60-verify-cluster", **OLD, **USERDATA, **where)
+        assert not cloud.may_register and registered.rows_of(cloud, "coreos-cluster") == []
+        with pytest.raises(Refused):
+            cloud.call("listUserData")
 
 
 def test_the_template_is_neutral_and_the_token_in_the_users_file_only(neutral, capsys):
@@ -172,20 +175,20 @@ def test_a_template_with_a_token_gets_no_second_one(cloud):
         play(cloud, "50-deploy-cluster", **USERDATA, work_dir="elsewhere")
 
 
-def test_lost_user_data_are_not_replaced_while_machines_are_there(neutral):
+def test_without_user_data_nothing_is_deployed_and_lost_ones_are_not_replaced(neutral):
+    file = home(neutral) / "coreos-cluster" / "user-data.yml"
+    text = file.read_text()
+    file.unlink()
+    with pytest.raises(CheckFailed, match="Run 20-write-cloud-config first"):
+        play(neutral, "50-deploy-cluster", **USERDATA)
+    file.write_text(text)
     play(neutral, "50-deploy-cluster", **USERDATA)
-    (home(neutral) / "coreos-cluster" / "user-data.yml").unlink()
+    file.unlink()
     with pytest.raises(CheckFailed, match=r"coreos-cluster-1.*lost.*move_discovery") as failed:
         play(neutral, "20-write-cloud-config", **USERDATA)
     assert "90-remove-cluster" not in str(failed.value)
     play(neutral, "70-reconfigure-cluster", **USERDATA, move_discovery="a")
     play(neutral, "20-write-cloud-config", **USERDATA)
-
-
-def test_without_user_data_nothing_is_deployed(neutral):
-    (home(neutral) / "coreos-cluster" / "user-data.yml").unlink()
-    with pytest.raises(CheckFailed, match="Run 20-write-cloud-config first"):
-        play(neutral, "50-deploy-cluster", **USERDATA)
 
 
 @pytest.mark.parametrize("form", [FLATCAR, IGNITION], ids=["cloud-config", "Ignition"])

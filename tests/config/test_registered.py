@@ -4,11 +4,11 @@ import base64
 import json
 
 import pytest
-from harness import OLD, changes, fault, play, play_to, running
+from harness import changes, fault, play, play_to, running
 
 from lib.config import ignition, registered, userdata
 from lib.config.lint import validate
-from lib.errors import CheckFailed, Refused
+from lib.errors import CheckFailed
 
 FIFTY = "50-deploy-cluster"
 USERDATA = {"config_delivery": "userdata"}
@@ -46,23 +46,18 @@ def test_all_machines_share_what_is_registered_under_the_clusters_name(registeri
     assert sorted(asked) == ["deleteUserData", "registerUserData"], "asked once whether it can"
 
 
-@pytest.mark.parametrize("form", [USERDATA, IGNITION], ids=["cloud-config", "Ignition"])
-def test_each_machine_may_have_its_own_with_its_host_name(tmp_path, form):
+def test_each_machine_may_have_its_own_with_its_host_name_in_an_ignition_config(tmp_path):
     with running(tmp_path / "cloud", may_expunge=1) as cloud:
-        play_to(cloud, "60-verify-cluster", **form, user_data_each=True)
+        play_to(cloud, "60-verify-cluster", **IGNITION, user_data_each=True)
         texts = given(cloud)
         named = {f"runbook-coreos-cluster_{n[-1]}": t for n, t in texts.items()}
         assert sorted(texts) == NAMES and kept(cloud) == named
-        assert play(cloud, FIFTY, **form, user_data_each=True)["plan"] == []
+        assert play(cloud, FIFTY, **IGNITION, user_data_each=True)["plan"] == []
     for name, text in texts.items():
-        if "config_format" in form:
-            assert ignition.validate(text) == []
-            (file,) = json.loads(text)["storage"]["files"]
-            assert (file["path"], file["contents"]["source"][: len(name) + 9]) == (
-                "/etc/hostname", f"data:,{name}%0A",
-            )  # fmt: skip
-        else:
-            assert validate(text) == [] and f"\nhostname: {name}\n" in text
+        assert ignition.validate(text) == []
+        (file,) = json.loads(text)["storage"]["files"]
+        source = file["contents"]["source"]
+        assert file["path"] == "/etc/hostname" and source.startswith(f"data:,{name}%0A")
 
 
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
@@ -87,6 +82,8 @@ OLDER = {"runbook-coreos-cluster-7": "coreos-cluster-7",
 
 def test_the_removal_deletes_those_of_this_cluster_only(registering):
     play(registering, FIFTY, **USERDATA, user_data_each=True)
+    for name, text in given(registering).items():
+        assert validate(text) == [] and f"\nhostname: {name}\n" in text
     for name, host in (OTHERS | OLDER).items():
         text = f"#cloud-config\n\nhostname: {host}\nmanage_etc_hosts: {name}\n"
         registering.call("registerUserData", name=name, userdata=userdata.encoded(text))
@@ -110,11 +107,3 @@ def test_others_under_the_same_name_are_reported_before_anything_is_sent(registe
 def test_where_the_account_may_not_expunge_they_are_sent_with_each_machine(neutral):
     play(neutral, FIFTY, **USERDATA)
     assert kept(neutral) == {} and sorted(given(neutral)) == NAMES
-
-
-def test_a_server_that_cannot_register_is_sent_them_with_each_machine(tmp_path):
-    with running(tmp_path / "cloud", dialect="2.2") as old:
-        assert not old.may_register and registered.rows_of(old, "coreos-cluster") == []
-        play_to(old, "60-verify-cluster", **OLD, **USERDATA)
-        with pytest.raises(Refused):
-            old.call("listUserData")
