@@ -1,6 +1,7 @@
 """The workstation's block devices, as lsblk lists them, and their users."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -14,6 +15,8 @@ SAME = ("name", "size", "serial", "wwn", "hctl", "maj:min")  # constant while th
 LOOK = f"""\
 cat /proc/sys/kernel/random/boot_id && lsblk -J -b -o {COLUMNS} && echo IN USE && cat /proc/swaps &&
 {{ ls -d /sys/class/block/*/holders/* /sys/fs/btrfs/*/devices/* 2>/dev/null; true; }}"""
+# How lsblk of util-linux 2.27 and 2.28 writes a byte of a label, which is no JSON (util-linux#330).
+BYTES = re.compile(r"(\\x[0-9a-fA-F]{2})+")
 TOO_OLD = (
     "Nothing was written. Use a workstation with util-linux 2.27 or newer, as systems since 2016 "
     "have it."
@@ -31,10 +34,27 @@ def read(shell: Shell) -> list[dict]:
     listed, _, used_by = rest.partition("IN USE\n")
     uses = _uses(used_by.splitlines())
     try:
-        return [{"boot": boot} | _row(r, uses) for r in json.loads(listed)["blockdevices"]]
+        return [{"boot": boot} | _row(r, uses) for r in _parsed(listed)["blockdevices"]]
     except (ValueError, LookupError, TypeError, AttributeError):
         what = f"lsblk of the workstation prints no JSON: {(seen.err or listed)[:200]!r}"
         raise CheckFailed(what, next_step=TOO_OLD) from None
+
+
+def _parsed(listed: str) -> dict:
+    r"""Return the object in the text, with the bytes that old versions write as `\x##`.
+
+    >>> _parsed('{"label": "caf\\xc3\\xa9"}')
+    {'label': 'café'}
+    """
+    try:
+        return json.loads(listed)
+    except ValueError:
+        return json.loads(BYTES.sub(_decoded, listed))
+
+
+def _decoded(found: re.Match) -> str:
+    text = bytes.fromhex(found[0].replace("\\x", "")).decode("utf-8", "replace")
+    return json.dumps(text)[1:-1]
 
 
 def _uses(lines: list[str]) -> dict[str, list[str]]:
