@@ -27,25 +27,25 @@ DIGITS = {"MD5": 32, "SHA-1": 40, "SHA-224": 56, "SHA-256": 64, "SHA-384": 96, "
 ALL_ZONES = -1
 
 
-@command("""registerTemplate(4.22) sync template
+@command("""registerTemplate sync template
     Makes a template of an image that the cloud downloads.
     name string* its name
-    displaytext string<4096 a text to go with it
+    displaytext string*2.2<4096 a text to go with it
     url string*<2048 where the image is
     format string* its format: QCOW2, RAW, VHD, OVA
     hypervisor string* the hypervisor it is for
-    ostypeid uuid the OS type
-    zoneid uuid the zone
-    zoneids uuids several zones
+    ostypeid uuid*2.2 the OS type
+    zoneid uuid*2.2 the zone
+    zoneids uuids (4.22) several zones
     checksum string its digits after {SHA-256} or the like; without an algorithm, of MD5
-    directdownload boolean hosts download it when a machine is deployed; for KVM only
+    directdownload boolean (4.22) hosts download it when a machine is deployed; for KVM only
     ispublic boolean everyone may use it
     isfeatured boolean accepted; users cannot feature a template
-    isextractable boolean accepted; nothing is extracted here
+    isextractable boolean (4.22) accepted; nothing is extracted here
     passwordenabled boolean machines get a password of their own
-    sshkeyenabled boolean machines take an SSH key
+    sshkeyenabled boolean (4.22) machines take an SSH key
     requireshvm boolean accepted; all machines here are of that kind
-    isdynamicallyscalable boolean accepted; no machine here is scaled while it runs
+    isdynamicallyscalable boolean (4.22) accepted; no machine here is scaled while it runs
     details map pairs that describe it
 """)  # fmt: skip
 def register_template(cloud: Cloud, url: str, **given: Any) -> Listing:

@@ -68,6 +68,7 @@ listVirtualMachines: hostid podid storageid
 listVolumes: hostid podid details
 createSnapshot: policyid
 createTemplate: bits virtualmachineid url templatetag
+registerTemplate: bits
 deployVirtualMachine: hostid keyboard
 updateVirtualMachine: ostypeid
 listEvents: duration entrytime
