@@ -31,7 +31,7 @@ def record(place, done) -> Path:
 
 def test_one_command_makes_a_cluster_of_an_empty_disk(done):
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith("Done: 10 of 10 stages ok")
+    assert done.stdout.splitlines()[-1].startswith("Done: 11 of 11 stages ok")
     assert "3 \N{MULTIPLICATION SIGN} deployVirtualMachine" in done.stdout
     assert done.stderr == ""
 
