@@ -51,7 +51,7 @@ def plan(how: Deployment) -> list[Step]:
     registers, given = _plan_user_data(how, missing)
     params = _params(how, source)
     fixed = dict(zip(ours.members, how.configured.addresses, strict=False))
-    given = {n: g | ({"ipaddress": fixed[n]} if fixed else {}) for n, g in given.items()}
+    given = {n: g | ({"ipaddress": fixed[n]} if n in fixed else {}) for n, g in given.items()}
     deploys = [_deploy(ours, n, params | given[n]) for n in missing]
     starts = [s for n in names if (s := _plan_start(ours, n, there.get(n)))]
     return mends + registers + deploys + starts
