@@ -35,6 +35,8 @@ def run(cloud: Cloud, machine: Row, address: str, given: Settings) -> str:
     """Start a machine's etcd as its unit would, and return a line on it."""
     place = folder(cloud, machine)
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if (place / "etcd/proxy").is_dir() and "rm -rf /var/lib/etcd/member" in given.before:
+        shutil.rmtree(place / "etcd/member", ignore_errors=True)
     words = flags(given, address) | {"data-dir": str(place / "etcd")}
     own = {"ETCD_NAME": str(machine["id"]).replace("-", "")} | given.variables
     environment = {k: v for k, v in own.items() if _flag(k) not in (*words, *OWN_PLACES)}

@@ -25,10 +25,11 @@ class Unit(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The variables and arguments of a program."""
+    """The variables and arguments of a program, and the lines of what runs before it."""
 
     variables: dict[str, str]
     arguments: list[str]
+    before: str = ""
 
     def get(self, key: str) -> str | None:
         """Return a setting of etcd: an argument, else a variable; None for an empty one."""
@@ -71,7 +72,9 @@ def read(
             variables[key] = VARIABLE.sub(address, value) if value.strip("/|#,") else address
     lines = re.findall(r"(?m)^ExecStart=(.*)$", re.sub(r"\\\n\s*", " ", text))
     _, *words = _words(lines[-1] if lines else "") or ["", "$ETCD_OPTS"]
-    return Settings(variables, [p for w in words for p in _expanded(_specified(w, id), variables)])
+    before = "\n".join(re.findall(r"(?m)^ExecStartPre=(.*)$", text))
+    arguments = [p for w in words for p in _expanded(_specified(w, id), variables)]
+    return Settings(variables, arguments, before)
 
 
 def _drop_ins(name: str, files: dict[str, str]) -> list[str]:
