@@ -34,6 +34,8 @@ def start(name: str, options: dict) -> Profile:
     if unknown:
         known = ", ".join(OPTIONS)
         raise ProfileError(f"profile {name}: unknown option {unknown[0]}; there are {known}")
+    if "seed" in options:  # a kernel works elsewhere than its operator
+        options = options | {"seed": ROOT / options["seed"]}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "lib.localcloud", "start", "--json", *flags]
     done = subprocess.run(

@@ -87,7 +87,7 @@ def test_a_missing_key_is_answered_like_etcd(service, token):
 
 
 def test_a_token_itself_is_no_file(service, token):
-    assert service.ask("DELETE", token)[1]["errorCode"] == 102
+    assert service.ask("PUT", token)[1]["errorCode"] == 102
     assert service.ask("GET", token)[0] == 200
 
 

@@ -1,14 +1,19 @@
 """Seeds: what a new cloud holds, several zones and networks in it, and the faults of a file."""
 
 import json
+import os
 import re
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
+from lib.cloud import Cloud
+from lib.errors import ProfileError
 from lib.localcloud.__main__ import main
 from lib.localcloud.state import seeds
+from lib.profiles import local
+from lib.record.journal import ROOT
 
 LARGE = """\
 limits: {vm: 1000, ip: 1000, volume: 1000, cpu: 4000, memory: 4000000, primarystorage: -1}
@@ -173,6 +178,18 @@ def test_a_folder_keeps_the_seed_it_was_made_from(seed, tmp_path, capsys):
         assert json.loads(capsys.readouterr().out.splitlines()[-1])["seed"] != facts["seed"]
     finally:
         main(["stop", *words[:2]])
+
+
+def test_a_profile_names_a_seed_from_the_projects_folder(seed, tmp_path, monkeypatch):
+    monkeypatch.setenv("RUNBOOK_LOCALCLOUD", str(tmp_path / "clouds"))
+    path = seed("limits: {vm: 7}")
+    try:
+        found = local.start("local", {"seed": os.path.relpath(path, ROOT), "time_scale": "0"})
+        assert Cloud(found, folder=tmp_path / "run").list("listAccounts")[0]["vmlimit"] == "7"
+        with pytest.raises(ProfileError, match=r"no\.yaml: expected a seed in YAML"):
+            local.start("local", {"seed": "no.yaml"})
+    finally:
+        main(["stop"])
 
 
 def test_a_seed_says_which_dialect_it_is_for(seed, tmp_path, capsys):

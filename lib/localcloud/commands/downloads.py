@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ..state import jobs
 from ..state.cloud import GIB, Cloud, Listing, check_quota, find_copy
 from ..state.jobs import Work
-from ..state.refusals import DIRECT, ApiError, broken, invalid
+from ..state.refusals import ApiError, broken, invalid, refuse
 from ..state.registry import command, phase
 from ..state.rows import Row
 from ..state.views import show
@@ -51,17 +51,17 @@ ALL_ZONES = -1
 def register_template(cloud: Cloud, url: str, **given: Any) -> Listing:
     """Create the template's row, and start its download unless hosts do that themselves."""
     zones, direct = _zones(cloud, **given), given.get("directdownload", False)
-    if direct and given["hypervisor"].upper() != "KVM":
-        text = "Parameter directdownload is only allowed for KVM or Custom templates"
-        raise ApiError(431, text, DIRECT)
-    if given.get("ostypeid") is None:
-        raise ApiError(431, "Please provide a guest OS type", DIRECT)
+    refuse(
+        (direct and given["hypervisor"].upper() != "KVM",
+         "Parameter directdownload is only allowed for KVM or Custom templates"),
+        (given.get("ostypeid") is None, "Please provide a guest OS type"),
+    )  # fmt: skip
     hypervisor = _hypervisor(given["hypervisor"])
     if "file://" in url.lower():
         raise invalid("File:// type urls are currently unsupported")
-    if given["format"].upper() not in FORMATS:
-        known = f"Supported formats are [{', '.join(FORMATS)}]"
-        raise ApiError(431, f"Image format: {given['format']} is incorrect. {known}", DIRECT)
+    known = f"Supported formats are [{', '.join(FORMATS)}]"
+    kind = given["format"].upper()
+    refuse((kind not in FORMATS, f"Image format: {given['format']} is incorrect. {known}"))
     check_quota(cloud, "template")
     _check_url(url, given["format"].lower())
     found = installers.released(url)
@@ -100,17 +100,15 @@ def register_template(cloud: Cloud, url: str, **given: Any) -> Listing:
 
 
 def _zones(cloud: Cloud, zoneid: Any = None, zoneids: list | None = None, **_: Any) -> list[Any]:
-    if zoneid is not None and zoneids:
-        text = "Both zoneid and zoneids cannot be specified at the same time"
-        raise ApiError(431, text, DIRECT)
-    if zoneid is None and not zoneids:
-        text = "Either zoneid or zoneids is required. Both cannot be null."
-        raise ApiError(431, text, DIRECT)
     zones = zoneids or [zoneid]
-    if ALL_ZONES in zones and len(zones) > 1:
-        text = "Parameter zoneids cannot combine all zones (-1) option with other zones"
-        raise ApiError(431, text, DIRECT)
-    if ALL_ZONES in zones:
+    refuse(
+        (zoneid is not None and zoneids, "Both zoneid and zoneids cannot be specified at the same "
+         "time"),
+        (zones == [None], "Either zoneid or zoneids is required. Both cannot be null."),
+        (ALL_ZONES in zones and len(zones) > 1, "Parameter zoneids cannot combine all zones (-1) "
+         "option with other zones"),
+    )  # fmt: skip
+    if zones == [ALL_ZONES]:
         raise invalid(
             "Template registered for 'All zones' can only be owned a Root Admin account. Please "
             "select specific zone(s)."
@@ -134,21 +132,18 @@ def _check_url(url: str, kind: str) -> None:
     endings = [e + packed for e in SUFFIXES.get(kind, (kind,)) for packed in PACKED]
     known = [f.lower() for f in FORMATS if f.lower() != "raw"] + [*SUFFIXES["raw"]]
     path, host = parts.path.lower(), parts.hostname or ""
-    if parts.scheme.lower() not in ("http", "https"):
-        why = f"Unsupported scheme for url: {url}"
-    elif parts.port not in (80, 8080, 443, None):
-        why = "Only ports 80, 8080 and 443 are allowed"
-    elif host == "localhost" or re.match(r"(127|169\.254|0)\.", host):
-        why = "Illegal host specified in url"
-    elif not re.fullmatch(r"\w+\.release\.(core-os|flatcar-linux)\.net", host):
-        why = f"Unable to resolve {host}"
-    elif not path.endswith(tuple(k + packed for k in known for packed in PACKED)):
-        why = f"Please specify a valid {kind}"
-    elif not path.endswith(tuple(endings)):
-        why = f"Please specify a valid URL. URL:{parts.path} is an invalid for the format {kind}"
-    else:
-        return
-    raise ApiError(431, why, DIRECT)
+    refuse(
+        (parts.scheme.lower() not in ("http", "https"), f"Unsupported scheme for url: {url}"),
+        (parts.port not in (80, 8080, 443, None), "Only ports 80, 8080 and 443 are allowed"),
+        (host == "localhost" or re.match(r"(127|169\.254|0)\.", host),
+         "Illegal host specified in url"),
+        (not re.fullmatch(r"\w+\.release\.(core-os|flatcar-linux)\.net", host),
+         f"Unable to resolve {host}"),
+        (not path.endswith(tuple(k + packed for k in known for packed in PACKED)),
+         f"Please specify a valid {kind}"),
+        (not path.endswith(tuple(endings)),
+         f"Please specify a valid URL. URL:{parts.path} is an invalid for the format {kind}"),
+    )  # fmt: skip
 
 
 def _checksum(text: str) -> tuple[str, str]:
@@ -159,12 +154,13 @@ def _checksum(text: str) -> tuple[str, str]:
 
 def _check_direct(url: str, checksum: str, found: tuple | None) -> None:
     algorithm, digits = _checksum(checksum)
-    if checksum and algorithm not in DIGITS:
-        why = "was provided but it is not one of the supported algorithms"
-        raise ApiError(431, f"Algorithm {algorithm} {why}", DIRECT)
-    if checksum and len(digits) != DIGITS[algorithm]:
-        why = f"Checksum digest length should be {DIGITS[algorithm]} instead of {len(digits)}"
-        raise ApiError(431, why, DIRECT)
+    wanted = DIGITS.get(algorithm, 0)
+    refuse(
+        (checksum and not wanted, f"Algorithm {algorithm} was provided but it is not one of the "
+         "supported algorithms"),
+        (checksum and len(digits) != wanted, f"Checksum digest length should be {wanted} instead "
+         f"of {len(digits)}"),
+    )  # fmt: skip
     if not found:
         raise broken(f"URL: {url} validation failed on host id 1")
 
@@ -237,12 +233,12 @@ def copied(
 ) -> dict:
     """Add the zones; one that has the template already is passed over."""
     row = cloud.state.get("template", id)
-    if destzoneid is None and not destzoneids:
-        text = "Either destzoneid or destzoneids parameters have to be specified."
-        raise ApiError(431, text, DIRECT)
-    if destzoneid is not None and destzoneids:
-        text = "Both destzoneid and destzoneids cannot be specified at the same time."
-        raise ApiError(431, text, DIRECT)
+    refuse(
+        (destzoneid is None and not destzoneids, "Either destzoneid or destzoneids parameters have "
+         "to be specified."),
+        (destzoneid is not None and destzoneids, "Both destzoneid and destzoneids cannot be "
+         "specified at the same time."),
+    )  # fmt: skip
     if row is None:
         raise invalid("Unable to find template with id")
     wanted = destzoneids or [destzoneid]

@@ -48,13 +48,13 @@ def list_volumes(cloud: Cloud, **filters: Any) -> Listing:
 def create_volume(
     cloud: Cloud,
     name: str = "",
-    diskofferingid: Any = None,
     snapshotid: Any = None,
     size: int | None = None,
     zoneid: Any = None,
-    virtualmachineid: Any = None,
+    **more: Any,
 ) -> Work:
     """Create the volume's row; without a snapshot it has no data until it is attached."""
+    diskofferingid = more.get("diskofferingid")
     if diskofferingid is None and snapshotid is None:
         raise invalid(
             "At least one of disk Offering ID or snapshot ID must be passed whilst creating volume"
@@ -67,10 +67,10 @@ def create_volume(
         zoneid = cloud.find("snapshot", snapshotid)["zoneid"]
     zone = cloud.find("zone", zoneid)
     if snapshotid is not None:
-        made, machine = _from_snapshot(cloud, snapshotid, diskofferingid, size), virtualmachineid
+        made = _from_snapshot(cloud, snapshotid, diskofferingid, size)
     else:
-        made, machine = _from_offering(cloud, diskofferingid, size), None
-    target = _target(cloud, machine)
+        made = _from_offering(cloud, diskofferingid, size)
+    target = _target(cloud, more.get("virtualmachineid") if snapshotid is not None else None)
     check_quota(cloud, "volume")
     check_quota(cloud, "primarystorage", made["size"] / GIB)
     row = cloud.state.add(

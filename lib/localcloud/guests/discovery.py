@@ -103,9 +103,7 @@ def _key(rows: Rows, method: str, token: str, name: str | None, given: dict) -> 
         return _get(rows, token, name)
     if method == "PUT" and name:
         return _put(rows, token, name, given)
-    if method == "DELETE" and name:
-        return _delete(rows, token, name)
-    if method in ("PUT", "DELETE"):
+    if method == "PUT":
         raise EtcdError(403, 102, "Not a file", f"{PREFIX}/{token}", last_index(rows))
     return _text(405, "Method Not Allowed\n")
 
@@ -180,14 +178,3 @@ def _put(rows: Rows, token: str, name: str, given: dict) -> Reply:
 
 def _previous(token: str, name: str, before: dict | None) -> dict:
     return {"prevNode": _shown(token, name, before)} if before else {}
-
-
-def _delete(rows: Rows, token: str, name: str) -> Reply:
-    nodes = _alive(rows, token)
-    before = nodes.pop(name, None)
-    if not before:
-        raise _not_found(rows, token, name)
-    index = last_index(rows) + 1
-    rows[token] = {"index": index, "nodes": nodes}
-    gone = {"key": f"{PREFIX}/{token}/{name}"} | _indices(index, before["created"])
-    return _json(200, {"action": "delete", "node": gone} | _previous(token, name, before))

@@ -194,18 +194,13 @@ def owner_of(row: Row) -> Row:
     return {k: row[k] for k in ("projectid",) if k in row}
 
 
-def fitting(
-    cloud: Cloud,
-    kind: str,
-    *,
-    id: Any = None,
-    ids: list | None = None,
-    name: str | None = None,
-    keyword: str | None = None,
-    tags: list[dict] | None = None,
-    **equal: Any,
-) -> list[Row]:
-    """Return the rows of a kind that match all filters; a filter of None matches any row."""
+def fitting(cloud: Cloud, kind: str, *, ids: list | None = None, **filters: Any) -> list[Row]:
+    """Return the rows of a kind that match all filters; a filter of None matches any row.
+
+    `id`, `name`, `keyword` and `tags` count as parameters of CloudStack do, others are fields.
+    """
+    named = {key: filters.pop(key, None) for key in ("id", "name", "keyword", "tags")}
+    id, name, keyword, tags = named.values()
     wanted = [id] if id is not None else ids
     if wanted is None:
         rows = cloud.rows(kind)
@@ -217,7 +212,7 @@ def fitting(
         rows = [row for row in rows if keyword.lower() in (row.get("name") or "").lower()]
     if tags is not None:
         rows = [row for row in rows if any(has_tag(row, tag) for tag in tags)]
-    for key, value in equal.items():
+    for key, value in filters.items():
         rows = [row for row in rows if value is None or row.get(key) == value]
     return rows
 

@@ -40,3 +40,10 @@ def param(command: str, why: str) -> ApiError:
     """Return the refusal of a parameter before the command looks at it (431)."""
     text = f"Unable to execute API command {command.lower()} due to {why}"
     return ApiError(431, text, DIRECT)
+
+
+def refuse(*rules: tuple[object, str]) -> None:
+    """Refuse a call (431) with the text of the first rule that it breaks."""
+    for is_broken, text in rules:
+        if is_broken:
+            raise ApiError(431, text, DIRECT)
