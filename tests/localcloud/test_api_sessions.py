@@ -38,24 +38,16 @@ def test_a_session_answers_calls_without_signature(api, login):
     assert jobs.status_code == 200
 
 
-@pytest.mark.parametrize("domain", ["local", "/local", "/local/"])
-def test_the_domain_is_written_as_one_likes(login, domain):
-    assert login(domain=domain)[1].status_code == 200
-
-
-def test_the_domain_may_be_given_by_its_id(api, login):
+def test_the_domain_has_several_forms_and_any_wrong_login_gets_the_same_refusal(api, login):
     id = api("listDomains")["domain"][0]["id"]
-    assert login(domain="", domainid=id)[1].status_code == 200
-
-
-@pytest.mark.parametrize("wrong", [{"password": "no"}, {"username": "no"}, {"domain": ""}])
-def test_any_wrong_login_gets_the_same_refusal(login, wrong):
-    session, answer = login(**wrong)
-    body = answer.json()["loginresponse"]
-    assert (answer.status_code, body["errorcode"]) == (531, 531)
-    assert body["errortext"].startswith("Failed to authenticate user ")
-    assert "X-Description" not in answer.headers
-    assert not session.cookies
+    for right in ({"domain": "/local"}, {"domain": "/local/"}, {"domain": "", "domainid": id}):
+        assert login(**right)[1].status_code == 200
+    for wrong in ({"password": "no"}, {"username": "no"}, {"domain": ""}):
+        session, answer = login(**wrong)
+        body = answer.json()["loginresponse"]
+        assert (answer.status_code, body["errorcode"]) == (531, 531)
+        assert body["errortext"].startswith("Failed to authenticate user ")
+        assert "X-Description" not in answer.headers and not session.cookies
 
 
 def test_only_post_logs_in(login):

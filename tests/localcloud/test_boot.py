@@ -107,37 +107,26 @@ def ignition(url: str, fallback: str = "exit") -> str:
     return json.dumps({"ignition": {"version": "3.3.0"}, "systemd": {"units": units}})
 
 
-def test_three_machines_from_the_seeds_config_find_each_other(world):
+def test_machines_of_one_template_find_each_other_by_the_token_in_it(world):
     url = world.token()
     disk = coreos(world, SEED.format(url=url))
     journals = [world.boot(disk, n) for n in (1, 2, 3)]
-    assert world.listed(url) == {
-        f"{n:032x}": f"http://10.1.0.{n}:7001" for n in (1, 2, 3)
-    }  # by machine id
-    assert "leads a new cluster" in journals[0]
-    assert "joined 2 others" in journals[2]
+    by_id = {f"{n:032x}": f"http://10.1.0.{n}:7001" for n in (1, 2, 3)}
+    assert world.listed(url) == by_id
+    assert "leads a new cluster" in journals[0] and "joined 2 others" in journals[2]
+    assert url.rpartition("/")[2] not in "".join(journals)
+    node = json.loads(world.fetch("GET", url, None)[1])["node"]["nodes"][0]
+    assert 604790 < node["ttl"] <= 604800  # a week
+    world.boot(disk, 1)
+    assert world.listed(url) == by_id
+    world.boot(disk, 4)  # of another cluster with the same token
+    assert len(world.listed(url)) == 4
 
 
-def test_a_registration_of_etcd_0_4_lives_for_a_week(world):
-    url = world.token()
-    world.boot(coreos(world, SEED.format(url=url)))
-    (node,) = json.loads(world.fetch("GET", url, None)[1])["node"]["nodes"]
-    assert 604790 < node["ttl"] <= 604800
-
-
-def test_no_line_of_the_journal_holds_the_token(world):
-    url = world.token()
-    text = world.boot(coreos(world, SEED.format(url=url)))
-    assert url.rpartition("/")[2] not in text
-
-
-def test_a_plain_image_knows_no_address_and_registers_nothing(world):
-    url = world.token()
-    text = world.boot(coreos(world, SEED.format(url=url), oem=""))
-    assert (
-        "failed sanitizing configuration: Advertised URL: parse :4001: missing protocol scheme"
-    ) in text
-    assert world.listed(url) == {}
+def test_a_machine_that_is_alone_at_its_second_boot_finds_nobody(world):
+    disk = coreos(world, SEED.format(url=world.token()))
+    world.boot(disk)
+    assert "no reachable peers" in world.boot(disk)
 
 
 def test_an_address_written_into_etc_environment_by_hand_helps_a_plain_image(world):
@@ -149,170 +138,16 @@ def test_an_address_written_into_etc_environment_by_hand_helps_a_plain_image(wor
     assert list(world.listed(url).values()) == ["http://10.1.0.174:7001"]
 
 
-def test_a_machine_that_boots_again_is_listed_once(world):
-    url = world.token()
-    disk = coreos(world, SEED.format(url=url))
-    world.boot(disk)
-    assert "no reachable peers" in world.boot(disk)
-    assert len(world.listed(url)) == 1
-
-
-def test_two_clusters_from_one_template_with_a_baked_token_collide(world):
-    url = world.token()
-    disk = coreos(world, SEED.format(url=url))
-    for number in range(1, 7):
-        world.boot(disk, number)
-    assert len(world.listed(url)) == 6
-
-
-def test_user_data_count_only_where_the_image_reads_them(world):
-    reading, plain = world.token(), world.token()
-    for oem, url in (("cloudstack", reading), ("", plain)):
-        disk = coreos(world, b"#cloud-config\n", oem=oem)
-        world.boot(disk, userdata=SEED.format(url=url).encode())
-    assert (len(world.listed(reading)), len(world.listed(plain))) == (1, 0)
-
-
-def test_user_data_override_the_configuration_on_the_disk(world):
-    baked, own = world.token(), world.token()
-    disk = coreos(world, SEED.format(url=baked))
-    world.boot(disk, userdata=SEED.format(url=own).encode())
-    assert (len(world.listed(baked)), len(world.listed(own))) == (0, 1)
-
-
 def test_a_machine_with_a_numeric_id_or_a_name_of_its_own_registers_too(world):
     url = world.token()
-    disk = coreos(world, SEED.format(url=url))
-    world.boot(disk, id="53553")
+    world.boot(coreos(world, SEED.format(url=url)), id="53553")
     named = SEED.format(url=url).replace("peer-addr", "name: one\n      peer-addr")
     world.boot(coreos(world, named), 2)
     first, second = world.listed(url)
     assert (len(first), second) == (32, "one")
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("\n#cloud-config\n", 'first line must be "#cloud-config"'),
-        ("# cloud-config\n", 'first line must be "#cloud-config"'),
-        ("\ufeff#cloud-config\n", 'first line must be "#cloud-config"'),
-        ("#cloud-config\na: [\n", "yaml: "),
-        ("#!/bin/sh\n", "a script"),
-        ("#cloud-config\n- a\n", ""),
-        ("", ""),
-        ("#cloud-config  \ncoreos: 1\nunknown: 2\n", ""),
-    ],
-)
-def test_a_config_that_is_wrong_is_not_applied(world, text, said):
-    journal = world.boot(coreos(world, text)).split("\n")
-    assert len(journal) == (2 if said else 1)
-    assert said in journal[-1]
-    assert world.asked == []
-
-
-def test_units_that_are_not_started_or_not_there_register_nothing(world):
-    url = world.token()
-    idle = SEED.format(url=url).replace("command: start", "enable: false")
-    assert "etcd" not in world.boot(coreos(world, idle))
-    said = world.boot(flatcar(world, SEED.format(url=url)))
-    assert "Failed to start etcd.service: Unit etcd.service not found." in said
-    assert world.listed(url) == {}
-
-
-def test_without_discovery_etcd_starts_alone(world):
-    alone = SEED.format(url="x").replace("discovery: x", "name: y")
-    assert "started alone" in world.boot(coreos(world, alone))
-
-
-def test_a_discovery_service_that_is_down_is_reported(world):
-    def down(*_):
-        raise ConnectionRefusedError(111, "Connection refused")
-
-    disk = coreos(world, SEED.format(url=world.token()))
-    assert "does not answer (ConnectionRefusedError)" in world.boot(disk, fetch=down)
-    assert "does not answer (JSONDecodeError)" in world.boot(disk, fetch=lambda *_: (200, "<p>"))
-    assert "does not answer" in world.boot(disk, fetch=lambda *_: (200, "[]"))
-    assert "does not answer" in world.boot(disk, fetch=lambda *_: (0, "no route"))
-    member = flatcar(world, ignition(world.token()), how="-i FILE")
-    assert "bad discovery endpoint" in world.boot(member, fetch=lambda *_: (503, "<p>"))
-
-
-def test_a_disk_without_coreos_does_not_boot(world, tmp_path):
-    images.create_blank(tmp_path / "blank", GIB)
-    for disk in (None, tmp_path / "blank"):
-        assert world.boot(disk) == "no bootable CoreOS on this disk"
-
-
-@pytest.mark.parametrize("how", ["-o cloudstack -i FILE", "-i FILE", "-o cloudstack -c FILE"])
-def test_flatcar_machines_join_by_their_ignition_config(world, how):
-    url = world.token()
-    disk = flatcar(world, ignition(url), how=how)
-    for number in (1, 2, 3):
-        world.boot(disk, number)
-    assert sorted(world.listed(url).values()) == [
-        f"{n:032x}=http://10.1.0.{n}:2380" for n in (1, 2, 3)
-    ]
-
-
-def test_flatcar_reads_ignition_from_user_data_unless_one_is_on_the_disk(world):
-    baked, own = world.token(), world.token()
-    empty = flatcar(world, "#cloud-config\n")
-    world.boot(empty, userdata=ignition(own).encode())
-    full = flatcar(world, ignition(baked), how="-o cloudstack -i FILE")
-    world.boot(full, 2, userdata=ignition(own).encode())
-    assert (len(world.listed(baked)), len(world.listed(own))) == (1, 1)
-
-
-def test_a_full_cluster_accepts_no_more_members(world):
-    url = world.token(size=2)
-    disk = flatcar(world, ignition(url), how="-i FILE")
-    first, _, third = (world.boot(disk, n) for n in (1, 2, 3))
-    assert "1 of 2 known" in first
-    assert "failed to join discovery cluster (discovery: cluster is full)" in third
-    proxy = world.boot(flatcar(world, ignition(url, "proxy"), how="-i FILE"), 4)
-    assert "falling back to proxy" in proxy
-    assert len(world.listed(url)) == 2
-    assert "2 of 2 known" in world.boot(disk, 1)
-
-
-def test_an_unknown_token_has_no_size(world):
-    text = world.boot(flatcar(world, ignition(f"{BASE}/{'0' * 32}"), how="-i FILE"))
-    assert "discovery: size key not found" in text
-
-
-def test_flatcars_cloud_config_may_find_the_address_with_a_unit_of_its_own(world):
-    url = world.token()
-    config = f"""\
-#cloud-config
-coreos:
-  units:
-    - name: address.service
-      command: start
-      content: |
-        [Service]
-        Type=oneshot
-        ExecStart=/bin/sh -c 'echo "ETCD_INITIAL_ADVERTISE_PEER_URLS=http://$$(ip):2380" >/run/e'
-    - name: etcd-member.service
-      command: start
-      drop-ins:
-        - name: 20.conf
-          content: |
-            [Service]
-            EnvironmentFile=/run/e
-            Environment=ETCD_DISCOVERY={url}
-            Environment="ETCD_NAME=%m"
-"""
-    world.boot(flatcar(world, config.replace("$$(ip)", "$${IP}")))
-    assert list(world.listed(url).values()) == [f"{1:032x}=http://10.1.0.1:2380"]
-
-
-def test_flatcar_reads_a_packed_cloud_config_and_2014s_coreos_does_not(world):
-    packed = gzip.compress(b"#cloud-config\n")
-    assert "first line" not in world.boot(flatcar(world, packed))
-    assert "gzip" in world.boot(flatcar(world, packed[:-9]))
-    assert "first line" in world.boot(coreos(world, packed))
-
-
+# A unit finds the address of the machine, as our own texts have it for a plain image.
 SCRIPT = """\
 write_files:
   - path: /opt/bin/own
@@ -340,48 +175,126 @@ coreos:
     - name: etcd.service
       command: start
 """
-READ = {"name": "30-own.conf", "program": "/opt/bin/own", "line": "EnvironmentFile=/run/own.env"}
+OWN_UNIT = """\
+#cloud-config
+coreos:
+  units:
+    - name: address.service
+      command: start
+      content: |
+        [Service]
+        Type=oneshot
+        ExecStart=/bin/sh -c 'echo "ETCD_INITIAL_ADVERTISE_PEER_URLS=http://$${IP}:2380" >/run/e'
+    - name: etcd-member.service
+      command: start
+      drop-ins:
+        - name: 20.conf
+          content: |
+            [Service]
+            EnvironmentFile=/run/e
+            Environment=ETCD_DISCOVERY={url}
+            Environment="ETCD_NAME=%m"
+"""
+FIND = {"name": "30-own.conf", "program": "/opt/bin/own", "line": "EnvironmentFile=/run/own.env"}
+SET = "Environment=ETCD_ADDR=10.1.0.1:4001 ETCD_PEER_ADDR=10.1.0.1:7001"
+DROP_IN = "\n      drop-ins: [{name: 30-x.conf, content: 'Environment=ETCD_ADDR=10.1.0.1:4001'}]"
+EMPTY, OEM, PLAIN = (
+    "#cloud-config\n",
+    "coreos-install -o cloudstack -c FILE",
+    "coreos-install -c FILE",
+)
+TODAY = "flatcar-install -o cloudstack -c FILE"
+ADDRESS, SCHEME = "http://10.1.0.1:7001", "parse :4001: missing protocol scheme"
+MEMBER = f"{1:032x}=http://10.1.0.1:2380"
+FIRST = 'first line must be "#cloud-config"'
 
 
-def plain(world: World, **changes) -> tuple[str, dict[str, str]]:
-    """Return the journal of a machine of a plain image with such a config, and who registered."""
-    url = world.token()
-    config = "#cloud-config\n" + SCRIPT.format(url=url, **READ | changes)
-    return world.boot(coreos(world, config, oem="")), world.listed(url)
-
-
-def test_a_unit_that_finds_the_address_helps_a_plain_image(world):
-    assert list(plain(world)[1].values()) == ["http://10.1.0.1:7001"]
-
-
-def test_an_environment_file_wins_over_cloudinits_drop_in_whatever_its_name(world):
-    assert list(plain(world, name="10-own.conf")[1].values()) == ["http://10.1.0.1:7001"]
-
-
-@pytest.mark.parametrize(("name", "listed"), [("10-own.conf", 0), ("30-own.conf", 1)])
-def test_variables_of_a_drop_in_win_only_if_it_comes_after_cloudinits(world, name, listed):
-    line = "Environment=ETCD_ADDR=10.1.0.1:4001 ETCD_PEER_ADDR=10.1.0.1:7001"
-    assert len(plain(world, name=name, line=line)[1]) == listed
+def found(**changes: str) -> str:
+    """Return the config whose unit finds the address, with changes; the URL is yet to come."""
+    return EMPTY + SCRIPT.format(url="{url}", **FIND | changes)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"program": "/opt/bin/other"}, {"line": "EnvironmentFile=/run/other.env"}]
-)
-def test_an_environment_file_that_nothing_makes_keeps_etcd_from_starting(world, wrong):
-    said, listed = plain(world, **wrong)
-    assert "Failed to load environment files" in said and listed == {}
-
-
-def test_a_drop_in_anywhere_else_is_not_read(world):
-    said, listed = plain(world, name="x/30-own.conf")
-    assert "missing protocol scheme" in said and listed == {}
-
-
-def test_2014s_coreos_knows_no_drop_ins_of_units(world):
+    ("install", "config", "userdata", "listed", "said"),
+    [
+        (PLAIN, SEED, None, [], SCHEME),
+        (OEM, EMPTY, SEED, [ADDRESS], "leads a new cluster"),
+        (PLAIN, EMPTY, SEED, [], ""),
+        (OEM, SEED.replace("command: start", "enable: false"), None, [], ""),
+        (OEM, SEED.replace("discovery: {url}", "name: y"), None, [], "started alone"),
+        (TODAY, SEED, None, [], "Failed to start etcd.service: Unit etcd.service not found."),
+        (PLAIN, SEED.replace("- name: etcd.service", f"- name: etcd.service{DROP_IN}"), None, [],
+         SCHEME),  # 2014's CoreOS knows no drop-ins of units
+        (PLAIN, found(), None, [ADDRESS], ""),
+        (PLAIN, found(name="10-own.conf"), None, [ADDRESS], ""),  # it wins over any drop-in
+        (PLAIN, found(name="10-own.conf", line=SET), None, [], SCHEME),  # 20-cloudinit.conf wins
+        (PLAIN, found(name="30-own.conf", line=SET), None, [ADDRESS], ""),
+        (PLAIN, found(name="x/30-own.conf"), None, [], SCHEME),
+        (PLAIN, found(program="/opt/bin/other"), None, [], "Failed to load environment files"),
+        (PLAIN, found(line="EnvironmentFile=/run/other.env"), None, [], "Failed to load environm"),
+        (TODAY, OWN_UNIT, None, [MEMBER], ""),
+        (OEM, "\n#cloud-config\n", None, [], FIRST),
+        (OEM, "# cloud-config\n", None, [], FIRST),
+        (OEM, "\ufeff#cloud-config\n", None, [], FIRST),
+        (OEM, "#cloud-config\na: [\n", None, [], "yaml: "),
+        (OEM, "#!/bin/sh\n", None, [], "a script"),
+        (OEM, "#cloud-config\n- a\n", None, [], ""),
+        (OEM, "", None, [], ""),
+        (OEM, "#cloud-config  \ncoreos: 1\nunknown: 2\n", None, [], ""),
+        (TODAY, gzip.compress(EMPTY.encode(), mtime=0), None, [], ""),
+        (TODAY, gzip.compress(EMPTY.encode(), mtime=0)[:-9], None, [], "gzip"),
+        (OEM, gzip.compress(EMPTY.encode(), mtime=0), None, [], FIRST),
+    ],
+)  # fmt: skip
+def test_what_a_configuration_makes_of_a_machine(world, install, config, userdata, listed, said):
     url = world.token()
-    drop_in = (
-        "\n      drop-ins: [{name: 30-x.conf, content: 'Environment=ETCD_ADDR=10.1.0.1:4001'}]"
-    )
-    config = SEED.format(url=url).replace("- name: etcd.service", "- name: etcd.service" + drop_in)
-    said = world.boot(coreos(world, config, oem=""))
-    assert "missing protocol scheme" in said and world.listed(url) == {}
+    config = config if isinstance(config, bytes) else config.replace("{url}", url)
+    more = {"userdata": userdata.format(url=url).encode()} if userdata else {}
+    journal = world.boot(world.install(install, config), **more)
+    assert list(world.listed(url).values()) == listed
+    assert said in journal and (said or listed or "etcd" not in journal)
+
+
+def test_user_data_override_the_configuration_on_the_disk_unless_both_are_ignition(world):
+    baked, own = world.token(), world.token()
+    disk = coreos(world, SEED.format(url=baked))
+    world.boot(disk, userdata=SEED.format(url=own).encode())
+    assert (len(world.listed(baked)), len(world.listed(own))) == (0, 1)
+    world.boot(flatcar(world, EMPTY), 2, userdata=ignition(own).encode())
+    full = flatcar(world, ignition(baked), how="-o cloudstack -i FILE")
+    world.boot(full, 3, userdata=ignition(own).encode())
+    assert (len(world.listed(baked)), len(world.listed(own))) == (1, 2)
+
+
+def test_a_discovery_service_that_is_down_is_reported(world):
+    def down(*_):
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    disk = coreos(world, SEED.format(url=world.token()))
+    assert "does not answer (ConnectionRefusedError)" in world.boot(disk, fetch=down)
+    for answer in ((200, "<p>"), (200, "[]"), (0, "no route")):
+        assert "does not answer" in world.boot(disk, fetch=lambda *_, said=answer: said)
+    member = flatcar(world, ignition(world.token()), how="-i FILE")
+    assert "bad discovery endpoint" in world.boot(member, fetch=lambda *_: (503, "<p>"))
+    unknown = flatcar(world, ignition(f"{BASE}/{'0' * 32}"), how="-i FILE")
+    assert "discovery: size key not found" in world.boot(unknown)
+
+
+def test_a_disk_without_coreos_does_not_boot(world, tmp_path):
+    images.create_blank(tmp_path / "blank", GIB)
+    for disk in (None, tmp_path / "blank"):
+        assert world.boot(disk) == "no bootable CoreOS on this disk"
+
+
+@pytest.mark.parametrize("how", ["-o cloudstack -i FILE", "-i FILE", "-o cloudstack -c FILE"])
+def test_flatcar_machines_join_by_their_ignition_config_until_the_cluster_is_full(world, how):
+    url = world.token()
+    disk = flatcar(world, ignition(url), how=how)
+    first, *_ = journals = [world.boot(disk, number) for number in (1, 2, 3, 4)]
+    assert sorted(world.listed(url).values()) == [
+        f"{n:032x}=http://10.1.0.{n}:2380" for n in (1, 2, 3)
+    ]
+    assert "1 of 3 known" in first and "3 of 3 known" in world.boot(disk, 1)
+    assert "failed to join discovery cluster (discovery: cluster is full)" in journals[3]
+    proxy = flatcar(world, ignition(url, "proxy"), how="-i FILE")
+    assert "falling back to proxy" in world.boot(proxy, 5)
