@@ -85,12 +85,16 @@ def asked(what: str, look: Callable[..., object], *args: object, **more: object)
 
 def _failed(what: str, error: RunbookError) -> Tick:
     """Return the row of an error, with what it expected and what to do next where it says so."""
-    if isinstance(error, NotOne) and error.kind == "zone":  # which has a row of its own
-        return tick(what, "usable", "not asked: no such zone", None)
+    if isinstance(error, NotOne):
+        if error.kind == "zone":  # which has a row of its own
+            return tick(what, "usable", "not asked: no such zone", None)
+        return tick(what, *error.sides, False, error.next_step)
     if isinstance(error, ParamsError):
         name = error.name.partition(" ")[0]
         found = error.got if error.got is not None else error.text or error
-        return tick(what, error.wanted or "usable", found, False, f"Set {name}.")
+        return tick(
+            what, error.wanted or "usable", "none" if found == "" else found, False, f"Set {name}."
+        )
     if isinstance(error, CheckFailed) and not error.text:
         return tick(what, f"{error.what}: {error.wanted}", error.got, False, error.next_step)
     text = getattr(error, "text", "") or str(error)

@@ -94,13 +94,17 @@ class ProfileError(RunbookError):
 
 
 class NotOne(RunbookError):
-    """A name fits no resource, or more than one: kind, query, candidates, and what to do next."""
+    """A name fits no resource, or more than one: kind, query, candidates, and what to do next.
+
+    `sides` are what is wanted and what is found, in words.
+    """
 
     def __init__(self, kind: str, query: str, candidates: list[str], next_step: str = ""):
         self.kind, self.query, self.candidates = kind, query, candidates
         self.next_step = next_step
         listed = "\n".join(f"  {c}" for c in candidates) or "  (none)"
-        text = f"wanted exactly one {kind} with {query}; there are:\n{listed}"
+        self.sides = f"exactly one {kind} with {query}", f"these:\n{listed}"
+        text = f"wanted {self.sides[0]}; there are:\n{listed}"
         super().__init__(f"{text}\n{next_step}" if next_step else text)
 
 

@@ -20,7 +20,8 @@ def names(cluster: str, size: int, first: int = 1) -> list[str]:
     bad = [n for n in wanted if not NAME.fullmatch(n)]
     if bad:
         rule = "a letter, then letters, digits and -, 63 at most"
-        raise CheckFailed("cluster_name", rule, f"machines called {bad[0]}")
+        found = f"machines called {bad[0]}"
+        raise CheckFailed("cluster_name", rule, found, "Set cluster_name.")
     return wanted
 
 

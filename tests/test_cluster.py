@@ -13,13 +13,14 @@ from harness import ROOT, build, client, fault, play, running
 from registries import answering, answers, serving, until
 
 from lib import config
-from lib.checks import NOT_ASKED, later, tick
+from lib.checks import NOT_ASKED, asked, later, tick
 from lib.cluster import matrix, registry
 from lib.cluster import verify as verification
 from lib.cluster.etcd import Answer
 from lib.config import discovery, userdata
-from lib.errors import CheckFailed, ParamsError
+from lib.errors import CheckFailed, NotOne, ParamsError
 from lib.localcloud.guests import boot, etcd, settings
+from lib.machines import names
 from lib.ours import Ours
 from lib.workstation.shell import write_text
 
@@ -355,3 +356,26 @@ def test_an_empty_address_in_the_registry_is_called_so(value):
     row = registry._stranger(value)
     assert row.ok == "✗" and "$private_ipv4" in row.next
     assert "reused" in registry._stranger("10.1.0.7").next
+
+
+FOUND = {
+    "template_name x: wanted exactly one template with name 'x', found these:\n  y. Look in z.": (
+        NotOne("template", "name 'x'", ["y"], "Look in z.")
+    ),
+    "template_name x: wanted an URL, found none. Set template_url.": ParamsError(
+        "template_url", "an URL", ""
+    ),
+}
+
+
+@pytest.mark.parametrize("line", FOUND)
+def test_the_row_of_an_error_says_what_is_wanted_and_found(line):
+    def look():
+        raise FOUND[line]
+
+    assert [str(row) for row in asked("template_name x", look)] == [line]
+
+
+def test_a_cluster_name_that_no_machine_may_bear_names_the_parameter_to_set():
+    with pytest.raises(CheckFailed, match=r"machines called a/b-1\. Set cluster_name\."):
+        names("a/b", 3)

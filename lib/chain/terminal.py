@@ -194,7 +194,7 @@ class Terminal:
             for option in filter(None, (another(result.error) for result in run.results)):
                 self._say(f"With another value: {way_on(option)}")
         self._say(f"Report: {near(run.folder / REPORT)}")
-        if after and run.cause == "ok":
+        if after and run.cause == "ok" and not self.planning:
             self._say(after)
         self._say(sentence(run))
 

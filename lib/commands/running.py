@@ -178,7 +178,7 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
 def _summed_up(terminal: Any, ended: Any, chosen: Sequence, tells_plan: bool) -> int:
     """Print how a run of the stages ended, unless the terminal is gone; return its exit code."""
     try:
-        made = not tells_plan and any(stage.number == DEPLOYS for stage in chosen)
+        made = any(stage.number == DEPLOYS for stage in chosen)
         after = f"To see what removes it: {again.to_look_at_removal(ended.folder)}" if made else ""
         terminal.sum_up(ended, lambda option: again.way_on(ended.folder, chosen, option), after)
         if tells_plan:

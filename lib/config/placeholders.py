@@ -132,7 +132,10 @@ def _filled(
 
 def _unknown(node: yaml.Node, name: str, values: Mapping[str, str]) -> Problem:
     known = ", ".join([*values, *MACHINE])
-    what = f"${{{name}}} has no value; there are {known}. Write $${{{name}}} for a variable"
+    what = (
+        f"${{{name}}} has no value; there are {known}. Set config_values, or write $${{{name}}} for"
+    )
+    what += " a variable"
     if name in MACHINE:
         what = f"$${{{name}}}: a variable of a shell or a unit needs another name than {name}"
     return Problem(node.start_mark.line + 1, "error", what)

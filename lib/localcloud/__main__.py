@@ -32,7 +32,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    top = argparse.ArgumentParser(prog="runbook local-cloud", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="runbook local-cloud",
+        description="Start, stop, reset or show the cloud on this machine. Each has --help.",
+    )
     verbs = top.add_subparsers(required=True, metavar="start|status|stop|reset|serve")
     for name, run, text in (
         ("start", start, "start the server in the background, unless it runs already"),

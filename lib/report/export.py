@@ -105,7 +105,8 @@ def _machines(past: Past, own: list[Resource]) -> list[Resource]:
     if bad or not machines:
         first = f"{bad[0].name!r} has the address {bad[0].address!r}" if bad else "there is none"
         which = f"{len(bad)} of {len(machines)} machines lack a name or address to write down"
-        raise BadInput([f"{past.folder}: {which}: {first}"])
+        better = "name a run of 50 or 60: `runbook list` shows them"
+        raise BadInput([f"{past.folder}: {which}: {first}: {better}"])
     return machines
 
 

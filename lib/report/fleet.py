@@ -82,8 +82,8 @@ def _cluster(file: Path, newest: dict[str, past.Past]) -> Cluster:
     try:
         given = yaml.safe_load(file.read_bytes())
         name = str(given["cluster_name"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, RecursionError) as error:
-        fault = f"{file.name}: no cluster_name can be read from it ({type(error).__name__})"
+    except (OSError, yaml.YAMLError, KeyError, TypeError, RecursionError):
+        fault = f"{file.name}: expected YAML with a line `cluster_name: …`, found none"
         return Cluster(file, file.stem, None, fault)
     return Cluster(file, name, newest.get(name))
 

@@ -74,7 +74,7 @@ def test_the_seed_in_the_readme_is_one_and_allows_a_thousand_machines(seed):
     [
         ("[", "expected a seed in YAML: "),
         ("3", "expected a table with some of dialect, zones"),
-        ("zone: []", "zone: expected zones"),
+        ("zone: []", "zone: there is no such key: did you mean zones?"),
         ("dialect: 4.3", "dialect: expected 4.22 or 2.2, found 4.3"),
         ("zones: []", "zones: expected a list of one or more, found []"),
         ("zones: [a]", "zones[0]: expected a table, found 'a'"),
@@ -93,7 +93,7 @@ def test_the_seed_in_the_readme_is_one_and_allows_a_thousand_machines(seed):
         ("service_offerings: [{name: Medium Instance, cpus: 2}]", "expected both cpus and memory"),
         ("disk_offerings: [{name: x, size: 1.5}]", "disk_offerings[0].size: expected a whole"),
         ("os_types: [{name: x, category: y}]", "os_types[0].category: expected one of CentOS, "),
-        ("limits: {vms: 3}", "limits.vms: expected vm"),
+        ("limits: {vms: 3}", "limits.vms: there is no such key: did you mean vm"),
         ("limits: {vm: many}", "limits.vm: expected a whole number, or -1 for no limit, found 'm"),
         ("limits: 3", "limits: expected a table, found 3"),
         ("workstation: {offering: Big}", "workstation.offering: expected one of Small Instance, "),

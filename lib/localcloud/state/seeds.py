@@ -171,7 +171,8 @@ def _row(seed: Seed, where: str, row: dict, keys: str) -> Iterator[str]:
 def _unknown(where: str, row: dict, known: Any) -> Iterator[str]:
     for key in (k for k in row if k not in known):
         near = difflib.get_close_matches(str(key), known, 1)
-        yield f"{where}{key}: expected {near[0] if near else 'one of ' + ', '.join(known)}"
+        better = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+        yield f"{where}{key}: there is no such key: {better}"
 
 
 def _names(seed: Seed, section: str) -> list[str]:
