@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from lib.commands import again, drift, fleet, records, running, work
+from lib.commands import again, drift, fleet, records, rehearse, running, work
 from lib.record.journal import ROOT
 
 __all__ = ["ROOT", "main", "runbook"]
@@ -34,7 +34,7 @@ for command in (
     *(records.verify, records.list_, records.open_, records.watch, records.diff),
     *(records.export, records.report),
     *(work.params, work.lab, work.local_cloud),
-    fleet.fleet,
+    *(rehearse.rehearse, rehearse.survey, fleet.fleet),
 ):
     runbook.add_command(command)
 

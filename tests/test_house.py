@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "report": "record",
     "chain": "record report",
     "lab": "lib record report chain profiles",
-    "commands": "lib record report chain profiles lab localcloud",
+    "commands": "lib record report chain profiles lab localcloud survey",
     "fleet": "",
     "localcloud.state": "",
     "localcloud.workstation": "localcloud.state",

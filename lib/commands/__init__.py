@@ -8,8 +8,9 @@ fleet    fleet report
 options  arguments and options that several commands take
 orders   what is to be run
 records  verify, list, open, watch, diff, export, report
+rehearse rehearse, survey
 running  run, plan, apply, resume
 work     params, lab, local-cloud
 """
 
-__all__ = ["again", "drift", "fleet", "options", "orders", "records", "running", "work"]
+__all__ = ["again", "drift", "fleet", "options", "orders", "records", "rehearse", "running", "work"]

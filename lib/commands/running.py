@@ -44,14 +44,14 @@ def run(
     asks = not (yes or name) and sys.stdin.isatty() and sys.stdout.isatty()
     if "mode" not in order.values or order.is_plan or order.is_rehearsal or not asks:
         by = approved_by and not order.is_plan
-        return _perform(order, approval=_approval(None, approved_by) if by else None)[0]
-    code, looked = _perform(order.with_mode("plan"))
+        return carry_out(order, approval=_approval(None, approved_by) if by else None)[0]
+    code, looked = carry_out(order.with_mode("plan"))
     if code or not _waiting(looked.folder):
         return code
     if not click.confirm("Apply this plan?"):
         print("Nothing was changed.")
         return 0
-    return _perform(order, approval=_approval(looked.folder, approved_by))[0]
+    return carry_out(order, approval=_approval(looked.folder, approved_by))[0]
 
 
 @click.command()
@@ -64,7 +64,7 @@ def plan(given: tuple[str, ...], detailed_exitcode: bool, **what: Any) -> int:
 
     `--stages 90` shows what would be removed. `runbook apply` carries out exactly this plan.
     """
-    code, looked = _perform(order_of(given=(*given, "mode=plan"), **what))
+    code, looked = carry_out(order_of(given=(*given, "mode=plan"), **what))
     return WAITING if detailed_exitcode and not code and _waiting(looked.folder) else code
 
 
@@ -93,7 +93,7 @@ def apply(run: str, approved_by: str | None, yes: bool, runs: Path, **how: Any) 
         return 0
     if not approved_by and not yes and sys.stdin.isatty() and not order.is_rehearsal:
         approved_by = click.prompt(f"{approving.sentence(folder)}. Approved by")
-    code, looked = _perform(order, tells_plan=False)
+    code, looked = carry_out(order, tells_plan=False)
     if code:
         return code
     if lines := approving.difference(folder, looked.folder):
@@ -101,7 +101,7 @@ def apply(run: str, approved_by: str | None, yes: bool, runs: Path, **how: Any) 
         print("\n".join(f"  {line}" for line in lines))
         print(f"To apply what would be done now: {again.to_apply(looked.folder)}")
         return 1
-    return _perform(order.with_mode("apply"), approval=_approval(folder, approved_by))[0]
+    return carry_out(order.with_mode("apply"), approval=_approval(folder, approved_by))[0]
 
 
 def _waiting(folder: Path) -> int:
@@ -119,7 +119,7 @@ def _approval(plan: Path | None, by: str | None) -> object:
     return Approval(plan, by or provenance.user())
 
 
-def _perform(order: Order, tells_plan: bool = True, **more: object) -> tuple[int, Any]:
+def carry_out(order: Order, tells_plan: bool = True, **more: object) -> tuple[int, Any]:
     """Run the stages and say how it ended; return the exit code and the run."""
     claim = claim_of(order.stages, order.values, order.how["force"])
     # Only now: papermill takes its time to import, and faults are reported at once.

@@ -4,7 +4,8 @@ access     who we are, and whether there is what the parameters name
 held       names and addresses that destroyed machines still hold
 names      whether the names of the cluster are allowed, and free or ours
 offerings  what a machine gets of a service offering
+seed       a seed of the local cloud from what a real one answers
 quota      what the run needs, and what is left of the account's limits
 """
 
-__all__ = ["access", "held", "names", "offerings", "quota"]
+__all__ = ["access", "held", "names", "offerings", "quota", "seed"]

@@ -147,8 +147,8 @@ def test_help_lists_all_commands_and_options(capsys):
         "export",
         "report",
     ]
-    commands += ["params", "lab", "local-cloud", "fleet"]
-    assert [ln.split()[0] for ln in said.splitlines() if ln.startswith("  ")][-17:-1] == commands
+    commands += ["params", "lab", "local-cloud", "rehearse", "survey", "fleet"]
+    assert [ln.split()[0] for ln in said.splitlines() if ln.startswith("  ")][-19:-1] == commands
     for command in commands:
         if command != "local-cloud":
             assert main([command, "-h"]) == 0

@@ -1,0 +1,80 @@
+"""Commands that rehearse a run on a copy of one's own cloud: survey and rehearse."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lib.commands.options import option
+from lib.commands.orders import Order, chooses, order_of
+from lib.commands.running import carry_out
+from lib.record.journal import ROOT
+
+SCALE = 0.005
+HEAD = (
+    "# A copy of the cloud of profile {}, without keys: `runbook rehearse FILE --from` this file.\n"
+)
+
+
+@click.command()
+@chooses
+def survey(given: tuple[str, ...], **what: Any) -> None:
+    """Print what the cloud has, as a seed to rehearse on.
+
+    Asks the cloud that FILE names only questions. Holds names, sizes and limits, and no keys.
+    """
+    print(_surveyed(order_of(given=(*given, "mode=plan"), **what)), end="")
+
+
+@click.command()
+@chooses
+@option("--from seed", "FILE", "A survey that was saved; the cloud is not asked then.")
+def rehearse(given: tuple[str, ...], seed: Path | None, **what: Any) -> int:
+    """Carry out FILE on a copy of its own cloud, which is asked only questions.
+
+    The copy is a local cloud of its own, begun anew, with the zones, networks, offerings,
+    templates, workstation and limits of the real one: a name that is not there or a quota that is
+    used up show before money is spent.
+    """
+    order = order_of(given=(*given, "mode=plan"), **what)
+    text = seed.read_text("utf-8") if seed else _surveyed(order)
+    profile = str(order.values["profile"].value)
+    base = ROOT / ".localcloud/rehearsals" / "".join(c if c.isalnum() else "-" for c in profile)
+    base.mkdir(parents=True, exist_ok=True)
+    (base / "seed.yaml").write_text(text, "utf-8")
+    os.environ["RUNBOOK_LOCALCLOUD"] = str(base)
+    dialect = "2.2" if 'dialect: "2.2"' in text or "dialect: '2.2'" in text else "4.22"
+    cloud = [sys.executable, "-m", "lib.localcloud"]
+    subprocess.run([*cloud, "reset", "--dialect", dialect], check=True, stdout=subprocess.DEVNULL)
+    code = carry_out(_copied(order, base / "seed.yaml", dialect))[0]
+    subprocess.run([*cloud, "stop", "--dialect", dialect], check=True, stdout=subprocess.DEVNULL)
+    return code
+
+
+def _surveyed(order: Order) -> str:
+    import yaml
+
+    from lib.cloud import connect
+    from lib.survey import seed
+
+    held = {name: order.values[name].value for name in ("profile", "project", "workstation")}
+    found = seed.of(connect(held["profile"], held["project"]), held["workstation"])
+    text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120)
+    return HEAD.format(held["profile"]) + text
+
+
+def _copied(order: Order, seed: Path, dialect: str) -> Order:
+    """Return the order for the copy: its profile and workstation, and the mode that applies."""
+    project = order.values["project"].value
+    options = f"dialect={dialect}&time_scale={SCALE}&seed={seed}"
+    options += f"&project={project}" if project else ""
+    meant = {"profile": f"local?{options}", "mode": "apply", "workstation_ssh": ""}
+    if order.values["discovery"].value != "static":
+        meant["discovery"] = "local"
+    values = {n: replace(order.values[n], value=v, origin="rehearsal") for n, v in meant.items()}
+    how = order.how | {"reason": order.how["reason"] or "a rehearsal on a copy of the cloud"}
+    return replace(order, values=order.values | values, how=how)

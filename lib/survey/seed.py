@@ -1,0 +1,161 @@
+"""A seed of the local cloud from what a real one answers, to rehearse on a copy of it.
+
+Only list commands are asked. Left out is what a seed cannot hold: machines and volumes of others,
+and the addresses that they have.
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+from typing import Any
+
+from lib.cloud import Cloud
+
+GIB = 2**30
+Row = dict[str, Any]
+# The limits of an account, by the part of the field's name before "available" in listAccounts.
+LIMITS = (
+    *("vm", "ip", "volume", "snapshot", "template", "project", "network", "vpc"),
+    *("cpu", "memory", "primarystorage", "secondarystorage"),
+)
+
+
+def of(cloud: Cloud, workstation: str) -> Row:
+    """Return the seed: zones, networks, offerings, OS types, templates, workstation, limits.
+
+    `workstation` is a display name. Raises NotOne where there is not one machine of that name.
+    """
+    machine = cloud.one("listVirtualMachines", workstation, by="displayname")
+    networks = _networks(cloud)
+    categories = {str(c["id"]): c["name"] for c in cloud.list("listOsCategories")}
+    types = _os_types(cloud, categories)
+    templates = _templates(cloud, {t["name"] for t in types})
+    disks = _disks(cloud.list("listVolumes", virtualmachineid=machine["id"]))
+    offerings = _unique(map(_service_offering, cloud.list("listServiceOfferings")))
+    seed = {
+        "dialect": "4.22" if cloud.has_tags else "2.2",
+        "zones": _zones(cloud, {n["zone"] for n in networks}),
+        "networks": networks,
+        "service_offerings": offerings,
+        "disk_offerings": _unique(map(_disk_offering, cloud.list("listDiskOfferings"))),
+        "os_categories": [{"name": name} for name in sorted(set(categories.values()))],
+        "os_types": types,
+        "templates": templates,
+        "workstation": _workstation(machine, disks, offerings, templates)
+        | {"network": _network_of(cloud, machine)},
+        "limits": _limits(cloud, machine, disks),
+        "configuration": _configuration(cloud.capabilities),
+    }
+    return {name: held for name, held in seed.items() if held}
+
+
+def _unique(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows without those whose name has been before: a seed names each once."""
+    return list({row["name"]: row for row in rows}.values())
+
+
+def _zones(cloud: Cloud, with_network: set[str]) -> list[Row]:
+    zones = [z for z in cloud.zones if z["name"] in with_network]
+    kinds = [{"type": z["networktype"]} if "networktype" in z else {} for z in zones]
+    return [{"name": z["name"], **kind} for z, kind in zip(zones, kinds, strict=True)]
+
+
+def _networks(cloud: Cloud) -> list[Row]:
+    names = {str(z["id"]): z["name"] for z in cloud.zones}
+    rows = [(n, _cidr(n), names.get(str(n.get("zoneid")))) for n in cloud.list("listNetworks")]
+    return _unique({"name": n["name"], "zone": z, "cidr": c} for n, c, z in rows if c and z)
+
+
+def _cidr(row: Row) -> str:
+    """Return the addresses of a network, "" where it does not tell; 2.2 tells its netmask."""
+    if "netmask" not in row or "gateway" not in row:
+        return str(row.get("cidr", ""))
+    return str(ip_network(f"{row['gateway']}/{row['netmask']}", strict=False))
+
+
+def _service_offering(row: Row) -> Row:
+    size = {"cpus": row.get("cpunumber"), "memory": row.get("memory")}
+    known = size if all(size.values()) else {}
+    tags = {"tags": row["hosttags"]} if row.get("hosttags") else {}
+    return {"name": row["name"], **known, **tags}
+
+
+def _disk_offering(row: Row) -> Row:
+    size = row.get("disksize")
+    return {"name": row["name"], **({"size": size} if size and not row.get("iscustomized") else {})}
+
+
+def _os_types(cloud: Cloud, categories: dict[str, str]) -> list[Row]:
+    rows = cloud.list("listOsTypes")
+    named = ((r["description"], categories.get(str(r["oscategoryid"]))) for r in rows)
+    return _unique({"name": name, "category": category} for name, category in named if category)
+
+
+def _templates(cloud: Cloud, types: set[str]) -> list[Row]:
+    rows = cloud.list("listTemplates", templatefilter="executable")
+    whole = [r for r in rows if r.get("size") and r.get("ostypename") in types]
+    return _unique(
+        {"name": r["name"], "size": -(-r["size"] // GIB), "os_type": r["ostypename"]} for r in whole
+    )
+
+
+def _disks(volumes: list[Row]) -> list[Row]:
+    """Return the disks of the workstation; all are in use, as nobody knows what is on them."""
+    rows = sorted(volumes, key=lambda v: v["type"] != "ROOT")
+    mounts = ["/", *(f"/mnt/{n}" for n in range(1, len(rows)))]
+    return [
+        {"name": v["name"], "size": -(-v["size"] // GIB), "mount": mount}
+        for v, mount in zip(rows, mounts, strict=True)
+    ]
+
+
+def _workstation(machine: Row, disks: list[Row], offerings: list[Row], own: list[Row]) -> Row:
+    known = {
+        "name": machine["displayname"],
+        "address": _card(machine).get("ipaddress"),
+        "offering": _of(machine.get("serviceofferingname"), offerings),
+        "template": _of(machine.get("templatename"), own),
+        "disks": disks,
+    }
+    return {key: value for key, value in known.items() if value}
+
+
+def _card(machine: Row) -> Row:
+    """Return the default network card of a machine."""
+    cards = machine.get("nic") or []
+    return next((c for c in cards if c.get("isdefault")), cards[0] if cards else {})
+
+
+def _network_of(cloud: Cloud, machine: Row) -> str:
+    """Return the name of a machine's network; 2.2 tells only its id."""
+    card = _card(machine)
+    return str(
+        card.get("networkname") or cloud.one("listNetworks", f"id:{card['networkid']}")["name"]
+    )
+
+
+def _of(name: object, rows: list[Row]) -> str | None:
+    """Return the name if a row has it, else the first row's."""
+    names = [row["name"] for row in rows]
+    return name if isinstance(name, str) and name in names else next(iter(names), None)
+
+
+def _limits(cloud: Cloud, machine: Row, disks: list[Row]) -> dict[str, int]:
+    """Return what the account may still have, and the workstation beside it; {} where hidden."""
+    account = next(iter(cloud.list_if_allowed("listAccounts") or []), {})
+    taken = {"vm": 1, "volume": len(disks), "primarystorage": sum(d["size"] for d in disks)}
+    taken |= {"cpu": machine.get("cpunumber") or 0, "memory": machine.get("memory") or 0}
+    left = {name: account.get(f"{name}available") for name in LIMITS}
+    return {
+        name: -1 if str(value) in ("Unlimited", "-1") else int(float(value)) + taken.get(name, 0)
+        for name, value in left.items()
+        if value is not None
+    }
+
+
+def _configuration(capabilities: Row) -> Row:
+    names = {
+        "customdiskofferingminsize": "custom.diskoffering.size.min",
+        "customdiskofferingmaxsize": "custom.diskoffering.size.max",
+        "allowuserexpungerecovervm": "allow.user.expunge.recover.vm",
+    }
+    return {of: capabilities[name] for name, of in names.items() if name in capabilities}

@@ -1,0 +1,73 @@
+"""A survey of a cloud is a seed of the local cloud, and asks only questions."""
+
+import json
+
+import pytest
+import yaml
+from harness import Place, changes, client
+
+from lib.localcloud.state import seeds
+from lib.localcloud.wire.server import Server
+from lib.survey import seed
+
+OWN = """
+zones: [{name: tokyo-1}, {name: osaka-1}]
+networks:
+  - {name: web, zone: tokyo-1, cidr: 10.9.0.0/24}
+  - {name: far, zone: osaka-1, cidr: 10.8.0.0/24}
+service_offerings: [{name: M8, cpus: 2, memory: 8192}, {name: S2, cpus: 1, memory: 2048, tags: ssd}]
+workstation: {name: bench, network: web, address: 10.9.0.10, offering: M8}
+limits: {vm: 5, volume: 9}
+configuration: {custom.diskoffering.size.max: 512}
+"""
+KEPT = ("zones", "networks", "service_offerings", "disk_offerings", "os_types", "workstation")
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A file with a seed of a cloud with names of its own."""
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN)
+    return path
+
+
+@pytest.mark.parametrize("dialect", ["4.22", "2.2"])
+def test_a_survey_makes_a_cloud_that_is_surveyed_alike_and_changes_nothing(own, tmp_path, dialect):
+    with Server(tmp_path / "a", dialect=dialect, time_scale=0, seed=own) as server:
+        first = seed.of(client(server), "bench")
+        assert changes(client(server)) == []
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(yaml.safe_dump(first))
+    with Server(tmp_path / "b", dialect=dialect, time_scale=0, seed=copy) as server:
+        again = seed.of(client(server), "bench")
+    assert {name: again[name] for name in KEPT} == {name: first[name] for name in KEPT}
+    assert [z["name"] for z in first["zones"]] == ["tokyo-1", "osaka-1"]
+    assert first["workstation"]["address"] == "10.9.0.10"
+    assert all("mount" in disk for disk in first["workstation"]["disks"])
+    held = seeds.read(copy)
+    if dialect == "4.22":
+        assert held["limits"]["vm"] == 5
+        assert held["configuration"]["custom.diskoffering.size.max"] == 512
+
+
+def test_a_rehearsal_runs_on_a_copy_and_asks_the_own_cloud_only_questions(own, tmp_path):
+    with Server(tmp_path / "real", time_scale=0, seed=own) as server:
+        facts, place = server.connection, Place(tmp_path)
+        place.env |= {"CLOUDSTACK_ENDPOINT": facts["endpoint"]}
+        place.env |= {"CLOUDSTACK_KEY": facts["apikey"], "CLOUDSTACK_SECRET": facts["secretkey"]}
+        given = {"profile": "env", "zone": "tokyo-1", "workstation": "bench", "network": "web"}
+        given |= {"service_offering": "M8", "mode": "plan"}
+        (tmp_path / "my.yaml").write_text(yaml.safe_dump(given))
+        file, runs = str(tmp_path / "my.yaml"), ["--runs", str(place.runs)]
+        survey = place.runbook("survey", file)
+        assert survey.returncode == 0, survey.stderr
+        assert facts["apikey"] not in survey.stdout and facts["secretkey"] not in survey.stdout
+        (tmp_path / "saved.yaml").write_text(survey.stdout)
+        done = place.runbook("rehearse", file, "--stages", "10", *runs)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "createVolume" in done.stdout and changes(client(server)) == []
+    wrong = [file, "--from", str(tmp_path / "saved.yaml"), "-p", "zone=kyoto-1"]
+    failed = place.runbook("rehearse", *wrong, "--stages", "10", *runs)
+    assert failed.returncode == 1 and "kyoto-1" in failed.stdout
+    newest = max(p for p in place.runs.iterdir() if p.is_dir())
+    assert json.loads((newest / "run.json").read_text())["reason"].startswith("a rehearsal")
