@@ -17,6 +17,10 @@ from lib.workstation.notes import SECRETS
 from lib.workstation.shell import Shell, find_text, run, write_text
 
 NEW_TOKEN = "A token serves one cluster once: run 90-remove-cluster, then 20-write-cloud-config."
+OTHERS = (
+    "If they are another cluster's, this one needs a folder of its own: Set work_dir. If they are "
+    "gone, run 90-remove-cluster, then 20-write-cloud-config."
+)
 BY_HAND = (
     "If the cluster has formed, its machines need the token no more, and a new one joins by "
     "`etcdctl member add` and --initial-cluster-state=existing. If it has not, move_discovery of "
@@ -104,7 +108,7 @@ def demand_usable(ours: Ours, written: Written) -> None:
     if strangers and _may_be_gone(written, there, len(strangers), len(names)):
         return print(f"! registered, and taken for what is missing: {', '.join(strangers)}")
     if strangers:
-        advice = BY_HAND if there else NEW_TOKEN
+        advice = BY_HAND if there else OTHERS
         what = f"others have registered with the token: {', '.join(strangers)}"
         raise CheckFailed(what, next_step=advice)
     if written.url and not there:
