@@ -118,6 +118,8 @@ def _state(name: str, machine: dict | None) -> Tick:
     if machine is None:
         return later("state", "Running", "absent", DEPLOY, name)
     state = machine["state"]
+    if state == "Stopped":  # which 50 starts: a plan of both stages is whole
+        return later("state", "Running", state, DEPLOY, name)
     return tick("state", "Running", state, state == "Running", DEPLOY, name)
 
 
