@@ -91,6 +91,7 @@ def _failed(what: str, error: RunbookError) -> Tick:
         return tick(what, *error.sides, False, error.next_step)
     if isinstance(error, ParamsError):
         name = error.name.partition(" ")[0]
+        what = error.name if name == what else what  # a file's name follows the parameter's
         found = error.got if error.got is not None else error.text or error
         return tick(
             what, error.wanted or "usable", "none" if found == "" else found, False, f"Set {name}."

@@ -235,7 +235,10 @@ def test_a_snapshot_taken_by_schedule_is_not_ours(built, tmp_path):
 
 # What a later stage would refuse, by parameter: a value, and the words of its row.
 WRONG = {
-    "ssh_key_file": ("no/key.pub", "found it cannot be read .* Set ssh_key_file"),
+    "ssh_key_file": (
+        "no/key.pub",
+        "ssh_key_file no/key.pub: .* it cannot be read .* Set ssh_key_file",
+    ),
     "installer": ("coreos-setup", "wanted coreos-install or flatcar-install"),
     "channel": ("lts", "wanted stable or beta or alpha"),
     "oem": ("nothing", "http.*nothing_image.bin.bz2: there, found .*broken link"),

@@ -36,7 +36,7 @@ NOT = Result("30-install", "not-run")
 RUN = Run(Path("runs/x"), [OK, BAD, NOT])
 
 
-def shown(*, terminal, run=RUN, seconds=0):
+def shown(*, terminal, run=RUN, seconds=0, is_plan=False, after=""):
     """Everything printed for a run, as it reaches the terminal or a log.
 
     So many seconds pass whenever the time is asked for.
@@ -44,7 +44,7 @@ def shown(*, terminal, run=RUN, seconds=0):
     file, clock = io.StringIO(), itertools.count(step=seconds)
     console = Console(file=file, force_terminal=terminal, width=140)
     with Terminal(console, clock.__next__) as listener:
-        facts = {"folder": run.folder, "profile": "prod", "cluster": "web"}
+        facts = {"folder": run.folder, "profile": "prod", "cluster": "web", "is_plan": is_plan}
         listener(Event("run", data=facts | {"stages": [r.stage for r in run.results]}))
         for result in run.results:
             listener(Event("stage", result.stage))
@@ -52,7 +52,7 @@ def shown(*, terminal, run=RUN, seconds=0):
             for _ in range(2):
                 listener(Event("message", result.stage, {"message": display("job [b]of disk")}))
             listener(Event("end", result.stage, {"result": result}))
-    listener.sum_up(run, lambda option: f"again {option}".strip())
+    listener.sum_up(run, lambda option: f"again {option}".strip(), after)
     return file.getvalue()
 
 
@@ -115,6 +115,13 @@ def test_after_a_wrong_parameter_the_corrected_command_is_offered(error):
     said = shown(terminal=False, run=Run(Path("runs/x"), [replace(BAD, error=error)]))
     assert ADVICE[error] in said
     assert ("To continue: again" in said) == ("With another value" in said)
+
+
+@pytest.mark.parametrize("is_plan", [False, True])
+def test_only_a_run_that_made_something_ends_with_what_removes_it(is_plan, tmp_path):
+    run = Run(tmp_path, [OK])
+    said = shown(terminal=False, run=run, is_plan=is_plan, after="To remove it: x")
+    assert ("To remove it: x" in said) != is_plan
 
 
 def test_changes_with_unknown_outcome_are_printed(tmp_path):
