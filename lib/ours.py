@@ -124,7 +124,7 @@ class Ours:
                 f"the volume {self.volume_name} (id {rows[0]['id']})",
                 "one with this cluster's tags",
                 f"one without them that is {rows[0]['state']}",
-                "It is somebody else's: choose another volume_name.",
+                "It is somebody else's: choose another name. Set volume_name.",
             )
         return rows[0] if rows else None
 

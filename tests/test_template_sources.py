@@ -56,6 +56,14 @@ def test_a_cluster_is_made_of_a_registered_template_without_a_disk(any_cloud, ca
     assert inventory(any_cloud)["listTemplates"] == []
 
 
+def test_where_no_disk_is_needed_a_foreign_one_of_its_name_does_not_matter(modern):
+    for stage in ("10-create-volume", "11-attach-volume"):
+        play(modern, stage, cluster_name="theirs")
+    with pytest.raises(CheckFailed, match=r"somebody else's: .* Set volume_name\."):
+        play(modern, "00-check-access", **FLATCAR)
+    play(modern, "00-check-access", **URL)
+
+
 def test_looking_registers_nothing_and_names_the_stage_to_come(modern):
     plan = play(modern, REGISTER, mode="plan", **URL)["plan"]
     assert [s.command for s in plan] == ["registerTemplate"]
