@@ -14,7 +14,7 @@ _ALWAYS_NEW_TEXT = re.compile(
     r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?: UTC)?"
 )
 _ALWAYS_NEW = {"run", "command", "pid", "started", "ended", "outcome", "exit_code", "masked",
-            "changed", "earlier", "cloud_config_sha256"}  # fmt: skip
+            "changed", "earlier", "machines", "cloud_config_sha256"}  # fmt: skip
 _HASHES = (
     "notebooks",
     "lib",
