@@ -278,7 +278,7 @@ def test_all_that_is_wrong_is_in_one_table(shared):
         play(shared, CHECK, **wrong)
     rows = [line.strip().partition(" ")[0] for line in str(refused.value).splitlines()[1:]]
     assert rows[:4] == ["template_name", "cluster_name", "keep:", "the"]
-    assert rows[4:] == ["its", "ssh_key_file:", "discovery:", "config_file:"]
+    assert rows[4:] == ["its", "ssh_key_file", "discovery:", "config_file:"]
 
 
 def test_the_workstation_must_be_the_machine_that_the_cloud_means(cloud):
