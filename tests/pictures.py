@@ -21,7 +21,7 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "tests/pictures"
-WIDTH, HEIGHT = 110, 34
+WIDTH, HEIGHT = 132, 46
 COMMAND = ".venv/bin/runbook run params/local.yaml"
 PROMPT = "$ "
 SHOWN = 1.5  # seconds that each frame is shown, the last one LAST times as long
@@ -49,6 +49,8 @@ def record(folder: Path) -> list[str]:
     size = ["-x", str(WIDTH), "-y", str(HEIGHT)]
     tmux("new-session", "-d", *size, *settings, "-c", str(ROOT), *shell)
     try:
+        while PROMPT.strip() not in tmux("capture-pane", "-p"):
+            time.sleep(0.1)
         tmux("send-keys", f"{COMMAND} --runs {folder / 'runs'}", "Enter")
         frames: list[str] = []
         ended, screen = "", ""
@@ -110,7 +112,9 @@ def main() -> None:
         frames = record(folder)
         (PICTURES / "run.svg").write_text(animated(frames), "utf-8")
         (report,) = (folder / "runs").glob("*/report.html")
-        photograph(report, PICTURES / "report.png")
+        shown = folder / "report.html"
+        shown.write_text(report.read_text("utf-8").replace(f"{folder}/", ""), "utf-8")
+        photograph(shown, PICTURES / "report.png")
         stop = [Path(sys.executable).parent / "runbook", "local-cloud", "stop"]
         subprocess.run(stop, env=os.environ | {"RUNBOOK_LOCALCLOUD": str(folder / "cloud")})
 
