@@ -228,16 +228,26 @@ def _apply_text(target: Target, first: list[Step]) -> None:
         if step.command == MOVE:
             _move(shell, step, target.work_dir)
         else:
-            old, kept = read_text(shell, step.what), f"{step.what}.{login.now()}"
+            old, kept = read_text(shell, step.what), _dated(shell, step.what)
             run(shell, f"cp -p -- {shlex.quote(step.what)} {shlex.quote(kept)}")
             config.write(shell, step.what, step.params["text"], old, kept)
         tell("done", step.command, step.what, step.why)
 
 
+def _dated(shell: Shell, where: str) -> str:
+    """Return the name under which a file is kept: with its date, and never one that is there."""
+    dated = name = f"{where}.{login.now()}"
+    number = 1
+    while find_text(shell, name) is not None:
+        number += 1
+        name = f"{dated}.{number}"
+    return name
+
+
 def _move(shell: Shell, step: Step, work_dir: str) -> None:
     moving = notes.read(shell, work_dir).get("moving") or {}
     if moving.get("word") != step.params["word"]:
-        moving = {"word": step.params["word"], "old": f"{step.what}.{login.now()}"}
+        moving = {"word": step.params["word"], "old": _dated(shell, step.what)}
         file = PurePosixPath(step.what).name
         notes.update(shell, work_dir, moving=moving, config={"file": file})
     _set_aside(shell, step.what, moving["old"])
