@@ -28,8 +28,7 @@ def to_look_at_removal(folder: Path) -> str:
     from lib.chain.summary import near
 
     words = [*_invoked(), "plan", near(folder / "params.yaml"), "--stages", "90"]
-    words += ["--runs", near(folder.parent)] if folder.parent != ROOT / "runs" else []
-    return shlex.join(words)
+    return shlex.join(words + _runs(folder))
 
 
 def way_on(folder: Path, chosen: Sequence, option: str) -> str:
@@ -45,9 +44,14 @@ def way_on(folder: Path, chosen: Sequence, option: str) -> str:
         words += ["--stages", ",".join(f"{stage.number:02}" for stage in chosen)]
     if where != ROOT / "notebooks":
         words += ["--notebooks", near(where)]
-    if folder.parent != ROOT / "runs":
-        words += ["--runs", near(folder.parent)]
-    return shlex.join(words)
+    return shlex.join(words + _runs(folder))
+
+
+def _runs(folder: Path) -> list[str]:
+    """Return the option that names the folder of the runs, none where it is the usual one."""
+    from lib.chain.summary import near
+
+    return ["--runs", near(folder.parent)] if folder.parent != ROOT / "runs" else []
 
 
 def _invoked() -> list[str]:

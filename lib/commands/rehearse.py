@@ -1,8 +1,7 @@
 """Commands that rehearse a run on a copy of one's own cloud: survey and rehearse."""
 
 import os
-import subprocess
-import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import click
 from lib.commands.options import option
 from lib.commands.orders import Order, chooses, order_of
 from lib.commands.running import carry_out
-from lib.record.journal import ROOT
+from lib.record.faults import BadInput
 
 SCALE = 0.005
 HEAD = (
@@ -40,29 +39,54 @@ def rehearse(given: tuple[str, ...], seed: Path | None, **what: Any) -> int:
     templates, workstation and limits of the real one: a name that is not there or a quota that is
     used up show before money is spent.
     """
+    from lib.localcloud import background
+
     order = order_of(given=(*given, "mode=plan"), **what)
     text = seed.read_text("utf-8") if seed else _surveyed(order)
+    dialect = _dialect(text, seed)
     profile = str(order.values["profile"].value)
-    base = ROOT / ".localcloud/rehearsals" / "".join(c if c.isalnum() else "-" for c in profile)
+    copies = background.base(None) / "rehearsals"
+    base = copies / "".join(c if c.isalnum() else "-" for c in profile)
     base.mkdir(parents=True, exist_ok=True)
     (base / "seed.yaml").write_text(text, "utf-8")
     os.environ["RUNBOOK_LOCALCLOUD"] = str(base)
-    dialect = "2.2" if 'dialect: "2.2"' in text or "dialect: '2.2'" in text else "4.22"
-    cloud = [sys.executable, "-m", "lib.localcloud"]
-    subprocess.run([*cloud, "reset", "--dialect", dialect], check=True, stdout=subprocess.DEVNULL)
+    _local_cloud("reset", dialect)
     code = carry_out(_copied(order, base / "seed.yaml", dialect))[0]
-    subprocess.run([*cloud, "stop", "--dialect", dialect], check=True, stdout=subprocess.DEVNULL)
+    _local_cloud("stop", dialect)
     return code
+
+
+def _dialect(text: str, file: Path | None) -> str:
+    """Return the dialect of a seed. Raises BadInput for a text that is none."""
+    import yaml
+
+    try:
+        return str(yaml.safe_load(text).get("dialect", "4.22"))
+    except (yaml.YAMLError, AttributeError):
+        raise BadInput(
+            [f"{file}: expected a seed in YAML, as `runbook survey` prints it"]
+        ) from None
+
+
+def _local_cloud(verb: str, dialect: str) -> None:
+    """Reset or stop the copy, silently."""
+    from lib.localcloud.__main__ import main
+
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        main([verb, "--dialect", dialect])
 
 
 def _surveyed(order: Order) -> str:
     import yaml
 
-    from lib.cloud import connect
+    from lib import profiles
+    from lib.cloud import Cloud
     from lib.survey import seed
 
     held = {name: order.values[name].value for name in ("profile", "project", "workstation")}
-    found = seed.of(connect(held["profile"], held["project"]), held["workstation"])
+    # Not `connect`, which settles what earlier runs left open: a survey only asks.
+    cloud = Cloud(profiles.read(held["profile"]), project=held["project"])
+    found = seed.of(cloud, held["workstation"])
     text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120)
     return HEAD.format(held["profile"]) + text
 
