@@ -173,8 +173,15 @@ class Built(NamedTuple):
 def build(folder: Path, last: str = "42-create-template", dialect="4.22", **params) -> Built:
     """Play the stages up to `last` on a new local cloud, by itself to the template."""
     with running(folder, dialect=dialect) as cloud:
-        play_to(cloud, last, **params)
-        return Built(folder, {"dialect": dialect, "port": cloud.server.listener.server_port})
+        return build_to(cloud, last, **params)
+
+
+def build_to(cloud, last: str, **params) -> Built:
+    """Play the stages up to `last` on a local cloud that still runs."""
+    play_to(cloud, last, **params)
+    server = cloud.server
+    options = {"dialect": server.cloud.dialect.name, "port": server.listener.server_port}
+    return Built(server.folder, options)
 
 
 def _copy(source: str, target: str) -> None:

@@ -78,6 +78,7 @@ def test_a_process_is_known_by_its_start_and_another_host_is_never_gone():
     holder = Holder(CLAIM, "run", f"{pid}/{start}", "ann", gethostname(), now())
     assert not holder.is_gone
     assert replace(holder, process=f"{pid}/{float(start) - 60}").is_gone  # its pid was used again
+    assert str(replace(holder, user="a\x1b[31m\0nn")) == str(holder)
     assert not replace(holder, process="1/0", host="elsewhere").is_gone
 
 

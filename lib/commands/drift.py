@@ -24,6 +24,7 @@ def drift(given: tuple[str, ...], as_json: bool, **what: Any) -> int:
     ours. The stages run in plan mode; their record is kept as of any run.
     """
     from lib.chain.run import run
+    from lib.errors import plain
 
     order = order_of(given=(*given, "mode=plan"), **what)
     close_abandoned(order.runs)
@@ -39,7 +40,7 @@ def drift(given: tuple[str, ...], as_json: bool, **what: Any) -> int:
         facts = {"cluster": name, "differences": found, "failures": failures}
         print(json.dumps(facts | {"report": str(report)}, indent=1, ensure_ascii=False))
     elif found or failures:
-        print("\n".join([*found, *failures, f"Report: {report}"]))
+        print(plain("\n".join([*found, *failures, f"Report: {report}"])))
     if failures or ended.signal or ended.leaks:
         return ended.exit_code
     return WAITING if found else 0

@@ -42,7 +42,8 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
         print(one_line(f"{folder.name}: still going on, not checked"))
     if not run and (runs / INTERACTIVE).is_dir():
         print(f"{INTERACTIVE}: {verify.BY_HAND}")
-    print(f"{len(folders)} checked, {len(bad)} not as sealed. {verify.newest_seal(runs)}")
+    seal = one_line(verify.newest_seal(runs))
+    print(f"{len(folders)} checked, {len(bad)} not as sealed. {seal}")
     return 6 if found else 0
 
 

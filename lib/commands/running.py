@@ -85,6 +85,7 @@ def apply(run: str, approved_by: str | None, yes: bool, runs: Path, **how: Any) 
     """
     from lib.chain import approving
     from lib.chain.summary import near
+    from lib.errors import plain
 
     folder, stages, table, values = approving.planned(run, runs)
     order = Order(stages, table, values, folder.parent, chosen(**how))
@@ -98,7 +99,7 @@ def apply(run: str, approved_by: str | None, yes: bool, runs: Path, **how: Any) 
         return code
     if lines := approving.difference(folder, looked.folder):
         print("The cloud has changed since the plan was made. Nothing was done. The difference:")
-        print("\n".join(f"  {line}" for line in lines))
+        print(plain("\n".join(f"  {line}" for line in lines)))
         print(f"To apply what would be done now: {again.to_apply(looked.folder)}")
         return 1
     return carry_out(order.with_mode("apply"), approval=_approval(folder, approved_by))[0]

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from socket import gethostname
 
-from lib.errors import CheckFailed
+from lib.errors import CheckFailed, plain
 from lib.record import whole
 from lib.record.journal import lives, now, this_process
 from lib.record.provenance import user
@@ -59,7 +59,8 @@ class Holder:
     def __str__(self) -> str:
         began = datetime.fromisoformat(self.since).astimezone()
         pid = self.process.partition("/")[0]
-        return f"{self.run} (process {pid} of {self.user} on {self.host}, since {began:%F %T})"
+        who = f"process {pid} of {self.user} on {self.host}"
+        return plain(f"{self.run} ({who}, since {began:%F %T})")
 
     @property
     def is_gone(self) -> bool:

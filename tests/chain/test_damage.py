@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import earlier, waiting
+from lib import earlier, errors, waiting
 from lib.__main__ import main
 from lib.chain import abandoned
 from lib.chain.run import SCRATCH
@@ -121,7 +121,19 @@ def test_a_damaged_file_ends_no_command_that_reads_a_run(copied, tmp_path, capsy
     assert main(["report", failed.name, "--to", str(tmp_path / "draft.html"), *at]) == 0
     capsys.readouterr()
     assert main(["verify", *at]) == (0 if beside else 6)
-    assert Path(name).name in capsys.readouterr().out or beside
+    text = capsys.readouterr().out
+    assert Path(name).name in text or beside
+    assert text == errors.plain(text)
+
+
+def test_verify_prints_a_damaged_name_in_the_log_of_seals_without_its_control_characters(
+    copied, capsys
+):
+    log = copied[0].parent / "seals.log"
+    log.write_bytes(log.read_bytes()[:-7] + bytes(7))
+    assert main(["verify", "--runs", str(log.parent)]) == 6
+    text = capsys.readouterr().out
+    assert text == errors.plain(text) and "removed: seals.log has its seal" in text
 
 
 @pytest.mark.parametrize("kind", SOME)

@@ -20,7 +20,8 @@ PARTS = {
     "answers": "a hostile server between a stage and the cloud",
     "requests": "requests to the local cloud, with and without a signature",
     "records": "files of runs, read by list, diff, report, verify and resume",
-    "removal": "the removal (90) with a damaged journal and damaged files of the workstation",
+    "cuts": "the same files cut at every byte; eight minutes try all of them",
+    "removal": "the installation (30) and the removal (90) with a damaged journal and workstation",
 }
 
 

@@ -55,9 +55,15 @@ def damaged(data: bytes, how: list) -> bytes:
     kind, at = how
     if kind == "mutated":
         return mutated(data, random.Random(at))
-    cut = int(at * len(data))
-    ends = {"cut": b"", "zeros": bytes(len(data) - cut), "null": b"null", "list": b"[]\n"}
-    return data[:cut] + ends[kind] if kind in ("cut", "zeros") else ends[kind]
+    cut = at if kind == "at" else int(at * len(data))
+    ends = {
+        "cut": b"",
+        "at": b"",
+        "zeros": bytes(len(data) - cut),
+        "null": b"null",
+        "list": b"[]\n",
+    }
+    return ends[kind] if kind in ("null", "list") else data[:cut] + ends[kind]
 
 
 def damage(chance: random.Random) -> list:

@@ -51,11 +51,13 @@ class Records:
 
     def case(self, chance: random.Random) -> dict:
         """Return a file by its place, how it is damaged, and whether the run is resumed."""
-        path = Path(chance.choice(self.files))
-        place = (
-            [self.names.index(path.parts[0]), path.name] if len(path.parts) > 1 else [-1, path.name]
-        )
+        place = self.place(chance.choice(self.files))
         return {"place": place, "how": damage(chance), "resume": chance.randrange(RESUMES) == 0}
+
+    def place(self, name: str) -> list:
+        """Return the number of a file's run, -1 for one beside them, and its name there."""
+        path = Path(name)
+        return [self.names.index(path.parts[0]) if len(path.parts) > 1 else -1, path.name]
 
     def attempt(self, case: dict) -> None:
         """Damage a copy, and run the commands."""
