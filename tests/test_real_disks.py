@@ -256,7 +256,7 @@ def test_notes_that_are_damaged_are_named_with_a_way_on(ws):
         with pytest.raises(CheckFailed, match=r"Rename it there .* choose another volume_name"):
             ws.plan(ws.order())
         removal.demand_idle(ws.shell, "w")
-    removal.clear_notes(ws.shell, "w", [], "apply")
+    removal.clear_notes(ws.shell, "w", "", [], "apply")
     assert not (ws.home / "w").exists()
 
 

@@ -269,7 +269,7 @@ def test_nothing_is_removed_while_an_installer_writes(modern, monkeypatch):
         with at_work:
             play(modern, "90-remove-cluster", mode=mode)
     with at_work:
-        removal.clear_notes(shell, "coreos-cluster", [], "apply")
+        removal.clear_notes(shell, "coreos-cluster", "coreos-cluster", [], "apply")
     folder = notes.job("coreos-cluster")
     assert changes(modern) == seen and detached.is_running(shell, folder)
     write_text(shell, "go", "")
@@ -420,3 +420,18 @@ def test_a_stranger_in_the_registry_is_named(templated):
     templated.clock = iter(range(0, 10**6, 60)).__next__
     with pytest.raises(CheckFailed, match=r"10\.9\.9\.9"):
         play(templated, "60-verify-cluster", mode="plan")  # what is wrong fails in every mode
+
+
+def test_two_clusters_never_share_a_folder_on_the_workstation(modern, capsys):
+    params = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
+    params |= {"template_from": "existing", "template_name": "Debian 12"}
+    play(modern, "20-write-cloud-config", **params)
+    second = params | {"cluster_name": "second"}
+    for stage in ("20-write-cloud-config", "50-deploy-cluster"):
+        with pytest.raises(CheckFailed, match="configuration of coreos-cluster"):
+            play(modern, stage, **second)
+    with pytest.raises(CheckFailed, match="work_dir"):
+        play(modern, "00-check-access", **second)
+    play(modern, "90-remove-cluster", **second)
+    assert "kept coreos-cluster: it holds the configuration of" in capsys.readouterr().out
+    assert play(modern, "20-write-cloud-config", **params)["plan"] == []

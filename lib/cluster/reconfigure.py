@@ -96,6 +96,7 @@ def _plan_text(target: Target) -> list[Step]:
     """Return the step that writes the text on the workstation, none if it is there."""
     shell, work_dir, wanted = target.shell, target.work_dir, target.config
     noted, name = notes.read(shell, work_dir), wanted.form.cluster_file
+    notes.demand_of(wanted.bootstrap.cluster, noted, work_dir)
     wanted.form.demand_places(noted)
     there = config.read(shell, work_dir, name)
     begun = (noted.get("moving") or {}).get("word")

@@ -132,16 +132,18 @@ def _readiness(template: dict) -> str:
     return "ready" if template.get("isready") else str(template.get("status", "not ready"))
 
 
-def clear_notes(shell: Shell, work_dir: str, keep: list[str], mode: str) -> None:
+def clear_notes(shell: Shell, work_dir: str, cluster: str, keep: list[str], mode: str) -> None:
     """Delete the cloud-config with its spent token, and the notes, from the workstation.
 
     The configuration that a kept template carries stays; user data go, so that the next run asks
-    for a token.
+    for a token. What another cluster has noted stays, too.
     Raises CheckFailed while an installer runs.
     """
     if mode == "plan":
         return
     demand_idle(shell, work_dir)
+    if (other := notes.cluster(notes.find(shell, work_dir) or {})) not in ("", cluster):
+        return print(f"kept {work_dir}: it holds the configuration of {other}")
     files.settle_files(shell, files.workstation(shell))
     if "template" not in keep:
         return _delete(shell, work_dir, notes.clear, work_dir)

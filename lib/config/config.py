@@ -77,7 +77,8 @@ class Config:
         """Return the step that writes one of the texts, with the service that gives its token."""
         params: dict[str, object] = {"text": self.texts()[name]}
         if name == self.form.cluster_file:
-            params |= {"service": self.bootstrap.service, "size": self.bootstrap.size}
+            made = self.bootstrap
+            params |= {"cluster": made.cluster, "service": made.service, "size": made.size}
         return Step("write", params, why, where)
 
 
@@ -130,6 +131,7 @@ def plan_write(
     Raises CheckFailed when a file differs, or is lost while machines run.
     """
     noted = notes.read(shell, work_dir)
+    notes.demand_of(config.bootstrap.cluster, noted, work_dir)
     config.form.demand_places(noted)
     steps = []
     for name in config.texts():
@@ -190,7 +192,8 @@ def _write_step(shell: Shell, step: Step, work_dir: str) -> str:
         write(shell, where, text)
         return "without a token: for any cluster"
     token = {"base": step.params["service"], "size": step.params["size"]}
-    notes.update(shell, work_dir, config=token | {"file": where.rpartition("/")[2]})
+    noted = {"cluster": step.params["cluster"], "file": where.rpartition("/")[2]}
+    notes.update(shell, work_dir, config=token | noted)
     unfilled = f"{token['base']}/{TOKEN}"
     if unfilled not in text:
         write(shell, where, text)

@@ -11,6 +11,7 @@ from lib.config.form import Form
 from lib.config.keys import ssh_keys
 from lib.config.written import Written
 from lib.ours import Ours
+from lib.workstation import notes
 from lib.workstation.shell import Shell
 
 
@@ -51,8 +52,9 @@ def rows(
     What is written already must be good for the machines that are missing.
     """
     there = written.read(shell, work_dir)
-    found = asked("discovery", _service, ours, service, there)
-    if found[0].ok == "✗":
+    found = asked("work_dir", _folder, ours, shell, work_dir)
+    found += asked("discovery", _service, ours, service, there)
+    if any(row.ok == "✗" for row in found):
         return found
     found += asked("fixed_addresses", _addresses, ours, service, network, fixed, there)
     if there.text:
@@ -60,6 +62,12 @@ def rows(
         if there.addresses:
             found += asked("the addresses", addresses.demand_free, ours, there.addresses)
     return found
+
+
+def _folder(ours: Ours, shell: Shell, work_dir: str) -> str:
+    noted = notes.read(shell, work_dir)
+    notes.demand_of(ours.cluster_name, noted, work_dir)
+    return f"{work_dir} is {ours.cluster_name}'s" if noted else f"{work_dir} holds nothing yet"
 
 
 def _service(ours: Ours, service: str, there: Written) -> str:

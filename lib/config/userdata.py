@@ -122,7 +122,9 @@ def user_data(
     """
     if delivery != "userdata":
         return None
-    baked = (notes.read(shell, work_dir).get("installed") or {}).get("config")
+    noted = notes.read(shell, work_dir)
+    notes.demand_of(ours.cluster_name, noted, work_dir)
+    baked = (noted.get("installed") or {}).get("config")
     if baked == IGNITION and ours.needs_disk:
         raise CheckFailed(f"the disk carries {baked}, an Ignition config", next_step=BAKED)
     there = read(shell, work_dir, USER_DATA)

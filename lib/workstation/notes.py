@@ -1,8 +1,8 @@
 """Notes on the workstation: notes.json holds facts for a later stage that the cloud does not have.
 
 - `attach`, `installing`, `installed`: see `lib.install.noted`.
-- `config` {base, size, file}: the discovery service of the token, the number of machines it is for,
-  and the file that holds it.
+- `config` {cluster, base, size, file}: the cluster that is configured, the discovery service of its
+  token, the number of machines it is for, and the file that holds it.
 - `moving` {word, old}: a move to a new token has begun; `moved`: the word of the last one.
 - `unbooted`: machines that have a new configuration and have not booted it yet.
 """
@@ -42,6 +42,22 @@ def find(shell: Shell, work_dir: str) -> dict | None:
         return None
     whole = isinstance(values, dict) and all(isinstance(values.get(k, {}), dict) for k in OBJECTS)
     return values if whole else None
+
+
+def cluster(noted: dict) -> str:
+    """Return the name of the cluster whose configuration is in the folder, "" where none is noted.
+
+    >>> cluster({"config": {"cluster": "core"}}), cluster({})
+    ('core', '')
+    """
+    return str((noted.get("config") or {}).get("cluster", ""))
+
+
+def demand_of(name: str, noted: dict, work_dir: str) -> None:
+    """Raise CheckFailed when the folder holds the configuration of another cluster than `name`."""
+    if cluster(noted) not in ("", name):
+        what = f"{work_dir} on the workstation holds the configuration of {cluster(noted)}"
+        raise CheckFailed(what, next_step=f"Give {name} a folder of its own: set work_dir.")
 
 
 def update(shell: Shell, work_dir: str, **values: object) -> dict:

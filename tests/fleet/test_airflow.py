@@ -24,17 +24,29 @@ import sys
 from datetime import timedelta
 
 sys.path.insert(0, {project!r})
-from lib.fleet import Fleet, cluster_dag, fleet_dag
+from lib.fleet import Fleet, cluster_dag, drift_dag, fleet_dag
 
 how = {{"runs": {runs!r}, "retry_delay": timedelta(seconds=1)}}
-fleet_dag("fleet", {clusters!r}, Fleet(stages=("00", "10"), **how))
+fleet_dag("fleet", {clusters!r}, Fleet(stages=("00", "43", "50"), **how))
+drift_dag("drift", {clusters!r}, Fleet(**how))
 cluster_dag("keys", {keys!r}, Fleet(stages=("10",), connection="cloudstack", **how))
 """
-FILE = """profile: local?time_scale=1
+KEYS = """profile: local
+mode: apply
+cluster_name: keys
+volume_name: keys-disk
+"""
+FILE = """profile: local
 mode: apply
 cluster_name: {0}
-volume_name: {0}-disk
 template_name: {0}-tpl
+template_from: url
+template_url: https://stable.release.flatcar-linux.net/amd64-usr/4459.2.0/flatcar_production_cloudstack_image.img
+template_format: RAW
+installer: flatcar-install
+channel: stable
+config_delivery: userdata
+cluster_size: 2
 """
 
 
@@ -138,8 +150,8 @@ def fleet(place, tmp_path_factory):
     for name in ("a", "b"):
         (clusters / f"{name}.yaml").write_text(FILE.format(name))
     (clusters / "faulty.yaml").write_text("cluster_name: faulty\ncluster_sise: 3\n")
-    (folder / "keys.yaml").write_text(FILE.format("keys"))
-    place.runbook("local-cloud", "start", "--time-scale", "1")
+    (folder / "keys.yaml").write_text(KEYS)
+    place.runbook("local-cloud", "start", "--time-scale", "0.2")
     facts = place.facts
     connection = {"conn_type": "http", "host": facts["endpoint"]}
     connection |= {"login": facts["apikey"], "password": facts["secretkey"]}
@@ -156,15 +168,19 @@ def record(place: Place, cluster: str) -> Path:
 
 
 def kill_task(place: Place) -> None:
-    """Kill the worker's task of cluster b once its stage 10 has sent its change."""
-    journal = "journal.jsonl"
-    until(lambda: any((f / journal).exists() for f in place.runs.glob("*-b")))
+    """Kill the worker's task of cluster b once its stage 50 has sent a change."""
+
+    def sent() -> bool:
+        journals = place.runs.glob("*-b/journal.jsonl")
+        return any("deployVirtualMachine" in journal.read_text() for journal in journals)
+
+    until(sent)
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "10" in words and any(w.endswith("/b.yaml") for w in words):
+        if "50" in words and any(w.endswith("/b.yaml") for w in words):
             process.parent().kill()
             return
-    raise AssertionError("there is no process of stage 10 of b")
+    raise AssertionError("there is no process of stage 50 of b")
 
 
 @pytest.mark.system
@@ -173,22 +189,32 @@ def test_a_fleet_is_built_though_a_file_is_faulty_and_a_worker_is_killed(fleet, 
     kill_task(place)
     state, tasks = fleet.ended("fleet")
     assert state == "failed", "as the faulty file fails its cluster"
-    assert {tasks["stage_10", n][0] for n in (0, 1)} == {"success"}
-    assert tasks["stage_10", 1][1] == 2, "the task of b that was killed was tried again"
+    assert {tasks["stage_50", n][0] for n in (0, 1)} == {"success"}
+    assert tasks["stage_50", 1][1] == 2, "the task of b that was killed was tried again"
     assert tasks["stage_00", 2] == ("failed", 1), "a fault of a file is not tried again"
     assert tasks["report", -1][0] == "success"
-    volumes = [v["name"] for v in place.cloud().list("listVolumes", type="DATADISK")]
-    assert sorted(n for n in volumes if n.endswith("-disk")) == ["a-disk", "b-disk"]
-    assert [a.cause for a in past.read(record(place, "b")).stages] == ["ok", "ok"]
+    machines = place.cloud().list("listVirtualMachines")
+    of_fleet = sorted((m["name"], m["state"]) for m in machines if m["name"][:2] in ("a-", "b-"))
+    assert of_fleet == [(n, "Running") for n in ("a-1", "a-2", "b-1", "b-2")]
+    assert [a.cause for a in past.read(record(place, "b")).stages] == ["ok", "ok", "ok"]
     page = (place.runs / "fleet.html").read_text()
     assert "3 clusters, the newest run of 2 of them ended well" in page
 
     before = place.changes()
     fleet.trigger("fleet")
     _, tasks = fleet.ended("fleet")
-    assert {tasks["stage_10", n] for n in (0, 1)} == {("success", 1)}
+    assert {tasks["stage_50", n] for n in (0, 1)} == {("success", 1)}
     assert place.changes() == before, "a second run changes nothing"
     assert place.runbook("verify", "--runs", str(place.runs)).returncode == 0
+
+    (stopped,) = place.cloud().named("listVirtualMachines", "b-2")
+    place.cloud().call("stopVirtualMachine", id=stopped["id"])
+    before = place.changes()
+    fleet.trigger("drift")
+    _, tasks = fleet.ended("drift")
+    states = [tasks["drift", n] for n in range(3)]
+    assert states == [("success", 1), ("failed", 1), ("failed", 1)], "b differs, and is not retried"
+    assert place.changes() == before, "a look at the drift changes nothing"
 
 
 @pytest.mark.system

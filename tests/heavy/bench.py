@@ -107,11 +107,18 @@ def what_there_is(bench: Bench, server: Server) -> dict:
     return {
         **{c: sorted(seen(r) for r in viewer.list(c, **f) if alive(viewer, r))
            for c, f in lists.items()},
+        "snapshots' tags": tags_of_snapshots(viewer),
         "members": sorted(n for t in known.values() if (n := sum(k[0] != "_" for k in t["nodes"]))),
         "files": sorted(re.sub(r"\.\d{8}T\d{6}Z$", ".old", p.name) for p in home.glob("*")),
         "notes": sorted(json.loads((home / "notes.json").read_text())) if home.exists() else [],
         "left open": [e.command for e in left_open(bench, server)],
     }  # fmt: skip
+
+
+def tags_of_snapshots(viewer) -> list[str]:
+    """Return the tags of all snapshots, of which their own list shows one at random."""
+    rows = viewer.list("listTags", resourcetype="Snapshot") if viewer.has_tags else []
+    return sorted(f"{row['key']}={row.get('value')}" for row in rows)
 
 
 def left_open(bench: Bench, server: Server) -> list[dict]:
@@ -131,6 +138,7 @@ def seen(row: dict) -> str:
     """Say what of a row must be the same in every run."""
     kept = ("state", "size", "type", "vmdisplayname", "deviceid", "templatename", "isready")
     kept += ("serviceofferingname", "diskofferingname", "volumename", "displayname")
-    tags = sorted(f"{t['key']}={t.get('value')}" for t in row.get("tags") or [])
+    own = [] if "volumename" in row else row.get("tags") or []
+    tags = sorted(f"{t['key']}={t.get('value')}" for t in own)
     name = re.sub(r"_\d{14}$|^ROOT-.*", "", row["name"])
     return str([name, *(f"{k}={row[k]}" for k in kept if k in row), *tags])

@@ -70,7 +70,9 @@ class Records:
         path.write_bytes(after)
         at = ["--runs", str(self.runs)]
         code = self._run("verify", *at)
-        if after != before and name != "index.html" and code != 6:
+        # A log that lost its last line end still holds each of its lines.
+        same = name == "index.html" or after == before or (number < 0 and after == before[:-1])
+        if not same and code != 6:
             raise Fault(f"verify ended with {code}, though {name} is not as it was sealed")
         for words in (
             ["list"],
