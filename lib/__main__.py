@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; the README lists them."""
     from lib.errors import RunbookError, plain
     from lib.record.faults import BadInput, RecordCut
+    from lib.record.texts import translated
     from lib.report import console
 
     console.set_up()
@@ -61,11 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             if word in ("run", "plan", "apply", "resume")
             else f"runbook {word}"
         )
-        print(f"{head}: {count} fault{'s' * (count > 1)}.", file=sys.stderr)
+        text = "{}: {} faults." if count > 1 else "{}: {} fault."
+        print(translated(text, translated(head), count), file=sys.stderr)
         print("\n".join(f"  {plain(fault)}" for fault in bad.faults), file=sys.stderr)
         return 2
     except RecordCut as cut:
-        print(plain(f"{cut}\nMake room, then: {again.to_resume(cut.folder)}"), file=sys.stderr)
+        text = translated("Make room, then: {}", again.to_resume(cut.folder))
+        print(plain(f"{cut}\n{text}"), file=sys.stderr)
         return 1
     except BrokenPipeError:  # as of `runbook list | head`
         running.drop_output()

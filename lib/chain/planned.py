@@ -6,6 +6,7 @@ from rich.text import Text
 
 from lib.record import plans
 from lib.record.plans import Plan
+from lib.record.texts import translated
 from lib.report.console import one_line
 
 SIGNS = {"make": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
@@ -14,15 +15,18 @@ SIGNS = {"make": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red
 def texts(planned: Mapping[str, Plan]) -> list[Text]:
     """Return the lines on the plans of the stages: the counts, the steps, and what is known."""
     steps = [(stage, s) for stage, plan in planned.items() for s in plan.steps]
-    rows = [(s.command, s.what, s.size, s.offering, s.where, f"in {n[:2]}") for n, s in steps]
+    places = [translated("in {}", stage[:2]) for stage, _ in steps]
+    rows = [(s.command, s.what, s.size, s.offering, s.where) for _, s in steps]
+    rows = [(*row, place) for row, place in zip(rows, places, strict=True)]
     lines = [Text(plans.sentence(planned.values()), style="bold")]
     for (_, step), row in zip(steps, _aligned(rows), strict=True):
         sign, style = SIGNS.get(step.effect, SIGNS["change"])
         lines.append(Text(f"  {sign} {row}", style=style))
     there = [(r.get("name"), r.get("state")) for plan in planned.values() for r in plan.there]
-    lines += _listed("There already:", [" ".join(map(str, filter(None, r))) for r in there])
-    later = [f"{what}, from {stage}" for _, s in steps for what, stage in s.later.values()]
-    lines += _listed("Not known yet:", later)
+    names = [" ".join(map(str, filter(None, row))) for row in there]
+    lines += _listed(translated("There already:"), names)
+    later = [translated("{}, from {}", *pair) for _, s in steps for pair in s.later.values()]
+    lines += _listed(translated("Not known yet:"), later)
     return lines
 
 
@@ -36,7 +40,7 @@ def in_short(plan: Plan) -> str:
     for step in plan.steps:
         groups.setdefault(step.command, []).append(step.what)
     words = "; ".join(f"{command} {', '.join(names)}" for command, names in groups.items())
-    return one_line(f"would {words}") if words else "nothing to do"
+    return one_line(translated("would {}", words) if words else translated("nothing to do"))
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:

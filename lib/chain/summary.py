@@ -1,17 +1,13 @@
 """The texts on a run as it begins and ends, for the terminal."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-from rich.text import Text
-
-from lib.chain.results import Result, Run
+from lib.chain.results import Run
 from lib.record import jsonl
 from lib.record.provenance import FACTS
+from lib.record.texts import translated
 from lib.report.console import one_line
-from lib.report.words import colour
 
 
 def changed(steps: Sequence[dict]) -> str:
@@ -22,7 +18,9 @@ def changed(steps: Sequence[dict]) -> str:
     """
     done = _grouped([s for s in steps if s.get("outcome") == "done"])
     failed = _grouped([s for s in steps if s.get("outcome") != "done"])
-    return one_line("; ".join(filter(None, [done, failed and f"failed: {failed}"]))) or "nothing"
+    return one_line("; ".join(filter(None, [done, failed and f"failed: {failed}"]))) or translated(
+        "nothing"
+    )
 
 
 def _grouped(steps: Sequence[dict]) -> str:
@@ -39,10 +37,14 @@ def _group(command: str, names: Sequence[str]) -> str:
 
 def head(data: dict) -> str:
     """Return a line on what runs where, and where its record is."""
-    what = f"Cluster {data['cluster']} at {data['profile']}, " if data.get("cluster") else ""
+    what = (
+        translated("Cluster {} at {}, ", data["cluster"], data["profile"])
+        if data.get("cluster")
+        else ""
+    )
     numbers = " ".join(stage[:2] for stage in data["stages"])
-    how = "only looking" if data.get("is_plan") else "changing what is left to do"
-    return f"{what}{how}, stages {numbers}. Record: {near(data['folder'])}"
+    how = translated("only looking" if data.get("is_plan") else "changing what is left to do")
+    return what + translated("{}, stages {}. Record: {}", how, numbers, near(data["folder"]))
 
 
 def machines(folder: Path) -> list[str]:
@@ -50,37 +52,22 @@ def machines(folder: Path) -> list[str]:
     found = [line["machines"] for line in jsonl.read(folder / FACTS)[0] if "machines" in line]
     last = found[-1] if found and isinstance(found[-1], list) else []
     rows = [[str(m.get(k, "")) for k in ("name", "address", "login")] for m in last]
-    return ["Machines:", *(f"  {'  '.join(row)}" for row in rows)] if rows else []
-
-
-def table(results: Sequence[Result]) -> Table:
-    table = Table()
-    table.add_column("stage", no_wrap=True)
-    table.add_column("outcome", no_wrap=True)
-    table.add_column("seconds", no_wrap=True, justify="right")
-    table.add_column("what changed", overflow="fold")
-    for result in results:
-        ran = result.outcome != "not-run"
-        table.add_row(
-            Text(result.stage),
-            Text(result.outcome, style=colour(result.outcome)),
-            f"{result.seconds:.1f}" if ran else "",
-            Text(changed(result.steps) if ran else ""),
-        )
-    return table
+    return [translated("Machines:"), *(f"  {'  '.join(row)}" for row in rows)] if rows else []
 
 
 def sentence(run: Run) -> str:
     """Return a sentence on how the run ended."""
-    spent = sum(result.seconds for result in run.results)
-    count = Counter(result.outcome for result in run.results)
-    ran = f"{count['ok']} of {len(run.results)} stages ok"
+    spent = f"{sum(result.seconds for result in run.results):.1f} s"
+    good = sum(result.outcome == "ok" for result in run.results)
+    left = [result.stage[:2] for result in run.results if result.outcome == "not-run"]
+    ran = translated("{} of {} stages ok", good, len(run.results))
     if run.exit_code == 0:
-        return f"Done: {ran} in {spent:.1f} s."
+        return translated("Done: {} in {}.", ran, spent)
     last = next((r for r in run.results if r.outcome not in ("ok", "not-run")), None)
-    how = f"{last.stage} {last.outcome}" if last else _otherwise(run)
-    word = "Stopped" if count["not-run"] or run.signal else "Ended"
-    return f"{word} after {spent:.1f} s: {how}; {ran}, {count['not-run']} not run."
+    how = f"{last.stage} {last.outcome}" if last else translated(_otherwise(run))
+    ran += translated(", not run: {}", " ".join(left)) if left else ""
+    word = "Stopped after {}: {}; {}." if left or run.signal else "Ended after {}: {}; {}."
+    return translated(word, spent, how, ran)
 
 
 def _otherwise(run: Run) -> str:

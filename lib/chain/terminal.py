@@ -1,4 +1,4 @@
-"""The terminal: a live line for the running stage, and a table when the run ends.
+"""The terminal: a live line for the running stage, and how to go on when the run ends.
 
 Every text of a notebook or a cloud passes `plain` or `one_line` and is never taken as markup.
 """
@@ -21,6 +21,7 @@ from lib.chain.summary import changed, near, sentence
 from lib.record import plans
 from lib.record.events import Event
 from lib.record.journal import Entry
+from lib.record.texts import translated
 from lib.report.console import one_line, plain
 from lib.report.known_errors import another, corrected
 from lib.report.words import colour, mark
@@ -113,14 +114,14 @@ class Terminal:
             self._tell_wait()
         elif event.kind == "interrupt":
             self.waiting.named = {
-                "": "interrupted, waiting for the cell to end; a second Ctrl-C kills it"
+                "": translated("interrupted, waiting for the cell to end; a second Ctrl-C kills it")
             }
         elif event.kind == "end":
             self._end(event.data["result"])
 
     def _begin(self, stage: str) -> None:
         self.stage, self.started = stage, self.clock()
-        self.waiting.cell("starting the kernel")
+        self.waiting.cell(translated("starting the kernel"))
         self.printed = self.started
         if not self.console.is_terminal:
             self._say(f"{_time()} … {stage}")
@@ -167,33 +168,33 @@ class Terminal:
             self.live = None
 
     def sum_up(self, run: Run, way_on: Callable[[str], str], after: str = "") -> None:
-        """Print the table of the run, its machines, its failures, its report and how to continue.
+        """Print the machines of the run, its failures, its report and how to continue.
 
         `way_on` returns the command that continues the run, or with an option (as `-p size=VALUE`)
         the one that starts a new run; `after` says what can be done after a run that ended well.
         """
         if not self.planning:
-            self.console.print(summary.table(run.results))
             for line in summary.machines(run.folder):
                 self._say(line)
         self._explain_all([r for r in run.results if r.outcome not in ("ok", "not-run")])
         for entry in _left_open(run):
-            self._say(f"Outcome unknown: {entry.command} {entry.what}")
+            self._say(translated("Outcome unknown: {} {}", entry.command, entry.what))
         for leak in run.leaks:
-            self._say(f"The record contains a secret: {leak}. Do not share it; change the secret.")
+            self._say(
+                translated("The record contains a secret: {}. Do not share it; change it.", leak)
+            )
         if run.unsigned:
             self._say(run.unsigned)
         option = next(filter(None, (corrected(result.error) for result in run.results)), "")
         if option:
-            self._say(
-                f"Resuming would keep the value. A new run does only what is left: {way_on(option)}"
-            )
+            text = "Resuming would keep the value. A new run does only what is left: {}"
+            self._say(translated(text, way_on(option)))
         elif run.cause != "ok":
-            more = "it checks the cloud and does only what is left"
-            self._say(f"To continue: {way_on('')}  ({more})")
+            text = "To continue: {}  (it checks the cloud and does only what is left)"
+            self._say(translated(text, way_on("")))
             for option in filter(None, (another(result.error) for result in run.results)):
-                self._say(f"With another value: {way_on(option)}")
-        self._say(f"Report: {near(run.folder / REPORT)}")
+                self._say(translated("With another value: {}", way_on(option)))
+        self._say(translated("Report: {}", near(run.folder / REPORT)))
         if after and run.cause == "ok" and not self.planning:
             self._say(after)
         self._say(sentence(run))
@@ -211,12 +212,12 @@ class Terminal:
         for first, *others in alike.values():
             self._explain(first)
             if others:
-                self._say(f"The same in {', '.join(r.stage for r in others)}.")
+                self._say(translated("The same in {}.", ", ".join(r.stage for r in others)))
 
     def _explain(self, result: Result) -> None:
-        place = f' under "{result.section}"' if result.section else ""
+        place = translated(' under "{}"', result.section) if result.section else ""
         self._say(f"{result.stage} {result.outcome}{place}: {result.error}".rstrip(": "))
-        self._say(f"Its notebook: {near(result.record)}")
+        self._say(translated("Its notebook: {}", near(result.record)))
 
     def _say(self, text: str) -> None:
         self.console.print(Text(plain(text)), soft_wrap=True)

@@ -12,6 +12,7 @@ import click
 from lib.commands import again
 from lib.commands.options import FORCE, REASON, RUN, RUNS, SIGN, TIMEOUT, YES, option
 from lib.commands.orders import DEPLOYS, Order, chooses, chosen, claim_of, order_of
+from lib.record.texts import translated
 
 WAITING = 7  # exit code where changes wait; click has 2 for arguments
 
@@ -48,8 +49,8 @@ def run(
     code, looked = carry_out(order.with_mode("plan"))
     if code or not _waiting(looked.folder):
         return code
-    if not click.confirm("Apply this plan?"):
-        print("Nothing was changed.")
+    if not click.confirm(translated("Apply this plan?")):
+        print(translated("Nothing was changed."))
         return 0
     return carry_out(order, approval=_approval(looked.folder, approved_by))[0]
 
@@ -90,17 +91,18 @@ def apply(run: str, approved_by: str | None, yes: bool, runs: Path, **how: Any) 
     folder, stages, table, values = approving.planned(run, runs)
     order = Order(stages, table, values, folder.parent, chosen(**how))
     if not _waiting(folder):
-        print(f"{near(folder)}: this plan has nothing to do.")
+        print(translated("{}: this plan has nothing to do.", near(folder)))
         return 0
     if not approved_by and not yes and sys.stdin.isatty() and not order.is_rehearsal:
-        approved_by = click.prompt(f"{approving.sentence(folder)}. Approved by")
+        approved_by = click.prompt(f"{approving.sentence(folder)}. {translated('Approved by')}")
     code, looked = carry_out(order, tells_plan=False)
     if code:
         return code
     if lines := approving.difference(folder, looked.folder):
-        print("The cloud has changed since the plan was made. Nothing was done. The difference:")
+        changed = "The cloud has changed since the plan was made. Nothing was done. The difference:"
+        print(translated(changed))
         print(plain("\n".join(f"  {line}" for line in lines)))
-        print(f"To apply what would be done now: {again.to_apply(looked.folder)}")
+        print(translated("To apply what would be done now: {}", again.to_apply(looked.folder)))
         return 1
     return carry_out(order.with_mode("apply"), approval=_approval(folder, approved_by))[0]
 
@@ -166,7 +168,7 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
     work = resume.work(folder, notebooks=notebooks, **chosen(**how))
     close_abandoned(folder.parent)
     if not work:
-        print(f"{near(folder)} ended well: there is nothing to continue.")
+        print(translated("{} ended well: there is nothing to continue.", near(folder)))
         return 0
     if unread := past.read(folder).unread:
         print(f"{near(folder)}: goes on without what cannot be read: {', '.join(unread)}.")
@@ -180,12 +182,14 @@ def _summed_up(terminal: Any, ended: Any, chosen: Sequence, tells_plan: bool) ->
     """Print how a run of the stages ended, unless the terminal is gone; return its exit code."""
     try:
         made = any(stage.number == DEPLOYS for stage in chosen)
-        after = f"To see what removes it: {again.to_look_at_removal(ended.folder)}" if made else ""
+        look = again.to_look_at_removal(ended.folder)
+        after = translated("To see what removes it: {}", look) if made else ""
         terminal.sum_up(ended, lambda option: again.way_on(ended.folder, chosen, option), after)
         if tells_plan:
             terminal.show_plan(ended)
             if not ended.exit_code and _waiting(ended.folder):
-                print(f"Nothing was changed. To apply this plan: {again.to_apply(ended.folder)}")
+                command = again.to_apply(ended.folder)
+                print(translated("Nothing was changed. To apply this plan: {}", command))
         sys.stdout.flush()
     except OSError:
         drop_output()
@@ -218,6 +222,6 @@ def close_abandoned(runs: Path) -> None:
         if ended:
             print(f"{folder.name} had ended ({ended}), but was not sealed; it is now.")
             continue
-        place = f" in {stage}" if stage else ""
-        print(f"{folder.name} was abandoned: its driver died{place}.")
-        print(f"To continue: {again.to_resume(folder)}")
+        place = translated(" in {}", stage) if stage else ""
+        print(translated("{} was abandoned: its driver died{}.", folder.name, place))
+        print(translated("To continue: {}", again.to_resume(folder)))

@@ -17,6 +17,7 @@ reading     loads the tables of executed notebooks
 requests    each request to the cloud
 search      where secrets stand in a text
 secrets     parameters that look like secrets
+texts       the texts of reports and of the terminal in the language of the locale
 whole       files written as a whole or not at all
 """
 
@@ -37,5 +38,6 @@ __all__ = [
     "requests",
     "search",
     "secrets",
+    "texts",
     "whole",
 ]

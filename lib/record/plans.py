@@ -13,6 +13,7 @@ from pathlib import Path
 from lib.errors import CheckFailed
 from lib.record import jsonl, masks
 from lib.record.journal import now, run_folder, this_process
+from lib.record.texts import translated
 
 FILE = "plan.jsonl"
 APPROVED = "approved.jsonl"
@@ -108,7 +109,7 @@ def sentence(plans: Iterable[Plan]) -> str:
     >>> sentence([Plan("10", [Planned("make", "createVolume", "disk")])])
     'Plan: 1 to make, 0 to change, 0 to remove'
     """
-    return "Plan: " + ", ".join(f"{n} to {effect}" for effect, n in count(plans).items())
+    return translated("Plan: {} to make, {} to change, {} to remove", *count(plans).values())
 
 
 def copy_approved(plan: Path, folder: Path) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lib.errors import plain
+from lib.record.texts import translated
 
 SIMPLE = {"✓": "+", "✗": "x", "…": "...", "·": ".", "–": "-", "×": "x", "→": "->"}  # noqa: RUF001
 WHOLE = ("run",)  # columns of ids, which are copied
@@ -59,7 +60,7 @@ def grid(
     table = Table(title=title or None, title_justify="left")
     for name in head:
         justify = "right" if name in right else "left"
-        table.add_column(name, overflow="fold", justify=justify, no_wrap=name in WHOLE)
+        table.add_column(translated(name), overflow="fold", justify=justify, no_wrap=name in WHOLE)
     for row in rows:
         table.add_row(*row)
     return table

@@ -4,6 +4,7 @@ import shlex
 from datetime import datetime
 
 from lib.record import manifest
+from lib.record.texts import translated
 from lib.report.past import Past
 from lib.report.words import REHEARSAL, clock, cloud_of
 
@@ -15,7 +16,7 @@ def facts(past: Past, key: str = "") -> dict[str, str]:
         f"CloudStack {_text(observed['server_version'])}" if observed.get("server_version") else ""
     )
     cloud = cloud_of(params)
-    cloud = "rehearsal on the local cloud" if cloud == REHEARSAL else cloud
+    cloud = translated("rehearsal on the local cloud") if cloud == REHEARSAL else cloud
     found = {
         "cluster": params.get("cluster_name"),
         "cloud": _joined(cloud, _text(observed.get("endpoint")), server),
@@ -27,12 +28,12 @@ def facts(past: Past, key: str = "") -> dict[str, str]:
             observed.get("key_fingerprint") and f"API key {_text(observed['key_fingerprint'])}",
         ),
         "who": _who(past.facts),
-        "reason": past.facts.get("reason") or "none given",
+        "reason": past.facts.get("reason") or translated("none given"),
         "approved by": _approved(past),
         "time": _times(past.started, past.ended),
         "mode": _joined(
             params.get("mode"),
-            f"{len(past.stages)} stage{'s' * (len(past.stages) != 1)}",
+            translated("{} stages" if len(past.stages) != 1 else "{} stage", len(past.stages)),
             _code(past.facts),
         ),
         "seal": _seal(past, key),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lib.record import whole
 from lib.record.faults import BadInput
+from lib.record.texts import translated
 from lib.report import past
 from lib.report.attempts import ENDED_WELL
 from lib.report.words import REHEARSAL, clock, cloud_of, colour, mark
@@ -136,8 +137,11 @@ def _fitting(found: list[Line], width: int) -> list[str]:
 
 def _width(found: list[Line], name: str) -> int:
     """Return the characters of a column with its borders; a long reason is folded."""
-    longest = max(len(line.words[name]) for line in found)
-    return 3 + max(len(name), min(longest, REASON) if name == "reason" else longest)
+    from rich.cells import cell_len
+
+    longest = max(cell_len(line.words[name]) for line in found)
+    longest = min(longest, REASON) if name == "reason" else longest
+    return 3 + max(cell_len(translated(name)), longest)
 
 
 def show(runs: Path, choice: Choice, *, as_json: bool = False) -> None:

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from lib.record.headings import HEADINGS, local
+from lib.record.texts import language, translated
 from lib.report.console import plain
 from lib.report.grouping import few
 from lib.report.words import clock, mark, tone
@@ -44,6 +45,7 @@ def _environment() -> Environment:
         "kind": kind,
         "numbers": numbers,
     }
+    environment.globals |= {"t": translated, "language": language}
     environment.filters |= {"trimmed": trimmed, "css": css, "few": few}
     return environment
 

@@ -10,6 +10,7 @@ import pandas as pd
 from lib.record import whole
 from lib.record.faults import BadInput
 from lib.record.journal import Entry
+from lib.record.texts import translated
 from lib.report import cells, cover, export, inventory, page, resources, timeline, work
 from lib.report.attempts import ENDED_WELL, Attempt
 from lib.report.grouping import first_and_last
@@ -121,26 +122,33 @@ def sentence(past: Past) -> str:
     """Return a sentence on how the run ended."""
     count, well = len(past.stages), sum(a.cause in ENDED_WELL for a in past.stages)
     if past.cause == "running":
-        return f"The run is still going on; {well} of {count} stages have ended well so far."
+        text = "The run is still going on; {} of {} stages have ended well so far."
+        return translated(text, well, count)
     if past.cause == "ok" and well == count:
-        which = f"All {count} stages" if count > 1 else f"The stage {past.stages[0].stage}"
-        again = {0: "", 1: ", resumed once"}.get(past.resumed, f", resumed {past.resumed} times")
-        return f"{which} ended well in {span(past.seconds)}{again}{_changes(past)}."
+        which = "All {} stages ended well in {}" if count > 1 else "The stage {} ended well in {}"
+        one = translated(which, count if count > 1 else past.stages[0].stage, span(past.seconds))
+        again = {0: "", 1: translated(", resumed once")}
+        more = again.get(past.resumed, translated(", resumed {} times", past.resumed))
+        return f"{one}{more}{_changes(past)}."
     at = past.stopped
     if at is None:
         why = f"failed: {past.error}" if past.error else f"was {past.cause}"
-        return f"The run {why}; {well} of {count} stages ended well."
+        return translated("The run {}; {} of {} stages ended well.", why, well, count)
     left = sum(a.cause == "not-run" for a in past.stages)
-    rest = f" and {left} {'was' if left == 1 else 'were'} not run" if left else ""
-    how = f"{at.stage} {HOW.get(at.cause, at.cause)} after {span(past.seconds)}"
-    return f"{how}; {well} of {count} stages ended well{rest}."
+    rest = " and {} was not run" if left == 1 else " and {} were not run"
+    rest = translated(rest, left) if left else ""
+    how = translated(HOW.get(at.cause, at.cause))
+    text = "{} {} after {}; {} of {} stages ended well{}."
+    return translated(text, at.stage, how, span(past.seconds), well, count, rest)
 
 
 def _changes(past: Past) -> str:
     if past.params.get("mode") == "plan":
-        return "; nothing was changed, as the run only looked"
+        return translated("; nothing was changed, as the run only looked")
     done = sum(s.get("outcome") == "done" for s in past.steps)
-    return f", with {done} change{'s' * (done > 1)}" if done else " and found nothing left to do"
+    if not done:
+        return translated(" and found nothing left to do")
+    return translated(", with {} changes" if done > 1 else ", with {} change", done)
 
 
 def _heading(attempt: Attempt) -> str:

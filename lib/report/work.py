@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from lib.record import plans
+from lib.record.texts import translated
 from lib.report.past import Past
 
 LEFT = "not done"
@@ -45,7 +46,7 @@ def plan(past: Past) -> Plan:
     found = list(plans.read(past.folder).values())
     there = [_words(row.get("name"), row.get("state")) for one in found for row in one.there]
     pairs = [pair for one in found for step in one.steps for pair in step.later.values()]
-    later = [f"{what}, from {stage}" for what, stage in pairs]
+    later = [translated("{}, from {}", what, stage) for what, stage in pairs]
     sentence = f"{plans.sentence(found)}." if found else ""
     return Plan(sentence, list(dict.fromkeys(there)), list(dict.fromkeys(later)))
 

@@ -9,18 +9,19 @@ import pytest
 from lib.__main__ import ROOT, main
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "euc_jp", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp932", "euc_jp", "utf-8"])
 def test_a_run_ends_well_whatever_the_terminal_can_show(book, notebooks, tmp_path, encoding):
     book(notebooks / "10-one.ipynb", "print('✓ … ü 日本')")
     folders = ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]
-    env = os.environ | {"PYTHONIOENCODING": encoding}
+    env = os.environ | {"PYTHONIOENCODING": encoding, "LC_ALL": "ja_JP.UTF-8"}
     for words in (["run", *folders], ["list", *folders[2:]]):
         command = [sys.executable, "-m", "lib", *words]
         done = subprocess.run(command, capture_output=True, env=env, cwd=ROOT)
         assert (done.returncode, done.stderr) == (0, b""), words
         said = done.stdout.decode(encoding)
-        marks = "✓" if encoding == "utf-8" else "+"
-        assert f"{marks} " in said
+        assert ("✓ " if encoding == "utf-8" else "+ ") in said
+        shown = {"run": "1 ステージ中 1 が成功", "list": "到達ステージ"}[words[0]]
+        assert encoding == "ascii" or shown in said
 
 
 EMPTY = {
