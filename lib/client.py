@@ -57,6 +57,7 @@ class Client(Abilities):
 
     profile: profiles.Profile
     project: str = ""
+    cluster: str = ""  # that a run is about, for the tag of `lib.underway`
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     session: requests.Session = field(default_factory=requests.Session, repr=False)

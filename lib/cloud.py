@@ -7,7 +7,7 @@ out what became of it.
 
 from typing import Any
 
-from lib import changes, profiles, tables
+from lib import changes, profiles, tables, underway
 from lib.client import QUESTION, Client, wire_params
 from lib.errors import Refused
 from lib.record import facts, locks, masks
@@ -46,6 +46,7 @@ class Cloud(Client):
         """
         params = self._in_project(command, params)
         wire_params(params)
+        underway.mark(self, command, params)
         return changes.send(self, command, params, what, within, expect)
 
 
@@ -61,7 +62,7 @@ def connect(profile: str, project: str = "", cluster: str = "", **settings: Any)
     tables.set_up()
     for secret in profiles.kept():
         masks.add(secret)
-    cloud = Cloud(profiles.read(profile), project=project, **settings)
+    cloud = Cloud(profiles.read(profile), project=project, cluster=cluster, **settings)
     key = facts.fingerprint(cloud.profile.key)
     facts.add(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
     if cluster:

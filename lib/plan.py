@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from lib import changes, sending
+from lib import changes, sending, underway
 from lib.cloud import Cloud
 from lib.errors import CheckFailed, CloudError, ParamsError
 from lib.record import plans
@@ -165,7 +165,8 @@ def _tag(cloud: Cloud, created: list[tuple[Step, str]]) -> None:
         kind = kinds.setdefault((step.resource, tuple(step.tags.items())), {})
         kind[resource_id] = step.what
     for (resource, tags), ids in kinds.items():
-        params = tag_params(list(ids), resource, dict(tags))
+        more = underway.of_new(cloud, resource, list(ids))
+        params = tag_params(list(ids), resource, dict(tags) | more)
         step = Step("createTags", params, "just made", ", ".join(ids.values()))
         try:
             sending.run(cloud, step.command, what=step.what, **params)

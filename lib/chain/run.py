@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -62,6 +62,7 @@ class Work:
     approval: Approval | None = None
     claim: locks.Claim | None = None  # what it changes, so that no other process does
     force: str = ""  # the reason for which it takes the place of another that is at work
+    at_end: Callable[["Work"], object] = bool  # is called with this before the record is sealed
 
     @property
     def is_plan(self) -> bool:
@@ -172,6 +173,7 @@ def _recorded(work: Work, session: Session, scratch: Path, taken: Sequence[str])
     try:
         results = list(_results(work, session))
         session.kernels.close()
+        work.at_end(work)
         ended = Run(work.folder, results, session.stop.signal, closing.leaks(work.folder, secrets))
         error = f"a secret stands in {ended.leaks[0]}" if ended.leaks else ""
     finally:

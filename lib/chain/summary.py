@@ -49,10 +49,21 @@ def head(data: dict) -> str:
 
 def machines(folder: Path) -> list[str]:
     """Return a line for each machine that the run has seen: name, address and how to log in."""
-    found = [line["machines"] for line in jsonl.read(folder / FACTS)[0] if "machines" in line]
-    last = found[-1] if found and isinstance(found[-1], list) else []
+    last = [m for m in _last(folder, "machines") if isinstance(m, dict)]
     rows = [[str(m.get(k, "")) for k in ("name", "address", "login")] for m in last]
     return [translated("Machines:"), *(f"  {'  '.join(row)}" for row in rows)] if rows else []
+
+
+def others(folder: Path) -> list[str]:
+    """Return a line for each run of another machine that may be at work on the cluster."""
+    text = "! {}: it is at work on this cluster, or was cut off."
+    return [translated(text, other) for other in _last(folder, "underway")]
+
+
+def _last(folder: Path, name: str) -> list:
+    """Return the last list of that name among the facts of a run, [] without one."""
+    found = [line[name] for line in jsonl.read(folder / FACTS)[0] if name in line]
+    return found[-1] if found and isinstance(found[-1], list) else []
 
 
 def sentence(run: Run) -> str:

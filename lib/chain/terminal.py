@@ -176,6 +176,8 @@ class Terminal:
         if not self.planning:
             for line in summary.machines(run.folder):
                 self._say(line)
+        for line in summary.others(run.folder):
+            self._say(line)
         self._explain_all([r for r in run.results if r.outcome not in ("ok", "not-run")])
         for entry in _left_open(run):
             self._say(translated("Outcome unknown: {} {}", entry.command, entry.what))
@@ -190,10 +192,10 @@ class Terminal:
             text = "Resuming would keep the value. A new run does only what is left: {}"
             self._say(translated(text, way_on(option)))
         elif run.cause != "ok":
-            text = "To continue: {}  (it checks the cloud and does only what is left)"
-            self._say(translated(text, way_on("")))
             for option in filter(None, (another(result.error) for result in run.results)):
                 self._say(translated("With another value: {}", way_on(option)))
+            text = "To continue: {}  (it checks the cloud and does only what is left)"
+            self._say(translated(text, way_on("")))
         self._say(translated("Report: {}", near(run.folder / REPORT)))
         if after and run.cause == "ok" and not self.planning:
             self._say(after)

@@ -20,6 +20,7 @@ PRELOAD = [
 ]
 
 
+PATIENCE = 10  # seconds for an answer at the end of a run
 DEPLOYS, REMOVES = 50, 90  # the stages that make a cluster of the template, and remove all
 
 
@@ -74,7 +75,26 @@ def chosen(
     from lib import profiles
 
     how = {"cell_timeout": cell_timeout, "reason": reason or "", "key": sign}
-    return how | {"force": force or "", "preload": PRELOAD, "secrets": profiles.kept()}
+    how |= {"force": force or "", "preload": PRELOAD, "at_end": take_tag_off}
+    return how | {"secrets": profiles.kept()}
+
+
+def take_tag_off(work: Any) -> None:
+    """Take the tag of a run off its cluster, where one was put on; print why it stays there."""
+    from lib import profiles, underway
+    from lib.cloud import Cloud
+    from lib.errors import ProfileError, plain
+
+    if not underway.is_marked(work.folder):
+        return
+    held = {name: str(work.values[name].value) for name in ("profile", "project")}
+    try:
+        profile = replace(profiles.read(held["profile"]), deadline=PATIENCE)
+        left = underway.end(Cloud(profile, held["project"], folder=work.folder))
+    except ProfileError as error:
+        left = f"The tag of this run is still at the cloud. {error}"
+    if left:
+        print(plain(left))
 
 
 def claim_of(stages: Sequence, values: dict, force: str) -> Any:

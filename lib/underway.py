@@ -1,0 +1,151 @@
+"""The tag of a run at work: runs on other machines are told of it, and none trusts it.
+
+While a run changes a cluster, the volume or the machines that it creates first, or else the one
+that it is about to change, bear the tag `runbook-run-CLUSTER`: which run, of whom, where, since
+when. Snapshots bear none, as the row of a snapshot shows one tag of many (`Ours`), nor templates,
+which clusters may share, nor what is about to be removed: a destroyed machine keeps its tags,
+unseen, until it is expunged. The tag goes when the run ends. A run that was killed leaves it, so it
+refuses nobody, and the next run puts its own in its place.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from socket import gethostname
+
+from lib import changes, jobs
+from lib.checks import Tick, tick
+from lib.client import Client
+from lib.errors import CloudError, JobTimeout, Unreachable
+from lib.record import facts, whole
+from lib.record.journal import now
+from lib.record.provenance import user
+from lib.steps import tag_params
+
+FILE = "underway.json"  # of the run folder: what bears the tag
+BEARERS = ("Volume", "UserVm")  # types of resources, as createTags has them
+CHANGES = re.compile(r"(attach|detach)Volume|(start|stop|reboot|update|changeServiceFor)Virtual.*")
+WHAT, WITHIN = "the tag of this run", 60.0  # seconds that its jobs may take
+LONGEST = 255  # characters of a tag's value, as the column resource_tags.value has it
+WORDS = re.compile(r"(?P<run>.+) by (?P<user>.+) at (?P<host>\S+) since (?P<since>\S+)")
+NEXT = (
+    "If it is at work, wait for its end. If it was cut off, go on: the next run replaces its tag."
+)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a tag says: the name of a run, whose it is, on which host, and since when."""
+
+    run: str
+    user: str
+    host: str
+    since: str
+
+    def __str__(self) -> str:
+        began = f"{datetime.fromisoformat(self.since).astimezone():%F %T %Z}"
+        return f"{self.run} by {self.user} at {self.host} began at {began} and has not ended"
+
+
+def rows(cloud: Client) -> list[Tick]:
+    """Return a row on each other run at this cluster, with a dash: it may have been cut off.
+
+    They go into the facts of the run as well.
+    """
+    if not cloud.has_tags:
+        return [tick("other runs", "none", "not known: this server has no tags", None)]
+    found = [str(mark) for mark, _ in _others(cloud)]
+    facts.add(underway=found)
+    return [tick("other runs", "none", text, None) for text in found] or [
+        tick("other runs", "none", "none", True)
+    ]
+
+
+def _others(cloud: Client) -> list[tuple[Mark, dict]]:
+    """Return what other runs say at this cluster, each with its row of listTags."""
+    own = cloud.folder.name, gethostname()
+    found = []
+    for row in cloud.list_if_allowed("listTags", key=_key(cloud)) or []:
+        said = WORDS.fullmatch(str(row.get("value")))
+        mark = Mark(**said.groupdict()) if said else None
+        if mark and (mark.run, mark.host) != own and _is_moment(mark.since):
+            found.append((mark, row))
+    return found
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _key(cloud: Client) -> str:
+    return f"runbook-run-{cloud.cluster}"
+
+
+def of_new(cloud: Client, resource: str, ids: list[str]) -> dict[str, str]:
+    """Return the tag for resources of a type that were just created, none if another bears it."""
+    return _noted(cloud, resource, ids) if resource in BEARERS and _is_due(cloud) else {}
+
+
+def mark(cloud: Client, command: str, params: dict) -> None:
+    """Put the tag on what a run is about to change first, and print who else is at work on it.
+
+    A failure is printed, too, and stops nothing.
+    """
+    if not (CHANGES.fullmatch(command) and _is_due(cloud)):
+        return
+    resource, ids = BEARERS[command.endswith("Machine")], [str(params["id"])]
+    try:
+        for other, row in _others(cloud):
+            print(f"! {other}. {NEXT}")
+            if (row["resourcetype"], str(row["resourceid"])) == (resource, *ids):
+                _done(cloud, "deleteTags", tag_params(ids, resource, {row["key"]: row["value"]}))
+        tags = _noted(cloud, resource, ids)
+        _done(cloud, "createTags", tag_params(ids, resource, tags))
+    except CloudError as error:
+        print(f"! Other machines do not see that this run is at work: {error}")
+
+
+def _is_due(cloud: Client) -> bool:
+    """Tell whether this is a run at a cluster that bears no tag yet."""
+    is_run = bool(os.environ.get("RUNBOOK_RUN")) and bool(cloud.cluster)
+    return is_run and cloud.has_tags and not is_marked(cloud.folder)
+
+
+def _noted(cloud: Client, resource: str, ids: list[str]) -> dict[str, str]:
+    """Write down, before it is sent, what will bear the tag; return the tag."""
+    value = f"{cloud.folder.name} by {user()} at {gethostname()} since {now()}"[:LONGEST]
+    tags = {_key(cloud): value}
+    whole.write(cloud.folder / FILE, json.dumps(tag_params(ids, resource, tags)))
+    return tags
+
+
+def _done(cloud: Client, command: str, params: dict) -> None:
+    answer = changes.send(cloud, command, params, WHAT, WITHIN)
+    if "jobid" in answer:
+        jobs.wait(cloud, jobs.Job(str(answer["jobid"]), command, WHAT, cloud.clock()), WITHIN)
+
+
+def is_marked(folder: Path) -> bool:
+    """Tell whether something bears the tag of the run in a folder, or may bear it."""
+    return (folder / FILE).exists()
+
+
+def end(cloud: Client) -> str:
+    """Take the tag of a run off again; return why other machines are still told of it, or ""."""
+    path = cloud.folder / FILE
+    params = whole.read(path)
+    try:
+        if params:
+            _done(cloud, "deleteTags", params)
+    except (Unreachable, JobTimeout) as error:
+        return f"Other machines are told that this run is at work: its tag is still there. {error}"
+    except CloudError:
+        pass  # what bore it is gone
+    path.unlink(missing_ok=True)
+    return ""

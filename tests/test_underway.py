@@ -1,0 +1,123 @@
+"""The tag of a run at work, which other machines are told of."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from harness import Place, changes, fault, play, running
+
+from lib import sending, underway
+
+OTHER = "20260304-050607-web by ann at far-host since 2026-03-04T05:06:07.000+00:00"
+
+
+@pytest.fixture
+def cloud(tmp_path, monkeypatch):
+    """A cloud with this run at work on the cluster `coreos-cluster`."""
+    with running(tmp_path / "cloud") as cloud:
+        cloud = replace(cloud, cluster="coreos-cluster")
+        monkeypatch.setenv("RUNBOOK_RUN", str(cloud.folder))
+        yield cloud
+
+
+def marks(cloud):
+    """Return the tags of runs at the cloud: what bears them, and the names of the runs."""
+    rows = cloud.list("listTags", key="runbook-run-coreos-cluster")
+    return [(r["resourcetype"], r["value"].split(" by ")[0]) for r in rows]
+
+
+def leave(cloud, volume, text=OTHER):
+    """Tag a volume as a run of another machine that was cut off."""
+    tag = {"key": "runbook-run-coreos-cluster", "value": text}
+    sending.run(cloud, "createTags", resourceids=[volume["id"]], resourcetype="Volume", tags=[tag])
+
+
+def sent(cloud):
+    return [c for c in changes(cloud) if c.endswith("Tags")]
+
+
+def test_the_tag_comes_with_the_first_resource_and_goes_with_the_run(cloud):
+    play(cloud, "10-create-volume", mode="apply")
+    assert marks(cloud) == [("Volume", "run")] and sent(cloud) == ["createTags"]
+    play(cloud, "11-attach-volume", mode="apply")
+    assert sent(cloud) == ["createTags"]
+    assert underway.end(cloud) == "" and marks(cloud) == []
+    assert sent(cloud) == ["createTags", "deleteTags"]
+    assert underway.end(cloud) == "" and len(sent(cloud)) == 2
+
+
+def test_a_run_that_changes_what_exists_tags_that_and_replaces_what_was_left(cloud, capsys):
+    play(cloud, "10-create-volume", mode="apply")
+    underway.end(cloud)
+    (volume,) = cloud.list("listVolumes", name="coreos_cluster_disk")
+    leave(cloud, volume)
+    play(cloud, "11-attach-volume", mode="plan")
+    assert marks(cloud) == [("Volume", "20260304-050607-web")]  # looking changes nothing
+    play(cloud, "11-attach-volume", mode="apply")
+    assert "! 20260304-050607-web by ann at far-host began at 2026-03-04" in capsys.readouterr().out
+    assert marks(cloud) == [("Volume", "run")]
+
+
+@pytest.mark.parametrize("text", ["nonsense", OTHER.replace("2026-03-04T", "today "), "x" * 200])
+def test_a_tag_that_no_run_wrote_is_passed_over(cloud, text):
+    play(cloud, "10-create-volume", mode="apply")
+    underway.end(cloud)
+    (volume,) = cloud.list("listVolumes", name="coreos_cluster_disk")
+    leave(cloud, volume, text)
+    assert [row.found for row in underway.rows(cloud)] == ["none"]
+
+
+def test_00_has_a_row_on_each_other_run_and_goes_on(cloud):
+    play(cloud, "10-create-volume", mode="apply")
+    assert [(r.ok, r.found) for r in underway.rows(cloud)] == [("✓", "none")]  # the own one
+    underway.end(cloud)
+    (volume,) = cloud.list("listVolumes", name="coreos_cluster_disk")
+    leave(cloud, volume)
+    rows = {r.what: r for r in play(cloud, "00-check-access")["rows"]}
+    assert rows["other runs"].ok == "-"
+    assert rows["other runs"].found.startswith("20260304-050607-web by ann at far-host began at")
+    lines = (cloud.folder / "facts.jsonl").read_text().splitlines()
+    assert any("far-host" in str(json.loads(line).get("underway")) for line in lines)
+
+
+def test_a_tag_that_cannot_be_set_stops_nothing(cloud, capsys):
+    play(cloud, "10-create-volume", mode="apply")
+    underway.end(cloud)
+    fault(cloud, "createTags", "fault:refuse;code:431;text:not now")
+    play(cloud, "11-attach-volume", mode="apply")
+    assert (
+        "! Other machines do not see that this run is at work: createTags"
+        in capsys.readouterr().out
+    )
+    assert "attachVolume" in changes(cloud)
+
+
+def test_a_tag_whose_bearer_is_gone_is_no_fault(cloud):
+    play(cloud, "10-create-volume", mode="apply")
+    (volume,) = cloud.list("listVolumes", name="coreos_cluster_disk")
+    cloud.call("deleteVolume", id=volume["id"])
+    assert underway.end(cloud) == "" and not underway.is_marked(cloud.folder)
+
+
+def test_without_tags_or_outside_of_a_run_nothing_is_sent(tmp_path, monkeypatch):
+    with running(tmp_path / "old", dialect="2.2") as old:
+        monkeypatch.setenv("RUNBOOK_RUN", str(old.folder))
+        assert [r.ok for r in underway.rows(replace(old, cluster="web"))] == ["-"]
+        assert underway.of_new(replace(old, cluster="web"), "Volume", ["1"]) == {}
+    with running(tmp_path / "new") as new:
+        monkeypatch.delenv("RUNBOOK_RUN")
+        assert underway.of_new(replace(new, cluster="web"), "Volume", ["1"]) == {}
+
+
+def test_a_run_of_the_chain_leaves_no_tag(tmp_path):
+    place = Place(tmp_path)
+    try:
+        done = place.run("--stages", "10-11")
+        assert done.returncode == 0, done.stdout
+        (run,) = place.runs.glob("2*")
+        assert marks(place.cloud()) == [] and not underway.is_marked(run)
+        lines = (run / "journal.jsonl").read_text().splitlines()
+        assert [json.loads(n).get("command") for n in lines if "deleteTags" in n] == ["deleteTags"]
+        assert place.runbook("verify", "--runs", str(place.runs)).returncode == 0
+    finally:
+        place.runbook("local-cloud", "stop")
