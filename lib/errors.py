@@ -18,6 +18,7 @@ RunbookError
 """
 
 import re
+from unicodedata import category
 
 TRACE = "application/vnd.runbook.trace+json"  # of the output that holds a traceback behind a fold
 # Whether repeating is safe, by what may have changed.
@@ -34,11 +35,13 @@ _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.?
 def plain(text: object) -> str:
     r"""Return a text without escape codes and control characters, except for line ends.
 
-    >>> plain("a\x1b[31mred\x07")
-    'ared'
+    Other spaces than that of ASCII stay: a name may hold U+3000, and is typed again as it is.
+
+    >>> plain("a\x1b[31mred\x07"), plain("東京\u3000一") == "東京\u3000一"
+    ('ared', True)
     """
     bare = _ESCAPES.sub("", str(text)).replace("\t", " ")
-    return "".join(c for c in bare if c == "\n" or c.isprintable())
+    return "".join(c for c in bare if c == "\n" or c.isprintable() or category(c) == "Zs")
 
 
 class RunbookError(Exception):

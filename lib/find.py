@@ -5,7 +5,7 @@ Wherever a parameter takes a name it takes `id:…` as well, as names need not b
 
 from difflib import get_close_matches
 
-from lib.errors import NotOne
+from lib.errors import NotOne, plain
 
 KINDS = {
     "listZones": "zone",
@@ -45,9 +45,14 @@ def pick(rows: list[dict], command: str, name: str, by: str = "name", elsewhere:
     if len(found) == 1:
         return found[0]
     shown = found or _nearest(rows, name, by)
-    lines = [f"{r.get(by)} (id {r['id']}, {r.get('state', 'no state')})" for r in shown]
+    lines = [f"{_readable(r.get(by))} (id {r['id']}, {r.get('state', 'no state')})" for r in shown]
     next_step = CHOOSE.format(f"{BY_ID}{found[0]['id']}") if found else elsewhere
     raise NotOne(KINDS.get(command, command), f"{by} {name!r}", lines, next_step)
+
+
+def _readable(name: object) -> str:
+    """Return a name as it is typed; one with a tab or the like in quotes, with its escapes."""
+    return str(name) if plain(name) == str(name) else repr(name)
 
 
 def _nearest(rows: list[dict], name: str, by: str) -> list[dict]:

@@ -72,9 +72,11 @@ def answering(answers: dict, host: str = "127.0.0.1", port: int = 0) -> Iterator
         server.base = f"http://{host}:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextlib.contextmanager

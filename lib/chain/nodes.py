@@ -3,6 +3,8 @@
 YAML 1.1 converts some plain words (`no`, `22:22`, `012`, dates): such a text is a fault.
 """
 
+import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -191,18 +193,31 @@ def _reading(node: yaml.ScalarNode) -> str:
     return {"timestamp": "a date", "null": "nothing"}.get(kind, f"something else ({node.tag})")
 
 
+def _split(text: str) -> list[str]:
+    """Return the texts between commas; in double quotes, as in CSV, one may hold commas itself.
+
+    >>> _split('a, b'), _split('"a,b",c')
+    (['a', 'b'], ['a,b', 'c'])
+    """
+    try:
+        lines = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+        items = [item.strip() for line in lines for item in line]
+    except csv.Error as error:
+        raise ValueError(f"expected texts between commas: {error}") from None
+    return [item for item in items if item]
+
+
 def from_text(text: str, kind: str) -> object:
     """Convert a text of the command line to the type; raise ValueError if that fails."""
     if kind == "str":
         return text
     if kind == "list[str]":
-        inner = text.strip().removeprefix("[").removesuffix("]")
-        return [item.strip() for item in inner.split(",") if item.strip()]
+        return _split(text.strip().removeprefix("[").removesuffix("]"))
     if kind == "dict[str]":
-        pairs = from_text(text.strip().removeprefix("{").removesuffix("}"), "list[str]")
+        pairs = _split(text.strip().removeprefix("{").removesuffix("}"))
         if all(re.match(r"\w+=", pair) for pair in pairs):
             return _without_secrets(dict(pair.split("=", 1) for pair in pairs))
-        raise ValueError("expected name=value,name=value")
+        raise ValueError('expected name=value,name=value; with a comma inside: "name=a,b",...')
     if kind == "int" and _WHOLE.fullmatch(text):
         return int(text)
     if kind == "float" and _NUMBER.fullmatch(text):

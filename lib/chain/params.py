@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import math
+import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,19 @@ CHOICES = {
     "config_format": ("cloud-config", "ignition"),
     "config_delivery": ("disk", "userdata"),
     "template_from": ("disk", "url", "existing"),
+}
+# The form that a text must have, and how to say it; a test holds them to the rooms as well.
+_URL = "http(s)://host, then a path if need be"
+FORMS = {
+    "cluster_name": ("[A-Za-z][A-Za-z0-9-]*", "a letter, then letters, digits and -"),
+    "discovery": (
+        r"static|local|public|https?://[^/?#\s]+[^?#\s]*",
+        "static, local, public, or the URL of a discovery service",
+    ),
+    "image_url": (r"(https?://[^/?#\s]+\S*)?", f"{_URL}; or nothing"),
+    "template_url": (r"(https?://[^/?#\s]+\S*)?", f"{_URL}; or nothing"),
+    "image_sha256": ("([0-9a-f]{64})?", "64 hex digits, or nothing"),
+    "template_sha256": ("([0-9a-fA-F]{64})?", "64 hex digits, or nothing"),
 }
 # The most that a value may be: of whole numbers by name, of all else by type.
 MOST = {"cluster_size": 1000, "first_number": 10**6, "volume_size": 10**6, "patience": 10**5}
@@ -92,6 +106,8 @@ def misfit(name: str, kind: str, value: object, default: object = None) -> str:
         return f"expected a whole number of at least 1 (a count or a size), found {value}"
     if wrong := _excess(name, value):
         return wrong
+    if kind == "str" and not re.fullmatch(FORMS.get(name, (".*", ""))[0], value, re.S):
+        return f"expected {allowed(name, kind, default)}, found {value[:60]!r}"
     if value not in CHOICES.get(name, (value,)):
         return f"expected {allowed(name, kind, default)}, found {value!r}"
     return ""
@@ -110,8 +126,8 @@ def allowed(name: str, kind: str, default: object = None) -> str:
         return f"{span}, or 0: not set" if default == 0 else span
     words = {"str": "a text", "float": "a number", "bool": "true or false"}
     words |= {"list[str]": "a list of texts in [ ]", "dict[str]": "texts by name in { }"}
-    text = words[kind]
-    return f"{text} of at most {SHORT[name]} characters" if name in SHORT else text
+    text = FORMS[name][1] if name in FORMS else words[kind]
+    return f"{text}, at most {SHORT[name]} characters" if name in SHORT else text
 
 
 def _excess(name: str, value: object) -> str:

@@ -1,33 +1,32 @@
 """The command lines that go on from a run, to be typed again."""
 
 import shlex
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lib.record.journal import ROOT
+from lib.report.console import invoked
 
 
 def to_resume(folder: Path) -> str:
     """Return the command that resumes a run."""
     from lib.chain.summary import near
 
-    return shlex.join([*_invoked(), "resume", near(folder)])
+    return shlex.join([*invoked(), "resume", near(folder)])
 
 
 def to_apply(folder: Path) -> str:
     """Return the command that carries out the plan of a run."""
     from lib.chain.summary import near
 
-    return shlex.join([*_invoked(), "apply", near(folder)])
+    return shlex.join([*invoked(), "apply", near(folder)])
 
 
 def to_look_at_removal(folder: Path) -> str:
     """Return the command that shows what removing the cluster of a run would do."""
     from lib.chain.summary import near
 
-    words = [*_invoked(), "plan", near(folder / "params.yaml"), "--stages", "90"]
+    words = [*invoked(), "plan", near(folder / "params.yaml"), "--stages", "90"]
     return shlex.join(words + _runs(folder))
 
 
@@ -39,7 +38,7 @@ def way_on(folder: Path, chosen: Sequence, option: str) -> str:
     if not option:
         return to_resume(folder)
     where = chosen[0].path.parent
-    words = [*_invoked(), "run", near(folder / "params.yaml"), *option.split()]
+    words = [*invoked(), "run", near(folder / "params.yaml"), *option.split()]
     if list(chosen) != stages.choose(stages.find(where)):
         words += ["--stages", ",".join(f"{stage.number:02}" for stage in chosen)]
     if where != ROOT / "notebooks":
@@ -52,14 +51,3 @@ def _runs(folder: Path) -> list[str]:
     from lib.chain.summary import near
 
     return ["--runs", near(folder.parent)] if folder.parent != ROOT / "runs" else []
-
-
-def _invoked() -> list[str]:
-    """Return the words by which this command was called, to be typed again."""
-    called = Path(sys.argv[0])
-    if called.parts[-2:] == ("lib", "__main__.py"):
-        return ["python", "-m", "lib"]
-    on_path = shutil.which("runbook")
-    if called.name != "runbook" or (on_path and called.exists() and called.samefile(on_path)):
-        return ["runbook"]
-    return [sys.argv[0]]

@@ -1,6 +1,8 @@
 """Commands on records: verify, list, open, watch, diff, export and report."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,13 @@ def open_(run: str, runs: Path) -> int:
     if not page.is_file():
         raise click.UsageError(f"{page} is not there: `runbook report {page.parent}` writes it")
     print(page)
-    return click.launch(str(page))
+    has_screen = any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    if not has_screen or not shutil.which("xdg-open"):
+        print("No browser can be opened from here: copy this file, or serve its folder.")
+        return 0
+    # In the background, as some browsers stay, and silent, as they say what is not ours.
+    subprocess.run(["sh", "-c", 'xdg-open "$1" >/dev/null 2>&1 &', "", page], check=True)
+    return 0
 
 
 @click.command()

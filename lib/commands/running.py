@@ -166,7 +166,7 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
 
     folder = resume.folder_of(run, runs)
     work = resume.work(folder, notebooks=notebooks, **chosen(**how))
-    close_abandoned(folder.parent)
+    close_abandoned(folder.parent, folder)
     if not work:
         print(translated("{} ended well: there is nothing to continue.", near(folder)))
         return 0
@@ -201,8 +201,11 @@ def drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at the end
 
 
-def close_abandoned(runs: Path) -> None:
-    """Close the records of runs whose driver died, and say how to continue them."""
+def close_abandoned(runs: Path, resumed: Path | None = None) -> None:
+    """Close the records of runs whose driver died, and say how to continue them.
+
+    The one that is about to be resumed needs no such word.
+    """
     from lib import profiles
     from lib.chain import abandoned
     from lib.errors import plain
@@ -224,4 +227,5 @@ def close_abandoned(runs: Path) -> None:
             continue
         place = translated(" in {}", stage) if stage else ""
         print(translated("{} was abandoned: its driver died{}.", folder.name, place))
-        print(translated("To continue: {}", again.to_resume(folder)))
+        if folder != resumed:
+            print(translated("To continue: {}", again.to_resume(folder)))

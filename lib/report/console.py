@@ -5,8 +5,11 @@ control characters never reach the terminal.
 """
 
 import codecs
+import re
+import shutil
 import sys
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -45,9 +48,25 @@ def console() -> Console:
     return Console(force_terminal=False, width=WIDE)
 
 
+def invoked(at: Path | None = None) -> list[str]:
+    """Return the words by which this command was called, to be typed again.
+
+    With `at`, a folder, they are those that work there.
+    """
+    called = Path(sys.argv[0])
+    if called.parts[-2:] == ("lib", "__main__.py"):
+        return ["python", "-m", "lib"]
+    on_path = shutil.which("runbook")
+    if called.name != "runbook" or (on_path and called.exists() and called.samefile(on_path)):
+        return ["runbook"]
+    if at and called.absolute().is_relative_to(at):
+        return [str(called.absolute().relative_to(at))]
+    return [str(called.absolute() if at else called)]
+
+
 def one_line(text: object) -> str:
     """Return a text as `plain` does, on one line."""
-    return " ".join(plain(text).split())
+    return re.sub("[ \n]+", " ", plain(text)).strip(" ")
 
 
 def grid(

@@ -41,12 +41,15 @@ def facts(past: Past, key: str = "") -> dict[str, str]:
     return {name: str(text) for name, text in found.items() if text}
 
 
-def to_check(folder: str) -> list[str]:
-    """Return the commands that check the seal of a run, and its signature."""
+def to_check(folder: str, runbook: str) -> list[str]:
+    """Return the commands that check the seal of a run, and its signature.
+
+    `runbook` is that command, as it is typed.
+    """
     name = shlex.quote(folder)
     return [
-        f"runbook verify {name}",
-        f"runbook verify {name} --signers FILE",
+        f"{runbook} verify {name}",
+        f"{runbook} verify {name} --signers FILE",
         f"cd {name} && sha256sum --check {manifest.FILE}",
     ]
 

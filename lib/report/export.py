@@ -35,7 +35,7 @@ def text(past: Past, form: str) -> str:
     if not own:
         fault = f"{past.folder}: its tables show no resource of the cluster"
         raise BadInput([f"{fault}; `runbook export` needs a run that created or saw it"])
-    return FORMS[form](past, found if form == "csv" else own)
+    return FORMS[form](past, own)
 
 
 def _ansible(past: Past, own: list[Resource]) -> str:
@@ -87,7 +87,7 @@ def _terraform(past: Past, own: list[Resource]) -> str:
 
 
 def table(found: list[Resource]) -> str:
-    """Return a table (CSV) of all that a run saw, with the columns of their own tables."""
+    """Return a table (CSV) of resources, with the columns of their own tables."""
     fields = list(dict.fromkeys(name for one in found for name in one.fields))
     file = io.StringIO()
     rows = csv.DictWriter(file, ["kind", "name", "id", "address", "run", *fields])
@@ -135,5 +135,5 @@ FORMS: dict[str, Callable[[Past, list[Resource]], str]] = {
     "ssh-config": _ssh_config,
     "hosts": _hosts,
     "terraform-import": _terraform,
-    "csv": lambda past, found: table(found),
+    "csv": lambda past, own: table(own),
 }

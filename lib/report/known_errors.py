@@ -34,6 +34,7 @@ class Known:
     do: str
     again: str
     option: str = ""  # for a new run, where resuming with the same parameters fails again
+    other: str = ""  # for a new run, where another value may help as well
 
 
 UNKNOWN = Known(
@@ -55,7 +56,7 @@ def explain(cause: str, error: str) -> Known:
     again = row.get("again")
     words = {"wait": WAIT, "looks": CHECKS, None: SAFE.get(kind, CHECKS)}
     means, do = row.get("means", ""), row.get("do", "")
-    return Known(means, do, words.get(again, again), corrected(error))
+    return Known(means, do, words.get(again, again), corrected(error), another(error))
 
 
 def corrected(error: str) -> str:

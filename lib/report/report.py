@@ -11,7 +11,7 @@ from lib.record import whole
 from lib.record.faults import BadInput
 from lib.record.journal import Entry
 from lib.record.texts import translated
-from lib.report import cells, cover, export, inventory, page, resources, timeline, work
+from lib.report import cells, console, cover, export, inventory, page, resources, timeline, work
 from lib.report.attempts import ENDED_WELL, Attempt
 from lib.report.grouping import first_and_last
 from lib.report.inventory import Resource
@@ -85,7 +85,8 @@ def html(past: Past, seen: list[Resource], *, rest: str, key: str = "") -> str:
     """
     values = _outcome(past) | _left(past, seen) | _work(past) | _circumstances(past)
     values |= {"facts": cover.facts(past, key), "rest": rest}
-    values["checks"] = cover.to_check(values["folder"])
+    values["runbook"] = shlex.join(console.invoked(PROJECT))
+    values["checks"] = cover.to_check(values["folder"], values["runbook"])
     values["changes"] = _grouped([r for r in seen if r.change])
     values["stages"] = [(a, cells.title(a.book), cells.blocks(a)) for a in past.stages]
     for limits in LIMITS:
@@ -112,8 +113,8 @@ def _outcome(past: Past) -> dict:
         "sentence": sentence(past),
         "known": explain(cause, error) if bad else None,
         "heading": _heading(at) if at else "",
+        "remove": REMOVAL,
         "removal": ",".join(a.stage[:2] for a in past.stages) if removal else "",
-        "remove": f"--stages {REMOVAL}",
         "folder": _near(past.folder),
     }
 

@@ -1,6 +1,12 @@
+from functools import partial
+
 import pytest
 
+from lib import machines, templates
 from lib.chain import params, values
+from lib.config import discovery
+from lib.errors import RunbookError
+from lib.install import images
 from lib.record.faults import BadInput
 
 CELL = """\
@@ -276,10 +282,69 @@ def test_merged_values_are_a_parameter_file_that_gives_them_again(table, tmp_pat
     assert {n: v.value for n, v in again.items()} == {n: v.value for n, v in before.items()}
 
 
+@pytest.mark.parametrize(
+    "option, expected",
+    [
+        ("keep=a, b,,c", ["a", "b", "c"]),
+        ('keep="a,b",c', ["a,b", "c"]),
+        ('keep=["a ""b""",c]', ['a "b"', "c"]),
+        ('names={"a=x,y",b=z=1}', {"a": "x,y", "b": "z=1"}),
+        ('names="a=two\nlines, one text"', {"a": "two\nlines, one text"}),
+    ],
+)
+def test_a_text_of_the_command_line_may_hold_a_comma_in_quotes(table, option, expected):
+    assert values.load(table, options=[option])[option.partition("=")[0]].value == expected
+
+
+FORMS = {
+    "cluster_name": {"web": True, "we_b": False, "1web": False, "web.": False, "Web-1": True},
+    "discovery": {
+        "static": True,
+        "public": True,
+        "https://etcd.example/v1": True,
+        "statik": False,
+        "ftp://x": False,
+        "http://": False,
+        "http://x/?a": False,
+    },
+    "image_url": {"": True, "http://mirror/a": True, "mirror/a": False},
+    "template_url": {"http://mirror/a.qcow2.bz2": True, "mirror/a.qcow2": False},
+    "image_sha256": {"": True, "0" * 64: True, "0" * 63: False, "G" * 64: False},
+    "template_sha256": {"": True, "A" * 64: True, "a" * 65: False},
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_text_without_its_form_is_a_fault_at_once_where_the_stages_refuse_it(name):
+    assert set(params.FORMS) == set(FORMS)
+    for text, is_well in FORMS[name].items():
+        assert (params.misfit(name, "str", text) == "") == is_well, text
+        assert _is_taken(name, text) == is_well, text
+
+
+def _is_taken(name, text):
+    """Tell whether the room of a parameter takes a value."""
+    image = partial(images.Image, "coreos-install", "beta")
+    rooms = {
+        "cluster_name": lambda: machines.names(text, 1),
+        "discovery": lambda: discovery.service(text, "http://local"),
+        "image_url": lambda: images.demand_valid(image(url=text)),
+        "template_url": lambda: templates.Image(text, "QCOW2", "KVM"),
+        "image_sha256": lambda: images.demand_valid(
+            image(file="x" if text else "", image_sha256=text)
+        ),
+        "template_sha256": lambda: templates.Image("http://x/a.qcow2", "QCOW2", "KVM", text),
+    }
+    try:
+        rooms[name]()
+    except RunbookError:
+        return False
+    return True
+
+
 def test_the_values_that_are_allowed_are_those_that_the_stages_take():
     from lib.chain.params import CHOICES
     from lib.config import form
-    from lib.install import images
     from lib.ours import SOURCES
     from lib.plan import MODES
 

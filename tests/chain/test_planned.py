@@ -85,13 +85,18 @@ def test_exactly_the_approved_plan_is_carried_out(book, notebooks, tmp_path, cap
     (first / plans.FILE).write_text("")  # an edited plan is none
     for run, why in ((first.name, "its record was changed"), (last.name, "this run was no plan")):
         assert main(["apply", run, *runs]) == 2
-        assert why in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert why in said
+        assert f"Make a new plan: runbook plan {tmp_path}/runs/{run}/params.yaml" in said
 
     name.write_text("bad")  # looking goes on after a failure
     book(notebooks / "20-two.ipynb", "1")
     assert main(words) == 1
     said = capsys.readouterr().out
     assert "20-two  ok" in said and "1 of 2 stages ok." in said
+    assert main(["apply", "latest", *runs]) == 2
+    said = capsys.readouterr().err
+    assert "ended as failed. Make a new plan: runbook plan" in said and "--stages" not in said
     name.write_text("")
     assert main([*words, "--stages", "10"]) == 0
     assert approving.sentence(first).startswith("Plan: 0 to make")

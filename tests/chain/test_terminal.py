@@ -13,7 +13,7 @@ from lib.chain.summary import changed, sentence
 from lib.chain.terminal import WAIT, Terminal, Waiting
 from lib.record.events import Event
 from lib.record.journal import Journal
-from lib.report.console import console, plain
+from lib.report.console import console, invoked, one_line, plain
 
 
 def step(command, what, outcome="done"):
@@ -113,6 +113,7 @@ def test_after_a_wrong_parameter_the_corrected_command_is_offered(error):
     said = shown(terminal=False, run=Run(Path("runs/x"), [replace(BAD, error=error)]))
     assert ADVICE[error] in said
     assert ("To continue: again" in said) == ("With another value" in said)
+    assert "To continue: again" not in said.partition("With another value")[0]
 
 
 @pytest.mark.parametrize("is_plan", [False, True])
@@ -188,7 +189,27 @@ def test_texts_lose_escape_codes_and_control_characters():
     assert plain("a\x1b[1;31mb\x1b]0;title\x07c\x1b]8;;http://x\x1b\\d\x9b\x00\te\n") == "abcd e\n"
 
 
+def test_a_name_keeps_its_ideographic_space():
+    assert one_line("東京\u3000一\t\n  x ") == "東京\u3000一 x"
+
+
 def test_a_pipe_gets_no_escape_codes_even_if_colours_are_forced(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     console().print("[red]plain[/red]")
     assert capsys.readouterr().out == "plain\n"
+
+
+@pytest.mark.parametrize(
+    "called, there, elsewhere",
+    [
+        ("{project}/.venv/bin/runbook", ".venv/bin/runbook", "{project}/.venv/bin/runbook"),
+        ("/opt/bin/runbook", "/opt/bin/runbook", "/opt/bin/runbook"),
+        ("pytest", "runbook", "runbook"),
+        ("{project}/lib/__main__.py", "python -m lib", "python -m lib"),
+    ],
+)
+def test_a_command_is_written_as_it_can_be_typed(called, there, elsewhere, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/none")
+    monkeypatch.setattr("sys.argv", [called.format(project=tmp_path)])
+    assert " ".join(invoked(tmp_path)) == there
+    assert " ".join(invoked()) == elsewhere.format(project=tmp_path)

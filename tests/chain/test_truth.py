@@ -218,6 +218,19 @@ def test_a_driver_that_is_killed_leaves_an_abandoned_run_that_the_next_command_f
     assert "second try" in notebook(folder).printed
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
+def test_an_abandoned_run_that_is_resumed_at_once_is_not_advised_to_be(
+    book, notebooks, drive, capsys
+):
+    driver = drive()
+    driver.process.kill()
+    driver.process.wait()
+    book(notebooks / "10-one.ipynb", "'second try'")
+    assert main(["resume", driver.folder.name, "--runs", str(driver.runs)]) == 0
+    said = capsys.readouterr().out
+    assert f"{driver.folder.name} was abandoned" in said and "To continue" not in said
+
+
 @pytest.mark.parametrize(
     ("cause", "signal", "leaks", "code"),
     [

@@ -1,9 +1,11 @@
 import io
 import json
+import os
 
 import folders
 import pytest
 from folders import at, stage
+from registries import until
 from rich.console import Console
 
 from lib.__main__ import main
@@ -112,9 +114,21 @@ def test_latest_stands_for_the_newest_run(runs, capsys):
     assert "✗ 20260306-050607-web: not sealed" in capsys.readouterr().out
 
 
-def test_the_report_of_a_run_is_opened_or_missed(runs, capsys, monkeypatch):
-    monkeypatch.setattr("click.launch", lambda page: 0)
-    assert main(["open", "20260304-050607-web", "--runs", str(runs)]) == 0
-    assert capsys.readouterr().out == f"{runs}/20260304-050607-web/report.html\n"
+def test_the_report_of_a_run_is_opened_or_missed(runs, capfd, monkeypatch, tmp_path):
+    browser, page = tmp_path / "xdg-open", f"{runs}/20260304-050607-web/report.html"
+    browser.write_text('#!/bin/sh\necho "noise $1" >&2; echo "$1" > "$0.a"; mv "$0.a" "$0.read"\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    command = ["open", "20260304-050607-web", "--runs", str(runs)]
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert main(command) == 0
+    assert capfd.readouterr().out.startswith(f"{page}\nNo browser can be opened from here")
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert main(command) == 0
+    asked = tmp_path / "xdg-open.read"
+    until(asked.exists, "the browser")
+    assert asked.read_text() == f"{page}\n"
+    assert capfd.readouterr() == (f"{page}\n", "")
     assert main(["open", "latest", "--runs", str(runs)]) == 2
-    assert f"`runbook report {runs}/20260306-050607-web`" in capsys.readouterr().err
+    assert f"`runbook report {runs}/20260306-050607-web`" in capfd.readouterr().err

@@ -72,7 +72,8 @@ def test_the_codes_of_clouds_are_explained(error, word, again):
 )
 def test_our_own_errors_need_no_entry_and_their_class_says_if_a_retry_is_safe(error, again):
     option = "-p size=VALUE" if isinstance(error, errors.ParamsError) else ""
-    assert of(error) == known_errors.Known("", "", again, option)
+    other = "-p NAME=VALUE" if isinstance(error, errors.NotOne) else ""
+    assert of(error) == known_errors.Known("", "", again, option, other)
 
 
 def test_every_class_of_error_says_if_a_retry_is_safe():
