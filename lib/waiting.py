@@ -81,9 +81,14 @@ def _history(path: Path) -> dict[str, dict]:
     """Return the figures in the file, {} where it is missing or damaged: they only estimate."""
     try:
         known = json.loads(path.read_bytes()) if path.is_file() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         known = {}
-    return known if isinstance(known, dict) else {}
+    rows = known.items() if isinstance(known, dict) else []
+    return {
+        command: {n: value for n, value in figures.items() if isinstance(value, int | float)}
+        for command, figures in rows
+        if isinstance(figures, dict)
+    }
 
 
 def tell(outcome: str, command: str, what: str, why: str) -> None:

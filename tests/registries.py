@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -104,3 +105,49 @@ def serving(folder: Path) -> Iterator[str]:
         for process in reversed(running):
             process.kill()
             process.wait()
+
+
+def receive_request(connection: socket.socket) -> None:
+    """Read a request to its end: closing before would reset the connection."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += connection.recv(65536)
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head, re.I)
+    left = (int(length[1]) if length else 0) - len(body)
+    while left > 0:
+        left -= len(connection.recv(left))
+
+
+@contextlib.contextmanager
+def saying(first: bytes, again: bytes = b"", every: float = 0.05):
+    """Run a server that says something to all who come, and then the same again and again."""
+    over = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            try:
+                receive_request(connection)
+                connection.sendall(first)
+                while again and not over.wait(every):
+                    connection.sendall(again)
+            except OSError:
+                return  # the client has gone
+
+    def accept() -> None:
+        while not over.is_set():
+            try:
+                connection = listener.accept()[0]
+            except OSError:
+                return
+            threads.append(threading.Thread(target=serve, args=(connection,)))
+            threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads = [threading.Thread(target=accept)]
+        threads[0].start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()

@@ -1,13 +1,9 @@
 """Clouds that do not behave: each answer of theirs is bounded, and passes one gate."""
 
 import json
-import re
-import socket
-import threading
-from contextlib import contextmanager
 
 import pytest
-from registries import answering
+from registries import answering, saying
 
 from lib import answers
 from lib.cloud import Cloud
@@ -21,52 +17,6 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 def cloud(base: str, tmp_path, **bounds) -> Cloud:
     profile = Profile("x", f"{base}/", "k" * 8, "s" * 8, **bounds)
     return Cloud(profile, sleep=lambda s: None, folder=tmp_path)
-
-
-def receive_request(connection: socket.socket) -> None:
-    """Read a request to its end: closing before would reset the connection."""
-    request = b""
-    while b"\r\n\r\n" not in request:
-        request += connection.recv(65536)
-    head, _, body = request.partition(b"\r\n\r\n")
-    length = re.search(rb"content-length: (\d+)", head, re.I)
-    left = (int(length[1]) if length else 0) - len(body)
-    while left > 0:
-        left -= len(connection.recv(left))
-
-
-@contextmanager
-def saying(first: bytes, again: bytes = b"", every: float = 0.05):
-    """Run a server that says something to all who come, and then the same again and again."""
-    over = threading.Event()
-
-    def serve(connection: socket.socket) -> None:
-        with connection:
-            try:
-                receive_request(connection)
-                connection.sendall(first)
-                while again and not over.wait(every):
-                    connection.sendall(again)
-            except OSError:
-                return  # the client has gone
-
-    def accept() -> None:
-        while not over.is_set():
-            try:
-                connection = listener.accept()[0]
-            except OSError:
-                return
-            threads.append(threading.Thread(target=serve, args=(connection,)))
-            threads[-1].start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threads = [threading.Thread(target=accept)]
-        threads[0].start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        for thread in threads:
-            thread.join()
 
 
 DRIBBLES = {

@@ -63,7 +63,9 @@ def test_a_proxy_is_known_although_it_passes_on_the_health_of_others(serve):
     assert etcd.ask(HERE, old=False) == etcd.Answer("proxy")
 
 
-@pytest.mark.parametrize("text", ["<html>hello</html>", "[]", '{"members": [{"peerURLs": 1}]}'])
+@pytest.mark.parametrize(
+    "text", ["<html>hello</html>", "[" * 10**4, "[]", '{"members": [{"peerURLs": 1}]}']
+)
 def test_something_else_at_the_port_is_no_etcd(serve, text):
     serve(etcd.PORT, dict.fromkeys(("/health", "/v3/cluster/member/list"), (200, text)))
     assert etcd.ask(HERE, old=False) == etcd.Answer(etcd.FOREIGN)

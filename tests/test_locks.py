@@ -86,7 +86,8 @@ def test_a_damaged_lock_is_none(tmp_path):
     locks.folder().mkdir(parents=True)
     whole = Holder(CLAIM, "run", "1/0", "ann", "elsewhere", now())
     for n, text in enumerate(
-        ["", "[]", '{"claim": 1}', json.dumps(asdict(whole) | {"since": "?"})]
+        ["", "[]", '{"claim": 1}', "[" * 10**4]
+        + [json.dumps(asdict(whole) | odd) for odd in ({"since": "?"}, {"process": None})]
     ):
         (locks.folder() / f"{n}.json").write_text(text)
     assert locks.holders(CLAIM) == []

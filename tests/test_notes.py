@@ -22,7 +22,7 @@ def test_none_takes_a_note_away(here):
     assert notes.update(here, "w", a=None) == {"b": 2}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\0\0", '{"attach": null}', '{"a": 1'])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\0\0", '{"attach": null}', "[" * 10**4])
 def test_damaged_notes_are_named_with_a_way_on_and_can_be_cleared(here, tmp_path, text):
     write_text(here, "w/notes.json", text)
     with pytest.raises(

@@ -96,9 +96,13 @@ def repeated(
 
     Raises `BadInput` when they cannot be read any more.
     """
-    where = notebooks or Path(began["notebooks"])
+    names, book = began.get("stages"), began.get("notebooks")
+    if not isinstance(names, list) or not isinstance(book, str):
+        lacks = f"{folder}: its ledger ({ledger.FILE}) does not name the stages and their folder"
+        raise BadInput([lacks, f"{folder}: {WITHOUT}"])
+    where = notebooks or Path(book)
     table = params.gather(where)
-    return _named(began["stages"], where), table, _values(folder, table)
+    return _named(names, where), table, _values(folder, table)
 
 
 def _values(folder: Path, table: Mapping[str, Parameter]) -> dict[str, Value]:

@@ -10,14 +10,16 @@ from urllib.parse import urlsplit
 
 import requests
 
+from lib import answers
 from lib.cloud import Cloud
 from lib.errors import OutOfSight, ShellFailed
 from lib.workstation.shell import Shell, run
 
 OLD_PORT, PORT = 4001, 2379
 TIMEOUT = (2, 5)  # seconds to connect, and to wait for an answer
+LONGEST, LARGEST = 10, 10  # seconds and MB of a whole answer
 # From here machines may not be reachable at all, which says nothing about them.
-NO_WAY = (requests.ConnectTimeout, requests.ReadTimeout)
+NO_WAY = (requests.ConnectTimeout, requests.ReadTimeout, answers.OverBound)
 
 FOREIGN = "no etcd"  # something else listens at its port
 AWAY = "on no network"  # a stand-in of the local cloud
@@ -62,14 +64,14 @@ def ask_all(
     def one(name: str) -> Answer:
         if cloud.profile.shell and not ipaddress.ip_address(found[name]).is_loopback:
             return Answer(AWAY)
-        answers = [_ask_one(found[name], old, (shells or {}).get(name)) for old in kinds]
-        return next((a for a in answers if a.state not in ("silent", "unreachable")), answers[0])
+        each = [_ask_one(found[name], old, (shells or {}).get(name)) for old in kinds]
+        return next((a for a in each if a.state not in ("silent", "unreachable")), each[0])
 
     with ThreadPoolExecutor(8) as pool:
-        answers = dict(zip(found, pool.map(one, found), strict=True))
-    heard = any(a.state not in ("unreachable", AWAY) for a in answers.values())
+        by_name = dict(zip(found, pool.map(one, found), strict=True))
+    heard = any(a.state not in ("unreachable", AWAY) for a in by_name.values())
     silent = Answer("silent")
-    return {n: silent if heard and a.state == "unreachable" else a for n, a in answers.items()}
+    return {n: silent if heard and a.state == "unreachable" else a for n, a in by_name.items()}
 
 
 def _ask_one(address: str, old: bool, shell: Shell | None) -> Answer:
@@ -85,10 +87,11 @@ def ask(address: str, old: bool) -> Answer:
         body = "{}" if method == "POST" else None
         with requests.Session() as session:
             session.trust_env = False  # a proxy would answer in its stead
-            answer = session.request(
-                method, base + path, data=body, timeout=TIMEOUT, allow_redirects=False
+            how = {"data": body, "timeout": TIMEOUT, "allow_redirects": False, "stream": True}
+            answer, data = answers.read(
+                lambda: session.request(method, base + path, **how), LONGEST, LARGEST
             )
-        return answer.status_code, answer.text
+        return answer.status_code, data.decode("utf-8", "replace")
 
     try:
         return answered(fetch, old)
@@ -154,8 +157,9 @@ def _members(fetch: Fetch) -> list[str]:
             continue
         try:
             rows = json.loads(text).get("members") or []
-            return [url for row in rows for url in row.get("peerURLs") or []]
-        except (ValueError, AttributeError, TypeError):
+            urls = [url for row in rows for url in row.get("peerURLs") or []]
+            return [url for url in urls if isinstance(url, str)]
+        except (ValueError, AttributeError, TypeError, RecursionError):
             return []  # it is no etcd that listens there
     return []
 

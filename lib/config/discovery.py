@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from lib import answers
 from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
 from lib.record import masks
 
@@ -18,6 +19,7 @@ PUBLIC = "https://discovery.etcd.io"
 STATIC = "static"  # no service: the machines have fixed addresses
 TOKEN = "<token>"  # stands for a token that is yet to be asked for
 TIMEOUT = (5, 30)  # seconds to connect, and to wait for an answer
+LONGEST, LARGEST = 60, 1  # seconds and MB of a whole answer
 PAUSE = 0.25  # seconds before a request is sent again
 TRIES = 3
 
@@ -115,7 +117,7 @@ def ask_token(base: str, size: int) -> TokenUrl:
 
     A token whose answer is lost does no harm, as nobody knows it: another one is asked for.
     """
-    text = _answer(f"{base}/new?size={size}", base).text.strip()
+    text = _answer(f"{base}/new?size={size}", base)[1].strip()
     if not re.fullmatch(r"https?://[^\s/]+/(\S+/)?[0-9a-f]{32}", text):
         what = f"{base}/new does not answer with the URL of a token"
         raise CheckFailed(what, next_step=_is_service(base))
@@ -139,12 +141,12 @@ def has_begun(url: str) -> bool:
 def size_of(url: str) -> int | None:
     """Return how many machines the token is for, None if the service does not say."""
     value = (_node(f"{url}/_config/size", url) or {}).get("value", "")
-    return int(value) if value.isdigit() else None
+    return int(value) if re.fullmatch("[0-9]{1,6}", value) else None
 
 
 def _member(node: dict) -> tuple[str, str]:
     """Return name and address: etcd 0.4 has the name in the key, etcd 2 and 3 in the value."""
-    key, value = node["key"].rpartition("/")[2], node.get("value", "")
+    key, value = node.get("key", "").rpartition("/")[2], node.get("value", "")
     named = re.match(r"([^=/]+)=(?=https?://)", value)
     first = value[named.end() if named else 0 :].split(",")[0]
     return named[1] if named else key, _host(first)
@@ -160,25 +162,32 @@ def _host(url: str) -> str:
 def _node(url: str, token_url: str) -> dict | None:
     """Return what the service holds at a key of etcd's, None if it has no such key."""
     base = token_url.rstrip("/").rpartition("/")[0]
-    answer = _answer(url, base, 404)
-    if answer.status_code == 404:
+    status, text = _answer(url, base, 404)
+    if status == 404:
         return None
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict) or not isinstance(body.get("node"), dict):
+    body = answers.parsed(text) or {}
+    if not _is_node(body.get("node")):
         what = f"{masked_url(token_url)} does not answer with etcd's JSON"
         raise CheckFailed(what, next_step=_is_service(base))
     return body["node"]
+
+
+def _is_node(node: object) -> bool:
+    """Tell whether this is a key of etcd's, or a folder of keys."""
+    inside = (node.get("nodes") or []) if isinstance(node, dict) else None
+    rows = [node, *inside] if isinstance(inside, list) else [None]
+    return all(
+        isinstance(row, dict) and all(isinstance(row.get(n, ""), str) for n in ("key", "value"))
+        for row in rows
+    )
 
 
 def _is_service(base: str) -> str:
     return f"Is there a discovery service at {base}? Set the parameter discovery."
 
 
-def _answer(url: str, base: str, ok: int = 200) -> requests.Response:
-    """Return the answer to a question, below 400 or `ok`; a lost one is asked again.
+def _answer(url: str, base: str, ok: int = 200) -> tuple[int, str]:
+    """Return status, below 400 or `ok`, and text of an answer; a lost one is asked for again.
 
     Raises Refused for another answer, and Unreachable where none came, or a gateway's (500 and
     above). What `requests` raises names the URL, so nothing of it goes into an error but its kind.
@@ -186,8 +195,13 @@ def _answer(url: str, base: str, ok: int = 200) -> requests.Response:
     command = "GET at the discovery service"
     for left in reversed(range(TRIES)):
         try:
-            answer = requests.get(url, timeout=TIMEOUT)
+            answer, data = answers.read(
+                lambda: requests.get(url, timeout=TIMEOUT, stream=True), LONGEST, LARGEST
+            )
             break
+        except answers.OverBound:
+            cause = f"its answer is larger than {LARGEST} MB, or takes longer than {LONGEST} s"
+            raise Unreachable(command, base, cause, may_have_changed=False) from None
         except requests.RequestException as error:
             if not left or not isinstance(error, requests.ConnectionError):
                 raise Unreachable(command, base, _cause(error), may_have_changed=False) from None
@@ -197,7 +211,7 @@ def _answer(url: str, base: str, ok: int = 200) -> requests.Response:
         raise Unreachable(command, base, cause, may_have_changed=False)
     if answer.status_code >= 400 and answer.status_code != ok:
         raise Refused(command, answer.status_code, answer.reason or "", _is_service(base))
-    return answer
+    return answer.status_code, data.decode("utf-8", "replace")
 
 
 def _cause(error: requests.RequestException) -> str:

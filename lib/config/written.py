@@ -26,6 +26,10 @@ BY_HAND = (
     "`etcdctl member add` and --initial-cluster-state=existing. If it has not, move_discovery of "
     "70-reconfigure-cluster gives its machines a new token."
 )
+DAMAGED = (
+    "Without it a secret in the configuration would be shown. If the configuration beside it holds "
+    "none, rename it there (mv {0} {0}.damaged). If it holds one, change that secret first."
+)
 DISCOVERY_FLAG = "--discovery="  # of etcd 2 and newer; etcd 0.4 is told by its own section
 
 
@@ -66,15 +70,16 @@ def read(shell: Shell, work_dir: str, *names: str) -> Written:
 
     Without names it is the text that makes machines a cluster: the user data where there are any,
     else what goes onto the disk. Secrets that were ever written there are known from here on.
+    Raises CheckFailed where the list of them is damaged.
     """
     files = [f"{work_dir}/{n}" for n in names or (USER_DATA, *ON_DISK.values())]
     listed, secrets = " ".join(map(shlex.quote, files)), shlex.quote(f"{work_dir}/{SECRETS}")
     command = (
-        f"[ ! -e {secrets} ] || base64 <{secrets} | tr -d '\\n'; echo; "
+        f"if [ -e {secrets} ]; then base64 <{secrets} | tr -d '\\n'; else printf W10=; fi; echo; "
         f'for f in {listed}; do if [ -e "$f" ]; then echo "$f"; exec cat -- "$f"; fi; done'
     )
     known, _, rest = run(shell, command).out.partition("\n")
-    for secret in json.loads(base64.b64decode(known) or "[]"):
+    for secret in _kept(base64.b64decode(known), f"{work_dir}/{SECRETS}"):
         masks.add(secret)
     where, _, text = rest.partition("\n")
     return Written(where or (files[0] if len(files) == 1 else work_dir), text)
@@ -83,9 +88,22 @@ def read(shell: Shell, work_dir: str, *names: str) -> Written:
 def keep_secrets(shell: Shell, work_dir: str, secrets: Sequence[str]) -> None:
     """Add secrets to those kept beside the configuration that holds them, for `read` to mask."""
     path = f"{work_dir}/{SECRETS}"
-    kept = json.loads(find_text(shell, path) or "[]") if secrets else []
+    text = find_text(shell, path) if secrets else None
+    kept = [] if text is None else _kept(text, path)
     if new := [secret for secret in secrets if secret not in kept]:
         write_text(shell, path, json.dumps(kept + new) + "\n")
+
+
+def _kept(text: str | bytes, path: str) -> list[str]:
+    """Return the secrets in the text of a file. Raises CheckFailed where it is damaged."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, list) and all(isinstance(secret, str) for secret in found):
+        return found
+    what = f"{path} on the workstation is not a JSON list of secrets"
+    raise CheckFailed(what, next_step=DAMAGED.format(path))
 
 
 def demand_usable(ours: Ours, written: Written) -> None:

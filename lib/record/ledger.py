@@ -214,7 +214,7 @@ def outcome(lines: Iterable[dict]) -> str:
         if line["event"] in BEGINNINGS:
             last = ""
         elif line["event"] == "run-ended":
-            last = line["cause"]
+            last = str(line.get("cause") or "unknown")
     return last
 
 

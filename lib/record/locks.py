@@ -132,8 +132,9 @@ def _read(path: Path) -> Holder | None:
     try:
         row = json.loads(path.read_text("utf-8"))
         holder = Holder(**row | {"claim": Claim(**row["claim"])})
+        "".join([*row.pop("claim").values(), *row.values()])  # all are texts
         datetime.fromisoformat(holder.since)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return holder
 

@@ -38,7 +38,7 @@ def find(shell: Shell, work_dir: str) -> dict | None:
     text = find_text(shell, path(work_dir))
     try:
         values = {} if text is None else json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     whole = isinstance(values, dict) and all(isinstance(values.get(k, {}), dict) for k in OBJECTS)
     return values if whole else None

@@ -22,6 +22,7 @@ BEGAN = {"event": "run-started", "at": "2025-01-02T03:04:05+00:00", "stages": ["
 HERE = BEGAN | {"host": os.uname().nodename}
 ATTEMPT = {"event": "stage-started", "stage": "10-one", "attempt": "x"}
 LEDGERS = [
+    f'{json.dumps(BEGAN)}\n{{"event": "run-ended"}}\n',
     json.dumps({"event": "wait", "stage": "10-one"}) + "\n",
     '{"a": 1}\n',
     "[" * 10_000 + "\n",
@@ -49,6 +50,9 @@ def test_a_damaged_ledger_of_another_run_stops_none(run_beside, tmp_path):
         (folder / ledger.FILE).write_text(text)
     assert run_beside() == 0
     assert main(["list", "--runs", str(tmp_path / "runs")]) == 0
+    assert main(["verify", "--runs", str(tmp_path / "runs")]) == 6
+    for folder in (tmp_path / "runs").glob(f"{OLD}?"):
+        assert main(["resume", folder.name, "--runs", str(tmp_path / "runs")]) == 2, folder
 
 
 DAMAGES = {
@@ -183,6 +187,13 @@ def test_stages_read_the_damaged_files_of_runs(copied, monkeypatch, kind):
     monkeypatch.setenv("RUNBOOK_RUN", str(failed))
     assert waiting.expected("createVolume", 7) == 7
     assert [e.what for e in journal.Journal(failed, "here").every()] in ([], ["disk"])
+
+
+@pytest.mark.parametrize("figures", ["5", '{"seconds": []}', "[" * 10**4])
+def test_figures_that_are_none_are_not_expected(tmp_path, monkeypatch, figures):
+    (tmp_path / "history.json").write_text(f'{{"createVolume": {figures}}}')
+    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path))
+    assert waiting.expected("createVolume", 7) == 7
 
 
 def test_a_run_that_never_began_is_removed_by_the_next_command(run_beside, tmp_path):

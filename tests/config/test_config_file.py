@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from lib import config
-from lib.config import discovery, ignition, lint, userdata
+from lib.config import discovery, ignition, lint, userdata, written
 from lib.errors import CheckFailed, ParamsError
 from lib.record import masks
+from lib.workstation.shell import write_text
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 URL = "https://discovery.etcd.io/217d781a5ad5c7c4660bfbbc239bd0c0"
@@ -284,6 +285,15 @@ def test_a_secret_is_filled_in_as_it_is_and_shown_nowhere(folder, here, monkeypa
     shown += config.masked("another secret") + repr(made_.texts()["user-data.yml"])
     assert SECRET not in shown and "another secret" not in shown and "***" in shown
     assert (folder / "w/secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("damage", ["", "null", "{}", "[1]", "\0\0", '["cut of', "[" * 10**4])
+def test_a_damaged_list_of_secrets_shows_no_configuration(folder, here, damage):
+    write_text(here, "w/user-data.yml", "#cloud-config\n")
+    write_text(here, "w/secrets.json", damage)
+    for use in (lambda: config.read(here, "w"), lambda: written.keep_secrets(here, "w", ["abc"])):
+        with pytest.raises(CheckFailed, match=r"w/secrets.json on .* \(mv w/secrets.json w/sec"):
+            use()
 
 
 @pytest.mark.parametrize(

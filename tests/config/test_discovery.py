@@ -7,7 +7,7 @@ import threading
 import pytest
 import requests
 from harness import build, changes, client, fault, play
-from registries import answering, serving
+from registries import answering, saying, serving
 
 from lib.config import discovery
 from lib.config.discovery import TokenUrl, ask_token, has_begun, members, service, size_of
@@ -83,6 +83,36 @@ def test_a_service_that_hangs_is_not_waited_for_ever(monkeypatch):
         pytest.raises(Unreachable, match="no answer in time"),
     ):
         ask_token(f"http://127.0.0.1:{silent.getsockname()[1]}", 3)
+
+
+@pytest.mark.parametrize("again", [b" ", b" " * 300_000])
+def test_an_answer_without_end_is_bounded(monkeypatch, again):
+    monkeypatch.setattr(discovery, "LONGEST", 0.3 if len(again) == 1 else 30)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n"
+    every = 0.05 if len(again) == 1 else 0.001
+    with (
+        saying(head, again, every) as base,
+        pytest.raises(Unreachable, match="larger than 1 MB, or takes longer"),
+    ):
+        ask_token(base, 3)
+
+
+NO_NODES = [None, [], {"nodes": {"a": 1}}, {"nodes": [1]}, {"nodes": [{"key": 1}]}, {"value": []}]
+
+
+@pytest.mark.parametrize("node", [*NO_NODES, "[" * 10**4])
+def test_keys_that_etcd_does_not_have_are_named(server, node):
+    body = f'{{"node": {node}}}' if isinstance(node, str) else {"node": node}
+    server.answers[f"/{TOKEN}"] = 200, body
+    with pytest.raises(CheckFailed, match="does not answer with etcd's JSON"):
+        members(f"{server.base}/{TOKEN}")
+
+
+def test_control_characters_of_a_registry_reach_nobody_as_they_are(server):
+    server.answers[f"/{TOKEN}"] = listing(("a", "n\x1b[2J=http://10.1.0.7:2380"))
+    server.answers[f"/{TOKEN}/_config/size"] = 200, {"node": {"value": "²"}}
+    assert members(f"{server.base}/{TOKEN}") == {r"n\x1b[2J": "10.1.0.7"}
+    assert size_of(f"{server.base}/{TOKEN}") is None
 
 
 @pytest.mark.parametrize("kind, tokens", [("drop-before", 1), ("drop-after", 2)])
