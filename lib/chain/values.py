@@ -92,6 +92,8 @@ def as_yaml(values: Mapping[str, Value]) -> str:
 
 def again(table: Mapping[str, Parameter], file: Path) -> dict[str, Value]:
     """Return the values that `as_yaml` wrote; raise `BadInput` where the file lacks some."""
+    if file.is_fifo():  # which is read as a file of parameters, but once
+        raise BadInput([f"{file}: is no file"])
     held = load(table, [file])
     count = re.match(r"# (\d+) parameters", nodes.text_of(file))
     there, all_ = sum(v.origin == str(file) for v in held.values()), int(count[1]) if count else 1

@@ -80,11 +80,13 @@ requests.Request(journal.run_folder(), "listZones", {}).ended(200, {}, 10)
 
 def damage(path: Path, kind: str) -> None:
     """Damage a file in one of the ways in which a crash, a full disk or a person leaves it."""
-    edit = DAMAGES[kind]
+    edit = DAMAGES.get(kind)
     data = path.read_bytes()
     path.unlink()
     if edit:
         path.write_bytes(edit(data))
+    elif kind == "pipe":
+        os.mkfifo(path)
     else:
         path.mkdir()
         (path / "kept").write_bytes(data)
@@ -158,7 +160,7 @@ def test_a_damaged_run_is_resumed_without_what_cannot_be_read(copied, capsys, ki
     assert ended == 1 and "ZeroDivisionError" in said.out
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("kind", [*DAMAGES, "pipe"])
 @pytest.mark.parametrize("name", ["events.jsonl", "params.yaml"])
 def test_a_run_that_lost_what_a_resume_needs_says_how_to_go_on(copied, capsys, name, kind):
     failed, _ = copied
