@@ -91,7 +91,7 @@ def run(
         folder = runs.resolve() / name if name else new_folder(runs, cluster)
         folder.mkdir(mode=0o700, exist_ok=not name)
         try:
-            whole.write(folder / "params.yaml", as_yaml(values), errors="backslashreplace")
+            whole.write(folder / "params.yaml", as_yaml(values))
             if (approval := more.get("approval")) and approval.plan:
                 plans.copy_approved(approval.plan, folder)
             book = Ledger(folder)

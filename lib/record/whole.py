@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 
 
-def write(path: Path, text: str, *, lasting: bool = True, errors: str = "strict") -> Path:
+def write(path: Path, text: str, *, lasting: bool = True, errors: str = "backslashreplace") -> Path:
     """Write a file for its owner alone, as a whole or not at all.
 
-    `lasting` waits until the file is on the disk. What is no file in its place is moved aside.
+    What is no UTF-8, as a folder's name may be, becomes an escape of JSON and YAML. `lasting` waits
+    until the file is on the disk. What is no file in its place is moved aside.
     """
     unfinished = path.with_name(f".{path.name}.part")
     with open(unfinished, "w", encoding="utf-8", errors=errors, opener=_private) as file:

@@ -1,5 +1,6 @@
 """Arguments from shells, and output on terminals with few characters."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,6 +51,19 @@ def test_a_missing_folder_of_runs_is_reported(tmp_path, capsys):
 def test_a_reason_that_is_not_text_is_refused_before_anything_is_written(tmp_path, capsys):
     assert main(["run", "--reason", "\udcff", "--runs", str(tmp_path / "runs")]) == 2
     assert "not UTF-8" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_names_and_outputs_that_are_no_text_are_recorded_as_escapes(book, tmp_path):
+    odd = tmp_path / "n\udcff"
+    book(odd / "10-one.ipynb", r"print('a\ud800b'); 1 / size", parameters="size: int = 0  # GB")
+    (tmp_path / "p\udcff.yaml").write_text("size: 0\n")
+    at = ["--runs", str(tmp_path / "r\udcff")]
+    assert main(["run", str(tmp_path / "p\udcff.yaml"), "--notebooks", str(odd), *at]) == 1
+    assert main(["resume", "latest", *at]) == 1
+    assert main(["verify", *at]) == 0
+    (record,) = (tmp_path / "r\udcff").glob("*/")
+    noted = json.loads((record / "10-one.ipynb").read_text())["metadata"]["papermill"]
+    assert noted["output_path"].startswith(str(tmp_path / "r\udcff"))
 
 
 HOSTILE = "20250102-030405-\x1b[2Jx\u202e"
