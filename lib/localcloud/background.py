@@ -139,6 +139,8 @@ def publish(folder: Path, facts: dict) -> None:
     path = folder / f"server.json.{os.getpid()}"
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(facts, file)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(path, folder / "server.json")
 
 

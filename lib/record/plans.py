@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lib.errors import CheckFailed
-from lib.record import jsonl, masks
+from lib.record import jsonl, masks, whole
 from lib.record.journal import now, run_folder, this_process
 from lib.record.texts import translated
 
@@ -115,7 +115,7 @@ def sentence(plans: Iterable[Plan]) -> str:
 def copy_approved(plan: Path, folder: Path) -> None:
     """Have the run in `folder` carry out the plan of the run in the folder `plan`."""
     text = (plan / FILE).read_bytes() if (plan / FILE).exists() else b""
-    (folder / APPROVED).write_bytes(text)
+    whole.write(folder / APPROVED, text.decode("utf-8", "replace"))
 
 
 def difference(approved: dict[str, Plan], current: dict[str, Plan]) -> list[str]:
