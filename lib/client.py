@@ -37,6 +37,10 @@ WRONG_URL = (
     ". The URL of the endpoint may be wrong{}: it should end in /client/api. Set `endpoint` in the "
     "profile"
 )
+UNNAMED = (
+    "this machine does not know the address of that host (DNS). See that `endpoint` of profile {} "
+    "is spelt right"
+)
 WRONG_KEYS = (
     "The API key is unknown or disabled, the secret is not its own, or the command does not "
     "exist for this account: compare the profile with the keys in the cloud's web console."
@@ -248,13 +252,16 @@ class Client(Abilities):
                 f"{self.profile.endpoint}: its TLS certificate was not accepted. A private CA is "
                 "given as `verify = /path/to/ca.pem` in the profile. Nothing was sent."
             )
+        unnamed = "NameResolution" in repr(error)
         never_sent = isinstance(error, requests.ConnectTimeout) or "NewConnection" in repr(error)
         cause = "the connection was lost"
-        if never_sent:
+        if unnamed:
+            cause = UNNAMED.format(self.profile.name)
+        elif never_sent:
             cause = "no connection could be made"
         elif isinstance(error, requests.Timeout):
             cause = f"nothing came within {self.profile.timeout:.0f} s"
-        return self._unreachable(command, cause, not (question or never_sent))
+        return self._unreachable(command, cause, not (question or never_sent or unnamed))
 
     def _unreachable(
         self, command: str, cause: str, changed: bool, passing: bool = True

@@ -157,6 +157,13 @@ def test_a_closed_port_is_reported_and_nothing_was_changed():
         Cloud(nobody, sleep=lambda s: None).call("createVolume")
 
 
+def test_a_host_of_no_address_is_a_matter_of_the_profile_and_nothing_was_changed():
+    nobody = Profile("x", "http://cloud.invalid/client/api", "k", "s")
+    expected = r"\(DNS\)\. See that `endpoint` of profile x is spelt right. Nothing was changed"
+    with pytest.raises(Unreachable, match=expected):
+        Cloud(nobody, sleep=lambda s: None).call("createVolume")
+
+
 def test_a_page_that_is_no_cloudstack_is_reported_with_how_the_url_should_end(server):
     pauses = []
     cloud = client(server, sleep=pauses.append)

@@ -138,9 +138,11 @@ def test_user_and_password_of_the_endpoint_go_to_the_server_only(home, monkeypat
     assert "Hunter2+Canary" in masks.values()
 
 
-@pytest.mark.parametrize(
-    "endpoint", ["http://h/api?token=abcdef", "http:///api", "http://[h/", "h"]
-)
+NO_ENDPOINTS = ["http://h/api?token=abcdef", "http:///api", "http://[h/", "h", "http://h:x/"]
+NO_ENDPOINTS += ["http://h:99999/", "http://a b/", "http://h..x/", "http://\x1b[2Jh/"]
+
+
+@pytest.mark.parametrize("endpoint", [*NO_ENDPOINTS, f"http://{'h' * 64}/"])
 def test_an_endpoint_that_is_none_is_refused_without_showing_it(home, endpoint):
     write(home / ".cloudstack.ini", f"[a]\nendpoint = {endpoint}\nkey = K\nsecret = S\n")
     with pytest.raises(ProfileError, match=r"profile a in .*: endpoint must") as error:

@@ -1,6 +1,7 @@
 """The profile of one cloud, as its values describe it."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,9 @@ def _endpoint(url: str, whose: str) -> tuple[str, tuple[str, str] | tuple[()]]:
     """
     try:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        labels = (parts.hostname or "").rstrip(".").split(".")
+        is_host = all(0 < len(label) < 64 for label in labels) and parts.port != 0
+        if parts.scheme not in ("http", "https") or not is_host or re.search(r"[\s\x00-\x1f]", url):
             raise ValueError
     except ValueError:
         raise ProfileError(f"{whose}: endpoint must be an http(s) URL") from None
