@@ -3,6 +3,7 @@
 detached    commands that survive a lost connection
 disks       the volume's disk on the workstation: noted, checked, released
 evidence    which disk is the volume's: by its serial, or as the only new one
+fetched     the installer as a file: on root's PATH, or fetched from a URL
 guard       reads one disk closely: its contents and its users
 images      the image and its source, as the installer's flags
 installers  installs with coreos-install or flatcar-install, and verifies the disk

@@ -27,6 +27,8 @@ FORMS = {
     "file": (r"([^-\s][^\n]*)?", '"" or the path of a file on the workstation'),
     "image_sha256": (r"([0-9a-f]{64})?", '"" or 64 hex digits'),
     "board": (r"(\w+-usr)?", '"" or such as amd64-usr'),
+    "installer_url": (rf"({MIRROR.pattern})?", '"" or http[s]://host/…, without a password'),
+    "installer_sha256": (r"([0-9a-f]{64})?", '"" or 64 hex digits'),
 }
 # OpenSSL, where installed, is several times faster. An unreadable file has no checksum.
 SUM = "{{ openssl dgst -sha256 -r {file} || sha256sum {file}; }} 2>/dev/null | cut -c1-64"
@@ -51,7 +53,7 @@ class Image:
     """An image of CoreOS or Flatcar, and its source.
 
     The source is the vendor, a mirror (`url`), or a `file` on the workstation with its checksum.
-    The installer decides where a value is "".
+    The installer decides where a value is "". It is on root's PATH, or fetched from a URL.
     """
 
     installer: str
@@ -62,6 +64,13 @@ class Image:
     file: str = ""
     image_sha256: str = ""
     board: str = ""
+    installer_url: str = ""
+    installer_sha256: str = ""
+
+
+def program(image: Image, work_dir: str) -> str:
+    """Return the installer's program: its name, or its path where it is fetched."""
+    return f"{work_dir}/{image.installer}" if image.installer_url else image.installer
 
 
 def demand_valid(image: Image) -> None:
@@ -90,12 +99,12 @@ def _demand_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ParamsError(name, " or ".join(known), value)
 
 
-def command(image: Image, device: str, config_path: str = "") -> str:
+def command(image: Image, device: str, config_path: str = "", work_dir: str = "") -> str:
     """Return the installer's command, without flags for values that are "" or "current".
 
     A `config_path` that ends in .ign is an Ignition config.
     """
-    words = [image.installer, "-d", device]
+    words = [program(image, work_dir), "-d", device]
     if not image.file:  # a local file has its own channel, version and OEM
         words += ["-C", image.channel]
         words += ["-V", image.version] if image.version != "current" else []
@@ -126,14 +135,18 @@ def demand_source(shell: Shell, image: Image) -> str:
     if image.file:
         demand_file(shell, image)
         return f"{image.file} has the expected sha256"
-    url = address(image)
+    step = "Set image_url to a mirror, or give image_file. Is a firewall or proxy in the way?"
+    demand_url(shell, address(image), step, sudo=True)
+    return address(image)
+
+
+def demand_url(shell: Shell, url: str, next_step: str, *, sudo: bool) -> None:
+    """Raise CheckFailed unless the workstation finds something at the URL."""
     command = f"wget --spider --no-verbose --tries=1 --timeout=20 {shlex.quote(url)}"
-    done = run(shell, command, sudo=True, ok=tuple(range(126)), within=60)
+    done = run(shell, command, sudo=sudo, ok=tuple(range(126)), within=60)
     if done.rc:
-        step = "Set image_url to a mirror, or give image_file. Is a firewall or proxy in the way?"
         said = " ".join((done.err + done.out).split())[-200:] or f"wget ended with {done.rc}"
-        raise CheckFailed(url, "there", said, step)
-    return url
+        raise CheckFailed(url, "there", said, next_step)
 
 
 def address(image: Image) -> str:
@@ -169,13 +182,15 @@ def verified(image: Image, device: str, then: str) -> str:
     return f"sh -c {shlex.quote(WHILE_WRITTEN.format(**words))}"
 
 
-def demand_flags(shell: Shell, image: Image, ignition: bool, size: int = 0) -> list[str]:
-    """Return the flags that root's installer accepts, according to its usage text.
+def demand_flags(
+    shell: Shell, image: Image, ignition: bool, size: int = 0, work_dir: str = ""
+) -> list[str]:
+    """Return the flags that the installer accepts, according to its usage text.
 
     Raises CheckFailed if the installer is absent or lacks a flag that the image needs, or if a
     local image is unreadable or has more than `size` bytes, the volume's size (0 if unknown).
     """
-    name, file = image.installer, shlex.quote(image.file)
+    name, file = shlex.quote(program(image, work_dir)), shlex.quote(image.file)
     needed = {flag: NAMES.get(n, n) for n, flag in FLAGS.items() if getattr(image, n)}
     needed |= {IGNITION: "config_format ignition"} if ignition else {}
     script = f"command -v {name} >/dev/null || exit 127; {name} -h 2>&1"
@@ -183,12 +198,13 @@ def demand_flags(shell: Shell, image: Image, ignition: bool, size: int = 0) -> l
     seen = run(shell, f"sh -c {shlex.quote(script)}", sudo=True, ok=(0, 127))
     if seen.rc:
         step = "Install it in /usr/local/bin there and make it executable."
+        step += " Or set installer_url: 30-install-coreos fetches it then."
         raise CheckFailed(f"{name} is not on root's PATH on the workstation", next_step=step)
     has = re.findall(r"^\s+(-\w)\b", seen.out, re.MULTILINE)
     lacks = [f"{flag} (for {why})" for flag, why in needed.items() if flag not in has]
     if lacks:
         step = "Nothing was sent. Use a later installer, or leave these parameters empty."
-        what = f"{name} on the workstation does not accept {', '.join(lacks)}"
+        what = f"{image.installer} on the workstation does not accept {', '.join(lacks)}"
         flags = " ".join(has) or "no flags at all"
         raise CheckFailed(f"{what}; its -h lists {flags}", next_step=step)
     if image.file:

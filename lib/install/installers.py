@@ -7,7 +7,7 @@ from dataclasses import replace
 from lib import config as configs
 from lib import plan as plans
 from lib.errors import CheckFailed, OutOfSight, ShellFailed
-from lib.install import detached, disks, guard, images, inventory, noted, readback, tools
+from lib.install import detached, disks, fetched, guard, images, inventory, noted, readback, tools
 from lib.install.guard import Place
 from lib.install.noted import Install
 from lib.install.order import Order
@@ -16,7 +16,7 @@ from lib.record import facts
 from lib.steps import Id, Pending, Step
 from lib.workstation import identity, notes
 from lib.workstation.files import journalled, settle_volume, sha256, workstation
-from lib.workstation.shell import Shell, run
+from lib.workstation.shell import Shell
 
 OTHER_INSTALL = (
     "Set the parameters to these values to go on with this disk. To install something else, choose "
@@ -26,7 +26,7 @@ SIGNED = re.compile(r"using \w+ key (?:ID )?([0-9A-F]{8,40})")
 
 
 def plan_install(shell: Shell, order: Order) -> list[Step]:
-    """Return the step that installs on the volume's disk, none if the notes say it is done.
+    """Return the steps that fetch the installer and run it, none if the notes say it is done.
 
     Raises CheckFailed when the disk cannot be identified, or the workstation lacks an installer
     with all flags needed.
@@ -38,13 +38,14 @@ def plan_install(shell: Shell, order: Order) -> list[Step]:
         return []
     if done and not order.is_attached:
         raise _other_install(order, new, done)
-    demand_installer(shell, order)
+    fetches = fetched.plan_fetch(shell, order.image, order.work_dir)
+    demand_installer(shell, order, there=not fetches)
     params = {"volume": Id.of(order.volume), "size": order.size} if order.volume else {}
     params |= {k: v for k, v in new.order().items() if v and k != "installer"}
     if order.config and not text:
         params["sha256"] = Pending(order.config, "20-write-cloud-config")
     params["device"] = _device(shell, values, order)
-    return [Step(order.image.installer, params, _why(order, bool(done)), order.name)]
+    return [*fetches, Step(order.image.installer, params, _why(order, bool(done)), order.name)]
 
 
 def _why(order: Order, done: bool) -> str:
@@ -102,10 +103,19 @@ def _demand_ours(shell: Shell, device: str, done: Install) -> None:
         raise CheckFailed(what, f"{done.sha256}, that of our install", found, disks.WIPE)
 
 
-def demand_installer(shell: Shell, order: Order) -> None:
-    """Raise CheckFailed unless root has all tools needed, and the install is safe for LVM."""
+def demand_installer(shell: Shell, order: Order, *, there: bool = True) -> str:
+    """Return which installer it is, or, where it is not `there` yet, where it will come from.
+
+    Raises CheckFailed unless it fits, root has all tools needed, and the install is safe for LVM.
+    """
     installer, is_ignition = order.image.installer, order.config.endswith(".ign")
-    takes = images.demand_flags(shell, order.image, is_ignition, order.size)
+    takes = [images.FLAGS["file"]]  # until it is there
+    if there:
+        at = order.size, order.work_dir
+        takes = images.demand_flags(shell, order.image, is_ignition, *at)
+        which = fetched.demand_as_wanted(shell, order.image, order.work_dir)
+    else:
+        which = fetched.demand_there(shell, order.image)
     btrfs = is_ignition  # that goes onto OEM, which is a btrfs of Flatcar
     if installer == "coreos-install":  # that of 2014, without -f, mounts ROOT with `subvol=root`
         btrfs = bool(order.config) and images.FLAGS["file"] not in takes
@@ -115,7 +125,8 @@ def demand_installer(shell: Shell, order: Order) -> None:
         idle = ", ".join(sorted(r["name"] for r in lvm))
         what = f"{installer} would deactivate LVM volumes that are active but not mounted: {idle}"
         raise CheckFailed(what, next_step="Use a workstation without such volumes.")
-    tools.demand(shell, installer, downloads=not order.image.file, btrfs=btrfs)
+    tools.demand(shell, order.program, downloads=not order.image.file, btrfs=btrfs)
+    return which
 
 
 def apply_install(
@@ -139,7 +150,11 @@ def apply_install(
 def _install_step(
     shell: Shell, order: Order, step: Step, on_line: Callable[[str], None], within: float
 ) -> str:
-    """Apply a step once no earlier installer runs any more; return the Success line."""
+    """Apply a step once no earlier installer runs any more; return the words for its success."""
+    if step.command == "fetch":
+        ended = fetched.fetch(shell, order.image, order.work_dir)
+        demand_installer(shell, order)
+        return ended
     text = order.text(shell)
     if order.config:
         configs.demand_present(configs.Written(order.config_path, text))
@@ -151,7 +166,7 @@ def _install_step(
     noted.update(shell, order.work_dir, installing=new, installed=None)
     what = f"{step.what}, {new.device} of {shell.name}"
     params = {k: v for k, v in new.note().items() if v and k not in ("disk", "mark")}
-    params["runs"] = images.command(order.image, new.device, order.config_path)
+    params["runs"] = images.command(order.image, new.device, order.config_path, order.work_dir)
     with journalled(workstation(shell), step.command, what, params) as ended:
         ended["text"] = success = install(shell, order, place, on_line, within)
         _finish(shell, order, replace(new, mark="", success=success), text)
@@ -201,14 +216,14 @@ def _finish(shell: Shell, order: Order, new: Install, text: str) -> None:
         signed_by, checksum = "nobody: a local file", f"sha256 {image.image_sha256}"
     done = replace(new, image_checksum=checksum, signed_by=signed_by)
     done = replace(done, resolved=readback.version(shell, parts, new.success))
-    # The installer verifies its download, so it is recorded which one it is.
-    own = f"sh -c 'sha256sum <\"$(command -v {image.installer})\"'"
     facts.add(
         installer=image.installer,
         channel=image.channel,
         version=done.resolved,
         installed=done.success,
-        installer_sha256=run(shell, own, sudo=True).out[:64],
+        # The installer verifies its download, so it is recorded which one it is.
+        installer_sha256=fetched.seen(shell, image, order.work_dir)[0],
+        installer_url=image.installer_url,
         cloud_config_sha256=done.sha256,
         image_checksum=checksum,
         signed_by=signed_by,

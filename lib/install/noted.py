@@ -48,8 +48,9 @@ class Install:
     signed_by: str = ""
 
     def order(self) -> dict[str, str]:
-        """Return the image and the configuration as parameters."""
-        return asdict(self.image) | {"config": self.config, "sha256": self.sha256}
+        """Return the image and the configuration as parameters; not where the installer is from."""
+        image = {k: v for k, v in asdict(self.image).items() if not k.startswith("installer_")}
+        return image | {"config": self.config, "sha256": self.sha256}
 
     def note(self) -> dict:
         """Return the install as a flat note."""

@@ -54,6 +54,11 @@ class Order:
         """The path of the configuration on the workstation, "" if there is none."""
         return f"{self.work_dir}/{self.config}" if self.config else ""
 
+    @property
+    def program(self) -> str:
+        """The installer's name, or its path on the workstation where it is fetched."""
+        return images.program(self.image, self.work_dir)
+
     def text(self, shell: Shell) -> str:
         """Return the text of the configuration, "" if it is absent."""
         return configs.read(shell, self.work_dir, self.config).text if self.config else ""

@@ -79,7 +79,7 @@ def install(
     error names the state of the disk.
     """
     image, device = order.image, place.device
-    command = images.command(image, device, order.config_path)
+    command = images.command(image, device, order.config_path, order.work_dir)
     try:
         guarded = guard.guard(place, images.verified(image, device, command))
         done = _run(shell, order, place, guarded, on_line, within)

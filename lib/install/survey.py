@@ -3,7 +3,7 @@
 from lib import volumes
 from lib.checks import Tick, asked, tick
 from lib.config import Form
-from lib.install import images, installers
+from lib.install import fetched, images, installers
 from lib.install.images import Image
 from lib.install.order import Order
 from lib.ours import Ours
@@ -56,8 +56,8 @@ def _is_installed(ours: Ours, shell: Shell, work_dir: str) -> bool:
 
 
 def _installer(shell: Shell, order: Order) -> str:
-    installers.demand_installer(shell, order)
-    return f"{order.image.installer} and the programs that it needs"
+    there = not fetched.plan_fetch(shell, order.image, order.work_dir)
+    return installers.demand_installer(shell, order, there=there) + "; and what it needs"
 
 
 def _room(image: Image, size: int) -> Tick:

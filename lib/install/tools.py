@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import PurePosixPath
 
 from lib.errors import CheckFailed
 from lib.workstation.shell import Shell, run
@@ -30,7 +31,7 @@ SPACE = 300  # MB for downloads; the image of 2014 has 167 MB, later ones are st
 BTRFS = "grep -qw btrfs /proc/filesystems || modprobe -n -q btrfs || echo cannot mount btrfs"
 # The coreos-install of 2019 waits for a trap on RETURN that bash 5.2 no longer runs in `>(…)`. That
 # of 2014 has gpg verify a file that it does not name, which gpg 2.1 and newer refuse in a batch.
-VERSIONS = r"""at=$(command -v coreos-install)
+VERSIONS = r"""
 grep -qw RETURN "$at" && bash -c 'echo traps with bash ${BASH_VERSINFO[0]}.${BASH_VERSINFO[1]}'
 grep -Eq -e '--verify +("[^"]*"|[^" ;|&]+) *($|[;|&])' "$at" &&
     echo verifies with "$(gpg --version | head -n 1)"
@@ -40,15 +41,17 @@ INSTEAD = (
 )
 
 
-def demand(shell: Shell, installer: str, *, downloads: bool = True, btrfs: bool = False) -> None:
+def demand(shell: Shell, program: str, *, downloads: bool = True, btrfs: bool = False) -> None:
     """Raise CheckFailed unless root has the programs, and space where the installer `downloads`.
 
-    With `btrfs`, the kernel must also be able to mount btrfs.
+    `program` is its name or path. With `btrfs`, the kernel must also be able to mount btrfs.
     """
+    installer = PurePosixPath(program).name
     needs = NEEDS[installer]
     look = f"for p in {' '.join(needs)}; do command -v $p >/dev/null || echo no $p; done\n"
     look += f"{BTRFS}\n" if btrfs else ""
-    look += VERSIONS if downloads and installer == "coreos-install" else ""
+    if downloads and installer == "coreos-install":
+        look += f"at=$(command -v {shlex.quote(program)})\n{VERSIONS}"
     look += 'df -Pk "${TMPDIR:-/tmp}" | tail -n 1; command -v dpkg || command -v rpm'
     output = run(shell, f"sh -c {shlex.quote(look)}", sudo=True, ok=(0, 1, 127)).out
     missing = re.findall("^no (.+)$", output, re.MULTILINE)

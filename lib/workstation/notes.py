@@ -4,18 +4,20 @@
 - `config` {cluster, base, size, file}: the cluster that is configured, the discovery service of its
   token, the number of machines it is for, and the file that holds it.
 - `moving` {word, old}: a move to a new token has begun; `moved`: the word of the last one.
+- `fetched` {the URL of the installer: its checksum, file: its path}.
 - `unbooted`: machines that have a new configuration and have not booted it yet.
 """
 
 import json
 import shlex
+from pathlib import PurePosixPath
 
 from lib.errors import CheckFailed
 from lib.workstation.shell import Shell, find_text, run, write_text
 
 CONFIGS = ("cloud-config.yml", "config.ign", "user-data.yml")  # files beside the notes
 SECRETS = "secrets.json"  # those that a configuration has held, a list
-OBJECTS = ("attach", "installing", "installed", "config", "moving")
+OBJECTS = ("attach", "installing", "installed", "config", "moving", "fetched")
 DAMAGED = (
     "Rename it there (mv {0} {0}.damaged). If a snapshot or template of the disk exists, run this "
     "stage again: it needs no notes then. Otherwise detach the volume. If nothing is installed on "
@@ -70,7 +72,8 @@ def update(shell: Shell, work_dir: str, **values: object) -> dict:
 def clear(shell: Shell, work_dir: str) -> None:
     """Delete the configurations and the notes, and their folder if it is empty then."""
     folder = shlex.quote(work_dir)
-    names = (*CONFIGS, SECRETS, "notes.json")
+    fetched = ((find(shell, work_dir) or {}).get("fetched") or {}).get("file", "")
+    names = [*CONFIGS, SECRETS, "notes.json", *([PurePosixPath(fetched).name] if fetched else [])]
     run(shell, f"rm -f -- {' '.join(f'{folder}/{name} {folder}/{name}.2*Z' for name in names)}")
     run(shell, f"rm -rf -- {shlex.quote(job(work_dir))}")
     run(shell, f"if [ -d {folder} ]; then rmdir -- {folder}; fi", ok=(0, 1))
