@@ -111,10 +111,14 @@ class Api:
     def workstation(self) -> object:
         return self.id_of("listVirtualMachines", "my-workstation")
 
-    def volume(self, name: str = "disk", size: int = 1, **more: object) -> dict:
+    def volume_params(self, name: str = "disk", size: int = 1) -> dict:
+        """Return the parameters of a new volume of custom size."""
+        offering = self.id_of("listDiskOfferings", "Custom Disk")
+        return {"name": name, "size": size, "diskofferingid": offering, "zoneid": self.zone()}
+
+    def volume(self, name: str = "disk", size: int = 1) -> dict:
         """Make a volume."""
-        more |= {"diskofferingid": self.id_of("listDiskOfferings", "Custom Disk")}
-        return self.done("createVolume", name=name, size=size, zoneid=self.zone(), **more)
+        return self.done("createVolume", **self.volume_params(name, size))
 
     def attached(self, name: str = "disk", size: int = 1) -> dict:
         """Make a volume and attach it to the workstation."""
@@ -200,3 +204,9 @@ def api(cloud_of: Callable[..., Api]) -> Api:
 def old(cloud_of: Callable[..., Api]) -> Api:
     """A cloud of the 2.2 dialect."""
     return cloud_of("old", dialect="2.2")
+
+
+@pytest.fixture(params=["api", "old"])
+def either(request: pytest.FixtureRequest) -> Api:
+    """A cloud of each dialect in turn."""
+    return request.getfixturevalue(request.param)

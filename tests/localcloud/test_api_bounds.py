@@ -23,8 +23,7 @@ def limit(api, pages: int) -> None:
 
 def test_changes_on_a_full_disk_are_saved_once_there_is_space(cloud_of):
     api = cloud_of(time_scale=0)
-    wanted = {"name": "x" * 200, "size": 1, "zoneid": api.zone()}
-    wanted["diskofferingid"] = api.id_of("listDiskOfferings", "Custom Disk")
+    wanted = api.volume_params("x" * 200)
     limit(api, 1)
     codes = [api.raw("createVolume", **wanted).status for _ in range(30)]
     assert codes[-1] == 530

@@ -8,12 +8,6 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 GIB = 2**30
-BOTH = pytest.mark.parametrize("one", ["api", "old"])
-
-
-@pytest.fixture
-def cloud(request, one):
-    return request.getfixturevalue(one)
 
 
 def disk(cloud, volume):
@@ -102,18 +96,11 @@ def test_a_volume_from_a_snapshot_is_attached_to_the_machine_that_is_named(api):
     assert (row["virtualmachineid"], row["vmname"], row["deviceid"]) == (machine, "m", 1)
 
 
-def test_a_stopped_machine_is_scaled(api):
-    machine, wanted = stopped(api)["id"], offering(api, "Medium Instance")
-    row = api.done("scaleVirtualMachine", id=machine, serviceofferingid=wanted)
-    assert (row["serviceofferingname"], row["cpunumber"]) == ("Medium Instance", 2)
-
-
-@BOTH
-def test_the_offering_of_a_stopped_machine_is_changed(cloud, one):
-    machine = cloud.machine("m")["id"]
-    wanted = {"id": machine, "serviceofferingid": offering(cloud, "Medium Instance")}
-    cloud.done("stopVirtualMachine", id=machine)
-    row = cloud("changeServiceForVirtualMachine", **wanted)["virtualmachine"]
+def test_the_offering_of_a_stopped_machine_is_changed(either):
+    machine = either.machine("m")["id"]
+    wanted = {"id": machine, "serviceofferingid": offering(either, "Medium Instance")}
+    either.done("stopVirtualMachine", id=machine)
+    row = either("changeServiceForVirtualMachine", **wanted)["virtualmachine"]
     assert row["serviceofferingname"] == "Medium Instance"
 
 
@@ -158,21 +145,19 @@ def test_the_user_data_of_a_machine_is_returned(api):
     assert told == {"virtualmachineuserdata": {"virtualmachineid": machine, "userdata": "eA=="}}
 
 
-@BOTH
-def test_only_the_owner_of_its_key_can_read_the_password_of_a_machine(cloud, one):
-    private = cloud("createSSHKeyPair", name="k")["keypair"]["privatekey"]
-    template = cloud.template(passwordenabled="true")["id"]
-    machine = cloud.machine("m", templateid=template, keypair="k")
-    told = cloud("getVMPassword", id=machine["id"])["password"]["encryptedpassword"]
+def test_only_the_owner_of_its_key_can_read_the_password_of_a_machine(either):
+    private = either("createSSHKeyPair", name="k")["keypair"]["privatekey"]
+    template = either.template(passwordenabled="true")["id"]
+    machine = either.machine("m", templateid=template, keypair="k")
+    told = either("getVMPassword", id=machine["id"])["password"]["encryptedpassword"]
     key = load_pem_private_key(private.encode(), None)
     assert key.decrypt(base64.b64decode(told), PKCS1v15()).decode() == machine["password"]
 
 
-@BOTH
-def test_a_template_of_ones_own_is_changed(cloud, one):
-    template = cloud.template()["id"]
-    kind = cloud.id_of("listOsTypes", "Debian GNU/Linux 12 (64-bit)", by="description")
-    row = cloud(
+def test_a_template_of_ones_own_is_changed(either):
+    template = either.template()["id"]
+    kind = either.id_of("listOsTypes", "Debian GNU/Linux 12 (64-bit)", by="description")
+    row = either(
         "updateTemplate", id=template, name="new", displaytext="d", ostypeid=kind,
         passwordenabled="true",
     )["template"]  # fmt: skip
@@ -217,9 +202,8 @@ def test_resources_that_exist_once_are_listed(api, command, given, key, told):
     assert {k: row[k] for k in told} == told
 
 
-@BOTH
-def test_lists_of_absent_resources_are_empty(cloud, one):
+def test_lists_of_absent_resources_are_empty(either):
     both = "listPublicIpAddresses listPortForwardingRules listIpForwardingRules listIsos"
     new = "listAffinityGroups listVMSnapshot listVPCs listSnapshotPolicies"
-    for name in f"{both} {new if one == 'api' else ''}".split():
-        assert cloud(name) == {}
+    for name in f"{both} {new if either.facts['dialect'] == '4.22' else ''}".split():
+        assert either(name) == {}

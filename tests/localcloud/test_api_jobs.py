@@ -19,13 +19,8 @@ def status(api, job):
     return api("queryAsyncJobResult", jobid=job)["jobstatus"]
 
 
-def custom_disk(api, **more):
-    offering = api.id_of("listDiskOfferings", "Custom Disk")
-    return {"name": "x", "size": 1, "diskofferingid": offering, "zoneid": api.zone()} | more
-
-
 def test_a_job_runs_until_its_time_is_over(slow, clock):
-    job = slow("createVolume", **custom_disk(slow))["jobid"]
+    job = slow("createVolume", **slow.volume_params())["jobid"]
     for given, count in [({}, 1), ({"keyword": "CreateVolumeCmd"}, 1), ({"keyword": "DeployVM"}, 0),
                          ({"startdate": "2100-01-01"}, 0)]:  # fmt: skip
         assert slow("listAsyncJobs", **given).get("count", 0) == count
@@ -39,13 +34,13 @@ def test_a_job_runs_until_its_time_is_over(slow, clock):
     clock.now += 3600 * 2
     assert slow.refused("queryAsyncJobResult", jobid=job)[0] == 431  # it is forgotten
     slow.fault("time", "scale:0.01")
-    job = slow("createVolume", **custom_disk(slow))["jobid"]
+    job = slow("createVolume", **slow.volume_params())["jobid"]
     clock.now += 0.021
     assert status(slow, job) == 1
 
 
 def test_a_snapshot_takes_long_and_is_backed_up_later_still(slow, clock):
-    volume = slow("createVolume", **custom_disk(slow, size=40))["id"]
+    volume = slow("createVolume", **slow.volume_params(size=40))["id"]
     clock.now += 2
     slow("attachVolume", id=volume, virtualmachineid=slow.workstation())
     clock.now += 10
@@ -66,7 +61,7 @@ def test_a_snapshot_takes_long_and_is_backed_up_later_still(slow, clock):
 
 
 def test_jobs_on_one_machine_wait_for_each_other(slow, clock):
-    volumes = [slow("createVolume", **custom_disk(slow, name=n))["id"] for n in "ab"]
+    volumes = [slow("createVolume", **slow.volume_params(name=n))["id"] for n in "ab"]
     clock.now += 2
     machine = slow.workstation()
     jobs = [slow("attachVolume", id=v, virtualmachineid=machine)["jobid"] for v in volumes]
@@ -95,13 +90,13 @@ def test_a_machine_shows_the_state_of_its_job(slow, clock):
 
 
 def test_jobs_show_account_command_and_time(api, old):
-    job = api.job("createVolume", **custom_disk(api))
+    job = api.job("createVolume", **api.volume_params())
     assert job["cmd"] == "org.apache.cloudstack.api.command.user.volume.CreateVolumeCmd"
     assert job["jobinstancetype"] == "Volume"
     assert job["jobresulttype"] == "object"
     assert {"accountid", "userid", "created", "completed", "domainpath"} <= set(job)
     assert job["jobinstanceid"] == job["jobresult"]["volume"]["id"]
-    older = old.job("createVolume", **custom_disk(old))
+    older = old.job("createVolume", **old.volume_params())
     fields = "jobid jobstatus jobprocstatus jobresultcode jobresulttype jobresult"
     assert sorted(older) == sorted(fields.split())
     assert api("listAsyncJobs") == {}  # later servers forget finished jobs there
@@ -113,13 +108,13 @@ def test_jobs_show_account_command_and_time(api, old):
 
 
 def test_a_client_may_choose_the_id_of_its_job_but_not_on_an_old_server(slow, old):
-    assert old("createVolume", **custom_disk(old, customjobid=UUID))["jobid"] == 1131657
-    made = slow("createVolume", **custom_disk(slow, customjobid=UUID))
+    assert old("createVolume", **old.volume_params(), customjobid=UUID)["jobid"] == 1131657
+    made = slow("createVolume", **slow.volume_params(), customjobid=UUID)
     assert made["jobid"] == UUID
     assert status(slow, UUID) == 0
-    again = slow.refused("createVolume", **custom_disk(slow, customjobid=UUID))
+    again = slow.refused("createVolume", **slow.volume_params(), customjobid=UUID)
     assert again == (530, jobs.INTERNAL)
-    code, text = slow.refused("createVolume", **custom_disk(slow, customjobid="me"))
+    code, text = slow.refused("createVolume", **slow.volume_params(), customjobid="me")
     assert (code, text) == (431, "UUID: me doesn't follow the UUID format")
 
 

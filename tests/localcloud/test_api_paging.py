@@ -25,14 +25,6 @@ def test_without_paging_the_first_500_come_and_the_count_is_the_total(many):
     assert (found["count"], len(found["volume"])) == (1203, 500)
 
 
-def test_pages_follow_each_other_and_end_without_an_array(many):
-    walk(many)
-    pages = walk(many)
-    ids = [row["id"] for page in pages for row in page.get("volume", [])]
-    assert len(ids) == len(set(ids)) == 1203
-    assert pages[3] == {"count": 1203}
-
-
 def walk(cloud, size=500):
     """Ask for pages from the first to the first that is empty."""
     pages = []

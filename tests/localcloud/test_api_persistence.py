@@ -26,8 +26,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("dialect", ["4.22", "2.2"])
 def test_a_restarted_cloud_keeps_its_state(cloud_of, clock, dialect):
     first = cloud_of(clock=clock, dialect=dialect, time_scale=1)
-    offering = first.id_of("listDiskOfferings", "Custom Disk")
-    params = {"name": "x", "size": 1, "diskofferingid": offering, "zoneid": first.zone()}
+    params = first.volume_params("x")
     made = first("createVolume", **params)
     first.server.stop()
     clock.now += 5
@@ -48,13 +47,6 @@ def test_a_discovery_token_outlives_a_restart(cloud_of):
     again = cloud_of()
     with urlopen(f"{again.facts['discovery']}/{token}/_config/size") as answer:
         assert json.loads(answer.read())["node"]["value"] == "3"
-
-
-def test_a_port_is_taken_again(tmp_path):
-    with Server(tmp_path / "a") as first:
-        port = first.listener.server_port
-    with Server(tmp_path / "a", port=port) as again:
-        assert again.listener.server_port == port
 
 
 def test_a_server_that_ended_lets_its_clients_know(cloud_of):

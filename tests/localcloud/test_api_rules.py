@@ -3,31 +3,9 @@
 import base64
 import uuid
 
-import pytest
-
 HIDDEN = "Internal error executing command, please contact your system administrator"
-BOTH = pytest.mark.parametrize("one", ["api", "old"])
-
-
-@pytest.fixture
-def any_cloud(request, one):
-    return request.getfixturevalue(one)
-
-
-def volume_params(api, **more):
-    offering = api.id_of("listDiskOfferings", "Custom Disk")
-    return {"name": "x", "diskofferingid": offering, "zoneid": api.zone()} | more
-
 
 # volumes
-
-
-@BOTH
-def test_a_new_volume_is_allocated_and_counted_in_bytes(any_cloud):
-    volume = any_cloud.volume("coreos_cluster_disk", 40)
-    assert (volume["state"], volume["size"]) == ("Allocated", 42949672960)
-    assert not (any_cloud.server.folder / "disks" / f"{volume['id']}.raw").exists()
-    assert ("tags" in volume) == (any_cloud.facts["dialect"] == "4.22")
 
 
 def test_a_volume_of_a_fixed_size_and_without_a_name(api):
@@ -111,24 +89,15 @@ def test_snapshots_outlive_their_volume(api):
     assert text.endswith("] is already destroyed")
 
 
-@BOTH
-def test_a_template_is_ready_when_its_job_is_over(any_cloud):
-    made = any_cloud.template()
+def test_a_template_is_ready_when_its_job_is_over(either):
+    made = either.template()
     assert (made["isready"], made["status"], made["size"]) == (True, "Download Complete", 2**30)
-    mine = any_cloud("listTemplates", templatefilter="self")["template"]
+    mine = either("listTemplates", templatefilter="self")["template"]
     assert [t["id"] for t in mine] == [made["id"]]
 
 
 def test_two_templates_may_have_one_name(api):
     assert api.template("tpl")["id"] != api.template("tpl")["id"]
-
-
-def test_a_template_comes_from_a_detached_volume_too(api):
-    volume = api.attached()["id"]
-    kind = api.id_of("listOsTypes", "Other (64-bit)", by="description")
-    params = {"name": "t", "ostypeid": kind, "volumeid": volume}
-    api.done("detachVolume", id=volume)
-    assert api.done("createTemplate", **params)["isready"]
 
 
 def test_template_filters_show_whose_they_are(api):
@@ -156,36 +125,25 @@ def test_a_template_in_use_is_deleted_by_force_or_on_an_old_server(api, old):
 # machines
 
 
-@BOTH
-def test_machines_run_at_addresses_of_their_own(any_cloud):
-    made = [any_cloud.machine(f"node-{n}", group="cluster") for n in (1, 2, 3)]
-    assert {m["state"] for m in made} == {"Running"}
-    assert len({m["nic"][0]["ipaddress"] for m in made}) == 3
-    assert len({m["groupid"] for m in made}) == 1
-    roots = any_cloud("listVolumes", virtualmachineid=made[0]["id"])["volume"]
-    assert [(v["type"], v["state"], v["deviceid"]) for v in roots] == [("ROOT", "Ready", 0)]
-
-
 def test_two_machines_have_one_host_name_on_an_old_server(old):
     assert [old.machine("node")["state"] for _ in range(2)] == ["Running"] * 2
 
 
-@BOTH
-def test_a_full_cloud_leaves_the_machine_in_error(any_cloud):
-    any_cloud.fault("capacity", "cpus:0")
-    params = any_cloud.machine_params(name="node")
-    code, text = any_cloud.failed("deployVirtualMachine", **params)
+def test_a_full_cloud_leaves_the_machine_in_error(either):
+    either.fault("capacity", "cpus:0")
+    params = either.machine_params(name="node")
+    code, text = either.failed("deployVirtualMachine", **params)
     assert code == 533
     old = "Unable to create a deployment for VM[User|node]"
     assert text.startswith((old, "No destination found for a deployment for VM instance {"))
-    [found] = any_cloud("listVirtualMachines", state="Error")["virtualmachine"]
+    [found] = either("listVirtualMachines", state="Error")["virtualmachine"]
     assert found["name"] == "node"
-    assert any_cloud("listVolumes", virtualmachineid=found["id"]) == {}
-    [event] = any_cloud("listEvents", level="ERROR", type="VM.CREATE")["event"]
+    assert either("listVolumes", virtualmachineid=found["id"]) == {}
+    [event] = either("listEvents", level="ERROR", type="VM.CREATE")["event"]
     assert "node" in event["description"] or event["resourcename"] == "node"
-    any_cloud.done("destroyVirtualMachine", id=found["id"])
-    any_cloud.fault("capacity", "cpus:26")
-    assert any_cloud.machine("other")["state"] == "Running"
+    either.done("destroyVirtualMachine", id=found["id"])
+    either.fault("capacity", "cpus:26")
+    assert either.machine("other")["state"] == "Running"
 
 
 def test_there_is_room_for_twelve_machines_of_medium_size(api):
@@ -205,14 +163,14 @@ def test_quotas_end_in_535_or_534(api, old):
         one.volume()
         while one("listVolumes")["count"] < 4:
             one.volume()
-    code, text = api.refused("createVolume", **volume_params(api, size=1))
+    code, text = api.refused("createVolume", **api.volume_params())
     assert code == 535
     assert text == (
         "Maximum amount of resources of Type = 'volume', tag = 'null' for Account Name = runbook "
         "in Domain Id = 2 is exceeded: Account Resource Limit = 4, Current Account Resource "
         "Amount = 4, Current Account Resource Reservation = 0, Requested Resource Amount = 1."
     )
-    assert old.refused("createVolume", **volume_params(old, size=1)) == (
+    assert old.refused("createVolume", **old.volume_params()) == (
         534,
         "Maximum number of volumes for account: runbook has been exceeded.",
     )
@@ -240,15 +198,6 @@ def test_destroying_keeps_data_volumes_and_hides_the_machine_until_it_is_expunge
     assert api.done("destroyVirtualMachine", id=node, expunge="true")["state"] == "Expunging"
     assert api("listVolumes", type="ROOT")["count"] == 1
     assert api.failed("destroyVirtualMachine", id=node)[0] == 431
-
-
-@BOTH
-def test_machines_are_stopped_started_and_rebooted(any_cloud):
-    node = any_cloud.machine("node")["id"]
-    for _ in range(2):
-        assert any_cloud.done("stopVirtualMachine", id=node)["state"] == "Stopped"
-    assert any_cloud.done("startVirtualMachine", id=node)["state"] == "Running"
-    assert any_cloud.done("rebootVirtualMachine", id=node)["state"] == "Running"
 
 
 def test_a_password_is_shown_once_if_the_template_has_them(api):
@@ -307,39 +256,6 @@ def test_user_data_in_a_url_must_be_short(api):
     assert api.done("deployVirtualMachine", **params)["state"] == "Running"
 
 
-def test_user_data_is_shown_on_demand_and_changed_by_updates(api):
-    node = api.machine("node", userdata=encoded("one"))["id"]
-    assert "userdata" not in api("listVirtualMachines", id=node)["virtualmachine"][0]
-    shown = api("listVirtualMachines", id=node, userdata="true")["virtualmachine"][0]
-    assert shown["userdata"] == encoded("one")
-    again = {"id": node, "userdata": encoded("two")}
-    api("updateVirtualMachine", **again)
-    shown = api("listVirtualMachines", id=node, userdata="true")["virtualmachine"][0]
-    assert shown["userdata"] == encoded("two")
-    workstation = api("listVirtualMachines", name="my-workstation")["virtualmachine"][0]["id"]
-    assert api("updateVirtualMachine", id=workstation, userdata=encoded("x"))["virtualmachine"]
-
-
-def test_stored_user_data_in_use_is_not_deleted(cloud_of):
-    api = cloud_of(may_expunge=1)
-    made = api("registerUserData", name="cfg", userdata=encoded("x"))["userdata"]["id"]
-    assert api("listUserData")["userdata"][0]["name"] == "cfg"
-    node = api.machine("node", userdataid=made)["id"]
-    api.done("destroyVirtualMachine", id=node, expunge="true")
-    assert api("deleteUserData", id=made) == {"success": True}
-
-
-KEY = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAABwCqqqqqqqs= me@here"
-
-
-@BOTH
-def test_a_key_is_kept_until_it_is_deleted(any_cloud):
-    made = any_cloud("registerSSHKeyPair", name="mine", publickey=KEY)["keypair"]
-    assert made["fingerprint"].count(":") == 15
-    any_cloud("deleteSSHKeyPair", name="mine")
-    assert any_cloud("listSSHKeyPairs") == {}
-
-
 def test_the_private_half_of_a_key_is_shown_once(api):
     made = api("createSSHKeyPair", name="new")["keypair"]
     assert made["privatekey"].startswith("-----BEGIN RSA PRIVATE KEY-----")
@@ -356,11 +272,9 @@ def tags(**pairs):
 
 def test_tags_are_put_on_all_or_nothing(api):
     first, second = api.volume("a")["id"], api.volume("b")["id"]
-    assert api.done("createTags", resourceids=first, resourcetype="volume", **tags(k="v")) is True
+    api.done("createTags", resourceids=first, resourcetype="volume", **tags(k="v"))
     both = {"resourceids": f"{first},{second}", "resourcetype": "Volume"}
-    code, text = api.failed("createTags", **both, **tags(new="1", k="2"))
-    assert (code, text) == (530, f"tag k already on Volume with id {first}")
+    assert api.failed("createTags", **both, **tags(new="1", k="2"))[0] == 530
     assert [t["key"] for t in api("listTags")["tag"]] == ["k"]
-    assert api("listVolumes", **tags(k="v"))["volume"][0]["tags"][0]["value"] == "v"
     assert api.done("deleteTags", resourceids=first, resourcetype="Volume", **tags(k="v")) is True
     assert api("listTags", resourcetype="Volume") == {}

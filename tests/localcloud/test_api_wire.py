@@ -39,8 +39,7 @@ def test_each_dialect_has_its_form_of_answers(api, old):
     ]:  # fmt: skip
         assert one.raw(command, **params).text == expected
     assert api.raw("deleteVolume", id=10**6).description == f"{text}1000000"
-    disk = api.id_of("listDiskOfferings", "Custom Disk")
-    made = api.raw("createVolume", name="x", size=1, zoneid=api.zone(), diskofferingid=disk)
+    made = api.raw("createVolume", **api.volume_params())
     assert list(made.body) == ["id", "jobid"]
     broken = old.raw("listVolumes", pagesize=5).text
     assert '"errortext" : ""page" parameter is required' in broken

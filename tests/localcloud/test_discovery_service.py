@@ -97,12 +97,6 @@ def test_an_entry_vanishes_when_its_time_is_over(service, token):
     assert service.ask("PUT", f"{token}/abc", value="a", ttl="x")[1]["errorCode"] == 202
 
 
-def test_tokens_do_not_see_each_other(service, token):
-    other = service.new()
-    service.ask("PUT", f"{token}/abc", value="a")
-    assert "nodes" not in service.ask("GET", other)[1]["node"]
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status", "body"),
     [
@@ -115,8 +109,3 @@ def test_tokens_do_not_see_each_other(service, token):
 )
 def test_other_paths_and_methods_get_plain_answers(service, method, path, status, body):
     assert discovery.handle(service.rows, method, path, {}, {}, BASE)[::2] == (status, body)
-
-
-def test_the_state_is_plain_data(service, token):
-    service.ask("PUT", f"{token}/abc", value="a", ttl="60")
-    assert json.loads(json.dumps(service.rows)) == service.rows

@@ -16,14 +16,6 @@ def waiting(token: str, more: str = "") -> requests.Response:
     return requests.get(f"{token}?wait=true&recursive=true{more}", stream=True, timeout=10)
 
 
-def test_a_long_poll_returns_a_later_change(server, token):
-    answer = waiting(token)
-    assert int(answer.headers["X-Etcd-Index"]) > 0
-    requests.put(f"{token}/a1", data={"value": "n1=http://10.1.0.7:2380"}, timeout=5)
-    told = answer.json()
-    assert told["action"] == "create" and told["node"]["value"] == "n1=http://10.1.0.7:2380"
-
-
 def test_a_long_poll_returns_an_earlier_change_by_its_index(server, token):
     index = int(requests.get(token, timeout=5).headers["X-Etcd-Index"])
     for name in ("a1", "a2"):
