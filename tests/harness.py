@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
@@ -117,6 +119,8 @@ RUN = yaml.safe_load((ROOT / "params/local.yaml").read_text()) | {"profile": "lo
 STAGES = [p.stem for p in sorted((ROOT / "notebooks").glob("[0-6]*.ipynb"))]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 OLD = {"service_offering": "M4 ( 2CPU / 4GB )"}  # what the server of 2.2 calls its offering
+FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
+USERDATA = FLATCAR | {"config_delivery": "userdata"}
 
 
 def play(cloud, stage: str, stop_at: str = "", **params) -> dict:
@@ -187,6 +191,39 @@ def build_to(cloud, last: str, **params) -> Built:
 def _copy(source: str, target: str) -> None:
     copy_sparse(Path(source), Path(target))
     shutil.copymode(source, target)
+
+
+def until(there: Callable[[], object], what: str = "what is waited for", tries: int = 1500):
+    """Return what `there()` returns once it is something; processes take a while."""
+    for _ in range(tries):
+        if found := there():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come")
+
+
+def volume_params(cloud, name: str = "v", size: int = 1) -> dict:
+    """Return the parameters of a new volume of custom size."""
+    offering = next(o["id"] for o in cloud.list("listDiskOfferings") if o["name"] == "Custom Disk")
+    where = {"zoneid": cloud.zones[0]["id"], "diskofferingid": offering}
+    return {"name": name, "size": size} | where
+
+
+def machines(cloud) -> dict[str, dict]:
+    """Return the machines but the workstation by name."""
+    rows = cloud.list("listVirtualMachines")
+    return {m["name"]: m for m in rows if m["name"] != "my-workstation"}
+
+
+def user_data(cloud) -> dict[str, str]:
+    """Return the user data of each machine that has some, by name."""
+    rows = cloud.list("listVirtualMachines", userdata=True)
+    return {r["name"]: b64decode(r["userdata"]).decode() for r in rows if "userdata" in r}
+
+
+def home(cloud, work_dir: str = "coreos-cluster") -> Path:
+    """Return a folder in the home on the workstation."""
+    return cloud.server.folder / "workstation/home" / work_dir
 
 
 def inventory(cloud) -> dict[str, list[str]]:

@@ -58,12 +58,6 @@ def test_a_download_shows_how_far_it_is_and_ends_as_a_template_that_boots(cloud_
     assert b"ID=cloudstack" in images.tree(disk, 6)["oem-release"]
 
 
-def test_a_machine_of_a_downloaded_template_boots_its_image(api):
-    api.machine("m", templateid=registered(api)["id"])
-    [event] = api("listEvents", type="VM.BOOT")["event"]
-    assert "Flatcar Container Linux 4459.2.0 (cloudstack)" in event["description"]
-
-
 MD5, SHA512 = "a" * 32, "b" * 128
 GIVEN = "didn't match the given value, \"{MD5}"
 
@@ -89,41 +83,6 @@ def test_a_download_that_fails_says_why_in_its_status(api, given, status):
         assert row["downloaddetails"][0]["downloadState"] == "DOWNLOAD_ERROR"
         params = api.machine_params(name="m", templateid=row["id"])
         assert "is not available for use" in api.refused("deployVirtualMachine", **params)[1]
-
-
-def test_the_next_downloads_can_be_made_to_fail(api):
-    api.fault("downloads", "error:No space left on device")
-    assert registered(api)["status"] == "No space left on device"
-
-
-@pytest.mark.parametrize(
-    ("given", "code", "text"),
-    [
-        ({"zoneid": ""}, 431, "Either zoneid or zoneids is required. Both cannot be null."),
-        ({"zoneids": "$zone"}, 431, "Both zoneid and zoneids cannot be specified at the same time"),
-        ({"zoneid": -1}, 431, "Template registered for 'All zones' can only be owned a Root Admin"),
-        ({"zoneid": "", "zoneids": "$zone,-1"}, 431, "Parameter zoneids cannot combine all zones"),
-        ({"ostypeid": ""}, 431, "Please provide a guest OS type"),
-        ({"hypervisor": "VMware", "directdownload": "true"}, 431, "Parameter directdownload is on"),
-        ({"hypervisor": "Qemu"}, 431, "Hypervisor Type: Qemu is invalid. Supported Hypervisor ty"),
-        ({"format": "BZ2"}, 431, "Image format: BZ2 is incorrect. Supported formats are ["),
-        ({"url": "ftp://x/y.img"}, 431, "Unsupported scheme for url: ftp://x/y.img"),
-        ({"url": "file:///y.img"}, 431, "File:// type urls are currently unsupported"),
-        ({"url": "http://127.0.0.1/y.img"}, 431, "Illegal host specified in url"),
-        ({"url": "http://images.example:8000/y.img"}, 431, "Only ports 80, 8080 and 443 are all"),
-        ({"url": "http://images.example/y.img"}, 431, "Unable to resolve images.example"),
-        ({"url": URL.replace(".img", ".bin.bz2")}, 431, "Please specify a valid raw"),
-        ({"format": "QCOW2"}, 431, "Please specify a valid URL. URL:/amd64-usr/current/flatc"),
-        ({"directdownload": "true", "checksum": "{X}1"}, 431, "Algorithm X was provided but it is"),
-        ({"directdownload": "true", "checksum": "{SHA-256}1"}, 431, "Checksum digest length shou"),
-        ({"directdownload": "true", "url": FLATCAR.format("1.2", "")}, 530, "Internal error exec"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_downloaded_is_refused_at_once(api, given, code, text):
-    given = {k: str(v).replace("$zone", api.zone()) for k, v in given.items()}
-    found, said = api.refused("registerTemplate", **image(api, **given))
-    assert found == code and said.startswith(text)
-    assert api("listTemplates", templatefilter="self") == {}
 
 
 def test_quotas_of_templates_and_storage_count_for_downloads(api):

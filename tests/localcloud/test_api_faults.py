@@ -100,19 +100,3 @@ def test_calls_are_recorded_without_secrets(api):
     changed = [c["command"] for c in calls if c["changed"]]
     assert changed == ["createVolume", "deleteVolume"]
     assert api.facts["apikey"] not in str(calls)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "text"),
-    [
-        ("listZones", "fault:explode", "fault: wanted one of refuse, fail-job"),
-        ("listZones", "refuse", 'value: wanted "key:value;key:value", found "refuse"'),
-        ("listZones", "fault:refuse;often:3", "value: wanted fault, code, text, seconds, skip"),
-        ("listZones", "fault:refuse;code:much", "code: wanted a number, found much"),
-        ("limits", "cars:3", "limits: wanted vm, ip, volume"),
-    ],
-)
-def test_a_fault_that_makes_no_sense_is_refused(api, name, value, text):
-    code, said = api.refused("configureSimulator", name=name, value=value)
-    assert code == 431
-    assert said.startswith(text)

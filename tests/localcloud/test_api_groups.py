@@ -46,23 +46,6 @@ def test_an_affinity_group_is_made_listed_and_deleted(api):
     assert api.failed("deleteAffinityGroup")[1].startswith("Either the affinity group Id or group")
 
 
-@pytest.mark.parametrize(
-    ("given", "text"),
-    [
-        ({"affinitygroupnames": "nosuch"}, "Unable to find affinity group by name nosuch"),
-        (
-            {"affinitygroupnames": "g", "affinitygroupids": "$g"},
-            "affinitygroupids parameter is mut",
-        ),
-    ],
-)
-def test_wrong_groups_are_refused(api, given, text):
-    made = group(api, "g")
-    given = {k: v.replace("$g", made) for k, v in given.items()}
-    code, said = api.refused("deployVirtualMachine", **api.machine_params(name="m", **given))
-    assert code == 431 and said.startswith(text)
-
-
 def test_machines_that_are_to_be_apart_end_where_the_hosts_do(api):
     api.fault("capacity", "hosts:3")
     made, start = group(api, "g"), {"startvm": "false"}

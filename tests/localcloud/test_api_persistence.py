@@ -6,13 +6,13 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from errno import EADDRINUSE
 from pathlib import Path
 
 import pytest
+from harness import until
 
 from lib.localcloud import background
 from lib.localcloud.__main__ import main
@@ -83,14 +83,6 @@ def run(tmp_path):
             background.stop(tmp_path / dialect)
 
 
-def ends(pid):
-    """Say whether a process ends within some seconds."""
-    until = time.monotonic() + 5
-    while alive(pid) and time.monotonic() < until:
-        time.sleep(0.02)
-    return not alive(pid)
-
-
 def alive(pid):
     try:
         os.kill(pid, 0)
@@ -125,7 +117,7 @@ def test_a_server_starts_stops_and_starts_at_the_same_port(run, tmp_path):
     kept = tmp_path / "4.22" / "server.json"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert run("stop") == "stopped\n"
-    assert ends(first["pid"])
+    until(lambda: not alive(first["pid"]))
     third = json.loads(run("start", "--json"))
     assert third["endpoint"] == first["endpoint"]
     assert (third["secretkey"], third["time_scale"]) == (first["secretkey"], 0.5)
@@ -156,7 +148,7 @@ def test_what_a_running_cloud_ignores_or_changes_is_said(tmp_path, capsys):
 
 def test_an_idle_server_ends_by_itself(run):
     pid = json.loads(run("start", "--json", "--idle", "0.005"))["pid"]
-    assert ends(pid)
+    until(lambda: not alive(pid))
     assert json.loads(run("status", "--json", check=False))["running"] is False
 
 

@@ -150,13 +150,10 @@ def test_libcloud_tags_and_keys(driver):
     assert driver.ex_limits()["max_volumes"] == 20
 
 
-def test_libcloud_looks_around(driver):
+def test_libcloud_lists_zones_networks_and_what_belongs_to_them(driver):
     assert [z.name for z in driver.list_locations()] == ["local-1"]
     assert [n.name for n in driver.ex_list_networks()] == ["default-guest"]
     assert driver.ex_list_disk_offerings()[0].name == "Custom Disk"
-
-
-def test_libcloud_lists_resources_of_machines_and_networks(driver):
     node = driver.list_nodes()[0]
     [nic] = driver.ex_list_nics(node)
     assert nic.ip_address == node.private_ips[0]
