@@ -36,7 +36,7 @@ def fleet_dag(dag_id: str, folder: str | Path, how: Fleet | None = None, **optio
     how = how or Fleet()
     with DAG(dag_id, **_defaults(how) | options) as dag:
 
-        @task
+        @task(**how.retrying)
         def files() -> list[str]:
             return _files(folder)
 
@@ -44,7 +44,7 @@ def fleet_dag(dag_id: str, folder: str | Path, how: Fleet | None = None, **optio
         def cluster(file: str) -> None:
             _stages(how, file)
 
-        @task
+        @task(**how.retrying)
         def report() -> None:
             words = ["fleet", "report", str(folder), "--runs", str(how.runs)]
             tasks.raise_for(tasks.runbook(how, words), "the report of the fleet")
@@ -64,7 +64,7 @@ def drift_dag(dag_id: str, folder: str | Path, how: Fleet | None = None, **optio
     how = how or Fleet()
     with DAG(dag_id, **_defaults(how) | options) as dag:
 
-        @task
+        @task(**how.retrying)
         def files() -> list[str]:
             return _files(folder)
 

@@ -51,8 +51,13 @@ class Fleet:
 
     @property
     def task_options(self) -> dict:
-        """Return what all tasks have in common."""
-        return {"pool": self.pool, "retries": self.retries, "retry_delay": self.retry_delay}
+        """Return what all tasks that ask the cloud have in common."""
+        return {"pool": self.pool, **self.retrying}
+
+    @property
+    def retrying(self) -> dict:
+        """Return how often a task is tried: a worker may die in any of them."""
+        return {"retries": self.retries, "retry_delay": self.retry_delay}
 
 
 def run_name(file: str | Path, since: datetime) -> str:

@@ -94,5 +94,6 @@ def write(folder: Path, runs: Path) -> tuple[Path, list[Cluster]]:
 
     found = clusters(folder, runs)
     numbers = sorted({number for c in found for number in c.stages})
+    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = page.render("fleet.html.j2", fleet=folder.name, clusters=found, numbers=numbers)
     return whole.write(runs / FILE, text), found

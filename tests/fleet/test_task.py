@@ -64,5 +64,6 @@ def test_the_report_of_a_fleet_has_a_line_for_each_file(tmp_path, capsys):
     page = (runs / "fleet.html").read_text()
     assert '<a href="20260304-050607-web/report.html">web</a>' in page
     assert "no &lt;room&gt;" in page and "d<b>b" not in page and "more" not in page
+    assert main(["fleet", "report", str(files), "--runs", str(runs / "not yet")]) == 0
     assert main(["fleet", "report", str(runs / "none"), "--runs", str(runs)]) == 2
     assert "expected parameter files (*.yaml), found none" in capsys.readouterr().err
