@@ -44,6 +44,18 @@ class Shown(NamedTuple):
         return self.text
 
 
+def row(*cells: str) -> str:
+    """Return a row of a table with cells of HTML, their text to the left."""
+    return f"<tr>{''.join(f'<td style=text-align:left>{cell}</td>' for cell in cells)}</tr>"
+
+
+def rect(place: tuple[float, float, float, float], colour: str, title: str) -> str:
+    """Return a rectangle of SVG at (x, y, width, height), with a text on hover."""
+    x, y, width, height = (f"{pixels:.4g}" for pixels in place)
+    at = f'x="{x}" y="{y}" width="{width}" height="{height}"'
+    return f'<rect {at} fill="{colour}"><title>{escape(title)}</title></rect>'
+
+
 def html(frame: pd.DataFrame) -> str:
     """Return a table as HTML: the rows that `display.max_rows` allows, without a mere count."""
     counted = frame.index.name is None and frame.index.inferred_type == "integer"

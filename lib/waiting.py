@@ -114,6 +114,11 @@ def show_table(rows: Any) -> None:
     display(rows)
 
 
+def present(html: str, text: str) -> None:
+    """Show a picture while a cell works; without a kernel print it as text."""
+    _say({"text/plain": text, "text/html": html})
+
+
 class Waiting:
     """A bar that says what is waited for and how long; how long it was stays in the record."""
 

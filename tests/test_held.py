@@ -68,12 +68,12 @@ def test_what_is_held_is_reported_before_the_work_and_the_next_numbers_are_built
     play(cloud, REMOVAL, keep=ALL)
     until = (datetime.now() + timedelta(days=2)).strftime("%Y-%m-%d")
     found = dashes(cloud)
-    assert [r.what for r in found] == [f"the name {n}" for n in NAMES]
+    assert [r.what for r in found] == [f"the names {NAMES[0]} to {NAMES[-1]} (3)"]
     assert all(until in r.found and NEXT in r.next for r in found)
     play(cloud, "20-write-cloud-config", **STATIC)
     capsys.readouterr()
     play(cloud, STAGE, **STATIC, mode="plan")
-    assert f"! the name {NAMES[0]}: held until it is expunged" in capsys.readouterr().out
+    assert f"to {NAMES[-1]} (3): held until it is expunged" in capsys.readouterr().out
     with pytest.raises(
         Refused, match=f"already exists in the network domain.*{until}.*{NEXT}"
     ) as e:
@@ -102,7 +102,7 @@ def test_a_name_that_no_journal_knows_of_is_explained_by_the_refusal(cloud):
 
 
 @pytest.mark.parametrize(
-    ("options", "dashed"), [({"expunge_delay": 0}, 3), ({"may_expunge": 1}, 0)],
+    ("options", "dashed"), [({"expunge_delay": 0}, 1), ({"may_expunge": 1}, 0)],
     ids=["expunged by the cloud", "expunged by the account"],
 )  # fmt: skip
 def test_a_cluster_can_be_built_again_once_its_machines_are_expunged(

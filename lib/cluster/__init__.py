@@ -11,6 +11,7 @@ reconfigure  another configuration for machines that run
 registry     whom the discovery registry lists
 removal      everything of the cluster removed, in order of dependence
 rolling      reboots, one machine at a time
+turns        the timeline of these, as a picture
 verify       whether the machines are the cluster that was asked for
 """
 

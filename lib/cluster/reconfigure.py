@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from lib import config
 from lib.cloud import Cloud
-from lib.cluster import login, rolling
+from lib.cluster import login, rolling, turns
 from lib.cluster.login import Access, Node
 from lib.config import Config, difference, discovery, registered
 from lib.config import userdata as data
@@ -18,7 +18,7 @@ from lib.errors import CheckFailed, ParamsError
 from lib.ours import Ours
 from lib.plan import check_mode
 from lib.steps import Step
-from lib.waiting import tell
+from lib.waiting import present, tell
 from lib.workstation import notes
 from lib.workstation.files import journalled, settle_files, sha256, workstation
 from lib.workstation.shell import Shell, find_text, read_text, run
@@ -197,7 +197,10 @@ def apply(target: Target, plan: Plan, mode: str, *, within: float) -> None:
     _demand_unchanged(target, plan)
     _apply_text(target, plan.first)
     how = rolling.Rolling(target.ours, target.shell, target.work_dir, plan.seen, within)
-    rolling.apply(how, _filled(target, plan))
+    try:
+        rolling.apply(how, _filled(target, plan))
+    finally:
+        present(*turns.picture(how.turns))
 
 
 def _demand_unchanged(target: Target, shown: Plan) -> None:

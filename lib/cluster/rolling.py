@@ -1,13 +1,14 @@
 """Rolling: machines reboot one at a time, the next one when the last is back in the cluster."""
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from lib import config
 from lib.cloud import Cloud
-from lib.cluster import etcd, login, verify
+from lib.cluster import etcd, login, turns, verify
 from lib.cluster.login import Node
+from lib.cluster.turns import Turn
 from lib.config import discovery, registered
 from lib.errors import CheckFailed
 from lib.jobs import awaited
@@ -27,7 +28,7 @@ KNOWN = ("healthy", *verify.STATES, etcd.AWAY)
 class Rolling:
     """How the machines `seen` are rolled: notes go into `work_dir` on the workstation (`shell`).
 
-    `within` is how many seconds one machine may take.
+    `within` is how many seconds one machine may take; `turns` are those that machines had.
     """
 
     ours: Ours
@@ -35,6 +36,7 @@ class Rolling:
     work_dir: str
     seen: list[Node]
     within: float
+    turns: list[Turn] = field(default_factory=list)
 
     @property
     def cloud(self) -> Cloud:
@@ -75,20 +77,27 @@ def apply(how: Rolling, then: list[Step]) -> None:
         then = registered.settled(how.cloud, then)
     forms = any(a.state in ("healthy", "unhealthy") for a in before.values())
     for node in how.in_order:
-        mine = [s for s in then if s.what == node.name]
-        if not mine:
-            continue
-        now = _with_quorum(how, node) if forms else before
-        _give_all(how, node, mine)
-        back = partial(_is_registered, how, node)
-        if forms:
-            back = partial(_is_member, how, node, now[node.name].started)
-        if not awaited(how.cloud, back, f"{node.name} to be back in the cluster", how.within):
-            raise CheckFailed(node.name, "back in the cluster", "not in time", ALONE)
-        _note_booted(how, node.name)
+        if mine := [s for s in then if s.what == node.name]:
+            with turns.turn(how.turns, node.name, how.cloud.clock) as reached:
+                now = _with_quorum(how, node) if forms else before
+                reached("quorum")
+                _give_all(how, node, mine)
+                reached("given")
+                _await(how, node, now[node.name].started if forms else None)
+                reached("back")
     gone = [s for s in then if s.command == "deleteUserData"]
     if gone:
         send(how.cloud, gone, "apply", within=how.within)
+
+
+def _await(how: Rolling, node: Node, started: str | None) -> None:
+    """Wait until a machine is back; `started` is when its etcd did, None before there is one."""
+    back = partial(_is_registered, how, node)
+    if started is not None:
+        back = partial(_is_member, how, node, started)
+    if not awaited(how.cloud, back, f"{node.name} to be back in the cluster", how.within):
+        raise CheckFailed(node.name, "back in the cluster", "not in time", ALONE)
+    _note_booted(how, node.name)
 
 
 def _give_all(how: Rolling, node: Node, steps: list[Step]) -> None:

@@ -133,10 +133,18 @@ def export(run: str, form: str, runs: Path) -> None:
 
 @click.command()
 @RUN
-@option("--to", "FILE", "Write it there, as for a draft.")
+@option("--to", "FILE", "Write it there, as for a draft; a FILE.pdf is printed with Chromium.")
 @RUNS
 def report(run: str, to: Path | None, runs: Path) -> None:
-    """Write the report of a run, as of an abandoned one."""
-    from lib.report import past, report
+    """Write the report of a run, as of an abandoned one.
 
-    print(report.write_unsealed(past.named(run, runs), to))
+    On paper its contents have page numbers.
+    """
+    from lib.report import paper, past, report
+
+    folder = past.named(run, runs)
+    if not to or to.suffix != paper.SUFFIX:
+        print(report.write_unsealed(folder, to))
+        return
+    page = folder / report.FILE
+    print(paper.write(page if page.is_file() else report.write_unsealed(folder), to))

@@ -10,10 +10,11 @@ installers  installs with coreos-install or flatcar-install, and verifies the di
 inventory   the block devices, as lsblk lists them
 noted       the notes on the attach and on the install
 order       what to install where
+picture     the disks before and after, as a picture
 readback    an installed disk read back
 running     one run of an installer, and the state in which it leaves the disk
 survey      whether the image and its installer can be used
 tools       programs that the installers need
 """
 
-__all__ = ["detached", "disks", "images", "installers", "order", "survey", "tools"]
+__all__ = ["detached", "disks", "images", "installers", "order", "picture", "survey", "tools"]

@@ -6,7 +6,7 @@ from statistics import median
 from lib.chain import history
 from lib.cloud import Cloud
 from lib.report import past
-from lib.shown import Shown
+from lib.shown import Shown, rect, row
 from lib.waiting import span
 
 RUNS = 12  # of which a bar is drawn
@@ -50,16 +50,13 @@ def _blocks(seconds: Sequence[float]) -> str:
 
 
 def _row(command: str, seconds: Sequence[float]) -> str:
-    left = '<td style="text-align:left">'
     most, last = max(seconds) or 1, len(seconds) - 1
     bars = "".join(_bar(n * WIDTH, s / most, s, n == last) for n, s in enumerate(seconds))
     size = f'width="{RUNS * WIDTH}" height="{HEIGHT}"'
-    cells = (command, f"<svg {size}>{bars}</svg>", _said(seconds))
-    return f"<tr>{''.join(f'{left}{cell}</td>' for cell in cells)}</tr>"
+    return row(command, f"<svg {size}>{bars}</svg>", _said(seconds))
 
 
 def _bar(x: int, share: float, seconds: float, is_last: bool) -> str:
     height = max(round(share * HEIGHT), 1)
-    place = f'x="{x}" y="{HEIGHT - height}" width="{WIDTH - 2}" height="{height}"'
-    colour = "#2e7bd6" if is_last else "#8c8c8c"
-    return f'<rect {place} fill="{colour}"><title>{span(seconds)}</title></rect>'
+    place = x, HEIGHT - height, WIDTH - 2, height
+    return rect(place, "#2e7bd6" if is_last else "#8c8c8c", span(seconds))

@@ -12,6 +12,7 @@ index         the list of all runs
 inventory     every resource that a run saw, in its last state
 known_errors  the meaning of a cloud's error code, and what to do
 page          the templates
+paper         the report as a PDF
 past          a run read from its folder
 report        the report of one run
 resources     the changes in the tables of a run
@@ -28,6 +29,7 @@ __all__ = [
     "fleet",
     "index",
     "known_errors",
+    "paper",
     "past",
     "report",
     "resources",

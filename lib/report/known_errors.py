@@ -74,8 +74,11 @@ def another(error: str) -> str:
 
     >>> another("found none of that name. Set zone."), another("Refused: busy")
     ('-p zone=VALUE', '')
+    >>> another("ParamsError: ssh_key_file x.pub: it cannot be read")  # or that file is mended
+    '-p ssh_key_file=VALUE'
     """
-    named = dict.fromkeys(re.findall(r"\bSet ([a-z_]+)\.", error))
+    found = re.findall(r"\bSet ([a-z_]+)\.|^ParamsError: (\w+) ", error)
+    named = dict.fromkeys(first or second for first, second in found)
     otherwise = "-p NAME=VALUE" if error.startswith("NotOne") else ""
     return " ".join(f"-p {name}=VALUE" for name in named) or otherwise
 

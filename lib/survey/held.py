@@ -57,18 +57,33 @@ def addresses(cloud: Cloud) -> set[str]:
 
 
 def rows(ours: Ours) -> list[Tick]:
-    """Return a row for each of our names that may be held, as a warning: with a dash."""
+    """Return a row on our names that may be held, alike ones in one, as a warning: with a dash."""
     cloud, names = ours.cloud, ours.names
     there, times = ours.machines(), destroyed(cloud)
-    found = {n: f"held until it is expunged, {_until(times[n])}" for n in names if n in times}
-    found = {n: text for n, text in found.items() if n not in there}
+    gone = [n for n in names if n in times and n not in there]
+    until = _until(max((times[n] for n in gone), default=datetime.now(UTC)))
+    found = dict.fromkeys(gone, f"held until it is expunged, {until}")
     if cloud.has_tags and not cloud.may_expunge:
         broken = [n for n in names if n in there and there[n]["state"] == "Error"]
         found |= dict.fromkeys(broken, "of a machine in Error, and held once that is destroyed")
     if not found:
         return []
     next_step = f"If 50-deploy-cluster is refused for it: {_way_on(names, found, there)}"
-    return [tick(f"the name {n}", "free", text, None, next_step) for n, text in found.items()]
+    alike: dict[str, list[str]] = {}
+    for name, text in found.items():
+        alike.setdefault(text, []).append(name)
+    return [tick(_named(n), "free", text, None, next_step) for text, n in alike.items()]
+
+
+def _named(names: list[str]) -> str:
+    """Say a list of names in short.
+
+    >>> _named(["a-1"]), _named(["a-1", "a-2", "a-3"])
+    ('the name a-1', 'the names a-1 to a-3 (3)')
+    """
+    if len(names) == 1:
+        return f"the name {names[0]}"
+    return f"the names {names[0]} to {names[-1]} ({len(names)})"
 
 
 def warn_of_held_names(ours: Ours) -> None:

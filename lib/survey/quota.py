@@ -7,7 +7,7 @@ from lib import find, machines
 from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.ours import Ours
-from lib.shown import Shown
+from lib.shown import Shown, row
 from lib.survey import offerings
 from lib.survey.offerings import Custom
 
@@ -45,8 +45,7 @@ def picture(found: list[Tick]) -> Shown:
     """
     levels = [row for row in found if isinstance(row, Level) and row.most]
     lines = [f"{one.words} {sum(_shares(one)):.0%}".replace("%", " %") for one in levels]
-    rows = [f"{_cell(one.words)}{_bar(one)}{_cell(_said(one))}" for one in levels]
-    html = "".join(f"<tr>{row}</tr>" for row in rows)
+    html = "".join(row(one.words, _bar(one), _said(one)) for one in levels)
     return Shown(f"<table>{html}</table>", f"Used after the run: {', '.join(lines) or 'not known'}")
 
 
@@ -65,11 +64,7 @@ def _bar(one: Level) -> str:
     parts = zip(_shares(one), ("rgba(128,128,128,.6)", colour), strict=True)
     inner = "".join(f'<div style="width:{p:.1%};background:{c}"></div>' for p, c in parts)
     style = "display:flex;width:240px;height:10px;background:rgba(128,128,128,.2)"
-    return f'<td><div style="{style}">{inner}</div></td>'
-
-
-def _cell(text: str) -> str:
-    return f'<td style="text-align:left">{text}</td>'
+    return f'<div style="{style}">{inner}</div>'
 
 
 def rows(

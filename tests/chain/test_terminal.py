@@ -104,6 +104,7 @@ ADVICE = {
     "ParamsError: size: wanted less, found 9": "does only what is left: again -p size=VALUE",
     f"Refused: (431) {HELD}": "does only what is left: again -p first_number=4",
     "NotOne: wanted exactly one zone": "With another value: again -p NAME=VALUE",
+    "ParamsError: ssh_key_file /x.pub: no file": "With another value: again -p ssh_key_file=VALUE",
     "CheckFailed: zone x: none. Set zone.\n y: Set keep.": "again -p zone=VALUE -p keep=VALUE",
 }
 

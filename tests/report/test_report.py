@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import re
+import subprocess
 from urllib.parse import urlsplit
 
 import folders
@@ -11,9 +12,10 @@ from folders import ID, JOB, at, book, call, shown, stage, step, write_lines
 from nbformat import v4
 from paper import browse, printed
 
+from lib.__main__ import main
 from lib.record import reading
 from lib.record.faults import BadInput
-from lib.report import inventory, past, report, resources, timeline
+from lib.report import inventory, paper, past, report, resources, timeline
 from lib.report.page import trimmed
 from lib.workstation.files import journalled
 
@@ -299,3 +301,25 @@ def test_a_browser_shows_the_report_and_asks_for_nothing(tmp_path, words):
         host for host in asked if not host.endswith((".google.com", ".googleapis.com", ".gvt1.com"))
     ] == []
     assert "50-deploy failed" in words(browse(tmp_path, "--dump-dom", page.as_uri()))
+
+
+@pytest.mark.system
+def test_a_report_on_paper_tells_in_its_contents_where_each_part_begins(tmp_path, capsys):
+    browse(tmp_path, "--version")
+    folder, to = folders.good(tmp_path), tmp_path / "good.pdf"
+    assert main(["report", folder.name, "--runs", str(tmp_path), "--to", str(to)]) == 0
+    assert capsys.readouterr().out == f"{to}\n"
+    text = subprocess.run(["pdftotext", "-layout", to, "-"], capture_output=True, text=True).stdout
+    where = paper.sheets(to.read_bytes())
+    assert where["seal"] == 1 and set(where.values()) == set(range(1, text.count("\f") + 1))
+    assert re.search(r"To check this record +p\. 1\b", text)
+    assert re.search(rf"Parameters +p\. {where['parameters']}\b", text)
+
+
+def test_without_a_browser_a_report_is_not_printed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/none")
+    folder = folders.good(tmp_path)
+    words = ["report", folder.name, "--runs", str(tmp_path), "--to", str(tmp_path / "a.pdf")]
+    assert main(words) == 2
+    assert "there is no Chromium here to print with" in capsys.readouterr().err
+    assert (folder / "report.html").exists() and not (tmp_path / "a.pdf").exists()
