@@ -14,7 +14,8 @@ NOTHING = "not there"
 def compared(before: pd.DataFrame, after: pd.DataFrame) -> Shown:
     """Return a row for each disk of two tables as `disks.table` returns them; new parts are blue.
 
-    The lengths show the shares of a disk, not its size beside others.
+    The lengths show the shares of a disk, not its size beside others. As text it names those disks
+    that changed.
     """
     was, now = _by_disk(before), _by_disk(after)
     rows, lines = [], []
@@ -24,8 +25,8 @@ def compared(before: pd.DataFrame, after: pd.DataFrame) -> Shown:
         name = " ".join(filter(None, [path, disk["volume"], f"{disk['size GiB']:g} GB"]))
         known = {part["path"] for part in old or []}
         rows.append(row(escape(name), _bar(old, known), "→", _bar(new, known)))
-        lines.append(f"{name}: {_said(old)} → {_said(new)}")
-    return Shown(f"<table>{''.join(rows)}</table>", "\n".join(lines) or "no disks")
+        lines += [f"{name}: {_said(old)} → {_said(new)}"] * (old != new)
+    return Shown(f"<table>{''.join(rows)}</table>", "\n".join(lines) or "no disk has changed")
 
 
 def _by_disk(table: pd.DataFrame) -> dict[str, list[dict]]:
