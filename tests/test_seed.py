@@ -69,6 +69,8 @@ def test_a_rehearsal_runs_on_a_copy_and_asks_the_own_cloud_only_questions(own, t
     (tmp_path / "bad.yaml").write_text("- zones\n")
     bad = place.runbook("rehearse", file, "--from", str(tmp_path / "bad.yaml"), *runs)
     assert bad.returncode == 2 and "expected a seed in YAML" in bad.stderr
+    bad = place.runbook("rehearse", file, "--from", "/dev/zero", *runs)
+    assert bad.returncode == 2 and "/dev/zero: is no file" in bad.stderr
     wrong = [file, "--from", str(tmp_path / "saved.yaml"), "-p", "zone=kyoto-1"]
     failed = place.runbook("rehearse", *wrong, "--stages", "10", *runs)
     assert failed.returncode == 1 and "kyoto-1" in failed.stdout

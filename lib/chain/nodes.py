@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from yaml.constructor import SafeConstructor
 
+from lib.record import whole
 from lib.record.secrets import secret_name
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)")
@@ -24,14 +25,13 @@ _EXPECTED = {
     "list[str]": "a list of texts",
     "dict[str]": "texts by name",
 }
-LARGEST_FILE = 1_000_000  # bytes of a parameter file
 DEEPEST = 5  # levels of brackets: a parameter has one
 
 
 def pairs(file: Path | str, faults: list[str]) -> Iterator[tuple[yaml.Node, yaml.Node]]:
     """Yield the key and value nodes of a file; add to the faults if it is not a mapping."""
     try:
-        top = _composed(text_of(Path(file)))
+        top = _composed(whole.text(Path(file), pipe=True))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         faults.append(f"{file}: cannot be read: {reason}")
@@ -45,17 +45,6 @@ def pairs(file: Path | str, faults: list[str]) -> Iterator[tuple[yaml.Node, yaml
         elif top is not None:
             line = top.start_mark.line + 1
             faults.append(f"{file}:{line}: expected lines of `name: value`, found something else")
-
-
-def text_of(path: Path) -> str:
-    """Return the text of a parameter file; raise ValueError where it is no file of that size."""
-    if path.exists() and not path.is_file() and not path.is_fifo():
-        raise ValueError("is no file")
-    with path.open("rb") as file:
-        data = file.read(LARGEST_FILE + 1)
-    if len(data) > LARGEST_FILE:
-        raise ValueError(f"is larger than {LARGEST_FILE:,} bytes, the most that is read")
-    return data.decode("utf-8-sig")
 
 
 def _composed(text: str) -> yaml.Node | None:

@@ -12,6 +12,7 @@ import yaml
 
 from lib.chain import nodes
 from lib.chain.params import Parameter, misfit
+from lib.record import whole
 from lib.record.faults import BadInput
 from lib.record.secrets import checksum, secret_name, secret_value
 
@@ -95,7 +96,7 @@ def again(table: Mapping[str, Parameter], file: Path) -> dict[str, Value]:
     if file.is_fifo():  # which is read as a file of parameters, but once
         raise BadInput([f"{file}: is no file"])
     held = load(table, [file])
-    count = re.match(r"# (\d+) parameters", nodes.text_of(file))
+    count = re.match(r"# (\d+) parameters", whole.text(file))
     there, all_ = sum(v.origin == str(file) for v in held.values()), int(count[1]) if count else 1
     if table and there < all_:
         raise BadInput(

@@ -11,6 +11,7 @@ import click
 from lib.commands.options import option
 from lib.commands.orders import Order, chooses, order_of
 from lib.commands.running import carry_out
+from lib.record import whole
 from lib.record.faults import BadInput
 
 SCALE = 0.005
@@ -42,7 +43,7 @@ def rehearse(given: tuple[str, ...], seed: Path | None, **what: Any) -> int:
     from lib.localcloud import background
 
     order = order_of(given=(*given, "mode=plan"), **what)
-    text = seed.read_text("utf-8") if seed else _surveyed(order)
+    text = _saved(seed) if seed else _surveyed(order)
     dialect = _dialect(text, seed)
     profile = str(order.values["profile"].value)
     copies = background.base(None) / "rehearsals"
@@ -56,13 +57,22 @@ def rehearse(given: tuple[str, ...], seed: Path | None, **what: Any) -> int:
     return code
 
 
+def _saved(seed: Path) -> str:
+    try:
+        return whole.text(seed, pipe=True, most=10 * whole.LARGEST)
+    except UnicodeDecodeError:
+        raise BadInput([f"{seed}: is not UTF-8 text"]) from None
+    except (OSError, ValueError) as error:
+        raise BadInput([f"{seed}: {getattr(error, 'strerror', '') or error}"]) from None
+
+
 def _dialect(text: str, file: Path | None) -> str:
     """Return the dialect of a seed. Raises BadInput for a text that is none."""
     import yaml
 
     try:
         return str(yaml.safe_load(text).get("dialect", "4.22"))
-    except (yaml.YAMLError, AttributeError):
+    except (yaml.YAMLError, AttributeError, RecursionError):
         raise BadInput(
             [f"{file}: expected a seed in YAML, as `runbook survey` prints it"]
         ) from None

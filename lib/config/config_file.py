@@ -22,9 +22,9 @@ from lib.config.lint import Problem
 from lib.config.merging import Conflict, merge, yaml_text
 from lib.config.placeholders import MACHINE, OF_MACHINE
 from lib.errors import CheckFailed, ParamsError
+from lib.record import whole
 from lib.record.journal import ROOT
 
-LARGEST = 1_000_000  # bytes
 MARK = "#cloud-config"
 SAMPLE = {"host_name": "a-1", "index": "1", "address": "192.0.2.1"}  # for the rules
 NOTHING_WRITTEN = "Nothing was written: correct these lines."
@@ -116,19 +116,15 @@ def _warn(secrets: Mapping[str, str], form: Form) -> None:
 
 
 def _read(path: str) -> str:
-    file = ROOT / Path(path).expanduser()
     try:
-        if file.exists() and not file.is_file():
-            raise ParamsError("config_file", text=f"{path} is no file")
-        with file.open("rb") as source:
-            data = source.read(LARGEST + 1)
-        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+        text = whole.text(ROOT / Path(path).expanduser()).replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as fault:
         text = f"{path} cannot be read as a text file ({type(fault).__name__})"
         raise ParamsError("config_file", text=text) from None
-    if len(data) > LARGEST or not text.strip():
-        size = "empty" if not text.strip() else f"larger than {LARGEST:,} bytes"
-        raise ParamsError("config_file", text=f"{path} is {size}")
+    except ValueError as fault:
+        raise ParamsError("config_file", text=f"{path} {fault}") from None
+    if not text.strip():
+        raise ParamsError("config_file", text=f"{path} is empty")
     return text
 
 

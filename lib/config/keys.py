@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from lib.errors import ParamsError
+from lib.record import whole
 from lib.record.journal import ROOT
 
 BLANKS = re.compile("[\u3000\u00a0\u200b\ufeff]")  # no blanks to YAML or ssh
@@ -20,9 +21,11 @@ def ssh_keys(path: str) -> tuple[str, ...]:
     """
     file = ROOT / Path(path).expanduser()
     try:
-        text = file.read_text(encoding="utf-8").removeprefix("\ufeff")
+        text = whole.text(file)
     except (OSError, UnicodeDecodeError) as fault:
         raise _bad_key_file(path, f"it cannot be read ({type(fault).__name__})") from None
+    except ValueError as fault:
+        raise _bad_key_file(path, f"it {fault}") from None
     if "PRIVATE KEY" in text or text.startswith("PuTTY-User-Key-File"):
         raise _bad_key_file(path, "it holds a private key: give the .pub file beside it")
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1)]

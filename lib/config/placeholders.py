@@ -15,7 +15,7 @@ import yaml
 from lib.config.addresses import Bootstrap
 from lib.config.lint import Problem
 from lib.errors import ParamsError
-from lib.record import masks
+from lib.record import masks, whole
 from lib.record.journal import ROOT
 
 MACHINE = ("host_name", "index", "address")
@@ -59,10 +59,12 @@ def secret(name: str, value: str) -> str:
     what = f"config_values {name}"
     if rest.startswith("file:"):
         try:
-            found = (ROOT / Path(rest[5:]).expanduser()).read_text("utf-8").rstrip("\n")
+            found = whole.text(ROOT / Path(rest[5:]).expanduser()).rstrip("\n")
         except (OSError, UnicodeDecodeError) as fault:
             text = f"{rest[5:]} cannot be read as a text file ({type(fault).__name__})"
             raise ParamsError(what, text=text) from None
+        except ValueError as fault:
+            raise ParamsError(what, text=f"{rest[5:]} {fault}") from None
     else:
         found = os.environ.get(rest, "")
         if not found:

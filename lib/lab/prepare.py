@@ -66,7 +66,7 @@ def write(plan: Plan) -> list[Path]:
 def put(path: Path, notebook: nbformat.NotebookNode) -> Path | None:
     """Write a copy. One that is there and differs is set aside first, and its new path returned."""
     text, aside = nbformat.writes(notebook) + "\n", None
-    if path.exists() and path.read_text("utf-8") != text:
+    if path.exists() and path.read_bytes() != text.encode():
         when = datetime.fromtimestamp(path.stat().st_mtime)
         aside = path.parent / EARLIER / f"{when:%Y%m%d-%H%M%S}-{path.name}"
         aside.parent.mkdir(exist_ok=True)

@@ -5,6 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+LARGEST = 1_000_000  # bytes of a file that an operator names
+
 
 def write(path: Path, text: str, *, lasting: bool = True, errors: str = "backslashreplace") -> Path:
     """Write a file for its owner alone, as a whole or not at all.
@@ -33,6 +35,21 @@ def read(path: Path) -> dict | None:
     except (ValueError, RecursionError):
         return None
     return held if isinstance(held, dict) else None
+
+
+def text(path: Path, *, pipe: bool = False, most: int = LARGEST) -> str:
+    """Return the text of a file that an operator names, which with `pipe` may be a pipe.
+
+    Raises OSError, UnicodeDecodeError, and ValueError where it is no file, or of more than `most`
+    bytes.
+    """
+    if path.exists() and not path.is_file() and not (pipe and path.is_fifo()):
+        raise ValueError("is no file")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"is larger than {most:,} bytes, the most that is read")
+    return data.decode("utf-8-sig")
 
 
 def aside(path: Path) -> Path:

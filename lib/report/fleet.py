@@ -80,9 +80,9 @@ def clusters(folder: Path, runs: Path) -> list[Cluster]:
 
 def _cluster(file: Path, newest: dict[str, past.Past]) -> Cluster:
     try:
-        given = yaml.safe_load(file.read_bytes())
+        given = yaml.safe_load(whole.text(file))
         name = str(given["cluster_name"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, RecursionError):
         fault = f"{file.name}: expected YAML with a line `cluster_name: …`, found none"
         return Cluster(file, file.stem, None, fault)
     return Cluster(file, name, newest.get(name))

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lib import config
-from lib.config import discovery, ignition, lint, userdata, written
+from lib.config import discovery, ignition, lint, placeholders, userdata, written
 from lib.errors import CheckFailed, ParamsError
 from lib.record import masks
 from lib.workstation.shell import write_text
@@ -210,11 +210,18 @@ def test_a_file_that_cannot_be_merged_is_refused(folder, form, text, said):
 
 
 @pytest.mark.parametrize(
-    "path, said", [("none.yml", "FileNotFoundError"), ("params", "is no file")]
+    "path, said",
+    [("none.yml", "FileNotFoundError"), ("params", "is no file"), ("/dev/zero", "is no file")],
 )
 def test_a_path_without_a_file_is_refused(path, said):
-    with pytest.raises(ParamsError, match=f"config_file: .*{said}"):
-        config.config_file(path, {}, FORMS["Flatcar"], config.Bootstrap("core", 1, "static"))
+    bootstrap = config.Bootstrap("core", 1, "static")
+    for name, read in {
+        "config_file:": lambda: config.config_file(path, {}, FORMS["Flatcar"], bootstrap),
+        f"ssh_key_file {path}:": lambda: config.ssh_keys(path),
+        "config_values key:": lambda: placeholders.secret("key", f"secret:file:{path}"),
+    }.items():
+        with pytest.raises(ParamsError, match=f"{name} .*{said}"):
+            read()
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,10 @@ def test_all_faults_come_at_once_and_a_file_that_is_not_there_is_one(seed, tmp_p
     assert len(str(found.value).splitlines()) == 3
     with pytest.raises(seeds.BadSeed, match="No such file"):
         seeds.read(tmp_path / "nowhere.yaml")
+    with pytest.raises(seeds.BadSeed, match="10,000,000 bytes at most"):
+        seeds.read(Path("/dev/zero"))
+    with pytest.raises(seeds.BadSeed, match="expected a seed in YAML"):
+        seeds.read(seed("zones: " + "[" * 10_000))
 
 
 def test_more_than_twenty_machines_have_room_and_addresses_beyond_one_byte(large):

@@ -17,6 +17,7 @@ from .dialects import DIALECTS
 FOLDER = Path(__file__).resolve().parents[1] / "seeds"
 Seed = dict[str, Any]
 MOST = 2**31 - 1
+LARGEST = 10_000_000  # bytes
 
 
 class BadSeed(Exception):
@@ -101,8 +102,12 @@ def read(path: Path, dialect: str = "") -> Seed:
     another dialect than the one given.
     """
     try:
-        given = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        with path.open("rb") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise BadSeed(f"{path}: expected a seed of {LARGEST:,} bytes at most")
+        given = yaml.safe_load(text.decode())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise BadSeed(f"{path}: expected a seed in YAML: {error}") from None
     if not isinstance(given, dict):
         raise BadSeed(f"{path}: expected a table with some of {', '.join(SECTIONS)}")
