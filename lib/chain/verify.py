@@ -48,8 +48,7 @@ def verify_all(runs: Path, signers: Path | None = None) -> list[Finding]:
 
     Raises `BadInput` if there is no such folder.
     """
-    if not runs.is_dir():
-        raise BadInput([f"{runs}: there is no such folder of runs; --runs names another one"])
+    past.demand_folder(runs)
     ended = (found for run in closed(runs) for found in _run(run, signers))
     return _first_per_file([*ended, *(found for _, found in _beside(runs))])
 

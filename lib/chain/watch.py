@@ -22,10 +22,11 @@ LEFT = "{} {}: nobody watches it any more. Run its stage again."
 def chosen(run: str | None, runs: Path) -> Path | None:
     """Return the folder to watch: that of a run, or the newest in which something goes on.
 
-    Raises BadInput for a run that is not there.
+    Raises BadInput for a run, or a folder of runs, that is not there.
     """
     if run and run != INTERACTIVE:
         return past.named(run, runs)
+    past.demand_folder(runs)
     folders = [] if run else past.folders(runs)
     return next((f for f in [*folders, runs / INTERACTIVE] if _goes_on(f)), None)
 

@@ -150,8 +150,7 @@ def show(runs: Path, choice: Choice, *, as_json: bool = False) -> None:
 
     from lib.report.console import console, grid, one_line
 
-    if not runs.is_dir():
-        raise BadInput([f"{runs}: there is no such folder of runs; --runs names another one"])
+    past.demand_folder(runs)
     found = choice.of(lines(runs))
     if as_json:
         rows = [ln.words | {"outcome": ln.outcome, "folder": str(ln.folder)} for ln in found]

@@ -125,6 +125,12 @@ def _read(folder: Path, files: Collection[str]) -> Past:
     return Past(folder, cause, stages, earlier, events, changes, api, given, origins, facts, unread)
 
 
+def demand_folder(runs: Path) -> None:
+    """Raise BadInput if there is no such folder of runs."""
+    if not runs.is_dir():
+        raise BadInput([f"{runs}: there is no such folder of runs; --runs names another one"])
+
+
 def folders(runs: Path) -> list[Path]:
     """Return the folders of runs, the newest first."""
     found = [p for p in runs.glob("*/") if (p / "params.yaml").exists()]

@@ -43,7 +43,7 @@ def test_an_empty_choice_or_name_is_a_fault(tmp_path, monkeypatch, capsys):
 
 
 def test_a_missing_folder_of_runs_is_reported(tmp_path, capsys):
-    for word in ("verify", "list"):
+    for word in ("verify", "list", "watch"):
         assert main([word, "--runs", str(tmp_path / "none")]) == 2
         assert "there is no such folder of runs" in capsys.readouterr().err
 
