@@ -120,6 +120,21 @@ def holder(tmp_path):
         process.kill()
 
 
+@pytest.mark.parametrize("first", ["journal", "lock"])
+def test_the_folders_of_records_are_for_their_owner_alone_whatever_the_umask(tmp_path, first):
+    folder = tmp_path / "runs/interactive"
+    before = os.umask(0)
+    try:
+        if first == "lock":
+            journal.hold(folder, sleep=print)
+        Journal(folder, "here").intend("createVolume", "disk", {}, None)
+    finally:
+        os.umask(before)
+        os.close(journal._held.pop(folder)) if first == "lock" else None
+    modes = [p.stat().st_mode & 0o777 for p in (folder.parent, folder, folder / "journal.jsonl")]
+    assert modes == [0o700, 0o700, 0o600]
+
+
 def test_two_processes_do_not_work_in_one_run(holder, tmp_path):
     with pytest.raises(CheckFailed, match="Another process still works in"):
         hold(tmp_path, sleep=lambda seconds: None)

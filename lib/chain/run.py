@@ -86,7 +86,7 @@ def run(
     where the disk has no space for a record.
     """
     cluster = str(values["cluster_name"].value) if "cluster_name" in values else "run"
-    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    whole.folder(runs)
     with seal.alone(runs):  # nobody takes what is half made for the remains of a dead driver
         folder = runs.resolve() / name if name else new_folder(runs, cluster)
         folder.mkdir(mode=0o700, exist_ok=not name)
@@ -217,7 +217,7 @@ def new_folder(runs: Path, name: str) -> Path:
     """Create and return the folder of a new run: `<time>-<name>`, with a number if it exists."""
     safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")[:60] or "run"
     base = f"{datetime.now():%Y%m%d-%H%M%S}-{safe}"
-    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    whole.folder(runs)
     number = 1
     while True:
         folder = runs.resolve() / (base if number == 1 else f"{base}-{number}")

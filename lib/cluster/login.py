@@ -21,7 +21,7 @@ from lib.cloud import Cloud
 from lib.errors import CheckFailed, OutOfSight, ParamsError, ShellFailed
 from lib.machines import address_of
 from lib.ours import Ours
-from lib.record import facts
+from lib.record import facts, whole
 from lib.workstation import files, ssh
 from lib.workstation.shell import Shell, run
 
@@ -98,7 +98,7 @@ def connect(access: Access, machine: dict) -> Shell:
         return Shell((*cloud.profile.machine_shell, ident), name)
     address = address_of(machine)
     known = known_hosts(cloud)
-    known.parent.mkdir(parents=True, exist_ok=True)
+    whole.folder(known.parent)
     alias = f"{ident}.{urlsplit(cloud.profile.endpoint).hostname}"  # ids of 2.2 are mere numbers
     return Shell(argv(user, address, alias, known, access.workstation_ssh), name, remote=True)
 

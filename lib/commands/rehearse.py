@@ -48,8 +48,7 @@ def rehearse(given: tuple[str, ...], seed: Path | None, **what: Any) -> int:
     profile = str(order.values["profile"].value)
     copies = background.base(None) / "rehearsals"
     base = copies / "".join(c if c.isalnum() else "-" for c in profile)
-    base.mkdir(parents=True, exist_ok=True)
-    (base / "seed.yaml").write_text(text, "utf-8")
+    whole.write(whole.folder(base) / "seed.yaml", text)
     os.environ["RUNBOOK_LOCALCLOUD"] = str(base)
     _local_cloud("reset", dialect)
     code = carry_out(_copied(order, base / "seed.yaml", dialect))[0]

@@ -57,8 +57,7 @@ def in_plan_mode(values: Mapping[str, Value]) -> dict[str, Value]:
 def write(plan: Plan) -> list[Path]:
     """Write the copies and `params.yaml`; return the copies of before that were set aside."""
     plan = replace(plan, values=in_plan_mode(plan.values))
-    plan.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    whole.write(plan.folder / "params.yaml", as_yaml(plan.values))
+    whole.write(whole.folder(plan.folder) / "params.yaml", as_yaml(plan.values))
     found = [put(plan.folder / p.name, copy(plan, p)) for p in plan.paths]
     return [path for path in found if path]
 

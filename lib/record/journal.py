@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lib.errors import CheckFailed
-from lib.record import jsonl
+from lib.record import jsonl, whole
 
 ROOT = Path(__file__).resolve().parents[2]
 INTERACTIVE = "interactive"  # the folder of runs without the chain, shared by all notebooks
@@ -194,7 +194,7 @@ def hold(folder: Path, sleep: Callable[[float], None]) -> None:
     """
     if folder in _held:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    whole.folder(folder)
     handle = os.open(folder, os.O_RDONLY)
     for pause in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 1, 2, 3, None):
         try:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lib.errors import CheckFailed
+from lib.record import whole
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def open_file(path: Path) -> int:
     A new one survives a power cut. A last line that a crash cut off is ended. Raises CheckFailed
     where the path is no plain file, OSError where there is no room.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    whole.folder(path.parent)
     if os.path.lexists(path) and not path.is_file():
         text = f"{path} is in the way of a file of the record: it is no plain file"
         raise CheckFailed(text, next_step="Move it away, then repeat the command.")

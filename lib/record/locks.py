@@ -103,7 +103,7 @@ def held(claim: Claim, run: str, *, force: bool = False) -> Iterator[list[str]]:
 
 def _take(claim: Claim, run: str, force: bool) -> tuple[Path, list[str]]:
     place, words = folder(), []
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    whole.folder(place)
     own = Holder(claim, run, this_process(), user(), gethostname(), now())
     with open(place / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed

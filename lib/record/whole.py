@@ -52,6 +52,13 @@ def text(path: Path, *, pipe: bool = False, most: int = LARGEST) -> str:
     return data.decode("utf-8-sig")
 
 
+def folder(path: Path) -> Path:
+    """Make a folder, and those above it that are not there, for their owner alone."""
+    for place in (*reversed(path.parents), path):
+        place.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
 def aside(path: Path) -> Path:
     """Rename what is in the way of a file, so that nothing of it is lost; return its new path."""
     free = tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".aside", dir=path.parent)
