@@ -13,7 +13,7 @@ STEP = (
     f"    facts = {{'{waiting.STEP}': dict(outcome=outcome, command='createVolume', what=what)}}\n"
     "    display(facts, raw=True)\n"
 )
-CELL = 'cluster_name: str = "My cluster/1"  # name'
+CELL = 'cluster_name: str = "my-cluster"  # name'
 
 
 def chain(notebooks, runs, *options, **more):
@@ -51,7 +51,7 @@ def failing(book, tmp_path_factory):
     )
     book(base / "n" / "20-second.ipynb", "## Apply", "told = 1", "1 / 0", "2", parameters=CELL)
     book(base / "n" / "30-third.ipynb", "1 + 1")
-    return chain(base / "n", base / "runs", "size=5", "cluster_name=Other one/2")
+    return chain(base / "n", base / "runs", "size=5", "cluster_name=other-one")
 
 
 def test_a_run_has_a_result_for_each_stage(failing):
@@ -68,7 +68,7 @@ def test_a_run_has_a_result_for_each_stage(failing):
 
 def test_the_run_folder_has_the_executed_notebooks_and_the_parameters(failing):
     folder = failing.run.folder
-    assert folder.name.endswith("-Other-one-2")
+    assert folder.name.endswith("-other-one")
     held = sorted(path.name for path in folder.iterdir())
     books, rest = ["10-first.ipynb", "20-second.ipynb", "MANIFEST.sha256"], "report.html run.json"
     assert held == [*books, "events.jsonl", "history.json", "params.yaml", *rest.split()]
@@ -89,10 +89,10 @@ def test_the_record_is_true_and_valid(failing):
 
 def test_a_notebook_gets_the_parameters_that_it_declares_and_runs_in_its_own_folder(failing):
     injected = failing.books["20-second"].cells[1].source
-    assert "Other one/2" in injected
+    assert "other-one" in injected
     assert "size" not in injected
     folder = failing.run.folder.parent.parent / "n"
-    assert f"{folder} Other one/2 5" in text(failing.books["10-first"])
+    assert f"{folder} other-one 5" in text(failing.books["10-first"])
 
 
 def test_events_tell_of_the_run_its_stages_cells_and_messages(failing):
