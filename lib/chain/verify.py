@@ -3,12 +3,12 @@
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.chain.seal import LOG, NAMESPACE, counted, last, read_log
+from lib.chain.seal import LOG, NAMESPACE, last, read_log
 from lib.record import ledger, manifest
 from lib.record.faults import BadInput
 from lib.record.journal import INTERACTIVE
@@ -186,9 +186,10 @@ def _beside(runs: Path) -> Iterator[tuple[set[str], Finding]]:
     """
     seals = {folder.name: _seals(folder) for folder in _all(runs)}
     lines, bad = read_log(runs)
+    readable = dict(_readable(seals))
     links = [
         (m.run, m.before, m.link, f"{m.run} was sealed after it", f"after which {m.run} was sealed")
-        for m in _readable(path for found in seals.values() for path in found.values())
+        for m in readable.values()
         if m.before
     ]
     links += [
@@ -204,16 +205,24 @@ def _beside(runs: Path) -> Iterator[tuple[set[str], Finding]]:
         yield {*seals}, Finding(LOG, "", "missing: it was removed or replaced")
     for number in bad:
         yield {*seals}, Finding(LOG, "", f"line {number} is not a seal: it was edited or cut")
-    hashes, counts = {hashed for _, hashed, _ in lines}, counted(runs)
+    times = {(run, hashed): at for at, hashed, run in lines}
     for run, found in seals.items():
-        if counts[run] < len(found) and not hashes.issuperset(found):
+        listed = {hashed for name, hashed in times if name == run}
+        if len(listed) < len(found) and not found.keys() <= {hashed for _, hashed in times}:
             yield {run}, Finding(LOG, "", f"the line of a seal of {run} was removed")
+    for (run, hashed), sealed in readable.items():
+        if times.get((run, hashed), sealed.sealed) != sealed.sealed:
+            yield {run}, Finding(LOG, "", f"the line of a seal of {run} has another time")
 
 
-def _readable(paths: Iterable[Path]) -> Iterator[Manifest]:
-    for path in paths:
-        with suppress(ValueError):  # a finding of the run itself
-            yield manifest.read(path)
+def _readable(
+    seals: dict[str, dict[str, Path]],
+) -> Iterator[tuple[tuple[str, str], Manifest]]:
+    """Yield run and sha256 of each manifest that can be read, and the manifest."""
+    for run, found in seals.items():
+        for hashed, path in found.items():
+            with suppress(ValueError):  # a finding of the run itself
+                yield (run, hashed), manifest.read(path)
 
 
 def _signature(text: Path, signature: Path, signers: Path | None) -> str:

@@ -129,6 +129,15 @@ NOT_LISTED = "2/MANIFEST.sha256: not the one that seals.log lists at .*"
 NO_RUN = "1: not sealed: it is not a run, or its ledger was removed"
 OVERWRITTEN = """1/10-a.ipynb: the version sealed in MANIFEST.1.sha256 is gone
 1/events.jsonl: does not begin with the lines sealed in MANIFEST.1.sha256"""
+
+
+def resumed_then_forged(runs: Path) -> None:
+    """Change the newest seal of a resumed run, and list its older one in the place of that."""
+    (runs / "2/run.json").write_text("{2}\n")
+    seal.seal(runs / "2")
+    forged("2", edit(LOG, lambda text: "".join(text.splitlines(True)[i] for i in (0, 1, 1))))(runs)
+
+
 FORGERIES = {  # what is done, and the findings
     "nothing": (lambda runs: None, ""),
     "a file removed": (remove("1/10-a.ipynb"), "1/10-a.ipynb: removed"),
@@ -142,6 +151,7 @@ FORGERIES = {  # what is done, and the findings
     "the newest run removed": (remove("2"), "2: removed: seals.log has its seal of .*"),
     "both runs removed": (remove("1", "2"), "1: removed: .*\n2: removed: .*"),
     "the newest run forged": (forged("2"), NOT_LISTED),
+    "forged, and its line another's": (resumed_then_forged, LINE_GONE.format(2)),
     "forged, and its line removed": (forged("2", edit(LOG, first_line)), LINE_GONE.format(2)),
     "another name": (renamed, f"9/MANIFEST.sha256: is the one of the run 1\n{GONE}"),
     "a link for a run": (replaced("1", elsewhere), "1: replaced by a link to another folder"),
@@ -163,6 +173,10 @@ LOGS = {  # what is made of the log, and the finding
     "no line": (lambda text: "", LINE_GONE.format(".")),
     "without its first line": (last_line, LINE_GONE.format(1)),
     "without its last line": (first_line, LINE_GONE.format(2)),
+    "another time": (
+        lambda text: re.sub(r"(?m)^\d{4}", "1999", text, count=1),
+        "seals.log: the line of a seal of 1 has another time",
+    ),
 }
 NO_FILE = "replaced by something that is not a plain file"
 PLACES = {
