@@ -41,6 +41,10 @@ UNNAMED = (
     "this machine does not know the address of that host (DNS). See that `endpoint` of profile {} "
     "is spelt right"
 )
+LOGIN = (
+    ". A proxy before the cloud asks for a user and a password: give them in `endpoint` of the "
+    "profile, as https://user:password@host/client/api"
+)
 WRONG_KEYS = (
     "The API key is unknown or disabled, the secret is not its own, or the command does not "
     "exist for this account: compare the profile with the keys in the cloud's web console."
@@ -304,6 +308,8 @@ class Client(Abilities):
         if page or answer.status_code in ELSEWHERE:
             there = answer.headers.get("Location")
             cause += WRONG_URL.format(f" (the server points to {there})" if there else "")
+        elif answer.status_code in (401, 407):
+            cause += LOGIN
         return self._unreachable(command, cause, changed, passing)
 
     def _hint(self, code: int, answer: requests.Response) -> str:

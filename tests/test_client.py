@@ -172,6 +172,11 @@ def test_a_page_that_is_no_cloudstack_is_reported_with_how_the_url_should_end(se
         with pytest.raises(Unreachable, match=r"not a CloudStack answer.*/client/api\. Set `endp"):
             cloud.list("listZones")
     assert pauses == []
+    fault(cloud, "listZones", "fault:html;code:401")
+    with pytest.raises(
+        Unreachable, match="asks for a user and a password: give them in `endpoint`"
+    ):
+        cloud.list("listZones")
 
 
 @pytest.mark.parametrize("code", ["200", "302", "404", "503"])
