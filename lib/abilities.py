@@ -86,6 +86,11 @@ class Abilities(ABC):
         return self._since((4, 11))
 
     @cached_property
+    def has_affinity_groups(self) -> bool:
+        """Whether machines can be kept on different hosts (createAffinityGroup, since 4.2)."""
+        return self._since((4, 2), "createAffinityGroup")
+
+    @cached_property
     def has_projects(self) -> bool:
         """Whether there are projects (listProjects came with 3.0)."""
         return self._since((3,), "listProjects")

@@ -33,6 +33,7 @@ ASYNC = {
         "Template": ("create", "delete"),
         "VirtualMachine": ("deploy", "destroy", "start", "stop", "reboot"),
         "Tags": ("create", "delete"),
+        "AffinityGroup": ("create", "delete"),
     }.items()
     for verb in verbs
 }

@@ -148,6 +148,7 @@ MADE = {
     "createTemplate": _made("listTemplates", "name", name="name"),
     "registerTemplate": _made("listTemplates", "name", name="name"),
     "deployVirtualMachine": _made("listVirtualMachines", "name", name="name", zoneid="zoneid"),
+    "createAffinityGroup": _made("listAffinityGroups", "name", name="name"),
     "registerUserData": _made("listUserData", "name", name="name"),
 }
 EFFECTS = {
@@ -159,6 +160,7 @@ EFFECTS = {
     "deleteVolume": _gone("listVolumes"),
     "deleteSnapshot": _gone("listSnapshots"),
     "deleteTemplate": _gone("listTemplates"),
+    "deleteAffinityGroup": _gone("listAffinityGroups"),
     "deleteUserData": _gone("listUserData"),
     "destroyVirtualMachine": _gone("listVirtualMachines"),
     "createTags": _tagged,

@@ -13,12 +13,14 @@ KINDS = {
     "listServiceOfferings": "service offering",
     "listOsTypes": "OS type",
     "listNetworks": "network",
+    "listSecurityGroups": "security group",
     "listProjects": "project",
     "listVirtualMachines": "machine",
     "listVolumes": "volume",
     "listTemplates": "template",
 }
-IN_PROJECTS = ("listNetworks", "listVirtualMachines", "listVolumes", "listTemplates")
+IN_PROJECTS = ("listNetworks", "listVirtualMachines", "listVolumes", "listTemplates",
+               "listSecurityGroups")  # fmt: skip
 BY_ID = "id:"
 CHOOSE = "Choose one by its id, such as {}."
 ELSEWHERE = "What belongs to a project is seen only with its name in the parameter `project`."

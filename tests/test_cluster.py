@@ -29,7 +29,7 @@ system = [
     pytest.mark.skipif(not shutil.which("etcd"), reason="needs Debian's etcd-server"),
 ]
 FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
-QUESTIONS = ["state", "address", "registered", "etcd", "ssh", "systemd", "user data"]
+QUESTIONS = ["state", "offering", "address", "registered", "etcd", "ssh", "systemd", "user data"]
 MINE = FLATCAR | {"cluster_name": "mine", "work_dir": "mine"}
 
 

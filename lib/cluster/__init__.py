@@ -7,6 +7,7 @@ etcd         what the etcd of each machine answers
 inside       what the machines say over SSH
 login        the machines reached over SSH
 matrix       the answers as a table
+placement    the networks and groups that machines are put into
 reconfigure  another configuration for machines that run
 registry     whom the discovery registry lists
 removal      everything of the cluster removed, in order of dependence
@@ -15,4 +16,13 @@ turns        the timeline of these, as a picture
 verify       whether the machines are the cluster that was asked for
 """
 
-__all__ = ["deployment", "login", "matrix", "reconfigure", "removal", "rolling", "verify"]
+__all__ = [
+    "deployment",
+    "login",
+    "matrix",
+    "placement",
+    "reconfigure",
+    "removal",
+    "rolling",
+    "verify",
+]

@@ -1,9 +1,10 @@
 """Deployment: the steps that get a cluster's machines running, and how they are applied."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from lib.cluster import booting, capacity, etcd
+from lib.cluster import booting, capacity, etcd, placement
 from lib.cluster.booting import Boot, change_offering, clear_away, there_of
+from lib.cluster.placement import Placement
 from lib.config import Written, discovery, registered
 from lib.config.userdata import UserData
 from lib.errors import CheckFailed, CloudError
@@ -32,7 +33,7 @@ class Deployment:
     offerings: list[Offering]
     configured: Written
     user_data: GivenData = None
-    network: str = ""
+    place: Placement = field(default_factory=Placement)
     group: str = ""
 
 
@@ -49,6 +50,7 @@ def plan(how: Deployment) -> list[Step]:
     missing = [n for n in names if n not in there or there[n]["state"] == "Error"]
     mends = [s for m in there.values() for s in _plan_mend(how, m, source)]
     registers, given = _plan_user_data(how, missing)
+    registers += placement.plan_group(ours, how.place) if missing else []
     params = _params(how, source)
     fixed = dict(zip(ours.members, how.configured.addresses, strict=False))
     given = {n: g | ({"ipaddress": fixed[n]} if n in fixed else {}) for n, g in given.items()}
@@ -66,9 +68,8 @@ def _params(how: Deployment, source: dict | None) -> dict:
         "zoneid": ours.zone_id,
         **how.offerings[0].params,
         "templateid": Id.of(source) if source and source.get("isready") else pending,
+        **placement.params(ours, how.place),
     }
-    if how.network:
-        params["networkids"] = [Id.of(cloud.one("listNetworks", how.network, zoneid=ours.zone_id))]
     params |= {"group": how.group} if how.group else {}
     return params | ({"startvm": False} if cloud.can_deploy_stopped else {})
 
@@ -158,7 +159,8 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
         _mend(how.ours, first, within)
     failed = None
     if deploys:
-        failed = _deploy_stopped(how.ours, registered.settled(cloud, deploys), within)
+        deploys = placement.settled(how.ours, registered.settled(cloud, deploys))
+        failed = _deploy_stopped(how.ours, deploys, within)
         there = there_of(how.ours, boots)
         boots = [_with_id(s, there[s.what]) for s in boots if s.what in there]
     if boots:

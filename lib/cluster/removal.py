@@ -7,6 +7,7 @@ import pandas as pd
 
 from lib import snapshots, templates, volumes
 from lib.checks import Tick, asked
+from lib.cluster import placement
 from lib.config import registered
 from lib.errors import CheckFailed, ParamsError
 from lib.install import detached
@@ -83,7 +84,8 @@ def plan_then(ours: Ours, keep: list[str]) -> list[Step]:
     }
     left = [s for kind, found in steps.items() if kind not in keep for s in found]
     _demand_unused(ours, left)
-    return registered.plan_removal(ours.cloud, cluster=ours.cluster_name) + left
+    groups = placement.plan_removal(ours)
+    return registered.plan_removal(ours.cloud, cluster=ours.cluster_name) + groups + left
 
 
 def apply_then(ours: Ours, steps: list[Step], mode: str, *, within: float) -> None:
@@ -122,6 +124,7 @@ def inventory(ours: Ours) -> pd.DataFrame:
     data = registered.rows_of(ours.cloud, ours.cluster_name)
     rows = [("machine", r["name"], r["state"], r["id"]) for r in machines]
     rows += [("user data", r["name"], "registered", r["id"]) for r in data]
+    rows += [("affinity group", g["name"], g["type"], g["id"]) for g in placement.groups(ours)]
     rows += [("template", r["name"], _readiness(r), r["id"]) for r in images]
     rows += [("snapshot", r["name"], r["state"], r["id"]) for r in ours.snapshots(disk)]
     rows += [("volume", r["name"], r["state"], r["id"]) for r in [disk] if r]

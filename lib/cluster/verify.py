@@ -5,13 +5,15 @@ Each answer is a `Tick` of one machine or stranger; `matrix` shows them as a tab
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from lib import config, machines
 from lib.checks import LATER, NOT_ASKED, Tick, later, tick
-from lib.cluster import etcd, inside, registry
+from lib.cluster import etcd, inside, placement, registry
 from lib.cluster.login import Access, connect, note
+from lib.cluster.placement import Placement
 from lib.cluster.registry import DEPLOY
 from lib.config import Written
 from lib.machines import address_of
@@ -49,11 +51,16 @@ STATES = {
 
 @dataclass(frozen=True)
 class Expected:
-    """The cluster as it should be: our machines, configured with what `work_dir` holds."""
+    """The cluster as it should be: our machines, configured with what `work_dir` holds.
+
+    Each has one of the `offerings`, by name, and is in its place.
+    """
 
     ours: Ours
     shell: Shell  # of the workstation
     work_dir: str
+    offerings: Sequence[str]
+    place: Placement = field(default_factory=Placement)
 
     @cached_property
     def written(self) -> Written:
@@ -105,7 +112,9 @@ def _from_outside(expected: Expected, access: Access, there: dict[str, dict]) ->
     """Return what the cloud, the registry and the etcds answer."""
     names, written = expected.ours.names, expected.written
     found = {n: address_of(m) for n, m in there.items()}
-    rows = [_state(n, there.get(n)) for n in names] + _addresses(names, found, written)
+    rows = [_state(n, there.get(n)) for n in names]
+    rows += placement.ticks(expected.ours, expected.place, expected.offerings, there)
+    rows += _addresses(names, found, written)
     shells = {n: connect(access, m) for n, m in _running(there).items() if access.user}
     etcds = _etcds(expected, found, shells)
     if written.addresses:

@@ -137,3 +137,36 @@ def test_a_security_group_in_use_or_reserved_is_not_deleted(basic):
     basic.fault("expunge", "allowed:1")
     basic.done("destroyVirtualMachine", id=node["id"], expunge="true")
     assert basic("deleteSecurityGroup", name="web") == {"success": True}
+
+
+NETS = """\
+networks:
+  - {name: default-guest, zone: local-1, cidr: 10.1.0.0/24}
+  - {name: storage, zone: local-1, cidr: 10.2.0.0/24, default: false}
+  - {name: second, zone: local-1, cidr: 10.3.0.0/24}
+"""
+CHOSEN = {  # dialect, networks: which card is the default one, or the refusal
+    "the first": ("4.22", "storage default-guest", [True, False]),
+    "the default one": ("2.2", "storage default-guest", [True, False]),
+    "none of them": ("2.2", "storage", "At least 1 default network has to be specified for the vm"),
+    "both of them": ("2.2", "default-guest second", "Only 1 default network per vm is supported"),
+}
+
+
+@pytest.mark.parametrize(("dialect", "names", "answer"), CHOSEN.values(), ids=CHOSEN)
+def test_one_of_several_networks_is_the_default_one(cloud_of, tmp_path, dialect, names, answer):
+    path = tmp_path / "seed.yaml"
+    path.write_text(NETS)
+    cloud = cloud_of(seed=path, dialect=dialect)
+    ids = [str(cloud.id_of("listNetworks", name)) for name in names.split()]
+    given = cloud.machine_params(name="m", networkids=",".join(ids), ipaddress="10.1.0.77")
+    if isinstance(answer, str):
+        assert cloud.refused("deployVirtualMachine", **given) == (431, answer)
+        return
+    if dialect == "4.22":
+        given["ipaddress"] = "10.2.0.77"
+    nics = cloud.done("deployVirtualMachine", **given)["nic"]
+    assert [n["isdefault"] for n in nics] == answer
+    assert nics[0]["ipaddress"] == given["ipaddress"]
+    wanted = ids if dialect == "4.22" else ids[::-1]
+    assert [str(n["networkid"]) for n in nics] == wanted

@@ -65,8 +65,9 @@ def deploy(
     """Check the call, then create the rows of the machine and its root disk."""
     check_form(cloud, name)
     template = _template(cloud, templateid, more["zoneid"])
-    network = _network(cloud, **more)
-    check_name(cloud, name, network)
+    networks = _networks(cloud, **more)
+    for network in networks:
+        check_name(cloud, name, network)
     data, userdataid = stored_userdata(cloud, userdata, userdataid)
     row = _new_machine(cloud, name, **more)
     row |= {"templateid": template["id"], "data": data, "userdataid": userdataid}
@@ -75,7 +76,7 @@ def deploy(
     size = max(template["size"], more.get("rootdisksize", 0) * GIB)
     _check_quotas(cloud, row, size / GIB, more.get("diskofferingid"), more.get("size"))
     cloud.state.save("virtualmachine", row)
-    _connect(cloud, row, network, **more)
+    _connect(cloud, row, networks, **more)
     guests.add_root(cloud, row, template, size)
     return Work(row, row)
 
@@ -147,14 +148,14 @@ def _template(cloud: Cloud, id: Any, zone: Any) -> Row:
     return template
 
 
-def _network(
+def _networks(
     cloud: Cloud,
     zoneid: Any,
     networkids: list | None = None,
     iptonetworklist: list | None = None,
     **_: Any,
-) -> Row:
-    """Return the network of a call, or the only one of the account in the zone."""
+) -> list[Row]:
+    """Return the networks of a call, the default one first, or the only one in the zone."""
     zone = cloud.find("zone", zoneid)
     if networkids and iptonetworklist:
         raise invalid("NetworkIds can't be specified along with ipToNetworkMap parameter")
@@ -162,8 +163,13 @@ def _network(
         raise invalid("Can't specify network Ids in Basic zone")
     named = networkids or [row.get("networkid") for row in iptonetworklist or []]
     if not named:
-        return _only_network(cloud, zone)
-    network = cloud.find("network", named[0])
+        return [_only_network(cloud, zone)]
+    return cloud.dialect.default_first([_usable(cloud, zone, id) for id in dict.fromkeys(named)])
+
+
+def _usable(cloud: Cloud, zone: Row, id: Any) -> Row:
+    """Return a network of that id, unless another project or zone has it."""
+    network = cloud.find("network", id)
     if network.get("type") != "Shared" and network.get("projectid") != cloud.project:
         # NetworkModelImpl.checkNetworkPermissions
         text = f"Unable to use network with id= {network['id']}, permission denied"
@@ -192,7 +198,7 @@ def _only_network(cloud: Cloud, zone: Row) -> Row:
 def _connect(
     cloud: Cloud,
     row: Row,
-    network: Row,
+    networks: list[Row],
     ipaddress: str | None = None,
     iptonetworklist: list | None = None,
     **_: Any,
@@ -201,12 +207,18 @@ def _connect(
 
     Newer servers make the machine before they look for the address (`createVirtualMachine`).
     """
-    wanted = ipaddress or (iptonetworklist or [{}])[0].get("ip")
-    if wanted and not _is_address(wanted):
+    asked = {one.get("networkid"): one.get("ip") for one in iptonetworklist or []}
+    wanted = [asked.get(network["id"]) for network in networks]
+    wanted[0] = ipaddress or wanted[0]
+    if bad := [ip for ip in wanted if ip and not _is_address(ip)]:
         cloud.state.remove("virtualmachine", row, trace=False)
-        raise invalid(f"Invalid specified IPv4 address {wanted}")
+        raise invalid(f"Invalid specified IPv4 address {bad[0]}")
     try:
-        cards = [card(cloud, network, free_address(cloud, network, wanted))]
+        free = [free_address(cloud, n, ip) for n, ip in zip(networks, wanted, strict=True)]
+        cards = [
+            card(cloud, network, address) | ({} if network is networks[0] else {"isdefault": False})
+            for network, address in zip(networks, free, strict=True)
+        ]
     except ApiError as error:
         if cloud.dialect.addresses_first:
             cloud.state.remove("virtualmachine", row, trace=False)

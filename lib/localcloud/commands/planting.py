@@ -74,6 +74,7 @@ def _networks(cloud: Cloud, seed: Seed) -> None:
     for row in seed["networks"]:
         zone = cloud.find("zone", _id(cloud, "zone", row["zone"]))
         place = {k: row.get(k) for k in ("cidr", "first", "last")}
+        place |= {"isdefault": row.get("default", True)}
         place |= SHARED if zone["networktype"] == "Basic" else {}
         place |= {"zoneid": zone["id"], "networkofferingid": offering["id"]}
         place["physical"] = cloud.state.add("physicalnetwork")["id"]

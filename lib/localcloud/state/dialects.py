@@ -166,6 +166,10 @@ class Dialect:
         """Return whether there is such a quota."""
         return True
 
+    def default_first(self, networks: list[dict]) -> list[dict]:
+        """Return the networks of a deployment, the default one first: here that is their order."""
+        return networks
+
     # Resources as messages name them (the toString of their classes).
 
     def machine_text(self, machine: dict) -> str:
@@ -310,6 +314,14 @@ class Old(Dialect):
 
     def has_quota(self, what: str) -> bool:
         return what in COUNTED
+
+    def default_first(self, networks: list[dict]) -> list[dict]:
+        default = [n for n in networks if n.get("isdefault", True)]
+        if not default:
+            raise invalid("At least 1 default network has to be specified for the vm")
+        if len(default) > 1:
+            raise invalid("Only 1 default network per vm is supported")
+        return default + [n for n in networks if n not in default]
 
     def machine_text(self, machine: dict) -> str:
         return f"VM[User|{machine['name']}]"

@@ -68,7 +68,8 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 # is the name of one of its rows.
 LISTS = {
     "zones": "name:text! type:zonetype id:count",
-    "networks": "name:text! zone:zones! cidr:cidr! first:address last:address id:count",
+    "networks": "name:text! zone:zones! cidr:cidr! first:address last:address "
+    "default:flag id:count",
     "service_offerings": "name:text! cpus:count memory:count tags:text id:count",
     "disk_offerings": "name:text! size:count id:count",
     "os_categories": "name:text! id:count",

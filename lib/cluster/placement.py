@@ -1,0 +1,191 @@
+"""Placement: the networks and groups that the machines of a cluster are put into.
+
+An affinity group bears no tags, so its name tells whose it is: `runbook-CLUSTER`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from lib.checks import Tick, asked, tick
+from lib.errors import CheckFailed
+from lib.ours import Ours
+from lib.steps import Id, Pending, Step
+
+PREFIX = "runbook-"
+STAGE = "50-deploy-cluster"
+NO_GROUPS = "This server has no affinity groups, which came with CloudStack 4.2: leave it empty."
+BASIC = "A basic zone has one network, and takes no choice: leave it empty."
+BY_ITSELF = "{} is this server's default network, wherever it stands: make it `network`."
+MOVED = "Name it in fallback_offerings, or give it back its own while it is stopped."
+NOT_IN = "Put it there with {}; or correct the parameter."
+HOW = {
+    "nic": "addNicToVirtualMachine",
+    "affinitygroup": "updateVMAffinityGroup while it is stopped",
+    "securitygroup": "updateVirtualMachine while it is stopped",
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What machines are put into; what is empty is the cloud's choice.
+
+    `network` is the default one of a machine, `more_networks` follow it. `affinity` is a type of
+    listAffinityGroupTypes: the cluster has a group of that type to itself.
+    """
+
+    network: str = ""
+    more_networks: Sequence[str] = ()
+    affinity: str = ""
+    security_groups: Sequence[str] = ()
+
+    @property
+    def networks(self) -> list[str]:
+        """The names of all networks, the default one first."""
+        return [*([self.network] if self.network else []), *self.more_networks]
+
+
+def params(ours: Ours, place: Placement) -> dict:
+    """Return the parameters of deployVirtualMachine that put a machine in its place.
+
+    Raises CheckFailed for what this server or this zone cannot do, and NotOne.
+    """
+    networks, groups = _networks(ours, place), _security_groups(ours, place)
+    found = {"networkids": list(map(Id.of, networks))} if networks else {}
+    found |= {"securitygroupids": list(map(Id.of, groups))} if groups else {}
+    if place.affinity:
+        group = _group(ours, place)
+        found["affinitygroupids"] = [Id.of(group)] if group else Pending(_called(ours), STAGE)
+    return found
+
+
+def _networks(ours: Ours, place: Placement) -> list[dict]:
+    names, zone = place.networks, _zone(ours)
+    if names and zone.get("networktype") == "Basic":
+        raise CheckFailed("network", f'"" in {ours.zone}', ", ".join(names), BASIC)
+    if place.more_networks and not place.network:
+        raise CheckFailed("network", "the default one of more_networks", "none", "Set network.")
+    if len(set(names)) < len(names):
+        wanted = "networks that differ, without `network`"
+        raise CheckFailed("more_networks", wanted, ", ".join(place.more_networks))
+    rows = [ours.cloud.one("listNetworks", name, zoneid=ours.zone_id) for name in names]
+    # 2.2 tells in a network's row whether it is the default one, and does not go by the order.
+    if len(rows) > 1 and (wrong := [r for r in rows[1:] if r.get("isdefault")]):
+        raise CheckFailed("more_networks", "none that is the default", wrong[0]["name"],
+                          BY_ITSELF.format(wrong[0]["name"]))  # fmt: skip
+    return rows
+
+
+def _zone(ours: Ours) -> dict:
+    return next(z for z in ours.cloud.zones if str(z["id"]) == str(ours.zone_id))
+
+
+def _security_groups(ours: Ours, place: Placement) -> list[dict]:
+    if not place.security_groups:
+        return []
+    if not _zone(ours).get("securitygroupsenabled"):
+        next_step = "Leave it empty: other zones have firewall rules of their networks instead."
+        wanted = "[] in a zone without security groups"
+        raise CheckFailed("security_groups", wanted, ", ".join(place.security_groups), next_step)
+    return [ours.cloud.one("listSecurityGroups", name) for name in place.security_groups]
+
+
+def _name(ours: Ours) -> str:
+    return f"{PREFIX}{ours.cluster_name}"
+
+
+def _called(ours: Ours) -> str:
+    return f"affinity group {_name(ours)}, created"
+
+
+def _group(ours: Ours, place: Placement) -> dict | None:
+    """Return the cluster's affinity group, None if there is none yet."""
+    cloud = ours.cloud
+    if not cloud.has_affinity_groups:
+        raise CheckFailed("affinity", '"" on this server', place.affinity, NO_GROUPS)
+    types = [r["type"] for r in cloud.list_if_allowed("listAffinityGroupTypes") or []]
+    if types and place.affinity not in types:
+        raise CheckFailed("affinity", f'{", ".join(types)}, or ""', place.affinity)
+    found = next(iter(groups(ours)), None)
+    if found and found["type"] != place.affinity:
+        next_step = "90-remove-cluster deletes it with the cluster; or set affinity to its type."
+        what = f"the type of affinity group {found['name']}"
+        raise CheckFailed(what, place.affinity, found["type"], next_step)
+    return found
+
+
+def groups(ours: Ours) -> list[dict]:
+    """Return the cluster's affinity group, none where the account may not list such."""
+    if not ours.cloud.has_affinity_groups:
+        return []
+    rows = ours.cloud.list_if_allowed("listAffinityGroups", name=_name(ours)) or []
+    return [r for r in rows if r["name"] == _name(ours)]
+
+
+def plan_group(ours: Ours, place: Placement) -> list[Step]:
+    """Return the step that creates the cluster's affinity group, none if it is there."""
+    if not place.affinity or _group(ours, place):
+        return []
+    name = _name(ours)
+    made = {"name": name, "type": place.affinity, "description": f"cluster {ours.cluster_name}"}
+    return [Step("createAffinityGroup", made, f"{place.affinity} of the machines", name)]
+
+
+def settled(ours: Ours, steps: list[Step]) -> list[Step]:
+    """Return the steps with the id of the affinity group that was created meanwhile."""
+    waits = [s for s in steps if isinstance(s.params.get("affinitygroupids"), Pending)]
+    ids = list(map(Id.of, groups(ours))) if waits else []
+    change = {"affinitygroupids": ids}
+    return [replace(s, params=s.params | change) if ids and s in waits else s for s in steps]
+
+
+def plan_removal(ours: Ours) -> list[Step]:
+    """Return the step that deletes the cluster's affinity group; its machines go before."""
+    why = "made by this runbook"
+    return [Step("deleteAffinityGroup", {"id": Id.of(g)}, why, g["name"]) for g in groups(ours)]
+
+
+def rows(ours: Ours, place: Placement) -> list[Tick]:
+    """Return a row for each kind of place that the parameters name."""
+    questions: dict[str, tuple[bool, Callable]] = {
+        "more_networks": (bool(place.networks), _networks),
+        "affinity": (bool(place.affinity), _group),
+        "security_groups": (bool(place.security_groups), _security_groups),
+    }
+    return [
+        row
+        for what, (wanted, look) in questions.items()
+        if wanted
+        for row in asked(what, lambda look=look: _told(look(ours, place)))
+    ]
+
+
+def _told(found: dict | list[dict] | None) -> str:
+    found = [found] if isinstance(found, dict) else found
+    return ", ".join(r["name"] for r in found) if found else "the group has yet to be created"
+
+
+def ticks(
+    ours: Ours, place: Placement, offerings: Sequence[str], there: dict[str, dict]
+) -> list[Tick]:
+    """Return for each machine whether it has one of the offerings, and is in its place."""
+    own = groups(ours) or [{"id": "", "name": _name(ours)}]
+    wanted = {
+        "networks": (_networks(ours, place), "nic", "networkid"),
+        "affinity": (own if place.affinity else [], "affinitygroup", "id"),
+        "security groups": (_security_groups(ours, place), "securitygroup", "id"),
+    }
+    found = [_offering(name, machine, offerings) for name, machine in there.items()]
+    for what, (meant, field, key) in wanted.items():
+        for name, machine in there.items() if meant else ():
+            ids = {str(r[key]) for r in machine.get(field) or []}
+            lacks = [r["name"] for r in meant if str(r["id"]) not in ids]
+            said = f"not in {', '.join(lacks)}" if lacks else "as wanted"
+            names = ", ".join(r["name"] for r in meant)
+            found.append(tick(what, names, said, not lacks, NOT_IN.format(HOW[field]), name))
+    return found
+
+
+def _offering(name: str, machine: dict, offerings: Sequence[str]) -> Tick:
+    has = machine.get("serviceofferingname", "another")
+    ok = not {has, f"id:{machine['serviceofferingid']}"}.isdisjoint(offerings)
+    return tick("offering", " or ".join(offerings), has, ok, MOVED, name)
