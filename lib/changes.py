@@ -30,7 +30,7 @@ ASYNC = {
     for thing, verbs in {
         "Volume": ("create", "attach", "detach"),
         "Snapshot": ("create", "delete"),
-        "Template": ("create", "delete"),
+        "Template": ("create", "copy", "delete"),
         "VirtualMachine": ("deploy", "destroy", "start", "stop", "reboot"),
         "Tags": ("create", "delete"),
         "AffinityGroup": ("create", "delete"),

@@ -44,7 +44,7 @@ def state_now(cloud: Client, entry: Entry) -> str:
 def complete(entry: Entry, row: dict) -> bool:
     """Tell whether what a journal's entry created or changed is in its final state."""
     command = entry.command
-    if command == "createTemplate":
+    if command in ("createTemplate", "copyTemplate"):
         return row.get("isready") is True
     if entry.params.get("startvm") is False:
         return row.get("state") in ("Stopped", "Running")
@@ -129,6 +129,12 @@ def tags(cloud: Client, resource: str, resource_id: object) -> list[dict] | None
     return cloud.list_if_allowed("listTags", resourcetype=resource, resourceid=resource_id)
 
 
+def _copied(cloud: Client, params: dict, entry: Entry) -> dict | None:
+    place = {"zoneid": params["destzoneid"], **MORE["listTemplates"]}
+    rows = cloud.list("listTemplates", id=params["id"], **place)
+    return next((r for r in rows if str(r.get("zoneid")) == str(params["destzoneid"])), None)
+
+
 def _tagged(cloud: Client, params: dict, entry: Entry) -> dict | None:
     wanted = {(t["key"], t["value"]) for t in params["tags"]}
     for resource_id in params["resourceids"]:
@@ -160,6 +166,7 @@ EFFECTS = {
     "deleteVolume": _gone("listVolumes"),
     "deleteSnapshot": _gone("listSnapshots"),
     "deleteTemplate": _gone("listTemplates"),
+    "copyTemplate": _copied,
     "deleteAffinityGroup": _gone("listAffinityGroups"),
     "deleteUserData": _gone("listUserData"),
     "destroyVirtualMachine": _gone("listVirtualMachines"),

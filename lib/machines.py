@@ -32,15 +32,11 @@ def demand_members(names: list[str], etcd_members: int) -> None:
         raise ParamsError("etcd_members", f"1 to {most}, or 0 for all machines", etcd_members)
 
 
-def found(cloud: Cloud, zone: str, names: list[str]) -> dict[str, dict]:
-    """Return the machines of these names in the zone by name, those being destroyed left out.
+def found(rows: list[dict], names: list[str]) -> dict[str, dict]:
+    """Return those of the rows with these names by name, those being destroyed left out.
 
     Raises CheckFailed when two machines bear one name.
     """
-    if not names:
-        return {}
-    stem = names[0].rpartition("-")[0]  # what all names have in common narrows the list
-    rows = cloud.list("listVirtualMachines", zoneid=cloud.zone_id(zone), keyword=stem)
     alive = [r for r in rows if r["state"] not in BAD or r["state"] == "Error"]
     for name in names:
         same = [r for r in alive if r["name"] == name]

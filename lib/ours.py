@@ -1,6 +1,7 @@
 """This cluster at this cloud: its names, its tags, and what of it exists."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from lib import earlier, effects, find, machines
@@ -46,6 +47,7 @@ class Ours:
     template_from: str = "disk"
     names: list[str] = field(default_factory=list)  # of the machines
     etcd_members: int = 0  # the first machines, 0 for all
+    zones: Sequence[str] = ()  # of the machines, in turn; () for `zone`
 
     def __post_init__(self) -> None:
         if self.template_from not in SOURCES:
@@ -70,6 +72,33 @@ class Ours:
         names = machines.names(self.cluster_name, size, first)
         machines.demand_members(names, etcd_members)
         return replace(self, names=names, etcd_members=etcd_members)
+
+    def over(self, zones: Sequence[str]) -> "Ours":
+        """Return the same with its machines in these zones in turn, [] for `zone` alone."""
+        return replace(self, zones=zones)
+
+    def in_zone(self, zone: str) -> "Ours":
+        """Return the same as seen from one of its zones."""
+        return replace(self, zone=zone, zones=())
+
+    @property
+    def places(self) -> list["Ours"]:
+        """The cluster in each zone that its machines are in."""
+        return [self.in_zone(zone) for zone in dict.fromkeys(self.zones or [self.zone])]
+
+    @property
+    def everywhere(self) -> list["Ours"]:
+        """The cluster in the zone where its template is made, and in those of its machines."""
+        return [self.in_zone(zone) for zone in dict.fromkeys([self.zone, *self.zones])]
+
+    def zone_of(self, machine: str) -> str:
+        """Return the zone of a machine, by its number, so that it stays the same.
+
+        >>> Ours(None, "a", "c").over(["a", "b"]).zone_of("c-4")
+        'b'
+        """
+        number = int(machine.rpartition("-")[2]) - 1
+        return self.zones[number % len(self.zones)] if self.zones else self.zone
 
     @property
     def members(self) -> list[str]:
@@ -186,7 +215,18 @@ class Ours:
 
     def machines(self) -> dict[str, dict]:
         """Return our machines by name, as `machines.found` does."""
-        return machines.found(self.cloud, self.zone, self.names)
+        if not self.names:
+            return {}
+        stem = self.names[0].rpartition("-")[0]  # what all names have in common narrows the list
+        return machines.found(self.in_zones(keyword=stem), self.names)
+
+    def in_zones(self, **filters: str) -> list[dict]:
+        """Return the rows of all machines in the zones of ours, whoever's they are."""
+        lists = (
+            self.cloud.list("listVirtualMachines", zoneid=place.zone_id, **filters)
+            for place in self.places
+        )
+        return [row for rows in lists for row in rows]
 
 
 def is_neutral(template: dict) -> bool:

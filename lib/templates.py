@@ -12,6 +12,7 @@ from lib import find
 from lib.checks import check
 from lib.errors import CheckFailed, JobTimeout, ParamsError
 from lib.ours import NEUTRAL, Ours, is_neutral
+from lib.plan import apply
 from lib.record import facts
 from lib.steps import Id, Pending, Step
 from lib.waiting import Waiting, until
@@ -58,6 +59,37 @@ def plan_create(ours: Ours, *, os_type: str, config_delivery: str = "disk") -> l
     expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
     why = f"there is no template {name} in {ours.zone}"
     return [Step("createTemplate", params, why, name, ours.tags | more, "Template", expect)]
+
+
+def plan_copies(ours: Ours, made_from: str) -> list[Step]:
+    """Return the steps that copy the template to the other zones of the machines.
+
+    There are none unless `template_from` is `made_from`, and for what others made.
+    """
+    if ours.template_from != made_from or made_from == "existing":
+        return []
+    stage = "42-create-template" if ours.needs_disk else "43-register-template"
+    source, name = ours.template(), ours.template_name
+    ready = source and source.get("isready")
+    ident = Id.of(source) if source and ready else Pending(f"template {name}, ready", stage)
+    places = [p for p in ours.everywhere if p.zone_id != ours.zone_id and not p.template()]
+    return [
+        Step(
+            "copyTemplate",
+            {"id": ident, "sourcezoneid": ours.zone_id, "destzoneid": place.zone_id},
+            f"machines are deployed in {place.zone}, too",
+            name,
+        )
+        for place in places
+    ]
+
+
+def apply_copies(ours: Ours, plan: list[Step], mode: str, *, within: float) -> None:
+    """Copy the template to the other zones once it is ready in its own; `within` in seconds."""
+    if not plan or mode == "plan":
+        return
+    wait_ready(ours.in_zone(ours.zone), within=within)
+    apply(ours.cloud, plan_copies(ours, ours.template_from), mode, at_once=1, within=within)
 
 
 def demand_name(name: str) -> None:
@@ -188,11 +220,16 @@ def wait_created(ours: Ours, *, within: float) -> None:
         wait_ready(ours, within=within)
 
 
-def wait_ready(ours: Ours, *, within: float) -> bool:
-    """Wait until our template is ready, and show its status; False where there is none.
+def wait_ready(ours: Ours, *, within: float) -> None:
+    """Wait until our template is ready in each zone, if it is there, and show its status.
 
     `within` in seconds; raises JobTimeout, and CheckFailed when its download failed.
     """
+    for place in ours.everywhere:
+        _wait_ready(place, within)
+
+
+def _wait_ready(ours: Ours, within: float) -> None:
     what = f"template {ours.template_name}"
     rows: list[dict | None] = []
 
@@ -209,7 +246,6 @@ def wait_ready(ours: Ours, *, within: float) -> bool:
         raise JobTimeout(f"waiting for {what}", "ended", within, _status(row))
     if row and failed(row):
         raise CheckFailed(f"Download failed: {what}: {_status(row)}", next_step=DOWNLOAD_FAILED)
-    return row is not None
 
 
 def _status(template: dict | None) -> str:
@@ -241,7 +277,12 @@ def verify_registered(ours: Ours, *, mode: str) -> None:
 
 
 def verify_ready(ours: Ours, *, mode: str, size: int = 0) -> None:
-    """Check that our template is ready in this zone, and of `size` GB where that is known."""
+    """Check that our template is ready in each zone, and of `size` GB where that is known."""
+    for place in ours.everywhere:
+        _verify_ready(place, mode, size)
+
+
+def _verify_ready(ours: Ours, mode: str, size: int) -> None:
     template = ours.template()
     if mode == "plan" and not template:
         return print(f"there is no template {ours.template_name} yet")
@@ -260,7 +301,10 @@ def plan_removal(ours: Ours) -> list[Step]:
     expunged, which may be a day or two (TemplateManagerImpl). So whoever applies it must look for
     other machines of the template before. 2.2 does not look for them and has no `forced`.
     """
-    template = None if ours.template_from == "existing" else ours.template()
+    if ours.template_from == "existing":
+        return []
+    found = (place.template() for place in ours.everywhere)
+    template = next((row for row in found if row), None)
     if not template or not ours.own([template]):
         return []
     why = "made by this runbook"
@@ -268,5 +312,6 @@ def plan_removal(ours: Ours) -> list[Step]:
 
 
 def _removed(ours: Ours, template: dict) -> dict[str, object]:
-    params: dict[str, object] = {"id": Id.of(template), "zoneid": ours.zone_id}
+    params: dict[str, object] = {"id": Id.of(template)}
+    params |= {} if ours.zones else {"zoneid": ours.zone_id}  # without it all copies are deleted
     return params | ({"forced": True} if ours.cloud.has_tags else {})

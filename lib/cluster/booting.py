@@ -61,7 +61,7 @@ def boot(how: Boot, steps: list[Step]) -> None:
             raise error
         there = there_of(ours, steps)
         tried = there.get(name) or next(s.params for s in steps if s.what == name)
-        capacity.show_explained(ours.cloud, ours.zone, tried)
+        capacity.show_explained(ours.cloud, ours.zone_of(name), tried)
         steps = move(how, steps)
         if not steps:
             raise _exhausted(error, how.offerings[1:])

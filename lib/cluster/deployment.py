@@ -41,29 +41,31 @@ def plan(how: Deployment) -> list[Step]:
     """Return the steps to running machines, and those that clear away what is in Error.
 
     User data are registered where the cloud can do that. Raises CheckFailed when a machine of the
-    name was deployed from another template, and when both the template and the user data hold a
-    token, or neither does.
+    name was deployed from another template, or in a zone that is not named, and when both the
+    template and the user data hold a token, or neither does.
     """
-    ours, source = how.ours, how.ours.template()
-    _demand_one_token(source, how.user_data)
+    ours, sources = how.ours, {p.zone: p.template() for p in how.ours.places}
+    for source in sources.values():
+        _demand_one_token(source, how.user_data)
     there, names = ours.machines(), ours.names
     missing = [n for n in names if n not in there or there[n]["state"] == "Error"]
-    mends = [s for m in there.values() for s in _plan_mend(how, m, source)]
+    placement.demand_possible(ours, missing, how.configured.addresses)
+    mends = [s for n, m in there.items() for s in _plan_mend(how, m, sources[ours.zone_of(n)])]
     registers, given = _plan_user_data(how, missing)
     registers += placement.plan_group(ours, how.place) if missing else []
-    params = _params(how, source)
+    params = {p.zone: _params(how, p, sources[p.zone]) for p in ours.places}
     fixed = dict(zip(ours.members, how.configured.addresses, strict=False))
     given = {n: g | ({"ipaddress": fixed[n]} if n in fixed else {}) for n, g in given.items()}
-    deploys = [_deploy(ours, n, params | given[n]) for n in missing]
+    deploys = [_deploy(ours, n, params[ours.zone_of(n)] | given[n]) for n in missing]
     starts = [s for n in names if (s := _plan_start(ours, n, there.get(n)))]
     return mends + registers + deploys + starts
 
 
-def _params(how: Deployment, source: dict | None) -> dict:
-    """Return the parameters of deployVirtualMachine that all machines share."""
-    ours, cloud = how.ours, how.ours.cloud
+def _params(how: Deployment, ours: Ours, source: dict | None) -> dict:
+    """Return the parameters of deployVirtualMachine that all machines of a zone share."""
+    cloud = ours.cloud
     stage = "42-create-template" if ours.needs_disk else "43-register-template"
-    pending = Pending(f"template {ours.template_name}, ready", stage)
+    pending = Pending(f"template {ours.template_name}, ready in {ours.zone}", stage)
     params = {
         "zoneid": ours.zone_id,
         **how.offerings[0].params,
@@ -173,7 +175,7 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
 def _mend(ours: Ours, steps: list[Step], within: float) -> None:
     for name, error in attempt(ours.cloud, steps, "apply", within=within).items():
         if capacity.is_full(error):
-            capacity.show_explained(ours.cloud, ours.zone, ours.machines()[name])
+            capacity.show_explained(ours.cloud, ours.zone_of(name), ours.machines()[name])
         raise error
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from lib.checks import Tick, asked, tick
 from lib.errors import CheckFailed
+from lib.machines import BAD
 from lib.ours import Ours
 from lib.steps import Id, Pending, Step
 
@@ -18,6 +19,11 @@ BASIC = "A basic zone has one network, and takes no choice: leave it empty."
 BY_ITSELF = "{} is this server's default network, wherever it stands: make it `network`."
 MOVED = "Name it in fallback_offerings, or give it back its own while it is stopped."
 NOT_IN = "Put it there with {}; or correct the parameter."
+ONE_NETWORK = (
+    "a discovery service, for machines in several zones",
+    "static",
+    "Fixed addresses are all of one network: set discovery, or leave zones empty.",
+)
 HOW = {
     "nic": "addNicToVirtualMachine",
     "affinitygroup": "updateVMAffinityGroup while it is stopped",
@@ -121,6 +127,39 @@ def groups(ours: Ours) -> list[dict]:
     return [r for r in rows if r["name"] == _name(ours)]
 
 
+def demand_possible(ours: Ours, missing: Sequence[str], fixed: Sequence[str]) -> None:
+    """Raise CheckFailed where machines in several zones cannot be deployed.
+
+    That is with `fixed` addresses, which are all of one network, and where one that is `missing`
+    is there in another zone than those of the parameters.
+    """
+    if not ours.zones:
+        return
+    if fixed and len(ours.places) > 1:
+        raise CheckFailed("discovery", *ONE_NETWORK)
+    rows = ours.cloud.list("listVirtualMachines", keyword=ours.cluster_name) if missing else []
+    for row in rows:
+        if row["name"] in missing and row["state"] not in BAD and ours.has_tags(row):
+            what, next_step = f"the zone of machine {row['name']}", "Name its zone, or destroy it."
+            raise CheckFailed(what, " or ".join(ours.zones), row.get("zonename"), next_step)
+
+
+def zones(ours: Ours, discovery: str) -> list[Tick]:
+    """Return a row on which machine goes where, none where there is one zone."""
+    if not ours.zones:
+        return []
+    fixed = ["its addresses"] if discovery == "static" else []
+    return asked("zones", _spread, ours, fixed)
+
+
+def _spread(ours: Ours, fixed: list[str]) -> str:
+    demand_possible(ours, [], fixed)
+    inside: dict[str, list[str]] = {}
+    for name in ours.names:
+        inside.setdefault(ours.zone_of(name), []).append(name)
+    return "; ".join(f"{zone}: {', '.join(names)}" for zone, names in inside.items())
+
+
 def plan_group(ours: Ours, place: Placement) -> list[Step]:
     """Return the step that creates the cluster's affinity group, none if it is there."""
     if not place.affinity or _group(ours, place):
@@ -151,38 +190,46 @@ def rows(ours: Ours, place: Placement) -> list[Tick]:
         "affinity": (bool(place.affinity), _group),
         "security_groups": (bool(place.security_groups), _security_groups),
     }
-    return [
-        row
-        for what, (wanted, look) in questions.items()
-        if wanted
-        for row in asked(what, lambda look=look: _told(look(ours, place)))
-    ]
+    asks = [(what, look) for what, (wanted, look) in questions.items() if wanted]
+    return [row for what, look in asks for row in asked(what, _told, ours, place, look)]
 
 
-def _told(found: dict | list[dict] | None) -> str:
-    found = [found] if isinstance(found, dict) else found
-    return ", ".join(r["name"] for r in found) if found else "the group has yet to be created"
+def _told(ours: Ours, place: Placement, look: Callable) -> str:
+    """Return the names of what `look` finds in each zone."""
+    found = [look(where, place) for where in ours.places]
+    rows = [row for one in found for row in (one if isinstance(one, list) else [one]) if row]
+    names = ", ".join(dict.fromkeys(r["name"] for r in rows))
+    return names or "the group has yet to be created"
 
 
 def ticks(
     ours: Ours, place: Placement, offerings: Sequence[str], there: dict[str, dict]
 ) -> list[Tick]:
     """Return for each machine whether it has one of the offerings, and is in its place."""
-    own = groups(ours) or [{"id": "", "name": _name(ours)}]
-    wanted = {
-        "networks": (_networks(ours, place), "nic", "networkid"),
-        "affinity": (own if place.affinity else [], "affinitygroup", "id"),
-        "security groups": (_security_groups(ours, place), "securitygroup", "id"),
-    }
     found = [_offering(name, machine, offerings) for name, machine in there.items()]
-    for what, (meant, field, key) in wanted.items():
-        for name, machine in there.items() if meant else ():
-            ids = {str(r[key]) for r in machine.get(field) or []}
-            lacks = [r["name"] for r in meant if str(r["id"]) not in ids]
-            said = f"not in {', '.join(lacks)}" if lacks else "as wanted"
-            names = ", ".join(r["name"] for r in meant)
-            found.append(tick(what, names, said, not lacks, NOT_IN.format(HOW[field]), name))
+    own = groups(ours) or [{"id": "", "name": _name(ours)}]
+    for where in ours.places:
+        wanted = {
+            "networks": (_networks(where, place), "nic", "networkid"),
+            "affinity": (own if place.affinity else [], "affinitygroup", "id"),
+            "security groups": (_security_groups(where, place), "securitygroup", "id"),
+        }
+        inside = {n: m for n, m in there.items() if ours.zone_of(n) == where.zone}
+        found += [
+            _inside(name, machine, what, *meant)
+            for what, meant in wanted.items()
+            if meant[0]
+            for name, machine in inside.items()
+        ]
     return found
+
+
+def _inside(name: str, machine: dict, what: str, meant: list[dict], field: str, key: str) -> Tick:
+    ids = {str(r[key]) for r in machine.get(field) or []}
+    lacks = [r["name"] for r in meant if str(r["id"]) not in ids]
+    said = f"not in {', '.join(lacks)}" if lacks else "as wanted"
+    names = ", ".join(r["name"] for r in meant)
+    return tick(what, names, said, not lacks, NOT_IN.format(HOW[field]), name)
 
 
 def _offering(name: str, machine: dict, offerings: Sequence[str]) -> Tick:

@@ -56,8 +56,7 @@ def plan_machines(ours: Ours) -> list[Step]:
 
     On servers with tags they are known by these; on others by the names `cluster-<number>`.
     """
-    rows = ours.cloud.list("listVirtualMachines", zoneid=ours.zone_id)
-    mine = [r for r in rows if ours.bears_name(r["name"])]
+    mine = [r for r in ours.in_zones() if ours.bears_name(r["name"])]
     known = ours.own(mine)
     mine = [r for r in mine if r in known or r["state"] == "Error"]
     gone = ("Expunging", "Expunged") + (() if ours.cloud.may_expunge else ("Destroyed",))

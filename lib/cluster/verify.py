@@ -209,8 +209,7 @@ def _too_many(expected: Expected) -> list[Tick]:
     That is one with a further number, or of the same template while the token is baked in.
     """
     ours, written = expected.ours, expected.written
-    rows = ours.cloud.list("listVirtualMachines", zoneid=ours.zone_id)
-    alive = [r for r in rows if r["state"] not in machines.BAD]
+    alive = [r for r in ours.in_zones() if r["state"] not in machines.BAD]
     stem = re.compile(re.escape(ours.names[0].rpartition("-")[0]) + r"-\d+")
     baked = not (written.text and written.where.endswith(f"/{config.USER_DATA}"))
     templates = {r.get("templateid") for r in alive if r["name"] in ours.names and baked}

@@ -41,15 +41,19 @@ class Found:
 
 def look(cloud: Cloud, values: dict) -> Found:
     """Return what the cloud has of the cluster that the parameters describe."""
-    ours = Ours(
-        cloud,
-        values["zone"],
-        values["cluster_name"],
-        values["revision"],
-        values["volume_name"],
-        values["template_name"],
-        values["template_from"],
-    ).with_machines(values["cluster_size"], values["first_number"])
+    ours = (
+        Ours(
+            cloud,
+            values["zone"],
+            values["cluster_name"],
+            values["revision"],
+            values["volume_name"],
+            values["template_name"],
+            values["template_from"],
+        )
+        .with_machines(values["cluster_size"], values["first_number"])
+        .over(values["zones"])
+    )
     volume = ours.volume() if ours.needs_disk else None
     snapshot = ours.snapshot(volume) if ours.needs_disk else None
     made = (volume, snapshot, ours.template(), ours.machines(), len(ours.names))

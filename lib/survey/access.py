@@ -1,5 +1,6 @@
 """Access: who we are, what the cloud is, and whether it has what a run needs."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from lib import find
@@ -34,15 +35,27 @@ def _account(cloud: Cloud) -> Tick:
     return tick("account", "any", found, True)
 
 
-def place(cloud: Cloud, zone: str, workstation: str, network: str) -> list[Tick]:
-    """Return a row for the zone, and for the workstation and the network in it."""
+def place(
+    cloud: Cloud, zone: str, workstation: str, network: str, others: Iterable[str] = ()
+) -> list[Tick]:
+    """Return a row for each zone, for the workstation in the first, and for the network.
+
+    `others` are the zones that machines are in, where it is not the first alone.
+    """
     zones = find.fitting(cloud.zones, zone)
     here = {"zoneid": zones[0]["id"]} if zones else {}
     rows = [
         _tick(cloud, "listZones", zone, "zone", available=True),
         _tick(cloud, "listVirtualMachines", workstation, "workstation", by="displayname", **here),
     ]
-    return rows + ([_tick(cloud, "listNetworks", network, "network", **here)] if network else [])
+    named = [name for name in dict.fromkeys(others) if name != zone]
+    rows += [_tick(cloud, "listZones", name, "zones", available=True) for name in named]
+    inside = [find.fitting(cloud.zones, name) for name in dict.fromkeys(others or [zone])]
+    return rows + [
+        _tick(cloud, "listNetworks", network, "network", zoneid=found[0]["id"])
+        for found in inside
+        if network and found
+    ]
 
 
 def disk_offering(ours: Ours, name: str) -> list[Tick]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib import find, machines
+from lib import find, machines, templates
 from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.ours import Ours
@@ -77,7 +77,8 @@ def rows(
     cloud, missing = ours.cloud, len(ours.names) - len(ours.machines())
     root = volume_size if ours.needs_disk else _size(ours)
     needs = _machines(cloud, missing, offering, custom, root)
-    needs["ip"] = _addresses(ours, network) if missing else 0
+    places = ours.places if missing else []
+    needs["ip"] = sum(_addresses(place, network) for place in places)
     for kind, more in _made(ours, volume_size).items():
         needs[kind] = needs.get(kind, 0) + more
     account = cloud.project_row or next(iter(cloud.list_if_allowed("listAccounts") or []), {})
@@ -114,13 +115,14 @@ def _addresses(ours: Ours, network: str) -> int:
 
 def _made(ours: Ours, volume_size: int) -> dict[str, float]:
     """Return what the disk, its snapshot and the template need that are not there yet."""
+    copies = len(templates.plan_copies(ours, ours.template_from))
     if not ours.needs_disk:
-        return {} if ours.template() else {"template": 1}
+        return {"template": copies + (not ours.template())}
     volume, image = ours.volume(), ours.template()
     snapshot = image or ours.snapshot(volume)
     disks, shots, images = (0 if there else 1 for there in (volume or snapshot, snapshot, image))
-    kept = (shots + images) * volume_size
-    made: dict[str, float] = {"volume": disks, "snapshot": shots, "template": images}
+    kept = (shots + images + copies) * volume_size
+    made: dict[str, float] = {"volume": disks, "snapshot": shots, "template": images + copies}
     return made | {"primarystorage": disks * volume_size, "secondarystorage": kept}
 
 

@@ -209,12 +209,12 @@ def _write(cloud: Cloud, row: Row) -> None:
     installers.write_files(cloud.disk(row), kind, version, oem)
 
 
-@command("""copyTemplate(4.22) async template
+@command("""copyTemplate async template
     Copies a template to other zones.
     id uuid* the template
-    sourcezoneid uuid the zone that has it
-    destzoneid uuid the zone that gets it
-    destzoneids uuids several zones that get it
+    sourcezoneid uuid*2.2 the zone that has it
+    destzoneid uuid*2.2 the zone that gets it
+    destzoneids uuids (4.22) several zones that get it
 """)
 def copy_template(cloud: Cloud, id: Any, **_: Any) -> Work:
     """Queue the copying."""

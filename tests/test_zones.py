@@ -1,0 +1,101 @@
+"""A cluster over several zones: the template is copied, the machines are spread, 90 removes all."""
+
+import pytest
+from harness import OLD, changes, inventory, play, play_to, running
+from test_placement import URL
+
+from lib.cluster import placement
+from lib.errors import CheckFailed, NotOne
+from lib.ours import Ours
+
+FORTY_TWO, FIFTY, SIXTY = "42-create-template", "50-deploy-cluster", "60-verify-cluster"
+REGISTER, NINETY = "43-register-template", "90-remove-cluster"
+SEED = """\
+zones: [{name: local-1}, {name: west}, {name: north}]
+networks:
+  - {name: default-guest, zone: local-1, cidr: 10.1.0.0/24}
+  - {name: in-west, zone: west, cidr: 10.2.0.0/24}
+  - {name: in-north, zone: north, cidr: 10.3.0.0/24}
+"""
+OVER = {"zones": ["local-1", "west", "north"], "cluster_size": 4}
+
+
+@pytest.fixture(params=["4.22", "2.2"])
+def cloud(request, tmp_path):
+    """A cloud of each dialect with three zones; `cloud.more` are parameters that fit it."""
+    path = tmp_path / "seed.yaml"
+    path.write_text(SEED)
+    with running(tmp_path / "cloud", dialect=request.param, seed=path) as one:
+        one.more = OVER | (OLD if request.param == "2.2" else {})
+        yield one
+
+
+def places(cloud) -> dict[str, str]:
+    rows = cloud.list("listVirtualMachines")
+    return {r["name"][-1]: r["zonename"] for r in rows if r["name"] != "my-workstation"}
+
+
+def copies(cloud) -> list[str]:
+    rows = cloud.list("listTemplates", templatefilter="self")
+    return sorted(r["zonename"] for r in rows if r["isready"])
+
+
+def test_a_template_of_a_disk_is_copied_and_the_machines_are_spread(cloud):
+    rows = play(cloud, "00-check-access", **cloud.more)["rows"]
+    assert [r.found for r in rows if r.what == "zones"] == [
+        "local-1: coreos-cluster-1, coreos-cluster-4; west: coreos-cluster-2; "
+        "north: coreos-cluster-3"
+    ]
+    assert [r.what for r in rows if r.what.startswith("zones ")] == ["zones west", "zones north"]
+    plan = play(cloud, FORTY_TWO, mode="plan", **cloud.more)
+    assert [s.command for s in plan["copies"]] == ["copyTemplate"] * 2
+    play_to(cloud, SIXTY, **cloud.more)
+    assert places(cloud) == {"1": "local-1", "2": "west", "3": "north", "4": "local-1"}
+    assert copies(cloud) == ["local-1", "north", "west"]
+    seen = changes(cloud)
+    play_to(cloud, SIXTY, **cloud.more)
+    assert changes(cloud) == seen, "a second run changed something"
+    play(cloud, NINETY, **cloud.more)
+    left = inventory(cloud)
+    assert left.pop("listVirtualMachines")[-1:] == ["my-workstation"]
+    assert (left["listTemplates"], left["listSnapshots"]) == ([], [])
+
+
+def test_a_registered_template_is_copied_also_when_a_zone_is_added_later(cloud):
+    more = URL | cloud.more
+    play_to(cloud, REGISTER, **more | {"zones": []})
+    with pytest.raises(CheckFailed, match=r"ready in west.*Run 43-register-template"):
+        play(cloud, FIFTY, **more | {"discovery": "local"})
+    play_to(cloud, FIFTY, **more)
+    assert changes(cloud).count("copyTemplate") == 2 and len(places(cloud)) == 4
+    ours = Ours(cloud, "local-1", "coreos-cluster").over(["local-1", "west"])
+    with pytest.raises(CheckFailed, match=r"zone of machine .*-3: wanted .*found north"):
+        placement.demand_possible(ours, ["coreos-cluster-3"], [])
+    play(cloud, NINETY, **more)
+    assert copies(cloud) == []
+
+
+WRONG = {
+    "unknown": ({"zones": ["local-1", "south"]}, "zones south: wanted exactly one"),
+    "static": ({"zones": ["local-1", "west"], "discovery": "static"}, "Fixed addresses are all of"),
+    "a network": ({"zones": ["local-1", "west"], "network": "in-west"}, "network in-west: wanted"),
+    "a template": (
+        {"zones": ["local-1", "west"], "template_from": "existing", "template_name": "nosuch"},
+        "template_name nosuch: wanted exactly one",
+    ),
+}
+
+
+@pytest.mark.parametrize("given, text", WRONG.values(), ids=WRONG)
+def test_what_cannot_be_is_told_in_00(tmp_path, given, text):
+    path = tmp_path / "seed.yaml"
+    path.write_text(SEED)
+    with running(tmp_path / "cloud", seed=path) as cloud:
+        with pytest.raises(CheckFailed, match=text):
+            play(cloud, "00-check-access", **URL | given)
+        assert changes(cloud) == []
+
+
+def test_an_unknown_zone_is_named(tmp_path):
+    with running(tmp_path / "cloud") as cloud, pytest.raises(NotOne, match="zone"):
+        Ours(cloud, "local-1", "c").over(["south"]).in_zones()
