@@ -86,6 +86,11 @@ class Abilities(ABC):
         return self._since((4, 11))
 
     @cached_property
+    def has_firewall(self) -> bool:
+        """Whether public addresses have firewall rules (createFirewallRule, since 3.0)."""
+        return self._since((3,), "createFirewallRule")
+
+    @cached_property
     def has_affinity_groups(self) -> bool:
         """Whether machines can be kept on different hosts (createAffinityGroup, since 4.2)."""
         return self._since((4, 2), "createAffinityGroup")

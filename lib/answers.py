@@ -29,7 +29,7 @@ UNPRINTABLE = re.compile(
 )
 ESCAPED = re.compile(r"\\(?:[bfr]|u00[0179][0-9a-f]|u00[89]|u20[26])", re.I)
 ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")  # a UUID; a number in 2.2
-ONE_VALUE = re.compile(r".*(id|name|state|ipaddress|macaddress)")
+ONE_VALUE = re.compile(r"(?!publicipaddress$).*(id|name|state|ipaddress|macaddress)")
 
 
 class Row(dict):
@@ -149,6 +149,8 @@ def _oddities(value: dict | list, depth: int) -> Iterator[str]:
         texts = (
             name == "params" and isinstance(item, dict) and set(map(type, item.values())) <= {str}
         )
+        if name == "jobresult" and isinstance(item, dict) and list(item) == ["ipaddress"]:
+            item = item["ipaddress"]  # associateIpAddress calls its whole row so
         if isinstance(item, dict | list) and not texts:
             yield from _oddities(item, depth + 1)
 

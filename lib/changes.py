@@ -34,6 +34,9 @@ ASYNC = {
         "VirtualMachine": ("deploy", "destroy", "start", "stop", "reboot"),
         "Tags": ("create", "delete"),
         "AffinityGroup": ("create", "delete"),
+        "IpAddress": ("associate", "disassociate"),
+        "PortForwardingRule": ("create", "delete"),
+        "FirewallRule": ("create", "delete"),
     }.items()
     for verb in verbs
 }

@@ -129,6 +129,26 @@ def tags(cloud: Client, resource: str, resource_id: object) -> list[dict] | None
     return cloud.list_if_allowed("listTags", resourcetype=resource, resourceid=resource_id)
 
 
+def _associated(cloud: Client, params: dict, entry: Entry) -> dict | None:
+    rows = [r | {"created": r.get("allocated")} for r in cloud.list("listPublicIpAddresses")]
+    new = [r for r in rows if not r.get("issourcenat") and _since(r, entry.sent)]
+    where = {"networkid": "associatednetworkid", "zoneid": "zoneid"}
+    fit = [r for r in new if all(str(r.get(f)) == str(params.get(p, r.get(f)))
+                                 for p, f in where.items())]  # fmt: skip
+    named = [r | {"name": r["ipaddress"]} for r in fit]
+    return _one("listPublicIpAddresses", "allocated", entry.sent, named)
+
+
+def _let_in(listing: str, port: str) -> Callable:
+    """Return the rule for a command that lets requests to a port of a public address in."""
+
+    def rule(cloud: Client, params: dict, entry: Entry) -> dict | None:
+        rows = cloud.list(listing, ipaddressid=params["ipaddressid"])
+        return next((r for r in rows if str(r.get(port)) == str(params[port])), None)
+
+    return rule
+
+
 def _copied(cloud: Client, params: dict, entry: Entry) -> dict | None:
     place = {"zoneid": params["destzoneid"], **MORE["listTemplates"]}
     rows = cloud.list("listTemplates", id=params["id"], **place)
@@ -155,6 +175,7 @@ MADE = {
     "registerTemplate": _made("listTemplates", "name", name="name"),
     "deployVirtualMachine": _made("listVirtualMachines", "name", name="name", zoneid="zoneid"),
     "createAffinityGroup": _made("listAffinityGroups", "name", name="name"),
+    "associateIpAddress": _associated,
     "registerUserData": _made("listUserData", "name", name="name"),
 }
 EFFECTS = {
@@ -167,6 +188,11 @@ EFFECTS = {
     "deleteSnapshot": _gone("listSnapshots"),
     "deleteTemplate": _gone("listTemplates"),
     "copyTemplate": _copied,
+    "createPortForwardingRule": _let_in("listPortForwardingRules", "publicport"),
+    "createFirewallRule": _let_in("listFirewallRules", "startport"),
+    "deletePortForwardingRule": _gone("listPortForwardingRules"),
+    "deleteFirewallRule": _gone("listFirewallRules"),
+    "disassociateIpAddress": _gone("listPublicIpAddresses"),
     "deleteAffinityGroup": _gone("listAffinityGroups"),
     "deleteUserData": _gone("listUserData"),
     "destroyVirtualMachine": _gone("listVirtualMachines"),

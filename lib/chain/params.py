@@ -24,6 +24,7 @@ CHOICES = {
     "config_format": ("cloud-config", "ignition"),
     "config_delivery": ("disk", "userdata"),
     "template_from": ("disk", "url", "existing"),
+    "public": ("", "ssh"),
 }
 # The form that a text must have, and how to say it; a test holds them to the rooms as well.
 _URL = "http(s)://host, then a path if need be"
@@ -120,7 +121,7 @@ def allowed(name: str, kind: str, default: object = None) -> str:
     ('plan or apply', '1 to 1,000,000,000, or 0: not set')
     """
     if name in CHOICES:
-        return " or ".join(CHOICES[name])
+        return " or ".join(choice or '""' for choice in CHOICES[name])
     if kind == "int":
         span = f"1 to {MOST.get(name, LARGEST[int]):,}"
         return f"{span}, or 0: not set" if default == 0 else span

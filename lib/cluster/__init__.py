@@ -8,6 +8,7 @@ inside       what the machines say over SSH
 login        the machines reached over SSH
 matrix       the answers as a table
 placement    the networks and groups that machines are put into
+published    a public address for SSH to the first machine
 reconfigure  another configuration for machines that run
 registry     whom the discovery registry lists
 removal      everything of the cluster removed, in order of dependence
@@ -21,6 +22,7 @@ __all__ = [
     "login",
     "matrix",
     "placement",
+    "published",
     "reconfigure",
     "removal",
     "rolling",

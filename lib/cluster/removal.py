@@ -7,7 +7,7 @@ import pandas as pd
 
 from lib import snapshots, templates, volumes
 from lib.checks import Tick, asked
-from lib.cluster import placement
+from lib.cluster import placement, published
 from lib.config import registered
 from lib.errors import CheckFailed, ParamsError
 from lib.install import detached
@@ -65,8 +65,9 @@ def plan_machines(ours: Ours) -> list[Step]:
 
 
 def plan_first(ours: Ours) -> list[Step]:
-    """Return the steps that come first: destroy the machines, detach the disk."""
-    return plan_machines(ours) + volumes.plan_release(ours)
+    """Return the first steps: give public addresses back, destroy the machines, detach the disk."""
+    public = published.plan_removal(ours)
+    return public + plan_machines(ours) + volumes.plan_release(ours)
 
 
 def plan_then(ours: Ours, keep: list[str]) -> list[Step]:
@@ -123,6 +124,8 @@ def inventory(ours: Ours) -> pd.DataFrame:
     data = registered.rows_of(ours.cloud, ours.cluster_name)
     rows = [("machine", r["name"], r["state"], r["id"]) for r in machines]
     rows += [("user data", r["name"], "registered", r["id"]) for r in data]
+    rows += [("public address", r["ipaddress"], r["state"], r["id"])
+             for r in published.addresses(ours)]  # fmt: skip
     rows += [("affinity group", g["name"], g["type"], g["id"]) for g in placement.groups(ours)]
     rows += [("template", r["name"], _readiness(r), r["id"]) for r in images]
     rows += [("snapshot", r["name"], r["state"], r["id"]) for r in ours.snapshots(disk)]

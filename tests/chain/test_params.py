@@ -344,6 +344,7 @@ def _is_taken(name, text):
 
 def test_the_values_that_are_allowed_are_those_that_the_stages_take():
     from lib.chain.params import CHOICES
+    from lib.cluster import published
     from lib.config import form
     from lib.ours import SOURCES
     from lib.plan import MODES
@@ -356,4 +357,5 @@ def test_the_values_that_are_allowed_are_those_that_the_stages_take():
         "config_format": tuple(form.ON_DISK),
         "config_delivery": form.DELIVERIES,
         "template_from": SOURCES,
+        "public": published.KINDS,
     } == CHOICES

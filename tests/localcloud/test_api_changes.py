@@ -203,7 +203,7 @@ def test_resources_that_exist_once_are_listed(api, command, given, key, told):
 
 
 def test_lists_of_absent_resources_are_empty(either):
-    both = "listPublicIpAddresses listPortForwardingRules listIpForwardingRules listIsos"
+    both = "listPortForwardingRules listIpForwardingRules listIsos"
     new = "listAffinityGroups listVMSnapshot listVPCs listSnapshotPolicies"
     for name in f"{both} {new if either.facts['dialect'] == '4.22' else ''}".split():
         assert either(name) == {}

@@ -13,6 +13,7 @@ from ..state.rows import Row
 from ..state.views import default_nic, show
 from ..workstation.plugs import unplug, update_workstation
 from .deployments import check_custom, check_form, check_name, extras
+from .firewalls import revoke
 from .keys import stored_userdata
 from .volumes import drop
 
@@ -219,6 +220,7 @@ def expunge_now(cloud: Cloud, id: Any) -> None:
         return
     for volume in fitting(cloud, "volume", virtualmachineid=id):
         drop(cloud, volume)
+    revoke(cloud, row)
     etcd.end(cloud, row)
     etcd.forget(cloud, row)
     cloud.state.remove("virtualmachine", row)

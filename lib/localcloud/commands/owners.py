@@ -15,7 +15,7 @@ OWNED = (
         listResourceLimits listAsyncJobs listSSHKeyPairs listUserData listTags listEvents
         listPublicIpAddresses listPortForwardingRules listIpForwardingRules listUsers
         listDiskOfferings listServiceOfferings listIsos listAffinityGroups listSecurityGroups
-        listInstanceGroups listVMSnapshot listVPCs"""),
+        listInstanceGroups listVMSnapshot listVPCs listFirewallRules"""),
     ("domainid listall isrecursive", "4.22", "listAccounts"),
     ("listall", "4.22", "listDomains"),
     ("domainid", "4.22", "listZones listNetworkOfferings"),
@@ -23,7 +23,7 @@ OWNED = (
         createVolume createSnapshot createTemplate deployVirtualMachine createSSHKeyPair
         registerSSHKeyPair deleteSSHKeyPair registerUserData deleteUserData
         resetSSHKeyForVirtualMachine registerTemplate createAffinityGroup deleteAffinityGroup
-        createSecurityGroup deleteSecurityGroup"""),
+        createSecurityGroup deleteSecurityGroup associateIpAddress"""),
     ("account domainid isrecursive", "2.2", "listVirtualMachines listVolumes listSnapshots"),
     ("account domainid", "2.2", """
         listTemplates listNetworks listResourceLimits listAsyncJobs createVolume createSnapshot

@@ -22,7 +22,7 @@ DATES = ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 
 # The kind of row an id parameter names, where its own name does not say so.
 KINDS = {"groupid": "instancegroup", "associatednetworkid": "network"}
-KINDS |= {"sourcezoneid": "zone", "destzoneid": "zone"}
+KINDS |= {"sourcezoneid": "zone", "destzoneid": "zone", "ipaddressid": "publicipaddress"}
 
 
 def read(state: State, dialect: Dialect, command: Command, given: dict[str, str]) -> dict:

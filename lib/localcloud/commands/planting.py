@@ -7,6 +7,7 @@ from ..state.cloud import CONFIGURATION, GIB, Cloud
 from ..state.rows import Row
 from ..state.seeds import Seed
 from ..workstation import images
+from . import publicip
 from .cards import card
 from .security import DEFAULT
 
@@ -78,7 +79,9 @@ def _networks(cloud: Cloud, seed: Seed) -> None:
         place |= SHARED if zone["networktype"] == "Basic" else {}
         place |= {"zoneid": zone["id"], "networkofferingid": offering["id"]}
         place["physical"] = cloud.state.add("physicalnetwork")["id"]
-        _add(cloud, "network", row, **place)
+        network = _add(cloud, "network", row, **place)
+        if not network.get("type"):
+            publicip.add(cloud, network, issourcenat=True)
 
 
 def _account(cloud: Cloud) -> None:

@@ -10,6 +10,7 @@ from ..state.cloud import Cloud, Listing, fitting
 from ..state.refusals import invalid
 from ..state.registry import add_params, command
 from ..state.rows import Row
+from . import publicip
 from .cards import card
 
 ANY = -1
@@ -19,9 +20,10 @@ TAKING = """listDiskOfferings listServiceOfferings listVirtualMachines listVolum
     listAffinityGroups listSecurityGroups listIsos listVMSnapshot listVPCs createVolume
     createTemplate deployVirtualMachine createSSHKeyPair registerSSHKeyPair deleteSSHKeyPair
     registerUserData deleteUserData resetSSHKeyForVirtualMachine registerTemplate
-    createAffinityGroup deleteAffinityGroup createSecurityGroup deleteSecurityGroup"""
+    createAffinityGroup deleteAffinityGroup createSecurityGroup deleteSecurityGroup
+    associateIpAddress listFirewallRules"""
 OWNED = """virtualmachine volume snapshot template network sshkeypair userdata tag event
-    instancegroup affinitygroup securitygroup"""
+    instancegroup affinitygroup securitygroup publicipaddress"""
 
 
 @command("""listProjects@3.0.0(4.22) list project
@@ -70,6 +72,7 @@ def found(cloud: Cloud, name: str) -> None:
     inside = {"projectid": project["id"]}
     network = {k: v for k, v in cloud.one("network").items() if k not in ("id", "n")}
     network = cloud.state.add("network", **network | inside | {"name": f"{name}-net"})
+    publicip.add(cloud, network, issourcenat=True)
     own = card(cloud, network, machine["nics"][0]["address"])
     cloud.state.change("virtualmachine", machine, **inside, nics=[own])
     for volume in fitting(cloud, "volume", virtualmachineid=machine["id"]):

@@ -16,6 +16,7 @@ TYPES = {
     "template": ("template", "Template"),
     "network": ("network", "Network"),
     "zone": ("zone", "Zone"),
+    "publicipaddress": ("publicipaddress", "PublicIpAddress"),
 }
 
 

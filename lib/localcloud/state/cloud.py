@@ -253,7 +253,7 @@ def used(cloud: Cloud, what: str) -> float:
     if what == "secondarystorage":
         stored = [*_counted(cloud, "snapshot"), *_counted(cloud, "template")]
         return sum(row["size"] * len(copies_of(row)) for row in stored) / GIB
-    return len(_counted(cloud, {"ip": "network"}.get(kind, kind)))
+    return len(_counted(cloud, {"ip": "publicipaddress"}.get(kind, kind)))
 
 
 def _counted(cloud: Cloud, kind: str) -> list[Row]:

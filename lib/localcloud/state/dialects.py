@@ -69,6 +69,7 @@ class Dialect:
     starts_running: bool = False  # startVirtualMachine of one that runs succeeds
     all_recover: bool = False
     reboot_refusal: int = 431
+    has_firewall: bool = True
     userdata_get: int = 4096  # base64 characters, fewer than that
     userdata_post: int = 1048576
     userdata_decoded: int | None = None
@@ -250,6 +251,7 @@ class Old(Dialect):
     starts_running: bool = True
     all_recover: bool = True
     reboot_refusal: int = 530
+    has_firewall: bool = False
     userdata_post: int = 4096
     userdata_decoded: int | None = 2048
     userdata_too_long: str = "User data is too long"

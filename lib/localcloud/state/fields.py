@@ -14,7 +14,7 @@ RESOURCES = """vm +ip volume snapshot +backup +backupstorage template +project +
     +memory +gpu +primarystorage +secondarystorage +bucket +objectstorage"""
 AMOUNTS = " ".join(f"{r}limit {r}total:long {r}available" for r in RESOURCES.split())
 # Resources that this cloud does not have.
-EMPTY = """publicipaddress portforwardingrule ipforwardingrule iso vmSnapshot vpc
+EMPTY = """ipforwardingrule iso vmSnapshot vpc
     snapshotpolicy"""
 
 

@@ -38,14 +38,16 @@ OTHERS = 5
 SECONDS_PER_GIB = {"createSnapshot": 14.25, "createTemplate": 3, "copyTemplate": 3}
 AFTER = 0.05  # of its duration, until the work after a job is done
 INSTANCES = {"volume": "Volume", "snapshot": "Snapshot", "template": "Template",
-             "virtualmachine": "VirtualMachine", "affinitygroup": "AffinityGroup"}  # fmt: skip
+             "virtualmachine": "VirtualMachine", "affinitygroup": "AffinityGroup",
+             "publicipaddress": "IpAddress", "portforwardingrule": "FirewallRule",
+             "firewallrule": "FirewallRule"}  # fmt: skip
 # Work that no job does, and the command with its phase.
 WITHOUT_JOB = {"expunge": "expungeVirtualMachine", "download": "registerTemplate"}
 GERUNDS = {"stop": "stopping"}
 # Java packages of the commands whose module has another name.
 AREAS = {"machine": "vm", "deployment": "vm", "instance": "vm", "storage": "volume",
          "download": "template", "affinity": "affinitygroup",
-         "security": "securitygroup"}  # fmt: skip
+         "security": "securitygroup", "publicip": "address"}  # fmt: skip
 VERB = re.compile(r"([a-z]+)(\w+)")
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 INTERNAL = "Internal error executing command, please contact your system administrator"
@@ -114,7 +116,7 @@ def _described(cloud: Cloud, command: Command, params: dict, work: Work) -> Row:
         "command": command.name,
         "instance": id,
         "instancetype": nothing if id is None else subject or nothing,
-        "about": about["name"] if about else "",
+        "about": (about or {}).get("name", ""),
     }
 
 

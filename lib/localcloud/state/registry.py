@@ -75,7 +75,7 @@ class Command:
 
 # The kind of row that the commands of a module are about, where they do not answer with it.
 SUBJECTS = {"machine": "virtualmachine", "key": "userdata", "affinity": "affinitygroup",
-            "security": "securitygroup"}  # fmt: skip
+            "security": "securitygroup", "publicip": "publicipaddress"}  # fmt: skip
 COMMANDS: dict[str, Command] = {}
 PHASES: dict[str, dict[str, Callable[..., Any]]] = {}
 

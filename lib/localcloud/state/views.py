@@ -163,6 +163,12 @@ def _download(cloud: Cloud, row: Row) -> tuple[str, int, str]:
     return "DOWNLOAD_IN_PROGRESS", percent, status
 
 
+@more("publicipaddress")
+def _public_address(cloud: Cloud, row: Row) -> dict:
+    network = cloud.find("network", row["associatednetworkid"])
+    return {"allocated": cloud.stamp(row["at"]), "associatednetworkname": network["name"]}
+
+
 @more("affinitygroup")
 def _affinity_group(cloud: Cloud, row: Row) -> dict:
     return {"virtualmachineIds": _members(cloud, row)}

@@ -1,0 +1,93 @@
+"""Public addresses, and what they let in."""
+
+import pytest
+
+SSH = {"protocol": "TCP", "publicport": 22, "privateport": 22}
+
+
+@pytest.fixture
+def taken(either):
+    """A cloud of each dialect with a machine, and a public address for its network."""
+    either.node = either.machine("m")
+    zone = either("listZones")["zone"][0]["id"]
+    either.address = either.done("associateIpAddress", zoneid=zone)
+    either.rule = SSH | {"ipaddressid": either.address["id"]}
+    either.rule["virtualmachineid"] = either.node["id"]
+    return either
+
+
+def count(cloud, command: str, **filters) -> int:
+    return cloud(command, **filters).get("count", 0)
+
+
+def test_an_address_forwards_a_port_until_it_is_given_back(taken):
+    assert count(taken, "listPublicIpAddresses") == 2
+    made = taken.done("createPortForwardingRule", **taken.rule)
+    wanted = {"publicport": "22", "virtualmachinename": "m", "state": "Active"}
+    assert {k: made[k] for k in wanted} == wanted
+    assert made["ipaddress"] == taken.address["ipaddress"]
+    code, text = taken.refused("createPortForwardingRule", **taken.rule)
+    assert code == 537 and text.startswith("The range specified, 22-22, conflicts with rule ")
+    assert taken.done("deletePortForwardingRule", id=made["id"]) is True
+    taken.done("createPortForwardingRule", **taken.rule | {"publicport": 2222})
+    assert taken.done("disassociateIpAddress", id=taken.address["id"]) is True
+    assert count(taken, "listPortForwardingRules") == 0
+    assert count(taken, "listPublicIpAddresses") == 1
+
+
+WRONG = {
+    "no machine": ({"virtualmachineid": "nosuch"}, "virtualmachineid"),
+    "no protocol": ({"protocol": "sctp"}, "Protocol sctp is not supported in zone"),
+}
+
+
+@pytest.mark.parametrize(("given", "text"), WRONG.values(), ids=WRONG)
+def test_a_rule_that_cannot_be_is_refused(taken, given, text):
+    code, said = taken.refused("createPortForwardingRule", **taken.rule | given)
+    assert code == 431 and text in said
+
+
+def test_the_address_by_which_a_network_goes_out_stays(api):
+    [row] = api("listPublicIpAddresses")["publicipaddress"]
+    assert row["issourcenat"] is True
+    assert api.failed("disassociateIpAddress", id=row["id"]) == (
+        530,
+        "ip address is used for source nat purposes and can not be disassociated.",
+    )
+    assert api.refused("associateIpAddress")[1].startswith("Unable to figure out zone to assign IP")
+
+
+def test_newer_servers_have_a_firewall(api):
+    node, network = api.machine("m"), api.id_of("listNetworks", "default-guest")
+    own = {"ipaddressid": api.done("associateIpAddress", networkid=network)["id"]}
+    rule = SSH | own | {"virtualmachineid": node["id"]}
+    assert "deprecated" in api.refused("createPortForwardingRule", **rule, cidrlist="1.2.3.0/24")[1]
+    api.done("createPortForwardingRule", **rule, openfirewall="false")
+    assert count(api, "listFirewallRules") == 0
+    given = own | {"protocol": "TCP", "startport": 22, "endport": 22}
+    wrong = api.refused("createFirewallRule", **given, cidrlist="1.2.3.4")
+    assert wrong == (431, "Source CIDRs formatting error 1.2.3.4")
+    made = api.done("createFirewallRule", **given, cidrlist="1.2.3.0/24,1.2.4.0/24")
+    assert (made["cidrlist"], made["startport"]) == ("1.2.3.0/24,1.2.4.0/24", 22)
+    assert api.refused("createFirewallRule", **given, cidrlist="1.2.3.0/24")[0] == 537
+    assert api.done("deleteFirewallRule", id=made["id"]) is True
+    api.done("createPortForwardingRule", **rule | {"publicport": 2222})
+    assert [r["cidrlist"] for r in api("listFirewallRules")["firewallrule"]] == ["0.0.0.0/0"]
+
+
+def test_addresses_are_counted_and_limited(api):
+    network = api.id_of("listNetworks", "default-guest")
+    api.fault("limits", "ip:2")
+    api.done("associateIpAddress", networkid=network)
+    assert api("listAccounts")["account"][0]["iptotal"] == 2
+    code, text = api.refused("associateIpAddress", networkid=network)
+    assert code == 535 and "Type = 'public_ip'" in text
+
+
+def test_a_machine_that_is_expunged_takes_its_rules_along(api):
+    api.fault("expunge", "allowed:1")
+    node, network = api.machine("m"), api.id_of("listNetworks", "default-guest")
+    own = {"ipaddressid": api.done("associateIpAddress", networkid=network)["id"]}
+    api.done("createPortForwardingRule", **SSH, **own, virtualmachineid=node["id"])
+    api.done("destroyVirtualMachine", id=node["id"], expunge="true")
+    assert count(api, "listPortForwardingRules") == 0

@@ -1,0 +1,120 @@
+"""SSH to the first machine from outside: asked for, narrowed, ended, and removed."""
+
+import pytest
+from harness import OLD, changes, fault, play, play_to, running
+from test_placement import SEED, URL
+
+from lib.cluster import published
+from lib.cluster.published import Public
+from lib.errors import CheckFailed, ParamsError, Unreachable
+from lib.ours import Ours
+
+ZERO, FIFTY, NINETY = "00-check-access", "50-deploy-cluster", "90-remove-cluster"
+FORWARD, OPEN = "listPortForwardingRules", "listFirewallRules"
+
+
+@pytest.fixture(params=["4.22", "2.2"])
+def cloud(request, tmp_path):
+    """A cloud of each dialect; `cloud.more` are parameters that fit it."""
+    with running(tmp_path / "cloud", dialect=request.param) as one:
+        one.more = URL | (OLD if request.param == "2.2" else {}) | {"public": "ssh"}
+        yield one
+
+
+def own(cloud) -> list[dict]:
+    rows = cloud.list("listPublicIpAddresses")
+    assert sum(r["issourcenat"] for r in rows) == 1, "that by which the network goes out stays"
+    return [r for r in rows if not r["issourcenat"]]
+
+
+def test_a_port_of_an_own_address_is_forwarded_until_it_is_not_asked_for(cloud, capsys):
+    modern = cloud.has_firewall
+    rows = play(cloud, ZERO, **cloud.more)["rows"]
+    assert [r.found for r in rows if r.what == "public"] == [
+        "port 22 of an address of its own, for 0.0.0.0/0"
+    ]
+    play_to(cloud, FIFTY, **cloud.more | {"public": ""})
+    assert own(cloud) == []
+    seen = len(changes(cloud))
+    plan = play(cloud, FIFTY, mode="plan", **cloud.more)["outside"]
+    firewall = ["createFirewallRule"] * modern
+    assert [s.command for s in plan] == [
+        "associateIpAddress", "createPortForwardingRule", *firewall
+    ]  # fmt: skip
+    assert len(changes(cloud)) == seen
+    play(cloud, FIFTY, **cloud.more)
+    (address,) = own(cloud)
+    assert f"ssh core@{address['ipaddress']} reaches coreos-cluster-1" in capsys.readouterr().out
+    (rule,) = cloud.list(FORWARD)
+    assert (rule["publicport"], rule["privateport"], rule["protocol"]) == ("22", "22", "tcp")
+    assert rule["virtualmachinename"] == "coreos-cluster-1"
+    if modern:
+        assert [r["cidrlist"] for r in cloud.list(OPEN)] == ["0.0.0.0/0"]
+        play(cloud, FIFTY, **cloud.more | {"public_from": ["198.51.100.0/24", "192.0.2.0/24"]})
+        assert [r["cidrlist"] for r in cloud.list(OPEN)] == ["198.51.100.0/24,192.0.2.0/24"]
+    assert play(cloud, FIFTY, mode="plan", **cloud.more | {"public": ""})["outside"] != []
+    play(cloud, NINETY, **cloud.more)
+    assert own(cloud) == cloud.list(FORWARD) == []
+    assert changes(cloud).count("disassociateIpAddress") == 1
+
+
+def test_an_address_of_somebody_else_is_neither_taken_nor_given_back(cloud):
+    play_to(cloud, FIFTY, **cloud.more | {"public": ""})
+    ours = Ours(cloud, "local-1", "coreos-cluster").with_machines(3)
+    first = ours.machines()["coreos-cluster-1"]
+    zone = {"zoneid": ours.zone_id}
+    theirs = cloud.ask("associateIpAddress", **zone)["id"]
+    given = {"protocol": "TCP", "publicport": 22, "privateport": 22, "ipaddressid": theirs}
+    cloud.ask("createPortForwardingRule", **given, virtualmachineid=first["id"])
+    assert published.plan_removal(ours) == []
+    play(cloud, FIFTY, **cloud.more)
+    assert len(own(cloud)) == 2
+    play(cloud, NINETY, **cloud.more)
+    assert [str(r["id"]) for r in own(cloud)] == [str(theirs)]
+
+
+def test_a_lost_answer_is_found_again_and_no_second_address_taken(cloud):
+    play_to(cloud, FIFTY, **cloud.more | {"public": ""})
+    fault(cloud, "associateIpAddress", "fault:drop-after")
+    try:
+        play(cloud, FIFTY, **cloud.more)
+    except Unreachable:
+        play(cloud, FIFTY, **cloud.more)
+    assert len(own(cloud)) == 1 and len(cloud.list(FORWARD)) == 1
+    play(cloud, NINETY, **cloud.more)
+    assert own(cloud) == []
+
+
+def test_the_rule_follows_the_first_machine_to_another_one(cloud):
+    play_to(cloud, FIFTY, **cloud.more)
+    ours = Ours(cloud, "local-1", "coreos-cluster").with_machines(2, 2)
+    plan = published.plan(ours, Public("ssh"))
+    assert [s.command for s in plan] == ["deletePortForwardingRule", "createPortForwardingRule"]
+    published.apply(ours, Public("ssh"), plan, "apply", within=60)
+    assert [r["virtualmachinename"] for r in cloud.list(FORWARD)] == ["coreos-cluster-2"]
+
+
+@pytest.mark.parametrize(
+    "given, name",
+    [
+        ({"what": "http"}, "public"),
+        ({"what": "ssh", "sources": ["198.51.100.7"]}, "public_from"),
+        ({"what": "ssh", "sources": ["198.51.100.7/24"]}, "public_from"),
+        ({"sources": ["everyone"]}, "public_from"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(given, name):
+    with pytest.raises(ParamsError, match=f"^{name}: wanted"):
+        Public(**given)
+
+
+def test_a_network_that_forwards_no_ports_is_named_in_00(tmp_path):
+    path = tmp_path / "seed.yaml"
+    path.write_text(SEED)
+    with running(tmp_path / "cloud", seed=path) as cloud:
+        ours = Ours(cloud, "plain", "c").with_machines(1)
+        (row,) = published.rows(ours, "ssh", [], "")
+        assert row.ok == "✗" and "a network with port forwarding" in str(row)
+        (network,) = cloud.list("listNetworks", zoneid=ours.zone_id)
+        with pytest.raises(CheckFailed, match="Leave public empty"):
+            published.demand_forwarding([network])
