@@ -110,6 +110,11 @@ class Abilities(ABC):
         """Whether it has listApis (since 4.1)."""
         return self._since((4, 1))
 
+    @cached_property
+    def lists_pending_jobs(self) -> bool:
+        """Whether listAsyncJobs shows the jobs that run and no others (since 4.12)."""
+        return self._since((4, 12), "listAsyncJobs")
+
     @property
     def can_take_long_user_data(self) -> bool:
         """Whether it takes more than 2 KiB of user data (since 4.3)."""

@@ -21,6 +21,7 @@ import requests
 from lib import answers, find, paging, profiles
 from lib.abilities import NOT_ALLOWED, Abilities, Rows, no_command
 from lib.errors import CheckFailed, ParamsError, ProfileError, Refused, RunbookError, Unreachable
+from lib.pace import Gate, Pace
 from lib.record import masks
 from lib.record.journal import Journal, run_folder
 from lib.record.requests import Request
@@ -72,6 +73,7 @@ class Client(Abilities):
     folder: Path = field(default_factory=run_folder, repr=False)
     grace: float = 30
     books: dict[Path, Journal] = field(default_factory=dict, repr=False)  # read by `lib.earlier`
+    at_once: int = field(default=0, repr=False)  # changes under way, 0: as many as it bears
 
     def __str__(self) -> str:
         project = f", project {self.project}" if self.project else ""
@@ -83,6 +85,16 @@ class Client(Abilities):
     def journal(self) -> Journal:
         """What was changed, or was about to be, at this cloud."""
         return Journal(self.folder, self.profile.endpoint)
+
+    @cached_property
+    def pace(self) -> Pace:
+        """How many changes may be under way, by what this client has seen of the cloud."""
+        return Pace(self.at_once)
+
+    @cached_property
+    def gate(self) -> Gate:
+        """When a throttled cloud may be asked again."""
+        return Gate(self.profile.endpoint, self.profile.key, self.clock)
 
     @cached_property
     def zones(self) -> Rows:
@@ -116,17 +128,25 @@ class Client(Abilities):
     def ask(self, command: str, **params: Any) -> dict:
         """Send one command without a journal, and again only where that does no harm."""
         wire = wire_params(self._in_project(command, params))
-        for attempt in range(1, TRIES + 1):
+        attempt, most, waited = 0, self.profile.max_pause, 0.0
+        while True:
+            if left := self.gate.left(most):
+                self.sleep(left)
             try:
                 return self._once(command, wire)
             except (Refused, Unreachable) as error:
+                throttled = isinstance(error, Refused) and error.code == 429
+                attempt += not throttled
                 pause = _pause(error, attempt)
                 if pause is None or attempt == TRIES:
                     raise
-                if isinstance(error, Refused) and error.code == 429:
-                    self._demand_bearable(error, pause)
-                self.sleep(min(pause, self.profile.max_pause))
-        raise AssertionError("the last try returns or raises")
+                if isinstance(error, Refused) and throttled:
+                    waited += pause
+                    self._demand_bearable(error, waited)
+                    self.gate.close(pause)
+                    self.pace.halve()
+                else:
+                    self.sleep(min(pause, most))
 
     def list(self, command: str, **params: Any) -> Rows:
         """Return every row of a list command, or those of the one `page` that is asked for.

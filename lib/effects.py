@@ -15,6 +15,8 @@ DONE = {
     "createVolume": ("Allocated", "Ready"),
     "createSnapshot": ("BackedUp",),
     "deployVirtualMachine": ("Running",),
+    "startVirtualMachine": ("Running",),
+    "stopVirtualMachine": ("Stopped",),
 }
 # No list shows these afterwards, but their job does where it has an id that we chose; and the list
 # that shows the state meanwhile.
@@ -49,6 +51,18 @@ def complete(entry: Entry, row: dict) -> bool:
     if entry.params.get("startvm") is False:
         return row.get("state") in ("Stopped", "Running")
     return command not in DONE or row.get("state") in DONE[command]
+
+
+def succeeded(command: str, params: dict, row: dict | None) -> bool:
+    """Tell whether a machine's row, None where it is not listed, shows that a job succeeded.
+
+    That may be asked of a job that has ended, by a list that names the machine's id.
+    """
+    if command == "destroyVirtualMachine":
+        return row is None or row.get("state") in GONE
+    return (
+        row is not None and command in DONE and complete(Entry(command=command, params=params), row)
+    )
 
 
 def _made(listing: str, key: str, **filters: str) -> Callable:
@@ -168,6 +182,10 @@ def _has(key: str) -> Callable[[dict, dict], bool]:
     return lambda row, params: str(row.get(key)) == str(params[key])
 
 
+def _is(command: str) -> Callable[[dict, dict], bool]:
+    return lambda row, _: row["state"] in DONE[command]
+
+
 MADE = {
     "createVolume": _made("listVolumes", "name", name="name", zoneid="zoneid"),
     "createSnapshot": _made("listSnapshots", "volumeid", volumeid="volumeid"),
@@ -181,9 +199,9 @@ MADE = {
 EFFECTS = {
     "attachVolume": _became("listVolumes", _has("virtualmachineid")),
     "detachVolume": _became("listVolumes", lambda row, _: not row.get("virtualmachineid")),
-    "startVirtualMachine": _became("listVirtualMachines", lambda r, _: r["state"] == "Running"),
+    "startVirtualMachine": _became("listVirtualMachines", _is("startVirtualMachine")),
     "changeServiceForVirtualMachine": _became("listVirtualMachines", _has("serviceofferingid")),
-    "stopVirtualMachine": _became("listVirtualMachines", lambda r, _: r["state"] == "Stopped"),
+    "stopVirtualMachine": _became("listVirtualMachines", _is("stopVirtualMachine")),
     "deleteVolume": _gone("listVolumes"),
     "deleteSnapshot": _gone("listSnapshots"),
     "deleteTemplate": _gone("listTemplates"),

@@ -11,7 +11,14 @@ from functools import partial
 
 from lib import answers
 from lib.client import BUSY, Client
-from lib.errors import JobFailed, JobTimeout, Refused, Unreachable
+from lib.errors import (
+    Incomplete,
+    JobFailed,
+    JobTimeout,
+    Refused,
+    TooManyRows,
+    Unreachable,
+)
 from lib.waiting import expected, until
 
 LONGEST = 2.0  # seconds between two looks at a job that may end any moment
@@ -19,7 +26,10 @@ LONGEST = 2.0  # seconds between two looks at a job that may end any moment
 
 @dataclass
 class Job:
-    """A job that the cloud accepted: its id, command, what it works on, and when it was sent."""
+    """A job that the cloud accepted: its id, command, what it works on, and when it was sent.
+
+    `due` is when to look at it next; `machine` is the id of the machine that it is about, if any.
+    """
 
     id: str
     command: str = "job"
@@ -27,6 +37,7 @@ class Job:
     started: float = 0
     expect: float = 0
     due: float = 0
+    machine: str = ""
 
 
 def looks(expect: float = 0) -> Iterator[float]:
@@ -37,14 +48,18 @@ def looks(expect: float = 0) -> Iterator[float]:
     looks are sparse there: an eighth of the time gone by apart, which is also the most that a
     cloud faster than expected can be noticed late.
     """
-    now, earliest = 0.05, expect * 2 / 3
+    now = 0.05
     while True:
         yield now
-        if now < LONGEST:
-            now = min(now * 2, LONGEST)
-        else:
-            sparse = min(now / 8, earliest - now)
-            now += max(LONGEST, sparse - sparse % LONGEST)
+        now += pause(now, expect)
+
+
+def pause(age: float, expect: float = 0) -> float:
+    """Return how many seconds may pass until a job of that age is looked at again."""
+    if age < LONGEST:
+        return min(max(age, 0.05), LONGEST - age)
+    sparse = min(age / 8, expect * 2 / 3 - age)
+    return max(LONGEST, sparse - sparse % LONGEST)
 
 
 def wait(cloud: Client, job: Job, within: float) -> dict:
@@ -58,6 +73,23 @@ def wait(cloud: Client, job: Job, within: float) -> dict:
     if result is None:
         raise late(cloud, job)
     return result
+
+
+def pending(cloud: Client) -> set[str] | None:
+    """Return the ids of all the account's jobs that run; None where a list does not tell.
+
+    A job that is not among them is asked for: it may be that the list lacks it.
+    """
+    if not cloud.lists_pending_jobs:
+        return None
+    try:
+        rows = cloud.list_if_allowed("listAsyncJobs")
+    except (Incomplete, Refused, TooManyRows, Unreachable):
+        return None
+    if rows is None:
+        cloud.lists_pending_jobs = False
+        return None
+    return {str(row["jobid"]) for row in rows if row.get("jobstatus", 0) == 0}
 
 
 def look(cloud: Client, job: Job) -> dict | None:

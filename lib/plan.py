@@ -1,7 +1,7 @@
 """Plans: lists of steps that can be shown, compared, and applied side by side."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from lib.steps import Id, Pending, Step, tag_params
 from lib.waiting import Waiting, tell
 
 MODES = ("plan", "apply")
+MANY = 40  # steps that are told one by one at most
 
 
 def check_mode(mode: str) -> None:
@@ -109,53 +110,72 @@ def perform(plan: list[Step], mode: str, action: Callable[[Step], str]) -> None:
 
 
 def apply(
-    cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
+    cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 0, within: float = 3600
 ) -> None:
     """Make the changes side by side, printing each outcome at once; in plan mode make none.
 
-    When a step fails, those that run come to their end and no other starts; then the first error
-    is raised. `within` is how many seconds one job may take. Steps must not depend on each other;
-    `at_once=1` makes them one after the other.
+    When a step fails, those that run come to their end and no other starts, unless it is one of
+    many; then the first error is raised, which names all. `within` is how many seconds one job may
+    take. Steps must not depend on each other; `at_once=1` makes them one after the other, and 0 as
+    many at once as the cloud bears.
     """
-    failed = attempt(cloud, plan, mode, at_once=at_once, within=within)
-    for error in failed.values():
-        raise error
+    if failed := attempt(cloud, plan, mode, at_once=at_once, within=within):
+        raise first(failed, len(plan))
+
+
+def first(failed: dict[str, CloudError], count: int) -> CloudError:
+    """Return the first error of so many steps; its text groups what failed by the reasons."""
+    error = next(iter(failed.values()))
+    if len(failed) > 1:
+        reasons: dict[str, list[str]] = {}
+        for what, one in failed.items():
+            reason = getattr(one, "text", "") or str(one).replace(what, "…")
+            reasons.setdefault(f"{getattr(one, 'code', '')} {reason}".strip(), []).append(what)
+        lines = [f"  {reason}: {some(names)}" for reason, names in reasons.items()]
+        again = "What ended well stays; run this stage again, which does what is left."
+        text = f"{len(failed)} of {count} steps failed. {again}"
+        error.args = ("\n".join([f"{error}", text, *lines]),)
+    return error
+
+
+def some(names: list[str]) -> str:
+    """Return names as a text, of more than ten the first and the last ones.
+
+    >>> some([f"m-{n}" for n in range(1, 1001)])
+    'm-1, m-2, m-3 … m-1000 (1000)'
+    """
+    if len(names) <= 10:
+        return ", ".join(names)
+    return f"{', '.join(names[:3])} … {names[-1]} ({len(names)})"
 
 
 def attempt(
-    cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 4, within: float = 3600
+    cloud: Cloud, plan: list[Step], mode: str, *, at_once: int = 0, within: float = 3600
 ) -> dict[str, CloudError]:
-    """Do as `apply` does, but return the errors by the step's `what` instead of raising one."""
+    """Do as `apply` does, but return the errors by the step's `what` instead of raising one.
+
+    Of more than MANY steps those that end well are counted, and told in the end.
+    """
     plan, failed, created = due(plan, mode), {}, []
+    done: dict[tuple[str, str], list[str]] = {}
     with Waiting() as waiting:
-        for step, result, was_so in _outcomes(cloud, plan, at_once, within, waiting.show):
-            if was_so:
-                tell("done", step.command, step.what, "it was so already")
-            elif isinstance(result, CloudError):
+        for step, result, was_so in sending.run_all(cloud, plan, at_once, within, waiting.show):
+            if isinstance(result, CloudError) and not was_so:
                 tell("failed", step.command, step.what, str(result))
                 failed[step.what] = result
+                continue
+            why = "it was so already" if was_so else step.why
+            if len(plan) > MANY:
+                alike = step.command, why.replace(step.what, "…")
+                done.setdefault(alike, []).append(step.what)
             else:
-                tell("done", step.command, step.what, step.why)
-                created += [(step, str(result["id"]))] if step.tags else []
+                tell("done", step.command, step.what, why)
+            created += [(step, str(result["id"]))] if step.tags and not was_so else []
+    for (command, why), names in done.items():
+        tell("done", command, some(names), why)
     if created and cloud.has_tags:
         _tag(cloud, created)
     return failed
-
-
-def _outcomes(
-    cloud: Cloud, plan: list[Step], at_once: int, within: float, show: sending.Show
-) -> Iterator[tuple]:
-    """Yield each step with its result or error, and whether it failed because it had been done.
-
-    After such a step those continue that were not started because of it.
-    """
-    left, failed = list(plan), False
-    while left and not failed:
-        for step, result in sending.run_all(cloud, left, at_once, within, show):
-            was_so = changes.is_so_already(cloud, step, result)
-            failed = failed or (isinstance(result, CloudError) and not was_so)
-            left = [s for s in left if s is not step]
-            yield step, result, was_so
 
 
 def _tag(cloud: Cloud, created: list[tuple[Step, str]]) -> None:
@@ -165,9 +185,19 @@ def _tag(cloud: Cloud, created: list[tuple[Step, str]]) -> None:
         kind = kinds.setdefault((step.resource, tuple(step.tags.items())), {})
         kind[resource_id] = step.what
     for (resource, tags), ids in kinds.items():
-        more = underway.of_new(cloud, resource, list(ids))
-        params = tag_params(list(ids), resource, dict(tags) | more)
-        step = Step("createTags", params, "just made", ", ".join(ids.values()))
+        _tag_alike(cloud, resource, dict(tags), ids)
+
+
+def _tag_alike(cloud: Cloud, resource: str, tags: dict, ids: dict[str, str]) -> None:
+    """Tag resources of a kind, by id and name: so many a call as its row at the server takes.
+
+    The parameters of a job are a TEXT there (64 KiB, `async_job.job_cmd_info`).
+    """
+    rows = list(ids.items())
+    for part in (rows[n : n + 500] for n in range(0, len(rows), 500)):
+        found = [ident for ident, _ in part]
+        params = tag_params(found, resource, tags | underway.of_new(cloud, resource, found))
+        step = Step("createTags", params, "just made", some([name for _, name in part]))
         try:
             sending.run(cloud, step.command, what=step.what, **params)
         except CloudError as error:

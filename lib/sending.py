@@ -1,16 +1,48 @@
 """Sending changes, one or several side by side, and watching their jobs to their end."""
 
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from lib import jobs
+from lib import changes, effects, jobs
 from lib.cloud import Cloud
-from lib.errors import CloudError
+from lib.errors import CloudError, JobFailed, Refused, Unreachable
 from lib.jobs import Job
 from lib.steps import Step
 
-Show = Callable[[str, float], None]  # what is waited for, and about how many seconds
-Running = tuple[Step, Job, Iterator[float]]  # and when to look at the job
+Show = Callable[[str, float, str], None]  # what is waited for, about how long, how far it is
+Ended = tuple[Step, dict | CloudError]
+# Refusals that the next step would get as well: keys, roles, limits of the account.
+OF_ALL = (401, 429, 432, 531, 532, 534, 535)
+FEW = 20  # steps of which none may fail; of more one in so many, and the others go on
+PUT_BACK = 5  # times that a step which the cloud has no room for is sent again
+
+
+@dataclass
+class Batch:
+    """The jobs under way, by id with their steps, since when, and when to list those that run."""
+
+    running: dict[str, tuple[Step, Job]] = field(default_factory=dict)
+    began: float = 0
+    due: float = 0
+    shortest: float = 0  # seconds of the shortest job that has ended, 0 while none has
+
+    def add(self, step: Step, job: Job) -> None:
+        """Take up a job that the cloud accepted."""
+        self.began = self.began or job.started
+        self.due = self.due or job.due
+        self.running[job.id] = step, job
+
+    def listed(self, at: float, expect: float) -> None:
+        """Set when to list again: a job is seen to have ended within a quarter of its time."""
+        tick = jobs.pause(at - self.began, expect)
+        self.due = at + (min(max(self.shortest / 4, 0.05), tick) if self.shortest else tick)
+
+    def end(self, job: Job, at: float) -> None:
+        """Take a job out that has ended."""
+        del self.running[job.id]
+        self.shortest = min(self.shortest or at, at - job.started)
 
 
 def run(cloud: Cloud, command: str, *, what: str = "", within: float = 3600, **params: Any) -> dict:
@@ -19,7 +51,7 @@ def run(cloud: Cloud, command: str, *, what: str = "", within: float = 3600, **p
     Raises Refused, JobFailed, JobTimeout (after `within` seconds) or Unreachable.
     """
     steps = [Step(command, params, "", what)]
-    ((_, result),) = run_all(cloud, steps, 1, within, lambda what, about: None)
+    ((_, result, _),) = run_all(cloud, steps, 1, within, lambda what, about, so_far: None)
     if isinstance(result, CloudError):
         raise result
     return result
@@ -28,24 +60,55 @@ def run(cloud: Cloud, command: str, *, what: str = "", within: float = 3600, **p
 def run_all(
     cloud: Cloud, steps: list[Step], at_once: int, within: float, show: Show
 ) -> Iterator[tuple]:
-    """Send steps, at most `at_once` running, watch all in one loop; yield (step, result or error).
+    """Send steps, at most `at_once` under way, and watch all in one loop; 0: as the cloud bears.
 
-    After the first error no new step is sent; what runs is watched to its end.
+    Yields each step with its result or error, and whether it failed only because it had been done.
+    After an error that the others would meet too, and after too many, no new step is sent; what
+    runs is watched to its end.
     """
-    waiting, failed = list(steps), False
-    running: list[Running] = []
-    while running or (waiting and not failed):
-        while waiting and not failed and len(running) < at_once:
-            step = waiting.pop(0)
+    waiting, put_back = deque(steps), Counter[int]()
+    batch, errors, stopped = Batch(), 0, False
+    running = batch.running
+    while running or (waiting and not stopped):
+        ended: list[Ended] = []
+        while waiting and not stopped and not ended and len(running) < _most(cloud, at_once):
+            step = waiting.popleft()
             started = _start(cloud, step, within)
             if isinstance(started, Job):
-                running.append((step, started, jobs.looks(jobs.known(cloud, started))))
+                batch.add(step, started)
+            elif _has_no_room(started) and put_back[id(step)] < PUT_BACK:
+                put_back[id(step)] += 1
+                waiting.appendleft(step)
+                cloud.pace.halve()
+                cloud.sleep(jobs.LONGEST)
             else:
-                failed = isinstance(started, CloudError)
-                yield step, started
-        for step, result in _look_at_due(cloud, running, within, show):
-            failed = failed or isinstance(result, CloudError)
-            yield step, result
+                ended.append((step, started))
+        if not ended and running:
+            done = len(steps) - len(waiting) - len(running)
+            show(*_summary(cloud, batch, at_once, done, len(steps)))
+            ended = _look_at_due(cloud, batch, within)
+        for step, result in ended:
+            was_so = changes.is_so_already(cloud, step, result)
+            if isinstance(result, CloudError) and not was_so:
+                errors += 1
+                stopped = stopped or _stops(result) or errors * FEW > len(steps)
+            yield step, result, was_so
+
+
+def _most(cloud: Cloud, at_once: int) -> int:
+    return at_once or cloud.pace.most
+
+
+def _has_no_room(result: object) -> bool:
+    """Tell whether a change was refused because too many are under way."""
+    busy = isinstance(result, Refused) and result.code == changes.INTERNAL_ERROR
+    return busy and "too many" in str(getattr(result, "text", "")).lower()
+
+
+def _stops(error: CloudError) -> bool:
+    """Tell whether the other steps would meet an error too, or one cannot know."""
+    alone = isinstance(error, Refused | JobFailed) and error.code not in OF_ALL
+    return not alone
 
 
 def _start(cloud: Cloud, step: Step, within: float) -> Job | dict | CloudError:
@@ -56,41 +119,80 @@ def _start(cloud: Cloud, step: Step, within: float) -> Job | dict | CloudError:
         )
     except CloudError as error:
         return error
+    cloud.pace.answered(cloud.clock() - started)
     if "jobid" not in answer:
         return jobs.unwrapped(answer)
-    return Job(str(answer["jobid"]), step.command, step.what, started, step.expect)
+    of_machine = step.command.endswith("VirtualMachine")
+    machine = str(answer.get("id") or step.params.get("id") or "") if of_machine else ""
+    job = Job(str(answer["jobid"]), step.command, step.what, started, step.expect)
+    job.due, job.machine = started + next(jobs.looks()), machine
+    return job
 
 
-def _look_at_due(cloud: Cloud, running: list[Running], within: float, show: Show) -> list[tuple]:
-    """Sleep until the next look is due, take it, and return the steps that ended."""
-    ended: list[tuple] = []
-    for entry in [e for e in running if not e[1].due]:
-        entry[1].due = entry[1].started + next(entry[2])
-    if not running:
-        return ended
-    step, job, times = min(running, key=lambda e: e[1].due)
-    show(_summary(running), jobs.known(cloud, running[0][1]))
-    cloud.sleep(max(0, min(job.due, job.started + within) - cloud.clock()))
-    result = _outcome(cloud, job, within)
-    if result is None:
-        job.due = job.started + next(times)
+def _look_at_due(cloud: Cloud, batch: Batch, within: float) -> list[Ended]:
+    """Sleep until the next look is due, take it, and return the steps that ended.
+
+    One list shows which of several jobs run; those that are not in it are asked for.
+    """
+    every = [job for _, job in batch.running.values()]
+    next_one = min(every, key=lambda job: job.due)
+    by_list = len(every) > 1 and cloud.lists_pending_jobs
+    due = min(batch.due if by_list else next_one.due, every[0].started + within)
+    cloud.sleep(max(0, due - cloud.clock()))
+    at, looked = cloud.clock(), [next_one]
+    pending = jobs.pending(cloud) if by_list else None
+    if pending is None:
+        next_one.due += jobs.pause(next_one.due - next_one.started, jobs.known(cloud, next_one))
     else:
-        running.remove((step, job, times))
-        ended.append((step, result))
+        looked = [job for job in every if job.id not in pending]
+        batch.listed(at, jobs.known(cloud, every[0]))
+    results = _ended_well(cloud, batch, looked)
+    for job in looked:
+        if job.id not in results:
+            results[job.id] = _outcome(cloud, job)
+    ended: list[Ended] = []
+    for job in every:
+        step, _ = batch.running[job.id]
+        result = results.get(job.id)
+        if result is None and at - job.started >= within:
+            result = jobs.late(cloud, job)
+        if result is not None:
+            batch.end(job, at)
+            ended.append((step, result))
     return ended
 
 
-def _outcome(cloud: Cloud, job: Job, within: float) -> dict | CloudError | None:
+def _ended_well(cloud: Cloud, batch: Batch, looked: list[Job]) -> dict[str, Any]:
+    """Return the machines, by job, whose state shows that the job succeeded: one list for all."""
+    of = {job.machine: job for job in looked if job.machine}
+    if len(of) < 2:
+        return {}
     try:
-        result = jobs.look(cloud, job)
+        listed = cloud.list("listVirtualMachines", ids=list(of))
+    except (CloudError, Unreachable):
+        return {}  # each is asked for
+    rows = {str(row["id"]): row for row in listed}
+    found: dict[str, Any] = {}
+    for machine, job in of.items():
+        row = rows.get(machine)
+        if effects.succeeded(job.command, batch.running[job.id][0].params, row):
+            found[job.id] = row or {"id": machine}
+            cloud.journal.job_ended(job.id, "done", resource=machine)
+    return found
+
+
+def _outcome(cloud: Cloud, job: Job) -> dict | CloudError | None:
+    try:
+        return jobs.look(cloud, job)
     except CloudError as error:
         return error
-    if result is None and cloud.clock() - job.started >= within:
-        return jobs.late(cloud, job)
-    return result
 
 
-def _summary(running: list[Running]) -> str:
-    first = running[0][1]
-    more = f" and {len(running) - 1} more" if len(running) > 1 else ""
-    return f"{first.command} {first.resource}{more}"
+def _summary(
+    cloud: Cloud, batch: Batch, at_once: int, done: int, count: int
+) -> tuple[str, float, str]:
+    """Return what is waited for, about how many seconds that takes, and how far it is."""
+    _, first = next(iter(batch.running.values()))
+    more = f" and {len(batch.running) - 1} more" if len(batch.running) > 1 else ""
+    far = f"{done} of {count} done, {_most(cloud, at_once)} at once" if count > FEW else ""
+    return f"{first.command} {first.resource}{more}", jobs.known(cloud, first), far

@@ -1,5 +1,7 @@
 """A virtual clock, and the local cloud and its clients living by it."""
 
+import heapq
+import threading
 from collections import Counter
 
 import cs
@@ -24,6 +26,38 @@ class Clock:
         self.now += seconds
 
     monotonic = __call__  # as in the module `time`, in whose place a clock can be put
+
+
+class Shared(Clock):
+    """A clock that several threads live by: it moves once all of them sleep, to the next waking."""
+
+    def __init__(self, threads: int):
+        super().__init__()
+        self.awake, self.wakings, self.moved = threads, [], threading.Condition()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until the clock has moved so far."""
+        with self.moved:
+            until = self.now + seconds
+            heapq.heappush(self.wakings, until)
+            self._one_less()
+            while self.now < until:
+                self.moved.wait()
+
+    def leave(self) -> None:
+        """Say that a thread lives by it no more."""
+        with self.moved:
+            self._one_less()
+
+    def _one_less(self) -> None:
+        self.awake -= 1
+        if self.awake or not self.wakings:
+            return
+        self.now = self.wakings[0]
+        while self.wakings and self.wakings[0] <= self.now:
+            heapq.heappop(self.wakings)
+            self.awake += 1
+        self.moved.notify_all()
 
 
 def our_client(server: Server, clock: Clock) -> Cloud:

@@ -19,6 +19,29 @@ def status(api, job):
     return api("queryAsyncJobResult", jobid=job)["jobstatus"]
 
 
+def test_a_job_waits_until_the_server_has_a_thread_for_it(slow, clock):
+    slow("configureSimulator", name="capacity", value="jobs:2")
+    ids = [slow("createVolume", **slow.volume_params(name=n))["jobid"] for n in "abcde"]
+    for _ in range(2):
+        clock.now += 2.01
+        done = [status(slow, job) for job in ids]
+    assert done == [1, 1, 1, 1, 0]
+
+
+def test_a_machine_is_deployed_stopped_at_once_and_copied_when_it_first_starts(slow, clock):
+    where = {"zoneid": slow.zone(), "startvm": "false", "name": "m"}
+    where["templateid"] = slow.id_of("listTemplates", "Debian 12", templatefilter="executable")
+    where["serviceofferingid"] = slow.id_of("listServiceOfferings", "Small Instance")
+    made = slow("deployVirtualMachine", **where)
+    for command, seconds in (("", jobs.ALLOCATED), ("start", jobs.FIRST_START),
+                             ("stop", 15), ("start", 15)):  # fmt: skip
+        job = slow(f"{command}VirtualMachine", id=made["id"])["jobid"] if command else made["jobid"]
+        clock.now += seconds - 0.1
+        assert status(slow, job) == 0
+        clock.now += 0.2
+        assert status(slow, job) == 1
+
+
 def test_a_job_runs_until_its_time_is_over(slow, clock):
     job = slow("createVolume", **slow.volume_params())["jobid"]
     for given, count in [({}, 1), ({"keyword": "CreateVolumeCmd"}, 1), ({"keyword": "DeployVM"}, 0),

@@ -8,7 +8,7 @@ from typing import Any
 from ..guests import guests, hosts
 from ..guests.guests import set_state
 from ..state.cloud import GIB, Cloud, check_quota, find_copy, fitting, size_of
-from ..state.jobs import Work
+from ..state.jobs import ALLOCATED, Work
 from ..state.refusals import DENIED, ApiError, broken, hidden, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
@@ -78,7 +78,7 @@ def deploy(
     cloud.state.save("virtualmachine", row)
     _connect(cloud, row, networks, **more)
     guests.add_root(cloud, row, template, size)
-    return Work(row, row)
+    return Work(row, row, seconds=None if row["state"] == "Starting" else ALLOCATED)
 
 
 def _check_quotas(cloud: Cloud, row: Row, gib: float, offering: Any, size: int | None) -> None:

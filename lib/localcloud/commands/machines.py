@@ -6,7 +6,7 @@ from typing import Any
 from ..guests import etcd, guests, hosts
 from ..guests.guests import set_state
 from ..state.cloud import Cloud, Listing, check_quota, fitting, size_of
-from ..state.jobs import Work
+from ..state.jobs import FIRST_START, Work
 from ..state.refusals import ApiError, broken, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
@@ -69,10 +69,17 @@ def _queued(cloud: Cloud, id: Any, **_: Any) -> Work:
     return Work(row, row)
 
 
+def _start(cloud: Cloud, id: Any, **_: Any) -> Work:
+    """Queue the start of a machine; the first one copies its root disk."""
+    row, root = cloud.find("virtualmachine", id), guests.root_of(cloud, {"id": id})
+    new = root is not None and root["state"] == "Allocated"
+    return Work(row, row, seconds=FIRST_START if new else None)
+
+
 command("""startVirtualMachine async virtualmachine
     Starts a machine that is stopped.
     id uuid* the machine
-""")(_queued)
+""")(_start)
 
 
 def _when(cloud: Cloud, job: Row, state: str, then: str) -> None:

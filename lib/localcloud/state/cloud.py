@@ -63,6 +63,7 @@ class Cloud:
     walks: dict[str, int] = field(default_factory=dict)  # how often first pages were asked for
     throttle: tuple[float, int] = (0.0, 0)  # start of the interval, calls made in it
     pending: dict[Any, Any] = field(default_factory=dict)  # jobs by what they are about
+    at_work: list[float] = field(default_factory=list)  # when the jobs at work end, a heap
     processes: dict[Any, subprocess.Popen] = field(default_factory=dict)  # by id of their machine
 
     def __post_init__(self):

@@ -22,11 +22,13 @@ from .views import more
 PENDING, SUCCEEDED, FAILED = 0, 1, 2
 KEPT = 24 * 3600  # seconds that a finished job can be asked for
 
+FIRST_START = 45  # of a machine: its root disk is copied from the template
+ALLOCATED = 2  # a deployment with `startvm=false`, which only writes rows
 SECONDS = {
     "createVolume": 2,
     "attachVolume": 10,
     "detachVolume": 8,
-    "deployVirtualMachine": 45,
+    "deployVirtualMachine": FIRST_START,
     "destroyVirtualMachine": 12,
     "startVirtualMachine": 15,
     "stopVirtualMachine": 15,
@@ -58,13 +60,14 @@ _order = itertools.count()
 class Work(NamedTuple):
     """The work of a job: its row, the machine whose jobs it waits for, its data in GiB.
 
-    A job with an `error` fails.
+    It takes `seconds` where that is not what its command takes. A job with an `error` fails.
     """
 
     row: Row | None = None
     machine: Row | None = None
     gib: float = 0
     error: ApiError | None = None
+    seconds: float | None = None
 
 
 def submit(
@@ -78,6 +81,9 @@ def submit(
     """Queue a job and return its row; jobs on one machine wait for each other."""
     now = cloud.clock()
     starts = max(now, work.machine.get("busy_until", now)) if work.machine else now
+    starts = max(starts, _room(cloud))
+    ends = starts + duration(cloud, command.name, work)
+    heapq.heappush(cloud.at_work, ends)
     job = cloud.state.add(
         "job",
         **({"id": custom, "n": 0} if custom else {}),
@@ -86,7 +92,7 @@ def submit(
         params=params,
         at=now,
         starts=starts,
-        ends=starts + duration(cloud, command.name, work.gib),
+        ends=ends,
         status=PENDING,
         code=0,
     )
@@ -97,6 +103,18 @@ def submit(
     if cloud.dialect.job_details:
         job["event"] = _begun(cloud, command, job)
     return job
+
+
+def _room(cloud: Cloud) -> float:
+    """Return from when on one more job is worked on; until then the others leave no thread.
+
+    A server has so many threads for the jobs of its API (`AsyncJobManagerImpl.configure`: half of
+    db.cloud.maxActive, which is 250).
+    """
+    while cloud.at_work and cloud.at_work[0] <= cloud.clock():
+        heapq.heappop(cloud.at_work)
+    full = len(cloud.at_work) >= cloud.setting("capacity").get("jobs", 125)
+    return heapq.heappop(cloud.at_work) if full else 0
 
 
 def _set_timers(cloud: Cloud, command: Command, job: Row, work: Work) -> None:
@@ -141,10 +159,11 @@ def check_custom_id(cloud: Cloud, command: str, custom: str | None) -> None:
         raise broken(f"UUID: {custom} already exists so can't create/update with custom id")
 
 
-def duration(cloud: Cloud, command: str, gib: float) -> float:
+def duration(cloud: Cloud, command: str, work: Work) -> float:
     """Return how long a job of this command takes here, in seconds."""
     per_gib = SECONDS_PER_GIB.get(command)
-    seconds = SECONDS.get(command, OTHERS) if per_gib is None else per_gib * gib
+    seconds = SECONDS.get(command, OTHERS) if per_gib is None else per_gib * work.gib
+    seconds = seconds if work.seconds is None else work.seconds
     return seconds * cloud.setting("time")["scale"]
 
 
@@ -162,6 +181,7 @@ def resume(cloud: Cloud) -> None:
     for job in cloud.rows("job"):
         if job["status"] == PENDING:
             cloud.pending[job["instance"]] = job["id"]
+            heapq.heappush(cloud.at_work, job["ends"])
         if job.get("completed", cloud.clock()) < cloud.clock() - KEPT:
             cloud.state.remove("job", job, trace=False)
 

@@ -81,7 +81,7 @@ TABLES = {
     "workstation": "name:text network:networks address:address offering:service_offerings "
     "template:templates id:count",
     "limits": " ".join(f"{name}:limit" for name in LIMITS),
-    "capacity": "hosts:size cpus:size memory:size",
+    "capacity": "hosts:size cpus:size memory:size jobs:count",
     "configuration": "default.page.size:count vm.userdata.max.length:count "
     "custom.diskoffering.size.min:count custom.diskoffering.size.max:count expunge.delay:size "
     "allow.user.expunge.recover.vm:flag",

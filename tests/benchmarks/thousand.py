@@ -1,0 +1,149 @@
+"""A thousand machines: stage 50 and its plan, against `cs` with 50 threads and its 2 s polls.
+
+On a virtual clock, at a cloud that works on 50 jobs at a time, each of which takes between 0.7 and
+1.3 of what it takes on a real one. Ours deploys machines stopped and starts them, so that one that
+finds no host keeps its name and address; `cs` deploys and starts them with one call.
+"""
+
+import contextlib
+import io
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import yaml
+from benchmarks import procedure
+from benchmarks.report import Line
+from benchmarks.virtual import Clock, Shared, cs_client, requests_by_kind
+
+from lib.chain import stages
+from lib.localcloud.state import faults
+from lib.localcloud.state import jobs as durations
+from lib.localcloud.state.cloud import Cloud
+from lib.localcloud.wire.server import Server
+
+AT_ONCE = 50  # jobs that the cloud works on, and threads of `cs`
+OWN = "own time of the cloud"
+SEED = {
+    "limits": {"vm": -1, "volume": -1, "snapshot": -1, "cpu": -1, "memory": -1,
+               "primarystorage": -1, "secondarystorage": -1},
+    "capacity": {"hosts": 400, "jobs": AT_ONCE},
+    "networks": [{"name": "default-guest", "zone": "local-1", "cidr": "10.0.0.0/14"}],
+    "workstation": {"address": "10.0.0.10"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What making the machines took: seconds, those that the cloud's own work takes, requests."""
+
+    seconds: float
+    own: float
+    requests: int
+
+
+def measure(machines: int = 1000) -> list[Line]:
+    """Make the machines both ways, and plan again."""
+    with tempfile.TemporaryDirectory() as folder:
+        ours, planned, seconds = by_stage(Path(folder) / "ours", machines)
+        other = by_cs(Path(folder) / "cs", machines)
+    return [
+        Line(f"{machines} machines, and the {OWN}", "s", ours.seconds, ours.own, 1.1),
+        Line("  and with cs, 50 threads and 2 s polls", "s", ours.seconds, other.seconds, 1.15),
+        Line("  cs, and the own time of its cloud", "s", other.seconds, other.own),
+        Line("  requests, and with cs", "", ours.requests, other.requests, 0.5),
+        Line("  requests a machine, and 3", "", ours.requests / machines, 3, 1),
+        Line("plan of it unchanged: requests, and 20", "", planned, 20, 1),
+        Line("  real seconds of the stage, and 2", "s", seconds, 2, 1),
+    ]
+
+
+@contextlib.contextmanager
+def cloud_of(folder: Path, clock: Clock) -> Iterator[tuple[Server, list[float]]]:
+    """Have a cloud for many machines, and the seconds that each of its jobs takes."""
+    seed, taken = folder.with_suffix(".yaml"), []
+    seed.write_text(yaml.safe_dump(SEED))
+    plain = durations.duration
+
+    def spread(cloud: Cloud, command: str, work: durations.Work) -> float:
+        about = work.row["name"] if work.row else ""
+        part = zlib.crc32(f"{command} {about}".encode()) % 601 / 1000
+        taken.append(plain(cloud, command, work) * (0.7 + part))
+        return taken[-1]
+
+    spreading = patch.object(durations, "duration", spread)
+    with spreading, Server(folder, time_scale=1, clock=clock, seed=seed) as server:
+        server.cloud.faults = faults.Faults(calls=[])  # which keeps all of them
+        yield server, taken
+
+
+def counted(server: Server, clock: Clock, taken: list[float], do: Callable[[], object]) -> Taken:
+    """Do something, and return what it took."""
+    began, before = clock(), requests_by_kind(server).total()
+    taken.clear()
+    do()
+    requests = requests_by_kind(server).total() - before
+    return Taken(clock() - began, sum(taken) / AT_ONCE, requests)
+
+
+def by_stage(folder: Path, machines: int) -> tuple[Taken, int, float]:
+    """Run stage 50, then its plan; return what they took, the plan in requests and real seconds."""
+    clock = Clock()
+    found = {stage.path.stem[:2]: stage.path for stage in stages.find(procedure.ROOT / "notebooks")}
+    values = yaml.safe_load((procedure.ROOT / "params" / "local.yaml").read_text())
+    values |= procedure.FLATCAR | {"cluster_size": machines, "etcd_members": 3, "volume_size": 8}
+    with cloud_of(folder, clock) as (server, taken), procedure.connected(server, clock):
+        procedure.shell.set_time_scale(folder, 0)
+
+        def play(number: str, mode: str = "apply") -> None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                procedure.play(found[number], values | {"mode": mode})
+
+        for number in ("10", "11", "20", "30", "40", "41", "42"):
+            play(number)
+        made = counted(server, clock, taken, lambda: play("50"))
+        demand_running(server, machines)
+        started = time.process_time()
+        planned = counted(server, clock, taken, lambda: play("50", "plan"))
+        return made, planned.requests, time.process_time() - started
+
+
+def by_cs(folder: Path, machines: int) -> Taken:
+    """Deploy the machines from 50 threads, each of which polls its job every 2 s."""
+    clock = Shared(AT_ONCE)
+    with cloud_of(folder, clock) as (server, taken):
+        rows = server.cloud.rows
+        offering = next(o for o in rows("serviceoffering") if o["name"] == "Medium Instance")
+        where = {"zoneid": server.cloud.one("zone")["id"], "serviceofferingid": offering["id"]}
+        where["templateid"] = server.cloud.one("template")["id"]
+        left = iter([f"coreos-cluster-{n}" for n in range(1, machines + 1)])
+
+        def work() -> None:
+            api = cs_client(server, poll_interval=2, fetch_result=True)
+            try:
+                for name in left:
+                    api.deployVirtualMachine(name=name, **where)
+            finally:
+                clock.leave()
+
+        def all_threads() -> None:
+            with patch("cs.client.time", clock), ThreadPoolExecutor(AT_ONCE) as pool:
+                for thread in [pool.submit(work) for _ in range(AT_ONCE)]:
+                    thread.result()
+
+        made = counted(server, clock, taken, all_threads)
+        demand_running(server, machines)
+        return made
+
+
+def demand_running(server: Server, machines: int) -> None:
+    """Raise RuntimeError unless all machines run: less would be no comparison."""
+    rows = server.cloud.rows("virtualmachine")
+    running = sum(r["state"] == "Running" and r["name"] != "my-workstation" for r in rows)
+    if running != machines:
+        raise RuntimeError(f"{running} of {machines} machines run")

@@ -1,0 +1,160 @@
+"""Many changes: how many are under way, one look for all, and what becomes of those that fail."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from benchmarks.virtual import Clock, our_client
+from harness import changes, fault
+
+from lib.errors import CloudError, Refused
+from lib.localcloud.wire.server import Server
+from lib.pace import Gate, Pace
+from lib.plan import apply, attempt
+from lib.steps import Id, Step
+
+WORKSTATION = "my-workstation"
+NO_ROOM = "Too many concurrent requests"
+
+
+@pytest.fixture(params=["4.22"])
+def cloud(request, tmp_path):
+    """A client of a cloud whose jobs take as long as on a real one, both on a virtual clock."""
+    clock = Clock()
+    with Server(tmp_path / "c", dialect=request.param, time_scale=1, clock=clock) as server:
+        for what in ("vm", "volume", "cpu", "memory", "primarystorage"):
+            server.cloud.setting("limits")[what] = -1
+        found = our_client(server, clock)
+        found.folder, found.server = tmp_path / "run", server
+        yield found
+
+
+def volumes(cloud, count: int) -> list[Step]:
+    offering = cloud.one("listDiskOfferings", "Custom Disk")["id"]
+    params = {"diskofferingid": offering, "size": 1, "zoneid": cloud.zone_id("local-1")}
+    names = [f"v{n}" for n in range(1, count + 1)]
+    return [Step("createVolume", params | {"name": n}, f"{n} is wanted", n) for n in names]
+
+
+def machines(cloud, count: int) -> list[Step]:
+    params = {
+        "zoneid": cloud.zone_id("local-1"),
+        "templateid": cloud.one("listTemplates", "Debian 12", templatefilter="executable")["id"],
+        "serviceofferingid": cloud.one("listServiceOfferings", "Small Instance")["id"],
+        "startvm": False,
+    }
+    names = [f"m{n}" for n in range(1, count + 1)]
+    return [Step("deployVirtualMachine", params | {"name": n}, "wanted", n) for n in names]
+
+
+def asked(cloud) -> Counter:
+    return Counter(call.command for call in cloud.server.cloud.faults.calls)
+
+
+def test_many_machines_are_watched_by_one_list_and_their_end_is_read_from_another(cloud):
+    apply(cloud, machines(cloud, 40), "apply")
+    there = [m for m in cloud.list("listVirtualMachines") if m["name"] != WORKSTATION]
+    starts = [Step("startVirtualMachine", {"id": Id.of(m)}, "stopped", m["name"]) for m in there]
+    apply(cloud, starts, "apply")
+    assert {m["state"] for m in cloud.list("listVirtualMachines")} == {"Running"}
+    seen = asked(cloud)
+    assert seen["queryAsyncJobResult"] <= 4 and seen["listAsyncJobs"] < 80
+    assert [e.state for e in cloud.journal.every()] == ["done"] * 80
+
+
+@pytest.mark.parametrize("cloud", ["4.22", "2.2"], indirect=True)
+def test_where_a_list_of_jobs_does_not_tell_each_is_asked_for(cloud):
+    old = not cloud.has_tags
+    fault(cloud, "listAsyncJobs", "fault:refuse;code:432;text:not for this account", count=99)
+    apply(cloud, volumes(cloud, 12), "apply")
+    assert asked(cloud)["listAsyncJobs"] == (0 if old else 1)
+    assert sum(v["name"].startswith("v") for v in cloud.list("listVolumes")) == 12
+
+
+def test_a_list_that_fails_now_and_then_loses_no_job(cloud):
+    fault(cloud, "listAsyncJobs", "fault:html;code:503", count=7)
+    apply(cloud, volumes(cloud, 12), "apply")
+    states = [e.state for e in cloud.journal.every() if e.command == "createVolume"]
+    assert states == ["done"] * 12
+
+
+def test_of_many_some_may_fail_and_a_second_run_does_just_these(cloud, capsys):
+    fault(cloud, "createVolume", "fault:fail-job;code:530;text:no storage;skip:70", count=2)
+    fault(cloud, "createVolume", "fault:refuse;code:431;text:bad disk;skip:30")
+    steps = volumes(cloud, 100)
+    with pytest.raises(CloudError, match=r"(?s)3 of 100 steps failed.*431 bad disk: v31") as e:
+        apply(cloud, steps, "apply")
+    assert "530 no storage: v71, v72" in str(e.value)
+    said = capsys.readouterr().out
+    assert said.count("failed:") == 3 and "v1, v2, v3 … v100 (97)" in said
+    there = {v["name"] for v in cloud.list("listVolumes")}
+    left = [s for s in steps if s.what not in there]
+    assert attempt(cloud, left, "apply") == {} and len(left) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "sent"),
+    [("code:535;text:the limit", 1, 8), ("code:431;text:bad", 99, 10)],
+)
+def test_what_fails_for_all_is_not_sent_for_all(cloud, text, count, sent):
+    fault(cloud, "createVolume", f"fault:refuse;{text};skip:7", count=count)
+    assert attempt(cloud, volumes(cloud, 40), "apply")
+    assert asked(cloud)["createVolume"] == sent
+
+
+def test_a_change_that_the_cloud_has_no_room_for_is_sent_again_and_fewer_at_once(cloud):
+    fault(cloud, "createVolume", f"fault:refuse;code:530;text:{NO_ROOM};skip:3", count=3)
+    apply(cloud, volumes(cloud, 6), "apply")
+    assert cloud.pace.most == 4 and changes(cloud).count("createVolume") == 6
+    fault(cloud, "createVolume", f"fault:refuse;code:530;text:{NO_ROOM}", count=99)
+    with pytest.raises(Refused, match="Too many"):
+        apply(cloud, [replace(volumes(cloud, 1)[0], what="other")], "apply")
+
+
+def test_a_throttled_cloud_is_fed_at_its_rate(cloud):
+    cloud.call("configureSimulator", name="throttle", value="max:25;interval:1")
+    began = cloud.clock()
+    apply(cloud, volumes(cloud, 200), "apply", at_once=50)
+    calls = cloud.server.cloud.faults.calls
+    refused = sum(c.status == 429 for c in calls)
+    windows = (cloud.clock() - began) + 1
+    assert 8 <= refused <= windows, "one a window says how long to wait"
+
+
+def test_all_processes_wait_for_a_throttled_cloud(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    one, other = (Gate("http://c/", "key", lambda: 5.0) for _ in range(2))
+    assert other.left(60) == 0
+    one.close(0.5)
+    assert (
+        other.left(60) == 0.5
+        and other.left(0.4) == 0
+        and one.path.parent.stat().st_mode & 0o77 == 0
+    )
+    assert Gate("http://c/", "other", lambda: 5.0).left(60) == 0
+    one.path.write_text("damaged")
+    assert other.left(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "most"),
+    [
+        ([0.1] * 7, 8),
+        ([0.1] * 8, 16),
+        ([0.1] * 100, 50),
+        ([0.1] * 24 + [0.1, 9.0], 16),
+        ([0.1] * 24 + [0.5] * 9, 32),
+        ([2.0] * 8, 16),
+    ],
+)
+def test_as_many_are_under_way_as_the_cloud_bears(answers, most):
+    pace = Pace()
+    for seconds in answers:
+        pace.answered(seconds)
+    assert pace.most == most
+
+
+def test_a_number_that_is_given_stays():
+    pace = Pace(3)
+    pace.halve()
+    assert pace.most == 3
