@@ -5,6 +5,7 @@ Questions are retried. Changes go through `lib.cloud`, which builds on this and 
 
 from __future__ import annotations  # `list` is a method here
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -74,6 +76,17 @@ class Client(Abilities):
     grace: float = 30
     books: dict[Path, Journal] = field(default_factory=dict, repr=False)  # read by `lib.earlier`
     at_once: int = field(default=0, repr=False)  # changes under way, 0: as many as it bears
+    keep: float = field(default=0, repr=False)  # seconds that a list counts, see `list`
+    lists: dict[str, tuple[float, Rows]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        let_pass = self.sleep
+
+        def sleep(seconds: float) -> None:
+            self.lists.clear()
+            let_pass(seconds)
+
+        self.sleep = sleep
 
     def __str__(self) -> str:
         project = f", project {self.project}" if self.project else ""
@@ -151,6 +164,8 @@ class Client(Abilities):
     def list(self, command: str, **params: Any) -> Rows:
         """Return every row of a list command, or those of the one `page` that is asked for.
 
+        What was listed less than `keep` seconds ago is not asked again, unless the client has
+        changed something since, waited, or looked at a job.
         Raises Incomplete when the cloud counts more rows than it shows.
         """
         try:
@@ -161,7 +176,12 @@ class Client(Abilities):
     def _rows(self, command: str, params: dict) -> Rows:
         if "page" in params:
             return paging.rows_of(self.ask(command, **params))
-        return paging.every(self.ask, command, params, PAGE, self.profile.max_rows)
+        key = json.dumps([command, self.project, params], sort_keys=True, default=str)
+        at, rows = self.lists.get(key, (-inf, []))
+        if self.clock() - at >= self.keep:
+            rows = paging.every(self.ask, command, params, PAGE, self.profile.max_rows)
+            self.lists[key] = self.clock(), rows
+        return [dict(row) for row in rows]
 
     def _or_nearest(self, no: Refused) -> Refused:
         """Return a refusal, or the nearest commands where there is none of that name.
@@ -223,6 +243,8 @@ class Client(Abilities):
     def _once(self, command: str, wire: dict) -> dict:
         """Send one request, and log it once it is answered or lost."""
         question = bool(QUESTION.match(command))
+        if not command.startswith("list"):
+            self.lists.clear()
         log = Request(self.folder, command, wire)
         bounds = self.profile.deadline, self.profile.max_answer
         try:

@@ -5,12 +5,15 @@ page. A change is written into the journal and sent once; if its answer is lost,
 out what became of it.
 """
 
+import os
 from typing import Any
 
 from lib import changes, profiles, tables, underway
 from lib.client import QUESTION, Client, wire_params
 from lib.errors import Refused
 from lib.record import facts, locks, masks
+
+KEPT = 5.0  # seconds that a list counts within a run
 
 
 class Cloud(Client):
@@ -51,7 +54,7 @@ class Cloud(Client):
 
 
 def connect(profile: str, project: str = "", cluster: str = "", **settings: Any) -> Cloud:
-    """Return the cloud of a profile, and in it a project; settings are fields of Cloud, for tests.
+    """Return the cloud of a profile, and in it a project; settings are fields of Cloud.
 
     A notebook by hand that names its cluster changes nothing while a run is at work on that.
 
@@ -62,6 +65,8 @@ def connect(profile: str, project: str = "", cluster: str = "", **settings: Any)
     tables.set_up()
     for secret in profiles.kept():
         masks.add(secret)
+    if os.environ.get("RUNBOOK_RUN"):  # by hand a cell that is run again asks again
+        settings = {"keep": KEPT} | settings
     cloud = Cloud(profiles.read(profile), project=project, cluster=cluster, **settings)
     key = facts.fingerprint(cloud.profile.key)
     facts.add(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)

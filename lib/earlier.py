@@ -1,6 +1,7 @@
 """Earlier runs: what the journals beside ours tell of this cloud. They are only read here."""
 
 import time
+from math import inf
 from pathlib import Path
 
 from lib.client import Client
@@ -25,9 +26,12 @@ def beside(folder: Path, endpoint: str) -> list[tuple[str, Entry]]:
     return [(run, e) for run, e in left if (run, e.n) not in seen and not in_another_process(e)]
 
 
-def every(cloud: Client) -> list[Entry]:
-    """Return the entries of this run's journal and of those beside it, for this cloud."""
-    found = _journals(cloud.folder, cloud.profile.endpoint)
+def every(cloud: Client, lately: float = inf) -> list[Entry]:
+    """Return the entries of this run's journal and of those beside it, for this cloud.
+
+    Only of those that were written to `lately`, in seconds.
+    """
+    found = _journals(cloud.folder, cloud.profile.endpoint, time.time() - lately)
     books = [cloud.books.setdefault(b.folder, b) for b in found]  # of which only more is read
     return [e for b in books for e in b.every()]
 

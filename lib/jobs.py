@@ -22,6 +22,7 @@ from lib.errors import (
 from lib.waiting import expected, until
 
 LONGEST = 2.0  # seconds between two looks at a job that may end any moment
+EARLIEST = 0.85  # of the time that a job should take, before which it hardly ends
 
 
 @dataclass
@@ -44,7 +45,7 @@ def looks(expect: float = 0) -> Iterator[float]:
     """Yield the seconds after the start at which to look at a job.
 
     Short at first; where the job may end, all of 2, 4, 6 ... s are among them, so its end is seen
-    no later than by looking every 2 s. Before two thirds of `expect` it should not be done, so
+    no later than by looking every 2 s. Before EARLIEST of `expect` it should not be done, so
     looks are sparse there: an eighth of the time gone by apart, which is also the most that a
     cloud faster than expected can be noticed late.
     """
@@ -57,8 +58,8 @@ def looks(expect: float = 0) -> Iterator[float]:
 def pause(age: float, expect: float = 0) -> float:
     """Return how many seconds may pass until a job of that age is looked at again."""
     if age < LONGEST:
-        return min(max(age, 0.05), LONGEST - age)
-    sparse = min(age / 8, expect * 2 / 3 - age)
+        return min(max(age * 2, 0.05), LONGEST - age)
+    sparse = min(age / 8, expect * EARLIEST - age)
     return max(LONGEST, sparse - sparse % LONGEST)
 
 

@@ -38,10 +38,13 @@ def found(rows: list[dict], names: list[str]) -> dict[str, dict]:
     Raises CheckFailed when two machines bear one name.
     """
     alive = [r for r in rows if r["state"] not in BAD or r["state"] == "Error"]
-    for name in names:
-        same = [r for r in alive if r["name"] == name]
-        demand_one(same, f"machines named {name}", "Rename one.")
-    return {r["name"]: r for r in alive if r["name"] in names}
+    wanted = set(names)
+    same: dict[str, list[dict]] = {}
+    for row in (r for r in alive if r["name"] in wanted):
+        same.setdefault(row["name"], []).append(row)
+    for name, those in same.items():
+        demand_one(those, f"machines named {name}", "Rename one.")
+    return {name: those[0] for name, those in same.items()}
 
 
 def demand_one(rows: list[dict], what: str, next_step: str) -> None:

@@ -128,10 +128,10 @@ class Ours:
 
     def own(self, rows: list[dict]) -> list[dict]:
         """Return those rows of our names that are ours, by tag, journal or age."""
-        tagged = [r for r in rows if self.has_tags(r)]
-        bare = [r for r in rows if "runbook" not in _tags(r)]
-        created = created_by_runs(self.cloud) if any(r not in tagged for r in bare) else set()
-        return [r for r in rows if r in tagged or (r in bare and str(r["id"]) in created)]
+        untagged = [r for r in rows if not self.has_tags(r) and "runbook" not in _tags(r)]
+        created = created_by_runs(self.cloud) if untagged else set()
+        mine = {str(r["id"]) for r in untagged} & created
+        return [r for r in rows if self.has_tags(r) or str(r["id"]) in mine]
 
     def plan_tags(self, row: dict, resource: str, **more: str) -> list[Step]:
         """Return the step that adds the tags that a resource of ours lacks, none if it has all."""
@@ -157,15 +157,18 @@ class Ours:
             )
         return rows[0] if rows else None
 
-    def snapshots(self, volume: dict | None) -> list[dict]:
+    def snapshots(self, volume: dict | None, tags: bool = True) -> list[dict]:
         """Return the snapshots made by hand or API of our volume, the newest last.
+
+        Their `tags` take a question each.
 
         A snapshot has no name of ours on 2.2, so it is known by its volume, and by that volume's
         name once the volume is gone.
         """
         rows = self.cloud.list("listSnapshots", **({"volumeid": volume["id"]} if volume else {}))
         mine = [r for r in rows if effects.is_manual(r) and self._is_of(r, volume)]
-        return sorted(map(self._with_tags, mine), key=lambda r: r.get("created", ""))
+        mine = [self._with_tags(r) for r in mine] if tags else mine
+        return sorted(mine, key=lambda r: r.get("created", ""))
 
     def _is_of(self, row: dict, volume: dict | None) -> bool:
         if volume:
@@ -182,12 +185,13 @@ class Ours:
         found = effects.tags(self.cloud, "Snapshot", row["id"])
         return row if found is None else row | {"tags": found}
 
-    def snapshot(self, volume: dict | None) -> dict | None:
+    def snapshot(self, volume: dict | None, tags: bool = True) -> dict | None:
         """Return the newest snapshot of our volume that is usable or in progress, None if none is.
 
         Once the volume is gone (None) a snapshot itself must be ours, by tag, journal or age.
         """
-        good = [r for r in self.snapshots(volume) if r["state"] not in machines.BAD]
+        rows = self.snapshots(volume, tags or not volume)
+        good = [r for r in rows if r["state"] not in machines.BAD]
         mine = good if volume else self.own(good)
         return mine[-1] if mine else None
 

@@ -60,7 +60,10 @@ def wait_backed_up(ours: Ours, *, within: float) -> str:
     """
     if not ours.needs_disk:
         return ""
-    read, what = partial(ours.snapshot, ours.volume()), f"snapshot of {ours.volume_name}"
+    read, what = (
+        partial(ours.snapshot, ours.volume(), tags=False),
+        f"snapshot of {ours.volume_name}",
+    )
     row = jobs.ready(ours.cloud, read, lambda row: row["state"] == "BackedUp", what, within)
     return row["state"] if row else ""
 

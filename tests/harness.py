@@ -138,7 +138,7 @@ def play(cloud, stage: str, stop_at: str = "", **params) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNBOOK_RUN", str(cloud.folder))
         patch.setenv("RUNBOOK_STAGE", stage)
-        patch.setattr("lib.cloud.connect", lambda *_: settled(cloud))
+        patch.setattr("lib.cloud.connect", lambda *_, **__: settled(cloud))
         for cell in takewhile(lambda c: c.id != stop_at, cells[1:]):
             exec(compile(cell.source, f"{stage}:{cell.id}", "exec"), names)
     return names

@@ -17,6 +17,7 @@ from lib.chain.engine import write
 from lib.chain.run import SCRATCH
 from lib.record import ledger, manifest, plans, whole
 from lib.record.ledger import ENDS, Ledger
+from lib.report import index
 
 _KERNELS = re.compile(r"\d+(\.json|-\d+)")  # connection files and sockets
 _OWN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-")  # as run.new_folder gives it
@@ -28,6 +29,8 @@ def find(runs: Path) -> list[Path]:
     Waits for the kernels of a dead driver, which live a moment longer.
     """
     paths = [path.parent for path in sorted(runs.glob(f"*/{ledger.FILE}")) if manifest.plain(path)]
+    known = index.kept(runs)
+    paths = [path for path in paths if not index.is_closed(path, known.get(path.name, {}))]
     for folder in paths:
         seal.complete(folder)
     sealed = seal.counted(runs)

@@ -41,7 +41,7 @@ FORMS = {
 }
 # The most that a value may be: of whole numbers by name, of all else by type.
 MOST = {"cluster_size": 1000, "first_number": 10**6, "volume_size": 10**6, "patience": 10**5}
-MOST |= {"etcd_members": 9}
+MOST |= {"etcd_members": 9, "at_once": 50}
 LARGEST = {int: 10**9, float: 1e30}  # any other number
 LONGEST = 10_000  # characters of a text, and texts of a list
 SHORT = {"cluster_name": 61}  # of a machine's host name, which has 63 (RFC 1123), with its number

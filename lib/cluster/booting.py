@@ -8,7 +8,7 @@ from lib.errors import CheckFailed, CloudError
 from lib.jobs import awaited
 from lib.machines import addresses, plan_destroy
 from lib.ours import Ours
-from lib.plan import apply, attempt
+from lib.plan import apply, attempt, first
 from lib.steps import Id, Step
 from lib.survey.offerings import Offering
 
@@ -38,8 +38,9 @@ class Boot:
 
 def boot_all(how: Boot, steps: list[Step]) -> None:
     """Start the etcd members, and the others when these are listed; do as `boot` does."""
-    members = [s for s in steps if s.what in how.ours.members]
-    others = [s for s in steps if s not in members]
+    names = set(how.ours.members)
+    members = [s for s in steps if s.what in names]
+    others = [s for s in steps if s.what not in names]
     if members:
         boot(how, members)
     if others and how.url and not how.in_turn:
@@ -56,7 +57,8 @@ def boot(how: Boot, steps: list[Step]) -> None:
     ours = how.ours
     move = _change_offerings if ours.cloud.can_deploy_stopped else _deploy_again
     while failed := _attempt(how, steps):
-        name, error = min(failed.items(), key=lambda f: capacity.is_full(f[1]))
+        failed = dict(sorted(failed.items(), key=lambda f: capacity.is_full(f[1])))
+        name, error = next(iter(failed)), first(failed, len(steps))
         if not capacity.is_full(error):
             raise error
         there = there_of(ours, steps)
@@ -88,10 +90,11 @@ def _attempt(how: Boot, steps: list[Step]) -> dict[str, CloudError]:
 def _demand_registered(how: Boot, names: list[str]) -> None:
     """Wait until the registry lists all of these that run; raise CheckFailed if it does not."""
     there = how.ours.machines().items()
-    running = addresses({n: m for n, m in there if n in names and m["state"] == "Running"})
+    wanted = set(names)
+    running = addresses({n: m for n, m in there if n in wanted and m["state"] == "Running"})
 
     def missing() -> str:
-        listed = (discovery.members(how.url) or {}).values()
+        listed = set((discovery.members(how.url) or {}).values())
         return ", ".join(n for n, a in running.items() if a not in listed)
 
     what = "machines to boot and register"

@@ -11,7 +11,7 @@ from lib.errors import CheckFailed, CloudError
 from lib.machines import plan_destroy
 from lib.ours import Ours, is_neutral
 from lib.plan import apply as apply_plan
-from lib.plan import attempt, check_mode
+from lib.plan import attempt, check_mode, first
 from lib.steps import Id, Pending, Step
 from lib.survey import held
 from lib.survey.offerings import Offering
@@ -156,9 +156,9 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
         return
     booted = "startVirtualMachine" if cloud.can_deploy_stopped else "deployVirtualMachine"
     boots = [s for s in plan if s.command == booted]
-    deploys = [s for s in plan if s.command == "deployVirtualMachine" and s not in boots]
-    if first := [s for s in plan if s not in boots + deploys]:
-        _mend(how.ours, first, within)
+    deploys = [s for s in plan if s.command == "deployVirtualMachine" != booted]
+    if mends := [s for s in plan if s.command not in (booted, "deployVirtualMachine")]:
+        _mend(how.ours, mends, within)
     failed = None
     if deploys:
         deploys = placement.settled(how.ours, registered.settled(cloud, deploys))
@@ -185,8 +185,8 @@ def _deploy_stopped(ours: Ours, steps: list[Step], within: float) -> Failed | No
     if not failed:
         return None
     clear_away(ours, steps, within)
-    name, error = next(iter(failed.items()))
-    return next(s for s in steps if s.what == name), error
+    name = next(iter(failed))
+    return next(s for s in steps if s.what == name), first(failed, len(steps))
 
 
 def _explained(ours: Ours, failed: Failed) -> CloudError:

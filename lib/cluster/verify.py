@@ -212,8 +212,9 @@ def _too_many(expected: Expected) -> list[Tick]:
     alive = [r for r in ours.in_zones() if r["state"] not in machines.BAD]
     stem = re.compile(re.escape(ours.names[0].rpartition("-")[0]) + r"-\d+")
     baked = not (written.text and written.where.endswith(f"/{config.USER_DATA}"))
-    templates = {r.get("templateid") for r in alive if r["name"] in ours.names and baked}
-    found = [r for r in alive if r["name"] not in ours.names
+    own = set(ours.names)
+    templates = {r.get("templateid") for r in alive if r["name"] in own and baked}
+    found = [r for r in alive if r["name"] not in own
              and (stem.fullmatch(r["name"]) or r.get("templateid") in templates)]  # fmt: skip
     at = machines.addresses({r["name"]: r for r in found})
     known = etcd.ask_all(ours.cloud, at, written.text)

@@ -105,7 +105,9 @@ class Journal:
     folder: Path
     endpoint: str
     entries: dict[int, Entry] = field(default_factory=dict)
+    open: dict[int, Entry] = field(default_factory=dict)  # those of them without an outcome
     read: int = 0  # bytes of the file so far
+    last: int = 0  # the highest number of an entry
 
     @property
     def path(self) -> Path:
@@ -156,14 +158,15 @@ class Journal:
 
     def unfinished(self) -> list[Entry]:
         """Return the entries for this endpoint that have no outcome yet."""
-        return [e for e in self.every() if e.state in OPEN]
+        self._catch_up()
+        return [e for e in self.open.values() if e.endpoint == self.endpoint]
 
     def _append(self, line: dict, sync: bool = False) -> Entry:
         """Append a line, numbered if it begins an entry, and return the updated entry."""
         with jsonl.opened(self.path) as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
             self._catch_up()
-            line["n"] = line["n"] or max(self.entries, default=0) + 1
+            line["n"] = line["n"] or self.last + 1
             jsonl.append(file, {"at": now()} | line)
             if sync:
                 os.fsync(file)
@@ -180,7 +183,19 @@ class Journal:
                 if not raw.endswith(b"\n"):
                     return
                 self.read += len(raw)
-                folded([jsonl.parsed(raw) or {}], self.entries)
+                self._take(jsonl.parsed(raw) or {})
+
+    def _take(self, line: dict) -> None:
+        """Add a line to the entry that it is about."""
+        folded([line], self.entries)
+        number = line.get("n")
+        if type(number) is not int or number not in self.entries:
+            return
+        entry, self.last = self.entries[number], max(self.last, number)
+        if entry.state in OPEN:
+            self.open[number] = entry
+        else:
+            self.open.pop(number, None)
 
 
 _held: dict[Path, int] = {}  # descriptors of the run folders that this process has locked

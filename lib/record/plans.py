@@ -130,12 +130,15 @@ def difference(approved: dict[str, Plan], current: dict[str, Plan]) -> list[str]
 
 def _beyond(approved: list[Planned], steps: list[Planned], is_old: bool = False) -> list[str]:
     """Return the steps that are not among the approved ones, each with what differs."""
-    left, found = list(approved), []
+    left: dict[tuple, list[Planned]] = {}
+    for one in approved:
+        left.setdefault(_key(one), []).append(one)
+    found = []
     for step in steps:
-        same = [o for o in left if (o.effect, o.command, o.what) == _key(step)]
+        same = left.get(_key(step), [])
         fitting = next((o for o in same if not _differs(o, step)), None)
         if fitting:
-            left.remove(fitting)
+            same.remove(fitting)
         elif not same:
             found.append(str(step))
         elif not is_old:

@@ -1,10 +1,15 @@
-"""The index: all runs of a folder, the newest first, as a page beside them and on the terminal."""
+"""The index: all runs of a folder, the newest first, as a page beside them and on the terminal.
+
+What was read of runs that are over is kept in a file beside them. It counts for a run only while
+the files that it was read from are as they were; without it, or where it is damaged, all are read.
+"""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.record import whole
+from lib.record import manifest, whole
 from lib.record.faults import BadInput
 from lib.record.texts import translated
 from lib.report import past
@@ -13,6 +18,12 @@ from lib.report.words import REHEARSAL, clock, cloud_of, colour, mark
 from lib.waiting import span
 
 FILE = "index.html"
+KEPT = ".runs.json"  # what was read of runs that are over
+READ = ("events.jsonl", "params.yaml", "run.json", "facts.jsonl", manifest.FILE)
+OPEN = ("running", "abandoned", "damaged")  # outcomes that may change without a change of a file
+ROW = ("of", "words", "unread")
+NEWEST = 1000  # runs on the page
+LISTED = 100  # runs on a terminal, unless another number is asked for
 HEAD = ("outcome", "run", "cluster", "stage reached", "changes", "took", "mode", "cloud", "reason")
 HEAD += ("began",)
 FILTERS = ("outcome", "cluster", "mode", "cloud")  # columns of few values
@@ -41,7 +52,61 @@ class Line:
 
 def lines(runs: Path) -> list[Line]:
     """Return a line for each run of the folder, the newest first."""
-    return [_safe_line(folder) for folder in past.folders(runs)]
+    known, now = kept(runs), {}
+    found = []
+    for folder in past.folders(runs):
+        row, of = known.get(folder.name, {}), state(folder)
+        line = _kept_line(folder, row) if row.get("of") == of else _safe_line(folder)
+        found.append(line)
+        if line.outcome not in OPEN:
+            now[folder.name] = {"of": of, "words": [*line.words.values()]}
+            now[folder.name] |= {"outcome": line.outcome, "unread": [*line.unread]}
+    if now != known and os.access(runs, os.W_OK):
+        whole.write(runs / KEPT, json.dumps({"head": HEAD, "runs": now}), lasting=False)
+    return found
+
+
+def kept(runs: Path) -> dict[str, dict]:
+    """Return what was kept of the runs that are over, by name; {} where that is no use."""
+    held = whole.read(runs / KEPT) or {}
+    rows = held.get("runs") if held.get("head") == [*HEAD] else None
+    rows = rows if isinstance(rows, dict) else {}
+    return {name: row for name, row in rows.items() if _is_row(row)}
+
+
+def _is_row(row: object) -> bool:
+    if not isinstance(row, dict) or not all(isinstance(row.get(k), list) for k in ROW):
+        return False
+    texts = [row.get("outcome"), *row["words"], *row["unread"]]
+    return len(row["words"]) == len(HEAD) and all(isinstance(text, str) for text in texts)
+
+
+def state(folder: Path) -> list[list[int]]:
+    """Return what changes with each change of the files that a line is read from."""
+    return [_state(f"{folder}/{name}") for name in READ]
+
+
+def _state(path: str) -> list[int]:
+    try:
+        seen = os.lstat(path)
+    except FileNotFoundError:
+        return []
+    return [seen.st_mtime_ns, seen.st_size]
+
+
+def is_closed(folder: Path, row: dict) -> bool:
+    """Tell by what was kept of a run whether it is over and sealed since; its ledger is not read.
+
+    A run that was resumed has a ledger that is younger than its seal.
+    """
+    of = state(folder)
+    ledger, seal = of[0], of[READ.index(manifest.FILE)]
+    return row.get("of") == of and bool(ledger and seal) and ledger[0] <= seal[0]
+
+
+def _kept_line(folder: Path, row: dict) -> Line:
+    words = dict(zip(HEAD, row["words"], strict=True))
+    return Line(folder, row["outcome"], words, tuple(row["unread"]))
 
 
 def _safe_line(folder: Path) -> Line:
@@ -73,15 +138,16 @@ def _line(run: past.Past) -> Line:
 
 
 def write(runs: Path) -> Path:
-    """Write the page of all runs beside their folders, and return its path."""
-    return whole.write(runs / FILE, html(lines(runs)))
+    """Write the page of the runs beside their folders, and return its path."""
+    found = lines(runs)
+    return whole.write(runs / FILE, html(found[:NEWEST], len(found[NEWEST:])))
 
 
-def html(found: list[Line]) -> str:
-    """Return the page of the runs."""
+def html(found: list[Line], older: int = 0) -> str:
+    """Return the page of the runs; so many `older` ones are left out."""
     from lib.report import page  # only now: the terminal needs neither pandas nor templates
 
-    values = {"head": HEAD, "numbers": NUMBERS, "abandoned": _abandoned(found)}
+    values = {"head": HEAD, "numbers": NUMBERS, "abandoned": _abandoned(found), "older": older}
     return page.render(
         "index.html.j2", lines=found, report=REPORT, filters=_filters(found), **values
     )
@@ -157,6 +223,8 @@ def show(runs: Path, choice: Choice, *, as_json: bool = False) -> None:
         return print(json.dumps(rows, indent=1))
     if not found:
         return print(f"There are no {'such ' if choice != Choice() else ''}runs in {runs}.")
+    older = len(found[LISTED:]) if choice.most is None else 0
+    found = found[: len(found) - older]
     out = console()
     head = _fitting(found, out.width)
     texts = [[Text(one_line(line.words[name])) for name in head] for line in found]
@@ -168,3 +236,5 @@ def show(runs: Path, choice: Choice, *, as_json: bool = False) -> None:
             print(one_line(f"{line.folder.name}: could not be read: {'; '.join(line.unread)}"))
     if note := _abandoned(found):
         print(note)
+    if older:
+        print(f"{older} older ones are not shown: `-n {len(found) + older}` shows all.")

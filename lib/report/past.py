@@ -133,10 +133,17 @@ def demand_folder(runs: Path) -> None:
 
 def folders(runs: Path) -> list[Path]:
     """Return the folders of runs, the newest first."""
-    found = [p for p in runs.glob("*/") if (p / "params.yaml").exists()]
-    return sorted(
-        found, key=lambda p: (p.name[:15], (p / "params.yaml").stat().st_mtime), reverse=True
-    )
+    entries = os.scandir(runs) if runs.is_dir() else ()
+    found = [(e.name[:15], t, e.name) for e in entries if e.is_dir() and (t := _begun(e.path))]
+    return [runs / name for _, _, name in sorted(found, reverse=True)]
+
+
+def _begun(folder: str) -> float:
+    """Return when the parameters of a run were written, 0 for a folder of something else."""
+    try:
+        return os.stat(f"{folder}/params.yaml").st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return 0.0
 
 
 def named(run: str, runs: Path) -> Path:

@@ -8,6 +8,7 @@ and refuses nothing: the cloud may have expunged meanwhile. On 2.2 names need no
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 from lib import earlier
 from lib.checks import Tick, tick
@@ -31,7 +32,7 @@ def destroyed(cloud: Cloud) -> dict[str, datetime]:
     being expunged, and not deployed again since.
     """
     ends = {}
-    for entry in sorted(_entries(cloud), key=lambda e: e.at):
+    for entry in sorted(_entries(cloud, KEPT.total_seconds()), key=lambda e: e.at):
         if entry.state not in NOT_DONE:
             ends[entry.what] = entry
     ends = {n: e for n, e in ends.items() if e.command == "destroyVirtualMachine"}
@@ -39,9 +40,12 @@ def destroyed(cloud: Cloud) -> dict[str, datetime]:
     return {n: at for n, at in times.items() if cloud.has_tags and datetime.now(UTC) < at + KEPT}
 
 
-def _entries(cloud: Cloud) -> list[Entry]:
-    """Return the journals' entries of machines deployed and destroyed, without remarks on them."""
-    found = (e for e in earlier.every(cloud) if e.command in COMMANDS)
+def _entries(cloud: Cloud, lately: float = inf) -> list[Entry]:
+    """Return the journals' entries of machines deployed and destroyed, without remarks on them.
+
+    Only of journals that were written to `lately`, in seconds.
+    """
+    found = (e for e in earlier.every(cloud, lately) if e.command in COMMANDS)
     return [e for e in found if e.state != "looked-after"]
 
 
@@ -52,7 +56,7 @@ def _time(entry: Entry) -> datetime:
 def addresses(cloud: Cloud) -> set[str]:
     """Return the fixed addresses of the machines that were destroyed and may not be expunged."""
     held = destroyed(cloud)
-    entries = [e for e in _entries(cloud) if e.what in held]
+    entries = [e for e in _entries(cloud) if e.what in held] if held else []
     return {str(e.params["ipaddress"]) for e in entries if e.params.get("ipaddress")}
 
 

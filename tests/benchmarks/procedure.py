@@ -167,7 +167,7 @@ def by_chain(folder: Path, **params: object) -> Side:
 @contextlib.contextmanager
 def connected(server: Server, clock: Clock) -> Iterator[None]:
     """Have `connect` give a client of this server, as a new kernel has in every stage."""
-    with patch("lib.cloud.connect", lambda *_: our_client(server, clock)):
+    with patch("lib.cloud.connect", lambda *_, **__: our_client(server, clock)):
         yield
 
 

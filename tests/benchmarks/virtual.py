@@ -7,7 +7,7 @@ from collections import Counter
 import cs
 from harness import profile_of
 
-from lib.cloud import Cloud
+from lib.cloud import KEPT, Cloud
 from lib.localcloud.wire.server import Server
 
 
@@ -62,7 +62,8 @@ class Shared(Clock):
 
 def our_client(server: Server, clock: Clock) -> Cloud:
     """Return our client. Its signatures do not expire: they would be of another time."""
-    return Cloud(profile_of(server, expires=0), clock=clock, sleep=clock.sleep)
+    how = {"clock": clock, "sleep": clock.sleep, "keep": KEPT}
+    return Cloud(profile_of(server, expires=0), **how)
 
 
 def cs_client(server: Server, **settings) -> cs.CloudStack:

@@ -9,6 +9,8 @@ from registries import until
 from rich.console import Console
 
 from lib.__main__ import main
+from lib.chain import abandoned, seal
+from lib.record import jsonl, ledger
 from lib.record.faults import BadInput
 from lib.report import index, past, report
 
@@ -132,3 +134,70 @@ def test_the_report_of_a_run_is_opened_or_missed(runs, capfd, monkeypatch, tmp_p
     assert capfd.readouterr() == (f"{page}\n", "")
     assert main(["open", "latest", "--runs", str(runs)]) == 2
     assert f"`runbook report {runs}/20260306-050607-web`" in capfd.readouterr().err
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Runs that are over and sealed, one that is not sealed, and one whose driver is gone."""
+    for n in range(5):
+        seal.seal(folders.run(tmp_path, f"2026030{n}-050607-web", stage("10-make", 0, 4)))
+    folders.run(tmp_path, "20260305-050607-web", stage("10-make", 0, 4))
+    folders.run(tmp_path, "20260306-050607-web", stage("10-make", 0, 200)[:1], ended="")
+    return tmp_path
+
+
+def opened(monkeypatch) -> list[str]:
+    """Return the names of the runs whose ledgers are read from now on, as they are."""
+    names, plain = [], jsonl.read
+    reads = lambda path: names.append(path.parent.name) or plain(path)  # noqa: E731
+    monkeypatch.setattr(jsonl, "read", reads)
+    return names
+
+
+def test_a_run_that_is_over_is_read_once_and_again_when_its_ledger_changes(many, monkeypatch):
+    first = index.lines(many)
+    read = opened(monkeypatch)
+    assert index.lines(many) == first
+    assert set(read) == {"20260306-050607-web"}, "only the open one"
+    assert [p.name for p in abandoned.find(many)] == ["20260305-050607-web", "20260306-050607-web"]
+    assert "20260304-050607-web" not in read
+    changed = many / "20260302-050607-web" / ledger.FILE
+    changed.write_text(changed.read_text() + json.dumps({"at": at(99), "event": "run-resumed"}))
+    read.clear()
+    assert index.lines(many)[4].outcome == "abandoned" and "20260302-050607-web" in read
+    assert "20260302-050607-web" in [p.name for p in abandoned.find(many)]
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"head": 1}', "cut", "words", "state", "outcome"]
+)
+def test_a_damaged_index_is_rebuilt(many, damage):
+    first, file = index.lines(many), many / index.KEPT
+    held = json.loads(file.read_text())
+    row = held["runs"]["20260302-050607-web"]
+    match damage:
+        case "cut":
+            file.write_bytes(file.read_bytes()[:-40])
+        case "words":
+            row["words"] = row["words"][1:]
+        case "state":
+            row["of"] = [[1, 2]]
+        case "outcome":
+            row["outcome"] = None
+        case _:
+            file.write_text(damage)
+    if damage in ("words", "state", "outcome"):
+        file.write_text(json.dumps(held))
+    assert index.lines(many) == first
+    assert len(abandoned.find(many)) == 2
+    assert json.loads(file.read_text())["runs"].keys() == held["runs"].keys()
+
+
+def test_a_terminal_and_the_page_show_the_newest_of_many(many, capsys, monkeypatch):
+    monkeypatch.setattr(index, "LISTED", 3)
+    monkeypatch.setattr(index, "NEWEST", 4)
+    assert main(["list", "--runs", str(many)]) == 0
+    assert "4 older ones are not shown: `-n 7` shows all." in capsys.readouterr().out
+    assert "3 older runs are not on this page" in index.write(many).read_text()
+    assert main(["list", "-n", "7", "--runs", str(many)]) == 0
+    assert "older ones" not in capsys.readouterr().out
