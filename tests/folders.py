@@ -62,16 +62,9 @@ def large(runs: Path, count: int = 1000) -> Path:
     plan = [("deployVirtualMachine", name, f"there is no machine {name}") for name in names]
     planned(folder, "50-deploy", *(("make", *step) for step in plan))
     plan = pd.DataFrame(plan, columns=["command", "what", "why"], dtype="str")
-    after = [
-        (
-            "new",
-            name,
-            f"id-{n}",
-            f"state Running, serviceofferingname S, nic 10.0.{n // 256}.{n % 256}",
-        )
-        for n, name in enumerate(names, 1)
-        if n not in bad
-    ]
+    words = "state Running, serviceofferingname S, nic 10.0"
+    good = [(n, name) for n, name in enumerate(names, 1) if n not in bad]
+    after = [("new", name, f"id-{n}", f"{words}.{n // 256}.{n % 256}") for n, name in good]
     after = pd.DataFrame(after, columns=["change", "name", "id", "details"], dtype="str")
     applied = [step(s["command"], s["what"], s["outcome"]) for s in steps]
     cells = {"before": [shown(before)], "plan": [shown(plan)], "apply": applied}

@@ -17,12 +17,7 @@ SWAPPED = uuid.UUID(bytes_le=uuid.UUID(ID).bytes)
 NUMBER = "53553"
 REFUSED = "another machine"
 CASES = {  # the files of the machine, the id and the hypervisor at the cloud, the evidence
-    "the DMI UUID on KVM": (
-        {"sys_vendor": KVM, "product_uuid": ID.upper()},
-        ID,
-        "",
-        "product_uuid",
-    ),
+    "KVM's DMI UUID": ({"sys_vendor": KVM, "product_uuid": ID.upper()}, ID, "", "product_uuid"),
     "a firmware that swaps bytes": ({"product_uuid": SWAPPED}, ID, "", "product_uuid"),
     "cloud-init's": ({"product_uuid": OTHER, ".instance-id": ID}, ID, "", "instance-id"),
     "another UUID by KVM": ({"sys_vendor": KVM, "product_uuid": OTHER}, ID, "", REFUSED),

@@ -127,21 +127,12 @@ def test_a_run_is_refused_or_takes_the_place_by_force(other, tmp_path, monkeypat
     for name, value in {"ENDPOINT": CLAIM.endpoint, "KEY": "key", "SECRET": "secret"}.items():
         monkeypatch.setenv(f"CLOUDSTACK_{name}", value)
     runs = tmp_path / "runs"
-    words = [
-        "run",
-        "--mode",
-        "apply",
-        "--notebooks",
-        str(tmp_path / "notebooks"),
-        "--runs",
-        str(runs),
-    ]
+    at = ["--notebooks", str(tmp_path / "notebooks"), "--runs", str(runs)]
+    words = ["run", "--mode", "apply", *at]
     assert main(words) == 2
     assert f"process {other.pid}" in capsys.readouterr().err
-    for profile, why in (
-        ("nowhere", "no profile 'nowhere'"),
-        ("local?speed=1", "unknown option speed"),
-    ):
+    wrong = {"nowhere": "no profile 'nowhere'", "local?speed=1": "unknown option speed"}
+    for profile, why in wrong.items():
         assert main([*words, "-p", f"profile={profile}"]) == 2
         assert why in capsys.readouterr().err
     assert not runs.exists()

@@ -217,15 +217,9 @@ def test_a_run_that_never_began_is_removed_by_the_next_command(run_beside, tmp_p
 def test_keys_do_not_outlive_their_driver(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folders = {}
-    for kind, pid in (
-        ("dead", "999999999-"),
-        ("mine", f"{os.getpid()}-"),
-        ("unnamed", ""),
-        ("new", ""),
-        ("in use", ""),
-        ("other", ""),
-    ):
-        folders[kind] = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{pid}"))
+    drivers = {"dead": "999999999-", "mine": f"{os.getpid()}-"}
+    for kind in ("dead", "mine", "unnamed", "new", "in use", "other"):
+        folders[kind] = Path(tempfile.mkdtemp(prefix=SCRATCH + drivers.get(kind, "")))
         name = "notes.txt" if kind == "other" else "1.json"
         (folders[kind] / name).write_text("{}")
         if kind in ("unnamed", "in use", "other"):

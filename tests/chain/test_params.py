@@ -67,11 +67,7 @@ def test_notebooks_that_disagree_are_refused_with_every_difference(book, noteboo
     book(notebooks / "20-two.ipynb", parameters="size: float = 41.0  # GiB\nzone: str = 'b'")
     faults = faults_of_books(notebooks)
     assert "size: type is 'int' in 10-one but 'float' in 20-two: make them the same" in faults
-    assert [fault.split(" is ")[0] for fault in faults] == [
-        "size: type",
-        "size: meaning",
-        "zone: meaning",
-    ]
+    assert [f.split(" is ")[0] for f in faults] == ["size: type", "size: meaning", "zone: meaning"]
 
 
 def test_an_edited_default_matters_only_where_no_file_gives_a_value(book, notebooks, tmp_path):
@@ -218,13 +214,8 @@ def test_all_faults_of_all_files_are_reported_at_once_with_file_and_line(table, 
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInput) as caught:
         values.load(table, [other, missing, binary], ["zon=a", "mode=x"])
-    assert [fault.split(": ")[0] for fault in caught.value.faults] == [
-        f"{other}:3",
-        f"{missing}",
-        f"{binary}",
-        "command line",
-        "command line",
-    ]
+    places = [f"{other}:3", str(missing), str(binary), *["command line"] * 2]
+    assert [fault.split(": ")[0] for fault in caught.value.faults] == places
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,9 @@ def chain(notebooks, runs, *options, **more):
     """Run all notebooks of a folder, and collect the events."""
     events = []
     table = params.gather(notebooks)
-    ended = run.run(
-        stages.find(notebooks),
-        table,
-        values.load(table, options=options),
-        runs=runs,
-        tell=events.append,
-        **more,
-    )
+    held = values.load(table, options=options)
+    more |= {"runs": runs, "tell": events.append}
+    ended = run.run(stages.find(notebooks), table, held, **more)
     books = {r.stage: nbformat.read(r.record, 4) for r in ended.results if r.record}
     return SimpleNamespace(run=ended, results=ended.results, events=events, books=books)
 
@@ -55,11 +50,8 @@ def failing(book, tmp_path_factory):
 
 
 def test_a_run_has_a_result_for_each_stage(failing):
-    assert [(r.stage, r.outcome) for r in failing.results] == [
-        ("10-first", "ok"),
-        ("20-second", "failed"),
-        ("30-third", "not-run"),
-    ]
+    ended = {r.stage: r.outcome for r in failing.results}
+    assert ended == {"10-first": "ok", "20-second": "failed", "30-third": "not-run"}
     first, second, _ = failing.results
     assert failing.run.exit_code == 1 and first.seconds > 0
     assert first.steps == [{"outcome": "done", "command": "createVolume", "what": "disk"}]

@@ -50,11 +50,9 @@ def test_a_volume_is_renamed_and_protected(api):
     volume = api.volume()["id"]
     row = api.done("updateVolume", id=volume, name="other", deleteprotection="true")
     assert (row["name"], row["deleteprotection"]) == ("other", True)
-    for code, text in (
-        api.refused("deleteVolume", id=volume),
-        api.failed("destroyVolume", id=volume),
-    ):
-        assert (code, "has delete protection enabled" in text) == (431, True)
+    for send, command in ((api.refused, "deleteVolume"), (api.failed, "destroyVolume")):
+        code, text = send(command, id=volume)
+        assert code == 431 and "has delete protection enabled" in text
     api.done("updateVolume", id=volume, deleteprotection="false")
     api("deleteVolume", id=volume)
 
@@ -71,9 +69,7 @@ def test_a_destroyed_volume_is_recovered_until_it_is_expunged(api):
 
 def test_the_root_volume_of_a_destroyed_machine_is_recovered_without_it(api):
     machine = api.machine("a")
-    [root] = [
-        v for v in api.server.cloud.rows("volume") if v.get("virtualmachineid") == machine["id"]
-    ]
+    [root] = api("listVolumes", virtualmachineid=machine["id"])["volume"]
     api.done("destroyVirtualMachine", id=machine["id"])
     found = api("recoverVolume", id=root["id"])["volume"]
     assert found["state"] == "Ready" and "virtualmachineid" not in found
@@ -157,10 +153,8 @@ def test_only_the_owner_of_its_key_can_read_the_password_of_a_machine(either):
 def test_a_template_of_ones_own_is_changed(either):
     template = either.template()["id"]
     kind = either.id_of("listOsTypes", "Debian GNU/Linux 12 (64-bit)", by="description")
-    row = either(
-        "updateTemplate", id=template, name="new", displaytext="d", ostypeid=kind,
-        passwordenabled="true",
-    )["template"]  # fmt: skip
+    new = {"name": "new", "displaytext": "d", "ostypeid": kind, "passwordenabled": "true"}
+    row = either("updateTemplate", id=template, **new)["template"]
     assert (row["name"], row["displaytext"], row["passwordenabled"]) == ("new", "d", True)
     assert row["ostypename"].startswith("Debian")
 
@@ -168,30 +162,21 @@ def test_a_template_of_ones_own_is_changed(either):
 def test_the_details_of_a_template_are_replaced_or_taken_away(api):
     template = api.template(**{"details[0].a": "b"})["id"]
     given = {"details[0].rootDiskController": "virtio"}
-    assert api("updateTemplate", id=template, **given)["template"]["details"] == {
-        "rootDiskController": "virtio"
-    }
+    details = {"rootDiskController": "virtio"}
+    assert api("updateTemplate", id=template, **given)["template"]["details"] == details
     assert api("updateTemplate", id=template, cleanupdetails="true")["template"]["details"] == {}
 
 
 # A list, how it is asked, its key, and what its one row says.
+NIC = {"networkname": "default-guest", "deviceid": "0"}
+ISOLATED = {"name": "DefaultIsolatedNetworkOfferingWithSourceNatService", "state": "Enabled"}
 LISTS = [
-    (
-        "listNics",
-        {"virtualmachineid": "m"},
-        "nic",
-        {"networkname": "default-guest", "deviceid": "0"},
-    ),
+    ("listNics", {"virtualmachineid": "m"}, "nic", NIC),
     ("listUsers", {"username": "runbook"}, "user", {"account": "runbook", "state": "enabled"}),
     ("listDomains", {"name": "local"}, "domain", {"path": "ROOT/local", "level": 1}),
     ("listInstanceGroups", {"name": "g"}, "instancegroup", {"name": "g", "account": "runbook"}),
     ("listOsCategories", {"name": "Ubuntu"}, "oscategory", {"name": "Ubuntu"}),
-    (
-        "listNetworkOfferings",
-        {"guestiptype": "isolated"},
-        "networkoffering",
-        {"name": "DefaultIsolatedNetworkOfferingWithSourceNatService", "state": "Enabled"},
-    ),
+    ("listNetworkOfferings", {"guestiptype": "isolated"}, "networkoffering", ISOLATED),
 ]
 
 

@@ -45,11 +45,8 @@ def test_a_download_shows_how_far_it_is_and_ends_as_a_template_that_boots(cloud_
     [row] = body["template"]
     assert (body["count"], row["isready"], row["status"]) == (1, False, "0% Downloaded")
     assert (row["format"], row["hypervisor"], row["zonename"]) == ("RAW", "KVM", "local-1")
-    for seconds, status in (
-        (75, "50% Downloaded"),
-        (74, "99% Downloaded"),
-        (1, "Download Complete"),
-    ):
+    shown = {75: "50% Downloaded", 74: "99% Downloaded", 1: "Download Complete"}
+    for seconds, status in shown.items():
         clock.now += seconds
         assert row_of(cloud, row["id"])["status"] == status
     assert row_of(cloud, row["id"])["isready"]

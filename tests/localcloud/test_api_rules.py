@@ -36,11 +36,8 @@ def test_an_old_machine_takes_six_data_disks(old):
     assert places == [4, 5, 6, 7]
     extra = old.volume("one too many")["id"]
     code, text = old.failed("attachVolume", id=extra, virtualmachineid=old.workstation())
-    assert (code, text) == (
-        431,
-        "The specified VM already has the maximum number of data disks (6) attached. "
-        "Please specify another VM.",
-    )
+    told = "The specified VM already has the maximum number of data disks (6) attached. "
+    assert (code, text) == (431, f"{told}Please specify another VM.")
 
 
 # snapshots and templates
@@ -102,12 +99,8 @@ def test_two_templates_may_have_one_name(api):
 
 def test_template_filters_show_whose_they_are(api):
     made = api.template()["name"]
-    for name, expected in [
-        ("featured", {"Debian 12"}),
-        ("self", {made}),
-        ("executable", {"Debian 12", made}),
-        ("community", set()),
-    ]:
+    shown = {"featured": {"Debian 12"}, "self": {made}, "executable": {"Debian 12", made}}
+    for name, expected in (shown | {"community": set()}).items():
         found = api("listTemplates", templatefilter=name).get("template", [])
         assert {t["name"] for t in found} == expected
 
@@ -170,10 +163,8 @@ def test_quotas_end_in_535_or_534(api, old):
         "in Domain Id = 2 is exceeded: Account Resource Limit = 4, Current Account Resource "
         "Amount = 4, Current Account Resource Reservation = 0, Requested Resource Amount = 1."
     )
-    assert old.refused("createVolume", **old.volume_params()) == (
-        534,
-        "Maximum number of volumes for account: runbook has been exceeded.",
-    )
+    told = "Maximum number of volumes for account: runbook has been exceeded."
+    assert old.refused("createVolume", **old.volume_params()) == (534, told)
     assert api.refused("deployVirtualMachine", **api.machine_params(name="n"))[0] == 535
     limits = api("listResourceLimits")["resourcelimit"]
     assert {r["resourcetypename"]: r["max"] for r in limits}["volume"] == 4
@@ -188,10 +179,8 @@ def test_destroying_keeps_data_volumes_and_hides_the_machine_until_it_is_expunge
     assert api.done("destroyVirtualMachine", id=node)["state"] == "Destroyed"
     assert api("listVirtualMachines", id=node) == {}
     assert "virtualmachineid" not in api("listVolumes", id=volume)["volume"][0]
-    assert (
-        "already exists"
-        in api.refused("deployVirtualMachine", **api.machine_params(name="node"))[1]
-    )
+    again = api.machine_params(name="node")
+    assert "already exists" in api.refused("deployVirtualMachine", **again)[1]
     assert api.done("expungeVirtualMachine", id=node) is True
     node = api.machine("node")["id"]
     assert "Please destroy" in api.failed("expungeVirtualMachine", id=node)[1]

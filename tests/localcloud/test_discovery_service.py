@@ -37,18 +37,13 @@ def token(service) -> str:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_new_returns_a_url_with_a_random_token(service, method):
-    status, kind, url = discovery.handle(service.rows, method, "/new", {"size": "5"}, {}, BASE)
+@pytest.mark.parametrize("query, size", [({"size": "5"}, "5"), ({}, "3")])
+def test_new_returns_a_url_with_a_random_token_of_the_size(service, method, query, size):
+    status, kind, url = discovery.handle(service.rows, method, "/new", query, {}, BASE)
     assert (status, kind) == (200, "text/plain; charset=utf-8")
     assert re.fullmatch(rf"{BASE}/[0-9a-f]{{32}}", url)
     status, answer = service.ask("GET", f"{url.removeprefix(BASE)}/_config/size")
-    assert (status, answer["node"]["value"]) == (200, "5")
-
-
-def test_the_default_size_of_a_cluster_is_three(service):
-    url = discovery.handle(service.rows, "GET", "/new", {}, {}, BASE)[2]
-    path = url.removeprefix(BASE)
-    assert service.ask("GET", f"{path}/_config/size")[1]["node"]["value"] == "3"
+    assert (status, answer["node"]["value"]) == (200, size)
 
 
 @pytest.mark.parametrize("size", ["x", "", "0", "-1", "1.5"])

@@ -223,10 +223,8 @@ def test_resources_of_a_project_are_listed_with_its_id_only(cloud_of):
     assert api("listVolumes", id=theirs["id"]) == {}
     assert api("listVolumes", name="disk", projectid=-1)["count"] == 1
     code, text = api.failed("attachVolume", id=mine["id"], virtualmachineid=station["id"])
-    assert (code, text) == (
-        530,
-        "Entity disk and entity my-workstation belong to different accounts",
-    )
+    told = "Entity disk and entity my-workstation belong to different accounts"
+    assert (code, text) == (530, told)
     api.done("attachVolume", id=theirs["id"], virtualmachineid=station["id"])
     api.done("detachVolume", id=theirs["id"])
     taken = api.done("createSnapshot", volumeid=theirs["id"])

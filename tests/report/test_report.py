@@ -51,11 +51,8 @@ def good(runs):
     folder = folders.good(runs)
     table = pd.DataFrame({"ok": ["✓", "✗"], "GiB": [40.0, None], "id": [ID, ""]})
     table["at"] = pd.to_datetime([at(0), None])
-    prints = [
-        folders.printed("10 %\r50 %\r100 %\n"),
-        folders.printed("done\n"),
-        shown(table.head(0)),
-    ]
+    prints = [folders.printed(text) for text in ("10 %\r50 %\r100 %\n", "done\n")]
+    prints.append(shown(table.head(0)))
     book(folder, "60-look", before=[shown(table)], check=[raised("NotOne", "none"), *prints])
     facts = {"command": ["runbook", "run", "my file"], "code": {"commit": "c0ffee", "dirty": True}}
     facts |= {"lib": {"a.py": "0" * 64}, "packages": {"pandas": "3"}, "observed": {"endpoint": "e"}}
