@@ -41,7 +41,7 @@ for command in (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; the README lists them."""
-    from lib.errors import RunbookError, plain
+    from lib.errors import AtWork, RunbookError, plain
     from lib.record.faults import BadInput, RecordCut
     from lib.record.texts import translated
     from lib.report import console
@@ -73,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as of `runbook list | head`
         running.drop_output()
         return 1
+    except AtWork as busy:
+        print(plain(f"Nothing was started: {busy}"), file=sys.stderr)
+        return 8
     except (OSError, RunbookError) as error:
         print(plain(f"runbook: {error}"), file=sys.stderr)
         return 1

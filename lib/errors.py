@@ -127,6 +127,10 @@ class CheckFailed(RunbookError):
         super().__init__(f"{text}{joint}{next_step}" if next_step else text)
 
 
+class AtWork(CheckFailed):
+    """Another process is at work on the cluster."""
+
+
 class ShellFailed(RunbookError):
     """A command on the workstation failed: command, rc, and the end of its output."""
 

@@ -129,7 +129,7 @@ def test_a_run_is_refused_or_takes_the_place_by_force(other, tmp_path, monkeypat
     runs = tmp_path / "runs"
     at = ["--notebooks", str(tmp_path / "notebooks"), "--runs", str(runs)]
     words = ["run", "--mode", "apply", *at]
-    assert main(words) == 2
+    assert main(words) == 8
     assert f"process {other.pid}" in capsys.readouterr().err
     wrong = {"nowhere": "no profile 'nowhere'", "local?speed=1": "unknown option speed"}
     for profile, why in wrong.items():
@@ -151,3 +151,5 @@ def test_only_stages_that_work_on_the_volume_claim_it(monkeypatch, tmp_path):
     for numbers, volume in (((0, 10, 50), "web_disk"), ((50, 60, 70), ""), ((90,), "web_disk")):
         found = [Stage(number, "", tmp_path) for number in numbers]
         assert claim_of(found, held, "") == replace(CLAIM, volume=volume)
+        without = held | {"template_from": Value("url", "my.yaml")}
+        assert claim_of(found, without, "") == replace(CLAIM, volume="")

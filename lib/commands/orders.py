@@ -101,10 +101,10 @@ def claim_of(stages: Sequence, values: dict, force: str) -> Any:
     """Return what a run of the stages changes; None where notebooks name no cluster.
 
     The volume belongs to it only as long as a stage works on that: clusters may share a template.
-    Raises `BadInput` for a profile that cannot be used, and while another run is at work there.
+    Raises `BadInput` for a profile that cannot be used, and AtWork while another run changes it.
     """
     from lib import profiles
-    from lib.errors import CheckFailed, ProfileError
+    from lib.errors import AtWork, ProfileError
     from lib.record import locks
     from lib.record.faults import BadInput
 
@@ -115,15 +115,16 @@ def claim_of(stages: Sequence, values: dict, force: str) -> Any:
         endpoint = profiles.read(held["profile"]).endpoint
         if "cluster_name" not in held:
             return None
-        is_on_volume = any(stage.number < DEPLOYS or stage.number == REMOVES for stage in stages)
+        has_disk = held.get("template_from", "disk") == "disk"
+        is_on_volume = has_disk and any(s.number < DEPLOYS or s.number == REMOVES for s in stages)
         volume = held.get("volume_name", "") if is_on_volume else ""
         claim = locks.Claim(endpoint, held.get("project", ""), held["cluster_name"], volume)
         if held.get("mode") != "plan" and not force:
             locks.demand_free(claim)
     except ProfileError as wrong:
         raise BadInput([f"profile: {wrong}"]) from None
-    except CheckFailed as busy:
-        raise BadInput([f"{busy}{locks.FORCE}"]) from None
+    except AtWork as busy:
+        raise AtWork(f"{busy}{locks.FORCE}") from None
     return claim
 
 

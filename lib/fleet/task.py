@@ -16,9 +16,9 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGES = ("00", "10", "11", "20", "30", "40", "41", "42", "50", "60")
-# Exit codes that a second look may mend: a kernel that died, a cell that took too long, and the
-# three signals. A failed stage (1) is told apart by its error.
-PASSING = (3, 4, 129, 130, 143, -signal.SIGKILL, -signal.SIGTERM)
+# Exit codes that a second look may mend: a kernel that died, a cell that took too long, another run
+# at work on the cluster, and the three signals. A failed stage (1) is told apart by its error.
+PASSING = (3, 4, 8, 129, 130, 143, -signal.SIGKILL, -signal.SIGTERM)
 FAILED = 1
 CHANGES = 7  # of `runbook drift`
 # Errors of a stage that a second look may mend, by the class that `lib.errors` gives them; 429 is

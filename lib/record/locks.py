@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from socket import gethostname
 
-from lib.errors import CheckFailed, plain
+from lib.errors import AtWork, plain
 from lib.record import whole
 from lib.record.journal import lives, now, this_process
 from lib.record.provenance import user
@@ -80,19 +80,17 @@ def holders(claim: Claim) -> list[Holder]:
 
 
 def demand_free(claim: Claim) -> None:
-    """Raise CheckFailed while another process changes the cluster."""
+    """Raise AtWork while another process changes the cluster."""
     for holder in holders(claim):
         if not holder.is_gone:
-            raise CheckFailed(
-                f"{holder} is at work on cluster {holder.claim.cluster}", next_step=WAIT
-            )
+            raise AtWork(f"{holder} is at work on cluster {holder.claim.cluster}", next_step=WAIT)
 
 
 @contextmanager
 def held(claim: Claim, run: str, *, force: bool = False) -> Iterator[list[str]]:
     """Hold the lock for the block; yield what to say of those whose place was taken.
 
-    Raises CheckFailed while another process holds it, unless by `force`.
+    Raises AtWork while another process holds it, unless by `force`.
     """
     path, words = _take(claim, run, force)
     try:
@@ -159,7 +157,7 @@ def announce(claim: Claim) -> None:
 def hold_by_hand() -> None:
     """Hold the lock of the announced cluster to the end of the cell, or else of the process.
 
-    Raises CheckFailed while another process holds it.
+    Raises AtWork while another process holds it.
     """
     if not _announced or _holding:
         return
