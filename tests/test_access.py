@@ -294,6 +294,18 @@ def test_a_workstation_out_of_reach_is_one_row(shared, monkeypatch):
     assert "  the workstation: " in str(refused.value)
 
 
+def test_a_damaged_file_of_the_working_folder_is_one_row(cloud):
+    home = cloud.server.folder / "workstation/home/coreos-cluster"
+    home.mkdir()
+    for name in ("notes.json", "secrets.json"):
+        (home / name).write_text("[1")
+        with pytest.raises(
+            CheckFailed, match=rf"found 1 of .*\n  (work_dir|the notes in .*): .*/{name} on"
+        ):
+            play(cloud, CHECK)
+        (home / name).unlink()
+
+
 def test_a_cluster_that_is_there_needs_no_image(cloud):
     play_to(cloud, "50-deploy-cluster")
     rows = {r.what: r.found for r in play(cloud, CHECK, oem="nothing", discovery="local")["rows"]}

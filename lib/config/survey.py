@@ -51,8 +51,9 @@ def rows(
 
     What is written already must be good for the machines that are missing.
     """
-    there = written.read(shell, work_dir)
     found = asked("work_dir", _folder, ours, shell, work_dir)
+    is_whole = all(row.ok != "✗" for row in found)
+    there = written.read(shell, work_dir) if is_whole else Written(work_dir)
     found += asked("discovery", _service, ours, service, there)
     if any(row.ok == "✗" for row in found):
         return found
@@ -67,6 +68,7 @@ def rows(
 def _folder(ours: Ours, shell: Shell, work_dir: str) -> str:
     noted = notes.read(shell, work_dir)
     notes.demand_of(ours.cluster_name, noted, work_dir)
+    written.read(shell, work_dir)
     return f"{work_dir} is {ours.cluster_name}'s" if noted else f"{work_dir} holds nothing yet"
 
 
