@@ -12,7 +12,6 @@ from lib import find
 from lib.checks import check
 from lib.errors import CheckFailed, JobTimeout, ParamsError
 from lib.ours import NEUTRAL, Ours, is_neutral
-from lib.plan import apply
 from lib.record import facts
 from lib.steps import Id, Pending, Step
 from lib.waiting import Waiting, until
@@ -59,37 +58,6 @@ def plan_create(ours: Ours, *, os_type: str, config_delivery: str = "disk") -> l
     expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
     why = f"there is no template {name} in {ours.zone}"
     return [Step("createTemplate", params, why, name, ours.tags | more, "Template", expect)]
-
-
-def plan_copies(ours: Ours, made_from: str) -> list[Step]:
-    """Return the steps that copy the template to the other zones of the machines.
-
-    There are none unless `template_from` is `made_from`, and for what others made.
-    """
-    if ours.template_from != made_from or made_from == "existing":
-        return []
-    stage = "42-create-template" if ours.needs_disk else "43-register-template"
-    source, name = ours.template(), ours.template_name
-    ready = source and source.get("isready")
-    ident = Id.of(source) if source and ready else Pending(f"template {name}, ready", stage)
-    places = [p for p in ours.everywhere if p.zone_id != ours.zone_id and not p.template()]
-    return [
-        Step(
-            "copyTemplate",
-            {"id": ident, "sourcezoneid": ours.zone_id, "destzoneid": place.zone_id},
-            f"machines are deployed in {place.zone}, too",
-            name,
-        )
-        for place in places
-    ]
-
-
-def apply_copies(ours: Ours, plan: list[Step], mode: str, *, within: float) -> None:
-    """Copy the template to the other zones once it is ready in its own; `within` in seconds."""
-    if not plan or mode == "plan":
-        return
-    wait_ready(ours.in_zone(ours.zone), within=within)
-    apply(ours.cloud, plan_copies(ours, ours.template_from), mode, at_once=1, within=within)
 
 
 def demand_name(name: str) -> None:

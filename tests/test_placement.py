@@ -107,6 +107,24 @@ def test_what_2_2_or_the_zone_cannot_do_is_refused_before_anything_is_made(cloud
         play(cloud, NINETY, **URL | OLD | TWO)
 
 
+@pytest.mark.parametrize("dialect", ["4.22", "2.2"])
+def test_a_machine_that_was_moved_to_another_offering_is_named(cloud_of, dialect):
+    with cloud_of(dialect) as cloud:
+        more = URL | (OLD if dialect == "2.2" else {}) | {"network": "default-guest"}
+        play_to(cloud, FIFTY, **more)
+        ident = seen(cloud)["coreos-cluster-2"]["id"]
+        large = cloud.one("listServiceOfferings", "Large Instance")["id"]
+        for command, given in (
+            ("stopVirtualMachine", {}),
+            ("changeServiceForVirtualMachine", {"serviceofferingid": large}),
+            ("startVirtualMachine", {}),
+        ):
+            cloud.call(command, id=ident, **given)
+        with pytest.raises(CheckFailed, match=r"offering of coreos-cluster-2: .*found Large Insta"):
+            play(cloud, SIXTY, mode="plan", **more)
+        play(cloud, SIXTY, **more | {"fallback_offerings": ["Large Instance"]})
+
+
 REFUSED = {
     "no default": ({"more_networks": ["storage"]}, CheckFailed, "network: wanted the default one"),
     "twice": (

@@ -17,10 +17,18 @@ networks:
   - {name: far, zone: osaka-1, cidr: 10.8.0.0/24}
 service_offerings: [{name: M8, cpus: 2, memory: 8192}, {name: S2, cpus: 1, memory: 2048, tags: ssd}]
 workstation: {name: bench, network: web, address: 10.9.0.10, offering: M8}
+machines:
+  - {name: theirs, state: Stopped, network: web, address: 10.9.0.20, offering: S2,
+     template: Debian 12}
+volumes:
+  - {name: ROOT-theirs, size: 8, zone: tokyo-1, machine: theirs, root: true}
+  - {name: data, size: 5, zone: tokyo-1, machine: theirs}
+  - {name: spare, size: 7, zone: tokyo-1}
 limits: {vm: 5, volume: 9}
 configuration: {custom.diskoffering.size.max: 512}
 """
-KEPT = ("zones", "networks", "service_offerings", "disk_offerings", "os_types", "workstation")
+KEPT = ("zones", "networks", "service_offerings", "disk_offerings", "os_types", "workstation",
+        "machines", "volumes")  # fmt: skip
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ def test_a_survey_makes_a_cloud_that_is_surveyed_alike_and_changes_nothing(own, 
     assert all("mount" in disk for disk in first["workstation"]["disks"])
     held = seeds.read(copy)
     if dialect == "4.22":
-        assert held["limits"]["vm"] == 5
+        assert (held["limits"]["vm"], held["limits"]["volume"]) == (5, 9)
         assert held["configuration"]["custom.diskoffering.size.max"] == 512
 
 
@@ -59,20 +67,28 @@ def test_a_rehearsal_runs_on_a_copy_and_asks_the_own_cloud_only_questions(own, t
         given |= {"service_offering": "M8", "mode": "plan"}
         (tmp_path / "my.yaml").write_text(yaml.safe_dump(given))
         file, runs = str(tmp_path / "my.yaml"), ["--runs", str(place.runs)]
+        made = place.runbook("run", file, "--mode", "apply", "--yes", "--stages", "10", *runs)
+        assert made.returncode == 0, made.stdout + made.stderr
+        before = changes(client(server))
         survey = place.runbook("survey", file)
         assert survey.returncode == 0, survey.stderr
         assert facts["apikey"] not in survey.stdout and facts["secretkey"] not in survey.stdout
         (tmp_path / "saved.yaml").write_text(survey.stdout)
         done = place.runbook("rehearse", file, "--stages", "10", *runs)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "createVolume" in done.stdout and changes(client(server)) == []
+        assert "createVolume" in done.stdout and changes(client(server)) == before
+        assert "At env these jobs took, in the median of earlier runs:\n  create" in done.stdout
     (tmp_path / "bad.yaml").write_text("- zones\n")
     bad = place.runbook("rehearse", file, "--from", str(tmp_path / "bad.yaml"), *runs)
     assert bad.returncode == 2 and "expected a seed in YAML" in bad.stderr
     bad = place.runbook("rehearse", file, "--from", "/dev/zero", *runs)
     assert bad.returncode == 2 and "/dev/zero: is no file" in bad.stderr
+    taken = ["--stages", "10", "-p", "volume_name=spare", *runs]
+    failed = place.runbook("rehearse", file, "--from", str(tmp_path / "saved.yaml"), *taken)
+    assert failed.returncode == 1 and "somebody else's" in failed.stdout
     wrong = [file, "--from", str(tmp_path / "saved.yaml"), "-p", "zone=kyoto-1"]
     failed = place.runbook("rehearse", *wrong, "--stages", "10", *runs)
     assert failed.returncode == 1 and "kyoto-1" in failed.stdout
+    assert "How long this takes at env is not known" in failed.stdout
     newest = max(p for p in place.runs.iterdir() if p.is_dir())
     assert json.loads((newest / "run.json").read_text())["reason"].startswith("a rehearsal")

@@ -48,7 +48,7 @@ def test_a_template_of_a_disk_is_copied_and_the_machines_are_spread(cloud):
     ]
     assert [r.what for r in rows if r.what.startswith("zones ")] == ["zones west", "zones north"]
     plan = play(cloud, FORTY_TWO, mode="plan", **cloud.more)
-    assert [s.command for s in plan["copies"]] == ["copyTemplate"] * 2
+    assert [s.command for s in plan["copying"]] == ["copyTemplate"] * 2
     play_to(cloud, SIXTY, **cloud.more)
     assert places(cloud) == {"1": "local-1", "2": "west", "3": "north", "4": "local-1"}
     assert copies(cloud) == ["local-1", "north", "west"]

@@ -1,6 +1,7 @@
 """Commands that rehearse a run on a copy of one's own cloud: survey and rehearse."""
 
 import os
+from collections import Counter
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -51,8 +52,9 @@ def rehearse(given: tuple[str, ...], seed: Path | None, **what: Any) -> int:
     whole.write(whole.folder(base) / "seed.yaml", text)
     os.environ["RUNBOOK_LOCALCLOUD"] = str(base)
     _local_cloud("reset", dialect)
-    code = carry_out(_copied(order, base / "seed.yaml", dialect))[0]
+    code, ended = carry_out(_copied(order, base / "seed.yaml", dialect))
     _local_cloud("stop", dialect)
+    print(_expected(order, ended.folder))
     return code
 
 
@@ -63,6 +65,25 @@ def _saved(seed: Path) -> str:
         raise BadInput([f"{seed}: is not UTF-8 text"]) from None
     except (OSError, ValueError) as error:
         raise BadInput([f"{seed}: {getattr(error, 'strerror', '') or error}"]) from None
+
+
+def _expected(order: Order, folder: Path) -> str:
+    """Say how long the jobs of a rehearsal take at its own cloud, by the earlier runs there."""
+    from lib.chain import history
+    from lib.report import past
+    from lib.waiting import span
+
+    profile = order.values["profile"].value
+    known = history.expected(past.folders(order.runs), profile)
+    made = Counter(c for c, *_ in history.durations(past.lines(folder / "journal.jsonl", [])))
+    told = [
+        f"  {command}: {f'{count} times ' if count > 1 else ''}{span(known[command]['seconds'])}"
+        for command, count in made.items()
+        if command in known
+    ]
+    if not told:
+        return f"How long this takes at {profile} is not known: no run there has changed anything."
+    return "\n".join([f"At {profile} these jobs took, in the median of earlier runs:", *told])
 
 
 def _dialect(text: str, file: Path | None) -> str:
@@ -90,12 +111,21 @@ def _surveyed(order: Order) -> str:
 
     from lib import profiles
     from lib.cloud import Cloud
+    from lib.ours import Ours
     from lib.survey import seed
 
     held = {name: order.values[name].value for name in ("profile", "project", "workstation")}
     # Not `connect`, which settles what earlier runs left open: a survey only asks.
     cloud = Cloud(profiles.read(held["profile"]), project=held["project"])
-    found = seed.of(cloud, held["workstation"])
+    names = [str(order.values[n].value) for n in ("zone", "cluster_name", "volume_name")]
+    ours = Ours(cloud, *names[:2], volume_name=names[2])
+
+    def is_own(row: dict) -> bool:
+        return ours.has_tags(row) and (
+            ours.bears_name(row["name"]) or row["name"] == ours.volume_name
+        )
+
+    found = seed.of(cloud, held["workstation"], is_own)
     text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120)
     return HEAD.format(held["profile"]) + text
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib import find, machines, templates
+from lib import copies, find, machines
 from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.ours import Ours
@@ -115,14 +115,14 @@ def _addresses(ours: Ours, network: str) -> int:
 
 def _made(ours: Ours, volume_size: int) -> dict[str, float]:
     """Return what the disk, its snapshot and the template need that are not there yet."""
-    copies = len(templates.plan_copies(ours, ours.template_from))
+    others = len(copies.plan(ours, ours.template_from))
     if not ours.needs_disk:
-        return {"template": copies + (not ours.template())}
+        return {"template": others + (not ours.template())}
     volume, image = ours.volume(), ours.template()
     snapshot = image or ours.snapshot(volume)
     disks, shots, images = (0 if there else 1 for there in (volume or snapshot, snapshot, image))
-    kept = (shots + images + copies) * volume_size
-    made: dict[str, float] = {"volume": disks, "snapshot": shots, "template": images + copies}
+    kept = (shots + images + others) * volume_size
+    made: dict[str, float] = {"volume": disks, "snapshot": shots, "template": images + others}
     return made | {"primarystorage": disks * volume_size, "secondarystorage": kept}
 
 

@@ -1,10 +1,11 @@
 """A seed of the local cloud from what a real one answers, to rehearse on a copy of it.
 
-Only list commands are asked. Left out is what a seed cannot hold: machines and volumes of others,
-and the addresses that they have.
+Only list commands are asked. What belongs to the cluster that is to be rehearsed is left out, and
+what a seed cannot hold, such as snapshots and rules.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -12,6 +13,7 @@ from lib.cloud import Cloud
 
 GIB = 2**30
 Row = dict[str, Any]
+STATES = ("Running", "Stopped")
 # The limits of an account, by the part of the field's name before "available" in listAccounts.
 LIMITS = (
     *("vm", "ip", "volume", "snapshot", "template", "project", "network", "vpc"),
@@ -19,10 +21,11 @@ LIMITS = (
 )
 
 
-def of(cloud: Cloud, workstation: str) -> Row:
-    """Return the seed: zones, networks, offerings, OS types, templates, workstation, limits.
+def of(cloud: Cloud, workstation: str, is_own: Callable[[Row], bool] = lambda row: False) -> Row:
+    """Return the seed: zones, networks, offerings, OS types, templates, machines, volumes, limits.
 
-    `workstation` is a display name. Raises NotOne where there is not one machine of that name.
+    `workstation` is a display name. `is_own` tells which machines and volumes to leave out. Raises
+    NotOne where there is not one machine of that name.
     """
     machine = cloud.one("listVirtualMachines", workstation, by="displayname")
     networks = _networks(cloud)
@@ -31,6 +34,16 @@ def of(cloud: Cloud, workstation: str) -> Row:
     templates = _templates(cloud, {t["name"] for t in types})
     disks = _disks(cloud.list("listVolumes", virtualmachineid=machine["id"]))
     offerings = _unique(map(_service_offering, cloud.list("listServiceOfferings")))
+    listed = [m for m in cloud.list("listVirtualMachines") if m["id"] != machine["id"]]
+    at = {str(n["id"]): n["name"] for n in cloud.list("listNetworks")}
+    known = {n["name"] for n in networks}
+    there = {m["id"]: m for m in listed if not is_own(m)}
+    others = [m for m in map(partial(_other, at, offerings, templates), there.values())
+              if m["network"] in known and m["address"] and m["state"] in STATES]  # fmt: skip
+    others = _unique(others)
+    own = {machine["id"], *(m["id"] for m in listed if is_own(m))}
+    rows = [v for v in cloud.list("listVolumes") if v.get("virtualmachineid") not in own]
+    volumes = _volumes([v for v in rows if not is_own(v)], there, {m["name"] for m in others})
     seed = {
         "dialect": "4.22" if cloud.has_tags else "2.2",
         "zones": _zones(cloud, {n["zone"] for n in networks}),
@@ -41,8 +54,10 @@ def of(cloud: Cloud, workstation: str) -> Row:
         "os_types": types,
         "templates": templates,
         "workstation": _workstation(machine, disks, offerings, templates)
-        | {"network": _network_of(cloud, machine)},
-        "limits": _limits(cloud, machine, disks),
+        | {"network": at[str(_card(machine)["networkid"])]},
+        "machines": others,
+        "volumes": volumes,
+        "limits": _limits(cloud, machine, disks, _taken(others, volumes, offerings)),
         "configuration": _configuration(cloud.capabilities),
     }
     return {name: held for name, held in seed.items() if held}
@@ -125,25 +140,57 @@ def _card(machine: Row) -> Row:
     return next((c for c in cards if c.get("isdefault")), cards[0] if cards else {})
 
 
-def _network_of(cloud: Cloud, machine: Row) -> str:
-    """Return the name of a machine's network; 2.2 tells only its id."""
-    card = _card(machine)
-    return str(
-        card.get("networkname") or cloud.one("listNetworks", f"id:{card['networkid']}")["name"]
-    )
-
-
 def _of(name: object, rows: list[Row]) -> str | None:
     """Return the name if a row has it, else the first row's."""
     names = [row["name"] for row in rows]
     return name if isinstance(name, str) and name in names else next(iter(names), None)
 
 
-def _limits(cloud: Cloud, machine: Row, disks: list[Row]) -> dict[str, int]:
-    """Return what the account may still have, and the workstation beside it; {} where hidden."""
+def _other(at: Row, offerings: list[Row], templates: list[Row], machine: Row) -> Row:
+    """Return a machine of the account as a seed has it; `at` are the names of networks by id."""
+    return {
+        "name": machine["name"],
+        "state": machine["state"],
+        "network": at.get(str(_card(machine).get("networkid")), ""),
+        "address": _card(machine).get("ipaddress"),
+        "offering": _of(machine.get("serviceofferingname"), offerings),
+        "template": _of(machine.get("templatename"), templates),
+    }
+
+
+def _volumes(rows: list[Row], machines: dict[str, Row], planted: set[str]) -> list[Row]:
+    """Return volumes as a seed has them; one of a machine that it has not counts as detached."""
+    found = []
+    for row in rows:
+        owner = machines.get(row.get("virtualmachineid") or "", {}).get("name")
+        if owner not in planted and row["type"] == "ROOT":
+            continue
+        place = {"machine": owner} if owner in planted else {}
+        place |= {"root": True} if row["type"] == "ROOT" else {}
+        size = -(-row["size"] // GIB)
+        found.append({"name": row["name"], "size": size, "zone": row["zonename"], **place})
+    return _unique(found)
+
+
+def _taken(machines: list[Row], volumes: list[Row], offerings: list[Row]) -> Row:
+    """Return what the machines and volumes of a seed use of the limits."""
+    sizes = {o["name"]: o for o in offerings}
+    used = [sizes.get(m["offering"], {}) for m in machines]
+    return {
+        "vm": len(machines),
+        "volume": len(volumes),
+        "primarystorage": sum(v["size"] for v in volumes),
+        "cpu": sum(o.get("cpus", 0) for o in used),
+        "memory": sum(o.get("memory", 0) for o in used),
+    }
+
+
+def _limits(cloud: Cloud, machine: Row, disks: list[Row], others: Row) -> dict[str, int]:
+    """Return what the account may still have beside the machines of the seed; {} where hidden."""
     account = next(iter(cloud.list_if_allowed("listAccounts") or []), {})
     taken = {"vm": 1, "volume": len(disks), "primarystorage": sum(d["size"] for d in disks)}
     taken |= {"cpu": machine.get("cpunumber") or 0, "memory": machine.get("memory") or 0}
+    taken = {name: value + others[name] for name, value in taken.items()}
     left = {name: account.get(f"{name}available") for name in LIMITS}
     return {
         name: -1 if str(value) in ("Unlimited", "-1") else int(float(value)) + taken.get(name, 0)

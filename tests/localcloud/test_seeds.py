@@ -58,6 +58,10 @@ def test_the_default_seeds_have_no_faults(dialect):
     assert seeds.read(seeds.FOLDER / f"{dialect}.yaml") == seeds.default(dialect)
 
 
+MACHINE = "{name: m, network: default-guest, address: 10.1.0.10, offering: Small Instance, "
+MACHINE += "template: Debian 12"
+
+
 def test_the_seed_in_the_readme_is_one_and_allows_a_thousand_machines(seed):
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     [text] = re.findall(r"```yaml\n(limits:.*?)```", readme, re.S)
@@ -93,6 +97,10 @@ def test_the_seed_in_the_readme_is_one_and_allows_a_thousand_machines(seed):
         ("service_offerings: [{name: Medium Instance, cpus: 2}]", "expected both cpus and memory"),
         ("disk_offerings: [{name: x, size: 1.5}]", "disk_offerings[0].size: expected a whole"),
         ("os_types: [{name: x, category: y}]", "os_types[0].category: expected one of CentOS, "),
+        (f"machines: [{MACHINE}, state: Error}}]", "machines[0].state: expected Running or Stop"),
+        (f"machines: [{MACHINE}, network: x}}]", "machines[0].network: expected one of defa"),
+        (f"machines: [{MACHINE}}}]", "machines[0].address: expected one that no other"),
+        ("volumes: [{name: v, size: 1, zone: local-1, machine: m}]", "volumes[0].machine: exp"),
         ("limits: {vms: 3}", "limits.vms: there is no such key: did you mean vm"),
         ("limits: {vm: many}", "limits.vm: expected a whole number, or -1 for no limit, found 'm"),
         ("limits: 3", "limits: expected a table, found 3"),

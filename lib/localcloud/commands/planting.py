@@ -46,6 +46,7 @@ def plant(cloud: Cloud, seed: Seed) -> None:
     default = {"description": "Default Security Group", "at": cloud.clock()}
     cloud.state.add("securitygroup", name=DEFAULT, **default)
     _workstation(cloud, seed["workstation"])
+    _others(cloud, seed)
 
 
 def _add(cloud: Cloud, kind: str, row: dict, **more: Any) -> Row:
@@ -119,43 +120,54 @@ def _template(cloud: Cloud, row: dict) -> None:
 
 
 def _workstation(cloud: Cloud, row: dict) -> None:
-    network = cloud.find("network", _id(cloud, "network", row["network"]))
-    machine = _add(
-        cloud,
-        "virtualmachine",
-        row,
-        displayname=row["name"],
-        state="Running",
-        zoneid=network["zoneid"],
-        templateid=_id(cloud, "template", row["template"]),
-        serviceofferingid=_id(cloud, "serviceoffering", row["offering"]),
-        workstation=True,
-        changed=cloud.clock(),
-        ran=True,
-        host=0,
-        nics=[card(cloud, network, row["address"])],
-    )
+    machine = _machine(cloud, row, workstation=True, host=0)
     for number, disk in enumerate(row["disks"]):
         volume = _disk(cloud, machine, disk, number)
         if "mount" not in disk:
             images.create_blank(cloud.disk(volume), volume["size"])
 
 
-def _disk(cloud: Cloud, machine: Row, row: dict, device: int) -> Row:
-    own = {"mountpoint": row["mount"]} if "mount" in row else {}
-    own |= {"serviceofferingid": machine["serviceofferingid"]} if device == 0 else {
-        "diskofferingid": cloud.one("diskoffering")["id"]
-    }  # fmt: skip
+def _machine(cloud: Cloud, row: dict, **more: Any) -> Row:
+    network = cloud.find("network", _id(cloud, "network", row["network"]))
     return _add(
         cloud,
-        "volume",
+        "virtualmachine",
         row,
-        type="DATADISK" if device else "ROOT",
-        state="Ready",
-        size=row["size"] * GIB,
-        zoneid=machine["zoneid"],
-        virtualmachineid=machine["id"],
-        deviceid=device + (device > 2),  # 3 is the CD-ROM
-        attached=cloud.clock(),
-        **own,
+        displayname=row["name"],
+        state=row.get("state", "Running"),
+        zoneid=network["zoneid"],
+        templateid=_id(cloud, "template", row["template"]),
+        serviceofferingid=_id(cloud, "serviceoffering", row["offering"]),
+        changed=cloud.clock(),
+        ran=True,
+        nics=[card(cloud, network, row["address"])],
+        **more,
     )
+
+
+def _others(cloud: Cloud, seed: Seed) -> None:
+    """Add other machines, which are on no host that counts, and volumes of theirs or of none."""
+    machines = {row["name"]: _machine(cloud, row) for row in seed["machines"]}
+    used = dict.fromkeys(machines, 0)
+    for row in seed["volumes"]:
+        machine = machines.get(row.get("machine", ""))
+        if machine:
+            used[row["machine"]] += not row.get("root", False)
+            volume = _disk(cloud, machine, row, 0 if row.get("root") else used[row["machine"]])
+        else:
+            volume = _volume(cloud, row, _id(cloud, "zone", row["zone"]))
+        images.create_blank(cloud.disk(volume), volume["size"])
+
+
+def _disk(cloud: Cloud, machine: Row, row: dict, device: int) -> Row:
+    own = {"mountpoint": row["mount"]} if "mount" in row else {}
+    own |= {"serviceofferingid": machine["serviceofferingid"]} if device == 0 else {}
+    own |= {"virtualmachineid": machine["id"], "attached": cloud.clock()}
+    own["deviceid"] = device + (device > 2)  # 3 is the CD-ROM
+    return _volume(cloud, row, machine["zoneid"], type="DATADISK" if device else "ROOT", **own)
+
+
+def _volume(cloud: Cloud, row: dict, zone: Any, type: str = "DATADISK", **more: Any) -> Row:
+    kind = {} if type == "ROOT" else {"diskofferingid": cloud.one("diskoffering")["id"]}
+    own = {"state": "Ready", "size": row["size"] * GIB, "zoneid": zone}
+    return _add(cloud, "volume", row, type=type, **own, **kind, **more)

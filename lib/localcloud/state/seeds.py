@@ -62,6 +62,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "flag": ("true or false", lambda value: isinstance(value, bool)),
     "address": ("an address such as 10.1.0.11", _parses(ipaddress.IPv4Address)),
     "cidr": ("a network such as 10.1.0.0/24", _parses(ipaddress.IPv4Network)),
+    "machinestate": ("Running or Stopped", lambda value: value in ("Running", "Stopped")),
     "zonetype": ("Advanced or Basic", lambda value: value in ("Advanced", "Basic")),
 }
 # The keys of each section, `key:kind`, `!` after those that must be there. A kind that is a section
@@ -76,7 +77,11 @@ LISTS = {
     "os_types": "name:text! category:os_categories! id:count",
     "templates": "name:text! displaytext:text size:count! os_type:os_types! id:count",
     "disks": "name:text! size:count! mount:text id:count",
+    "machines": "name:text! state:machinestate network:networks! address:address! "
+    "offering:service_offerings! template:templates! id:count",
+    "volumes": "name:text! size:count! zone:zones! machine:machines root:flag id:count",
 }
+MAY_BE_EMPTY = ("machines", "volumes")
 TABLES = {
     "workstation": "name:text network:networks address:address offering:service_offerings "
     "template:templates id:count",
@@ -150,7 +155,7 @@ def _faults(seed: Seed) -> list[str]:
 
 
 def _rows(seed: Seed, section: str, rows: Any, where: str) -> Iterator[str]:
-    if not isinstance(rows, list) or not rows:
+    if not isinstance(rows, list) or (not rows and section not in MAY_BE_EMPTY):
         yield f"{where}: expected a list of one or more, found {rows!r}"
         return
     for number, row in enumerate(rows):
@@ -212,10 +217,15 @@ def _misfits(seed: Seed) -> list[str]:
     for number, row in enumerate(seed["service_offerings"]):
         if ("cpus" in row) != ("memory" in row):
             found.append(f"service_offerings[{number}]: expected both cpus and memory, or neither")
-    station = seed["workstation"]
-    place = next(n for n in seed["networks"] if n["name"] == station["network"])
-    if ipaddress.ip_address(station["address"]) not in ipaddress.ip_network(place["cidr"]):
-        found.append(f"workstation.address: expected one in {place['cidr']}")
+    station, taken = seed["workstation"], set()
+    numbered = ((f"machines[{n}]", row) for n, row in enumerate(seed["machines"]))
+    for where, row in (("workstation", station), *numbered):
+        place = next(n for n in seed["networks"] if n["name"] == row["network"])
+        if ipaddress.ip_address(row["address"]) not in ipaddress.ip_network(place["cidr"]):
+            found.append(f"{where}.address: expected one in {place['cidr']}")
+        if (row["network"], row["address"]) in taken:
+            found.append(f"{where}.address: expected one that no other machine has")
+        taken.add((row["network"], row["address"]))
     if "mount" not in station["disks"][0]:
         found.append("workstation.disks[0]: expected the root disk, with mount: /")
     small, large = (f"custom.diskoffering.size.{end}" for end in ("min", "max"))
