@@ -76,6 +76,11 @@ class Abilities(ABC):
         return self.has_tags
 
     @property
+    def can_rename(self) -> bool:
+        """Whether a machine can be given another host name (`name`, since 4.5)."""
+        return self._since((4, 5))
+
+    @property
     def can_check_sha256(self) -> bool:
         """Whether a download is compared with a checksum other than MD5, since 4.11."""
         return self._since((4, 11))

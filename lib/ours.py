@@ -3,16 +3,20 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from os.path import commonprefix
 
 from lib import earlier, effects, find, machines
 from lib.cloud import Cloud
 from lib.errors import CheckFailed, NotOne, ParamsError
 from lib.machines import demand_one
 from lib.record.journal import OPEN, Entry
+from lib.roles import Role
+from lib.roles import read as read_roles
 from lib.steps import Id, Step, tag_params
 
 RUNBOOK = "coreos-cluster"
 NEUTRAL = {"config": "neutral"}  # tag on a template without a token
+ROLE = r"[a-z](?:[a-z0-9]|-(?!\d+-))*"  # no part of it is a number: that is a machine's
 SOURCES = ("disk", "url", "existing")  # of the template
 
 
@@ -48,6 +52,7 @@ class Ours:
     names: list[str] = field(default_factory=list)  # of the machines
     etcd_members: int = 0  # the first machines, 0 for all
     zones: Sequence[str] = ()  # of the machines, in turn; () for `zone`
+    roles: tuple[Role, ...] = ()  # of the machines; the first one has the etcd members
 
     def __post_init__(self) -> None:
         if self.template_from not in SOURCES:
@@ -63,15 +68,47 @@ class Ours:
         if not self.needs_disk:
             print(f'not needed: template_from is "{self.template_from}", so there is no disk')
 
-    def with_machines(self, size: int, first: int = 1, etcd_members: int = 0) -> "Ours":
+    def with_machines(
+        self, size: int, first: int = 1, etcd_members: int = 0, roles: Sequence[dict] = ()
+    ) -> "Ours":
         """Return the same with the names of its machines, from the number `first` on.
 
-        The first `etcd_members` are etcd's members, all for 0. Raises CheckFailed for names that
-        CloudStack would refuse, and ParamsError for a number of members that cannot be.
+        With `roles` their counts take the place of the `size`. The first `etcd_members` are etcd's
+        members, for 0 all, or all of the first role. Raises CheckFailed for names that CloudStack
+        would refuse, and ParamsError for roles and a number of members that cannot be.
         """
-        names = machines.names(self.cluster_name, size, first)
-        machines.demand_members(names, etcd_members)
-        return replace(self, names=names, etcd_members=etcd_members)
+        kinds = read_roles(list(roles))
+        sizes = [(r.stem(self.cluster_name), r.count) for r in kinds] or [(self.cluster_name, size)]
+        names = [n for stem, count in sizes for n in machines.names(stem, count, first)]
+        machines.demand_members(names[: sizes[0][1]], etcd_members)
+        count = etcd_members or (sizes[0][1] if len(kinds) > 1 else 0)
+        return replace(self, names=names, etcd_members=count, roles=kinds)
+
+    def with_roles(self, roles: Sequence[dict]) -> "Ours":
+        """Return the same with roles, for a stage that looks for machines whatever their number."""
+        return self.with_machines(0, roles=roles) if roles else self
+
+    def names_of(self, role: str) -> list[str]:
+        """Return the names of the machines of a role, of all for "".
+
+        Raises ParamsError where there is no such role.
+        """
+        known = {r.name: r.stem(self.cluster_name) for r in self.roles}
+        if role and role not in known:
+            raise ParamsError(
+                "role", ", ".join(filter(None, known)) or '"": no roles are set', role
+            )
+        return [n for n in self.names if not role or stem_of(n) == known[role]]
+
+    def role_of(self, machine: str) -> Role | None:
+        """Return the role of a machine, by its name; None without roles."""
+        stem = stem_of(machine)
+        return next((r for r in self.roles if r.stem(self.cluster_name) == stem), None)
+
+    def tags_of(self, machine: str) -> dict[str, str]:
+        """Return the tags of one of our machines: with its role."""
+        role = self.role_of(machine)
+        return self.tags | ({"role": role.name} if role and role.name else {})
 
     def over(self, zones: Sequence[str]) -> "Ours":
         """Return the same with its machines in these zones in turn, [] for `zone` alone."""
@@ -117,7 +154,27 @@ class Ours:
 
     def bears_name(self, machine: str) -> bool:
         """Tell whether that is the name of a machine of this cluster, whatever its number."""
-        return bool(re.fullmatch(re.escape(self.cluster_name) + r"-\d+", machine))
+        kinds = "|".join(re.escape(f"{r.name}-") for r in self.roles if r.name)
+        return bool(re.fullmatch(rf"{re.escape(self.cluster_name)}-({kinds})?\d+", machine))
+
+    def of_ours(self, rows: list[dict]) -> list[dict]:
+        """Return the machines that bear our names, or our tags and the name of another role."""
+        return [r for r in rows if self._is_named(r, r["name"])]
+
+    def _is_named(self, row: dict, name: str) -> bool:
+        other_role = rf"{re.escape(self.cluster_name)}-{ROLE}-\d+"
+        is_tagged = self.cloud.has_tags and self.has_tags(row)
+        return self.bears_name(name) or (is_tagged and bool(re.fullmatch(other_role, name)))
+
+    def leaving_name(self, machine: dict) -> str:
+        """Return the name of a machine that is about to be destroyed, "" where it is too long."""
+        name = f"{machine['name']}-{str(machine['id'])[:8]}"
+        return name if machines.NAME.fullmatch(name) else ""
+
+    def leavers(self) -> list[dict]:
+        """Return the machines that were given such a name, and were not destroyed then."""
+        found = [r for r in self.in_zones() if r["name"].endswith(f"-{str(r['id'])[:8]}")]
+        return [r for r in found if self._is_named(r, stem_of(r["name"]))]
 
     def has_tags(self, row: dict) -> bool:
         """Tell whether a row of our name has our tags, or the server has none."""
@@ -221,7 +278,8 @@ class Ours:
         """Return our machines by name, as `machines.found` does."""
         if not self.names:
             return {}
-        stem = self.names[0].rpartition("-")[0]  # what all names have in common narrows the list
+        stems = sorted({stem_of(n) for n in self.names})
+        stem = commonprefix([stems[0], stems[-1]])  # noqa: RUF071 - these letters narrow the list
         return machines.found(self.in_zones(keyword=stem), self.names)
 
     def in_zones(self, **filters: str) -> list[dict]:
@@ -231,6 +289,15 @@ class Ours:
             for place in self.places
         )
         return [row for rows in lists for row in rows]
+
+
+def stem_of(machine: str) -> str:
+    """Return a machine's name without its number: the cluster's, with the role.
+
+    >>> stem_of("core-worker-12")
+    'core-worker'
+    """
+    return machine.rpartition("-")[0]
 
 
 def is_neutral(template: dict) -> bool:

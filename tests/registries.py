@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text.encode())
 
-    do_PUT = do_POST = do_GET
+    do_PUT = do_POST = do_DELETE = do_GET
 
     def log_message(self, *_):
         """Keep quiet."""

@@ -93,8 +93,9 @@ def test_the_explanation_of_the_headings_names_them_all():
 def test_parameters_are_typed_literals_with_a_meaning(path):
     cell = code(path)[0]
     assert cell.metadata.tags == ["parameters"]
+    types = r"(str|int|float|bool|list|dict|list\[dict\])"
     for line in cell.source.splitlines():
-        assert re.fullmatch(r"\w+: (str|int|float|bool|list|dict) = .+  # .+", line), line
+        assert re.fullmatch(rf"\w+: {types} = .+  # .+", line), line
 
 
 def test_a_stage_that_changes_things_only_looks_by_default(path):

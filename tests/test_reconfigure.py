@@ -313,7 +313,7 @@ def test_user_data_that_a_server_does_not_tell_are_refused(old_server):
 @pytest.mark.parametrize("each", [False, True])
 @pytest.mark.parametrize("may_expunge", [0, 1])
 def test_user_data_are_given_at_the_cloud(neutral, tmp_path, keys, monkeypatch, each, may_expunge):
-    monkeypatch.setattr(login, "now", lambda: "20260304T050607Z")  # two moves within a second
+    monkeypatch.setattr(writes, "now", lambda: "20260304T050607Z")  # two moves within a second
     with neutral.running(tmp_path / "cloud", may_expunge=may_expunge) as one:
         asked = USERDATA | {"user_data_each": each}
         play(one, "50-deploy-cluster", **asked)

@@ -24,6 +24,7 @@ _EXPECTED = {
     "bool": "true or false",
     "list[str]": "a list of texts",
     "dict[str]": "texts by name",
+    "list[dict]": "a list of { }",
 }
 DEEPEST = 5  # levels of brackets: a parameter has one
 
@@ -69,10 +70,19 @@ def _syntax_fault(file: Path | str, error: yaml.YAMLError) -> str:
 
 def raw(node: yaml.Node) -> object:
     """Return the text of a node, or a flat list of the texts in it."""
+    return node.value if isinstance(node, yaml.ScalarNode) else list(_scalars(node, set()))
+
+
+def _scalars(node: yaml.Node, seen: set[int]) -> Iterator[str]:
     if isinstance(node, yaml.ScalarNode):
-        return node.value
-    inner = [part for item in node.value for part in (item if isinstance(item, tuple) else [item])]
-    return [item.value for item in inner if isinstance(item, yaml.ScalarNode)]
+        yield node.value
+        return
+    if id(node) in seen:  # an alias, maybe of what it stands in
+        return
+    seen.add(id(node))
+    for item in node.value:
+        for part in item if isinstance(item, tuple) else [item]:
+            yield from _scalars(part, seen)
 
 
 def typed(node: yaml.Node, kind: str) -> object:
@@ -82,6 +92,8 @@ def typed(node: yaml.Node, kind: str) -> object:
             raise ValueError(f"expected {_EXPECTED[kind]}, found a mapping: parameters are flat")
         return _by_name(node)
     if isinstance(node, yaml.SequenceNode):
+        if kind == "list[dict]":
+            return [_row(item) for item in node.value]
         if kind != "list[str]":
             raise ValueError(f"expected {_EXPECTED[kind]}, found a list")
         return _texts(node.value)
@@ -94,6 +106,20 @@ def _by_name(node: yaml.MappingNode) -> dict[str, str]:
     if len(set(keys)) < len(keys):
         raise ValueError("a name is set twice: keep one of them")
     return _without_secrets(dict(zip(keys, values, strict=True)))
+
+
+def _row(node: yaml.Node) -> dict[str, object]:
+    """Return a mapping of texts and whole numbers; raise ValueError for what is none."""
+    if not isinstance(node, yaml.MappingNode):
+        raise ValueError("expected a list of { }, found something else in it")
+    keys, values = _texts([k for k, _ in node.value]), [v for _, v in node.value]
+    if len(set(keys)) < len(keys):
+        raise ValueError("a name is set twice: keep one of them")
+    scalars = [v for v in values if isinstance(v, yaml.ScalarNode)]
+    if len(scalars) < len(values):
+        raise ValueError("expected texts and numbers by name, found lists or mappings in it")
+    read = [_whole(v) if _tag(v) == "int" else _text(v) for v in scalars]
+    return dict(zip(keys, read, strict=True))
 
 
 def _without_secrets(found: dict[str, str]) -> dict[str, str]:
@@ -147,7 +173,7 @@ def _no_names(node: yaml.ScalarNode) -> None:
 
 
 _READ = {"str": _text, "int": _whole, "float": _number, "bool": _truth, "list[str]": _no_list}
-_READ |= {"dict[str]": _no_names}
+_READ |= {"dict[str]": _no_names, "list[dict]": _no_list}
 
 
 def _not_a_number(node: yaml.ScalarNode, kind: str) -> str:
@@ -202,6 +228,16 @@ def from_text(text: str, kind: str) -> object:
         return text
     if kind == "list[str]":
         return _split(text.strip().removeprefix("[").removesuffix("]"))
+    if kind == "list[dict]":
+        try:
+            node = _composed(text)
+        except yaml.YAMLError:
+            node = None
+        if not isinstance(node, yaml.SequenceNode):
+            raise ValueError(
+                f"expected {_EXPECTED[kind]}, as [{{name: value}}], found {text[:60]!r}"
+            )
+        return typed(node, kind)
     if kind == "dict[str]":
         pairs = _split(text.strip().removeprefix("{").removesuffix("}"))
         if all(re.match(r"\w+=", pair) for pair in pairs):

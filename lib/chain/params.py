@@ -1,6 +1,7 @@
 """Parameters: the table of all declarations in cells tagged `parameters`."""
 
 import ast
+import difflib
 import io
 import json
 import math
@@ -14,7 +15,7 @@ from lib.record.faults import BadInput
 from lib.record.secrets import secret_name, secret_value
 
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list[str]": list}
-TYPES |= {"dict[str]": dict}
+TYPES |= {"dict[str]": dict, "list[dict]": list}
 SHORTHANDS = {"list": "list[str]", "dict": "dict[str]"}
 # The values that a text may have, where they are few; a test holds them to the rooms that use them.
 CHOICES = {
@@ -38,6 +39,11 @@ FORMS = {
     "template_url": (r"(https?://[^/?#\s]+\S*)?", f"{_URL}; or nothing"),
     "image_sha256": ("([0-9a-f]{64})?", "64 hex digits, or nothing"),
     "template_sha256": ("([0-9a-fA-F]{64})?", "64 hex digits, or nothing"),
+}
+# The keys of lists of mappings, and what each of them is.
+ROWS: dict[str, dict[str, type]] = {
+    "roles": dict.fromkeys(("name", "service_offering", "config_file", "metadata"), str)
+    | {"count": int}
 }
 # The most that a value may be: of whole numbers by name, of all else by type.
 MOST = {"cluster_size": 1000, "first_number": 10**6, "volume_size": 10**6, "patience": 10**5}
@@ -103,6 +109,8 @@ def misfit(name: str, kind: str, value: object, default: object = None) -> str:
     """
     if not _is(kind, value):
         return f"expected {kind}, found {value if isinstance(value, float) else repr(value)[:60]}"
+    if kind == "list[dict]" and (wrong := _wrong_row(name, value)):
+        return wrong
     if kind == "int" and value < 1 and (value, value) != (default, 0):
         return f"expected a whole number of at least 1 (a count or a size), found {value}"
     if wrong := _excess(name, value):
@@ -111,6 +119,24 @@ def misfit(name: str, kind: str, value: object, default: object = None) -> str:
         return f"expected {allowed(name, kind, default)}, found {value[:60]!r}"
     if value not in CHOICES.get(name, (value,)):
         return f"expected {allowed(name, kind, default)}, found {value!r}"
+    return ""
+
+
+def _wrong_row(name: str, rows: list[dict]) -> str:
+    """Return what is wrong with one of a list of mappings, "" if nothing is.
+
+    >>> _wrong_row("roles", [{"nmae": "worker"}])
+    'there is no nmae in its row 1: did you mean name?'
+    """
+    known = ROWS.get(name, {})
+    for number, row in enumerate(rows, 1):
+        for key, value in row.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1) or [", ".join(known)]
+                return f"there is no {key} in its row {number}: did you mean {near[0]}?"
+            if type(value) is not known[key]:
+                wanted = "a whole number" if known[key] is int else "a text"
+                return f"expected {wanted} as {key} in its row {number}, found {str(value)[:60]!r}"
     return ""
 
 
@@ -127,6 +153,7 @@ def allowed(name: str, kind: str, default: object = None) -> str:
         return f"{span}, or 0: not set" if default == 0 else span
     words = {"str": "a text", "float": "a number", "bool": "true or false"}
     words |= {"list[str]": "a list of texts in [ ]", "dict[str]": "texts by name in { }"}
+    words["list[dict]"] = f"a list of {{ }} with {', '.join(ROWS.get(name, ()))}"
     text = FORMS[name][1] if name in FORMS else words[kind]
     return f"{text}, at most {SHORT[name]} characters" if name in SHORT else text
 
@@ -138,6 +165,8 @@ def _excess(name: str, value: object) -> str:
         return f"expected {most:,} at most, found {str(value)[:40]}"
     longest = SHORT.get(name, LONGEST)
     texts = [*value, *value.values()] if isinstance(value, dict) else value
+    if isinstance(value, list):
+        texts = [t for row in value for t in (row.values() if isinstance(row, dict) else [row])]
     for text in texts if isinstance(value, list | dict) else [value]:
         if isinstance(text, str) and len(text) > longest:
             return f"expected {longest:,} characters at most, found {len(text):,}"
@@ -162,6 +191,8 @@ def _is(kind: str, value: object) -> bool:
     if kind == "dict[str]":
         texts = [*value, *value.values()] if isinstance(value, dict) else [0]
         return all(isinstance(item, str) for item in texts)
+    if kind == "list[dict]":
+        return isinstance(value, list) and all(isinstance(row, dict) for row in value)
     if kind == "float":
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and math.isfinite(value)

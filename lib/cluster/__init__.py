@@ -5,8 +5,11 @@ capacity     what an account can see of the causes when no host has room
 deployment   the steps that get them running
 etcd         what the etcd of each machine answers
 inside       what the machines say over SSH
+joining      members that come to an etcd that runs
+leaving      machines taken out of etcd, then destroyed
 login        the machines reached over SSH
 matrix       the answers as a table
+membership   etcd's members, added and removed within the quorum
 placement    the networks and groups that machines are put into
 published    a public address for SSH to the first machine
 reconfigure  another configuration for machines that run
@@ -19,8 +22,11 @@ verify       whether the machines are the cluster that was asked for
 
 __all__ = [
     "deployment",
+    "joining",
+    "leaving",
     "login",
     "matrix",
+    "membership",
     "placement",
     "published",
     "reconfigure",

@@ -1,5 +1,6 @@
 """Booting: starts machines side by side or in turn, with other offerings where no host has room."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lib.cluster import capacity
@@ -25,12 +26,13 @@ GONE = "Somebody removed it after it failed to start. Run this stage again, whic
 class Boot:
     """How machines are booted.
 
-    They register at the discovery `url`, if there is one; `in_turn` the next one starts when the
-    last one is listed there. No job may take more than `within` seconds.
+    `offerings_of` gives those to try for a machine. They register at the discovery `url`, if there
+    is one; `in_turn` the next one starts when the last one is listed there. No job may take more
+    than `within` seconds.
     """
 
     ours: Ours
-    offerings: list[Offering]
+    offerings_of: Callable[[str], list[Offering]]
     url: str
     in_turn: bool
     within: float
@@ -43,7 +45,7 @@ def boot_all(how: Boot, steps: list[Step]) -> None:
     others = [s for s in steps if s.what not in names]
     if members:
         boot(how, members)
-    if others and how.url and not how.in_turn:
+    if others and how.url and not how.in_turn and not _is_full(how):
         _demand_registered(how, how.ours.members)
     if others:
         boot(how, others)
@@ -66,7 +68,12 @@ def boot(how: Boot, steps: list[Step]) -> None:
         capacity.show_explained(ours.cloud, ours.zone_of(name), tried)
         steps = move(how, steps)
         if not steps:
-            raise _exhausted(error, how.offerings[1:])
+            raise _exhausted(error, how.offerings_of(name)[1:])
+
+
+def _is_full(how: Boot) -> bool:
+    """Tell whether the registry lists all members, also one that another has replaced since."""
+    return len(discovery.members(how.url) or {}) >= len(how.ours.members)
 
 
 def there_of(ours: Ours, steps: list[Step]) -> dict[str, dict]:
@@ -141,7 +148,7 @@ def _change_offerings(how: Boot, steps: list[Step]) -> list[Step]:
     if gone := [s.what for s in steps if s.what not in there]:
         raise CheckFailed(f"machine {gone[0]}", "Stopped", "gone", GONE)
     left = [s for s in steps if there[s.what]["state"] == "Stopped"]
-    new = {s.what: _next_offering(how.offerings, there[s.what]) for s in left}
+    new = {s.what: _next_offering(how.offerings_of(s.what), there[s.what]) for s in left}
     chosen = {n: o for n, o in new.items() if o}
     if len(chosen) < len(new):
         return []
@@ -154,13 +161,14 @@ def _change_offerings(how: Boot, steps: list[Step]) -> list[Step]:
 def _deploy_again(how: Boot, steps: list[Step]) -> list[Step]:
     """Destroy what is in Error, and return the steps of what is missing with the next offering.
 
-    Returns [] when there is none left.
+    Returns [] when there is none left for one of them.
     """
     clear_away(how.ours, steps, how.within)
-    new = _next_offering(how.offerings, steps[0].params)
-    if new is None:
-        return []
-    print(f"trying the service offering {new}")
-    there = there_of(how.ours, steps)
-    changed = {"details": None} | new.params
-    return [replace(s, params=s.params | changed) for s in steps if s.what not in there]
+    there, again = there_of(how.ours, steps), []
+    for step in (s for s in steps if s.what not in there):
+        new = _next_offering(how.offerings_of(step.what), step.params)
+        if new is None:
+            return []
+        print(f"trying the service offering {new} for {step.what}")
+        again.append(replace(step, params=step.params | {"details": None} | new.params))
+    return again

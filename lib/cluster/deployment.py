@@ -1,15 +1,17 @@
 """Deployment: the steps that get a cluster's machines running, and how they are applied."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from lib.cluster import booting, capacity, etcd, placement
+from lib.cluster import booting, capacity, etcd, joining, placement
 from lib.cluster.booting import Boot, change_offering, clear_away, there_of
+from lib.cluster.joining import Joins
 from lib.cluster.placement import Placement
 from lib.config import Written, discovery, registered
 from lib.config.userdata import UserData
 from lib.errors import CheckFailed, CloudError
 from lib.machines import plan_destroy
-from lib.ours import Ours, is_neutral
+from lib.ours import Ours, is_neutral, stem_of
 from lib.plan import apply as apply_plan
 from lib.plan import attempt, check_mode, first
 from lib.steps import Id, Pending, Step
@@ -24,9 +26,11 @@ Failed = tuple[Step, CloudError]
 class Deployment:
     """How the machines of a cluster are deployed.
 
-    A machine gets the first of the service `offerings`; one that is Stopped keeps any of them.
+    A machine gets the first of the service `offerings`, or that of its role; one that is Stopped
+    keeps any of them.
     An etcd member gets its address if the text `configured` fixes some. `user_data` are for all
-    machines under the cluster's name, or for each under its own.
+    machines under the cluster's name, or for each under its own. Members that join an etcd that
+    runs are in `joins`.
     """
 
     ours: Ours
@@ -35,6 +39,18 @@ class Deployment:
     user_data: GivenData = None
     place: Placement = field(default_factory=Placement)
     group: str = ""
+    joins: Joins | None = None
+    by_role: Mapping[str, list[Offering]] = field(default_factory=dict)
+
+    def offerings_of(self, machine: str) -> list[Offering]:
+        """Return the service offerings to try for a machine, by its role."""
+        role = self.ours.role_of(machine)
+        return self.by_role.get(role.name if role else "", self.offerings)
+
+    @property
+    def joining(self) -> dict[str, str]:
+        """The addresses of the members that join an etcd that runs, by name."""
+        return self.joins.new if self.joins else {}
 
 
 def plan(how: Deployment) -> list[Step]:
@@ -54,11 +70,13 @@ def plan(how: Deployment) -> list[Step]:
     registers, given = _plan_user_data(how, missing)
     registers += placement.plan_group(ours, how.place) if missing else []
     params = {p.zone: _params(how, p, sources[p.zone]) for p in ours.places}
-    fixed = dict(zip(ours.members, how.configured.addresses, strict=False))
+    fixed = dict(zip(ours.members, how.configured.addresses, strict=False)) | how.joining
     given = {n: g | ({"ipaddress": fixed[n]} if n in fixed else {}) for n, g in given.items()}
-    deploys = [_deploy(ours, n, params[ours.zone_of(n)] | given[n]) for n in missing]
+    deploys = [_deploy(how, n, params[ours.zone_of(n)] | given[n]) for n in missing]
     starts = [s for n in names if (s := _plan_start(ours, n, there.get(n)))]
-    return mends + registers + deploys + starts
+    boots = {s.what for s in deploys + starts}
+    adds = [s for s in joining.plan(how.joins) if s.what in boots] if how.joins else []
+    return mends + registers + deploys + adds + starts
 
 
 def _params(how: Deployment, ours: Ours, source: dict | None) -> dict:
@@ -68,7 +86,6 @@ def _params(how: Deployment, ours: Ours, source: dict | None) -> dict:
     pending = Pending(f"template {ours.template_name}, ready in {ours.zone}", stage)
     params = {
         "zoneid": ours.zone_id,
-        **how.offerings[0].params,
         "templateid": Id.of(source) if source and source.get("isready") else pending,
         **placement.params(ours, how.place),
     }
@@ -91,11 +108,11 @@ def _plan_user_data(how: Deployment, missing: list[str]) -> tuple[list[Step], di
     if not isinstance(data, dict):
         return [], {n: {"userdata": data} if data else {} for n in missing}
     cluster = how.ours.cluster_name
-    of = {n: n if n in data else cluster for n in missing}
+    of = {n: n if n in data else stem_of(n) for n in missing}
     if not missing or not cloud.may_register:
         return [], {n: {"userdata": data[of[n]]} for n in missing}
     wanted = {n: data[n] for n in dict.fromkeys(of.values())}
-    steps, ids = registered.plan_register(cloud, cluster, wanted)
+    steps, ids = registered.plan_register(cloud, cluster, wanted, anew=bool(how.joining))
     return steps, {n: {"userdataid": ids[of[n]]} for n in missing}
 
 
@@ -108,10 +125,10 @@ def _demand_one_token(source: dict | None, user_data: GivenData) -> None:
     raise CheckFailed(f"the template {source['name']}", wanted, f"one {found}", next_step)
 
 
-def _deploy(ours: Ours, name: str, params: dict) -> Step:
-    full = params | {"name": name, "displayname": name}
-    why = f"there is no machine {name}; from {ours.template_name}"
-    return Step("deployVirtualMachine", full, why, name, ours.tags, "UserVm")
+def _deploy(how: Deployment, name: str, params: dict) -> Step:
+    full = how.offerings_of(name)[0].params | params | {"name": name, "displayname": name}
+    why = f"there is no machine {name}; from {how.ours.template_name}"
+    return Step("deployVirtualMachine", full, why, name, how.ours.tags_of(name), "UserVm")
 
 
 def _plan_mend(how: Deployment, machine: dict, source: dict | None) -> list[Step]:
@@ -126,22 +143,25 @@ def _plan_mend(how: Deployment, machine: dict, source: dict | None) -> list[Step
             machine.get("templatename", "another"),
             "Choose another cluster_name, or remove that machine.",
         )
-    tags, ids = how.ours.plan_tags(machine, "UserVm"), [o.id for o in how.offerings]
+    offerings = how.offerings_of(name)
+    tags = how.ours.plan_tags(machine, "UserVm", **how.ours.tags_of(name))
+    ids = [o.id for o in offerings]
     stays = machine["state"] != "Stopped" or str(machine["serviceofferingid"]) in ids
     if stays or not cloud.can_deploy_stopped:
         return tags
     why = f"it is stopped and has {machine.get('serviceofferingname', 'another offering')}"
-    first = how.offerings[0]
+    first = offerings[0]
     return [*tags, change_offering(machine, first, f"{why}, not {first}")]
 
 
 def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> None:
     """Carry out a plan: mend what is there, deploy what is missing, start it.
 
-    Machines are started side by side, the etcd members first: the others once the discovery
-    registry lists these. Where the text that configures them is for etcd 0.4 they are started one
-    after the other, each once the last is listed: members that come at once find no leader. Raises
-    CheckFailed when one is not listed in time.
+    Members that join a cluster that runs come first, one by one. The others are started side by
+    side, the etcd members first: the rest once the discovery registry lists these. Where the text
+    that configures them is for etcd 0.4 they are started one after the other, each once the last
+    is listed: members that come at once find no leader. Raises CheckFailed when one is not listed
+    in time.
 
     When no host takes a machine, a table explains that, and the machine gets the next of the
     offerings: a Stopped one changes it; on 2.2, where it is in Error, it is destroyed and deployed
@@ -157,7 +177,9 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
     booted = "startVirtualMachine" if cloud.can_deploy_stopped else "deployVirtualMachine"
     boots = [s for s in plan if s.command == booted]
     deploys = [s for s in plan if s.command == "deployVirtualMachine" != booted]
-    if mends := [s for s in plan if s.command not in (booted, "deployVirtualMachine")]:
+    # Each "member add" is made right before its machine starts.
+    later = (booted, "deployVirtualMachine", "member add")
+    if mends := [s for s in plan if s.command not in later]:
         _mend(how.ours, mends, within)
     failed = None
     if deploys:
@@ -165,9 +187,13 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
         failed = _deploy_stopped(how.ours, deploys, within)
         there = there_of(how.ours, boots)
         boots = [_with_id(s, there[s.what]) for s in boots if s.what in there]
-    if boots:
-        url = discovery.url_in(text)
-        booting.boot_all(Boot(how.ours, how.offerings, url, etcd.is_old(text), within), boots)
+    late = [s for s in boots if s.what in how.joining]
+    url = discovery.url_in(text)
+    to_boot = Boot(how.ours, how.offerings_of, url, etcd.is_old(text), within)
+    if late and how.joins:
+        joining.apply(how.joins, replace(to_boot, url=""), late)
+    if boots := [s for s in boots if s not in late]:
+        booting.boot_all(to_boot, boots)
     if failed:
         raise _explained(how.ours, failed)
 

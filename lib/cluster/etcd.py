@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import re
+import shlex
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,17 +34,31 @@ Fetch = Callable[[str, str], tuple[int, str]]  # method, path -> status, body
 
 
 @dataclass(frozen=True)
+class Member:
+    """A member as etcd lists it: its id, the host of its peer URL, and whether it ever started."""
+
+    id: str
+    address: str
+    started: bool = True
+
+
+@dataclass(frozen=True)
 class Answer:
     """What an etcd answers.
 
-    `state` is healthy, unhealthy, proxy, standby, silent, unreachable, FOREIGN or AWAY. `members`
-    are the addresses of the members it knows. `started` tells one process from the one before, ""
-    if it is not known.
+    `state` is healthy, unhealthy, proxy, standby, silent, unreachable, FOREIGN or AWAY. `listed`
+    are the members it knows. `started` tells one process from the one before, "" if it is not
+    known.
     """
 
     state: str
-    members: frozenset[str] = frozenset()
+    listed: tuple[Member, ...] = ()
     started: str = ""
+
+    @property
+    def members(self) -> frozenset[str]:
+        """The addresses of the members it knows."""
+        return frozenset(m.address for m in self.listed)
 
 
 def is_old(text: str) -> bool:
@@ -82,23 +97,34 @@ def _ask_one(address: str, old: bool, shell: Shell | None) -> Answer:
 def ask(address: str, old: bool) -> Answer:
     """Ask the etcd of a machine from here."""
     base = f"http://{address}:{OLD_PORT if old else PORT}"
-
-    def fetch(method: str, path: str) -> tuple[int, str]:
-        body = "{}" if method == "POST" else None
-        with requests.Session() as session:
-            session.trust_env = False  # a proxy would answer in its stead
-            how = {"data": body, "timeout": TIMEOUT, "allow_redirects": False, "stream": True}
-            answer, data = answers.read(
-                lambda: session.request(method, base + path, **how), LONGEST, LARGEST
-            )
-        return answer.status_code, data.decode("utf-8", "replace")
-
     try:
-        return answered(fetch, old)
+        return answered(lambda method, path: _from_here(method, base + path), old)
     except NO_WAY:
         return Answer("unreachable")
     except requests.RequestException as error:
         return Answer("silent" if "refused" in str(error) else "unreachable")
+
+
+def _from_here(method: str, url: str, body: str = "{}") -> tuple[int, str]:
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy would answer in its stead
+        data = body if method == "POST" else None
+        how = {"data": data, "timeout": TIMEOUT, "allow_redirects": False, "stream": True}
+        answer, raw = answers.read(lambda: session.request(method, url, **how), LONGEST, LARGEST)
+    return answer.status_code, raw.decode("utf-8", "replace")
+
+
+def send(node: Shell | None, method: str, url: str, body: str = "{}") -> tuple[int, str]:
+    """Send a change to the etcd at a URL, from here, else on its machine; return status and body.
+
+    Raises `requests.RequestException`, or what the shell raises, where no answer came.
+    """
+    try:
+        return _from_here(method, url, body)
+    except NO_WAY:
+        if node is None:
+            raise
+        return _curl(node, method, url, body)
 
 
 def ask_on(node: Shell, address: str, old: bool) -> Answer:
@@ -114,8 +140,8 @@ def ask_on(node: Shell, address: str, old: bool) -> Answer:
         return Answer(f"not known ({error.said.strip()[-60:]})")
 
 
-def _curl(node: Shell, method: str, url: str) -> tuple[int, str]:
-    data = "-d '{}'" if method == "POST" else ""
+def _curl(node: Shell, method: str, url: str, body: str = "{}") -> tuple[int, str]:
+    data = f"-d {shlex.quote(body)}" if method == "POST" else ""
     command = f"curl -s -m 5 --noproxy '*' -X {method} {data} -w '\\n%{{http_code}}' {url}"
     done = run(node, command, ok=(0, *CURL_SILENT))
     if done.rc:
@@ -136,7 +162,8 @@ def answered(fetch: Fetch, old: bool) -> Answer:
         healthy = status == leads == 200
         begun = re.search(r'"startTime"\s*:\s*"([^"]+)', fetch("GET", "/v2/stats/self")[1])
         state = "healthy" if healthy else "unhealthy"
-        return Answer(state, _hosts(text.split(",")), begun[1] if begun else "")
+        urls = [u.strip() for u in text.split(",") if u.strip()]
+        return Answer(state, tuple(Member("", host(u)) for u in urls), begun[1] if begun else "")
     if fetch("GET", "/v2/config/local/proxy")[0] == 200:
         return Answer("proxy")
     status, text = fetch("GET", "/health")
@@ -146,29 +173,30 @@ def answered(fetch: Fetch, old: bool) -> Answer:
         return Answer(FOREIGN)
     begun = re.search(r"(?m)^process_start_time_seconds (\S+)", fetch("GET", "/metrics")[1])
     state = "healthy" if healthy else "unhealthy"
-    return Answer(state, _hosts(found), begun[1] if begun else "")
+    return Answer(state, tuple(found), begun[1] if begun else "")
 
 
-def _members(fetch: Fetch) -> list[str]:
-    """Return the peer URLs of the members; etcd 2's list is asked for if there is no other."""
+def _members(fetch: Fetch) -> list[Member]:
+    """Return the members; etcd 2's list is asked for if there is no other."""
     for method, path in (("POST", "/v3/cluster/member/list"), ("GET", "/v2/members")):
         status, text = fetch(method, path)
         if status != 200:
             continue
         try:
             rows = json.loads(text).get("members") or []
-            urls = [url for row in rows for url in row.get("peerURLs") or []]
-            return [url for url in urls if isinstance(url, str)]
+            urls = [(row, url) for row in rows for url in row.get("peerURLs") or []]
+            return [_member(row, url) for row, url in urls if isinstance(url, str)]
         except (ValueError, AttributeError, TypeError, RecursionError):
             return []  # it is no etcd that listens there
     return []
 
 
-def _hosts(urls: list[str]) -> frozenset[str]:
-    return frozenset(_host(u.strip()) for u in urls if u.strip())
+def _member(row: dict, url: str) -> Member:
+    """Return a member; one that has yet to start has no name."""
+    return Member(str(row.get("ID", row.get("id", ""))), host(url), bool(row.get("name")))
 
 
-def _host(url: str) -> str:
+def host(url: str) -> str:
     try:
         return urlsplit(url).hostname or url
     except ValueError:

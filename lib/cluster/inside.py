@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from lib.checks import NOT_ASKED, Tick, tick
@@ -12,6 +12,7 @@ from lib.cluster.login import Access
 from lib.config.userdata import are_of
 from lib.errors import Refused, ShellFailed
 from lib.machines import address_of
+from lib.ours import stem_of
 from lib.workstation.shell import Shell, run
 
 # In one go. systemd of 2014 cannot tell its state, and fleet is of that time only.
@@ -35,11 +36,13 @@ EMPTY = (
 OTHER_TEXT = "Its configuration is another one: run --stages 70, which shows the lines."
 
 
-def ticks(access: Access, there: dict[str, dict], meant: str, given: str) -> list[Tick]:
+def ticks(
+    access: Access, there: dict[str, dict], meant: str, given: Mapping[str, str]
+) -> list[Tick]:
     """Return what each machine (name -> row of the API) answers; without a user none is asked.
 
-    `meant` is the SHA-256 of what the disk should carry, `given` the user data, "" if there are
-    none.
+    `meant` is the SHA-256 of what the disk should carry, `given` the text of the user data by what
+    machines' names begin with, "" if there are none.
     """
     if not access.user:
         why = "machine_user is empty."
@@ -48,7 +51,7 @@ def ticks(access: Access, there: dict[str, dict], meant: str, given: str) -> lis
     with ThreadPoolExecutor(8) as pool:
         answers = dict(zip(shells, pool.map(_ask, shells.values()), strict=True))
     found = [r for n in answers for r in _machine(n, answers[n], meant, len(there))]
-    return found + (_given(access.cloud, there, given) if given else [])
+    return found + (_given(access.cloud, there, given) if any(given.values()) else [])
 
 
 def _ask(node: Shell) -> dict[str, str] | ShellFailed:
@@ -82,12 +85,12 @@ def _machine(name: str, said: dict | ShellFailed, meant: str, size: int) -> Iter
         yield tick("$private_ipv4", "its address", said["address"], False, EMPTY, name)
 
 
-def _given(cloud: Cloud, there: dict[str, dict], text: str) -> list[Tick]:
-    """Return whether the cloud has this text as the user data of the machines, where it tells."""
+def _given(cloud: Cloud, there: dict[str, dict], texts: Mapping[str, str]) -> list[Tick]:
+    """Return whether the cloud has these texts as the user data of the machines, where it tells."""
     if not cloud.can_keep_user_data:
         return []
     try:
-        has = {n: _has(cloud, n, m, text) for n, m in there.items()}
+        has = {n: _has(cloud, n, m, texts[stem_of(n)]) for n, m in there.items()}
     except Refused as error:
         return [tick("user data", GIVEN, NOT_ASKED, None, f"{error.text}.", n) for n in there]
     return [

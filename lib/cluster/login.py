@@ -11,7 +11,6 @@ import re
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -195,7 +194,7 @@ def _machine(node: Node) -> str:
 def write(node: Node, raw: bytes) -> None:
     """Replace the file atomically, once the machine finds it valid; the old one stays beside it."""
     what = f"{node.file} on {node.name}"
-    params = {"file": node.file, "before": node.sha256, "kept": f"{node.file}.{now()}"}
+    params = {"file": node.file, "before": node.sha256, "kept": f"{node.file}.{files.now()}"}
     command = WRITE.format(size=len(raw), **{k: shlex.quote(v) for k, v in params.items()})
     params["after"] = files.sha256(raw.decode())
     with files.journalled(_machine(node), "write", what, params) as ended:
@@ -208,8 +207,3 @@ def write(node: Node, raw: bytes) -> None:
             text = config.masked(error.said)
             raise CheckFailed(what, "written", text, "It is as it was.") from None
         ended["text"] = f"sha256 {params['after']}; the old one is kept as {params['kept']}"
-
-
-def now() -> str:
-    """Return the time as in the names of kept files."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -206,7 +206,7 @@ def ticks(
     ours: Ours, place: Placement, offerings: Sequence[str], there: dict[str, dict]
 ) -> list[Tick]:
     """Return for each machine whether it has one of the offerings, and is in its place."""
-    found = [_offering(name, machine, offerings) for name, machine in there.items()]
+    found = [_offering(n, m, _of_role(ours, n, offerings)) for n, m in there.items()]
     own = groups(ours) or [{"id": "", "name": _name(ours)}]
     for where in ours.places:
         wanted = {
@@ -230,6 +230,13 @@ def _inside(name: str, machine: dict, what: str, meant: list[dict], field: str, 
     said = f"not in {', '.join(lacks)}" if lacks else "as wanted"
     names = ", ".join(r["name"] for r in meant)
     return tick(what, names, said, not lacks, NOT_IN.format(HOW[field]), name)
+
+
+def _of_role(ours: Ours, machine: str, offerings: Sequence[str]) -> Sequence[str]:
+    """Return the offerings of a machine: the first one is that of its role, if it has one."""
+    role = ours.role_of(machine)
+    own = role.service_offering if role else ""
+    return [own, *offerings[1:]] if own and offerings else offerings
 
 
 def _offering(name: str, machine: dict, offerings: Sequence[str]) -> Tick:

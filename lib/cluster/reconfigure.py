@@ -12,16 +12,16 @@ from lib import config
 from lib.cloud import Cloud
 from lib.cluster import login, rolling, turns
 from lib.cluster.login import Access, Node
-from lib.config import Config, difference, discovery, registered
+from lib.config import Config, Text, difference, discovery, registered, role_file
 from lib.config import userdata as data
 from lib.errors import CheckFailed, ParamsError
-from lib.ours import Ours
+from lib.ours import Ours, stem_of
 from lib.plan import check_mode
 from lib.steps import Step
 from lib.waiting import present, tell
 from lib.workstation import notes
 from lib.workstation.files import journalled, settle_files, sha256, workstation
-from lib.workstation.shell import Shell, find_text, read_text, run
+from lib.workstation.shell import Shell, find_text, run
 
 MOVE = "move to a new token"
 OLD_SERVER = 'one that shows a machine\'s user data (4.18 or newer), or config_delivery "disk"'
@@ -32,7 +32,8 @@ AGAIN = "Nothing was changed. Run this stage again from Plan, and read what it s
 class Target:
     """What the machines of a cluster are to be configured with.
 
-    With `each` their user data also set their host names. A new `move` is a word that asks for a
+    With `each` their user data also set their host names; with a `role` only its machines are
+    changed. A new `move` is a word that asks for a
     new token, once a word; a move that was cut off goes on in any case.
     """
 
@@ -43,6 +44,14 @@ class Target:
     config: Config
     each: bool = False
     move: str = ""
+    role: str = ""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files with the texts of the machines, by what these names begin with."""
+        kinds = [r for r in self.ours.roles if not self.role or r.name == self.role]
+        name, file = self.ours.cluster_name, self.config.form.cluster_file
+        return {r.stem(name): role_file(r.name) for r in kinds} or {name: file}
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,9 @@ def demand_possible(target: Target) -> None:
         raise ParamsError("machine_user", 'who logs in to the machines, such as "core"', "")
     if form.delivery == "userdata" and not cloud.can_keep_user_data:
         raise CheckFailed("this server", OLD_SERVER, ".".join(map(str, cloud.version)))
+    if target.move and target.role:
+        wanted = '"" with move_discovery, as a token is for all machines'
+        raise ParamsError("role", wanted, target.role)
     if target.move and target.config.bootstrap.service == discovery.STATIC:
         wanted = '"" with discovery "static", which has none'
         raise ParamsError("move_discovery", wanted, target.move)
@@ -84,31 +96,47 @@ def plan(target: Target) -> Plan:
     Raises CheckFailed when the cluster was made with another `config_format` or `config_delivery`,
     and when a machine does not run or cannot be asked.
     """
+    wanted = target.ours.names_of(target.role)
     seen = login.look(target.ours, target.access, target.config.form.delivery)
     first = _plan_text(target)
-    meant = first[0].params["text"] if first else config.read(target.shell, target.work_dir).text
-    texts = {n.name: _own_text(n, meant, target.each) for n in seen}
-    apart = target.each or data.differs(meant)
-    return Plan(first, _plan_machines(target, seen, texts, apart), seen, texts)
+    new = {s.what: s.params["text"] for s in first}
+    written = {s: config.read(target.shell, target.work_dir, f) for s, f in target.files.items()}
+    meant = {stem: new.get(there.where, there.text) for stem, there in written.items()}
+    mine = [n for n in seen if n.name in wanted]
+    texts = {n.name: _own_text(n, meant[stem_of(n.name)], target.each) for n in mine}
+    apart = target.each or any(map(data.differs, meant.values()))
+    return Plan(first, _plan_machines(target, mine, texts, apart), seen, texts)
 
 
 def _plan_text(target: Target) -> list[Step]:
-    """Return the step that writes the text on the workstation, none if it is there."""
+    """Return the steps that write the texts on the workstation, none where they are there."""
     shell, work_dir, wanted = target.shell, target.work_dir, target.config
     noted, name = notes.read(shell, work_dir), wanted.form.cluster_file
     notes.demand_of(wanted.bootstrap.cluster, noted, work_dir)
+    texts = wanted.texts()
+    names = [n for n in texts if n != wanted.form.disk_file or n == name]
+    if target.role:
+        names = list(target.files.values())
     wanted.form.demand_places(noted)
     there = config.read(shell, work_dir, name)
     begun = (noted.get("moving") or {}).get("word")
     if word := begun or (target.move if noted.get("moved") != target.move else ""):
         why = "it was begun, and is to be ended" if begun else "the parameters ask for a new token"
         step = wanted.step(name, there.where, why)
-        return [replace(step, command=MOVE, params=step.params | {"word": word})]
-    config.demand_present(there)
-    text = wanted.texts(there.url)[name]
-    if there.text == text:
-        return []
-    return [Step("rewrite", {"text": text}, "the parameters say other lines", there.where)]
+        move = replace(step, command=MOVE, params=step.params | {"word": word})
+        return [move, *(_rewrite(target, n, texts[n]) for n in names if n != name)]
+    steps, texts = [], wanted.texts(there.url)
+    for one in names:
+        found = config.read(shell, work_dir, one)
+        config.demand_present(found)
+        if found.text != texts[one]:
+            steps.append(_rewrite(target, one, texts[one]))
+    return steps
+
+
+def _rewrite(target: Target, name: str, text: Text) -> Step:
+    why = "the parameters say other lines"
+    return Step("rewrite", {"text": text}, why, f"{target.work_dir}/{name}")
 
 
 def _plan_machines(
@@ -130,14 +158,16 @@ def _plan_machines(
         if node in others or node.name in unbooted:
             why = "it reads its configuration when it boots"
             steps.append(Step("rebootVirtualMachine", {"id": node.machine["id"]}, why, node.name))
-    if all(node.file for node in seen):
+    if target.role or all(node.file for node in seen):
         return steps
     wanted = {data.encoded(t) for t in texts.values()}
     return steps + registered.plan_stale(cloud, cluster, wanted)
 
 
 def _own_text(node: Node, meant: str, each: bool) -> str:
-    return meant if node.file else data.text_for(meant, node.name, node.address, each)
+    if node.file:
+        return meant
+    return data.text_for(config.as_first_started(meant, node.text), node.name, node.address, each)
 
 
 def _differs(node: Node, own_text: str) -> bool:
@@ -156,7 +186,7 @@ def _plan_given(
     files = [n for n in nodes if n.file]
     given = {n.name: _write(n, texts[n.name], why) for n in files}
     told = [n for n in nodes if not n.file]
-    names = {n.name: n.name if apart else cluster for n in told}
+    names = {n.name: n.name if apart else stem_of(n.name) for n in told}
     new = {names[n.name]: data.encoded(texts[n.name]) for n in told}
     steps, params = [], {name: {"userdata": new[of]} for name, of in names.items()}
     if told and cloud.may_register:
@@ -175,7 +205,7 @@ def _write(node: Node, meant: str, why: str) -> Step:
 def changed_lines(plan: Plan) -> str:
     """Return the lines that differ on each machine, tokens masked."""
     shown = []
-    for node in plan.seen:
+    for node in (n for n in plan.seen if n.name in plan.texts):
         if _differs(node, plan.texts[node.name]):
             lines = [t.rstrip("\n") for t in (node.text, plan.texts[node.name])]
             shown.append(f"{node.name}\n{difference(*lines, ('now', 'wanted'))}")
@@ -195,7 +225,7 @@ def apply(target: Target, plan: Plan, mode: str, *, within: float) -> None:
         return print(f"Plan mode: {len(plan.steps)} steps, none applied.")
     settle_files(target.shell, workstation(target.shell))
     _demand_unchanged(target, plan)
-    _apply_text(target, plan.first)
+    _apply_text(target.shell, target.work_dir, plan.first)
     how = rolling.Rolling(target.ours, target.shell, target.work_dir, plan.seen, within)
     try:
         rolling.apply(how, _filled(target, plan))
@@ -220,38 +250,26 @@ def _filled(target: Target, plan: Plan) -> list[Step]:
     return registered.filled(plan.then, lambda text: text.replace(target.config.url, url))
 
 
-def _apply_text(target: Target, first: list[Step]) -> None:
+def _apply_text(shell: Shell, work_dir: str, first: list[Step]) -> None:
     """Write the text on the workstation, the old one kept beside it with its date.
 
     An etcd that has formed a cluster does not look at a new token: it is for those that have yet
     to form one. May be called again after it was cut off.
     """
-    shell = target.shell
     for step in first:
         config.demand_valid(step.params["text"])
         if step.command == MOVE:
-            _move(shell, step, target.work_dir)
+            _move(shell, step, work_dir)
         else:
-            old, kept = read_text(shell, step.what), _dated(shell, step.what)
-            run(shell, f"cp -p -- {shlex.quote(step.what)} {shlex.quote(kept)}")
-            config.write(shell, step.what, step.params["text"], old, kept)
+            text = config.filled(shell, work_dir, step.params["text"])
+            config.replace_text(shell, step.what, text)
         tell("done", step.command, step.what, step.why)
-
-
-def _dated(shell: Shell, where: str) -> str:
-    """Return the name under which a file is kept: with its date, and never one that is there."""
-    dated = name = f"{where}.{login.now()}"
-    number = 1
-    while find_text(shell, name) is not None:
-        number += 1
-        name = f"{dated}.{number}"
-    return name
 
 
 def _move(shell: Shell, step: Step, work_dir: str) -> None:
     moving = notes.read(shell, work_dir).get("moving") or {}
     if moving.get("word") != step.params["word"]:
-        moving = {"word": step.params["word"], "old": _dated(shell, step.what)}
+        moving = {"word": step.params["word"], "old": config.dated(shell, step.what)}
         file = PurePosixPath(step.what).name
         notes.update(shell, work_dir, moving=moving, config={"file": file})
     _set_aside(shell, step.what, moving["old"])

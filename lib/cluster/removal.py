@@ -7,7 +7,7 @@ import pandas as pd
 
 from lib import snapshots, templates, volumes
 from lib.checks import Tick, asked
-from lib.cluster import placement, published
+from lib.cluster import etcd, placement, published
 from lib.config import registered
 from lib.errors import CheckFailed, ParamsError
 from lib.install import detached
@@ -24,6 +24,10 @@ KEEP = "Nothing was removed. Set keep: [template], or remove the clusters of the
 ONLY_VOLUME = (
     "the next run stops at 11 or 30: the disk has CoreOS on it, and the notes on that go with the "
     "template. Keep the template, too, or give the next run another volume_name."
+)
+LOWER = (
+    "Set the role's count to what is to be left, and run 80-remove-machines: it takes them out of "
+    "etcd before. Nothing was removed."
 )
 WAIT = "Wait for its end (30-install-coreos shows it), then run this stage again."
 
@@ -51,32 +55,59 @@ def demand_idle(shell: Shell, work_dir: str) -> None:
         raise CheckFailed("installers at work on the workstation", "none", found, WAIT)
 
 
-def plan_machines(ours: Ours) -> list[Step]:
-    """Return the steps that destroy the cluster's machines, however many there are.
+def demand_role(ours: Ours, role: str, text: str) -> None:
+    """Raise CheckFailed for a role that may have members of etcd; `text` configures the machines.
+
+    Raises ParamsError where there is no such role.
+    """
+    ours.names_of(role)
+    if not role:
+        return
+    if role == ours.roles[0].name or etcd.is_old(text):
+        who = "the first role" if role == ours.roles[0].name else "etcd of 2014, of any role"
+        raise CheckFailed(f"members of etcd in the role {role}", "none", f"those of {who}", LOWER)
+
+
+def plan_machines(ours: Ours, role: str = "") -> list[Step]:
+    """Return the steps that destroy the cluster's machines, or a role's, however many there are.
 
     On servers with tags they are known by these; on others by the names `cluster-<number>`.
     """
-    mine = [r for r in ours.in_zones() if ours.bears_name(r["name"])]
+    mine = ours.of_ours(ours.in_zones()) + ours.leavers()
     known = ours.own(mine)
     mine = [r for r in mine if r in known or r["state"] == "Error"]
     gone = ("Expunging", "Expunged") + (() if ours.cloud.may_expunge else ("Destroyed",))
-    left = [m for m in mine if m["state"] not in gone]
+    left = [m for m in mine if m["state"] not in gone and (not role or _is_of(ours, m, role))]
     return [plan_destroy(ours.cloud, m, "made by this runbook") for m in left]
 
 
-def plan_first(ours: Ours) -> list[Step]:
-    """Return the first steps: give public addresses back, destroy the machines, detach the disk."""
+def _is_of(ours: Ours, machine: dict, role: str) -> bool:
+    found = ours.role_of(machine["name"])
+    return found is not None and found.name == role
+
+
+def plan_first(ours: Ours, role: str = "") -> list[Step]:
+    """Return the first steps: give public addresses back, destroy the machines, detach the disk.
+
+    Of a role only its machines go.
+    """
+    if role:
+        return plan_machines(ours, role)
     public = published.plan_removal(ours)
     return public + plan_machines(ours) + volumes.plan_release(ours)
 
 
-def plan_then(ours: Ours, keep: list[str]) -> list[Step]:
+def plan_then(ours: Ours, keep: list[str], role: str = "") -> list[Step]:
     """Return the steps that delete template, snapshots and volume, except for what is kept.
+
+    Of a role all of it stays.
 
     They are in the order in which they depend on each other: deleting a snapshot fails at times
     while its volume is being deleted (530 "Failed to delete snapshot chain.", CloudStack 4.22).
     Raises CheckFailed when machines of another cluster use the template.
     """
+    if role:
+        return []
     steps = {
         "template": templates.plan_removal(ours),
         "snapshot": snapshots.plan_removal(ours),
@@ -137,14 +168,16 @@ def _readiness(template: dict) -> str:
     return "ready" if template.get("isready") else str(template.get("status", "not ready"))
 
 
-def clear_notes(shell: Shell, work_dir: str, cluster: str, keep: list[str], mode: str) -> None:
+def clear_notes(
+    shell: Shell, work_dir: str, cluster: str, keep: list[str], mode: str, role: str = ""
+) -> None:
     """Delete the cloud-config with its spent token, and the notes, from the workstation.
 
     The configuration that a kept template carries stays; user data go, so that the next run asks
     for a token. What another cluster has noted stays, too.
     Raises CheckFailed while an installer runs.
     """
-    if mode == "plan":
+    if mode == "plan" or role:
         return
     demand_idle(shell, work_dir)
     if (other := notes.cluster(notes.find(shell, work_dir) or {})) not in ("", cluster):

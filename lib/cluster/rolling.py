@@ -48,10 +48,12 @@ class Rolling:
         """The machines whose etcds are members."""
         return [n for n in self.seen if n.name in self.ours.members]
 
-    @property
-    def in_order(self) -> list[Node]:
-        """The machines in the order in which they reboot: those first that are no members."""
-        return sorted(self.seen, key=lambda n: n.name in self.ours.members)
+    def in_order(self, forms: bool) -> list[Node]:
+        """Return the machines in the order in which they reboot: those first that are no members.
+
+        Where no cluster has formed yet they come last: they would take the members' places.
+        """
+        return sorted(self.seen, key=lambda n: (n.name in self.ours.members) == forms)
 
 
 def answers(how: Rolling) -> dict[str, etcd.Answer]:
@@ -76,7 +78,7 @@ def apply(how: Rolling, then: list[Step]) -> None:
         send(how.cloud, registers, "apply", within=how.within)
         then = registered.settled(how.cloud, then)
     forms = any(a.state in ("healthy", "unhealthy") for a in before.values())
-    for node in how.in_order:
+    for node in how.in_order(forms):
         if mine := [s for s in then if s.what == node.name]:
             with turns.turn(how.turns, node.name, how.cloud.clock) as reached:
                 now = _with_quorum(how, node) if forms else before

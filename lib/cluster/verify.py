@@ -3,7 +3,6 @@
 Each answer is a `Tick` of one machine or stranger; `matrix` shows them as a table.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,13 +25,14 @@ ON_NO_NETWORK = "Machines of the local cloud are stand-ins, unless with local?et
 FIXED = "etcd knows its members by these addresses: give the machines theirs again."
 REMOVE = "Remove it with `etcdctl member remove`, unless it was put there on purpose."
 TOO_MANY = (
-    "It is no member of this cluster: see who made it, and what it is for. `etcdctl member add` on "
-    "a member takes it in."
+    "If cluster_size was lowered, 80-remove-machines takes it out. If another made it, see what "
+    "it is for; a cluster_size that counts it takes it in."
 )
 LATE = (
-    "It came too late for the token, and only passes requests on. `etcdctl member add` on a "
-    "member, and --initial-cluster-state=existing, make it one."
+    "It came too late for the token, and only passes requests on. 80-remove-machines with "
+    "`-p replace=NAME`, then 50-deploy-cluster, make it a member."
 )
+RETAG = "Give it the tag `role` (createTags) if the machine is of that role."
 NO_MEMBER = "a proxy or standby"
 A_MEMBER = (
     "It took a member's place, as the first etcd_members machines did not come first. It does no "
@@ -90,7 +90,9 @@ def _ask(expected: Expected, access: Access, *, patient: bool = False) -> list[T
     if patient and _may_mend(found):
         return None
     read = partial(config.read, expected.shell, expected.work_dir)
-    meant, given = read(*config.ON_DISK.values()).sha256, read(config.USER_DATA).text
+    meant = read(*config.ON_DISK.values()).sha256
+    stems = config.userdata.of_stems(expected.ours, expected.shell, expected.work_dir)
+    given = {stem: written.text for stem, written in stems.items()}
     found += inside.ticks(access, _running(there), meant, given)
     if patient and _may_mend(found):
         return None
@@ -115,6 +117,7 @@ def _from_outside(expected: Expected, access: Access, there: dict[str, dict]) ->
     rows = [_state(n, there.get(n)) for n in names]
     rows += placement.ticks(expected.ours, expected.place, expected.offerings, there)
     rows += _addresses(names, found, written)
+    rows += [_role(expected.ours, n, there[n]) for n in names if n in there and expected.ours.roles]
     shells = {n: connect(access, m) for n, m in _running(there).items() if access.user}
     etcds = _etcds(expected, found, shells)
     if written.addresses:
@@ -130,6 +133,15 @@ def _state(name: str, machine: dict | None) -> Tick:
     if state == "Stopped":  # which 50 starts: a plan of both stages is whole
         return later("state", "Running", state, DEPLOY, name)
     return tick("state", "Running", state, state == "Running", DEPLOY, name)
+
+
+def _role(ours: Ours, name: str, machine: dict) -> Tick:
+    """Return whether a machine carries its role as a tag, where there are tags."""
+    wanted = ours.tags_of(name).get("role", "none")
+    if not ours.cloud.has_tags:
+        return tick("role", wanted, NOT_ASKED, None, "This server has no tags.", name)
+    found = {t["key"]: t["value"] for t in machine.get("tags") or []}.get("role", "none")
+    return tick("role", wanted, found, found == wanted, RETAG, name)
 
 
 def _addresses(names: list[str], found: dict[str, str], written: Written) -> list[Tick]:
@@ -210,12 +222,12 @@ def _too_many(expected: Expected) -> list[Tick]:
     """
     ours, written = expected.ours, expected.written
     alive = [r for r in ours.in_zones() if r["state"] not in machines.BAD]
-    stem = re.compile(re.escape(ours.names[0].rpartition("-")[0]) + r"-\d+")
     baked = not (written.text and written.where.endswith(f"/{config.USER_DATA}"))
     own = set(ours.names)
     templates = {r.get("templateid") for r in alive if r["name"] in own and baked}
+    named = {r["id"] for r in ours.of_ours(alive)}
     found = [r for r in alive if r["name"] not in own
-             and (stem.fullmatch(r["name"]) or r.get("templateid") in templates)]  # fmt: skip
+             and (r["id"] in named or r.get("templateid") in templates)]  # fmt: skip
     at = machines.addresses({r["name"]: r for r in found})
     known = etcd.ask_all(ours.cloud, at, written.text)
     return [

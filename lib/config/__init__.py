@@ -5,7 +5,7 @@ etcds find each other. `plan_write` says what is to be written on the workstatio
 it, `apply_write` fills in the discovery token, and `read` reads it back for the stages after that.
 
     addresses     fixed addresses of the machines
-    config        the texts, made from the templates in `texts`; planned and written
+    config        the texts, made from the templates in `texts`, and the plan to write them
     config_file   the operator's own configuration
     discovery     tokens, and the service that gives them
     display       texts and differences, shown
@@ -19,27 +19,30 @@ it, `apply_write` fills in the discovery token, and `read` reads it back for the
     registered    user data kept at the cloud
     survey        what can be known before it is written
     userdata      user data, and how much of it a server takes
+    writing       the texts validated and written
     written       what is on the workstation, and whether machines can be made with it
 
 Arrows go to the small lib only: errors, journal, notes, plan, shell.
 """
 
-from lib.config.addresses import Bootstrap, bootstrap, demand_free, settle
-from lib.config.config import (
-    Config,
-    apply_write,
-    check_valid,
-    demand_present,
-    demand_valid,
-    plan_write,
-    write,
-)
-from lib.config.config_file import ConfigFile, config_file
+from lib.config.addresses import Bootstrap, as_first_started, bootstrap, demand_free, kept, settle
+from lib.config.config import Config, plan_write
+from lib.config.config_file import ConfigFile, config_file, config_files
 from lib.config.discovery import known, masked, service
 from lib.config.display import Text, difference, preview
-from lib.config.form import CLOUD_CONFIG, ON_DISK, USER_DATA, Form
+from lib.config.form import CLOUD_CONFIG, ON_DISK, USER_DATA, Form, role_file
 from lib.config.keys import ssh_keys
 from lib.config.userdata import user_data
+from lib.config.writing import (
+    apply_write,
+    check_valid,
+    dated,
+    demand_present,
+    demand_valid,
+    filled,
+    replace_text,
+    write,
+)
 from lib.config.written import Written, demand_usable, read
 
 __all__ = [
@@ -54,9 +57,12 @@ __all__ = [
     "Written",
     "addresses",
     "apply_write",
+    "as_first_started",
     "bootstrap",
     "check_valid",
     "config_file",
+    "config_files",
+    "dated",
     "demand_free",
     "demand_present",
     "demand_usable",
@@ -64,12 +70,16 @@ __all__ = [
     "difference",
     "discovery",
     "display",
+    "filled",
+    "kept",
     "known",
     "masked",
     "plan_write",
     "preview",
     "read",
     "registered",
+    "replace_text",
+    "role_file",
     "service",
     "settle",
     "ssh_keys",

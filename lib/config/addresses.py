@@ -17,6 +17,11 @@ HELD = (
     "The configuration holds these addresses: free them. If no machine of the cluster runs yet, "
     "90-remove-cluster clears the way for others."
 )
+# What a unit of the templates tells etcd of its members, and the proxies of the members.
+LIST = re.compile(r"--initial-cluster=[^\s\"'\\]+")
+PROXIES = re.compile(r"(case \\?\",)[\d.,]+(,\\?\" in)")
+TOKEN = re.compile(r"--name=%m --discovery=[^\s\"'\\]+ --discovery-fallback=\w+")
+STATE_NEW, STATE_EXISTING = "--initial-cluster-state=new", "--initial-cluster-state=existing"
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,58 @@ def fixed_in(text: str) -> tuple[str, ...]:
     return tuple(member.partition("=")[0] for member in found[1].split(",")) if found else ()
 
 
+def listing(text: str, addresses: Sequence[str]) -> str:
+    """Return a configuration that fixes addresses with these in their place.
+
+    >>> listing("--initial-cluster=a=http://a:2380", ["b"])
+    '--initial-cluster=b=http://b:2380'
+    """
+    cluster = ",".join(f"{a}=http://{a}:2380" for a in addresses)
+    text = LIST.sub(f"--initial-cluster={cluster}", text)
+    return PROXIES.sub(lambda m: f"{m[1]}{','.join(addresses)}{m[2]}", text)
+
+
+def joining(text: str, addresses: Sequence[str]) -> str:
+    """Return the configuration of an etcd that joins a cluster whose members are at `addresses`.
+
+    Its own address is among them; each member counts as called by its address, as etcd compares
+    their URLs (`membership.ValidateClusterAndAssignIDs`). Raises CheckFailed for a text in which
+    etcd is not started as this runbook does it.
+
+    >>> joining("--name=%m --discovery=http://d/1 --discovery-fallback=exit", ["b"])
+    '--name=${ETCD_IP} --initial-cluster-state=existing --initial-cluster=b=http://b:2380'
+    """
+    text = TOKEN.sub("--name=${ETCD_IP} --initial-cluster-state=new --initial-cluster=x", text)
+    if not LIST.search(text) or STATE_NEW not in text:
+        what = "the configuration does not start etcd as this runbook writes it"
+        raise CheckFailed(what, next_step="Without its flags a machine cannot join. Run 20 again.")
+    return listing(text.replace(STATE_NEW, STATE_EXISTING), addresses)
+
+
+def as_first_started(text: str, own: str) -> str:
+    """Return a cluster's configuration with the members that a machine's own text lists.
+
+    etcd reads them at its first start only, so machines that came later have others there.
+    """
+    listed = fixed_in(own)
+    if STATE_EXISTING in own and "etcd-member" in text:
+        return joining(text, listed)
+    return listing(text, listed) if listed else text
+
+
+def kept(ours: Ours, written: Sequence[str]) -> list[str]:
+    """Return the address that is written for each member, "" for those that need another one.
+
+    These are new members, and one that is gone and whose address the cloud still holds, while
+    others run.
+    """
+    there, late = ours.machines(), held.addresses(ours.cloud)
+    runs = any(there[n]["state"] == "Running" for n in ours.members if n in there)
+    found = dict(zip(ours.members, written, strict=False))
+    lost = {n for n, a in found.items() if runs and n not in there and a in late}
+    return ["" if n in lost else found.get(n, "") for n in ours.members] if written else []
+
+
 def settle(
     cloud: Cloud,
     bootstrap: Bootstrap,
@@ -60,9 +117,9 @@ def settle(
 ) -> Bootstrap:
     """Return the bootstrap with the addresses of its machines, as it is where a service is used.
 
-    The `wanted` ones, else those `kept` from an earlier run, else the last that are free in the
-    network. Raises ParamsError for addresses that cannot be, and CheckFailed where the network
-    has too few, or does not say which are free.
+    The `wanted` ones, else those `kept` from an earlier run; "" among them, and without any the
+    last that are free in the network. Raises ParamsError for addresses that cannot be, and
+    CheckFailed where the network has too few, or does not say which are free.
     """
     if bootstrap.service != STATIC:
         if wanted:
@@ -70,10 +127,14 @@ def settle(
             raise ParamsError("fixed_addresses", text=text)
         return bootstrap
     if wanted:
-        place = _network(cloud, zone, network)
+        place = network_of(cloud, zone, network)
         found = _demand_possible(list(map(str, wanted)), bootstrap.size, place)
     else:
-        found = kept or _free(cloud, _network(cloud, zone, network), bootstrap.size)
+        found = list(kept) or [""] * bootstrap.size
+        if count := found.count(""):
+            place = network_of(cloud, zone, network)
+            free = free_addresses(cloud, place, count, taken=found)
+            found = [a or free.pop(0) for a in found]
     return replace(bootstrap, addresses=tuple(found))
 
 
@@ -91,7 +152,7 @@ def _demand_possible(wanted: list[str], size: int, network: dict) -> list[str]:
     return wanted
 
 
-def _network(cloud: Cloud, zone: str, network: str) -> dict:
+def network_of(cloud: Cloud, zone: str, network: str) -> dict:
     """Return the named network; for "" the only one that there is."""
     place = {"zoneid": cloud.zone_id(zone)}
     if network:
@@ -105,12 +166,15 @@ def _network(cloud: Cloud, zone: str, network: str) -> dict:
     return rows[0]
 
 
-def _free(cloud: Cloud, network: dict, size: int) -> list[str]:
-    """Return the last free addresses of a network, as far as this account sees who has which."""
+def free_addresses(cloud: Cloud, network: dict, size: int, taken: Sequence[str] = ()) -> list[str]:
+    """Return the last free addresses of a network, as far as this account sees who has which.
+
+    Those that are `taken` by a plan are left out. Raises CheckFailed where there are too few.
+    """
     if not network.get("cidr"):
         what = f"network {network['name']} has no CIDR, so no free addresses can be chosen in it"
         raise CheckFailed(what, next_step="Set fixed_addresses.")
-    taken = set(_holders(cloud)) | held.addresses(cloud) | {network.get("gateway")}
+    taken = {*taken, *holders(cloud), *held.addresses(cloud), network.get("gateway")}
     net = ipaddress.ip_network(network["cidr"], strict=False)
     last_first = (str(net[-n]) for n in range(2, net.num_addresses))  # without listing a whole /8
     free = list(islice((a for a in last_first if a not in taken), size))
@@ -120,7 +184,7 @@ def _free(cloud: Cloud, network: dict, size: int) -> list[str]:
     return free[::-1]
 
 
-def _holders(cloud: Cloud) -> dict[str, str]:
+def holders(cloud: Cloud) -> dict[str, str]:
     """Return which machine has each address."""
     rows = cloud.list("listVirtualMachines")
     return {n["ipaddress"]: r["name"] for r in rows for n in r.get("nic", []) if n.get("ipaddress")}
@@ -131,18 +195,23 @@ def demand_free(ours: Ours, addresses: Sequence[str]) -> None:
     if not addresses:
         return
     cloud, names = ours.cloud, ours.members
-    if len(addresses) != len(names):
-        what = "addresses that the configuration fixes"
-        raise CheckFailed(what, f"{len(names)}, one for each etcd member", len(addresses), HELD)
-    holders, there = _holders(cloud), ours.machines()
-    for name, address in zip(names, addresses, strict=True):
-        holder = holders.get(address, name)
+    having, there = holders(cloud), ours.machines()
+    if len(addresses) < len(names) and not there:  # more members may join one that runs
+        what, wanted = (
+            "addresses that the configuration fixes",
+            f"{len(names)}, one for each etcd member",
+        )
+        raise CheckFailed(what, wanted, len(addresses), "Run 20-write-cloud-config first.")
+    for name, address in zip(names, addresses, strict=False):
+        holder = having.get(address, name)
         if holder != name:
             what = f"{address} is meant for {name}, but the machine {holder} has it"
             raise CheckFailed(what, next_step=HELD)
         had = address_of(there.get(name, {}))
         if had not in ("", address) and there[name]["state"] != "Error":
             raise CheckFailed(f"the address of {name}", address, had, HELD)
-    if late := ", ".join(a for a in addresses if a in held.addresses(cloud)):
+    alive = {n for n, m in there.items() if m["state"] != "Error"}
+    asked = [a for n, a in zip(names, addresses, strict=False) if n not in alive]
+    if late := ", ".join(a for a in asked if a in held.addresses(cloud)):
         return print(f"! {late} may still be held by machines that were destroyed. {HELD}")
     print(f"✓ nobody else has the fixed addresses: {', '.join(addresses)}")

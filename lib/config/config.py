@@ -6,26 +6,25 @@ token ends in `<token>`, which a service is asked for only then.
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
-from lib.config import discovery, ignition, lint
-from lib.config.addresses import Bootstrap
+from lib.config import discovery
+from lib.config.addresses import Bootstrap, listing
 from lib.config.config_file import ConfigFile
-from lib.config.discovery import TOKEN, ask_token, masked, masked_url
+from lib.config.discovery import TOKEN
 from lib.config.display import Text, difference
-from lib.config.form import AS_BEFORE, USER_DATA, Form
-from lib.config.placeholders import for_machine
-from lib.config.written import Written, keep_secrets, read
+from lib.config.form import AS_BEFORE, USER_DATA, Form, role_file
+from lib.config.written import Written, read
 from lib.errors import CheckFailed, ParamsError
-from lib.plan import check_mode, perform
+from lib.roles import Role
 from lib.steps import Step
-from lib.workstation import files, notes
-from lib.workstation.shell import Shell, write_text
+from lib.workstation import notes
+from lib.workstation.shell import Shell
 
-STAGE = "20-write-cloud-config"
 LOST = (
     "It was lost, and the machines keep theirs: put it back, or run 70-reconfigure-cluster with "
     "move_discovery, which writes it with a new token."
@@ -38,15 +37,17 @@ PLAIN_SCALAR = re.compile(r"[\w@.+/= -]+")  # what YAML takes as a text without 
 class Config:
     """What the machines of a cluster are configured with: texts in a form, for keys and etcd.
 
-    A file of the operator's own is merged into the text that makes machines a cluster. Raises
-    ParamsError for fixed addresses of machines whose etcd must have a service, and for fewer
-    members than their etcd has.
+    A file of the operator's own is merged into the text that makes machines a cluster; the
+    machines of each role have a text of their own, with the same token. Raises ParamsError for
+    fixed addresses of machines whose etcd must have a service, and for fewer members than their
+    etcd has.
     """
 
     form: Form
     keys: tuple[str, ...]
     bootstrap: Bootstrap
     file: ConfigFile | None = None
+    roles: Mapping[Role, ConfigFile | None] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.bootstrap.service == discovery.STATIC and self.form.installer != "flatcar-install":
@@ -64,14 +65,18 @@ class Config:
 
     def texts(self, url: str = "") -> dict[str, Text]:
         """Return the text of each file by its name, with the URL of the token where it has one."""
-        form = self.form
-        neutral = _rendered("neutral.yml", self, "")
-        text = Text(_rendered(_template(form), self, url or self.url))
-        if self.file:
-            text = Text(self.file.merged(text, form.cluster_file), self.file.secrets)
-        return ({form.disk_file: Text(neutral)} if form.disk_file else {}) | {
-            form.cluster_file: text
-        }
+        form, found = self.form, {}
+        if form.disk_file:
+            found[form.disk_file] = Text(_rendered("neutral.yml", self, ""))
+        found[form.cluster_file] = self._text(form.cluster_file, url, self.file, None)
+        for role, file in self.roles.items():
+            name = role_file(role.name)
+            found[name] = self._text(name, url, file, role)
+        return found
+
+    def _text(self, name: str, url: str, file: ConfigFile | None, role: Role | None) -> Text:
+        text = Text(_rendered(_template(self.form), self, url or self.url, role))
+        return Text(file.merged(text, name), file.secrets) if file else text
 
     def step(self, name: str, where: str, why: str) -> Step:
         """Return the step that writes one of the texts, with the service that gives its token."""
@@ -88,7 +93,7 @@ def _template(form: Form) -> str:
     return "coreos.yml" if form.oem == "cloudstack" else "coreos-plain.yml"
 
 
-def _rendered(name: str, config: Config, url: str) -> str:
+def _rendered(name: str, config: Config, url: str, role: Role | None = None) -> str:
     """Return a template's text; units of systemd are templates of their own, used by two forms."""
 
     def unit(name: str) -> str:
@@ -97,7 +102,7 @@ def _rendered(name: str, config: Config, url: str) -> str:
     made = config.bootstrap
     values = {"keys": config.keys, "url": url, "unit": unit}
     values |= {"addresses": made.addresses, "cluster": made.cluster}
-    values |= {"size": made.size, "others": made.others}
+    values |= {"size": made.size, "others": made.others, "role": role}
     text = _templates().get_template(name).render(values)
     if name.endswith(".ign"):
         text = json.dumps(json.loads(text), indent=1, ensure_ascii=False)
@@ -114,6 +119,7 @@ def _templates():
     )  # fmt: skip
     made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     made.filters["scalar"] = _scalar
+    made.filters["url"] = lambda text: quote(text, safe="")
     return made
 
 
@@ -122,28 +128,34 @@ def _scalar(text: str) -> str:
 
 
 def plan_write(
-    shell: Shell, work_dir: str, config: Config, template: dict | None, deployed: Iterable[str]
+    shell: Shell, work_dir: str, config: Config, template: dict | None, deployed: Mapping[str, str]
 ) -> list[Step]:
     """Return the steps that write the files that are absent, none if all are there.
 
-    Of a file that exists only the token may differ. A file that has served is not written again:
-    `template` is what was made of the disk with its text, `deployed` are the names of machines.
-    Raises CheckFailed when a file differs, or is lost while machines run.
+    Of a file that exists only the token may differ, and in user data the fixed addresses of
+    members that are not there yet. A file that has served is not written again: `template` is what
+    was made of the disk with its text, `deployed` are the addresses of machines by name. Raises
+    CheckFailed when a file differs, or is lost while machines run.
     """
     noted = notes.read(shell, work_dir)
     notes.demand_of(config.bootstrap.cluster, noted, work_dir)
     config.form.demand_places(noted)
-    steps = []
-    for name in config.texts():
+    steps, texts = [], config.texts(read(shell, work_dir, config.form.cluster_file).url)
+    for name in texts:
         there = read(shell, work_dir, name)
-        if there.text:
-            _demand_same(there, config, name, noted.get("config") or {})
+        if there.text and _has_other_members(there, config, name, deployed):
+            why = "other members; those that run go on with the list that they started with"
+            steps.append(replace(config.step(name, there.where, why), command="rewrite"))
+        elif there.text:
+            _demand_same(there, config, name, noted.get("config") or {}, bool(deployed))
         elif name == USER_DATA and (names := ", ".join(sorted(deployed))):
             what = f"{there.where} is not there, but {names} were made with it"
             raise CheckFailed(what, next_step=LOST)
         elif not (template and name == config.form.disk_file):
             why = f"{there.where} is absent from the workstation"
-            steps.append(config.step(name, there.where, why + _deprecated(config, name)))
+            step = config.step(name, there.where, why + _deprecated(config, name))
+            own = {} if "service" in step.params else {"text": texts[name]}
+            steps.append(replace(step, params=step.params | own))
     return steps
 
 
@@ -152,15 +164,29 @@ def _deprecated(config: Config, name: str) -> str:
     return "; discovery.etcd.io, which gives its token, is deprecated" if is_public else ""
 
 
-def _demand_same(there: Written, config: Config, name: str, noted: dict) -> None:
-    """Raise CheckFailed unless a text is what the parameters give with the token it has."""
+def _has_other_members(
+    there: Written, config: Config, name: str, deployed: Mapping[str, str]
+) -> bool:
+    """Tell whether user data differ from what is wanted in fixed addresses of new members only."""
+    now, wanted = there.addresses, config.bootstrap.addresses
+    if config.form.delivery != "userdata" or not (now and wanted and deployed) or now == wanted:
+        return False
+    running = {a for a in now if a in deployed.values()}
+    return running <= set(wanted) and listing(there.text, wanted) == config.texts()[name]
+
+
+def _demand_same(there: Written, config: Config, name: str, noted: dict, runs: bool) -> None:
+    """Raise CheckFailed unless a text is what the parameters give with the token it has.
+
+    Once a cluster `runs`, it may have other members than those for which the token was given.
+    """
     expected = config.texts(there.url)[name]
     if there.text != expected:
         lines = difference(expected, there.text, ("by the parameters", "there"))
         what = f"{there.where} has other lines than the parameters give:\n{lines}"
         raise CheckFailed(what, next_step=AS_BEFORE)
     token = {"base": config.bootstrap.service, "size": config.bootstrap.size}
-    found = token | {k: noted[k] for k in token if k in noted}
+    found = token | {k: noted[k] for k in token if k in noted and not (runs and k == "size")}
     if name == config.form.cluster_file and token != found:
         what = f"the token in {there.where}"
         raise CheckFailed(what, _service(token), _service(found), AS_BEFORE)
@@ -170,85 +196,3 @@ def _service(token: dict) -> str:
     if token["base"] == discovery.STATIC:
         return f"none, but fixed addresses of {token['size']} machines"
     return f"one of {token['base']} for {token['size']} machines"
-
-
-def apply_write(shell: Shell, plan: list[Step], mode: str, work_dir: str) -> None:
-    """Validate each text, fill in its token, and write it; in plan mode do nothing.
-
-    A token is written as soon as the service has given it. If this process ends in between, or the
-    answer is lost on its way, it is asked for another one: nobody knows the first then.
-    """
-    check_mode(mode)
-    if mode == "apply":
-        files.settle_files(shell, files.workstation(shell))
-    perform(plan, mode, lambda step: _write_step(shell, step, work_dir))
-
-
-def _write_step(shell: Shell, step: Step, work_dir: str) -> str:
-    """Write one text, and return the words for it."""
-    text, where = step.params["text"], step.what
-    demand_valid(text)
-    if "service" not in step.params:
-        write(shell, where, text)
-        return "without a token: for any cluster"
-    token = {"base": step.params["service"], "size": step.params["size"]}
-    noted = {"cluster": step.params["cluster"], "file": where.rpartition("/")[2]}
-    notes.update(shell, work_dir, config=token | noted)
-    unfilled = f"{token['base']}/{TOKEN}"
-    if unfilled not in text:
-        write(shell, where, text)
-        return "its machines know each other by fixed addresses"
-    with files.journalled(token["base"], "new token", where, token | {"file": where}) as ended:
-        url = ask_token(token["base"], token["size"])
-        write(shell, where, Text(text.replace(unfilled, url), text.secrets))
-        ended["text"] = masked_url(url)
-    return f"with the token {masked_url(url)}"
-
-
-def write(shell: Shell, where: str, text: str, old: str = "", kept: str = "") -> None:
-    """Write a configuration on the workstation, and into the journal that this is done.
-
-    `old` is what was there, "" if nothing was, and `kept` where that stays.
-    """
-    told = {"file": where, "before": old and files.sha256(old), "after": files.sha256(text)}
-    told |= {"kept": kept} if kept else {}
-    at, what = files.workstation(shell), f"{where} on {shell.name}"
-    keep_secrets(shell, where.rpartition("/")[0], getattr(text, "secrets", ()))
-    with files.journalled(at, "write", what, told) as ended:
-        write_text(shell, where, text)
-        more = f"; the old one is kept as {kept}" if kept else ""
-        ended["text"] = f"sha256 {told['after']}{more}"
-
-
-def demand_valid(text: str) -> None:
-    """Raise CheckFailed with every line that is wrong, or say that none is."""
-    text = for_machine(text, "a-1", "192.0.2.1")  # any machine's
-    is_json = text.lstrip().startswith("{")
-    what = "the Ignition config" if is_json else "the cloud-config"
-    problems = ignition.validate(text) if is_json else lint.validate(text)
-    if problems:
-        listed = masked("\n".join(f"  {p}" for p in problems))
-        next_step = "Nothing was written: correct the lines, or what they came from."
-        raise CheckFailed(f"{what} is not valid:\n{listed}", next_step=next_step)
-    print(f"✓ {what} is valid: {len(text.splitlines())} lines")
-
-
-def check_valid(shell: Shell, work_dir: str, form: Form, mode: str, made: bool = False) -> None:
-    """Validate the text for the disk; it may be absent in plan mode, or once the disk is `made`."""
-    if not form.disk_file:
-        return print("the disk carries no configuration: the machines get theirs as user data")
-    there = read(shell, work_dir, form.disk_file)
-    if there.text or (mode == "apply" and not made):
-        demand_present(there)
-        demand_valid(there.text)
-    elif made:
-        print(f"{there.where} is not there, and not needed: the disk has served")
-    else:
-        print(f"no {there.where} yet: {STAGE} writes it")
-
-
-def demand_present(there: Written) -> None:
-    """Raise CheckFailed if a configuration is absent."""
-    if not there.text:
-        what = f"{there.where} is not on the workstation"
-        raise CheckFailed(what, next_step=f"Run {STAGE} first.")

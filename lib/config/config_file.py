@@ -8,7 +8,7 @@ decided in silence.
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from lib.config.placeholders import MACHINE, OF_MACHINE
 from lib.errors import CheckFailed, ParamsError
 from lib.record import whole
 from lib.record.journal import ROOT
+from lib.roles import Role
 
 MARK = "#cloud-config"
 SAMPLE = {"host_name": "a-1", "index": "1", "address": "192.0.2.1"}  # for the rules
@@ -73,13 +74,37 @@ def _short(node: yaml.Node) -> str:
     return f"{lines[0][:60]}{' …' if len(lines) > 1 or len(lines[0]) > 60 else ''}"
 
 
+def config_files(
+    roles: Sequence[Role], path: str, values: Mapping[str, str], form: Form, bootstrap: Bootstrap
+) -> tuple[ConfigFile | None, dict[Role, ConfigFile | None]]:
+    """Return the configuration in `path`, and that of each role with a name: its own, or the same.
+
+    Raises ParamsError where roles cannot be given theirs, and as `config_file` does.
+    """
+    named = [role for role in roles if role.name]
+    if odd := [role for role in roles if not role.name and (role.config_file or role.metadata)]:
+        count = odd[0].count
+        text = f"config_file and metadata are for roles with a name; {count} machines have none"
+        raise ParamsError("roles", text=text)
+    if named and form.delivery != "userdata":
+        text = 'a template has one text for all machines: set config_delivery "userdata"'
+        raise ParamsError("roles", text=text)
+    found = {}
+    for role in named:
+        own = role.config_file or path
+        found[role] = config_file(own, values if own else {}, form, bootstrap, role.name)
+    used = path or not any(role.config_file for role in named)
+    return config_file(path, values if used else {}, form, bootstrap), found
+
+
 def config_file(
-    path: str, values: Mapping[str, str], form: Form, bootstrap: Bootstrap
+    path: str, values: Mapping[str, str], form: Form, bootstrap: Bootstrap, role: str = ""
 ) -> ConfigFile | None:
     """Return the configuration in a file, None for the path "", its names replaced by `values`.
 
-    A relative path starts at the project's root. Prints what the images of the installer ignore,
-    and which secrets will be readable. Raises ParamsError for a file or values that cannot be used,
+    `role` is that of the machines that it is for. A relative path starts at the project's root.
+    Prints what the images of the installer ignore, and which secrets will be readable. Raises
+    ParamsError for a file or values that cannot be used,
     and CheckFailed with every line that is wrong.
     """
     if not path:
@@ -88,7 +113,7 @@ def config_file(
             text = f"no config_file uses {names}: set config_file, or leave it {{}}"
             raise ParamsError("config_values", text=text)
         return None
-    known = placeholders.values_of(values, bootstrap)
+    known = placeholders.values_of(values, bootstrap) | {"role": role}
     secrets = {name: known[name] for name, value in values.items() if value.startswith("secret:")}
     text = _read(path)
     problems = _surface(path, text, form)

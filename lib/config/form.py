@@ -90,6 +90,16 @@ class Form:
             raise CheckFailed(what, next_step=AS_BEFORE)
 
 
+def role_file(role: str) -> str:
+    """Return the name of the file with the user data of a role's machines; "" is no role.
+
+    >>> role_file("worker"), role_file("")
+    ('user-data.worker.yml', 'user-data.yml')
+    """
+    stem, _, end = USER_DATA.rpartition(".")
+    return f"{stem}.{role}.{end}" if role else USER_DATA
+
+
 def _demand_one_of(name: str, value: str, known) -> None:
     if value not in known:
         raise ParamsError(name, " or ".join(known), value)

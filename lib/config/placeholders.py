@@ -30,8 +30,8 @@ _RESOLVER = yaml.resolver.Resolver()
 def values_of(given: Mapping[str, str], bootstrap: Bootstrap) -> dict[str, str]:
     """Return the value of each name that is the same on all machines: `given` and the cluster's.
 
-    `role` is empty: all machines are alike. Raises ParamsError for a name that cannot be, and for
-    a secret that cannot be read, or not be masked.
+    `role` is empty: without roles all machines are alike. Raises ParamsError for a name that cannot
+    be, and for a secret that cannot be read, or not be masked.
     """
     for name, value in given.items():
         if not isinstance(value, str):

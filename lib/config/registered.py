@@ -1,8 +1,9 @@
 """Registered user data: kept at the cloud under a name, where it can do that (since 4.18).
 
 Machines are given them by their id. User data bear no tags, so their names tell whose they are:
-`runbook-CLUSTER` for all machines of a cluster, `runbook-CLUSTER_N` for its machine N. A cluster's
-name has no `_`, so no two clusters share a name.
+`runbook-CLUSTER` for all machines of a cluster, `runbook-CLUSTER_ROLE` for those of a role, and
+`runbook-CLUSTER_N` or `runbook-CLUSTER_ROLE-N` for its machine N. A cluster's name has no `_`, so
+no two clusters share a name.
 """
 
 import base64
@@ -47,13 +48,15 @@ def plan_register(
 
 
 def _name(cluster: str, name: str) -> str:
-    """Return the name for user data of a cluster, or of one of its machines.
+    """Return the name for user data of a cluster, of a role in it, or of one of its machines.
 
     >>> _name("core", "core"), _name("core", "core-1"), _name("core-1", "core-1")
     ('runbook-core', 'runbook-core_1', 'runbook-core-1')
+    >>> _name("core", "core-worker")
+    'runbook-core_worker'
     """
-    number = "" if name == cluster else f"_{name.rpartition('-')[2]}"
-    return f"{PREFIX}{cluster}{number}"
+    own = "" if name == cluster else f"_{name.removeprefix(f'{cluster}-')}"
+    return f"{PREFIX}{cluster}{own}"
 
 
 def _free_name(there: dict[str, dict], name: str, data: UserData, anew: bool) -> str:
@@ -139,7 +142,7 @@ def _is_of(row: dict, cluster: str) -> bool:
     machine's where they set its host name.
     """
     stem = re.escape(PREFIX + cluster)
-    if re.fullmatch(stem + r"_\d{1,7}" + CHECKSUM, row["name"]):
+    if re.fullmatch(stem + r"_[a-z0-9-]{1,40}" + CHECKSUM, row["name"]):
         return True
     older = re.fullmatch(stem + r"(-\d+)?" + CHECKSUM, row["name"])
     if not older:

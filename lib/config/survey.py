@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from lib.checks import Tick, asked
 from lib.config import addresses, discovery, written
 from lib.config.addresses import bootstrap
-from lib.config.config import Config, demand_valid
-from lib.config.config_file import config_file
+from lib.config.config import Config
+from lib.config.config_file import config_files
 from lib.config.form import Form
 from lib.config.keys import ssh_keys
+from lib.config.writing import demand_valid
 from lib.config.written import Written
 from lib.ours import Ours
 from lib.workstation import notes
@@ -26,11 +27,13 @@ def _keys(path: str) -> str:
 
 
 def own(ours: Ours, form: tuple, keys: str, file: str, values: dict, how: dict) -> list[Tick]:
-    """Return a row on the operator's own configuration `file`, none without one.
+    """Return a row on the operator's own configurations, of the cluster and roles; none without.
 
-    It must be valid once it is merged. `form` and `how` are the arguments of Form and `rows`.
+    They must be valid once they are merged. `form` and `how` are the arguments of Form and `rows`.
     """
-    return asked("config_file", _merged, ours, form, keys, file, values, how) if file else []
+    if not file and not ours.roles:
+        return []
+    return asked("config_file", _merged, ours, form, keys, file, values, how)
 
 
 def _merged(ours: Ours, form: tuple, keys: str, file: str, values: dict, how: dict) -> str:
@@ -38,10 +41,11 @@ def _merged(ours: Ours, form: tuple, keys: str, file: str, values: dict, how: di
     made = bootstrap(ours, base)
     made = addresses.settle(ours.cloud, made, ours.zone, how["network"], how["fixed"])
     form = Form(*form)
-    config = Config(form, ssh_keys(keys), made, config_file(file, values, form, made))
+    config = Config(form, ssh_keys(keys), made, *config_files(ours.roles, file, values, form, made))
     for text in config.texts().values():
         demand_valid(text)
-    return f"{file} fits into the cluster's own"
+    files = dict.fromkeys(filter(None, [file, *(r.config_file for r in ours.roles)]))
+    return f"{', '.join(files) or 'that of each role'} fits into the cluster's own"
 
 
 def rows(
@@ -85,5 +89,6 @@ def _service(ours: Ours, service: str, there: Written) -> str:
 def _addresses(ours: Ours, service: str, network: str, fixed: Sequence[str], there: Written) -> str:
     base = discovery.service(service, ours.cloud.profile.discovery)
     asked_for = bootstrap(ours, base)
-    found = addresses.settle(ours.cloud, asked_for, ours.zone, network, fixed, there.addresses)
+    had = addresses.kept(ours, there.addresses)
+    found = addresses.settle(ours.cloud, asked_for, ours.zone, network, fixed, had)
     return ", ".join(found.addresses) or "none"

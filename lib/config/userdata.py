@@ -4,22 +4,29 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
 from lib.cloud import Cloud
-from lib.config.config import STAGE
-from lib.config.form import BAKED, IGNITION, USER_DATA
+from lib.config.addresses import as_first_started, joining
+from lib.config.form import BAKED, IGNITION, USER_DATA, role_file
 from lib.config.placeholders import OF_MACHINE, for_machine
-from lib.config.written import read
+from lib.config.writing import STAGE
+from lib.config.written import Written, read
 from lib.errors import CheckFailed
-from lib.ours import Ours
+from lib.ours import Ours, stem_of
 from lib.record import facts
 from lib.steps import Pending
 from lib.workstation import notes
 from lib.workstation.shell import Shell
 
 HOST_NAME = "/etc/hostname"
+BAKED_MEMBERS = (
+    "The template's text starts an etcd of the first members only. Set etcd_members to their "
+    "number: machines beyond them are no members. With a neutral template more can become members."
+)
 OLD_LIMIT = 2048  # bytes before base64, until 4.3
 POST_LIMIT = 32764  # characters of base64, until 4.18: less than 32 KiB
 LIMIT = 32768  # characters of base64 from then on, unless `vm.userdata.max.length` says otherwise
@@ -100,8 +107,12 @@ def text_for(text: str, name: str, address: str, each: bool) -> str:
 
 
 def are_of(data: str, text: str, name: str, address: str) -> bool:
-    """Tell whether user data are a text as a machine is given it, with its host name or without."""
-    own = text_for(text, name, address, False)
+    """Tell whether user data are a text as a machine is given it, with its host name or without.
+
+    They may list other members of etcd.
+    """
+    given = base64.b64decode(data).decode(errors="replace")
+    own = text_for(as_first_started(text, given), name, address, False)
     named = own if _host_name(own) else with_host_name(own, name)
     return data in (encoded(own), encoded(named))
 
@@ -112,14 +123,17 @@ def differs(text: str) -> bool:
 
 
 def user_data(
-    ours: Ours, shell: Shell, work_dir: str, delivery: str, each: bool = False
-) -> dict[str, UserData] | Pending | None:
+    ours: Ours, shell: Shell, work_dir: str, delivery: str, each: bool = False,
+    joins: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> dict[str, UserData] | Pending | None:  # fmt: skip
     """Return the user data by name, None where the disk has all.
 
     One for the whole cluster, or one for each machine where they differ, as with `each`, which
-    sets its host name. Raises CheckFailed when the server would not take them, or the machines not
-    read them.
+    sets its host name. Those that join a cluster that runs have the addresses of its members then
+    (`joins`), their own last. Raises CheckFailed when the server would not take them, or the
+    machines not read them.
     """
+    demand_given(delivery, joins)
     if delivery != "userdata":
         return None
     noted = notes.read(shell, work_dir)
@@ -130,14 +144,35 @@ def user_data(
     there = read(shell, work_dir, USER_DATA)
     if not there.text:
         return Pending(there.where, STAGE)
-    texts = {ours.cluster_name: there.text}
-    if each or differs(there.text):
-        fixed = zip_longest(ours.names, there.addresses[: len(ours.names)], fillvalue="")
-        texts = {m: text_for(there.text, m, address, each) for m, address in fixed}
-    data = {name: encoded(text) for name, text in texts.items()}
+    found = of_stems(ours, shell, work_dir)
+    if lacking := [w for w in found.values() if not w.text]:
+        return Pending(lacking[0].where, STAGE)
+    texts = {stem: written.text for stem, written in found.items()}
+    fixed = dict(zip_longest(ours.names, there.addresses[: len(ours.names)], fillvalue=""))
+    given = dict(texts)
+    if each or any(map(differs, texts.values())):
+        given = {n: text_for(texts[stem_of(n)], n, fixed[n], each) for n in ours.names}
+    for name, members in joins.items():
+        text = joining(texts[stem_of(name)], members)
+        given[name] = text_for(text, name, members[-1], each)
+    data = {name: encoded(text) for name, text in given.items()}
     demand_fits(ours.cloud, max(data.values(), key=len))
     facts.add(user_data={name: repr(one) for name, one in data.items()})
     return data
+
+
+def of_stems(ours: Ours, shell: Shell, work_dir: str) -> dict[str, Written]:
+    """Return the text of the user data of each role, by what its machines' names begin with."""
+    files = {r.stem(ours.cluster_name): role_file(r.name) for r in ours.roles}
+    files = files or {ours.cluster_name: USER_DATA}
+    return {stem: read(shell, work_dir, file) for stem, file in files.items()}
+
+
+def demand_given(delivery: str, joins: Mapping[str, Sequence[str]]) -> None:
+    """Raise CheckFailed where machines could join a cluster only by user data that they lack."""
+    if delivery != "userdata" and joins:
+        what = f"config_delivery, by which {', '.join(joins)} could join etcd"
+        raise CheckFailed(what, "userdata", delivery, BAKED_MEMBERS)
 
 
 def demand_fits(cloud: Cloud, data: UserData) -> None:

@@ -3,11 +3,11 @@
 import base64
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lib.config import discovery
-from lib.config.addresses import fixed_in
+from lib.config.addresses import fixed_in, holders
 from lib.config.form import ON_DISK, USER_DATA
 from lib.errors import CheckFailed
 from lib.ours import Ours
@@ -106,24 +106,27 @@ def _kept(text: str | bytes, path: str) -> list[str]:
     raise CheckFailed(what, next_step=DAMAGED.format(path))
 
 
-def demand_usable(ours: Ours, written: Written) -> None:
+def demand_usable(ours: Ours, written: Written, joining: Collection[str] = ()) -> None:
     """Raise CheckFailed unless machines that are yet to be deployed can find each other.
 
     A cluster that is complete needs its token no more, so nothing is asked then. Before the first
     machine the token must be for as many, and unused: etcd 0.4 does not look at that, later ones
     wait for ever or turn away. Beside machines of ours the registry may list as many others as are
     missing, where they are of etcd 0.4: it keeps the address of one that is gone for a week, and a
-    new one joins all the same.
+    new one joins all the same. A later etcd keeps it for ever, and `joining` need no token.
     """
     there, names = ours.machines(), ours.names
     if not written.url and written.addresses:
         return print("✓ no token is needed: the machines know each other by fixed addresses")
-    if len([m for m in there.values() if m["state"] != "Error"]) == len(names):
+    missing = [n for n in names if n not in there or there[n]["state"] == "Error"]
+    if not missing:
         return print("✓ the cluster is complete: its token is not needed any more")
+    if set(missing) <= set(joining):
+        return print("✓ no token is needed: the members that run take in what is missing")
     found = _members(written, BY_HAND if there else NEW_TOKEN)
     own = {n.get("ipaddress") for m in there.values() for n in m.get("nic") or []}
     strangers = sorted(set(found.values()) - own)
-    if strangers and _may_be_gone(written, there, len(strangers), len(names)):
+    if strangers and _may_be_gone(ours, written, strangers):
         return print(f"! registered, and taken for what is missing: {', '.join(strangers)}")
     if strangers:
         advice = BY_HAND if there else OTHERS
@@ -134,11 +137,13 @@ def demand_usable(ours: Ours, written: Written) -> None:
     print(f"✓ the token is free for the cluster: {len(found)} of ours registered, no strangers")
 
 
-def _may_be_gone(written: Written, there: dict, strangers: int, size: int) -> bool:
-    """Tell whether strangers in the registry may be former machines of a cluster of etcd 0.4."""
-    running = [m for m in there.values() if m["state"] == "Running"]
-    old = DISCOVERY_FLAG not in written.text
-    return old and bool(running) and strangers <= size - len(there)
+def _may_be_gone(ours: Ours, written: Written, strangers: list[str]) -> bool:
+    """Tell whether strangers in the registry may be former machines of a cluster that runs."""
+    there = ours.machines()
+    runs = any(m["state"] == "Running" for m in there.values())
+    if DISCOVERY_FLAG not in written.text:
+        return runs and len(strangers) <= len(ours.names) - len(there)
+    return runs and not set(strangers) & holders(ours.cloud).keys()
 
 
 def _members(written: Written, advice: str) -> dict[str, str]:

@@ -55,9 +55,11 @@ def _time(entry: Entry) -> datetime:
 
 def addresses(cloud: Cloud) -> set[str]:
     """Return the fixed addresses of the machines that were destroyed and may not be expunged."""
-    held = destroyed(cloud)
-    entries = [e for e in _entries(cloud) if e.what in held] if held else []
-    return {str(e.params["ipaddress"]) for e in entries if e.params.get("ipaddress")}
+    names = destroyed(cloud)
+    entries = _entries(cloud) if names else []
+    ids = {str(e.params["id"]) for e in entries if e.what in names and "id" in e.params}
+    mine = [e for e in entries if e.what in names or str(e.resource) in ids]
+    return {str(e.params["ipaddress"]) for e in mine if e.params.get("ipaddress")}
 
 
 def rows(ours: Ours) -> list[Tick]:
@@ -118,12 +120,17 @@ def _command(names: list[str], held: Iterable[str]) -> str:
     """Return the command that builds at once, under the next numbers of which none is held."""
     stem, _, first = names[0].rpartition("-")
     number, held = int(first), set(held)
-    while held & {f"{stem}-{number + i}" for i in range(len(names))}:
+    while held & {_moved(n, number - int(first)) for n in names}:
         number += 1
     return (
         f"`runbook run` with the same parameters and `-p first_number={number}` goes on at once "
         f"with {stem}-{number} and following (keep it in the parameter file)."
     )
+
+
+def _moved(name: str, by: int) -> str:
+    stem, _, number = name.rpartition("-")
+    return f"{stem}-{int(number) + by}"
 
 
 def tell(ours: Ours, plan: list[Step]) -> None:

@@ -1,5 +1,7 @@
 """Names: whether CloudStack allows those of the cluster, and whether they are free or ours."""
 
+from collections.abc import Sequence
+
 from lib import templates, volumes
 from lib.checks import Tick, asked, tick
 from lib.errors import CheckFailed, ParamsError
@@ -10,32 +12,38 @@ TOO_MANY = "Each write waits for most of them: set etcd_members to 3 or 5, the o
 EVEN = "It outlives no more failures than {} would."
 
 
-def with_machines(ours: Ours, size: int, first: int, etcd_members: int) -> Ours:
+def with_machines(
+    ours: Ours, size: int, first: int, etcd_members: int, roles: Sequence[dict] = ()
+) -> Ours:
     """Return the cluster with its machines, or with none where `rows` refuses their names."""
     try:
-        return ours.with_machines(size, first, etcd_members)
+        return ours.with_machines(size, first, etcd_members, roles)
     except (CheckFailed, ParamsError):
         return ours
 
 
-def rows(ours: Ours, size: int, first: int, etcd_members: int) -> list[Tick]:
-    """Return a row for the template, one for the `size` machines from the number `first` on.
+def rows(
+    ours: Ours, size: int, first: int, etcd_members: int, roles: Sequence[dict] = ()
+) -> list[Tick]:
+    """Return a row for the template, one for the machines from the number `first` on.
 
     And one for the etcd members among them: a dash warns of an even number, and of too many.
     """
     found = [
         *asked(f"template_name {ours.template_name}", _template, ours),
-        *asked(f"cluster_name {ours.cluster_name}", _machines, ours, size, first),
+        *asked(f"cluster_name {ours.cluster_name}", _machines, ours, size, first, roles),
     ]
     if found[-1].ok == "✗":
         return found
-    return found + asked("etcd_members", _members, ours, size, first, etcd_members)
+    return found + asked("etcd_members", _members, ours, size, first, etcd_members, roles)
 
 
-def _members(ours: Ours, size: int, first: int, etcd_members: int) -> str | list[Tick]:
-    ours = ours.with_machines(size, first, etcd_members)
+def _members(
+    ours: Ours, size: int, first: int, etcd_members: int, roles: Sequence[dict]
+) -> str | list[Tick]:
+    ours = ours.with_machines(size, first, etcd_members, roles)
     count = len(ours.members)
-    text = f"{count} of {size} machines"
+    text = f"{count} of {len(ours.names)} machines"
     if count > MOST_MEMBERS:
         return [tick("etcd_members", f"{MOST_MEMBERS} at most", text, None, TOO_MANY)]
     if count % 2 == 0:
@@ -80,6 +88,6 @@ def _template(ours: Ours) -> str:
     return "there, and ours" if ours.template() else "free"
 
 
-def _machines(ours: Ours, size: int, first: int) -> str:
-    ours = ours.with_machines(size, first)
-    return f"{len(ours.machines())} of {size} machines are there"
+def _machines(ours: Ours, size: int, first: int, roles: Sequence[dict]) -> str:
+    ours = ours.with_machines(size, first, roles=roles)
+    return f"{len(ours.machines())} of {len(ours.names)} machines are there"

@@ -4,11 +4,13 @@ An offering with `iscustomized` leaves open what its row does not tell: deployVi
 given that as details, and refuses others (`UserVmManagerImpl.validateCustomParameters`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib import find
 from lib.cloud import Cloud
 from lib.errors import CheckFailed
+from lib.roles import Role
 from lib.steps import Id
 
 # parameter -> field of an offering's row, and what its detail is called
@@ -76,6 +78,14 @@ def choose(cloud: Cloud, names: list[str], custom: Custom) -> list[Offering]:
     rows = cloud.list("listServiceOfferings")
     found = [find.pick(rows, "listServiceOfferings", name) for name in names]
     return [_offering(r, custom) for r in {r["id"]: r for r in found}.values()]
+
+
+def by_role(
+    cloud: Cloud, roles: Sequence[Role], fallback: list[str], custom: Custom
+) -> dict[str, list[Offering]]:
+    """Return what `choose` does for each role that has a service offering of its own."""
+    own = {r.name: [r.service_offering, *fallback] for r in roles if r.service_offering}
+    return {name: choose(cloud, names, custom) for name, names in own.items()}
 
 
 def _offering(row: dict, custom: Custom) -> Offering:

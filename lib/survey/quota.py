@@ -1,5 +1,6 @@
 """Quota: what a run still needs against what the account, or the project, has left."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,9 +75,13 @@ def rows(
 
     `volume_size` in GB. What this account may not ask has a dash.
     """
-    cloud, missing = ours.cloud, len(ours.names) - len(ours.machines())
+    cloud, there = ours.cloud, ours.machines()
+    missing = [n for n in ours.names if n not in there]
     root = volume_size if ours.needs_disk else _size(ours)
-    needs = _machines(cloud, missing, offering, custom, root)
+    needs: dict[str, float] = {}
+    for one, count in Counter(_offering(ours, n, offering) for n in missing).items():
+        for kind, more in _machines(cloud, count, one, custom, root).items():
+            needs[kind] = needs.get(kind, 0) + more
     places = ours.places if missing else []
     needs["ip"] = sum(_addresses(place, network) for place in places)
     for kind, more in _made(ours, volume_size).items():
@@ -87,6 +92,11 @@ def rows(
         told = not_allowed("listAccounts")
         return [tick("what is left of the account's limits", "enough", told, None)]
     return [_left(cloud, kind, needs.get(kind, 0), account, limits) for kind in KINDS]
+
+
+def _offering(ours: Ours, machine: str, otherwise: str) -> str:
+    role = ours.role_of(machine)
+    return role.service_offering if role and role.service_offering else otherwise
 
 
 def _machines(

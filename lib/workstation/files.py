@@ -9,6 +9,7 @@ import hashlib
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from lib import earlier
 from lib.errors import CheckFailed, OutOfSight, Refused, ShellFailed, Unreachable
@@ -23,6 +24,11 @@ Open = tuple[str, Entry]  # the run that left an entry open ("" for this one), a
 def sha256(text: str) -> str:
     """Return the SHA-256 of a text as hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def now() -> str:
+    """Return the time as in the names of kept files."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def workstation(shell: Shell) -> str:

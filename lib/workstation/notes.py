@@ -5,6 +5,7 @@
   token, the number of machines it is for, and the file that holds it.
 - `moving` {word, old}: a move to a new token has begun; `moved`: the word of the last one.
 - `fetched` {the URL of the installer: its checksum, file: its path}.
+- `changed`: true once a member of etcd was taken out: those that are missing must join the others.
 - `unbooted`: machines that have a new configuration and have not booted it yet.
 """
 
@@ -16,6 +17,7 @@ from lib.errors import CheckFailed
 from lib.workstation.shell import Shell, find_text, run, write_text
 
 CONFIGS = ("cloud-config.yml", "config.ign", "user-data.yml")  # files beside the notes
+OF_ROLES = "user-data.*.yml*"  # pattern of the files with the text of a role
 SECRETS = "secrets.json"  # those that a configuration has held, a list
 OBJECTS = ("attach", "installing", "installed", "config", "moving", "fetched")
 DAMAGED = (
@@ -74,7 +76,8 @@ def clear(shell: Shell, work_dir: str) -> None:
     folder = shlex.quote(work_dir)
     fetched = ((find(shell, work_dir) or {}).get("fetched") or {}).get("file", "")
     names = [*CONFIGS, SECRETS, "notes.json", *([PurePosixPath(fetched).name] if fetched else [])]
-    run(shell, f"rm -f -- {' '.join(f'{folder}/{name} {folder}/{name}.2*Z' for name in names)}")
+    files = " ".join(f"{folder}/{name} {folder}/{name}.2*Z" for name in names)
+    run(shell, f"rm -f -- {files} {folder}/{OF_ROLES}")
     run(shell, f"rm -rf -- {shlex.quote(job(work_dir))}")
     run(shell, f"if [ -d {folder} ]; then rmdir -- {folder}; fi", ok=(0, 1))
 
@@ -83,11 +86,11 @@ def clear_user_data(shell: Shell, work_dir: str) -> None:
     """Delete the user data with their used token; keep the configuration of the disk."""
     folder = shlex.quote(work_dir)
     name = f"{folder}/{CONFIGS[-1]}"
-    run(shell, f"rm -f -- {name} {name}.2*Z {folder}/{SECRETS}")
+    run(shell, f"rm -f -- {name} {name}.2*Z {folder}/{OF_ROLES} {folder}/{SECRETS}")
     if find(shell, work_dir) is None:  # the remaining template does not need them
         run(shell, f"rm -f -- {shlex.quote(path(work_dir))}")
     else:
-        update(shell, work_dir, config=None, moved=None)
+        update(shell, work_dir, config=None, moved=None, changed=None)
 
 
 def installed_volume(shell: Shell, work_dir: str) -> str:
