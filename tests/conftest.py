@@ -1,9 +1,10 @@
 """What all tests share: marked tests that may not be skipped where they are required."""
 
 import os
+from functools import cache
 
 import pytest
-from harness import KEY
+from harness import KEY, build, client
 
 from lib.localcloud.wire.server import Server
 from lib.workstation.shell import connect_shell
@@ -50,6 +51,26 @@ def server(tmp_path):
     """A local cloud of today's dialect that ends its jobs at once."""
     with Server(tmp_path / "cloud", time_scale=0) as running:
         yield running
+
+
+@pytest.fixture
+def cloud(server):
+    """A client of that local cloud."""
+    return client(server)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """Return a function: a local cloud on which stages were played, made once for all tests."""
+
+    @cache
+    def made(*to: str, **params: str):
+        return build(tmp_path_factory.mktemp("built") / "cloud", *to, **params)
+
+    def find(last: str = "42-create-template", dialect: str = "4.22", **params: str):
+        return made(last, dialect, **params)
+
+    return find
 
 
 @pytest.fixture

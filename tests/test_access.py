@@ -4,7 +4,7 @@ import uuid
 from dataclasses import replace
 
 import pytest
-from harness import RUN, build, changes, play, play_to, running
+from harness import RUN, changes, play, play_to, running, volume_params
 
 from lib.errors import CheckFailed
 from lib.localcloud.state import registry, views
@@ -122,10 +122,9 @@ def test_what_explore_may_not_list_is_reported(tmp_path, capsys):
 
 def test_the_newest_events_are_shown_first(cloud):
     limit(cloud, volume=100)
-    place = {"zoneid": cloud.zones[0]["id"]}
-    place |= {"diskofferingid": cloud.list("listDiskOfferings")[0]["id"]}
+    params = volume_params(cloud)
     for n in range(60):
-        cloud.call("createVolume", name=f"v{n}", size=1, **place)
+        cloud.call("createVolume", **params | {"name": f"v{n}"})
     events = play(cloud, "explore")["events"]
     every = sorted((e["created"] for e in cloud.list("listEvents")), reverse=True)
     assert len(events) == 50 and events["created"].is_monotonic_decreasing
@@ -195,42 +194,40 @@ def test_an_id_that_is_missing_is_reported_like_a_name(cloud):
         play(cloud, "10-create-volume", disk_offering="id:nowhere")
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A local cloud on which a snapshot was taken."""
-    return build(tmp_path_factory.mktemp("built") / "cloud", "41-create-snapshot")
-
-
-def test_a_snapshot_is_known_by_its_tags_without_a_journal(built, tmp_path):
-    with built.running(tmp_path / "cloud") as one:
-        one.folder = tmp_path / "elsewhere" / "run"
-        seen = changes(one)
-        play(one, "41-create-snapshot", mode="plan")
-        assert changes(one) == seen
-        play(one, "90-remove-cluster")
-        assert one.list("listSnapshots") == []
-
-
-def test_tags_that_are_on_already_are_done(built, tmp_path):
-    with built.running(tmp_path / "cloud") as one:
+@pytest.fixture
+def snapped(built, tmp_path):
+    """A client of a local cloud on which a snapshot was taken; `snapped.row` is of that."""
+    with built("41-create-snapshot").running(tmp_path / "cloud") as one:
         with one.server.cloud.lock:
-            (row,) = one.server.cloud.rows("snapshot")
-            tags = [t for t in row["tags"] if t["key"] != "cluster"]
-            one.server.cloud.state.change("snapshot", row, tags=tags)
-        play(one, "41-create-snapshot")
-        tags = {t["key"] for t in one.list("listTags", resourcetype="Snapshot")}
-        assert tags == {"runbook", "cluster", "revision"}
+            (one.row,) = one.server.cloud.rows("snapshot")
+        yield one
 
 
-def test_a_snapshot_taken_by_schedule_is_not_ours(built, tmp_path):
-    with built.running(tmp_path / "cloud") as one:
-        with one.server.cloud.lock:
-            (row,) = one.server.cloud.rows("snapshot")
-            hourly = {k: v for k, v in row.items() if k not in ("id", "n")}
-            hourly |= {"intervaltype": "HOURLY", "at": row["at"] + 60}
-            one.server.cloud.state.add("snapshot", **hourly)
-        plan = play(one, "42-create-template", mode="plan")["plan"]
-        assert plan[0].params["snapshotid"] == row["id"]
+def test_a_snapshot_is_known_by_its_tags_without_a_journal(snapped, tmp_path):
+    snapped.folder = tmp_path / "elsewhere" / "run"
+    seen = changes(snapped)
+    play(snapped, "41-create-snapshot", mode="plan")
+    assert changes(snapped) == seen
+    play(snapped, "90-remove-cluster")
+    assert snapped.list("listSnapshots") == []
+
+
+def test_tags_that_are_on_already_are_done(snapped):
+    tags = [t for t in snapped.row["tags"] if t["key"] != "cluster"]
+    with snapped.server.cloud.lock:
+        snapped.server.cloud.state.change("snapshot", snapped.row, tags=tags)
+    play(snapped, "41-create-snapshot")
+    tags = {t["key"] for t in snapped.list("listTags", resourcetype="Snapshot")}
+    assert tags == {"runbook", "cluster", "revision"}
+
+
+def test_a_snapshot_taken_by_schedule_is_not_ours(snapped):
+    hourly = {k: v for k, v in snapped.row.items() if k not in ("id", "n")}
+    hourly |= {"intervaltype": "HOURLY", "at": snapped.row["at"] + 60}
+    with snapped.server.cloud.lock:
+        snapped.server.cloud.state.add("snapshot", **hourly)
+    plan = play(snapped, "42-create-template", mode="plan")["plan"]
+    assert plan[0].params["snapshotid"] == snapped.row["id"]
 
 
 # What a later stage would refuse, by parameter: a value, and the words of its row.

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import psutil
 import pytest
-from harness import changes, client, settled
+from harness import changes, client, settled, volume_params
 
 from lib import Ours, earlier, sending, templates
 from lib import changes as reconcile
@@ -19,11 +19,6 @@ from lib.record import jsonl
 from lib.record.journal import now
 
 ZONE, NAME = "local-1", "coreos_cluster"
-
-
-@pytest.fixture
-def cloud(server):
-    return client(server)
 
 
 def anew(cloud, name="run-2"):
@@ -45,15 +40,9 @@ def written_by(cloud, pid: int) -> None:
     cloud.journal.path.write_text(text.replace(own_process, f"{pid}/{began:.2f}"))
 
 
-def volume(cloud, name="v") -> dict:
-    offer = next(o["id"] for o in cloud.list("listDiskOfferings") if o["iscustomized"])
-    zone = cloud.list("listZones")[0]["id"]
-    return {"name": name, "size": 1, "diskofferingid": offer, "zoneid": zone}
-
-
 def template(cloud) -> str:
     """Make the template without its tags, as a run does that ends before it marks it."""
-    disk = sending.run(cloud, "createVolume", **volume(cloud))["id"]
+    disk = sending.run(cloud, "createVolume", **volume_params(cloud))["id"]
     where = cloud.list("listVirtualMachines")[0]["id"]
     sending.run(cloud, "attachVolume", id=disk, virtualmachineid=where)
     sending.run(cloud, "detachVolume", id=disk)
@@ -79,7 +68,7 @@ def test_a_template_without_tags_that_no_journal_knows_is_a_strangers(cloud):
 
 
 def test_one_whose_answer_was_lost_is_reported_by_when_it_was_sent(cloud):
-    params = volume(cloud)
+    params = volume_params(cloud)
     made = cloud.ask("createVolume", **params)["id"]
     entry = cloud.journal.intend("createVolume", "v", params, None)
     assert created_by_runs(anew(cloud)) == {made}
@@ -91,7 +80,7 @@ def test_one_whose_answer_was_lost_is_reported_by_when_it_was_sent(cloud):
 
 def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_told_once(cloud, capsys):
     cloud.call("configureSimulator", name="time", value="scale:0.1")
-    cloud.call("createVolume", **volume(cloud))
+    cloud.call("createVolume", **volume_params(cloud))
     written_by(cloud, 999999999)
     written = cloud.journal.path.read_bytes()
     later = settled(anew(cloud))
@@ -114,7 +103,7 @@ def test_of_what_leaves_no_trace_it_is_said_that_nobody_can_tell(cloud, capsys):
 
 
 def test_a_run_that_goes_on_is_left_alone(cloud, capsys):
-    cloud.call("createVolume", **volume(cloud))
+    cloud.call("createVolume", **volume_params(cloud))
     with subprocess.Popen(["sleep", "60"]) as process:
         written_by(cloud, process.pid)
         assert earlier.left_open(anew(cloud)) == []
@@ -126,14 +115,14 @@ def test_a_run_that_goes_on_is_left_alone(cloud, capsys):
 
 
 def test_what_was_left_open_days_ago_is_not_asked_for(cloud):
-    cloud.call("createVolume", **volume(cloud))
+    cloud.call("createVolume", **volume_params(cloud))
     old = time.time() - 2 * earlier.LATELY
     os.utime(cloud.journal.path, (old, old))
     assert earlier.left_open(anew(cloud)) == []
 
 
 def test_the_journals_are_asked_once_for_all_that_is_not_marked(cloud):
-    cloud.journal.intend("createVolume", "v", volume(cloud), None)
+    cloud.journal.intend("createVolume", "v", volume_params(cloud), None)
     later = anew(cloud)
     rows = [{"id": n} for n in range(3)]
     assert cluster(later).own(rows) == []
@@ -142,8 +131,8 @@ def test_the_journals_are_asked_once_for_all_that_is_not_marked(cloud):
 
 
 def test_a_journal_is_not_read_again_but_for_what_was_added(cloud, monkeypatch):
-    first, later, read = sending.run(cloud, "createVolume", **volume(cloud))["id"], anew(cloud), []
-    parsed = jsonl.parsed
+    first = sending.run(cloud, "createVolume", **volume_params(cloud))["id"]
+    later, read, parsed = anew(cloud), [], jsonl.parsed
     monkeypatch.setattr(jsonl, "parsed", lambda raw: read.append(raw) or parsed(raw))
     assert created_by_runs(later) == created_by_runs(later) == {first}
     assert len(read) == len(set(read)) > 0

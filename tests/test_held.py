@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from harness import OLD, build, changes, client, fault, inventory, play, play_to, running
+from harness import OLD, USERDATA, changes, fault, inventory, machines, play, play_to, running
 
 from lib.cluster import removal
 from lib.config import Bootstrap, addresses
@@ -14,29 +14,21 @@ from lib.report.known_errors import explain
 from lib.survey import held
 
 STAGE, REMOVAL = "50-deploy-cluster", "90-remove-cluster"
-FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
-STATIC = FLATCAR | {"discovery": "static", "config_delivery": "userdata"}
+STATIC = USERDATA | {"discovery": "static"}
 NAMES = [f"coreos-cluster-{n}" for n in (1, 2, 3)]
 NEXT = "first_number=4"
 ALL = ["template", "snapshot", "volume"]
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A local cloud on which the template of Flatcar was made."""
-    return build(tmp_path_factory.mktemp("built") / "cloud", **STATIC)
-
-
 @pytest.fixture
 def cloud(built, tmp_path):
-    """A client of a copy of that cloud, whose account is an ordinary one."""
-    with built.running(tmp_path / "cloud") as one:
+    """A client of a local cloud with Flatcar's template, whose account is an ordinary one."""
+    with built(**STATIC).running(tmp_path / "cloud") as one:
         yield one
 
 
 def members(cloud) -> dict[str, str]:
-    rows = cloud.list("listVirtualMachines")
-    return {r["name"]: r["state"] for r in rows if r["name"].startswith("coreos-cluster-")}
+    return {name: row["state"] for name, row in machines(cloud).items()}
 
 
 def dashes(cloud, **params) -> list[dict]:
@@ -108,7 +100,7 @@ def test_a_name_that_no_journal_knows_of_is_explained_by_the_refusal(cloud):
 def test_a_cluster_can_be_built_again_once_its_machines_are_expunged(
     built, tmp_path, options, dashed
 ):
-    with built.running(tmp_path / "cloud", **options) as cloud:
+    with built(**STATIC).running(tmp_path / "cloud", **options) as cloud:
         for _ in range(2):
             play(cloud, "20-write-cloud-config", **STATIC)
             play(cloud, STAGE, **STATIC)
@@ -167,8 +159,7 @@ def test_a_machine_in_error_is_destroyed_and_its_name_told_and_the_others_are_st
 
 def test_what_runs_is_not_given_up_for_a_name_that_is_held(cloud, capsys):
     play(cloud, STAGE, **STATIC)
-    row = next(r for r in cloud.list("listVirtualMachines") if r["name"] == NAMES[1])
-    cloud.change("destroyVirtualMachine", {"id": row["id"]}, what=row["name"])
+    cloud.change("destroyVirtualMachine", {"id": machines(cloud)[NAMES[1]]["id"]}, what=NAMES[1])
     play(cloud, STAGE, **STATIC, mode="plan")
     with pytest.raises(Refused, match=f"expunged. {NAMES[0]}, {NAMES[2]} can stay"):
         play(cloud, STAGE, **STATIC)
@@ -179,7 +170,7 @@ def test_a_machine_in_error_from_outside_is_reported_before_it_is_destroyed(
     built, tmp_path, capsys
 ):
     for account, told in (({}, True), ({"may_expunge": 1}, False)):
-        with built.running(tmp_path / str(told) / "cloud", **account) as cloud:
+        with built(**STATIC).running(tmp_path / str(told) / "cloud", **account) as cloud:
             made = play(cloud, STAGE, **STATIC, mode="plan")["plan"]
             fault(cloud, "deployVirtualMachine", "fault:fail-job;code:530;text:broken")
             params = next(s.params for s in made if s.what == NAMES[0])
@@ -201,15 +192,8 @@ def test_a_machine_in_error_from_outside_is_reported_before_it_is_destroyed(
 
 def remark(n: int, command: str) -> str:
     """Return the line of a journal that says what became of a change of another run."""
-    entry = {
-        "n": n,
-        "state": "looked-after",
-        "command": command,
-        "what": "m-1",
-        "run": "r",
-        "of": 1,
-    }
-    entry |= {"at": datetime.now(UTC).isoformat(), "endpoint": "here", "text": "its job has ended"}
+    entry = {"n": n, "state": "looked-after", "command": command, "what": "m-1", "run": "r"}
+    entry |= {"of": 1, "at": datetime.now(UTC).isoformat(), "endpoint": "here", "text": "ended"}
     return f"{json.dumps(entry)}\n"
 
 
@@ -242,9 +226,8 @@ DESTROY, DEPLOY = "destroyVirtualMachine", "deployVirtualMachine"
     ],
 )
 def test_a_name_is_held_from_its_destruction_on_until_the_defaults_have_passed(
-    server, lines, is_held
+    cloud, lines, is_held
 ):
-    cloud = client(server)
     folder = cloud.folder.with_name("earlier")
     folder.mkdir(parents=True)
     text = "".join(lines).replace('"here"', json.dumps(cloud.profile.endpoint))

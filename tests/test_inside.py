@@ -7,7 +7,7 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-from harness import build, changes, client, play
+from harness import FLATCAR, changes, client, play
 from workstations import Sshd, demand, program, served
 
 from lib.cluster import etcd, inside, login
@@ -16,7 +16,6 @@ from lib.localcloud.guests import etcd as members
 from lib.workstation.shell import PASSWORD, Shell
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
-FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
 LOGIN = 'ForceCommand /bin/sh {shell} {machine} -c "$SSH_ORIGINAL_COMMAND"\n'
 
 
@@ -51,12 +50,6 @@ class Machines:
         return {r.title: r.found for r in rows if r.ok == "✗"}
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A local cloud on which the template was made."""
-    return build(tmp_path_factory.mktemp("built") / "cloud", **FLATCAR)
-
-
 @pytest.fixture
 def there(built, tmp_path, monkeypatch):
     demand("sshd", "ssh", "ssh-keygen", "etcd", "curl")
@@ -64,7 +57,7 @@ def there(built, tmp_path, monkeypatch):
     home.mkdir()
     with (
         served(home, tmp_path / "client", monkeypatch) as workstation,
-        built.running(tmp_path / "cloud", real_etcd=True) as there,
+        built(**FLATCAR).running(tmp_path / "cloud", real_etcd=True) as there,
     ):
         cloud = client(there.server, machine_shell=())
         play(cloud, "50-deploy-cluster", **FLATCAR)

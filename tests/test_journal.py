@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from harness import client
+from harness import volume_params
 
 from lib.errors import CheckFailed
 from lib.record import journal
@@ -37,12 +37,8 @@ def test_an_intent_is_safe_on_the_disk_before_anything_is_sent(book, monkeypatch
 
     monkeypatch.setattr(os, "fsync", sync)
     intend(book)
-    folder, above, (path, text) = synced
-    assert (folder[0], above[0], path) == (
-        str(book.folder),
-        str(book.folder.parent),
-        str(book.path),
-    )
+    paths, text = [path for path, _ in synced], synced[-1][1]
+    assert paths == [str(p) for p in (book.folder, book.folder.parent, book.path)]
     assert json.loads(text)["state"] == "intent"
 
 
@@ -157,23 +153,19 @@ def test_a_later_process_with_the_same_pid_is_another_one(holder, tmp_path):
         assert not in_another_process(replace(entry, process=f"{pid}/{began}"))
 
 
-def test_each_request_is_logged_once_it_is_answered(server):
-    cloud = client(server)
-    zone = cloud.list("listZones")[0]["id"]
-    offer = next(o["id"] for o in cloud.list("listDiskOfferings") if o["disksize"] == 0)
-    cloud.call("createVolume", name="v", size=1, zoneid=zone, diskofferingid=offer)
+def test_each_request_is_logged_once_it_is_answered(cloud):
+    cloud.call("createVolume", **volume_params(cloud))
     text = (cloud.folder / "api.jsonl").read_text()
     told = [json.loads(line) for line in text.splitlines()]
     made = told[-1]
-    assert [t["command"] for t in told[:2]] == ["listZones", "listDiskOfferings"]
+    assert [t["command"] for t in told[:2]] == ["listDiskOfferings", "listZones"]
     assert (made["command"], made["status"], made["code"]) == ("createVolume", 200, None)
     assert made["params"]["name"] == "v" and made["params"]["customjobid"] == made["job"]
     assert made["ms"] > 0 and made["bytes"] > 50 and made["at"]
     assert cloud.profile.key not in text and "signature" not in text
 
 
-def test_requests_without_a_good_answer_are_logged_too(server):
-    cloud = client(server)
+def test_requests_without_a_good_answer_are_logged_too(cloud):
     cloud.call("configureSimulator", name="listZones", value="fault:drop-before")
     cloud.call("configureSimulator", name="listZones", value="fault:refuse;code:530;text:busy")
     cloud.list("listZones")

@@ -1,7 +1,7 @@
 """Lists of more than a page: whole although pages repeat rows and lose others, or an error."""
 
 import pytest
-from harness import client, running
+from harness import client, running, volume_params
 
 from lib.errors import Incomplete
 from lib.localcloud.wire import dispatch
@@ -18,10 +18,8 @@ def cloud(server, monkeypatch):
 
 def ten(cloud):
     """Make ten volumes and return the cloud."""
-    zone, offering = cloud.zones[0]["id"], cloud.list("listDiskOfferings")[0]["id"]
     for number in range(10):
-        name = {"name": f"v{number}", "size": 1}
-        cloud.call("createVolume", **name, zoneid=zone, diskofferingid=offering)
+        cloud.call("createVolume", **volume_params(cloud, f"v{number}"))
     return cloud
 
 

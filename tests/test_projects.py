@@ -1,7 +1,7 @@
 """Projects: a run works in the one that is named, and nothing of it is seen from outside."""
 
 import pytest
-from harness import client, fault, inventory, play, play_to, profile_of, running
+from harness import client, fault, inventory, play, play_to, profile_of, running, volume_params
 
 from lib import cloud as clouds
 from lib.errors import CheckFailed, NotOne, Unreachable
@@ -62,8 +62,7 @@ def test_a_change_left_open_in_a_project_is_looked_for_there(inside):
     play_to(inside, "00-check-access")
     fault(inside, "createVolume", "fault:drop-after")
     inside.grace = 0
-    offering, place = inside.list("listDiskOfferings")[0]["id"], inside.zones[0]["id"]
-    params = {"name": "v", "size": 1, "zoneid": place, "diskofferingid": offering}
+    params = volume_params(inside)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lib.changes._recovered", lambda *_: None)
         patch.setattr("lib.changes.SENDS", 1)

@@ -3,15 +3,13 @@
 import json
 
 import pytest
-from harness import changes, client, fault, running, settled
+from harness import changes, client, fault, running, settled, volume_params
 
 from lib import Ours, effects, ours, sending
 from lib import changes as reconcile
 from lib.errors import JobFailed, JobTimeout, NotOne, Refused, Unreachable
 from lib.localcloud.state import views
-from lib.plan import apply
 from lib.record.journal import Entry
-from lib.steps import Step
 
 LOST = ["drop-before", "drop-after", "malformed", "html;code:503"]
 TAGS = Ours(None, "local-1", "c").tags
@@ -28,18 +26,20 @@ def again(cloud):
     return client(cloud.server)
 
 
-def volume(cloud, name="v") -> dict:
-    ids = {o["name"]: o["id"] for o in cloud.list("listDiskOfferings")}
-    zone = cloud.list("listZones")[0]["id"]
-    return {"name": name, "size": 1, "diskofferingid": ids["Custom Disk"], "zoneid": zone}
-
-
 def workstation(cloud) -> str:
     return cloud.list("listVirtualMachines")[0]["id"]
 
 
 def named(cloud, name="v") -> list[dict]:
     return [v for v in cloud.list("listVolumes") if v["name"] == name]
+
+
+def use(cloud, disk: str, kind: str) -> None:
+    """Attach, detach and delete a volume, with a fault each time."""
+    where = {"virtualmachineid": workstation(cloud)}
+    for command, params in (("attachVolume", where), ("detachVolume", {}), ("deleteVolume", {})):
+        fault(cloud, command, f"fault:{kind}")
+        sending.run(cloud, command, id=disk, **params)
 
 
 def ends(cloud) -> list[str]:
@@ -51,7 +51,7 @@ def ends(cloud) -> list[str]:
 @pytest.mark.parametrize("kind", LOST)
 def test_a_volume_is_made_once_whatever_becomes_of_the_answer(cloud, kind):
     fault(cloud, "createVolume", f"fault:{kind}")
-    made = sending.run(cloud, "createVolume", **volume(cloud))
+    made = sending.run(cloud, "createVolume", **volume_params(cloud))
     assert [v["id"] for v in named(cloud)] == [made["id"]]
     ran = ["done"] if cloud.has_tags else ["adopted"]  # its job is known by the id we gave it
     assert ends(cloud) == (ran if kind in ("drop-after", "malformed") else ["not-sent", "done"])
@@ -61,21 +61,15 @@ def test_a_volume_is_made_once_whatever_becomes_of_the_answer(cloud, kind):
 
 @pytest.mark.parametrize("kind", LOST)
 def test_what_is_done_to_a_volume_is_done_once(cloud, kind):
-    disk = sending.run(cloud, "createVolume", **volume(cloud))["id"]
-    for command, params in {
-        "attachVolume": {"virtualmachineid": workstation(cloud)},
-        "detachVolume": {},
-        "deleteVolume": {},
-    }.items():
-        fault(cloud, command, f"fault:{kind}")
-        sending.run(cloud, command, id=disk, **params)
+    disk = sending.run(cloud, "createVolume", **volume_params(cloud))["id"]
+    use(cloud, disk, kind)
     assert named(cloud) == []
     assert not set(ends(cloud)) - {"done", "adopted", "not-sent"}
 
 
 @pytest.mark.parametrize("kind", LOST)
 def test_a_snapshot_is_taken_once(cloud, kind):
-    disk = sending.run(cloud, "createVolume", **volume(cloud))["id"]
+    disk = sending.run(cloud, "createVolume", **volume_params(cloud))["id"]
     sending.run(cloud, "attachVolume", id=disk, virtualmachineid=workstation(cloud))
     sending.run(cloud, "detachVolume", id=disk)
     fault(cloud, "createSnapshot", f"fault:{kind}")
@@ -84,7 +78,7 @@ def test_a_snapshot_is_taken_once(cloud, kind):
 
 
 def test_a_job_id_of_our_own_is_sent_only_where_the_server_takes_it(cloud):
-    sending.run(cloud, "createVolume", **volume(cloud))
+    sending.run(cloud, "createVolume", **volume_params(cloud))
     sent = [c for c in cloud.list("listSimulatorCalls") if c["command"] == "createVolume"]
     assert [bool(c["params"].get("customjobid")) for c in sent] == [cloud.has_tags]
 
@@ -92,16 +86,16 @@ def test_a_job_id_of_our_own_is_sent_only_where_the_server_takes_it(cloud):
 def test_an_answer_that_never_comes_is_an_error_after_three_tries(cloud):
     fault(cloud, "createVolume", "fault:drop-before", count=9)
     with pytest.raises(Unreachable):
-        cloud.call("createVolume", **volume(cloud))
+        cloud.call("createVolume", **volume_params(cloud))
     assert ends(cloud) == ["not-sent"] * 3
 
 
 def test_two_volumes_that_may_be_it_are_shown_and_no_third_is_made(cloud):
     for _ in range(2):
-        cloud.ask("createVolume", **volume(cloud))
+        cloud.ask("createVolume", **volume_params(cloud))
     fault(cloud, "createVolume", "fault:drop-before")
     with pytest.raises(NotOne, match="wanted exactly one volume with name 'v'"):
-        cloud.call("createVolume", **volume(cloud))
+        cloud.call("createVolume", **volume_params(cloud))
     assert len(named(cloud)) == 2
 
 
@@ -142,30 +136,24 @@ def test_one_that_failed_earlier_does_not_stand_beside_the_one_that_was_taken():
 def test_a_lost_job_that_failed_is_a_failure(cloud):
     fault(cloud, "createVolume", "fault:fail-job;code:530;text:no storage")
     with pytest.raises(JobFailed, match="no storage"):
-        sending.run(cloud, "createVolume", **volume(cloud))
+        sending.run(cloud, "createVolume", **volume_params(cloud))
     assert ends(cloud) == ["failed"]
 
 
 def test_what_an_internal_error_answers_is_done_if_it_was(cloud):
     fault(cloud, "createVolume", "fault:refuse-after;code:530")
-    disk = sending.run(cloud, "createVolume", **volume(cloud))["id"]
+    disk = sending.run(cloud, "createVolume", **volume_params(cloud))["id"]
     assert [v["id"] for v in named(cloud)] == [disk]
-    for command, params in {
-        "attachVolume": {"virtualmachineid": workstation(cloud)},
-        "detachVolume": {},
-        "deleteVolume": {},
-    }.items():
-        fault(cloud, command, "fault:refuse-after;code:530")
-        sending.run(cloud, command, id=disk, **params)
+    use(cloud, disk, "refuse-after;code:530")
     assert named(cloud) == [] and ends(cloud) == ["adopted"] * 4
 
 
 def test_a_refusal_is_recorded_also_as_an_internal_error_that_changed_nothing(cloud):
     fault(cloud, "createVolume", "fault:refuse;code:530")
     with pytest.raises(Refused, match="530"):
-        sending.run(cloud, "createVolume", **volume(cloud))
+        sending.run(cloud, "createVolume", **volume_params(cloud))
     with pytest.raises(Refused):
-        cloud.call("deleteVolume", id=volume(cloud)["zoneid"])
+        cloud.call("deleteVolume", id=volume_params(cloud)["zoneid"])
     assert ends(cloud) == ["refused"] * 2
 
 
@@ -178,13 +166,13 @@ def test_what_an_internal_error_leaves_in_error_is_named_and_known_as_made(cloud
 
     monkeypatch.setattr("lib.localcloud.wire.envelope.show", broken)
     with pytest.raises(Refused, match=r"530.*It left v \(id .*\) in Error"):
-        sending.run(cloud, "createVolume", **volume(cloud))
+        sending.run(cloud, "createVolume", **volume_params(cloud))
     assert ends(cloud) == ["failed"]
     assert str(named(cloud)[0]["id"]) in ours.created_by_runs(cloud)
 
 
 def test_a_job_left_running_is_joined_and_not_repeated(cloud, capsys):
-    wanted = volume(cloud)
+    wanted = volume_params(cloud)
     cloud.call("configureSimulator", name="time", value="scale:0.2")
     cloud.call("createVolume", **wanted)
     later = settled(again(cloud))
@@ -194,7 +182,7 @@ def test_a_job_left_running_is_joined_and_not_repeated(cloud, capsys):
 
 
 def test_sending_a_change_again_while_it_is_open_joins_it(cloud):
-    wanted = volume(cloud)
+    wanted = volume_params(cloud)
     cloud.call("createVolume", **wanted)
     sending.run(again(cloud), "createVolume", **wanted)
     assert len(named(cloud)) == 1 and changes(cloud).count("createVolume") == 1
@@ -203,7 +191,7 @@ def test_sending_a_change_again_while_it_is_open_joins_it(cloud):
 def test_a_job_that_goes_on_for_ever_can_be_joined_but_not_passed_over(cloud):
     now = [0.0]
     fault(cloud, "createVolume", "fault:hang-job")
-    cloud.change("createVolume", volume(cloud), within=60)
+    cloud.change("createVolume", volume_params(cloud), within=60)
     later = again(cloud)
     later.clock, later.sleep = (lambda: now[0]), (lambda s: now.__setitem__(0, now[0] + s))
     with pytest.raises(JobTimeout, match="wait, then run this stage again"):
@@ -243,23 +231,15 @@ def test_what_nobody_can_tell_of_is_said_to_be_so(cloud, capsys):
 
 
 def test_an_intent_that_was_never_sent_is_closed(cloud, capsys):
-    cloud.journal.intend("createVolume", "v", volume(cloud), None)
+    cloud.journal.intend("createVolume", "v", volume_params(cloud), None)
     reconcile.settle(again(cloud))
     assert ends(cloud) == ["not-sent"] and "it was not made" in capsys.readouterr().out
 
 
 def test_settling_sends_no_change(cloud):
-    wanted = volume(cloud)
+    wanted = volume_params(cloud)
     sending.run(cloud, "createVolume", **wanted)
     cloud.journal.intend("createVolume", "v", wanted, None)
     seen = changes(cloud)
     reconcile.settle(again(cloud))
     assert changes(cloud) == seen and ends(cloud)[-1] == "adopted"
-
-
-def test_a_step_that_fails_because_it_is_done_already_is_no_failure(cloud, capsys):
-    disk = sending.run(cloud, "createVolume", **volume(cloud))["id"]
-    step = Step("attachVolume", {"id": disk, "virtualmachineid": workstation(cloud)}, "", "v")
-    apply(cloud, [step], "apply")
-    apply(cloud, [step], "apply")
-    assert "it was so already" in capsys.readouterr().out

@@ -3,7 +3,7 @@ import time
 
 import folders
 from folders import at, stage, write_lines
-from harness import client
+from harness import client, volume_params
 
 from lib import waiting as progress
 from lib.chain import history
@@ -65,10 +65,7 @@ def test_a_disk_of_twice_the_size_is_expected_to_take_twice_as_long(tmp_path, mo
 def test_expected_seconds_are_in_the_journal(tmp_path, monkeypatch):
     with Server(tmp_path / "cloud", time_scale=0.001) as server:
         cloud = client(server, sleep=time.sleep)
-        zone = cloud.list("listZones")[0]["id"]
-        offer = next(o["id"] for o in cloud.list("listDiskOfferings") if o["iscustomized"])
-        params = {"name": "v", "size": 1, "zoneid": zone, "diskofferingid": offer}
-        apply(cloud, [Step("createVolume", params, "", "v", expect=60)], "apply")
+        apply(cloud, [Step("createVolume", volume_params(cloud), "", "v", expect=60)], "apply")
         journal = past.lines(cloud.journal.path, [])
     ((command, seconds, expect),) = history.durations(journal)
     assert (command, expect) == ("createVolume", 0.06) and seconds > 0
