@@ -7,22 +7,13 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import requests
-
-
-def until(there: Callable[[], object], what: str, tries: int = 400):
-    """Return what `there()` returns once it is something; the machines' processes take a while."""
-    for _ in range(tries):
-        if found := there():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not come")
+from harness import until
 
 
 def free_port() -> int:

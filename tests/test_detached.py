@@ -4,7 +4,8 @@ import os
 import signal
 
 import pytest
-from workstations import at_home, runs, until
+from harness import until
+from workstations import at_home, runs
 
 from lib.errors import CheckFailed, ShellFailed
 from lib.install import detached

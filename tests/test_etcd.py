@@ -30,51 +30,39 @@ def serve():
         yield lambda port, answers: running.enter_context(answering(answers, HERE, port))
 
 
-def test_an_etcd_of_2014_is_asked_at_its_own_port(serve):
-    serve(etcd.OLD_PORT, OLD)
-    answer = etcd.ask(HERE, old=True)
-    assert (answer.state, answer.members) == ("healthy", {HERE, "127.9.9.12"})
-    assert answer.started == "2014-07-19T04:05:06.7Z"
+BOTH = frozenset({HERE, "127.9.9.12"})
+NO_ETCD = etcd.Answer(etcd.FOREIGN)
+STARTED = "2014-07-19T04:05:06.7Z"
+ASKED = {  # whether it is of 2014, its answers, what it is then
+    "of 2014": (True, OLD, etcd.Answer("healthy", BOTH, STARTED)),
+    "of 2014, no leader": (
+        True, OLD | {"/v2/leader": (500, "")}, etcd.Answer("unhealthy", BOTH, STARTED)
+    ),
+    "a standby of 2014": (
+        True, {"/v2/machines": (307, ""), "/v2/leader": (307, "")}, etcd.Answer("standby")
+    ),
+    "of 2014, no path of etcd": (True, {}, NO_ETCD),
+    "etcd 2, whose members are listed another way": (False, TWO, etcd.Answer("healthy", BOTH)),
+    "no leader": (
+        False, TWO | {"/health": (503, '{"health": "false"}')}, etcd.Answer("unhealthy", BOTH)
+    ),
+    "a proxy, which passes on the health of others": (
+        False, TWO | {"/v2/config/local/proxy": (200, '{"endpoints":[]}')}, etcd.Answer("proxy")
+    ),
+    "no path of etcd": (False, {}, NO_ETCD),
+    **{
+        f"no etcd: {text[:9]}": (
+            False, dict.fromkeys(("/health", "/v3/cluster/member/list"), (200, text)), NO_ETCD
+        )
+        for text in ("<html>hello</html>", "[" * 10**4, "[]", '{"members": [{"peerURLs": 1}]}')
+    },
+}  # fmt: skip
 
 
-def test_an_etcd_of_2014_without_a_leader_is_unhealthy(serve):
-    serve(etcd.OLD_PORT, OLD | {"/v2/leader": (500, "")})
-    assert etcd.ask(HERE, old=True).state == "unhealthy"
-
-
-def test_a_standby_of_2014_sends_whoever_asks_it_to_the_leader(serve):
-    serve(etcd.OLD_PORT, {"/v2/machines": (307, ""), "/v2/leader": (307, "")})
-    assert etcd.ask(HERE, old=True) == etcd.Answer("standby")
-
-
-def test_an_etcd_2_lists_its_members_another_way(serve):
-    serve(etcd.PORT, TWO)
-    answer = etcd.ask(HERE, old=False)
-    assert (answer.state, answer.members) == ("healthy", {HERE, "127.9.9.12"})
-
-
-def test_an_etcd_without_a_leader_is_unhealthy(serve):
-    serve(etcd.PORT, TWO | {"/health": (503, '{"health": "false"}')})
-    assert etcd.ask(HERE, old=False).state == "unhealthy"
-
-
-def test_a_proxy_is_known_although_it_passes_on_the_health_of_others(serve):
-    serve(etcd.PORT, TWO | {"/v2/config/local/proxy": (200, '{"endpoints":[]}')})
-    assert etcd.ask(HERE, old=False) == etcd.Answer("proxy")
-
-
-@pytest.mark.parametrize(
-    "text", ["<html>hello</html>", "[" * 10**4, "[]", '{"members": [{"peerURLs": 1}]}']
-)
-def test_something_else_at_the_port_is_no_etcd(serve, text):
-    serve(etcd.PORT, dict.fromkeys(("/health", "/v3/cluster/member/list"), (200, text)))
-    assert etcd.ask(HERE, old=False) == etcd.Answer(etcd.FOREIGN)
-
-
-@pytest.mark.parametrize("old", [True, False])
-def test_what_knows_no_path_of_etcd_is_none(serve, old):
-    serve(etcd.OLD_PORT if old else etcd.PORT, {})
-    assert etcd.ask(HERE, old) == etcd.Answer(etcd.FOREIGN)
+@pytest.mark.parametrize("old, answers, expected", ASKED.values(), ids=ASKED)
+def test_an_etcd_is_known_by_its_answers(serve, old, answers, expected):
+    serve(etcd.OLD_PORT if old else etcd.PORT, answers)
+    assert etcd.ask(HERE, old) == expected
 
 
 def test_a_members_url_that_is_none_is_reported_as_it_is(serve):

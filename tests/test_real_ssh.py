@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from workstations import Sshd, call, demand, fingerprint, make_key, served, until
+from harness import until
+from workstations import Sshd, call, demand, fingerprint, make_key, served
 
 from lib.errors import ShellFailed
 from lib.install import detached

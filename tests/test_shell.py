@@ -6,24 +6,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from workstations import SUDO, at_home, program, runs, until
+from harness import until
+from workstations import SUDO, at_home, program, runs
 
 from lib.errors import ParamsError, ShellFailed
 from lib.workstation import shell
-from lib.workstation.shell import (
-    Shell,
-    connect_shell,
-    find_text,
-    read_text,
-    run,
-    write_text,
-)
-
-
-def ended(pid_file) -> bool:
-    """Tell whether the process ends within some seconds."""
-    until(lambda: not runs(pid_file.read_text()))
-    return True
+from lib.workstation.shell import Shell, connect_shell, find_text, read_text, run, write_text
 
 
 def test_the_profiles_prefix_wins_over_ssh():
@@ -71,7 +59,7 @@ def test_a_hanging_command_is_ended_with_its_children(here, tmp_path):
     with pytest.raises(ShellFailed, match="did not end in time") as failed:
         run(here, "sh -c 'sleep 60 & echo $! >pid; wait'; true", within=0.4)
     assert failed.value.rc is None
-    assert ended(tmp_path / "pid")
+    until(lambda: not runs((tmp_path / "pid").read_text()))
 
 
 SUDOS = {  # the program sudo, the command, the error, whether it blames sudo

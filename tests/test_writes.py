@@ -36,11 +36,7 @@ def install(error: BaseException | None = None):
     "error, state, text",
     [
         (CheckFailed("the table", "a", "b", "lines\nWait."), "failed", "the table. Wait."),
-        (
-            ShellFailed("x", 3, "pass=word", "Wiped."),
-            "failed",
-            "it ended with 3. Wiped.",
-        ),
+        (ShellFailed("x", 3, "pass=word", "Wiped."), "failed", "it ended with 3. Wiped."),
         (ShellFailed("x", None, ""), "failed", "it left no exit code."),
         (ShellFailed("x", 255, ""), "failed", "it ended with 255."),
         (OutOfSight("x", 255, "closed"), "intent", None),
@@ -73,8 +69,7 @@ def test_open_changes_of_another_run_are_settled_by_the_volume(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    "meanwhile, state",
-    [("new", "adopted"), ("old", "not-sent"), ("other", "lost"), (None, "lost")],
+    "meanwhile, state", [("new", "adopted"), ("old", "not-sent"), ("other", "lost"), (None, "lost")]
 )
 def test_a_checksum_settles_the_change_of_a_file(here, tmp_path, capsys, meanwhile, state):
     at, file = files.workstation(here), "w d/it's.yml"

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,15 +65,6 @@ def at_home(home: Path, patch: pytest.MonkeyPatch, programs: dict, path: str = S
     for name, text in ({"sudo": SUDO} | programs).items():
         program(home, name, text)
     return connect_shell(None, "")
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait some seconds until a condition holds; fail if it does not."""
-    for _ in range(500):
-        if is_so():
-            return
-        time.sleep(0.02)
-    raise AssertionError("the condition does not hold")
 
 
 def runs(pid: int | str) -> bool:
@@ -163,10 +154,10 @@ def served(home: Path, client: Path, patch: pytest.MonkeyPatch) -> Iterator[Sshd
         shutil.rmtree(runtime)
 
 
-def make_key(path: Path) -> None:
-    """Make an ed25519 key without passphrase."""
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(path)]
-    subprocess.run(command, check=True)
+def make_key(path: Path, passphrase: str = "") -> None:
+    """Make an ed25519 key."""
+    words = ["-q", "-t", "ed25519", "-N", passphrase, "-C", "operator", "-f", str(path)]
+    subprocess.run(["ssh-keygen", *words], check=True)
 
 
 def fingerprint(path: Path) -> str:
@@ -340,8 +331,7 @@ else
     echo "Downloading, writing and verifying image.bin.bz2..."; info="$channel $version"
     info="$info${{oem:+ ($oem)}}"
     # Both go on when the script is killed.
-    ( head -c 1000000 "$HOME/image"; while [ -e "$HOME/slow" ]; do sleep 0.02; done
-    tail -c +1000001 "$HOME/image" ) >"$work/image" &
+    cat "$HOME/image" >"$work/image" &
     dd if="$work/image" of="$device" bs=1M iflag=fullblock conv=notrunc status=none &
     wait $! || exit 1
     hang_as_of_2019

@@ -1,8 +1,8 @@
 import os
-import time
 from contextlib import contextmanager
 
 import pytest
+from harness import until
 from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 
@@ -97,10 +97,7 @@ def test_no_process_and_no_socket_is_left(places, scratch):
         left = [int(said(client, child)), pid(manager)]
         given.warm(places[1])
         left.append(pid(given._spare[1]))
-    until = time.monotonic() + 5
-    while not all(map(gone, left)) and time.monotonic() < until:
-        time.sleep(0.02)  # the child's new parent has to take notice
-    assert [number for number in left if not gone(number)] == []
+    until(lambda: all(map(gone, left)))  # the child's new parent has to take notice
     assert list(scratch.iterdir()) == []
 
 

@@ -90,15 +90,6 @@ def test_a_ledger_is_held_as_long_as_a_kernel_outlives_its_driver(tmp_path):
     kernel.wait()
 
 
-def test_a_line_that_was_cut_off_is_left_out_and_does_not_spoil_the_next(tmp_path):
-    told(tmp_path, ("run", RUN))
-    with open(tmp_path / FILE, "a") as file:
-        file.write('{"at": "2026-')
-    lines = told(tmp_path, ("run", RUN | {"resumed": True}))
-    assert [line["event"] for line in lines] == ["run-started", "run-resumed"]
-    assert len((tmp_path / FILE).read_text().splitlines()) == 3
-
-
 def test_a_resumed_run_is_not_ended_until_it_ends_again(tmp_path):
     done = {"cause": "failed", "seconds": 1.0}
     assert ledger.outcome(told(tmp_path, ("run", RUN), ("done", done))) == "failed"

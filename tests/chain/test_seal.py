@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from workstations import make_key
 
 from lib.__main__ import main
 from lib.chain import seal, verify
@@ -246,8 +247,7 @@ def test_a_secret_in_any_file_is_reported_and_the_run_is_sealed(runs):
 def key(tmp_path: Path) -> Path:
     """A new SSH key; its public half is allowed in `allowed` beside it."""
     path = tmp_path / "key"
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", str(path)]
-    subprocess.run(command, check=True)
+    make_key(path)
     public = path.with_suffix(".pub").read_text()
     (tmp_path / "allowed").write_text(f'operator namespaces="runbook" {public}')
     return path

@@ -5,11 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import nbformat
 import pytest
+from harness import until
 
 from lib.__main__ import ROOT, main
 from lib.chain import abandoned, run, stages
@@ -18,7 +18,7 @@ from lib.record import ledger
 
 BEFORE, AFTER = "print('before')", "print('after')"
 KILL = "import os; os._exit(9)"
-SLOW = "import time\ntry:\n    time.sleep(60)\nfinally:\n    print('cleaned up')"
+SLOW = "import os, time\ntry:\n    {0}time.sleep(60)\nfinally:\n    print('cleaned up')"
 
 
 def tagged(path, index, tag):
@@ -54,7 +54,7 @@ ENDS = [  # the source of a cell, its tag, its cause, and the error of its stage
     ("1 / 0", "", "failed", "ZeroDivisionError: division by zero"),
     ("import sys; sys.exit(0)", "", "failed", "SystemExit: 0; a cell that ends the kernel"),
     (KILL, "", "kernel-died", "ran out of memory"),
-    (SLOW, "", "timed-out", "had not ended after 1 s"),
+    (SLOW.format(""), "", "timed-out", "had not ended after 1 s"),
 ]
 CODES = {"failed": 1, "kernel-died": 3, "timed-out": 4}
 
@@ -91,8 +91,8 @@ class Driver:
 
     def __init__(self, book, notebooks, tmp_path, *words, **streams):
         self.runs, self.marker = tmp_path / "runs", tmp_path / "marker"
-        begin = f"import os; open({str(self.marker)!r}, 'w').write(str(os.getpid()))\n"
-        book(notebooks / "10-one.ipynb", BEFORE, begin + SLOW, AFTER)
+        mark = f"open({str(self.marker)!r}, 'w').write(str(os.getpid())); "
+        book(notebooks / "10-one.ipynb", BEFORE, SLOW.format(mark), AFTER)
         book(notebooks / "20-two.ipynb", AFTER)
         at = ["--notebooks", str(notebooks), "--runs", str(self.runs)]
         command = [*words, sys.executable, "-m", "lib", "run", *at]
@@ -100,8 +100,8 @@ class Driver:
         self.process = subprocess.Popen(command, cwd=ROOT, text=True, **streams)
 
     def wait(self):
-        wait_until(lambda: self.marker.exists() and self.marker.read_text())
-        wait_until(lambda: len(self.kernels()) == 2)  # its own, and the next stage's
+        until(lambda: self.marker.exists() and self.marker.read_text())
+        until(lambda: len(self.kernels()) == 2)  # its own, and the next stage's
         return self
 
     @property
@@ -130,13 +130,6 @@ def drive(book, notebooks, tmp_path):
     for driver in started:
         driver.process.kill()
         driver.process.communicate()
-
-
-def wait_until(true, seconds=20):
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def pids():

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import subprocess
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,11 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from lib.localcloud.guests import boot, discovery, members
-from lib.localcloud.state.dialects import DIALECTS
 from lib.localcloud.workstation import images
-from lib.localcloud.workstation import shell as workstation
 
-GIB = 2**30
+from .stations import GIB, Station
+
 BASE = "http://127.0.0.1:1"
 SEED = """\
 #cloud-config
@@ -43,12 +41,9 @@ class World:
     """A discovery service, and a workstation that makes disks to boot from."""
 
     def __init__(self, folder: Path):
-        self.folder, self.rows, self.asked = folder, {}, []
-        workstation.prepare(folder)
-        workstation.set_time_scale(folder, 0)
+        self.rows, self.station = {}, Station(folder)
 
     def fetch(self, method: str, url: str, form: dict | None) -> tuple[int, str]:
-        self.asked.append(method)
         path = urlsplit(url).path
         status, _, body = discovery.handle(self.rows, method, path, {}, form or {}, BASE)
         return status, body
@@ -58,17 +53,14 @@ class World:
 
     def install(self, command: str, config: bytes | str) -> Path:
         """Return a disk after `command`, in which FILE is the file with the config."""
-        disk = self.folder / "disks" / f"{uuid.uuid4()}.raw"
-        images.create_blank(disk, 10 * GIB)
-        ours = {"deviceid": 2, "file": str(disk), "size": 10 * GIB, "id": "1", "mountpoint": None}
-        workstation.write_devices(self.folder, DIALECTS["4.22"], [ours])
-        file = self.folder / "config"
+        ours = self.station.blank(str(uuid.uuid4()), 4, 10 * GIB)
+        self.station.show(ours)
+        file = self.station.home / "config"
         file.write_bytes(config if isinstance(config, bytes) else config.encode())
-        shell = ["/bin/sh", str(self.folder / "workstation" / "shell"), "-c"]
-        device = json.loads((self.folder / "workstation" / "devices.json").read_text())[-1]["name"]
-        command = command.replace("FILE", str(file)) + f" -d /dev/{device}"
-        subprocess.run([*shell, command], check=True, capture_output=True)
-        return disk
+        device = self.station.blocks()[-1]["path"]
+        done = self.station.run(f"{command.replace('FILE', str(file))} -d {device}")
+        assert done.returncode == 0, done.stderr
+        return Path(ours["file"])
 
     def boot(self, disk: Path | None, number: int = 1, **more) -> str:
         """Boot machine number so-and-so from the disk, and return its journal."""

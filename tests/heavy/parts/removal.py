@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-from harness import Built, build, build_to, inventory, play, running
+from harness import Built, build, build_to, inventory, play, running, until
 from heavy.judging import Fault, damage, damaged, demand_clean, printed
-from workstations import until
 
 from lib.errors import RunbookError
 from lib.install import detached
