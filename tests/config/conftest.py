@@ -1,24 +1,19 @@
-"""Clouds that tests of configurations share, made once."""
+"""Clouds that tests of configurations share."""
 
 import pytest
-from harness import build
 
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """A local cloud on which a neutral template was made."""
-    return build(tmp_path_factory.mktemp("neutral") / "cloud", config_delivery="userdata")
+NEUTRAL = {"config_delivery": "userdata"}
 
 
 @pytest.fixture
 def neutral(built, tmp_path):
-    """A client of a copy of that cloud, whose account may not expunge."""
-    with built.running(tmp_path / "cloud") as one:
+    """A client of a local cloud with a neutral template, whose account may not expunge."""
+    with built(**NEUTRAL).running(tmp_path / "cloud") as one:
         yield one
 
 
 @pytest.fixture
 def registering(built, tmp_path):
-    """A client of a copy whose account may expunge: user data are registered, and names free."""
-    with built.running(tmp_path / "cloud", may_expunge=1) as one:
+    """One whose account may expunge: user data are registered, and names free."""
+    with built(**NEUTRAL).running(tmp_path / "cloud", may_expunge=1) as one:
         yield one

@@ -1,22 +1,16 @@
 """Fixed addresses: chosen, checked, kept, and enough for etcd to form a cluster."""
 
-import contextlib
-import json
 import re
-import shutil
-import subprocess
-import time
 from dataclasses import replace
 
 import pytest
-import requests
-from harness import build, client, play, play_to
+from harness import FLATCAR, machines, play, play_to
 
 from lib import config
-from lib.config.discovery import STATIC, url_in
+from lib.config.discovery import STATIC
 from lib.errors import CheckFailed, ParamsError
 
-FLATCAR = {"installer": "flatcar-install", "channel": "stable", "discovery": "static"}
+FIXED = FLATCAR | {"discovery": "static"}
 FORMS = {
     "cloud-config": {},
     "user data": {"config_delivery": "userdata"},
@@ -24,13 +18,7 @@ FORMS = {
     "Ignition as user data": {"config_format": "ignition", "config_delivery": "userdata"},
 }
 FREE = ["10.1.0.252", "10.1.0.253", "10.1.0.254"]  # the last ones of the local cloud's network
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 STATIC_3 = config.Bootstrap("core", 3, STATIC)
-
-
-@pytest.fixture
-def cloud(server):
-    return client(server)
 
 
 def settle(cloud, wanted: list[str], kept=(), **changes) -> config.Bootstrap:
@@ -47,8 +35,7 @@ def deploy(cloud, name: str, address: str) -> None:
 
 
 def given(cloud) -> dict[str, str]:
-    rows = cloud.list("listVirtualMachines")
-    return {r["name"]: r["nic"][0]["ipaddress"] for r in rows if r["name"] != "my-workstation"}
+    return {name: row["nic"][0]["ipaddress"] for name, row in machines(cloud).items()}
 
 
 def said(cloud) -> list[str]:
@@ -59,24 +46,24 @@ def said(cloud) -> list[str]:
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_machines_at_fixed_addresses_need_no_token(cloud, form):
-    play_to(cloud, "60-verify-cluster", **FLATCAR, **form)
+    play_to(cloud, "60-verify-cluster", **FIXED, **form)
     assert sorted(given(cloud).values()) == FREE
     assert sorted(said(cloud)) == [f"etcd: member {a} of 3 that know each other" for a in FREE]
     rows = play(cloud, "60-verify-cluster")["found"]
     assert {r.ok for r in rows} == {"✓", "-"}
     assert [r.ok for r in rows if r.what == "address"] == ["✓"] * 3
     assert cloud.server.cloud.state.setting("discovery", {"rows": {}})["rows"] == {}
-    plans = [play(cloud, s, **FLATCAR, **form)["plan"] for s in ("20-write-cloud-config",
+    plans = [play(cloud, s, **FIXED, **form)["plan"] for s in ("20-write-cloud-config",
              "50-deploy-cluster")]  # fmt: skip
     assert plans == [[], []]
 
 
 def test_addresses_are_shown_before_and_those_named_are_taken_in_their_order(cloud):
-    names = play(cloud, "20-write-cloud-config", **FLATCAR, mode="plan")
+    names = play(cloud, "20-write-cloud-config", **FIXED, mode="plan")
     assert list(names["bootstrap"].addresses) == FREE
     assert [config.Written("", names["plan"][0].params["text"]).addresses] == [tuple(FREE)]
     wanted = ["10.1.0.60", "10.1.0.50", "10.1.0.70"]
-    play_to(cloud, "50-deploy-cluster", **FLATCAR, fixed_addresses=wanted)
+    play_to(cloud, "50-deploy-cluster", **FIXED, fixed_addresses=wanted)
     assert given(cloud) == {f"coreos-cluster-{i}": a for i, a in enumerate(wanted, 1)}
 
 
@@ -104,12 +91,6 @@ def test_addresses_are_for_static_discovery_and_those_kept_come_before_new_ones(
         settle(cloud, [], size=300)
 
 
-@pytest.fixture(scope="module")
-def templated(tmp_path_factory):
-    """A local cloud with a template for three machines at fixed addresses."""
-    return build(tmp_path_factory.mktemp("fixed") / "cloud", **FLATCAR)
-
-
 @pytest.mark.parametrize(
     "taken, size, said",
     [
@@ -119,77 +100,19 @@ def templated(tmp_path_factory):
     ],
 )
 def test_what_does_not_fit_the_fixed_addresses_stops_the_first_machine(
-    templated, tmp_path, taken, size, said
+    built, tmp_path, taken, size, said
 ):
-    with templated.running(tmp_path / "cloud") as cloud:
+    with built(**FIXED).running(tmp_path / "cloud") as cloud:
         if taken:
             deploy(cloud, *taken)
         with pytest.raises(CheckFailed, match=said):
-            play(cloud, "50-deploy-cluster", **FLATCAR, cluster_size=size)
+            play(cloud, "50-deploy-cluster", **FIXED, cluster_size=size)
         assert len(given(cloud)) == len(taken[:1])
 
 
 def test_a_token_is_not_exchanged_for_addresses_nor_done_without_in_2014(cloud):
     with pytest.raises(ParamsError, match="etcd of 2014 needs a token"):
         play(cloud, "20-write-cloud-config", discovery="static", mode="plan")
-    play(cloud, "20-write-cloud-config", **FLATCAR | {"discovery": "local"})
+    play(cloud, "20-write-cloud-config", **FIXED | {"discovery": "local"})
     with pytest.raises(CheckFailed, match=r"(?s)-.*initial-cluster.*90-remove-cluster"):
-        play(cloud, "20-write-cloud-config", **FLATCAR)
-
-
-def arguments_of(text: str, address: str) -> list[str]:
-    """Return etcd's arguments as systemd would give them to it on the machine at the address."""
-    unit = text if text.startswith("#") else _drop_in(text)
-    found = re.search(r"(?s)etcd-wrapper \$ETCD_OPTS \\\n(.*?)\n\s*(?:\n|$)", unit + "\n")[1]
-    return found.replace("\\\n", " ").replace("${ETCD_IP}", address).split()
-
-
-def _drop_in(text: str) -> str:
-    return json.loads(text)["systemd"]["units"][1]["dropins"][0]["contents"]
-
-
-@contextlib.contextmanager
-def members(folder, text: str, where: list[str]):
-    """Run a real etcd at each address with the arguments that a configuration gives it."""
-    running = []
-    try:
-        for address in where:
-            command = ["etcd", "--data-dir", str(folder / address), *arguments_of(text, address)]
-            log = (folder / f"{address}.log").open("wb")
-            with log:
-                # Each listens on all addresses, but here they share one machine.
-                command = [a.replace("http://0.0.0.0:", f"http://{address}:") for a in command]
-                running.append(subprocess.Popen(command, stdout=log, stderr=log))
-        yield running
-    finally:
-        for process in running:
-            process.terminate()
-            process.wait()
-
-
-def healthy(address: str) -> bool:
-    try:
-        return requests.get(f"http://{address}:2379/health", timeout=2).json()["health"] == "true"
-    except (requests.RequestException, ValueError):
-        return False
-
-
-@pytest.mark.system
-@pytest.mark.skipif(not shutil.which("etcd"), reason="needs Debian's etcd-server")
-@pytest.mark.parametrize("form", ["cloud-config", "ignition"])
-def test_real_etcds_form_a_cluster_and_one_that_is_not_of_it_ends(tmp_path, form):
-    where = [f"127.77.0.{i}" for i in (1, 2, 3)]
-    made = replace(STATIC_3, addresses=tuple(where))
-    texts = config.Config(config.Form("flatcar-install", "x", form), (KEY,), made).texts()
-    (text,) = texts.values()
-    assert url_in(text) == ""
-    with members(tmp_path, text, where):
-        deadline = time.monotonic() + 60
-        while not all(map(healthy, where)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        listed = requests.get(f"http://{where[0]}:2379/v2/members", timeout=5)
-        names = [] if listed.status_code != 200 else [m["name"] for m in listed.json()["members"]]
-        assert all(map(healthy, where)) and names in ([], where)
-        with members(tmp_path, text, ["127.77.0.4"]) as (fourth,):
-            assert fourth.wait(30) == 1
-    assert "couldn't find local name" in (tmp_path / "127.77.0.4.log").read_text()
+        play(cloud, "20-write-cloud-config", **FIXED)

@@ -1,10 +1,20 @@
 """A neutral template serves many clusters: each is given its own token as user data."""
 
-from base64 import b64decode
 from types import SimpleNamespace
 
 import pytest
-from harness import OLD, changes, client, inventory, play, play_to, running
+from harness import (
+    FLATCAR,
+    OLD,
+    changes,
+    client,
+    home,
+    inventory,
+    play,
+    play_to,
+    running,
+    user_data,
+)
 
 from lib import ours
 from lib.config import registered, userdata
@@ -13,7 +23,6 @@ from lib.errors import CheckFailed, Refused
 from lib.plan import show
 
 USERDATA = {"config_delivery": "userdata"}
-FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
 IGNITION = FLATCAR | {"config_format": "ignition"}
 OTHER = {"cluster_name": "other", "work_dir": "other", "volume_name": "other_disk"}
 FORMS = {"cloud-config": {}, "Flatcar's": FLATCAR, "Ignition": IGNITION}
@@ -26,14 +35,8 @@ def cloud(tmp_path):
         yield one
 
 
-def home(cloud):
-    """Return the home folder on the workstation."""
-    return cloud.server.folder / "workstation" / "home"
-
-
 def token(cloud, work_dir: str) -> str:
-    text = (home(cloud) / work_dir / "user-data.yml").read_text()
-    return url_in(text)
+    return url_in((home(cloud, work_dir) / "user-data.yml").read_text())
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -52,7 +55,7 @@ def test_each_cluster_of_one_template_has_a_token_of_its_own(cloud, form):
     play_to(cloud, "50-deploy-cluster", **form, **USERDATA, **OTHER)
     assert changes(cloud) == seen, "a second run changed something"
     play(cloud, "90-remove-cluster", keep=["template"])
-    left = {p.name for p in (home(cloud) / "coreos-cluster").iterdir()}
+    left = {p.name for p in home(cloud).iterdir()}
     assert "user-data.yml" not in left and "notes.json" in left
     assert ("cloud-config.yml" in left) == ("config_format" not in form)
     seen = changes(cloud)
@@ -74,7 +77,7 @@ def test_the_second_cluster_is_removed_without_the_template_of_the_first(neutral
     assert inventory(neutral) == before
     play(neutral, "90-remove-cluster")
     assert inventory(neutral)["listTemplates"] == []
-    assert not (home(neutral) / "coreos-cluster").exists()
+    assert not home(neutral).exists()
 
 
 def test_it_works_on_the_cloud_of_2014_too_which_registers_no_user_data(tmp_path):
@@ -87,7 +90,7 @@ def test_it_works_on_the_cloud_of_2014_too_which_registers_no_user_data(tmp_path
 
 
 def test_the_template_is_neutral_and_the_token_in_the_users_file_only(neutral, capsys):
-    folder = home(neutral) / "coreos-cluster"
+    folder = home(neutral)
     text = (folder / "cloud-config.yml").read_text()
     assert "etcd" not in text and "ssh_authorized_keys" in text
     assert (folder / "user-data.yml").stat().st_mode & 0o777 == 0o600
@@ -176,7 +179,7 @@ def test_a_template_with_a_token_gets_no_second_one(cloud):
 
 
 def test_without_user_data_nothing_is_deployed_and_lost_ones_are_not_replaced(neutral):
-    file = home(neutral) / "coreos-cluster" / "user-data.yml"
+    file = home(neutral) / "user-data.yml"
     text = file.read_text()
     file.unlink()
     with pytest.raises(CheckFailed, match="Run 20-write-cloud-config first"):
@@ -225,8 +228,8 @@ def test_a_file_of_ones_own_is_delivered_and_rolled_out_with_its_secrets_masked(
         rows = play(cloud, "60-verify-cluster", **params)["found"]
         assert {r.ok for r in rows} <= {"✓", "-"}
         if machine:
-            texts = {n: t for n, t in given(cloud).items() if n == "coreos-cluster-2"}
-            assert "hostname: coreos-cluster-2-2-10.1.0.253\n" in texts["coreos-cluster-2"]
+            text = user_data(cloud)["coreos-cluster-2"]
+            assert "hostname: coreos-cluster-2-2-10.1.0.253\n" in text
         own.write_text((OWN + machine).replace("/etc/mine", "/etc/other"))
         with pytest.raises(CheckFailed, match=r"(?s)-.*/etc/other.*\+.*/etc/mine"):
             play(cloud, "20-write-cloud-config", **params)
@@ -239,8 +242,3 @@ def test_a_file_of_ones_own_is_delivered_and_rolled_out_with_its_secrets_masked(
     said = capsys.readouterr().out
     assert "+- {path: /etc/other" in said
     assert "correct horse battery" not in said + kept
-
-
-def given(cloud) -> dict[str, str]:
-    rows = cloud.list("listVirtualMachines", userdata=True)
-    return {r["name"]: b64decode(r["userdata"]).decode() for r in rows if "userdata" in r}

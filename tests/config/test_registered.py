@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from harness import changes, fault, play, play_to, running
+from harness import FLATCAR, changes, fault, play, play_to, running, user_data
 
 from lib.config import ignition, registered, userdata
 from lib.config.lint import validate
@@ -12,8 +12,7 @@ from lib.errors import CheckFailed
 
 FIFTY = "50-deploy-cluster"
 USERDATA = {"config_delivery": "userdata"}
-IGNITION = USERDATA | {"installer": "flatcar-install", "channel": "stable"}
-IGNITION |= {"config_format": "ignition"}
+IGNITION = USERDATA | FLATCAR | {"config_format": "ignition"}
 NAMES = [f"coreos-cluster-{n}" for n in (1, 2, 3)]
 
 
@@ -21,12 +20,6 @@ def kept(cloud) -> dict[str, str]:
     """Return what is registered, name -> text."""
     rows = cloud.list("listUserData")
     return {r["name"]: base64.b64decode(r["userdata"]).decode() for r in rows}
-
-
-def given(cloud) -> dict[str, str]:
-    """Return what each machine was given, name -> text."""
-    rows = cloud.list("listVirtualMachines", userdata=True)
-    return {r["name"]: base64.b64decode(r["userdata"]).decode() for r in rows if "userdata" in r}
 
 
 def test_all_machines_share_what_is_registered_under_the_clusters_name(registering):
@@ -38,7 +31,7 @@ def test_all_machines_share_what_is_registered_under_the_clusters_name(registeri
     play(registering, FIFTY, **USERDATA)
     (text,) = kept(registering).values()
     assert list(kept(registering)) == ["runbook-coreos-cluster"]
-    assert given(registering) == dict.fromkeys(NAMES, text)
+    assert user_data(registering) == dict.fromkeys(NAMES, text)
     assert changes(registering).count("registerUserData") == 1
     assert play(registering, FIFTY, **USERDATA)["plan"] == []
     calls = registering.list("listSimulatorCalls")
@@ -49,7 +42,7 @@ def test_all_machines_share_what_is_registered_under_the_clusters_name(registeri
 def test_each_machine_may_have_its_own_with_its_host_name_in_an_ignition_config(tmp_path):
     with running(tmp_path / "cloud", may_expunge=1) as cloud:
         play_to(cloud, "60-verify-cluster", **IGNITION, user_data_each=True)
-        texts = given(cloud)
+        texts = user_data(cloud)
         named = {f"runbook-coreos-cluster_{n[-1]}": t for n, t in texts.items()}
         assert sorted(texts) == NAMES and kept(cloud) == named
         assert play(cloud, FIFTY, **IGNITION, user_data_each=True)["plan"] == []
@@ -64,7 +57,7 @@ def test_each_machine_may_have_its_own_with_its_host_name_in_an_ignition_config(
 def test_a_lost_answer_registers_once(registering, kind):
     fault(registering, "registerUserData", f"fault:{kind}")
     play(registering, FIFTY, **USERDATA)
-    assert len(kept(registering)) == 1 and sorted(given(registering)) == NAMES
+    assert len(kept(registering)) == 1 and sorted(user_data(registering)) == NAMES
 
 
 # Name -> host name in the text: of others, the last two of a cluster coreos-cluster-1.
@@ -82,7 +75,7 @@ OLDER = {"runbook-coreos-cluster-7": "coreos-cluster-7",
 
 def test_the_removal_deletes_those_of_this_cluster_only(registering):
     play(registering, FIFTY, **USERDATA, user_data_each=True)
-    for name, text in given(registering).items():
+    for name, text in user_data(registering).items():
         assert validate(text) == [] and f"\nhostname: {name}\n" in text
     for name, host in (OTHERS | OLDER).items():
         text = f"#cloud-config\n\nhostname: {host}\nmanage_etc_hosts: {name}\n"
@@ -106,4 +99,4 @@ def test_others_under_the_same_name_are_reported_before_anything_is_sent(registe
 
 def test_where_the_account_may_not_expunge_they_are_sent_with_each_machine(neutral):
     play(neutral, FIFTY, **USERDATA)
-    assert kept(neutral) == {} and sorted(given(neutral)) == NAMES
+    assert kept(neutral) == {} and sorted(user_data(neutral)) == NAMES
