@@ -28,3 +28,9 @@ def book() -> Book:
 @pytest.fixture
 def notebooks(tmp_path: Path) -> Path:
     return tmp_path / "notebooks"
+
+
+@pytest.fixture
+def at(notebooks: Path, tmp_path: Path) -> list[str]:
+    """Options for runs of the test's own notebooks, in its own folder."""
+    return ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]

@@ -31,13 +31,12 @@ FILES = {
 
 
 @pytest.fixture
-def refused(book, notebooks, tmp_path, capsys):
+def refused(book, notebooks, at, tmp_path, capsys):
     """Run a command that must be refused before it writes anything; return its error text."""
     book(notebooks / "10-one.ipynb", "1", parameters=CELL)
 
     def run(*words: str) -> str:
-        folders = ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]
-        assert main(["run", *words, *folders]) == 2
+        assert main(["run", *words, *at]) == 2
         assert not (tmp_path / "runs").exists()
         return capsys.readouterr().err
 

@@ -27,11 +27,10 @@ LOST = 'Unreachable("listZones", "http://c", "reset", may_have_changed=False)'
     ],
 )
 def test_drift_is_told_by_what_would_be_changed_and_what_is_not_as_expected(
-    book, notebooks, tmp_path, capsys, steps, error, code, said
+    book, notebooks, at, capsys, steps, error, code, said
 ):
     book(notebooks / "50-deploy.ipynb", "# A title", PLAN.format(steps), parameters=PARAMETERS)
     book(notebooks / "60-verify.ipynb", "# A title", CHECK.format(error), parameters=PARAMETERS)
-    at = ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]
     assert main(["drift", *at]) == code
     text = capsys.readouterr().out
     assert [word for word in said if word not in text] == []

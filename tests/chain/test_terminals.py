@@ -11,11 +11,10 @@ from lib.__main__ import ROOT, main
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp932", "euc_jp", "utf-8"])
-def test_a_run_ends_well_whatever_the_terminal_can_show(book, notebooks, tmp_path, encoding):
+def test_a_run_ends_well_whatever_the_terminal_can_show(book, notebooks, at, encoding):
     book(notebooks / "10-one.ipynb", "print('✓ … ü 日本')")
-    folders = ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]
     env = os.environ | {"PYTHONIOENCODING": encoding, "LC_ALL": "ja_JP.UTF-8"}
-    for words in (["run", *folders], ["list", *folders[2:]]):
+    for words in (["run", *at], ["list", *at[2:]]):
         command = [sys.executable, "-m", "lib", *words]
         done = subprocess.run(command, capture_output=True, env=env, cwd=ROOT)
         assert (done.returncode, done.stderr) == (0, b""), words
