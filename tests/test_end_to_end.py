@@ -116,26 +116,3 @@ def test_plain_papermill_gives_the_same_result(place, done, tmp_path):
     assert ran.returncode == 0, ran.stderr
     made = {"deleteTemplate", "deleteSnapshot", "deleteVolume", "destroyVirtualMachine"}
     assert made <= set(place.changes()[len(before) :])
-
-
-def test_all_faults_in_the_parameters_are_reported_before_anything_starts(place, tmp_path):
-    file = tmp_path / "mine.yaml"
-    file.write_text("cluster_sise: 3\nvolume_size: 0\nzone: no\napi_key: x\n")
-    told = place.runbook("run", str(file), "--runs", str(tmp_path / "runs"))
-    assert told.returncode == 2
-    for word in ("cluster_size", "volume_size", "zone", "api_key"):
-        assert word in told.stderr
-    assert not (tmp_path / "runs").exists()
-
-
-def test_wrong_keys_stop_the_run_at_its_first_stage(place, tmp_path):
-    ini = tmp_path / "cloudstack.ini"
-    ini.write_text(
-        f"[mine]\nendpoint = {place.facts['endpoint']}\nkey = nobody\nsecret = not-theirs\n"
-    )
-    ini.chmod(0o600)
-    place.env["CLOUDSTACK_CONFIG"] = str(ini)
-    told = place.run("-p", "profile=mine")
-    assert told.returncode == 1
-    assert "00-check-access failed" in told.stdout and "(401)" in told.stdout
-    assert "nobody" not in told.stdout and "not-theirs" not in told.stdout
