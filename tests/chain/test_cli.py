@@ -4,21 +4,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import nbformat
 import pytest
+from harness import BIN
+from workstations import make_key
 
 from lib.__main__ import ROOT, main
 
 CELL = 'mode: str = "plan"  # "plan" looks; "apply" changes\nsize: int = 3  # GB | GiB'
-BIN = Path(sys.executable).parent
 RUNBOOK = [sys.executable, "-m", "lib"]
-
-
-@pytest.fixture
-def folders(notebooks, tmp_path):
-    return ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]
 
 
 def only_run(tmp_path):
@@ -26,29 +21,27 @@ def only_run(tmp_path):
     return folder
 
 
-def test_a_run_takes_files_and_options_in_any_order(book, notebooks, folders, tmp_path, capsys):
+def test_a_run_takes_files_and_options_in_any_order(book, notebooks, at, tmp_path, capsys):
     book(notebooks / "10-one.ipynb", "print(mode, size)", parameters=CELL)
     book(notebooks / "90-remove.ipynb", "1 / 0")
     first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
     first.write_text("size: 4\n")
     second.write_text("size: 5\n")
-    assert (
-        main(["run", str(first), "-p", "mode=plan", str(second), "--mode", "apply", *folders]) == 0
-    )
+    assert main(["run", str(first), "-p", "mode=plan", str(second), "--mode", "apply", *at]) == 0
     said = capsys.readouterr().out
     assert "✓ 10-one  ok" in said
     assert said.splitlines()[-1].startswith("Done: 1 of 1 stages ok in ")
     book = nbformat.read(only_run(tmp_path) / "10-one.ipynb", 4)
     assert book.cells[-1].outputs[0].text == "apply 5\n"
-    assert main(["run", str(first), "--mode", "plan", *folders]) == 0
+    assert main(["run", str(first), "--mode", "plan", *at]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "Plan: 0 to make, 0 to change, 0 to remove"
 
 
-def test_a_failed_run_prints_the_command_to_continue(book, notebooks, folders, tmp_path, capfd):
+def test_a_failed_run_prints_the_command_to_continue(book, notebooks, at, tmp_path, capfd):
     book(notebooks / "10-one.ipynb", "raise ValueError('no such zone')")
     file = tmp_path / "my file.yaml"
     file.write_text("")
-    assert main(["run", str(file), *folders]) == 1
+    assert main(["run", str(file), *at]) == 1
     said, noise = capfd.readouterr()
     assert "10-one failed: ValueError: no such zone\n" in said
     assert f"To continue: runbook resume {only_run(tmp_path)}" in said
@@ -57,31 +50,31 @@ def test_a_failed_run_prints_the_command_to_continue(book, notebooks, folders, t
 
 
 def test_after_a_wrong_parameter_the_corrected_command_is_offered(
-    book, notebooks, folders, tmp_path, capsys
+    book, notebooks, at, tmp_path, capsys
 ):
     fault = "from lib import errors\nraise errors.ParamsError('size', 'less', 9)"
     book(notebooks / "10-one.ipynb", fault)
     book(notebooks / "20-two.ipynb", "1")
-    assert main(["run", "--stages", "10", *folders]) == 1
+    assert main(["run", "--stages", "10", *at]) == 1
     said, params = capsys.readouterr().out, only_run(tmp_path) / "params.yaml"
     words = f"{params} -p size=VALUE --stages 10 --notebooks {notebooks} --runs"
     assert f"runbook run {words}" in said and "resume" not in said
 
 
 def test_all_faults_end_the_command_with_2_before_anything_starts(
-    book, notebooks, folders, tmp_path, capsys
+    book, notebooks, at, tmp_path, capsys
 ):
     book(notebooks / "10-one.ipynb", parameters=CELL)
     file = tmp_path / "a.yaml"
     file.write_text("size: 012\nmood: plan\n")
-    assert main(["run", str(file), *folders]) == 2
+    assert main(["run", str(file), *at]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "Nothing was started: 2 faults.",
         f"  {file}:1: size: expected a whole number; "
         "YAML reads 012 as the whole number 10: write plain digits",
         f"  {file}:2: mood: there is no such parameter: did you mean mode?",
     ]
-    assert main(["run", "--stages", "20", *folders]) == 2
+    assert main(["run", "--stages", "20", *at]) == 2
     assert not (tmp_path / "runs").exists()
 
 
@@ -133,21 +126,8 @@ def test_params_are_listed_as_table_json_and_markdown(book, notebooks, capsys):
 def test_help_lists_all_commands_and_options(capsys):
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
-    commands = [
-        "run",
-        "plan",
-        "apply",
-        "resume",
-        "drift",
-        "verify",
-        "list",
-        "open",
-        "watch",
-        "diff",
-        "export",
-        "report",
-    ]
-    commands += ["params", "lab", "local-cloud", "rehearse", "survey", "fleet"]
+    commands = "run plan apply resume drift verify list open watch diff export report params lab"
+    commands = f"{commands} local-cloud rehearse survey fleet".split()
     assert [ln.split()[0] for ln in said.splitlines() if ln.startswith("  ")][-19:-1] == commands
     for command in commands:
         if command != "local-cloud":
@@ -180,9 +160,8 @@ def test_a_pipe_that_is_closed_early_ends_a_command_without_a_traceback(tmp_path
         folder = tmp_path / f"runs/20260304-{number:06}-web"
         folder.mkdir()
         (folder / "params.yaml").touch()
-    command = (
-        f"'{sys.executable}' -m lib list --runs '{tmp_path}/runs' | true; exit ${{PIPESTATUS[0]}}"
-    )
+    listed = f"'{sys.executable}' -m lib list --runs '{tmp_path}/runs'"
+    command = f"{listed} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -203,9 +182,7 @@ def test_help_and_params_do_not_wait_for_papermill(book, notebooks):
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(
-    book, notebooks, folders, tmp_path
-):
+def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(book, notebooks, at, tmp_path):
     marker = tmp_path / "marker"
     cell = (
         "import signal, time, os; from pathlib import Path\n"
@@ -215,7 +192,7 @@ def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(
         "while True: time.sleep(0.05)"
     )
     book(notebooks / "10-one.ipynb", cell)
-    words = [*RUNBOOK, "run", *folders]
+    words = [*RUNBOOK, "run", *at]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for sign in (marker, tmp_path / "marker2"):
             until = time.monotonic() + 30
@@ -231,28 +208,26 @@ def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(
 
 
 def made_key(path, passphrase=""):
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "operator", "-f", path]
-    subprocess.run(command, check=True)
-    public = path.with_suffix(".pub").read_text()
-    path.with_name("allowed").write_text(f"operator {public}")
+    make_key(path, passphrase)
+    path.with_name("allowed").write_text(f"operator {path.with_suffix('.pub').read_text()}")
     return path
 
 
-def test_a_run_is_signed_and_its_signature_checked(book, notebooks, folders, tmp_path, capsys):
+def test_a_run_is_signed_and_its_signature_checked(book, notebooks, at, tmp_path, capsys):
     book(notebooks / "10-one.ipynb", "1")
     key = made_key(tmp_path / "key")
-    assert main(["run", "--sign", str(key), *folders]) == 0
-    asked = ["verify", *folders[2:], "--signers", str(tmp_path / "allowed")]
+    assert main(["run", "--sign", str(key), *at]) == 0
+    asked = ["verify", *at[2:], "--signers", str(tmp_path / "allowed")]
     assert main(asked) == 0
     (only_run(tmp_path) / "MANIFEST.sha256.sig").unlink()
     assert main(asked) == 6
     assert "the run was not signed, or this was removed" in capsys.readouterr().out
 
 
-def test_an_unsigned_run_prints_the_command_to_sign_it(book, notebooks, folders, tmp_path, capsys):
+def test_an_unsigned_run_prints_the_command_to_sign_it(book, notebooks, at, tmp_path, capsys):
     book(notebooks / "10-one.ipynb", "1")
     key = made_key(tmp_path / "key", "a passphrase")
-    command = [*RUNBOOK, "run", "--sign", str(key), *folders]
+    command = [*RUNBOOK, "run", "--sign", str(key), *at]
     alone = {"start_new_session": True, "env": os.environ | {"SSH_ASKPASS_REQUIRE": "never"}}
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **alone)
     assert ran.returncode == 1, ran.stdout + ran.stderr
@@ -262,4 +237,4 @@ def test_an_unsigned_run_prints_the_command_to_sign_it(book, notebooks, folders,
         ["ssh-keygen", "-q", "-p", "-P", "a passphrase", "-N", "", "-f", key], check=True
     )
     subprocess.run(words, check=True, capture_output=True)
-    assert main(["verify", *folders[2:], "--signers", str(tmp_path / "allowed")]) == 0
+    assert main(["verify", *at[2:], "--signers", str(tmp_path / "allowed")]) == 0
