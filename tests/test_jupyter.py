@@ -1,17 +1,12 @@
-"""Secrets in JupyterLab, as the README starts it, and under plain papermill."""
+"""Secrets, and wrong parameters, under plain papermill."""
 
-import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-import requests
-import websocket
 from harness import ROOT
 from nbformat import read, v4, write
 
@@ -79,63 +74,3 @@ def demand_masked(text: str) -> None:
     assert KEPT not in text and OTHER not in text
     assert "the secret: ***" in text
     assert text.count("***") >= 5  # printed, in a table, twice in a file, in a traceback
-
-
-@pytest.fixture(scope="module")
-def url(place) -> Iterator[str]:
-    """Yield the URL of a server that nothing but the environment's own files configures."""
-    home, environment = place
-    command = [sys.executable, "-m", "jupyter", "lab", str(home), "--no-browser", "--port=0"]
-    options = ["--IdentityProvider.token=t0ken", "--allow-root"]
-    log = home / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen([*command, *options], env=environment, stdout=out, stderr=out)
-    try:
-        yield _url(home, process, log)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _url(home: Path, process: subprocess.Popen, log: Path) -> str:
-    for _ in range(600):
-        for found in home.rglob("jpserver-*.json"):
-            facts = json.loads(found.read_text() or "{}")
-            if facts and _answers(facts["url"]):
-                return facts["url"]
-        if process.poll() is not None:
-            break
-        time.sleep(0.05)
-    raise AssertionError(log.read_text())
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(f"{url}api", timeout=5).ok
-    except requests.ConnectionError:
-        return False
-
-
-def test_nothing_that_jupyterlab_is_sent_holds_a_secret(url):
-    kernel = requests.post(f"{url}api/kernels", params={"token": "t0ken"}).json()
-    where = f"{url}api/kernels/{kernel['id']}/channels?token=t0ken".replace("http", "ws", 1)
-    socket = websocket.create_connection(where, timeout=60)
-    heard = [text for number, code in enumerate(CELLS) for text in execute(socket, number, code)]
-    socket.close()
-    demand_masked("\n".join(heard))
-
-
-def execute(socket: websocket.WebSocket, number: int, code: str) -> Iterator[str]:
-    """Execute code in the kernel, and yield all that it sends until it is idle and has answered."""
-    header = {"msg_id": str(number), "msg_type": "execute_request", "session": "s", "username": ""}
-    content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}}
-    socket.send(json.dumps({"header": header | {"version": "5.3"}, "parent_header": {},
-                            "metadata": {}, "content": content, "channel": "shell"}))  # fmt: skip
-    left = {"idle", "reply"}
-    while left:
-        text = socket.recv()
-        yield text
-        message = json.loads(text)
-        if message["parent_header"].get("msg_id") == str(number):
-            left.discard(message["content"].get("execution_state"))
-            left -= {"reply"} if message["msg_type"] == "execute_reply" else set()
