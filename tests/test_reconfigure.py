@@ -5,21 +5,26 @@ import os
 import shutil
 import subprocess
 import time
-from functools import cache
 
 import pytest
 import requests
-from harness import KEY, OLD, STAGES, build, changes, client, fault, play
+from harness import (
+    FLATCAR,
+    KEY,
+    OLD,
+    STAGES,
+    USERDATA,
+    changes,
+    client,
+    fault,
+    home,
+    machines,
+    play,
+)
 
 from lib.cluster import login, reconfigure
 from lib.config import discovery
-from lib.errors import (
-    CheckFailed,
-    JobFailed,
-    OutOfSight,
-    ParamsError,
-    ShellFailed,
-)
+from lib.errors import CheckFailed, JobFailed, OutOfSight, ParamsError, ShellFailed
 from lib.localcloud.guests import etcd
 from lib.localcloud.workstation import images
 from lib.record.journal import Entry, Journal
@@ -27,43 +32,25 @@ from lib.workstation import files as writes
 from lib.workstation.shell import connect_shell, run
 
 SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
-FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
-USERDATA = FLATCAR | {"config_delivery": "userdata"}
-
-
-@pytest.fixture(scope="module")
-def clusters(tmp_path_factory):
-    """Return a function: the local cloud of a dialect on which a cluster runs."""
-
-    @cache
-    def made(dialect: str):
-        params = OLD if dialect == "2.2" else {}
-        return build(tmp_path_factory.mktemp("built") / "cloud", SIXTY, dialect, **params)
-
-    return made
-
-
-@pytest.fixture(scope="module")
-def neutral(tmp_path_factory):
-    """A local cloud on which a neutral template was made."""
-    return build(tmp_path_factory.mktemp("neutral") / "cloud", **USERDATA)
 
 
 @pytest.fixture
-def cloud(request, clusters, tmp_path):
-    """A client of a copy of a cloud with a cluster; `cloud.params` fit the dialect."""
+def cloud(request, built, tmp_path):
+    """A client of a local cloud with a cluster, by default of today's dialect."""
     dialect = getattr(request, "param", "4.22")
-    with clusters(dialect).running(tmp_path / "cloud") as one:
-        one.params = {"machine_user": "core"} | (OLD if dialect == "2.2" else {})
+    params = OLD if dialect == "2.2" else {}
+    with built(SIXTY, dialect, **params).running(tmp_path / "cloud") as one:
+        one.params = {"machine_user": "core"} | params
         yield one
 
 
+@pytest.fixture
+def neutral(built):
+    """A local cloud with a neutral template."""
+    return built(**USERDATA)
+
+
 both_dialects = pytest.mark.parametrize("cloud", ["4.22", "2.2"], indirect=True)
-
-
-def machines(cloud) -> dict[str, dict]:
-    rows = cloud.list("listVirtualMachines")
-    return {m["name"]: m for m in rows if m["name"] != "my-workstation"}
 
 
 def on_disk(cloud, name: str) -> dict[str, str]:
@@ -72,10 +59,6 @@ def on_disk(cloud, name: str) -> dict[str, str]:
     disk = json.loads((cloud.server.folder / "machines" / machine / "disk.json").read_text())
     files = images.tree(cloud.server.folder / disk, 9).items()
     return {k.rpartition("/")[2]: v.decode() for k, v in files if "-install/" in k}
-
-
-def home(cloud):
-    return cloud.server.folder / "workstation/home/coreos-cluster"
 
 
 def nodes_entry(cloud, name: str) -> Entry:
@@ -281,9 +264,9 @@ def test_what_cannot_be_is_refused(cloud, wrong, error, said):
 
 @pytest.mark.parametrize("begun", ["disk", "userdata"])
 def test_another_delivery_than_the_cluster_was_made_with_is_refused(
-    neutral, tmp_path, keys, begun, monkeypatch
+    built, neutral, tmp_path, keys, begun, monkeypatch
 ):
-    flatcar = build(tmp_path / "disk", **FLATCAR) if begun == "disk" else neutral
+    flatcar = built(**FLATCAR) if begun == "disk" else neutral
     other = {"disk": "userdata", "userdata": "disk"}[begun]
     asked = FLATCAR | {"machine_user": "core", "config_delivery": other}
     with flatcar.running(tmp_path / "cloud") as one:
