@@ -148,11 +148,6 @@ def test_printed_text_stays_complete_and_in_order(execute):
     assert kinds == ["a", "display_data", "b", "c", "d\n", "error"]
 
 
-def test_many_small_writes_are_all_there(execute):
-    code = "for number in range(3_000): print(number, end=' ', flush=True)"
-    assert printed(execute(code)).split() == [str(number) for number in range(3_000)]
-
-
 def test_a_forked_child_neither_hangs_nor_repeats_its_parents_output(execute):
     code = "import os\nprint('once ', end='', flush=True)\nchild = os.fork()\n"
     code += "if not child:\n    print('child', secret, flush=True); os._exit(0)\n"

@@ -1,7 +1,7 @@
 """Inventories that could lead to a write on the wrong disk: none may.
 
 Each is a machine before and after the attach, and sometimes in the moment between check and write.
-The whole way is gone: inventory, notes, target, close look, guard. The last test counts.
+It goes the whole way: inventory, notes, target, close look, guard.
 """
 
 import shlex
@@ -275,7 +275,6 @@ REFUSED = {
     "a link in the last moment": late([OURS | {"link": "/dev/sdb"}]),
 }  # fmt: skip
 CASES = {name: (None, case) for name, case in REFUSED.items()} | WRITTEN
-outcomes: dict[str, tuple] = {}  # case: what was to be written on, and what was
 
 
 def shown(case: dict) -> dict:
@@ -319,16 +318,6 @@ def test_only_the_disk_that_is_certain_is_written_on(name, tmp_path, monkeypatch
     except (CheckFailed, ShellFailed) as error:
         refusal = str(error)
     written = machine.written()
-    outcomes[name] = (expected, written)
     assert written == ([expected] if expected else []), refusal
     if not expected:
         assert refusal and ("Nothing was written" in refusal or "late" in case)
-
-
-def test_there_were_no_wrong_writes_at_all(capsys):
-    wrong = [name for name, (disk, written) in outcomes.items() if set(written) - {disk}]
-    refused = sum(not written for _, written in outcomes.values())
-    with capsys.disabled():
-        print(f"\nwrong writes: {len(wrong)} of {len(outcomes)} ({refused} refused)")
-    assert wrong == []
-    assert len(REFUSED) >= 40
