@@ -78,7 +78,7 @@ def test_one_whose_answer_was_lost_is_reported_by_when_it_was_sent(cloud):
     assert made not in created_by_runs(anew(cloud))
 
 
-def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_told_once(cloud, capsys):
+def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_reported_once(cloud, capsys):
     cloud.call("configureSimulator", name="time", value="scale:0.1")
     cloud.call("createVolume", **volume_params(cloud))
     written_by(cloud, 999999999)
@@ -94,7 +94,7 @@ def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_told_once(cloud, cap
     assert cloud.journal.path.read_bytes() == written
 
 
-def test_of_what_leaves_no_trace_it_is_said_that_nobody_can_tell(cloud, capsys):
+def test_an_outcome_that_leaves_no_trace_is_reported_as_unknown(cloud, capsys):
     machine = cloud.list("listVirtualMachines")[0]["id"]
     cloud.journal.intend("rebootVirtualMachine", "w", {"id": machine}, None)
     reconcile.settle(anew(cloud))

@@ -36,7 +36,7 @@ def dashes(cloud, **params) -> list[dict]:
     return [r for r in rows if r.ok == "-" and r.what.startswith("the name")]
 
 
-def test_a_removal_without_the_permission_to_expunge_ends_well_and_tells_what_is_held(
+def test_a_removal_without_the_permission_to_expunge_ends_well_and_reports_what_is_held(
     cloud, capsys
 ):
     assert held.destroyed(cloud) == {}
@@ -146,7 +146,7 @@ def test_addresses_that_a_kept_template_fixes_are_reported_when_they_may_be_held
         assert members(cloud) == {}
 
 
-def test_a_machine_in_error_is_destroyed_and_its_name_told_and_the_others_are_started(cloud):
+def test_a_machine_in_error_is_destroyed_its_name_reported_and_the_others_are_started(cloud):
     fault(cloud, "deployVirtualMachine", "fault:fail-job;code:530;text:broken")
     told = rf"broken.*holds its name.*once it is expunged. {NAMES[1]}, {NAMES[2]} can stay"
     with pytest.raises(JobFailed, match=told) as error:

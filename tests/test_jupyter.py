@@ -50,7 +50,7 @@ def test_plain_papermill_writes_no_secret(place):
     demand_masked(done.stdout + done.stderr)
 
 
-def test_plain_papermill_tells_wrong_parameters_in_a_box(place):
+def test_plain_papermill_shows_wrong_parameters_in_a_box(place):
     home, environment = place
     given = "{zone: 5, cluster_sise: 4, patience: 5, volume_size: 12}"
     words = ["00-check-access.ipynb", str(home / "checked.ipynb"), "-y", given]

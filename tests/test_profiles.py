@@ -182,7 +182,7 @@ def test_an_unknown_option_of_the_local_cloud_is_refused():
         profiles.read("local?dialekt=2.2")
 
 
-def test_the_secrets_of_all_profiles_are_told_to_who_masks_them(home, monkeypatch, tmp_path):
+def test_the_secrets_of_all_profiles_are_masked(home, monkeypatch, tmp_path):
     ini = "[a]\nendpoint=http://x\nkey=the-key-of-a\nsecret=the-secret-of-a\n[b]\nkey=%broken\n"
     (home / ".cloudstack.ini").write_text(ini)
     (home / ".cmk").mkdir()

@@ -222,7 +222,7 @@ def test_an_update_whose_answer_is_lost_is_sent_again(cloud, kind):
     assert ends(cloud) == ["lost", "done"]
 
 
-def test_what_nobody_can_tell_of_is_said_to_be_so(cloud, capsys):
+def test_an_outcome_that_leaves_no_trace_is_reported_as_unknown(cloud, capsys):
     params = {"id": workstation(cloud)}
     cloud.journal.intend("rebootVirtualMachine", "w", params, None)
     reconcile.settle(again(cloud))

@@ -50,7 +50,7 @@ def test_many_rows_sort_and_those_left_out_are_counted():
         ("volumename hosttags xyz", ""),  # of rows that lack what others have
     ],
 )
-def test_a_misspelt_column_is_told_with_the_nearest(columns, said, capsys):
+def test_a_misspelt_column_is_reported_with_the_nearest(columns, said, capsys):
     table(ROWS, columns)
     assert capsys.readouterr().out == said
 

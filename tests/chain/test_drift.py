@@ -26,7 +26,7 @@ LOST = 'Unreachable("listZones", "http://c", "reset", may_have_changed=False)'
         (0, LOST, 1, ["60-verify: Unreachable: listZones"]),
     ],
 )
-def test_drift_is_told_by_what_would_be_changed_and_what_is_not_as_expected(
+def test_drift_prints_what_would_be_changed_and_what_is_not_as_expected(
     book, notebooks, at, capsys, steps, error, code, said
 ):
     book(notebooks / "50-deploy.ipynb", "# A title", PLAN.format(steps), parameters=PARAMETERS)

@@ -28,7 +28,7 @@ def test_the_median_of_the_last_five_runs_is_expected(tmp_path):
     assert found == {"createSnapshot": {"seconds": 30.0, "runs": 5}}
 
 
-def test_what_tells_nothing_of_a_job_does_not_count(tmp_path):
+def test_runs_without_the_duration_of_a_job_do_not_count(tmp_path):
     told(tmp_path, "20260301-000000-web", 10, profile="other")
     folder = told(tmp_path, "20260302-000000-web", 5000)  # it ended before a resume
     write_lines(folder / "events.jsonl", [{"at": at(4000), "event": "run-resumed", "pid": 1}])

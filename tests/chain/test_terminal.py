@@ -69,7 +69,7 @@ def test_without_a_terminal_a_stage_is_one_plain_line():
     assert "job [b]of disk" not in text
 
 
-def test_without_a_terminal_a_wait_is_told_once_a_minute():
+def test_without_a_terminal_a_wait_is_printed_once_a_minute():
     assert (
         len(re.findall(r"… 10-create\s+job \[b\]of disk", shown(terminal=False, seconds=35))) == 1
     )

@@ -232,7 +232,7 @@ def test_a_path_without_a_file_is_refused(path, said):
         ("Flatcar", "coreos:\n  fleet: {metadata: a=b}\n", 'line 3: "fleet": Flatcar ignores it'),
     ],
 )
-def test_what_the_images_ignore_in_silence_is_said(folder, capsys, form, text, said):
+def test_keys_that_an_image_ignores_are_reported(folder, capsys, form, text, said):
     text_of(made(folder, HEAD + text, form))
     assert f"my.yml, {said}" in capsys.readouterr().out
 

@@ -281,7 +281,7 @@ def test_both_services_create_once_hide_and_forget_alike(base):
     assert 604700 < node["ttl"] <= 604800 and node["expiration"].endswith("Z")
 
 
-def test_who_waits_at_either_service_is_answered_with_the_next_member(base):
+def test_both_services_answer_a_long_poll_with_the_next_member(base):
     token = ask_token(base, 3)
     index = int(requests.get(token, timeout=5).headers["X-Etcd-Index"])
     asked = f"{token}?wait=true&recursive=true&waitIndex={index + 1}"

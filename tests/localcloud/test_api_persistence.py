@@ -135,7 +135,7 @@ def test_both_dialects_run_side_by_side(run):
     assert json.loads(run("status", "--json"))["dialect"] == "2.2"  # the one that runs
 
 
-def test_what_a_running_cloud_ignores_or_changes_is_said(tmp_path, capsys):
+def test_options_that_a_running_cloud_ignores_or_changes_are_reported(tmp_path, capsys):
     start = ["start", "--dir", str(tmp_path)]
     try:
         assert main(start) == 0 and capsys.readouterr().err == ""

@@ -21,7 +21,7 @@ def test_a_volume_comes_back_from_a_snapshot(api):
     assert (api.server.folder / "disks" / f"{made['id']}.raw").stat().st_size == made["size"]
 
 
-def test_a_volume_is_attached_at_the_lowest_or_a_wanted_place_and_detached_by_it(api):
+def test_a_volume_is_attached_at_the_lowest_or_a_given_place_and_detached_by_it(api):
     volume, station = api.attached(), {"virtualmachineid": api.workstation()}
     assert (volume["state"], volume["deviceid"]) == ("Ready", 2)
     assert volume["vmdisplayname"] == "my-workstation"

@@ -238,7 +238,7 @@ def found(**changes: str) -> str:
         (OEM, gzip.compress(EMPTY.encode(), mtime=0), None, [], FIRST),
     ],
 )  # fmt: skip
-def test_what_a_configuration_makes_of_a_machine(world, install, config, userdata, listed, said):
+def test_a_machine_registers_as_configured(world, install, config, userdata, listed, said):
     url = world.token()
     config = config if isinstance(config, bytes) else config.replace("{url}", url)
     more = {"userdata": userdata.format(url=url).encode()} if userdata else {}
