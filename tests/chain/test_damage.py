@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from heavy.parts.records import CELL, PARAMETERS
 
 from lib import earlier, errors, waiting
 from lib.__main__ import main
@@ -33,12 +34,11 @@ LEDGERS = [
 
 
 @pytest.fixture
-def run_beside(book, notebooks, tmp_path):
+def run_beside(book, notebooks, at, tmp_path):
     """Run a notebook in the folder of runs of the test, and return the exit code."""
     book(notebooks / "10-one.ipynb", "1")
     (tmp_path / "runs" / OLD).mkdir(parents=True)
     (tmp_path / "runs" / OLD / "params.yaml").write_text("a: b\n")
-    at = ["--notebooks", str(notebooks), "--runs", str(tmp_path / "runs")]
     return lambda: main(["run", *at])
 
 
@@ -68,14 +68,6 @@ RECORD = ["events.jsonl", "journal.jsonl", "api.jsonl", "facts.jsonl", "history.
 RECORD += ["params.yaml", "10-one.ipynb", "report.html", "MANIFEST.sha256"]
 BESIDE = ["../seals.log", "../index.html"]
 ALL = RECORD + BESIDE
-# Writes what stages write, through the functions of the record.
-RECORDED = """
-from lib.record import facts, journal, requests
-book = journal.Journal(journal.run_folder(), "here")
-book.accepted(book.intend("createVolume", "disk", {"name": "disk"}, None), "j1")
-facts.add(endpoint="here")
-requests.Request(journal.run_folder(), "listZones", {}).ended(200, {}, 10)
-"""
 
 
 def damage(path: Path, kind: str) -> None:
@@ -96,8 +88,7 @@ def damage(path: Path, kind: str) -> None:
 def built(book, tmp_path_factory) -> Path:
     """Return a folder with notebooks, and with runs of which one failed and one ended well."""
     base = tmp_path_factory.mktemp("built")
-    cell = 'profile: str = "local"  # a cloud\nsize: int = 3  # GB'
-    book(base / "n" / "10-one.ipynb", RECORDED, "1 / (size - 3)", parameters=cell)
+    book(base / "n" / "10-one.ipynb", CELL, "1 / (size - 3)", parameters=PARAMETERS)
     at = ["--notebooks", str(base / "n"), "--runs", str(base / "runs")]
     assert main(["run", *at]) == 1
     assert main(["run", "-p", "size=4", *at]) == 0
