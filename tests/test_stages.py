@@ -184,6 +184,12 @@ def test_a_wrong_image_is_wiped_and_reported_and_the_right_one_installed(modern,
     assert stage(image_sha256=right)["plan"] == []
 
 
+def test_no_snapshot_is_taken_of_a_disk_without_coreos(modern):
+    play_to(modern, "20-write-cloud-config")
+    with pytest.raises(CheckFailed, match="Run 30-install-coreos first"):
+        play(modern, "41-create-snapshot")
+
+
 def test_nothing_is_removed_while_an_installer_writes(modern, monkeypatch):
     play_to(modern, "20-write-cloud-config")
     waits = "[ $1 != -h ] || exit 0; for _ in $(seq 3000); do [ -e go ] && exit; sleep 0.02; done"
