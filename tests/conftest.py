@@ -59,6 +59,12 @@ def cloud(server):
     return client(server)
 
 
+@pytest.fixture
+def old_cloud(old_server):
+    """A client of a local cloud that speaks the dialect of 2.2."""
+    return client(old_server)
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     """Return a function: a local cloud on which stages were played, made once for all tests."""

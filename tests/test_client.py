@@ -23,10 +23,9 @@ def test_an_answer_comes_unwrapped(cloud):
     assert cloud.version[:2] == (4, 22) and cloud.has_tags
 
 
-def test_both_dialects_are_understood(old_server):
-    cloud = client(old_server)
-    assert cloud.version[:2] == (2, 2) and not cloud.has_tags
-    assert cloud.list("listVirtualMachines")[0]["displayname"] == "my-workstation"
+def test_both_dialects_are_understood(old_cloud):
+    assert old_cloud.version[:2] == (2, 2) and not old_cloud.has_tags
+    assert old_cloud.list("listVirtualMachines")[0]["displayname"] == "my-workstation"
 
 
 def test_a_question_that_the_account_may_not_ask_is_answered_with_none(cloud):

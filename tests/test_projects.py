@@ -51,11 +51,10 @@ def test_a_project_that_is_missing_is_reported(inside):
         inside.list("listVolumes")
 
 
-def test_a_server_without_projects_is_reported(old_server):
-    cloud = client(old_server)
-    cloud.project = NAME
+def test_a_server_without_projects_is_reported(old_cloud):
+    old_cloud.project = NAME
     with pytest.raises(CheckFailed, match="Projects came with CloudStack 3"):
-        cloud.list("listVolumes")
+        old_cloud.list("listVolumes")
 
 
 def test_a_change_left_open_in_a_project_is_looked_for_there(inside):

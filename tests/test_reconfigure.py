@@ -8,19 +8,7 @@ import time
 
 import pytest
 import requests
-from harness import (
-    FLATCAR,
-    KEY,
-    OLD,
-    STAGES,
-    USERDATA,
-    changes,
-    client,
-    fault,
-    home,
-    machines,
-    play,
-)
+from harness import FLATCAR, KEY, OLD, STAGES, USERDATA, changes, fault, home, machines, play
 
 from lib.cluster import login, reconfigure
 from lib.config import discovery
@@ -288,9 +276,9 @@ def test_another_delivery_than_the_cluster_was_made_with_is_refused(
         play(one, SEVENTY, **USERDATA)
 
 
-def test_user_data_that_a_server_does_not_tell_are_refused(old_server):
+def test_user_data_that_a_server_does_not_tell_are_refused(old_cloud):
     with pytest.raises(CheckFailed, match=r"4\.18 or newer"):
-        play(client(old_server), SEVENTY, **USERDATA)
+        play(old_cloud, SEVENTY, **USERDATA)
 
 
 @pytest.mark.parametrize("each", [False, True])

@@ -3,18 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from harness import (
-    FLATCAR,
-    OLD,
-    changes,
-    client,
-    home,
-    inventory,
-    play,
-    play_to,
-    running,
-    user_data,
-)
+from harness import FLATCAR, OLD, changes, home, inventory, play, play_to, running, user_data
 
 from lib import ours
 from lib.config import registered, userdata
@@ -136,8 +125,8 @@ def test_too_many_user_data_are_refused_before_anything_is_sent(version, configu
         userdata.demand_fits(cloud, userdata.encoded("x" * (most + 1)))
 
 
-def test_the_limits_are_those_of_the_servers(server, old_server):
-    for one, most in ((client(server), 24576), (client(old_server), 2046)):
+def test_the_limits_are_those_of_the_servers(cloud, old_cloud):
+    for one, most in ((cloud, 24576), (old_cloud, 2046)):
         userdata.demand_fits(one, userdata.encoded("x" * most))
         over = userdata.UserData(userdata.encoded("x" * (most + 3)))
         with pytest.raises(CheckFailed):
