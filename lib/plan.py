@@ -31,11 +31,21 @@ def show(plan: list[Step], *there: dict | None) -> pd.DataFrame:
     """
     exist = [_named(row) for row in there if row]
     plans.add([_planned(s) for s in plan if not _follows(s)], exist)
-    for row in exist:
-        print("There already:", ", ".join(filter(None, row.values())))
+    for line in _listed(exist):
+        print("There already:", line)
     rows = [{"command": s.command, "what": s.what, "why": s.why} | _shown(s) for s in plan]
     nothing = {"command": "none", "what": "", "why": "nothing to do"}
     return pd.DataFrame(rows or [nothing]).fillna("")
+
+
+def _listed(rows: list[dict[str, str]]) -> list[str]:
+    """Return a line for each row, or where there are MANY for each state."""
+    if len(rows) <= MANY:
+        return [", ".join(filter(None, row.values())) for row in rows]
+    states: dict[str, list[str]] = {}
+    for row in rows:
+        states.setdefault(row["state"], []).append(row["name"])
+    return [f"{some(names)}, {state}" for state, names in states.items()]
 
 
 def _named(row: dict) -> dict[str, str]:
