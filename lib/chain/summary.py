@@ -8,6 +8,9 @@ from lib.record import jsonl
 from lib.record.provenance import FACTS
 from lib.record.texts import translated
 from lib.report.console import one_line
+from lib.report.grouping import first_and_last
+
+SHOWN = 20  # machines
 
 
 def changed(steps: Sequence[dict]) -> str:
@@ -48,10 +51,15 @@ def head(data: dict) -> str:
 
 
 def machines(folder: Path) -> list[str]:
-    """Return a line for each machine that the run has seen: name, address and how to log in."""
+    """Return a line for each machine that the run has seen: name, address and how to log in.
+
+    Of more than SHOWN the first ones and the last: `report.csv` has all.
+    """
     last = [m for m in _last(folder, "machines") if isinstance(m, dict)]
     rows = [[str(m.get(k, "")) for k in ("name", "address", "login")] for m in last]
-    return [translated("Machines:"), *(f"  {'  '.join(row)}" for row in rows)] if rows else []
+    shown = first_and_last(rows, lambda row: "machine", SHOWN)
+    lines = [f"  … {more}" if more else f"  {'  '.join(row)}" for row, more in shown]
+    return [translated("Machines:"), *lines] if lines else []
 
 
 def others(folder: Path) -> list[str]:

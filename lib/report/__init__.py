@@ -27,6 +27,7 @@ __all__ = [
     "diff",
     "export",
     "fleet",
+    "grouping",
     "index",
     "known_errors",
     "paper",

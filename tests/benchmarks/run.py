@@ -11,6 +11,7 @@ from pathlib import Path
 NAMES = {
     "procedure": "the whole procedure: cs and a 10 s waitjob, against the chain (about a minute)",
     "thousand": "1,000 machines: time and requests, against cs with 50 threads (three minutes)",
+    "fleet": "20 clusters through Airflow, against one after the other (needs .airflow; minutes)",
     "engine": "what a stage costs beside its own work, against papermill (about a minute)",
     "noticing": "noticing that a job has ended: lag and requests, against polls at fixed times",
     "listing": "10,000 volumes into a table: time and memory, against cs and pandas",
