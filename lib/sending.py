@@ -16,6 +16,7 @@ Ended = tuple[Step, dict | CloudError]
 # Refusals that the next step would get as well: keys, roles, limits of the account.
 OF_ALL = (401, 429, 432, 531, 532, 534, 535)
 FEW = 20  # steps of which none may fail; of more one in so many, and the others go on
+LACKING = 2  # jobs that a list may lack although they run
 PUT_BACK = 5  # times that a step which the cloud has no room for is sent again
 
 
@@ -150,6 +151,8 @@ def _look_at_due(cloud: Cloud, batch: Batch, within: float) -> list[Ended]:
     for job in looked:
         if job.id not in results:
             results[job.id] = _outcome(cloud, job)
+    if pending is not None and sum(results[job.id] is None for job in looked) > LACKING:
+        cloud.lists_pending_jobs = False  # it lacks jobs that run: each is asked for from now on
     ended: list[Ended] = []
     for job in every:
         step, _ = batch.running[job.id]

@@ -8,6 +8,8 @@ from benchmarks.virtual import Clock, our_client
 from harness import changes, fault
 
 from lib.errors import CloudError, Refused
+from lib.localcloud.state.cloud import Listing
+from lib.localcloud.state.registry import COMMANDS
 from lib.localcloud.wire.server import Server
 from lib.pace import Gate, Pace
 from lib.plan import apply, attempt
@@ -74,6 +76,15 @@ def test_where_a_list_of_jobs_does_not_tell_each_is_asked_for(cloud):
 def test_a_list_that_fails_now_and_then_loses_no_job(cloud):
     fault(cloud, "listAsyncJobs", "fault:html;code:503", count=7)
     apply(cloud, volumes(cloud, 12), "apply")
+    states = [e.state for e in cloud.journal.every() if e.command == "createVolume"]
+    assert states == ["done"] * 12
+
+
+def test_a_list_that_lacks_jobs_which_run_is_asked_no_more(cloud, monkeypatch):
+    none = lambda *_, **__: Listing("asyncjobs", [])  # noqa: E731
+    monkeypatch.setattr(COMMANDS["listAsyncJobs"], "run", none)
+    apply(cloud, volumes(cloud, 12), "apply")
+    assert asked(cloud)["listAsyncJobs"] == 1
     states = [e.state for e in cloud.journal.every() if e.command == "createVolume"]
     assert states == ["done"] * 12
 
