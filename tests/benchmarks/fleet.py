@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import mean, median
 
+from benchmarks import procedure
 from benchmarks.report import Line
 from fleet.test_airflow import BIN, ROOT, Airflow
 from harness import Place
@@ -24,19 +25,40 @@ from lib.fleet import Fleet, fleet_dag
 
 fleet_dag("fleet", {clusters!r}, Fleet(stages={stages!r}, runs={runs!r}))
 """
+IMAGE = "https://stable.release.flatcar-linux.net/amd64-usr/4459.2.0/"
+TEN = procedure.FLATCAR | {
+    "template_from": "url",
+    "template_url": f"{IMAGE}flatcar_production_cloudstack_image.img",
+    "template_format": "RAW",
+    "config_delivery": "userdata",
+    "service_offering": "Small Instance",
+    "cluster_size": 10,
+    "etcd_members": 3,
+}
 FILE = "mode: apply\ncluster_name: {0}\nvolume_name: {0}-disk\n"
 
 
 def measure(clusters: int = 20) -> list[Line]:
     """Build the clusters both ways; raise unless each of them is built."""
     with tempfile.TemporaryDirectory() as folder:
+        one = procedure.by_chain(Path(folder) / "one", **TEN)
         singly = one_by_one(Path(folder) / "singly", clusters)
         fleet, waits, tasks, own = through_airflow(Path(folder) / "fleet", clusters)
     return [
         Line(f"{clusters} clusters through Airflow, and one by one", "s", fleet, singly),
         Line("  a task, and its command's own time", "s", mean(tasks), mean(own)),
         Line("  a task's wait for a worker, and a task", "s", median(waits), mean(tasks)),
+        Line("a cluster of 10 machines (virtual), and 300 s", "s", one.waited, 300, 1),
+        Line("  requests a second of 8, and a throttled cloud's", "", *_rate(one, 8), 1),
     ]
+
+
+def _rate(one: procedure.Side, pool: int) -> tuple[float, float]:
+    """Return the requests a second of so many clusters, and those that CloudStack takes.
+
+    Where it throttles, these are 25 of an account (`api.throttling.max`, a second's interval).
+    """
+    return pool * one.requests.total() / one.waited, 25
 
 
 def _place(folder: Path, clusters: int) -> tuple[Place, list[Path]]:
