@@ -47,7 +47,7 @@ def pick(rows: list[dict], command: str, name: str, by: str = "name", elsewhere:
     if len(found) == 1:
         return found[0]
     shown = found or _nearest(rows, name, by)
-    lines = [f"{_readable(r.get(by))} (id {r['id']}, {r.get('state', 'no state')})" for r in shown]
+    lines = [f"{_readable(r.get(by))} ({_known(r)})" for r in shown]
     next_step = CHOOSE.format(f"{BY_ID}{found[0]['id']}") if found else elsewhere
     raise NotOne(KINDS.get(command, command), f"{by} {name!r}", lines, next_step)
 
@@ -55,6 +55,15 @@ def pick(rows: list[dict], command: str, name: str, by: str = "name", elsewhere:
 def _readable(name: object) -> str:
     """Return a name as it is typed; one with a tab or the like in quotes, with its escapes."""
     return str(name) if plain(name) == str(name) else repr(name)
+
+
+def _known(row: dict) -> str:
+    """Return the id of a row, and its state where it has one.
+
+    >>> _known({"id": 7}), _known({"id": 7, "state": "Running"})
+    ('id 7', 'id 7, Running')
+    """
+    return f"id {row['id']}" + (f", {row['state']}" if row.get("state") else "")
 
 
 def _nearest(rows: list[dict], name: str, by: str) -> list[dict]:

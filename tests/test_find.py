@@ -18,4 +18,4 @@ from lib.errors import NotOne
 def test_a_name_that_is_offered_can_be_typed_again(name, shown):
     with pytest.raises(NotOne) as error:
         find.pick([{"name": name, "id": "1"}], "listZones", "x")
-    assert f"\n  {shown} (id 1, no state)" in str(error.value)
+    assert f"\n  {shown} (id 1)" in str(error.value)

@@ -39,15 +39,15 @@ def _group(command: str, names: Sequence[str]) -> str:
 
 
 def head(data: dict) -> str:
-    """Return a line on what runs where, and where its record is."""
+    """Return a line on what runs where, and one on where its record is."""
     what = (
-        translated("Cluster {} at {}, ", data["cluster"], data["profile"])
+        translated("Cluster {} at {}, ", data["cluster"], str(data["profile"]).partition("?")[0])
         if data.get("cluster")
         else ""
     )
     numbers = " ".join(stage[:2] for stage in data["stages"])
     how = translated("only looking" if data.get("is_plan") else "changing what is left to do")
-    return what + translated("{}, stages {}. Record: {}", how, numbers, near(data["folder"]))
+    return what + translated("{}, stages {}.\nRecord: {}", how, numbers, near(data["folder"]))
 
 
 def machines(folder: Path) -> list[str]:

@@ -192,7 +192,7 @@ class Terminal:
             text = "Resuming would keep the value. A new run does only what is left: {}"
             self._say(translated(text, way_on(option)))
         elif run.cause != "ok":
-            for option in filter(None, (another(result.error) for result in run.results)):
+            if option := another("\n".join(result.error for result in run.results)):
                 self._say(translated("With another value: {}", way_on(option)))
             text = "To continue: {}  (it checks the cloud and does only what is left)"
             self._say(translated(text, way_on("")))

@@ -76,10 +76,12 @@ def another(error: str) -> str:
     ('-p zone=VALUE', '')
     >>> another("ParamsError: ssh_key_file x.pub: it cannot be read")  # or that file is mended
     '-p ssh_key_file=VALUE'
+    >>> another("NotOne: x\\nNotOne: y"), another("NotOne: x\\nSet zone.\\nor set work_dir.")
+    ('-p NAME=VALUE', '-p zone=VALUE -p work_dir=VALUE')
     """
-    found = re.findall(r"\bSet ([a-z_]+)\.|^ParamsError: (\w+) ", error)
+    found = re.findall(r"\b[Ss]et ([a-z_]+)\.|^ParamsError: (\w+) ", error, re.M)
     named = dict.fromkeys(first or second for first, second in found)
-    otherwise = "-p NAME=VALUE" if error.startswith("NotOne") else ""
+    otherwise = "-p NAME=VALUE" if re.search(r"^NotOne\b", error, re.M) else ""
     return " ".join(f"-p {name}=VALUE" for name in named) or otherwise
 
 

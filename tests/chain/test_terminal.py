@@ -59,10 +59,9 @@ def shown(*, terminal, run=RUN, seconds=0, is_plan=False, after=""):
 def test_without_a_terminal_a_stage_is_one_plain_line():
     text = shown(terminal=False)
     assert "\x1b" not in text
-    head, begun, ended, *_ = text.splitlines()
-    assert (
-        head == "Cluster web at prod, changing what is left to do, stages 10 20 30. Record: runs/x"
-    )
+    head, record, begun, ended, *_ = text.splitlines()
+    assert head == "Cluster web at prod, changing what is left to do, stages 10 20 30."
+    assert record == "Record: runs/x"
     assert re.fullmatch(r"\d\d:\d\d:\d\d … 10-create", begun)
     done = r"1\.2 s  createVolume disk \[bold\]x\[/bold\]"
     assert re.fullmatch(rf"\d\d:\d\d:\d\d ✓ 10-create\s+ok\s+{done}", ended)
