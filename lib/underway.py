@@ -51,21 +51,20 @@ class Mark:
 
 
 def rows(cloud: Client) -> list[Tick]:
-    """Return a row on each other run at this cluster, with a dash: it may have been cut off.
-
-    They go into the facts of the run as well.
-    """
+    """Return a row on each other run at this cluster, with a dash: it may have been cut off."""
     if not cloud.has_tags:
         return [tick("other runs", "none", "not known: this server has no tags", None)]
     found = [str(mark) for mark, _ in _others(cloud)]
-    facts.add(underway=found)
     return [tick("other runs", "none", text, None) for text in found] or [
         tick("other runs", "none", "none", True)
     ]
 
 
 def _others(cloud: Client) -> list[tuple[Mark, dict]]:
-    """Return what other runs say at this cluster, each with its row of listTags."""
+    """Return what other runs say at this cluster, each with its row of listTags.
+
+    It goes into the facts of the run as well, where the terminal finds it.
+    """
     own = cloud.folder.name, gethostname()
     found = []
     for row in cloud.list_if_allowed("listTags", key=_key(cloud)) or []:
@@ -73,6 +72,7 @@ def _others(cloud: Client) -> list[tuple[Mark, dict]]:
         mark = Mark(**said.groupdict()) if said else None
         if mark and (mark.run, mark.host) != own and _is_moment(mark.since):
             found.append((mark, row))
+    facts.add(underway=[str(mark) for mark, _ in found])
     return found
 
 

@@ -89,6 +89,7 @@ class Terminal:
         self.waiting, self.started, self.stage, self.width = Waiting(), 0.0, "", 0
         self.live: Live | None = None
         self.planning: Path | None = None  # the folder of a run in plan mode
+        self.folder, self.others = Path(), set[str]()  # that of the run; other runs, as told
 
     def __enter__(self) -> "Terminal":
         return self
@@ -101,6 +102,7 @@ class Terminal:
         """Show an event."""
         if event.kind == "run":
             self.width = max(map(len, event.data["stages"]))
+            self.folder = event.data["folder"]
             self.planning = event.data["folder"] if event.data.get("is_plan") else None
             self._say(summary.head(event.data))
         elif event.kind == "taken":
@@ -154,6 +156,10 @@ class Terminal:
         line = line if self.console.is_terminal else f"{_time()} {line}"
         text = Text(line, style=colour(result.outcome))
         self.console.print(text, soft_wrap=True)
+        for other in summary.others(self.folder):
+            if other not in self.others:
+                self.others.add(other)
+                self._say(other)
 
     def _done(self, result: Result) -> str:
         """Return what a stage has changed, or in plan mode what it would change."""
@@ -176,8 +182,6 @@ class Terminal:
         if not self.planning:
             for line in summary.machines(run.folder):
                 self._say(line)
-        for line in summary.others(run.folder):
-            self._say(line)
         self._explain_all([r for r in run.results if r.outcome not in ("ok", "not-run")])
         for entry in _left_open(run):
             self._say(translated("Outcome unknown: {} {}", entry.command, entry.what))

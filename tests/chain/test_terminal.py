@@ -81,6 +81,13 @@ def test_the_machines_are_listed_with_how_to_log_in(tmp_path):
     assert lines[lines.index("Machines:") + 1] == "  web-1  10.1.0.5  ssh core@10.1.0.5"
 
 
+def test_a_run_of_another_machine_is_told_once_when_it_is_known(tmp_path):
+    (tmp_path / "facts.jsonl").write_text(json.dumps({"underway": ["that\x1b[2J has not ended"]}))
+    lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
+    told = "! that has not ended: it is at work on this cluster, or was cut off."
+    assert lines.count(told) == 1 and lines.index(told) < 6
+
+
 def test_on_a_terminal_the_line_shows_the_wait():
     text = shown(terminal=True)
     assert "job [b]of disk" in text
