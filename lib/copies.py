@@ -23,7 +23,7 @@ def plan(ours: Ours, made_from: str) -> list[Step]:
             "copyTemplate",
             {"id": ident, "sourcezoneid": ours.zone_id, "destzoneid": place.zone_id},
             f"machines are deployed in {place.zone}, too",
-            name,
+            f"{name} to {place.zone}",
         )
         for place in places
     ]

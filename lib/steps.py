@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-MAKES = ("create", "deploy", "register", "write")
-REMOVES = ("delete", "destroy")
+MAKES = ("associate", "copy", "create", "deploy", "fetch", "register", "write")
+REMOVES = ("delete", "destroy", "disassociate")
 
 
 class Id(str):

@@ -33,6 +33,7 @@ def test_a_port_of_an_own_address_is_forwarded_until_it_is_not_asked_for(cloud, 
     assert [r.found for r in rows if r.what == "public"] == [
         "port 22 of an address of its own, for 0.0.0.0/0"
     ]
+    assert [r.wanted for r in rows if r.what == "public addresses still allowed"] == ["1 or more"]
     play_to(cloud, FIFTY, **cloud.more | {"public": ""})
     assert own(cloud) == []
     seen = len(changes(cloud))

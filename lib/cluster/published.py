@@ -174,6 +174,11 @@ def plan_removal(ours: Ours) -> list[Step]:
     ]
 
 
+def needed(ours: Ours, what: str) -> int:
+    """Return how many public addresses have yet to be taken."""
+    return 1 if what and not addresses(ours) else 0
+
+
 def rows(ours: Ours, what: str, sources: Sequence[str], network: str) -> list[Tick]:
     """Return a row on whether the first machine can be reached from outside, if it is to be."""
     return asked("public", _possible, ours, what, sources, network) if what or sources else []
