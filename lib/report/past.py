@@ -112,7 +112,8 @@ def _read(folder: Path, files: Collection[str]) -> Past:
         lines(folder / f"{n}.jsonl", unread) if n in files else [] for n in FILES
     )
     facts = read_json(folder / "run.json", unread)
-    facts["observed"] = merged_facts(folder / FACTS) | (facts.get("observed") or {})
+    sealed = facts.get("observed")
+    facts["observed"] = merged_facts(folder / FACTS) | (sealed if isinstance(sealed, dict) else {})
     alive = _alive(folder, events)
     found = attempts.read(folder, events, alive)
     last = {a.stage: a for a in found}

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -53,8 +54,8 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
 def damaged(data: bytes, how: list) -> bytes:
     """Return what a crash, a full disk or a person leaves of a file; `how` is from `damage`."""
     kind, at = how
-    if kind == "mutated":
-        return mutated(data, random.Random(at))
+    if kind in ("mutated", "field"):
+        return (mutated if kind == "mutated" else _other_field)(data, random.Random(at))
     cut = at if kind == "at" else int(at * len(data))
     ends = {
         "cut": b"",
@@ -66,10 +67,37 @@ def damaged(data: bytes, how: list) -> bytes:
     return ends[kind] if kind in ("null", "list") else data[:cut] + ends[kind]
 
 
+def _other_field(data: bytes, chance: random.Random) -> bytes:
+    """Return JSON, or lines of it, with one field of an object taken away or of another type."""
+    whole = _object(data)
+    lines = [data] if whole else data.split(b"\n")
+    places = [n for n, line in enumerate(lines) if _object(line)]
+    if not places:
+        return data
+    place = chance.choice(places)
+    row = _object(lines[place])
+    name = chance.choice([*row])
+    old, new = row.pop(name), chance.choice([None, 5, "x", [], {}, [5], {"a": 5}, ...])
+    if new is not ...:
+        row[name] = new if type(new) is not type(old) else None
+    lines[place] = json.dumps(row).encode()
+    return b"\n".join(lines)
+
+
+def _object(text: bytes) -> dict:
+    try:
+        row = json.loads(text)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
 def damage(chance: random.Random) -> list:
     """Return a way to damage a file, as plain data."""
-    kind = chance.choice(["cut", "cut", "cut", "zeros", "mutated", "mutated", "null", "list"])
-    return [kind, chance.randrange(10**9) if kind == "mutated" else round(chance.random(), 6)]
+    kinds = ["cut", "cut", "cut", "zeros", "mutated", "mutated", "field", "field", "null", "list"]
+    kind = chance.choice(kinds)
+    drawn = kind in ("mutated", "field")
+    return [kind, chance.randrange(10**9) if drawn else round(chance.random(), 6)]
 
 
 def demand_clean(text: str, secrets: list[str]) -> None:
