@@ -79,6 +79,7 @@ def test_a_failure_has_its_exit_code_and_last_output(here, command, within, rc, 
 LEAVES = {
     "a child": "sleep 300 &",
     "one blocked on a FIFO for ever": "mkfifo fifo; (echo done >fifo) &",
+    "one that has no environment": "env -i sleep 300 &",
     "a daemon in a session of its own": "setsid sleep 300 >/dev/null 2>&1 </dev/null &",
 }
 

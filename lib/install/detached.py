@@ -2,8 +2,8 @@
 
 A supervisor runs as root in a session of its own. It locks a folder on the workstation while it
 runs one command, which inherits none of its descriptors. A variable in the environment marks all
-processes of the command, so that the supervisor can kill the remaining ones, and wait until they
-are gone, before it writes the exit code and releases the lock.
+processes of the command, so that the supervisor can kill the remaining ones, and those of its
+process group, and wait until they are gone, before it writes the exit code and releases the lock.
 """
 
 import io
@@ -31,8 +31,9 @@ trap '' HUP
 setsid sh -c {supervise} </dev/null >>{folder}/log 2>&1 &
 """
 SUPERVISE = """\
-{left}env "$mark" timeout -k 5 {seconds:g} sh -c {command} 9>&-
-echo $? >{folder}/rc.new
+{left}env "$mark" timeout -k 5 {seconds:g} sh -c {command} 9>&- &
+wait $!; echo $? >{folder}/rc.new
+n=0; while [ $n -lt 100 ] && kill -s KILL -- -$! 2>/dev/null; do n=$((n + 1)); sleep 0.05; done
 {end}sync -- {folder}/rc.new && mv -f -- {folder}/rc.new {folder}/rc && sync -- {folder}
 """
 # Ends when the command does, or half a second later when the log has grown, or after two seconds.
