@@ -181,7 +181,7 @@ class Client(Abilities):
         if self.clock() - at >= self.keep:
             rows = paging.every(self.ask, command, params, PAGE, self.profile.max_rows)
             self.lists[key] = self.clock(), rows
-        return [dict(row) for row in rows]
+        return [copy(row) for row in rows]  # a Row stays one
 
     def _or_nearest(self, no: Refused) -> Refused:
         """Return a refusal, or the nearest commands where there is none of that name.

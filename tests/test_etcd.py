@@ -31,23 +31,25 @@ def serve():
 
 
 BOTH = frozenset({HERE, "127.9.9.12"})
-NO_ETCD = etcd.Answer(etcd.FOREIGN)
+NO_ETCD = (etcd.FOREIGN, frozenset(), "")
 STARTED = "2014-07-19T04:05:06.7Z"
-ASKED = {  # whether it is of 2014, its answers, what it is then
-    "of 2014": (True, OLD, etcd.Answer("healthy", BOTH, STARTED)),
+ASKED = {  # whether it is of 2014, its answers, state, members and start
+    "of 2014": (True, OLD, ("healthy", BOTH, STARTED)),
     "of 2014, no leader": (
-        True, OLD | {"/v2/leader": (500, "")}, etcd.Answer("unhealthy", BOTH, STARTED)
+        True, OLD | {"/v2/leader": (500, "")}, ("unhealthy", BOTH, STARTED)
     ),
     "a standby of 2014": (
-        True, {"/v2/machines": (307, ""), "/v2/leader": (307, "")}, etcd.Answer("standby")
+        True, {"/v2/machines": (307, ""), "/v2/leader": (307, "")}, ("standby", frozenset(), "")
     ),
     "of 2014, no path of etcd": (True, {}, NO_ETCD),
-    "etcd 2, whose members are listed another way": (False, TWO, etcd.Answer("healthy", BOTH)),
+    "etcd 2, whose members are listed another way": (False, TWO, ("healthy", BOTH, "")),
     "no leader": (
-        False, TWO | {"/health": (503, '{"health": "false"}')}, etcd.Answer("unhealthy", BOTH)
+        False, TWO | {"/health": (503, '{"health": "false"}')}, ("unhealthy", BOTH, "")
     ),
     "a proxy, which passes on the health of others": (
-        False, TWO | {"/v2/config/local/proxy": (200, '{"endpoints":[]}')}, etcd.Answer("proxy")
+        False,
+        TWO | {"/v2/config/local/proxy": (200, '{"endpoints":[]}')},
+        ("proxy", frozenset(), ""),
     ),
     "no path of etcd": (False, {}, NO_ETCD),
     **{
@@ -62,7 +64,8 @@ ASKED = {  # whether it is of 2014, its answers, what it is then
 @pytest.mark.parametrize("old, answers, expected", ASKED.values(), ids=ASKED)
 def test_an_etcd_is_known_by_its_answers(serve, old, answers, expected):
     serve(etcd.OLD_PORT if old else etcd.PORT, answers)
-    assert etcd.ask(HERE, old) == expected
+    found = etcd.ask(HERE, old)
+    assert (found.state, found.members, found.started) == expected
 
 
 def test_a_members_url_that_is_none_is_reported_as_it_is(serve):
