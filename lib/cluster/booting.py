@@ -72,8 +72,9 @@ def boot(how: Boot, steps: list[Step]) -> None:
 
 
 def _is_full(how: Boot) -> bool:
-    """Tell whether the registry lists all members, also one that another has replaced since."""
-    return len(discovery.members(how.url) or {}) >= len(how.ours.members)
+    """Tell whether the registry lists as many as the token is for: others joined, or will."""
+    size = discovery.size_of(how.url) or len(how.ours.members)
+    return len(discovery.members(how.url) or {}) >= size
 
 
 def there_of(ours: Ours, steps: list[Step]) -> dict[str, dict]:
