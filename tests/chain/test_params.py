@@ -1,3 +1,4 @@
+from dataclasses import fields
 from functools import partial
 
 import pytest
@@ -8,6 +9,7 @@ from lib.config import discovery
 from lib.errors import RunbookError
 from lib.install import images
 from lib.record.faults import BadInput
+from lib.roles import Role
 
 CELL = """\
 mode: str = "plan"  # "plan" looks; "apply" changes
@@ -18,6 +20,7 @@ scale: float = 0.5  # factor
 fast: bool = False  # skip pauses
 keep: list[str] = []  # what is not removed
 names: dict = {}  # and values
+roles: list[dict] = []  # kinds
 """
 
 
@@ -51,7 +54,17 @@ def test_the_table_holds_type_default_meaning_and_notebooks(book, notebooks):
         "zone", "str", "local-1", "where", ("10-one", "20-two")
     )
     assert table["volume_size"].notebooks == ("10-one",)
-    assert list(table) == ["mode", "zone", "volume_size", "ports", "scale", "fast", "keep", "names"]
+    assert list(table) == [
+        "mode",
+        "zone",
+        "volume_size",
+        "ports",
+        "scale",
+        "fast",
+        "keep",
+        "names",
+        "roles",
+    ]
 
 
 def test_a_default_over_several_lines_keeps_its_comment(book, notebooks):
@@ -132,10 +145,11 @@ def test_later_files_win_over_earlier_ones_and_options_over_files(table, tmp_pat
 
 def test_options_are_read_by_the_declared_type(table):
     given = ["ports=22:22", "volume_size=12", "scale=1e3", "fast=true", "keep=[a, b]", "zone=no"]
-    given += ["names={a=b=c, token=secret:T}"]
+    given += ["names={a=b=c, token=secret:T}", "roles=[{name: a, count: 3}, {count: 0}]"]
     found = values.load(table, options=given)
     assert [found[option.split("=")[0]].value for option in given] == [
         "22:22", 12, 1000.0, True, ["a", "b"], "no", {"a": "b=c", "token": "secret:T"},
+        [{"name": "a", "count": 3}, {"count": 0}],
     ]  # fmt: skip
     assert values.load(table, options=["keep="])["keep"].value == []
 
@@ -152,6 +166,9 @@ def test_options_are_read_by_the_declared_type(table):
         ("mode=go", "expected plan or apply"),
         ("names=a", "expected name=value,name=value"),
         ("names=token=hunter2", "token looks like a secret: write secret:NAME for"),
+        ("roles=a", "expected a list of { }, as [{name: value}], found 'a'"),
+        ("roles=[{", "as [{name: value}], found '[{'"),
+        ("roles=[{nmae: a}]", "there is no nmae in its row 1: did you mean name?"),
     ],
 )
 def test_a_bad_option_is_refused(table, option, words):
@@ -192,6 +209,15 @@ def test_a_bad_option_is_refused(table, option, words):
         ("names: [a]", "expected texts by name, found a list"),
         ("names: a", "found the text 'a': write {name: value}"),
         ("names: {password: hunter2}", "password looks like a secret: write secret:NAME for"),
+        ("roles: {a: b}", "expected a list of { }, found a mapping"),
+        ("roles: [a]", "expected a list of { }, found something else in it"),
+        ("roles: [{name: [a]}]", "found lists or mappings in it"),
+        ("roles: [{name: a, name: b}]", "a name is set twice"),
+        ("roles: [{count: 012}]", "YAML reads 012 as the whole number 10: write plain digits"),
+        ("roles: [{count: many}]", "expected a whole number as count in its row 1, found 'many'"),
+        ("roles: [{}, {name: 3}]", "expected a text as name in its row 2, found '3'"),
+        ("roles: [{name: no}]", "YAML reads no as the truth value False: put it in quotes"),
+        (f"roles: [{{metadata: {'0A/b' * 20}}}]", "looks like a secret"),
         ("mode: go", "expected plan or apply, found 'go'"),
         ("zone: a\nzone: b", "given.yaml:2: zone: is already set in line 1"),
         ("- zone", "given.yaml:1: expected lines of `name: value`"),
@@ -264,7 +290,7 @@ def test_a_checksum_is_no_secret(book, notebooks):
 def test_merged_values_are_a_parameter_file_that_gives_them_again(table, tmp_path):
     odd = "no\nyes # 'x' \"y\" ÿ"
     given = [f"zone={odd}", "ports=22:22", "keep=no,b", "scale=1e20"]
-    given += ["names=a=no,b=x: #"]
+    given += ["names=a=no,b=x: #", "roles=[{name: 'no', count: 3}, {metadata: 'a=b,c=d'}]"]
     before = values.load(table, options=given)
     file = tmp_path / "params.yaml"
     file.write_text(values.as_yaml(before), encoding="utf-8")
@@ -350,3 +376,5 @@ def test_the_values_that_are_allowed_are_those_that_the_stages_take():
         "template_from": SOURCES,
         "public": published.KINDS,
     } == CHOICES
+    kinds = {field.name: field.type for field in fields(Role)}
+    assert {"roles": kinds} == params.ROWS
