@@ -86,6 +86,7 @@ def test_machines_are_deployed_verified_changed_and_removed_by_role(
     assert "-" in signs(cloud, **how) and "✗" not in signs(cloud, **how)
     with pytest.raises(CheckFailed, match="members of etcd in the role control"):
         play(cloud, NINETY, **how, role="control")
+    assert play(cloud, EIGHTY, **how | {"roles": []}, mode="plan")["plan"] == []
     fewer = how | {"roles": [ROLES[0], workers | {"count": 1}]}
     play(cloud, EIGHTY, **fewer)
     assert sorted(machines(cloud)) == NAMES[:4]

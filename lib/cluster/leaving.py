@@ -17,7 +17,6 @@ from lib.ours import Ours, stem_of
 from lib.plan import apply as send
 from lib.plan import check_mode
 from lib.steps import Id, Step
-from lib.waiting import tell
 from lib.workstation import notes
 from lib.workstation.shell import Shell
 
@@ -182,7 +181,6 @@ def _take_out(how: Leaving, etcds: Etcds, step: Step, within: float) -> None:
     if member:
         notes.update(how.shell, how.work_dir, changed=True)
         etcds.remove(member, step.what, within)
-        tell("done", step.command, step.what, step.why)
 
 
 def _demand_spare(etcds: Etcds, step: Step, within: float) -> None:

@@ -16,6 +16,7 @@ from lib.errors import CheckFailed, ShellFailed, Unreachable
 from lib.jobs import awaited
 from lib.machines import BAD, address_of
 from lib.ours import Ours
+from lib.waiting import tell
 from lib.workstation import files
 from lib.workstation.shell import Shell
 
@@ -182,6 +183,7 @@ class Etcds:
         with files.journalled(at, what, name, {"at": url}) as ended:
             text = self._answer(node, method, url, body, f"{what} {name}")
             ended["text"] = "etcd has done it"
+        tell("done", what, name, "the others have agreed")
         return text
 
     def _answer(self, node: dict, method: str, url: str, body: str, what: str) -> str:
