@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 from harness import client, play
 
-from lib.config import config
+from lib.config import writing
 from lib.localcloud.wire.server import Server
 
 
@@ -78,17 +78,17 @@ def work(facts: dict, stages: list[str], params: dict, log: Path) -> int:
 
 
 def spring(name: str, moment: str) -> None:
-    """Have this process killed before or after it calls a function of `lib.config.config`."""
+    """Have this process killed before or after it calls a function of `lib.config.writing`."""
     if not name:
         return
-    real = getattr(config, name)
+    real = getattr(writing, name)
 
     def trapped(*args: object, **named: object) -> None:
         if moment == "after":
             real(*args, **named)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    setattr(config, name, trapped)
+    setattr(writing, name, trapped)
 
 
 def end_with(driver: int) -> None:
