@@ -39,6 +39,18 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def seed(tmp_path):
+    """Return a function that writes a seed of the local cloud, and returns its path."""
+
+    def write(text: str):
+        path = tmp_path / "seed.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
 def keys(tmp_path):
     """The parameter for a file with another public key (KEY)."""
     file = tmp_path / "other.pub"

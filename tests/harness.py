@@ -121,6 +121,9 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 OLD = {"service_offering": "M4 ( 2CPU / 4GB )"}  # what the server of 2.2 calls its offering
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
 USERDATA = FLATCAR | {"config_delivery": "userdata"}
+RELEASES = "https://stable.release.flatcar-linux.net/amd64-usr"
+IMAGE = f"{RELEASES}/4459.2.0/flatcar_production_cloudstack_image.img"
+URL = USERDATA | {"template_from": "url", "template_url": IMAGE, "template_format": "RAW"}
 
 
 def play(cloud, stage: str, stop_at: str = "", **params) -> dict:

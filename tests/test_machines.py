@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from harness import OLD, build, changes, fault, play
+from harness import FLATCAR, OLD, changes, fault, machines, play
 
 from lib.cluster import capacity
 from lib.errors import CheckFailed, JobFailed, Refused
@@ -11,32 +11,19 @@ from lib.errors import CheckFailed, JobFailed, Refused
 ROOM = "memory:7200;hosts:1"  # for the workstation and three small machines
 STAGE = "50-deploy-cluster"
 FALLBACK = {"fallback_offerings": ["Small Instance"]}
-FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
 ACCOUNTS = {"ordinary": {}, "may expunge": {"may_expunge": 1}}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A local cloud on which the template of Flatcar was made."""
-    return build(tmp_path_factory.mktemp("built") / "cloud", **FLATCAR)
 
 
 @pytest.fixture
 def cloud(request, built, tmp_path):
-    """A client of a copy of that cloud, of an ordinary account unless a test asks for others."""
-    with built.running(tmp_path / "cloud", **getattr(request, "param", {})) as one:
+    """A client of a cloud with Flatcar's template, by default of an ordinary account."""
+    with built(**FLATCAR).running(tmp_path / "cloud", **getattr(request, "param", {})) as one:
         yield one
-
-
-def members(cloud) -> dict[str, dict]:
-    """Return the machines of the cluster by name."""
-    rows = cloud.list("listVirtualMachines")
-    return {r["name"]: r for r in rows if r["name"].startswith("coreos-cluster-")}
 
 
 def offerings(cloud) -> list[tuple]:
     """Return state and offering of each machine of the cluster."""
-    return [(m["state"], m["serviceofferingname"]) for _, m in sorted(members(cloud).items())]
+    return [(m["state"], m["serviceofferingname"]) for _, m in sorted(machines(cloud).items())]
 
 
 def leave_stopped(cloud, **params) -> dict[str, dict]:
@@ -44,8 +31,8 @@ def leave_stopped(cloud, **params) -> dict[str, dict]:
     fault(cloud, "startVirtualMachine", "fault:refuse;code:431;text:no")
     with pytest.raises(Refused):
         play(cloud, STAGE, **FLATCAR, **params)
-    assert {m["state"] for m in members(cloud).values()} == {"Stopped"}
-    return members(cloud)
+    assert {m["state"] for m in machines(cloud).values()} == {"Stopped"}
+    return machines(cloud)
 
 
 @pytest.mark.parametrize("cloud", ACCOUNTS.values(), ids=ACCOUNTS, indirect=True)
@@ -68,10 +55,10 @@ def test_every_fallback_is_tried_once_and_the_machines_stay_for_the_next_run(clo
         play(cloud, STAGE, **FLATCAR, **twice)
     assert offerings(cloud) == [("Stopped", "Small Instance")] * 3
     cloud.call("configureSimulator", name="capacity", value="memory:99999")
-    before = members(cloud)
+    before = machines(cloud)
     play(cloud, STAGE, **FLATCAR, **twice)
     assert offerings(cloud) == [("Running", "Small Instance")] * 3
-    assert {n: m["id"] for n, m in members(cloud).items()} == {
+    assert {n: m["id"] for n, m in machines(cloud).items()} == {
         n: m["id"] for n, m in before.items()
     }
 
@@ -81,7 +68,7 @@ def test_a_run_that_ended_before_the_start_is_continued_with_the_same_machines(c
     plan = play(cloud, STAGE, **FLATCAR, mode="plan")["plan"]
     assert [s.command for s in plan] == ["startVirtualMachine"] * 3
     play(cloud, STAGE, **FLATCAR)
-    assert {m["id"] for m in members(cloud).values()} == {m["id"] for m in before.values()}
+    assert {m["id"] for m in machines(cloud).values()} == {m["id"] for m in before.values()}
 
 
 def test_a_stopped_machine_of_another_offering_is_given_the_one_that_is_asked_for(cloud):
@@ -116,14 +103,14 @@ def test_machines_of_flatcar_are_started_at_once(cloud):
 def test_each_of_the_steps_is_made_once_whatever_becomes_of_its_answer(
     built, tmp_path, command, kind
 ):
-    with built.running(tmp_path / "cloud") as cloud:
+    with built(**FLATCAR).running(tmp_path / "cloud") as cloud:
         fault(cloud, command, f"fault:{kind}")
         play(cloud, STAGE, **FLATCAR, **FALLBACK, service_offering="Tagged Instance")
         assert offerings(cloud) == [("Running", "Small Instance")] * 3
 
 
 def test_what_the_account_may_not_ask_has_a_dash_and_the_fallback_is_tried(built, tmp_path, capsys):
-    with built.running(tmp_path / "cloud", refuse="listHypervisors,listEvents") as cloud:
+    with built(**FLATCAR).running(tmp_path / "cloud", refuse="listHypervisors,listEvents") as cloud:
         play(cloud, STAGE, **FLATCAR, **FALLBACK, service_offering="Tagged Instance")
         assert offerings(cloud) == [("Running", "Small Instance")] * 3
     said = capsys.readouterr().out
@@ -131,9 +118,8 @@ def test_what_the_account_may_not_ask_has_a_dash_and_the_fallback_is_tried(built
         assert f"not known: this account may not call {command}" in said
 
 
-def test_on_22_a_machine_without_a_host_is_destroyed_and_deployed_again(tmp_path):
-    old = build(tmp_path / "old", dialect="2.2", **OLD)
-    with old.running(tmp_path / "cloud") as cloud:
+def test_on_22_a_machine_without_a_host_is_destroyed_and_deployed_again(built, tmp_path):
+    with built(dialect="2.2", **OLD).running(tmp_path / "cloud") as cloud:
         cloud.call("configureSimulator", name="capacity", value=ROOM)
         play(cloud, STAGE, **OLD, fallback_offerings=["Small Instance"])
         assert {s for s, _ in offerings(cloud)} == {"Running"}
@@ -144,7 +130,7 @@ def test_a_machine_that_is_removed_between_two_offerings_is_named(cloud, monkeyp
     cloud.call("configureSimulator", name="capacity", value="memory:0")
 
     def explained(*_) -> None:
-        one = members(cloud)["coreos-cluster-1"]
+        one = machines(cloud)["coreos-cluster-1"]
         cloud.change("destroyVirtualMachine", {"id": one["id"]}, what=one["name"])
 
     monkeypatch.setattr(capacity, "show_explained", explained)

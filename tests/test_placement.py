@@ -1,19 +1,15 @@
 """Networks and groups of the machines: asked for, refused, looked at again, and removed."""
 
 import pytest
-from harness import OLD, changes, play, play_to, running
+from harness import OLD, URL, changes, machines, play, play_to, running
 
 from lib.cluster import placement
 from lib.cluster.placement import Placement
 from lib.errors import CheckFailed, NotOne
 from lib.ours import Ours
 
-ZERO, FIFTY, SIXTY, NINETY = (
-    "00-check-access",
-    "50-deploy-cluster",
-    "60-verify-cluster",
-    "90-remove-cluster",
-)
+ZERO, FIFTY = "00-check-access", "50-deploy-cluster"
+SIXTY, NINETY = "60-verify-cluster", "90-remove-cluster"
 ANTI = "host anti-affinity"
 SEED = """\
 zones: [{name: local-1}, {name: plain, type: Basic}]
@@ -23,33 +19,18 @@ networks:
   - {name: second, zone: local-1, cidr: 10.3.0.0/24}
   - {name: shared, zone: plain, cidr: 10.4.0.0/24}
 """
-URL = {
-    "template_from": "url",
-    "template_url": "https://stable.release.flatcar-linux.net/amd64-usr/4459.2.0/"
-    "flatcar_production_cloudstack_image.img",
-    "template_format": "RAW",
-    "installer": "flatcar-install",
-    "channel": "stable",
-    "config_delivery": "userdata",
-}
 TWO = {"network": "default-guest", "more_networks": ["storage"]}
 
 
 @pytest.fixture
-def cloud_of(tmp_path):
+def cloud_of(seed, tmp_path):
     """Have a cloud of a dialect with two zones and four networks."""
-    path = tmp_path / "seed.yaml"
 
     def start(dialect: str):
-        path.write_text(f'dialect: "{dialect}"\n{SEED}')
-        return running(tmp_path / "cloud", dialect=dialect, seed=path)
+        held = seed(f'dialect: "{dialect}"\n{SEED}')
+        return running(tmp_path / "cloud", dialect=dialect, seed=held)
 
     return start
-
-
-def seen(cloud, **more) -> dict[str, dict]:
-    rows = cloud.list("listVirtualMachines")
-    return {r["name"]: r for r in rows if r["name"] != "my-workstation"}
 
 
 def test_machines_are_in_a_group_of_their_own_and_60_misses_those_that_are_not(cloud_of):
@@ -62,7 +43,7 @@ def test_machines_are_in_a_group_of_their_own_and_60_misses_those_that_are_not(c
             "more_networks": "default-guest, storage",
         }
         play_to(cloud, FIFTY, **more)
-        for machine in seen(cloud).values():
+        for machine in machines(cloud).values():
             assert [g["name"] for g in machine["affinitygroup"]] == ["runbook-coreos-cluster"]
             nics = {n["networkname"]: n["isdefault"] for n in machine["nic"]}
             assert nics == {"default-guest": True, "storage": False}
@@ -102,7 +83,7 @@ def test_what_2_2_or_the_zone_cannot_do_is_refused_before_anything_is_made(cloud
                     play(cloud, stage, mode="plan", **URL | OLD | more)
         assert changes(cloud) == []
         play_to(cloud, SIXTY, **URL | OLD | TWO)
-        for machine in seen(cloud).values():
+        for machine in machines(cloud).values():
             assert [n["isdefault"] for n in machine["nic"]] == [True, False]
         play(cloud, NINETY, **URL | OLD | TWO)
 

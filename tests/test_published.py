@@ -1,8 +1,8 @@
 """SSH to the first machine from outside: asked for, narrowed, ended, and removed."""
 
 import pytest
-from harness import OLD, changes, fault, play, play_to, running
-from test_placement import SEED, URL
+from harness import OLD, URL, changes, fault, play, play_to, running
+from test_placement import SEED
 
 from lib.cluster import published
 from lib.cluster.published import Public
@@ -109,10 +109,8 @@ def test_values_that_cannot_be_are_refused(given, name):
         Public(**given)
 
 
-def test_a_network_that_forwards_no_ports_is_named_in_00(tmp_path):
-    path = tmp_path / "seed.yaml"
-    path.write_text(SEED)
-    with running(tmp_path / "cloud", seed=path) as cloud:
+def test_a_network_that_forwards_no_ports_is_named_in_00(seed, tmp_path):
+    with running(tmp_path / "cloud", seed=seed(SEED)) as cloud:
         ours = Ours(cloud, "plain", "c").with_machines(1)
         (row,) = published.rows(ours, "ssh", [], "")
         assert row.ok == "✗" and "a network with port forwarding" in str(row)

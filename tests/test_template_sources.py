@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from harness import OLD, RUN, changes, fault, inventory, play, play_to, running
+from harness import OLD, RUN, URL, USERDATA, changes, fault, inventory, play, play_to, running
 
 from lib import templates
 from lib.config import Form
@@ -12,18 +12,9 @@ from lib.lab import procedure
 from lib.ours import Ours
 
 SIXTY, REGISTER, REMOVE = "60-verify-cluster", "43-register-template", "90-remove-cluster"
-RELEASES = "https://stable.release.flatcar-linux.net/amd64-usr"
-IMAGE = f"{RELEASES}/4459.2.0/flatcar_production_cloudstack_image.img"
-FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
-URL = FLATCAR | {"template_from": "url", "template_url": IMAGE, "template_format": "RAW"}
+IMAGE = URL["template_url"]
 RAW = {"url": IMAGE, "format": "RAW"}
 SHA = "0a" * 32
-
-
-@pytest.fixture
-def modern(tmp_path):
-    with running(tmp_path / "cloud") as one:
-        yield one
 
 
 @pytest.fixture(params=["4.22", "2.2"])
@@ -56,24 +47,24 @@ def test_a_cluster_is_made_of_a_registered_template_without_a_disk(any_cloud, ca
     assert inventory(any_cloud)["listTemplates"] == []
 
 
-def test_where_no_disk_is_needed_a_foreign_one_of_its_name_does_not_matter(modern):
+def test_where_no_disk_is_needed_a_foreign_one_of_its_name_does_not_matter(cloud):
     for stage in ("10-create-volume", "11-attach-volume"):
-        play(modern, stage, cluster_name="theirs")
+        play(cloud, stage, cluster_name="theirs")
     with pytest.raises(CheckFailed, match=r"somebody else's: .* Set volume_name\."):
-        play(modern, "00-check-access", **FLATCAR)
-    play(modern, "00-check-access", **URL)
+        play(cloud, "00-check-access", **USERDATA)
+    play(cloud, "00-check-access", **URL)
 
 
-def test_looking_registers_nothing_and_names_the_stage_to_come(modern):
-    plan = play(modern, REGISTER, mode="plan", **URL)["plan"]
+def test_looking_registers_nothing_and_names_the_stage_to_come(cloud):
+    plan = play(cloud, REGISTER, mode="plan", **URL)["plan"]
     assert [s.command for s in plan] == ["registerTemplate"]
     assert plan[0].params["hypervisor"] == "KVM" and "checksum" not in plan[0].params
-    plan = play(modern, REGISTER, mode="plan", **URL, template_sha256=SHA)["plan"]
+    plan = play(cloud, REGISTER, mode="plan", **URL, template_sha256=SHA)["plan"]
     assert plan[0].params["checksum"] == f"{{SHA-256}}{SHA}"
     with pytest.raises(CheckFailed, match=r"Run 20-write-cloud-config first|43-register-template"):
-        play(modern, "50-deploy-cluster", **URL)
-    assert changes(modern) == []
-    found = procedure.states(procedure.look(modern, RUN | URL))
+        play(cloud, "50-deploy-cluster", **URL)
+    assert changes(cloud) == []
+    found = procedure.states(procedure.look(cloud, RUN | URL))
     assert str(found[43]) == "○ to do"
 
 
@@ -92,24 +83,24 @@ def test_a_failed_download_is_explained_and_the_next_run_registers_it_anew(any_c
 
 
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
-def test_a_lost_answer_registers_once(modern, kind):
-    fault(modern, "registerTemplate", f"fault:{kind}")
-    play(modern, REGISTER, **URL)
-    assert inventory(modern)["listTemplates"] == ["coreos-cluster-tpl"]
+def test_a_lost_answer_registers_once(cloud, kind):
+    fault(cloud, "registerTemplate", f"fault:{kind}")
+    play(cloud, REGISTER, **URL)
+    assert inventory(cloud)["listTemplates"] == ["coreos-cluster-tpl"]
 
 
-def test_a_download_that_takes_too_long_may_be_waited_for_again(modern, tmp_path):
-    modern.call("configureSimulator", name="time", value="scale:1000")
-    ours = Ours(modern, "local-1", "coreos-cluster", template_name="t", template_from="url")
+def test_a_download_that_takes_too_long_may_be_waited_for_again(cloud, tmp_path):
+    cloud.call("configureSimulator", name="time", value="scale:1000")
+    ours = Ours(cloud, "local-1", "coreos-cluster", template_name="t", template_from="url")
     (step,) = templates.plan_register(ours, RAW, os_type="Other Linux (64-bit)")
-    modern.call(step.command, **step.params)
+    cloud.call(step.command, **step.params)
     with pytest.raises(JobTimeout, match=r"t is still running|waiting for template t of 0% Downl"):
         templates.wait_ready(ours, within=0)
 
 
 @pytest.mark.parametrize("dialect", ["4.22", "2.2"])
 def test_a_template_of_others_is_taken_noted_and_left_alone(tmp_path, capsys, dialect):
-    mine = FLATCAR | {"template_from": "existing", "template_name": "Debian 12"}
+    mine = USERDATA | {"template_from": "existing", "template_name": "Debian 12"}
     mine |= OLD if dialect == "2.2" else {}
     with running(tmp_path / "cloud", dialect=dialect) as cloud:
         play_to(cloud, "50-deploy-cluster", **mine)
@@ -122,13 +113,13 @@ def test_a_template_of_others_is_taken_noted_and_left_alone(tmp_path, capsys, di
         assert inventory(cloud)["listVirtualMachines"] == ["my-workstation"]
 
 
-def test_a_template_of_others_that_is_not_there_is_reported_with_what_there_is(modern):
-    params = FLATCAR | {"template_from": "existing"}
+def test_a_template_of_others_that_is_not_there_is_reported_with_what_there_is(cloud):
+    params = USERDATA | {"template_from": "existing"}
     with pytest.raises(CheckFailed, match=r"(?s)template_name coreos-cluster-tpl.*Debian 12"):
-        play(modern, "00-check-access", **params)
+        play(cloud, "00-check-access", **params)
     with pytest.raises(NotOne, match="exactly one template with name 'coreos-cluster-tpl'"):
-        play(modern, "50-deploy-cluster", **params, mode="plan")
-    play(modern, REMOVE, **params)
+        play(cloud, "50-deploy-cluster", **params, mode="plan")
+    play(cloud, REMOVE, **params)
 
 
 # What is wrong -> (parameter in the message, what it says).
@@ -143,8 +134,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("image, said", WRONG.values(), ids=WRONG)
-def test_an_image_that_no_cloud_takes_is_refused_before_anything_is_sent(modern, image, said):
-    ours = Ours(modern, "local-1", "c", template_name="t", template_from="url")
+def test_an_image_that_no_cloud_takes_is_refused_before_anything_is_sent(cloud, image, said):
+    ours = Ours(cloud, "local-1", "c", template_name="t", template_from="url")
     with pytest.raises(ParamsError, match=said):
         templates.plan_register(ours, image, os_type="Other Linux (64-bit)")
     assert templates.plan_register(replace(ours, template_from="disk"), image, os_type="") == []
@@ -159,12 +150,12 @@ def test_what_an_old_server_or_a_hypervisor_cannot_do_is_said(tmp_path):
                 templates.plan_register(ours, RAW | more, **kind)
 
 
-def test_hosts_may_download_by_themselves(modern):
-    play(modern, REGISTER, **URL, direct_download=True)
-    (row,) = modern.list("listTemplates", templatefilter="self")
+def test_hosts_may_download_by_themselves(cloud):
+    play(cloud, REGISTER, **URL, direct_download=True)
+    (row,) = cloud.list("listTemplates", templatefilter="self")
     assert (row["directdownload"], row["isready"]) == (True, True)
     with pytest.raises(ParamsError, match="only KVM hosts download"):
-        play(modern, REGISTER, **URL, direct_download=True, template_hypervisor="VMware",
+        play(cloud, REGISTER, **URL, direct_download=True, template_hypervisor="VMware",
              template_name="t2")  # fmt: skip
 
 
@@ -194,8 +185,8 @@ def test_a_failed_download_is_known_by_its_status(row, is_so):
     assert templates.failed(row) is is_so
 
 
-def test_00_reports_an_image_that_no_cloud_takes(modern):
+def test_00_reports_an_image_that_no_cloud_takes(cloud):
     said = r"(?s)template_url: .*a URL that ends in"
     with pytest.raises(CheckFailed, match=said):
-        play(modern, "00-check-access", **URL | {"template_url": "https://x/image.bin.bz2"})
-    play(modern, "00-check-access", **URL)
+        play(cloud, "00-check-access", **URL | {"template_url": "https://x/image.bin.bz2"})
+    play(cloud, "00-check-access", **URL)

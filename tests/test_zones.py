@@ -1,8 +1,7 @@
 """A cluster over several zones: the template is copied, the machines are spread, 90 removes all."""
 
 import pytest
-from harness import OLD, changes, inventory, play, play_to, running
-from test_placement import URL
+from harness import OLD, URL, changes, inventory, machines, play, play_to, running
 
 from lib.cluster import placement
 from lib.errors import CheckFailed, NotOne
@@ -21,18 +20,15 @@ OVER = {"zones": ["local-1", "west", "north"], "cluster_size": 4}
 
 
 @pytest.fixture(params=["4.22", "2.2"])
-def cloud(request, tmp_path):
+def cloud(request, seed, tmp_path):
     """A cloud of each dialect with three zones; `cloud.more` are parameters that fit it."""
-    path = tmp_path / "seed.yaml"
-    path.write_text(SEED)
-    with running(tmp_path / "cloud", dialect=request.param, seed=path) as one:
+    with running(tmp_path / "cloud", dialect=request.param, seed=seed(SEED)) as one:
         one.more = OVER | (OLD if request.param == "2.2" else {})
         yield one
 
 
 def places(cloud) -> dict[str, str]:
-    rows = cloud.list("listVirtualMachines")
-    return {r["name"][-1]: r["zonename"] for r in rows if r["name"] != "my-workstation"}
+    return {name[-1]: row["zonename"] for name, row in machines(cloud).items()}
 
 
 def copies(cloud) -> list[str]:
@@ -87,10 +83,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("given, text", WRONG.values(), ids=WRONG)
-def test_what_cannot_be_is_told_in_00(tmp_path, given, text):
-    path = tmp_path / "seed.yaml"
-    path.write_text(SEED)
-    with running(tmp_path / "cloud", seed=path) as cloud:
+def test_what_cannot_be_is_refused_by_00(seed, tmp_path, given, text):
+    with running(tmp_path / "cloud", seed=seed(SEED)) as cloud:
         with pytest.raises(CheckFailed, match=text):
             play(cloud, "00-check-access", **URL | given)
         assert changes(cloud) == []

@@ -15,10 +15,9 @@ networks:
 
 
 @pytest.fixture
-def two(cloud_of, tmp_path):
+def two(cloud_of, seed):
     """A cloud with two zones."""
-    (tmp_path / "seed.yaml").write_text(ZONES)
-    return cloud_of(seed=tmp_path / "seed.yaml")
+    return cloud_of(seed=seed(ZONES))
 
 
 def image(api, **more: object) -> dict:

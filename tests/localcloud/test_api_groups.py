@@ -12,11 +12,9 @@ networks:
 
 
 @pytest.fixture
-def basic(cloud_of, tmp_path):
+def basic(cloud_of, seed):
     """A cloud with a basic zone, too, whose parameters for a machine there are `there`."""
-    path = tmp_path / "seed.yaml"
-    path.write_text(PLAIN)
-    cloud = cloud_of(seed=path)
+    cloud = cloud_of(seed=seed(PLAIN))
     cloud.there = lambda name, **more: cloud.machine_params(name=name, zone="plain") | more
     return cloud
 
@@ -154,10 +152,8 @@ CHOSEN = {  # dialect, networks: which card is the default one, or the refusal
 
 
 @pytest.mark.parametrize(("dialect", "names", "answer"), CHOSEN.values(), ids=CHOSEN)
-def test_one_of_several_networks_is_the_default_one(cloud_of, tmp_path, dialect, names, answer):
-    path = tmp_path / "seed.yaml"
-    path.write_text(NETS)
-    cloud = cloud_of(seed=path, dialect=dialect)
+def test_one_of_several_networks_is_the_default_one(cloud_of, seed, dialect, names, answer):
+    cloud = cloud_of(seed=seed(NETS), dialect=dialect)
     ids = [str(cloud.id_of("listNetworks", name)) for name in names.split()]
     given = cloud.machine_params(name="m", networkids=",".join(ids), ipaddress="10.1.0.77")
     if isinstance(answer, str):

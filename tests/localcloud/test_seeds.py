@@ -29,18 +29,6 @@ networks:
 
 
 @pytest.fixture
-def seed(tmp_path):
-    """Write a seed and return its path."""
-
-    def write(text: str):
-        path = tmp_path / "seed.yaml"
-        path.write_text(text)
-        return path
-
-    return write
-
-
-@pytest.fixture
 def large(cloud_of, seed):
     return cloud_of(seed=seed(LARGE))
 
