@@ -7,19 +7,7 @@ from functools import partial
 import pytest
 import requests
 import yaml
-from harness import (
-    OLD,
-    ROOT,
-    STAGES,
-    changes,
-    client,
-    home,
-    inventory,
-    machines,
-    play,
-    play_to,
-    running,
-)
+from harness import OLD, ROOT, STAGES, changes, home, inventory, machines, play, play_to, running
 from workstations import program
 
 from lib import config, sending
@@ -37,17 +25,11 @@ ACTS = [s for s in STAGES if s[:2] not in ("00", "20", "30", "43", "60")]
 
 
 @pytest.fixture(params=["4.22", "2.2"])
-def cloud(request, tmp_path):
-    """A client of a local cloud, of each dialect in turn; `cloud.params` fit the dialect."""
+def empty(request, tmp_path):
+    """A client of a local cloud, of each dialect in turn; `empty.params` fit the dialect."""
     with running(tmp_path / "cloud", dialect=request.param) as one:
         one.params = OLD if request.param == "2.2" else {}
         yield one
-
-
-@pytest.fixture
-def modern(server):
-    """A client of a local cloud of today's dialect."""
-    return client(server)
 
 
 @pytest.fixture(params=["4.22", "2.2"])
@@ -66,35 +48,35 @@ def templated(built, tmp_path):
         yield one
 
 
-def test_the_procedure_builds_a_cluster_stage_by_stage_and_then_has_nothing_to_do(cloud):
-    if not cloud.has_tags:
-        cloud.params |= {"work_dir": "my cluster"}
-    before = inventory(cloud)
+def test_the_procedure_builds_a_cluster_stage_by_stage_and_then_has_nothing_to_do(empty):
+    if not empty.has_tags:
+        empty.params |= {"work_dir": "my cluster"}
+    before = inventory(empty)
     for stage in STAGES:
-        play(cloud, stage, mode="plan", **cloud.params)
-    assert changes(cloud) == [], "plan mode changed something on an empty cloud"
+        play(empty, stage, mode="plan", **empty.params)
+    assert changes(empty) == [], "plan mode changed something on an empty cloud"
     for stage in STAGES:
-        seen = changes(cloud)
-        play(cloud, stage, mode="plan", **cloud.params)
-        assert changes(cloud) == seen, f"{stage} changed something in plan mode"
-        play(cloud, stage, **cloud.params)
-        after = changes(cloud)
+        seen = changes(empty)
+        play(empty, stage, mode="plan", **empty.params)
+        assert changes(empty) == seen, f"{stage} changed something in plan mode"
+        play(empty, stage, **empty.params)
+        after = changes(empty)
         assert (after != seen) == (stage in ACTS), stage
-        play(cloud, stage, **cloud.params)
-        assert changes(cloud) == after, f"{stage} was not done after its first run"
-    play_to(cloud, "60-verify-cluster", **cloud.params)
-    rows = play(cloud, "60-verify-cluster", **cloud.params)["found"]
+        play(empty, stage, **empty.params)
+        assert changes(empty) == after, f"{stage} was not done after its first run"
+    play_to(empty, "60-verify-cluster", **empty.params)
+    rows = play(empty, "60-verify-cluster", **empty.params)["found"]
     assert [r.ok for r in rows if r.what == "registered"] == ["✓"] * 3
     assert ["stand-ins" in r.next for r in rows if r.ok == "-"] == [True] * 3
-    play(cloud, "explore")
-    assert changes(cloud) == after, "a second run of the whole chain changed something"
-    play(cloud, "90-remove-cluster", mode="plan", **cloud.params)
-    assert changes(cloud) == after
-    play(cloud, "90-remove-cluster", **cloud.params)
-    assert inventory(cloud) == before and not home(cloud, "my cluster").exists()
-    gone = changes(cloud)
-    play(cloud, "90-remove-cluster", **cloud.params)
-    assert changes(cloud) == gone
+    play(empty, "explore")
+    assert changes(empty) == after, "a second run of the whole chain changed something"
+    play(empty, "90-remove-cluster", mode="plan", **empty.params)
+    assert changes(empty) == after
+    play(empty, "90-remove-cluster", **empty.params)
+    assert inventory(empty) == before and not home(empty, "my cluster").exists()
+    gone = changes(empty)
+    play(empty, "90-remove-cluster", **empty.params)
+    assert changes(empty) == gone
 
 
 @pytest.mark.parametrize(("file", "dialect"), [("idcf", "2.2"), ("cloudstack", "4.22")])
@@ -126,7 +108,7 @@ def test_a_second_cluster_gets_a_token_and_a_disk_of_its_own(templated):
 # Bad input: a message that a tired operator understands, nothing sent, nothing lost.
 
 
-def test_an_unknown_name_is_reported_with_the_names_there_are(modern):
+def test_an_unknown_name_is_reported_with_the_names_there_are(cloud):
     for name, wrong in {
         "zone": "local-2",
         "disk_offering": "Custom Disc",
@@ -136,10 +118,10 @@ def test_an_unknown_name_is_reported_with_the_names_there_are(modern):
         "network": "guest",
     }.items():
         with pytest.raises((CheckFailed, NotOne)) as error:
-            play(modern, "00-check-access", **{name: wrong})
+            play(cloud, "00-check-access", **{name: wrong})
         assert f"{name} {wrong}" in str(error.value) or name == "zone"
         assert "there are" in str(error.value)
-    assert changes(modern) == []
+    assert changes(cloud) == []
 
 
 def test_two_machines_of_one_display_name_are_reported_with_their_ids(templated):
@@ -150,31 +132,31 @@ def test_two_machines_of_one_display_name_are_reported_with_their_ids(templated)
         play(templated, "00-check-access")
 
 
-def test_a_volume_of_another_size_or_of_somebody_else_is_left_alone(modern):
+def test_a_volume_of_another_size_or_of_somebody_else_is_left_alone(cloud):
     with pytest.raises(CheckFailed, match="volume_size: wanted 1 GB or more, found 0 GB"):
-        play(modern, "10-create-volume", volume_size=0)
-    assert changes(modern) == []
+        play(cloud, "10-create-volume", volume_size=0)
+    assert changes(cloud) == []
     theirs = {"cluster_name": "theirs"}
     for stage in ("10-create-volume", "11-attach-volume"):
-        play(modern, stage, **theirs)
-    seen = changes(modern)
+        play(cloud, stage, **theirs)
+    seen = changes(cloud)
     for stage, params, said in (
         ("10-create-volume", theirs | {"volume_size": 10}, "of Custom Disk, found 40 GB"),
         ("10-create-volume", {}, "somebody else's"),
         ("90-remove-cluster", {}, "somebody else's"),
     ):
         with pytest.raises(CheckFailed, match=said):
-            play(modern, stage, **params)
-    assert changes(modern) == seen
+            play(cloud, stage, **params)
+    assert changes(cloud) == seen
 
 
-def test_a_wrong_image_is_wiped_and_reported_and_the_right_one_installed(modern, capsys):
+def test_a_wrong_image_is_wiped_and_reported_and_the_right_one_installed(cloud, capsys):
     params = {"installer": "flatcar-install", "channel": "stable", "image_file": "my.bin"}
-    play_to(modern, "20-write-cloud-config", **params)
-    shell = connect_shell(modern.profile.shell, "")
+    play_to(cloud, "20-write-cloud-config", **params)
+    shell = connect_shell(cloud.profile.shell, "")
     write_text(shell, "my.bin", "an image")
     wrong, right = (hashlib.sha256(t.encode()).hexdigest() for t in ("another", "an image"))
-    stage = partial(play, modern, "30-install-coreos", **params)
+    stage = partial(play, cloud, "30-install-coreos", **params)
     with pytest.raises(CheckFailed, match=rf"wanted {wrong}, found {right}\..*Nothing was written"):
         stage(image_sha256=wrong, mode="plan")
     with pytest.raises(CheckFailed, match=rf"wanted {wrong}, found {right}\..*is blank"):
@@ -184,36 +166,36 @@ def test_a_wrong_image_is_wiped_and_reported_and_the_right_one_installed(modern,
     assert stage(image_sha256=right)["plan"] == []
 
 
-def test_no_snapshot_is_taken_of_a_disk_without_coreos(modern):
-    play_to(modern, "20-write-cloud-config")
+def test_no_snapshot_is_taken_of_a_disk_without_coreos(cloud):
+    play_to(cloud, "20-write-cloud-config")
     with pytest.raises(CheckFailed, match="Run 30-install-coreos first"):
-        play(modern, "41-create-snapshot")
+        play(cloud, "41-create-snapshot")
 
 
-def test_nothing_is_removed_while_an_installer_writes(modern, monkeypatch):
-    play_to(modern, "20-write-cloud-config")
+def test_nothing_is_removed_while_an_installer_writes(cloud, monkeypatch):
+    play_to(cloud, "20-write-cloud-config")
     waits = "[ $1 != -h ] || exit 0; for _ in $(seq 3000); do [ -e go ] && exit; sleep 0.02; done"
-    program(modern.server.folder / "workstation", "coreos-install", waits)
+    program(cloud.server.folder / "workstation", "coreos-install", waits)
 
     def left(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("lib.install.detached.follow", left)
-        play(modern, "30-install-coreos")
-    seen, shell = changes(modern), connect_shell(modern.profile.shell, "")
+        play(cloud, "30-install-coreos")
+    seen, shell = changes(cloud), connect_shell(cloud.profile.shell, "")
     at_work = pytest.raises(CheckFailed, match=r"found coreos-install on /dev/vdc\. Wait for its")
     for mode in ("plan", "apply"):
         with at_work:
-            play(modern, "90-remove-cluster", mode=mode)
+            play(cloud, "90-remove-cluster", mode=mode)
     with at_work:
         removal.clear_notes(shell, "coreos-cluster", "coreos-cluster", [], "apply")
     folder = notes.job("coreos-cluster")
-    assert changes(modern) == seen and detached.is_running(shell, folder)
+    assert changes(cloud) == seen and detached.is_running(shell, folder)
     write_text(shell, "go", "")
     detached.follow(shell, folder, print)
-    play(modern, "90-remove-cluster")
-    assert "coreos_cluster_disk" not in inventory(modern)["listVolumes"]
+    play(cloud, "90-remove-cluster")
+    assert "coreos_cluster_disk" not in inventory(cloud)["listVolumes"]
 
 
 def test_a_full_cloud_is_explained_and_the_broken_machine_cleared_away(either, capsys):
@@ -249,21 +231,21 @@ def test_a_machine_that_finds_no_place_to_start_is_explained(either, capsys):
     play(cloud, "60-verify-cluster", **cloud.params)
 
 
-def test_a_plain_image_forms_a_cluster_by_the_unit_that_finds_its_address(modern):
-    play_to(modern, "60-verify-cluster", oem="")
+def test_a_plain_image_forms_a_cluster_by_the_unit_that_finds_its_address(cloud):
+    play_to(cloud, "60-verify-cluster", oem="")
 
 
-def test_without_that_unit_a_plain_image_forms_none_and_50_and_60_say_where_to_look(modern):
+def test_without_that_unit_a_plain_image_forms_none_and_50_and_60_say_where_to_look(cloud):
     for stage in STAGES[: STAGES.index("50-deploy-cluster")]:
         # The cloud-config is written for an image that knows $private_ipv4.
-        play(modern, stage, oem="cloudstack" if stage[:2] == "20" else "")
-    modern.clock = iter(range(0, 10**6, 60)).__next__
+        play(cloud, stage, oem="cloudstack" if stage[:2] == "20" else "")
+    cloud.clock = iter(range(0, 10**6, 60)).__next__
     with pytest.raises(CheckFailed, match=r"coreos-cluster-1: wanted .*empty \$private_ipv4"):
-        play(modern, "50-deploy-cluster", oem="")
-    assert changes(modern).count("startVirtualMachine") == 1
+        play(cloud, "50-deploy-cluster", oem="")
+    assert changes(cloud).count("startVirtualMachine") == 1
     reason = r"registered of coreos-cluster-1.*empty \$private_ipv4"
     with pytest.raises(CheckFailed, match=reason) as error:
-        play(modern, "60-verify-cluster", oem="")
+        play(cloud, "60-verify-cluster", oem="")
     assert "$private_ipv4 of coreos-cluster-1: wanted its address, found :4001" in str(error.value)
 
 
@@ -343,16 +325,16 @@ def test_a_stranger_in_the_registry_is_named(templated):
         play(templated, "60-verify-cluster", mode="plan")  # what is wrong fails in every mode
 
 
-def test_two_clusters_never_share_a_folder_on_the_workstation(modern, capsys):
+def test_two_clusters_never_share_a_folder_on_the_workstation(cloud, capsys):
     params = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
     params |= {"template_from": "existing", "template_name": "Debian 12"}
-    play(modern, "20-write-cloud-config", **params)
+    play(cloud, "20-write-cloud-config", **params)
     second = params | {"cluster_name": "second"}
     for stage in ("20-write-cloud-config", "50-deploy-cluster"):
         with pytest.raises(CheckFailed, match="configuration of coreos-cluster"):
-            play(modern, stage, **second)
+            play(cloud, stage, **second)
     with pytest.raises(CheckFailed, match="work_dir"):
-        play(modern, "00-check-access", **second)
-    play(modern, "90-remove-cluster", **second)
+        play(cloud, "00-check-access", **second)
+    play(cloud, "90-remove-cluster", **second)
     assert "kept coreos-cluster: it holds the configuration of" in capsys.readouterr().out
-    assert play(modern, "20-write-cloud-config", **params)["plan"] == []
+    assert play(cloud, "20-write-cloud-config", **params)["plan"] == []
