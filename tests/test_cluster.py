@@ -9,7 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from harness import ROOT, build, client, fault, play, running
+from harness import ROOT, USERDATA, client, fault, home, machines, play, running
 from registries import answering, answers, serving, until
 
 from lib import config
@@ -28,21 +28,14 @@ system = [
     pytest.mark.system,
     pytest.mark.skipif(not shutil.which("etcd"), reason="needs Debian's etcd-server"),
 ]
-FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
 QUESTIONS = ["state", "offering", "address", "registered", "etcd", "ssh", "systemd", "user data"]
-MINE = FLATCAR | {"cluster_name": "mine", "work_dir": "mine"}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A local cloud on which a neutral template was made."""
-    return build(tmp_path_factory.mktemp("built") / "cloud", **FLATCAR)
+MINE = USERDATA | {"cluster_name": "mine", "work_dir": "mine"}
 
 
 @pytest.fixture
 def cloud(built, tmp_path):
-    """A client of a copy of that cloud, whose machines run real etcds."""
-    with built.running(tmp_path / "cloud", real_etcd=True) as one:
+    """A client of a cloud with a neutral template, whose machines run real etcds."""
+    with built(**USERDATA).running(tmp_path / "cloud", real_etcd=True) as one:
         yield one
 
 
@@ -58,7 +51,7 @@ def verify(cloud, **more) -> list[dict]:
 
 
 def ours(cloud) -> dict[str, dict]:
-    return {m["name"]: m for m in cloud.list("listVirtualMachines") if m["name"][:4] == "mine"}
+    return {name: row for name, row in machines(cloud).items() if name[:4] == "mine"}
 
 
 def address(machine: dict) -> str:
@@ -66,7 +59,7 @@ def address(machine: dict) -> str:
 
 
 def text(cloud) -> str:
-    return (cloud.server.folder / "workstation/home/mine/user-data.yml").read_text()
+    return (home(cloud, "mine") / "user-data.yml").read_text()
 
 
 def deploy(cloud, name: str, said: str) -> dict:
@@ -77,11 +70,7 @@ def deploy(cloud, name: str, said: str) -> dict:
     zone = cloud.zones[0]["id"]
     job = cloud.call("deployVirtualMachine", zoneid=zone, **given, userdata=userdata.encoded(said))
     until(lambda: cloud.call("queryAsyncJobResult", jobid=job["jobid"])["jobstatus"], name)
-    return deployed(cloud, name)
-
-
-def deployed(cloud, name: str) -> dict:
-    return next(m for m in cloud.list("listVirtualMachines") if m["name"] == name)
+    return machines(cloud)[name]
 
 
 def log(cloud, machine: dict) -> str:
@@ -186,7 +175,7 @@ class TestReal:
             monkeypatch.setattr(discovery, "PAUSE", 0)
             fault(cloud, "getDiscovery", "fault:drop-before", 99)
         else:
-            (cloud.server.folder / "workstation/home/mine/user-data.yml").unlink()
+            (home(cloud, "mine") / "user-data.yml").unlink()
         rows = play(cloud, "60-verify-cluster", **MINE)["found"]
         odd = [(r.what, r.ok) for r in rows if r.ok != "✓"]
         assert odd == [("registered", "-")] * 3
@@ -205,7 +194,7 @@ class TestReal:
         until(lambda: answers(f"http://{address(first)}:2379/health"), "the cluster of the three")
         late = deploy(cloud, "mine-3", said)
         until(lambda: answers(f"http://{address(late)}:2379/v2/config/local/proxy"), "the proxy")
-        early = address(deployed(cloud, "early-1"))
+        early = address(machines(cloud)["early-1"])
         wrong = {r.title: r.found for r in verify(cloud)}
         assert wrong["etcd of mine-3"] == "proxy"
         assert wrong[f"registered of {early}"] == "a stranger"
@@ -249,15 +238,15 @@ class TestReal:
         assert left == {"bin", "shell"}
 
     def test_machines_run_on_when_the_server_comes_back(self, built, tmp_path):
-        with built.running(tmp_path / "cloud", real_etcd=True) as one:
+        with built(**USERDATA).running(tmp_path / "cloud", real_etcd=True) as one:
             form(one)
         assert etcds(one) == []
-        with running(tmp_path / "cloud", **built.options) as one:
+        with running(tmp_path / "cloud", **built(**USERDATA).options) as one:
             play(one, "60-verify-cluster", **MINE)
 
     def test_nothing_is_left_of_a_server_that_is_killed(self, built, tmp_path):
         folder = tmp_path / "4.22"
-        built.copy(folder)
+        built(**USERDATA).copy(folder)
         command = [sys.executable, "-m", "lib.localcloud", "start", "--dir", str(tmp_path)]
         subprocess.run([*command, "--etcd", "real"], cwd=ROOT, check=True, capture_output=True)
         found = json.loads((folder / "server.json").read_text())
@@ -330,7 +319,7 @@ def test_the_matrix_has_a_sign_and_a_reason_for_each_machine_and_question():
 )
 def test_a_number_of_members_that_cannot_be_is_refused(server, wrong, said):
     with pytest.raises(ParamsError, match=f"etcd_members: {said}"):
-        play(client(server), "20-write-cloud-config", **FLATCAR | wrong)
+        play(client(server), "20-write-cloud-config", **USERDATA | wrong)
 
 
 def test_an_even_number_of_members_and_too_many_are_warned_about(server):
