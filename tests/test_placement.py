@@ -93,7 +93,7 @@ def test_a_machine_that_was_moved_to_another_offering_is_named(cloud_of, dialect
     with cloud_of(dialect) as cloud:
         more = URL | (OLD if dialect == "2.2" else {}) | {"network": "default-guest"}
         play_to(cloud, FIFTY, **more)
-        ident = seen(cloud)["coreos-cluster-2"]["id"]
+        ident = machines(cloud)["coreos-cluster-2"]["id"]
         large = cloud.one("listServiceOfferings", "Large Instance")["id"]
         for command, given in (
             ("stopVirtualMachine", {}),
