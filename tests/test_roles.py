@@ -1,17 +1,15 @@
 """Machines of several kinds in a cluster: control and workers, each with its size and text."""
 
 import re
-from base64 import b64decode
 
 import pytest
-from harness import OLD, build, changes, client, play, play_to, running
+from harness import OLD, USERDATA, changes, client, machines, play, play_to, running, user_data
 
 from lib.config import discovery
 from lib.errors import CheckFailed, ParamsError
 from lib.ours import Ours
 
-FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
-USERDATA = {"config_delivery": "userdata"}
+DELIVERED = {"config_delivery": "userdata"}
 STAGES = ("20-write-cloud-config", "50-deploy-cluster", "60-verify-cluster")
 ROLES = [
     {"name": "control", "count": 3},
@@ -22,22 +20,11 @@ MINE = {"cluster_name": "mine", "work_dir": "mine", "volume_name": "mine", "role
 SEVENTY, EIGHTY, NINETY = "70-reconfigure-cluster", "80-remove-machines", "90-remove-cluster"
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A local cloud with a neutral template of Flatcar."""
-    return build(tmp_path_factory.mktemp("built") / "cloud", **FLATCAR)
-
-
 @pytest.fixture
 def cloud(built, tmp_path):
-    """A client of a copy of that cloud."""
-    with built.running(tmp_path / "cloud") as one:
+    """A client of a cloud with a neutral template of Flatcar."""
+    with built(**USERDATA).running(tmp_path / "cloud") as one:
         yield one
-
-
-def machines(cloud) -> dict[str, dict]:
-    return {m["name"]: m for m in cloud.list("listVirtualMachines", userdata=True)
-            if m["name"][:4] == "mine"}  # fmt: skip
 
 
 def text(cloud, role: str = "") -> str:
@@ -57,7 +44,7 @@ def test_machines_are_deployed_verified_changed_and_removed_by_role(
     own = tmp_path / "worker.yml"
     own.write_text("#cloud-config\nwrite_files:\n  - path: /etc/me\n    content: I am ${role}\n")
     workers = ROLES[1] | {"config_file": str(own)}
-    how = FLATCAR | MINE | {"discovery": "static", "roles": [ROLES[0], workers]}
+    how = USERDATA | MINE | {"discovery": "static", "roles": [ROLES[0], workers]}
     play(cloud, "00-check-access", "check-workstation", **how)
     for stage in STAGES:
         play(cloud, stage, **how)
@@ -100,7 +87,7 @@ def test_machines_are_deployed_verified_changed_and_removed_by_role(
 @pytest.mark.parametrize("dialect", ["4.22", "2.2"])
 def test_fleet_of_2014_learns_the_role(dialect, tmp_path):
     offering = OLD if dialect == "2.2" else {}
-    params = USERDATA | MINE | offering | {"roles": [ROLES[0], {"name": "worker", "count": 1}]}
+    params = DELIVERED | MINE | offering | {"roles": [ROLES[0], {"name": "worker", "count": 1}]}
     with running(tmp_path / "cloud", dialect=dialect) as cloud:
         play_to(cloud, "60-verify-cluster", **params)
         names = {m["name"] for m in cloud.list("listVirtualMachines")}
@@ -113,7 +100,7 @@ def test_fleet_of_2014_learns_the_role(dialect, tmp_path):
 
 
 def test_all_roles_move_to_a_new_token(cloud):
-    how = FLATCAR | MINE | {"discovery": "local"}
+    how = USERDATA | MINE | {"discovery": "local"}
     for stage in STAGES[:2]:
         play(cloud, stage, **how)
     first = discovery.url_in(text(cloud))
@@ -123,12 +110,12 @@ def test_all_roles_move_to_a_new_token(cloud):
     second = discovery.url_in(text(cloud))
     assert second != first
     assert {discovery.url_in(text(cloud, r)) for r in ("control", "worker")} == {second}
-    given = [b64decode(m["userdata"]).decode() for m in machines(cloud).values()]
+    given = user_data(cloud).values()
     assert {discovery.url_in(one) for one in given} == {second}
 
 
 def test_a_cluster_that_was_made_without_roles_can_get_some(cloud):
-    how = FLATCAR | MINE | {"discovery": "local", "roles": [], "etcd_members": 3}
+    how = USERDATA | MINE | {"discovery": "local", "roles": [], "etcd_members": 3}
     for stage in STAGES[:2]:
         play(cloud, stage, **how)
     how["roles"] = [{"count": 3}, ROLES[1]]
@@ -153,7 +140,7 @@ def test_a_cluster_that_was_made_without_roles_can_get_some(cloud):
     ],
 )
 def test_roles_that_cannot_be_are_refused_before_anything_is_written(server, roles, said):
-    how = {} if "userdata" in said else USERDATA
+    how = {} if "userdata" in said else DELIVERED
     with pytest.raises(ParamsError, match=said):
         play(client(server), STAGES[0], **how, roles=roles)
     rows = play(client(server), "00-check-access", "check-template", **how, roles=roles)["rows"]
