@@ -38,8 +38,7 @@ def test_a_question_that_the_account_may_not_ask_is_answered_with_none(cloud):
         cloud.list_if_allowed("listHypervisors")
 
 
-def test_a_server_that_hides_its_version_is_known_by_its_commands(server, tmp_path):
-    cloud = client(server)
+def test_a_server_that_hides_its_version_is_known_by_its_commands(cloud, tmp_path):
     cloud.capabilities.pop("cloudstackversion")
     assert cloud.version == () and cloud.has_tags
     assert cloud.can_choose_job_ids and cloud.can_keep_user_data and cloud.can_take_long_user_data

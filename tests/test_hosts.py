@@ -55,8 +55,7 @@ def test_the_local_clouds_workstation_shows_what_its_hypervisor_would(which, evi
             demand_same(shell, OTHER)
 
 
-def test_a_volume_has_the_other_volumes_of_its_machine_and_its_hypervisor(server):
-    cloud = client(server)
+def test_a_volume_has_the_other_volumes_of_its_machine_and_its_hypervisor(cloud):
     play_to(cloud, "11-attach-volume")
     volume = volumes.found(Ours(cloud, "local-1", "coreos-cluster", "1", "coreos_cluster_disk"))
     rows = [r for r in cloud.list("listVolumes") if r.get("vmname") == volume["vmname"]]

@@ -8,7 +8,7 @@ from socket import gethostname
 
 import nbformat
 import pytest
-from harness import changes, client
+from harness import changes
 from nbformat import v4
 
 from lib.__main__ import main
@@ -93,8 +93,7 @@ def test_a_damaged_lock_is_none(tmp_path):
     assert locks.holders(CLAIM) == []
 
 
-def test_by_hand_nothing_is_changed_while_a_run_is_at_work(server, other, capsys, monkeypatch):
-    cloud = client(server)
+def test_by_hand_nothing_is_changed_while_a_run_is_at_work(cloud, other, capsys, monkeypatch):
     monkeypatch.setattr(locks, "_announced", [])
     locks.announce(CLAIM)
     assert "20260304-web" in capsys.readouterr().out

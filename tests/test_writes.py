@@ -1,7 +1,7 @@
 """Changes of a machine through its shell are in the journal before they are made."""
 
 import pytest
-from harness import changes, client
+from harness import changes
 
 from lib import changes as reconcile
 from lib import config
@@ -95,8 +95,7 @@ def test_a_configuration_is_journalled_by_checksums_without_its_text(here):
     assert "hostname" not in repr([first, second])
 
 
-def test_no_cloud_settles_changes_of_a_machine(server):
-    cloud = client(server)
+def test_no_cloud_settles_changes_of_a_machine(cloud):
     before = changes(cloud)
     with pytest.raises(KeyboardInterrupt):
         install(KeyboardInterrupt())
