@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from harness import OLD, build, changes, client, fault, play, play_to, running
+from harness import OLD, USERDATA, changes, client, fault, machines, play, play_to, running
 from registries import answering, until
 
 from lib.errors import CheckFailed, CloudError, ParamsError
@@ -16,33 +16,22 @@ system = [
     pytest.mark.system,
     pytest.mark.skipif(not shutil.which("etcd"), reason="needs Debian's etcd-server"),
 ]
-FLATCAR = {"installer": "flatcar-install", "channel": "stable", "config_delivery": "userdata"}
-MINE = FLATCAR | {"cluster_name": "mine", "work_dir": "mine"}
+MINE = USERDATA | {"cluster_name": "mine", "work_dir": "mine"}
 NAMES = ["mine-1", "mine-2", "mine-3"]
 EIGHTY = "80-remove-machines"
 STAGES = ("20-write-cloud-config", "50-deploy-cluster", "60-verify-cluster")
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A local cloud on which a neutral template was made."""
-    return build(tmp_path_factory.mktemp("built") / "cloud", **FLATCAR)
-
-
 @pytest.fixture
 def cloud(built, tmp_path):
-    """A client of a copy of that cloud, whose machines run real etcds."""
-    with built.running(tmp_path / "cloud", real_etcd=True) as one:
+    """A client of a cloud with a neutral template, whose machines run real etcds."""
+    with built(**USERDATA).running(tmp_path / "cloud", real_etcd=True) as one:
         yield one
 
 
 def form(cloud, **more) -> None:
     for stage in STAGES:
         play(cloud, stage, **MINE, **more)
-
-
-def machines(cloud) -> dict[str, dict]:
-    return {m["name"]: m for m in cloud.list("listVirtualMachines") if m["name"][:4] == "mine"}
 
 
 def address(cloud, number: int | str) -> str:
