@@ -137,8 +137,10 @@ def saying(first: bytes, again: bytes = b"", every: float = 0.05):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threads = [threading.Thread(target=accept)]
         threads[0].start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        for thread in threads:
-            thread.join()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()

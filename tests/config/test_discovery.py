@@ -291,3 +291,12 @@ def test_both_services_answer_a_long_poll_with_the_next_member(base):
     put_as(f"{token}/a1", value="n1=http://10.1.0.7:2380", prevExist="false")
     waiter.join(10)
     assert answers[0]["node"]["value"] == "n1=http://10.1.0.7:2380"
+
+
+@pytest.mark.parametrize("serve", [answering, saying], ids=["answering", "saying"])
+def test_a_service_of_a_test_ends_with_its_block_also_where_that_raises(serve):
+    given = {} if serve is answering else b"HTTP/1.1 200 OK\r\n\r\n"
+    with pytest.raises(KeyError), serve(given) as served:
+        raise KeyError
+    with pytest.raises(requests.ConnectionError):
+        requests.get(getattr(served, "base", served), timeout=2)
