@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import chain, count
 
 from lib import earlier, effects, jobs
-from lib.client import Client
+from lib.api.client import Client
 from lib.errors import JobFailed, JobTimeout, NotOne, ProfileError, Refused, Unreachable
 from lib.jobs import Job
 from lib.record import locks

@@ -9,7 +9,8 @@ import os
 from typing import Any
 
 from lib import changes, profiles, tables, underway
-from lib.client import QUESTION, Client, wire_params
+from lib.api.client import Client, wire_params
+from lib.api.transport import QUESTION
 from lib.errors import Refused
 from lib.record import facts, locks, masks
 

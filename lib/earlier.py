@@ -4,7 +4,7 @@ import time
 from math import inf
 from pathlib import Path
 
-from lib.client import Client
+from lib.api.client import Client
 from lib.record.journal import Entry, Journal, in_another_process
 
 LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes`

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from lib.client import Client
+from lib.api.client import Client
+from lib.api.find import KINDS
 from lib.errors import NotOne, Refused
-from lib.find import KINDS
 from lib.record.journal import Entry
 
 UNKNOWN = 431  # ApiErrorCode.PARAM_ERROR: among others an id that means nothing (any more)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from lib import answers
-from lib.client import BUSY, Client
+from lib.api import answers
+from lib.api.client import Client
+from lib.api.transport import BUSY
 from lib.errors import (
     Incomplete,
     JobFailed,

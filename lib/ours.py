@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from os.path import commonprefix
 
-from lib import earlier, effects, find, machines
+from lib import earlier, effects, machines
+from lib.api import find
 from lib.cloud import Cloud
 from lib.errors import CheckFailed, NotOne, ParamsError
 from lib.machines import demand_one

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from lib import shown
+from lib.api.client import Client
 from lib.checks import not_allowed
-from lib.client import Client
 from lib.record.reading import CHANGES, difference
 
 GIB = {"size", "physicalsize", "virtualsize"}  # bytes in every answer that has them

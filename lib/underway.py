@@ -17,8 +17,8 @@ from pathlib import Path
 from socket import gethostname
 
 from lib import changes, jobs
+from lib.api.client import Client
 from lib.checks import Tick, tick
-from lib.client import Client
 from lib.errors import CloudError, JobTimeout, Unreachable
 from lib.record import facts, whole
 from lib.record.journal import now

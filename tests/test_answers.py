@@ -5,7 +5,7 @@ import json
 import pytest
 from registries import answering, saying
 
-from lib import answers
+from lib.api import answers
 from lib.cloud import Cloud
 from lib.errors import CloudError, JobFailed, Refused, RunbookError, TooManyRows, Unreachable
 from lib.jobs import Job, look

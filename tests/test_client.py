@@ -11,7 +11,7 @@ import trustme
 from harness import changes, client, fault, volume_params
 from registries import Handler, answering
 
-from lib.answers import parsed
+from lib.api.answers import parsed
 from lib.cloud import Cloud
 from lib.errors import ParamsError, ProfileError, Refused, Unreachable
 from lib.localcloud.wire.server import Server
@@ -104,7 +104,7 @@ def test_any_name_is_signed_so_that_the_server_agrees(cloud):
 
 
 def test_a_page_too_large_for_the_server_is_made_smaller(server, monkeypatch):
-    monkeypatch.setattr("lib.client.PAGE", 1000)
+    monkeypatch.setattr("lib.api.client.PAGE", 1000)
     assert client(server).list("listZones")
 
 
@@ -228,7 +228,7 @@ def test_a_certificate_is_refused_until_its_private_ca_is_given(server, tls, tmp
 @pytest.mark.parametrize("question", [True, False])
 def test_user_and_password_of_a_proxy_are_sent_as_basic_authentication(server, question):
     cloud = client(server, login=("ops", "hunter2-hunter2"))
-    answer = cloud._post("listZones", {}, question)
+    answer = cloud.transport.post("listZones", {}, question)
     basic = b64encode(b"ops:hunter2-hunter2").decode()
     assert answer.ok and answer.request.headers["Authorization"] == f"Basic {basic}"
     cloud.call("listZones")

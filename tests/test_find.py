@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib import find
+from lib.api import find
 from lib.errors import NotOne
 
 

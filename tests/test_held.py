@@ -11,7 +11,7 @@ from lib.cluster import removal
 from lib.config import Bootstrap, addresses
 from lib.errors import CheckFailed, JobFailed, Refused
 from lib.report.known_errors import explain
-from lib.survey import held
+from lib.resources import held
 
 STAGE, REMOVAL = "50-deploy-cluster", "90-remove-cluster"
 STATIC = USERDATA | {"discovery": "static"}

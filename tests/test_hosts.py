@@ -6,8 +6,9 @@ import pytest
 from harness import client, play_to, profile_of
 from workstations import at_home
 
-from lib import Ours, volumes
+from lib import Ours
 from lib.errors import CheckFailed
+from lib.resources import volumes
 from lib.workstation.identity import KVM, demand_same
 from lib.workstation.shell import connect_shell
 

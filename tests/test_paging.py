@@ -12,7 +12,7 @@ SHIFT = 2
 @pytest.fixture
 def cloud(server, monkeypatch):
     """A client of a cloud with ten volumes more, which asks for three a page."""
-    monkeypatch.setattr("lib.client.PAGE", 3)
+    monkeypatch.setattr("lib.api.client.PAGE", 3)
     return ten(client(server))
 
 
@@ -70,6 +70,6 @@ def test_a_server_that_counts_its_pages_only_is_asked_again_when_rows_came_twice
 ):
     with running(tmp_path / "cloud", dialect="2.2") as old:
         there = names(ten(old))
-        monkeypatch.setattr("lib.client.PAGE", 4)
+        monkeypatch.setattr("lib.api.client.PAGE", 4)
         shift(monkeypatch)
         assert names(old) == there

@@ -7,11 +7,11 @@ import pytest
 from benchmarks.virtual import Clock, our_client
 from harness import changes, fault
 
+from lib.api.pace import Gate, Pace
 from lib.errors import CloudError, Refused
 from lib.localcloud.state.cloud import Listing
 from lib.localcloud.state.registry import COMMANDS
 from lib.localcloud.wire.server import Server
-from lib.pace import Gate, Pace
 from lib.plan import apply, attempt
 from lib.steps import Id, Step
 

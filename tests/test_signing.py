@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
+from lib.api.signing import encode, sign, string_to_sign
 from lib.errors import ProfileError
-from lib.signing import encode, sign, string_to_sign
 
 VECTORS = json.loads((Path(__file__).parent / "fixtures/signature_vectors.json").read_text())
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from harness import OLD, RUN, URL, USERDATA, changes, fault, inventory, play, play_to, running
 
-from lib import templates
 from lib.config import Form
 from lib.errors import CheckFailed, JobTimeout, NotOne, ParamsError
 from lib.lab import procedure
 from lib.ours import Ours
+from lib.resources import templates
 
 SIXTY, REGISTER, REMOVE = "60-verify-cluster", "43-register-template", "90-remove-cluster"
 IMAGE = URL["template_url"]

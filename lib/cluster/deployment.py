@@ -14,8 +14,8 @@ from lib.machines import plan_destroy
 from lib.ours import Ours, is_neutral, stem_of
 from lib.plan import apply as apply_plan
 from lib.plan import attempt, check_mode, first
+from lib.resources import held
 from lib.steps import Id, Pending, Step
-from lib.survey import held
 from lib.survey.offerings import Offering
 
 GivenData = dict[str, UserData] | Pending | None

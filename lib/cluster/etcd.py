@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from lib import answers
+from lib.api import answers
 from lib.cloud import Cloud
 from lib.errors import OutOfSight, ShellFailed
 from lib.workstation.shell import Shell, run

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from lib import snapshots, templates, volumes
 from lib.checks import Tick, asked
 from lib.cluster import etcd, placement, published
 from lib.config import registered
@@ -14,6 +13,7 @@ from lib.install import detached
 from lib.machines import plan_destroy
 from lib.ours import Ours
 from lib.plan import apply
+from lib.resources import snapshots, templates, volumes
 from lib.steps import Step
 from lib.workstation import files, notes
 from lib.workstation.shell import Shell, find_text, run

@@ -11,7 +11,7 @@ from lib.config.discovery import STATIC
 from lib.errors import CheckFailed, NotOne, ParamsError
 from lib.machines import address_of
 from lib.ours import Ours
-from lib.survey import held
+from lib.resources import held
 
 HELD = (
     "The configuration holds these addresses: free them. If no machine of the cluster runs yet, "

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from lib import answers
+from lib.api import answers
 from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
 from lib.record import masks
 

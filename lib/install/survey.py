@@ -1,12 +1,12 @@
 """Whether the image and its installer can be used, told before a disk is made for them."""
 
-from lib import volumes
 from lib.checks import Tick, asked, tick
 from lib.config import Form
 from lib.install import fetched, images, installers
 from lib.install.images import Image
 from lib.install.order import Order
 from lib.ours import Ours
+from lib.resources import volumes
 from lib.workstation import notes
 from lib.workstation.shell import Shell
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
-from lib.client import Client
+from lib.api.client import Client
 from lib.errors import RunbookError
 
 _METHODS = "call|ask|list|list_if_allowed|named|one|help"

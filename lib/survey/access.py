@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from lib import find
+from lib.api import find
 from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.errors import NotOne

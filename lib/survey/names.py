@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from lib import templates, volumes
 from lib.checks import Tick, asked, tick
 from lib.errors import CheckFailed, ParamsError
 from lib.machines import MOST_MEMBERS
 from lib.ours import Ours
+from lib.resources import templates, volumes
 
 TOO_MANY = "Each write waits for most of them: set etcd_members to 3 or 5, the others join as none."
 EVEN = "It outlives no more failures than {} would."

@@ -7,7 +7,7 @@ given that as details, and refuses others (`UserVmManagerImpl.validateCustomPara
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lib import find
+from lib.api import find
 from lib.cloud import Cloud
 from lib.errors import CheckFailed
 from lib.roles import Role

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib import copies, find, machines
+from lib import machines
+from lib.api import find
 from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.ours import Ours
+from lib.resources import copies
 from lib.shown import Shown, row
 from lib.survey import offerings
 from lib.survey.offerings import Custom

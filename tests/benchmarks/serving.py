@@ -14,9 +14,9 @@ from benchmarks.noticing import volume
 from benchmarks.report import Line
 from benchmarks.servers import running
 
+from lib.api.signing import sign
 from lib.cloud import Cloud
 from lib.profiles import Profile
-from lib.signing import sign
 
 
 def measure(count: int = 1000, times: int = 3) -> list[Line]:

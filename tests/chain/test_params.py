@@ -3,12 +3,13 @@ from functools import partial
 
 import pytest
 
-from lib import machines, templates
+from lib import machines
 from lib.chain import params, values
 from lib.config import discovery
 from lib.errors import RunbookError
 from lib.install import images
 from lib.record.faults import BadInput
+from lib.resources import templates
 from lib.roles import Role
 
 CELL = """\

@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.api.transport import QUESTION
 from lib.changes import ASYNC
-from lib.client import QUESTION
 from lib.localcloud.state import jobs as cloud_jobs
 from lib.localcloud.state.faults import Fault, Faults
 from lib.localcloud.wire.server import Server

@@ -43,7 +43,7 @@ def context():
     """Return the way to start processes: forks of a small one that has all loaded already."""
     chosen = multiprocessing.get_context("forkserver")
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-    chosen.set_forkserver_preload(["heavy.processes", "lib.plan", "lib.client", "lib.changes"])
+    chosen.set_forkserver_preload(["heavy.processes", "lib.plan", "lib.api.client", "lib.changes"])
     return chosen
 
 

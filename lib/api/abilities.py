@@ -27,7 +27,7 @@ NO_COMMAND = (430, 431, 530)  # how listApis refuses a name that it does not kno
 
 
 class Abilities(ABC):
-    """What can be asked of a cloud; `lib.client.Client` adds how to ask."""
+    """What can be asked of a cloud; `lib.api.client.Client` adds how to ask."""
 
     @abstractmethod
     def ask(self, command: str, **params: Any) -> dict:

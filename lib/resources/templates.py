@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from lib import find
+from lib.api import find
 from lib.checks import check
 from lib.errors import CheckFailed, JobTimeout, ParamsError
 from lib.ours import NEUTRAL, Ours, is_neutral

@@ -1,8 +1,8 @@
 """Copies of the template in the other zones of the machines."""
 
 from lib import plan as plans
-from lib import templates
 from lib.ours import Ours
+from lib.resources import templates
 from lib.steps import Id, Pending, Step
 
 

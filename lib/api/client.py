@@ -11,51 +11,23 @@ import time
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from math import inf
 from pathlib import Path
 from typing import Any, Self
 
-import requests
-
-from lib import answers, find, paging, profiles
-from lib.abilities import NOT_ALLOWED, Abilities, Rows, no_command
-from lib.errors import CheckFailed, ParamsError, ProfileError, Refused, RunbookError, Unreachable
-from lib.pace import Gate, Pace
-from lib.record import masks
+from lib import profiles
+from lib.api import find, paging
+from lib.api.abilities import NOT_ALLOWED, Abilities, Rows, no_command
+from lib.api.pace import Gate, Pace
+from lib.api.transport import BUSY, QUESTION, Transport
+from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
 from lib.record.journal import Journal, run_folder
-from lib.record.requests import Request
-from lib.signing import sign
 
-QUESTION = re.compile(r"^(list|query|get|find)[A-Z]")
 PAGE = 500  # CloudStack's own default and maximum, `default.page.size`
 TRIES = 5
-BUSY = (500, 502, 503, 504, 530)  # a cloud that may answer when it is asked again
 NO_PROJECTS = "Projects came with CloudStack 3.0."
 WHOLE_ACCOUNT = ("listCapabilities", "listProjects")  # asked to learn the project's id
-ELSEWHERE = (301, 302, 303, 307, 308, 404)  # the API itself answers with none of these
-WRONG_URL = (
-    ". The URL of the endpoint may be wrong{}: it should end in /client/api. Set `endpoint` in the "
-    "profile"
-)
-UNNAMED = (
-    "this machine does not know the address of that host (DNS). See that `endpoint` of profile {} "
-    "is spelt right"
-)
-LOGIN = (
-    ". A proxy before the cloud asks for a user and a password: give them in `endpoint` of the "
-    "profile, as https://user:password@host/client/api"
-)
-WRONG_KEYS = (
-    "The API key is unknown or disabled, the secret is not its own, or the command does not "
-    "exist for this account: compare the profile with the keys in the cloud's web console."
-)
-WRONG_CLOCK = (
-    " Or this machine's clock is wrong, as a request that comes after its expiry gets the same "
-    "answer: it is {:%Y-%m-%d %H:%M:%S} UTC here, compare that with `date -u` on another machine."
-)
 
 
 @dataclass
@@ -71,7 +43,6 @@ class Client(Abilities):
     cluster: str = ""  # that a run is about, for the tag of `lib.underway`
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
-    session: requests.Session = field(default_factory=requests.Session, repr=False)
     folder: Path = field(default_factory=run_folder, repr=False)
     grace: float = 30
     books: dict[Path, Journal] = field(default_factory=dict, repr=False)  # read by `lib.earlier`
@@ -98,6 +69,11 @@ class Client(Abilities):
     def journal(self) -> Journal:
         """What was changed, or was about to be, at this cloud."""
         return Journal(self.folder, self.profile.endpoint)
+
+    @cached_property
+    def transport(self) -> Transport:
+        """What sends a request and reads its answer."""
+        return Transport(self.profile, self.folder)
 
     @cached_property
     def pace(self) -> Pace:
@@ -146,7 +122,9 @@ class Client(Abilities):
             if left := self.gate.left(most):
                 self.sleep(left)
             try:
-                return self._once(command, wire)
+                if not command.startswith("list"):
+                    self.lists.clear()
+                return self.transport.send(command, wire)
             except (Refused, Unreachable) as error:
                 throttled = isinstance(error, Refused) and error.code == 429
                 attempt += not throttled
@@ -240,81 +218,6 @@ class Client(Abilities):
                 self.ask("listCapabilities")  # raises if it is the keys that are not accepted
             return None
 
-    def _once(self, command: str, wire: dict) -> dict:
-        """Send one request, and log it once it is answered or lost."""
-        question = bool(QUESTION.match(command))
-        if not command.startswith("list"):
-            self.lists.clear()
-        log = Request(self.folder, command, wire)
-        bounds = self.profile.deadline, self.profile.max_answer
-        try:
-            answer, data = answers.read(lambda: self._post(command, wire, question), *bounds)
-        except answers.OverBound as over:
-            log.ended(None, None, 0)
-            cause = f"{over}; profile {self.profile.name} sets the bound"
-            raise self._unreachable(command, cause, not question, passing=False) from None
-        except OSError as error:  # RequestException is one
-            log.ended(None, None, 0)
-            raise self._lost(command, error, question) from None
-        text = data.decode("utf-8", "replace")
-        body = answers.parsed(text, command)
-        wrong = answers.oddity(body)
-        if not wrong:
-            masks.add_from_answer(text, body)
-        inside = {} if wrong or not body else next(iter(body.values()))
-        log.ended(answer.status_code, inside, len(data))
-        if wrong:
-            raise self._unknown(command, answer, question, wrong)
-        return self._understood(command, answer, inside, question)
-
-    def _post(self, command: str, wire: dict, question: bool) -> requests.Response:
-        # A change takes a connection of its own: a kept one that the server has closed
-        # meanwhile would leave open whether the change was made.
-        session = self.session if question else requests
-        return session.post(
-            self.profile.endpoint,
-            data=self._signed(command, wire),
-            timeout=(10, self.profile.timeout),
-            verify=self.profile.verify,
-            auth=self.profile.login or None,
-            allow_redirects=False,
-            stream=True,
-        )
-
-    def _signed(self, command: str, wire: dict) -> dict:
-        params = {"command": command, "response": "json", "apikey": self.profile.key, **wire}
-        if self.profile.expires:
-            until = datetime.now(UTC) + timedelta(seconds=self.profile.expires)
-            params |= {"signatureversion": "3", "expires": until.strftime("%Y-%m-%dT%H:%M:%S+0000")}
-        return params | {"signature": sign(params, self.profile.secret, self.profile.algorithm)}
-
-    def _lost(self, command: str, error: Exception, question: bool) -> RunbookError:
-        """Return our error for one of the transport; its own text would hold the whole request."""
-        if not isinstance(error, requests.RequestException):  # requests, of a CA bundle
-            path = self.profile.verify
-            return ProfileError(f"verify of profile {self.profile.name}: {path} cannot be read.")
-        if isinstance(error, requests.exceptions.SSLError):
-            return ProfileError(
-                f"{self.profile.endpoint}: its TLS certificate was not accepted. A private CA is "
-                "given as `verify = /path/to/ca.pem` in the profile. Nothing was sent."
-            )
-        unnamed = "NameResolution" in repr(error)
-        never_sent = isinstance(error, requests.ConnectTimeout) or "NewConnection" in repr(error)
-        cause = "the connection was lost"
-        if unnamed:
-            cause = UNNAMED.format(self.profile.name)
-        elif never_sent:
-            cause = "no connection could be made"
-        elif isinstance(error, requests.Timeout):
-            cause = f"nothing came within {self.profile.timeout:.0f} s"
-        return self._unreachable(command, cause, not (question or never_sent or unnamed))
-
-    def _unreachable(
-        self, command: str, cause: str, changed: bool, passing: bool = True
-    ) -> Unreachable:
-        endpoint = self.profile.endpoint
-        return Unreachable(command, endpoint, cause, may_have_changed=changed, passing=passing)
-
     def _demand_bearable(self, error: Refused, pause: float) -> None:
         """Raise the refusal where the cloud asks for a longer pause than the profile allows."""
         most = self.profile.max_pause
@@ -324,45 +227,6 @@ class Client(Abilities):
                 f"allows {most:g} s. Run this stage again later, or set `max_pause` higher."
             )
             raise Refused(error.command, error.code, error.text, hint) from None
-
-    def _understood(
-        self, command: str, answer: requests.Response, inside: dict, question: bool
-    ) -> dict:
-        """Return the inside of an answer, or raise what it says."""
-        if "errorcode" in inside:
-            code = answers.code(inside["errorcode"], answer.status_code)
-            text = str(inside.get("errortext", ""))[: answers.LONGEST_TEXT]
-            raise Refused(command, code, text, self._hint(code, answer))
-        if answer.status_code != 200:
-            raise self._unknown(command, answer, question)
-        return inside
-
-    def _unknown(
-        self, command: str, answer: requests.Response, question: bool, wrong: str = ""
-    ) -> Unreachable:
-        """Return the error for an answer that CloudStack did not give, or that is cut off."""
-        kind = answer.headers.get("Content-Type", "no type").split(";")[0]
-        why = f" ({wrong})" if wrong else ""
-        cause = f"HTTP {answer.status_code} with {kind} that is not a CloudStack answer{why}"
-        page = answer.status_code == 200 and "html" in kind
-        changed = not question  # a proxy that answers so may have passed the request on before
-        passing = not page and answer.status_code in (200, *BUSY)
-        if page or answer.status_code in ELSEWHERE:
-            there = answer.headers.get("Location")
-            cause += WRONG_URL.format(f" (the server points to {there})" if there else "")
-        elif answer.status_code in (401, 407):
-            cause += LOGIN
-        return self._unreachable(command, cause, changed, passing)
-
-    def _hint(self, code: int, answer: requests.Response) -> str:
-        """Return what a 401 can mean: CloudStack has one text for wrong keys and a late request."""
-        if code != 401:
-            return ""
-        skew = _skew(answer.headers.get("Date", ""))  # which a proxy may send, CloudStack does not
-        if abs(skew) > 60:
-            side = "ahead of" if skew > 0 else "behind"
-            return f"This machine's clock is {abs(skew):.0f} s {side} the server's: set it right."
-        return WRONG_KEYS + (WRONG_CLOCK.format(datetime.now(UTC)) if self.profile.expires else "")
 
 
 def wire_params(params: dict) -> dict[str, str]:
@@ -408,11 +272,3 @@ def _pause(error: Refused | Unreachable, attempt: int) -> float | None:
     if not (passing and QUESTION.match(error.command)):
         return None
     return min(0.25 * 2**attempt, 8.0)
-
-
-def _skew(date: str) -> float:
-    """Return by how many seconds this clock is ahead of an HTTP Date header, 0 without one."""
-    try:
-        return (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
-    except ValueError:
-        return 0.0

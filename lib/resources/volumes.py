@@ -1,6 +1,6 @@
 """Volumes: how ours should look, and the steps that get it there."""
 
-from lib import find
+from lib.api import find
 from lib.errors import CheckFailed
 from lib.ours import Ours
 from lib.steps import Id, Pending, Step
