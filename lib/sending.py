@@ -143,7 +143,9 @@ def _look_at_due(cloud: Cloud, batch: Batch, within: float) -> list[Ended]:
     at, looked = cloud.clock(), [next_one]
     pending = jobs.pending(cloud) if by_list else None
     if pending is None:
-        next_one.due += jobs.pause(next_one.due - next_one.started, jobs.known(cloud, next_one))
+        expect = jobs.known(cloud, next_one)
+        while next_one.due <= at:  # more than one look where the list was asked before
+            next_one.due += jobs.pause(next_one.due - next_one.started, expect)
     else:
         looked = [job for job in every if job.id not in pending]
         batch.listed(at, jobs.known(cloud, every[0]))

@@ -64,6 +64,14 @@ def test_many_machines_are_watched_by_one_list_and_their_end_is_read_from_anothe
     assert [e.state for e in cloud.journal.every()] == ["done"] * 80
 
 
+def test_the_last_job_of_several_is_looked_at_every_2_s_as_one_alone(cloud):
+    (long,) = machines(cloud, 1)
+    long = replace(long, params=long.params | {"startvm": True})
+    attempt(cloud, [*volumes(cloud, 1), long], "apply")
+    seen = asked(cloud)
+    assert seen["listAsyncJobs"] + seen["queryAsyncJobResult"] < 45 / 2 + 10
+
+
 @pytest.mark.parametrize("cloud", ["4.22", "2.2"], indirect=True)
 def test_where_a_list_of_jobs_does_not_tell_each_is_asked_for(cloud):
     old = not cloud.has_tags
