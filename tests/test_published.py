@@ -53,6 +53,11 @@ def test_a_port_of_an_own_address_is_forwarded_until_it_is_not_asked_for(cloud, 
         assert [r["cidrlist"] for r in cloud.list(OPEN)] == ["0.0.0.0/0"]
         play(cloud, FIFTY, **cloud.more | {"public_from": ["198.51.100.0/24", "192.0.2.0/24"]})
         assert [r["cidrlist"] for r in cloud.list(OPEN)] == ["198.51.100.0/24,192.0.2.0/24"]
+    narrowed = cloud.more | {"public_from": ["192.0.2.0/24"]}
+    play(cloud, FIFTY, **narrowed)
+    (rule,) = cloud.list(OPEN if modern else FORWARD)
+    assert rule["cidrlist"] == "192.0.2.0/24"
+    assert play(cloud, FIFTY, mode="plan", **narrowed)["outside"] == []
     assert play(cloud, FIFTY, mode="plan", **cloud.more | {"public": ""})["outside"] != []
     play(cloud, NINETY, **cloud.more)
     assert own(cloud) == cloud.list(FORWARD) == []

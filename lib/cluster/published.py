@@ -100,10 +100,18 @@ def _forward(
 ) -> list[Step]:
     rules = _rules(ours, "listPortForwardingRules", address)
     rules = [r for r in rules if str(r["publicport"]) == str(PORT)]
-    if machine and any(str(r["virtualmachineid"]) == str(machine["id"]) for r in rules):
+    fit = [r for r in rules if machine and str(r["virtualmachineid"]) == str(machine["id"])]
+    if not ours.cloud.has_firewall:  # the rule itself says for whom it is open
+        fit = [r for r in fit if _cidrs(r) == set(public.sources)]
+    if fit:
         return []
     ends = [
-        Step("deletePortForwardingRule", {"id": Id.of(r, "ipaddress")}, "to another machine", name)
+        Step(
+            "deletePortForwardingRule",
+            {"id": Id.of(r, "ipaddress")},
+            "to another machine, or for others",
+            name,
+        )
         for r in rules
     ]
     target = Id.of(machine) if machine else Pending(f"machine {name}, deployed", STAGE)
@@ -115,6 +123,10 @@ def _forward(
         params["cidrlist"] = ",".join(public.sources)
     why = f"SSH to {name} from outside"
     return [*ends, Step("createPortForwardingRule", params, why, f"to {name}")]
+
+
+def _cidrs(rule: dict) -> set[str]:
+    return set(filter(None, str(rule.get("cidrlist") or "").split(",")))
 
 
 def _let_in(ours: Ours, name: str, address: Id | Pending, public: Public) -> list[Step]:
