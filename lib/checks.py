@@ -97,7 +97,8 @@ def _failed(what: str, error: RunbookError) -> Tick:
             what, error.wanted or "usable", "none" if found == "" else found, False, f"Set {name}."
         )
     if isinstance(error, CheckFailed) and not error.text:
-        return tick(what, f"{error.what}: {error.wanted}", error.got, False, error.next_step)
+        wanted = error.wanted if error.what == what else f"{error.what}: {error.wanted}"
+        return tick(what, wanted, error.got, False, error.next_step)
     text = getattr(error, "text", "") or str(error)
     next_step = getattr(error, "next_step", "")
     return tick(what, "usable", text, False, next_step if next_step not in text else "")

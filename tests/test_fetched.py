@@ -127,7 +127,7 @@ def test_values_that_cannot_be_are_refused(more):
 
 @pytest.mark.parametrize("dialect", ["4.22", "2.2"])
 def test_the_procedure_with_a_fetched_installer(tmp_path, dialect, capsys):
-    more = {"installer_url": "https://raw.githubusercontent.com/coreos/init/master/coreos-install"}
+    more = {"installer_url": "https://mirror.example/coreos-install"}
     with running(tmp_path / "cloud", dialect=dialect) as cloud:
         rows = play(cloud, "00-check-access", stop_at="check-configuration", **more)["rows"]
         assert [r.found for r in rows if r.what == "the installer"] == [

@@ -156,15 +156,16 @@ def wget(home: str, args: list[str]) -> int:
     There is no network behind the workstation: what installers download is simulated, and an
     installer from any URL that ends in its name is the stand-in.
     """
-    place = re.fullmatch(r"https?://[^/]+/(?:.+/)?([^/]+)/([^/]+)", args[-1] if args else "")
-    if not place:
-        say("wget: unable to resolve host address", err=True)
-        return 4
-    if place[2] in ("coreos-install", "flatcar-install"):
+    url = args[-1] if args else ""
+    if found := re.fullmatch(r"https?://[^/]+/(?:.+/)?((?:coreos|flatcar)-install)", url):
         if "-O" in args:
             with open(args[args.index("-O") + 1], "w") as file:
-                file.write(f'#!/bin/sh\nexec /bin/sh "{home}/stand-in" {place[2]} "$@"\n')
+                file.write(f'#!/bin/sh\nexec /bin/sh "{home}/stand-in" {found[1]} "$@"\n')
         return 0
+    place = re.fullmatch(r"https?://[^/]+/(?:.+/)?([^/]+)/([^/]+)", url)
+    if "--spider" not in args or not place:
+        say("wget: unable to resolve host address", err=True)
+        return 4
     image = re.fullmatch(r"(coreos|flatcar)_production_(?:(\w+)_)?image\.bin\.bz2", place[2])
     version = re.fullmatch(r"current|\d+\.\d+\.\d+", place[1])
     if image and version and (image[2] or "") in OEMS:
