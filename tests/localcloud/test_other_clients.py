@@ -157,7 +157,8 @@ def test_libcloud_lists_zones_networks_and_what_belongs_to_them(driver):
     node = driver.list_nodes()[0]
     [nic] = driver.ex_list_nics(node)
     assert nic.ip_address == node.private_ips[0]
-    for empty in ("public_ips", "affinity_groups", "vpcs"):
+    assert [ip.address for ip in driver.ex_list_public_ips()] == ["203.0.113.1"]
+    for empty in ("affinity_groups", "vpcs"):
         assert getattr(driver, f"ex_list_{empty}")() == []
     assert [group["name"] for group in driver.ex_list_security_groups()] == ["default"]
 
