@@ -19,7 +19,7 @@ from socket import gethostname
 from lib import changes, jobs
 from lib.api.client import Client
 from lib.checks import Tick, tick
-from lib.errors import CloudError, JobTimeout, Unreachable
+from lib.errors import CloudError, JobTimeout, RunbookError, Unreachable
 from lib.record import facts, whole
 from lib.record.journal import now
 from lib.record.provenance import user
@@ -107,7 +107,7 @@ def mark(cloud: Client, command: str, params: dict) -> None:
                 _done(cloud, "deleteTags", tag_params(ids, resource, {row["key"]: row["value"]}))
         tags = _noted(cloud, resource, ids)
         _done(cloud, "createTags", tag_params(ids, resource, tags))
-    except CloudError as error:
+    except RunbookError as error:
         print(f"! Other machines do not see that this run is at work: {error}")
 
 

@@ -7,6 +7,9 @@ import pytest
 from harness import Place, changes, fault, play, running
 
 from lib import sending, underway
+from lib.chain.run import Work
+from lib.chain.values import Value
+from lib.commands import orders
 
 OTHER = "20260304-050607-web by ann at far-host since 2026-03-04T05:06:07.000+00:00"
 
@@ -121,3 +124,13 @@ def test_a_run_of_the_chain_leaves_no_tag(tmp_path):
         assert place.runbook("verify", "--runs", str(place.runs)).returncode == 0
     finally:
         place.runbook("local-cloud", "stop")
+
+
+def test_a_cloud_that_is_gone_at_the_end_of_a_run_is_no_failure_of_that(cloud, capsys):
+    play(cloud, "10-create-volume", mode="apply")
+    given = {"profile": Value("none-such", "x"), "project": Value("", "x")}
+    work = Work(cloud.folder, [], {}, given)
+    orders.take_tag_off(work)
+    assert "The tag of this run is still at the cloud." in capsys.readouterr().out
+    fault(cloud, "deleteTags", "fault:drop-before", count=9)
+    assert "its tag is still there" in underway.end(cloud) and underway.is_marked(cloud.folder)

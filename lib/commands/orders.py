@@ -83,7 +83,7 @@ def take_tag_off(work: Any) -> None:
     """Take the tag of a run off its cluster, where one was put on; print why it stays there."""
     from lib import profiles, underway
     from lib.cloud import Cloud
-    from lib.errors import ProfileError, plain
+    from lib.errors import RunbookError, plain
 
     if not underway.is_marked(work.folder):
         return
@@ -91,7 +91,7 @@ def take_tag_off(work: Any) -> None:
     try:
         profile = replace(profiles.read(held["profile"]), deadline=PATIENCE)
         left = underway.end(Cloud(profile, held["project"], folder=work.folder))
-    except ProfileError as error:
+    except RunbookError as error:
         left = f"The tag of this run is still at the cloud. {error}"
     if left:
         print(plain(left))
