@@ -152,6 +152,15 @@ class TestReal:
         play(cloud, EIGHTY, **MINE, replace="mine-3")
         assert len(members(cloud)) == 2
 
+    def test_a_member_that_was_added_before_the_run_died_is_started(self, cloud):
+        form(cloud, discovery="local")
+        four = {"discovery": "local", "cluster_size": 4}
+        joins = play(cloud, STAGES[1], "apply", **MINE, **four)["joins"]
+        joins.etcds.add("mine-4", joins.new["mine-4"], 60)
+        assert members(cloud)[joins.new["mine-4"]] is False
+        form(cloud, **four)
+        assert members(cloud) == dict.fromkeys([address(cloud, n) for n in range(1, 5)], True)
+
     def test_a_member_that_finds_no_host_is_taken_back(self, cloud):
         form(cloud, discovery="local")
         fault(cloud, "startVirtualMachine", "fault:fail-job;code:533;text:no")
@@ -241,6 +250,30 @@ def test_of_2014_a_member_goes_after_its_machine_as_it_would_come_back(tmp_path)
         answers["/v2/leader"] = (500, "")
         with pytest.raises(CheckFailed, match="Without a leader"):
             play(cloud, EIGHTY, cluster_size=2)
+
+
+def test_where_no_etcd_can_be_asked_no_member_comes_or_goes(built, tmp_path, monkeypatch):
+    with built.running(tmp_path / "cloud") as cloud:
+        for stage in STAGES[:2]:
+            play(cloud, stage, **MINE)
+        monkeypatch.setenv("HOME", str(cloud.server.folder / "workstation/home"))
+        far, seen = client(cloud.server, shell=None), changes(cloud)
+        for stage, size in ((STAGES[1], 4), (EIGHTY, 2)):
+            with pytest.raises(CheckFailed, match="Nothing was sent"):
+                play(far, stage, **MINE, cluster_size=size)
+        with pytest.raises(CheckFailed, match="Nothing was sent"):
+            play(far, EIGHTY, **MINE, replace="mine-2")
+        row = play(far, "00-check-access", "check-template", **MINE, cluster_size=4)["rows"][-1]
+        assert (row.what, row.ok) == ("members that join", "✗")
+        assert changes(cloud) == seen
+
+
+def test_with_the_disk_alone_a_machine_cannot_become_a_member(tmp_path):
+    baked = FLATCAR | {"config_delivery": "disk", "discovery": "local"}
+    with running(tmp_path / "cloud") as cloud:
+        play_to(cloud, STAGES[1], **baked)
+        with pytest.raises(CheckFailed, match="Set etcd_members to their number"):
+            play(cloud, STAGES[1], **baked, cluster_size=4)
 
 
 def test_a_machine_to_replace_must_be_one_of_the_clusters(server):

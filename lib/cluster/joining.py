@@ -73,7 +73,9 @@ def look(etcds: Etcds, shell: Shell, work_dir: str, written: Written, network: s
     if seen.on_no_network and wanted:
         known = tuple(address_of(there[n]) for n in ours.members if n in there)
         print(STAND_INS.format(", ".join(wanted)))
-        return Joins(etcds, known, _addresses(ours, wanted, written, network), asked=False)
+        own = dict(zip(ours.members, written.addresses, strict=False))
+        has = {n: address_of(there.get(n, {})) or own.get(n, "") for n in wanted}
+        return Joins(etcds, known, _addresses(ours, has, network), asked=False)
     if wanted and seen.unknown:
         raise CheckFailed(f"the etcd of {seen.unknown[0]}", "an answer", "none from here", UNASKED)
     if wanted:
@@ -89,12 +91,19 @@ def _joins(etcds: Etcds, seen: Seen, idle: list[str], written: Written, network:
     if set(known) == set(own.values()) and all(own.get(n) in unstarted or n in seen.machines
                                                for n in idle):  # fmt: skip
         return Joins(etcds)  # the cluster began with these, and waits for the others
-    waits = {own.get(n) or address_of(seen.machines.get(n, {})) for n in idle}
-    if gone := [m.address for m in seen.gone() if m.address not in unstarted & waits]:
-        raise CheckFailed("members of etcd that are no machine", "none", ", ".join(gone), REPLACE)
-    started = [m.address for m in seen.listed if m.started]
+    started = {m.address for m in seen.listed if m.started}
     late = [n for n in idle if address_of(seen.machines.get(n, {})) not in started]
-    return Joins(etcds, known, _addresses(etcds.ours, late, written, network))
+    has = {n: address_of(seen.machines.get(n, {})) or own.get(n, "") for n in late}
+    without = [m.address for m in seen.gone() if m.address not in unstarted & {*has.values()}]
+    # One that was added for a machine that never came is there for the next one.
+    for name in [n for n in late if not has[n]]:
+        if adopted := [a for a in without if a in unstarted]:
+            has[name] = adopted[0]
+            without.remove(adopted[0])
+    if without:
+        what, found = "members of etcd that are no machine", ", ".join(without)
+        raise CheckFailed(what, "none", found, REPLACE)
+    return Joins(etcds, known, _addresses(etcds.ours, has, network))
 
 
 def rows(
@@ -114,12 +123,9 @@ def _row(
     return ", ".join(f"{n} at {a}" for n, a in joins.new.items()) or []
 
 
-def _addresses(ours: Ours, names: list[str], written: Written, network: str) -> dict[str, str]:
-    """Return the address of each: its machine's, the fixed one, else a free one."""
-    there = ours.machines()
-    own = dict(zip(ours.members, written.addresses, strict=False))
-    found = {n: address_of(there.get(n, {})) or own.get(n, "") for n in names}
-    lacking = [n for n in names if not found[n]]
+def _addresses(ours: Ours, has: dict[str, str], network: str) -> dict[str, str]:
+    """Return the address of each: the one that it `has`, else a free one."""
+    found, lacking = dict(has), [n for n, a in has.items() if not a]
     for zone in dict.fromkeys(map(ours.zone_of, lacking)):
         here = [n for n in lacking if ours.zone_of(n) == zone]
         place = addresses.network_of(ours.cloud, zone, network)
