@@ -253,7 +253,7 @@ def test_of_2014_a_member_goes_after_its_machine_as_it_would_come_back(tmp_path)
 
 
 def test_where_no_etcd_can_be_asked_no_member_comes_or_goes(built, tmp_path, monkeypatch):
-    with built.running(tmp_path / "cloud") as cloud:
+    with built(**USERDATA).running(tmp_path / "cloud") as cloud:
         for stage in STAGES[:2]:
             play(cloud, stage, **MINE)
         monkeypatch.setenv("HOME", str(cloud.server.folder / "workstation/home"))
@@ -269,7 +269,7 @@ def test_where_no_etcd_can_be_asked_no_member_comes_or_goes(built, tmp_path, mon
 
 
 def test_with_the_disk_alone_a_machine_cannot_become_a_member(tmp_path):
-    baked = FLATCAR | {"config_delivery": "disk", "discovery": "local"}
+    baked = USERDATA | {"config_delivery": "disk", "discovery": "local"}
     with running(tmp_path / "cloud") as cloud:
         play_to(cloud, STAGES[1], **baked)
         with pytest.raises(CheckFailed, match="Set etcd_members to their number"):
