@@ -34,7 +34,7 @@ def test_keys_and_password_of_a_profile_are_secrets_and_signatures_are_never_wri
     assert masks.values() == ["the-api-key", "the-secret-key", "hunter2-hunter2"]
     cloud = client(server)
     before = masks.values()
-    signed = cloud._signed("listZones", {})["signature"]
+    signed = cloud.transport._signed("listZones", {})["signature"]
     cloud.call("listZones")
     assert masks.values() == before
     written = [path.read_text("utf-8") for path in cloud.folder.iterdir()]
