@@ -143,6 +143,7 @@ class TestReal:
 
     def test_a_member_whose_machine_is_gone_is_taken_out_first(self, cloud):
         form(cloud, discovery="local")
+        until(lambda: all(members(cloud).values()), "three members that have started")
         gone = machines(cloud)["mine-3"]
         cloud.call("destroyVirtualMachine", id=gone["id"])
         until(lambda: "mine-3" not in machines(cloud), "the end of a machine")

@@ -50,7 +50,7 @@ def templated(built, tmp_path):
 
 def test_the_procedure_builds_a_cluster_stage_by_stage_and_then_has_nothing_to_do(empty):
     if not empty.has_tags:
-        empty.params |= {"work_dir": "my cluster"}
+        empty.params = empty.params | {"work_dir": "my cluster"}  # OLD is shared
     before = inventory(empty)
     for stage in STAGES:
         play(empty, stage, mode="plan", **empty.params)

@@ -23,6 +23,7 @@ from lib.workstation.shell import Shell
 ELECTION = 30  # seconds that members are given to agree on a leader
 OLD_PEER_PORT = 7001
 UNSETTLED = "unhealthy cluster"  # members must be connected for 5 s (`isConnectedFullySince`)
+NOT_FOUND = "member not found"  # so etcd 3.4 refuses to add one just after another left
 NO_ANSWER = (requests.RequestException, ShellFailed, ConnectionRefusedError)
 UNASKED = "Without it nobody knows whether the quorum holds: set machine_user. Nothing was sent."
 UNHEALTHY = (
@@ -189,10 +190,11 @@ class Etcds:
     def _answer(self, node: dict, method: str, url: str, body: str, what: str) -> str:
         """Return what etcd answers to a change; it takes none until all have met for seconds."""
         shell, answer = self.shell(node), []
+        waits = (UNSETTLED, NOT_FOUND) if what.startswith("member add") else (UNSETTLED,)
 
         def is_settled() -> bool:
             answer[:] = etcd.send(shell, method, url, body)
-            return UNSETTLED not in answer[1]
+            return not any(text in answer[1] for text in waits)
 
         try:
             awaited(self.ours.cloud, is_settled, "the members of etcd to be connected", ELECTION)
