@@ -80,7 +80,8 @@ class Breaker(Faults):
         if len(self.changed) != self.k + 1:
             return None
         if self.seconds:
-            self._set_scale(self.seconds / duration(command))
+            dialect = self.server.cloud.dialect.name
+            self._set_scale(self.seconds / duration(command, dialect))
         if self.kind == FULL:
             fill(self.disk)
         self.struck.set()
@@ -106,8 +107,15 @@ def held_back(kind: str, chance: random.Random) -> float:
     return moments.get(KINDS.get(kind, ("", "", 0))[1], 5)
 
 
-def duration(command: str) -> float:
-    """Return how many seconds a job of the procedure takes at scale 1."""
+def duration(command: str, dialect: str) -> float:
+    """Return how many seconds a job of the procedure takes at scale 1.
+
+    But for 2.2 machines are deployed stopped, and started for the first time.
+    """
+    first = {"deployVirtualMachine": cloud_jobs.ALLOCATED}
+    first["startVirtualMachine"] = cloud_jobs.FIRST_START
+    if dialect != "2.2" and command in first:
+        return first[command]
     per_gib = cloud_jobs.SECONDS_PER_GIB.get(command)
     return per_gib * 40 if per_gib else cloud_jobs.SECONDS.get(command, cloud_jobs.OTHERS)
 
