@@ -90,7 +90,8 @@ def _times(started: datetime | None, ended: datetime | None) -> str:
 
 
 def _code(found: dict) -> str:
-    code = found.get("code") or {}
+    code = found.get("code")
+    code = code if isinstance(code, dict) else {}  # of a damaged run.json
     commit = str(code.get("commit") or "")[:12]
     return f"code {commit}{' with local changes' if code.get('dirty') else ''}" if commit else ""
 
