@@ -154,10 +154,13 @@ class Client(Abilities):
     def _rows(self, command: str, params: dict) -> Rows:
         if "page" in params:
             return paging.rows_of(self.ask(command, **params))
+        bounds = PAGE, self.profile.max_rows
+        if not self.keep:
+            return paging.every(self.ask, command, params, *bounds)
         key = json.dumps([command, self.project, params], sort_keys=True, default=str)
         at, rows = self.lists.get(key, (-inf, []))
         if self.clock() - at >= self.keep:
-            rows = paging.every(self.ask, command, params, PAGE, self.profile.max_rows)
+            rows = paging.every(self.ask, command, params, *bounds)
             self.lists[key] = self.clock(), rows
         return [copy(row) for row in rows]  # a Row stays one
 
