@@ -52,6 +52,17 @@ def wrong(cloud, **more) -> dict[str, str]:
     return {r.title: r.found for r in rows if r.ok == "✗"}
 
 
+class Electing(dict):
+    """Answers of etcds that have no leader for some looks at them."""
+
+    def get(self, path, default=None):
+        if path != "/health":
+            return super().get(path, default)
+        self.looks -= 1
+        status = 503 if self.looks >= 0 else 200
+        return status, {"health": "true" if status == 200 else "false"}
+
+
 class TestReal:
     pytestmark = system
 
@@ -152,6 +163,32 @@ class TestReal:
             play(cloud, STAGES[1], **MINE, discovery="local")
         play(cloud, EIGHTY, **MINE, replace="mine-3")
         assert len(members(cloud)) == 2
+
+    def test_members_that_elect_a_leader_are_waited_for(self, cloud, capsys):
+        form(cloud, discovery="local")
+        at = [address(cloud, n) for n in (1, 2, 3)]
+        rows = [{"ID": a, "name": a, "peerURLs": [f"http://{a}:2380"]} for a in at]
+        for machine in machines(cloud).values():
+            etcd.end(cloud.server.cloud, machine)
+        cloud.call("destroyVirtualMachine", id=machines(cloud)["mine-3"]["id"])
+        until(lambda: "mine-3" not in machines(cloud), "the end of a machine")
+        local, ticks = {"discovery": "local"}, iter(range(0, 10**6, 10))
+        cloud.clock = ticks.__next__
+        for looks, stage, more, error in (
+            (2, STAGES[1], {}, "members of etcd that are no machine"),
+            (99, STAGES[1], {}, "a leader of the etcd members that run: wanted one, found none"),
+            (2, EIGHTY, {"replace": "mine-2"}, ""),
+            (99, EIGHTY, {"replace": "mine-2"}, "Without a leader"),
+        ):
+            answers = Electing({"/v3/cluster/member/list": (200, {"members": rows})})
+            answers.looks = looks
+            with contextlib.ExitStack() as serving:
+                for address_ in at[:2]:
+                    serving.enter_context(answering(answers, address_, 2379))
+                expected = pytest.raises(CheckFailed, match=error) if error else serving
+                with expected:
+                    play(cloud, stage, **MINE, **local, **more)
+        assert "mine-2 runs, and its etcd is healthy: it is not replaced" in capsys.readouterr().out
 
     def test_a_member_that_was_added_before_the_run_died_is_started(self, cloud):
         form(cloud, discovery="local")

@@ -55,8 +55,9 @@ class Joins:
 def look(etcds: Etcds, shell: Shell, work_dir: str, written: Written, network: str) -> Joins:
     """Return which of the members that do not run are to join a cluster that runs; none at first.
 
-    Raises CheckFailed where etcd lists a member whose machine is gone, and where more members are
-    wanted than the cluster began with, but none can be asked, or none is healthy.
+    Raises CheckFailed where etcd lists a member whose machine is gone, where the members elect no
+    leader although they could, and where more members are wanted than the cluster began with, but
+    none can be asked, or none is healthy.
     """
     etcds = replace(etcds, text=written.text)
     ours, there = etcds.ours, etcds.ours.machines()
@@ -69,6 +70,8 @@ def look(etcds: Etcds, shell: Shell, work_dir: str, written: Written, network: s
     beyond, seen = ours.members[begun:], etcds.look()
     if seen.listed:
         return _joins(etcds, seen, idle, written, network)
+    if seen.can_elect and not all(n in there for n in idle):
+        raise CheckFailed("a leader of the etcd members that run", "one", "none", LEADERLESS)
     wanted = [n for n in idle if n in beyond]
     if seen.on_no_network and wanted:
         known = tuple(address_of(there[n]) for n in ours.members if n in there)

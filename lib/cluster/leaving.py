@@ -177,7 +177,9 @@ def apply(how: Leaving, steps: list[Step], written: Written, mode: str, *, withi
 
 def _take_out(how: Leaving, etcds: Etcds, step: Step, within: float) -> None:
     address = step.params["member"].partition(",")[0]
-    member = next((m for m in etcds.look().listed if m.address == address), None)
+    seen = etcds.look()
+    _demand_known(seen)
+    member = next((m for m in seen.listed if m.address == address), None)
     if member:
         notes.update(how.shell, how.work_dir, changed=True)
         etcds.remove(member, step.what, within)
@@ -186,6 +188,7 @@ def _take_out(how: Leaving, etcds: Etcds, step: Step, within: float) -> None:
 def _demand_spare(etcds: Etcds, step: Step, within: float) -> None:
     """Demand a quorum without a machine: an etcd 0.4 that is taken out first would come back."""
     seen = etcds.look()
+    _demand_known(seen)
     names = [n for n, m in seen.machines.items() if str(m["id"]) == str(step.params["id"])]
     if member := seen.member_of(names[0]) if names else None:
         etcds.spare(member, names[0], within)

@@ -49,6 +49,12 @@ class Seen:
         return next((a.listed for a in self.answers.values() if a.state == "healthy"), ())
 
     @property
+    def can_elect(self) -> bool:
+        """Whether none is healthy, but more than half of the members answer."""
+        lists = [a.listed for a in self.answers.values() if a.state == "unhealthy"]
+        return not self.listed and any(len(lists) >= quorum(len(x)) for x in lists if x)
+
+    @property
     def on_no_network(self) -> bool:
         """Whether the machines are stand-ins of a local cloud, whose etcds nobody can ask."""
         return bool(self.answers) and all(a.state == AWAY for a in self.answers.values())
@@ -85,7 +91,17 @@ class Etcds:
     text: str = ""
 
     def look(self) -> Seen:
-        """Ask the cloud for the machines, and each that runs for its etcd."""
+        """Ask the cloud for the machines, and each that runs for its etcd.
+
+        Where enough of the members answer to elect a leader, as they do when the last one is lost,
+        it waits for that, not for long.
+        """
+        seen = self._ask()
+        if seen.can_elect:
+            return self.settled(lambda now: bool(now.listed), "a leader", ELECTION) or self._ask()
+        return seen
+
+    def _ask(self) -> Seen:
         cloud = self.ours.cloud
         alive = [r for r in self.ours.in_zones() if r["state"] not in BAD or r["state"] == "Error"]
         mine = self.ours.own(self.ours.of_ours(alive))
@@ -105,7 +121,7 @@ class Etcds:
         seen = []
 
         def look() -> bool:
-            seen[:] = [self.look()]
+            seen[:] = [self._ask()]
             return is_so(seen[0])
 
         return seen[0] if awaited(self.ours.cloud, look, what, within) else None
@@ -122,7 +138,7 @@ class Etcds:
 
         seen = self.settled(all_healthy, f"all members before {name} joins", min(within, ELECTION))
         if not seen:
-            now = self.look()
+            now = self._ask()
             found = f"{len(now.healthy())} of {len(now.listed)}"
             raise CheckFailed(f"healthy members before {name} joins", "all", found, UNHEALTHY)
         if address not in {m.address for m in seen.listed}:
@@ -140,7 +156,7 @@ class Etcds:
 
         found = self.settled(can_spare, f"a quorum without {name}", min(within, ELECTION))
         if not found:
-            now = self.look()
+            now = self._ask()
             least = f"{quorum(max(len(now.listed) - 1, 0))} or more"
             what, others = f"healthy members without {name}", len(now.healthy(member.address))
             raise CheckFailed(what, least, others, UNHEALTHY)
