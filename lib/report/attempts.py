@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -139,11 +139,12 @@ def when(row: dict) -> datetime | None:
 
 
 def moment(text: object) -> datetime | None:
-    """Return the time that a text names, None if it names none."""
+    """Return the time that a text names, None if it names none; without a zone it is in UTC."""
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def read_json(path: Path, unread: list[str]) -> dict:

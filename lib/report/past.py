@@ -24,6 +24,16 @@ from lib.report.attempts import ENDED_WELL, TURNS, Attempt, read_json, when
 
 FILES = ("events", "journal", "api")
 LATEST = "latest"  # stands for the newest run
+NUMBER = (int, float)
+TYPES = {  # of the fields of a line that readers rely on; a field may be null
+    "at": str, "event": str, "stages": list, "stage": str, "attempt": int, "cell": str,
+    "cause": str, "seconds": NUMBER, "steps": list, "waiting": str, "error": str, "command": str,
+    "params": dict, "status": int, "code": int, "ms": NUMBER, "bytes": int,
+}  # fmt: skip
+FACT_TYPES = {  # of run.json
+    "command": list, "stages": list, "code": dict, "packages": dict, "notebooks": dict,
+    "lib": dict, "earlier": list, "observed": dict,
+}  # fmt: skip
 _ORIGIN = re.compile(r"^([A-Za-z_]\w*):.*?  # (.+)$", re.M)
 
 
@@ -111,9 +121,9 @@ def _read(folder: Path, files: Collection[str]) -> Past:
     events, journal, api = (
         lines(folder / f"{n}.jsonl", unread) if n in files else [] for n in FILES
     )
-    facts = read_json(folder / "run.json", unread)
-    sealed = facts.get("observed")
-    facts["observed"] = merged_facts(folder / FACTS) | (sealed if isinstance(sealed, dict) else {})
+    facts, bad = _typed(read_json(folder / "run.json", unread), FACT_TYPES)
+    unread += [f"run.json: {name}" for name in bad]
+    facts["observed"] = merged_facts(folder / FACTS) | (facts.get("observed") or {})
     alive = _alive(folder, events)
     found = attempts.read(folder, events, alive)
     last = {a.stage: a for a in found}
@@ -167,9 +177,17 @@ def named(run: str, runs: Path) -> Path:
 def lines(path: Path, unread: list[str]) -> list[dict]:
     """Return the JSON lines of a file, none if there is no such file."""
     found, bad = jsonl.read(path)
+    read = [_typed(row, TYPES) for row in found]
+    torn, bad = bad, bad + sum(bool(names) for _, names in read)
     if bad:
-        unread.append(f"{path.name}: {bad} of {bad + len(found)} lines")
-    return found
+        unread.append(f"{path.name}: {bad} of {torn + len(found)} lines")
+    return [row for row, _ in read]
+
+
+def _typed(row: dict, types: dict) -> tuple[dict, list[str]]:
+    """Return a row without the fields that are of another type, and their names."""
+    bad = [k for k, v in row.items() if not isinstance(v, (types.get(k, object), type(None)))]
+    return {k: v for k, v in row.items() if k not in bad}, bad
 
 
 def ms(line: dict) -> float:

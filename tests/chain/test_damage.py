@@ -103,6 +103,29 @@ def copied(built, tmp_path) -> tuple[Path, Path]:
     return failed, well
 
 
+ODD = {
+    "events.jsonl": {"at": "2025-01-02T03:04:05", "stages": 5, "seconds": {}, "steps": "x"},
+    "api.jsonl": {"at": [], "ms": {"a": 5}, "status": "x", "command": 5, "params": "x"},
+    "journal.jsonl": {"at": 5, "params": [], "state": {}, "command": None},
+    "run.json": dict.fromkeys(["command", "code", "packages", "lib", "earlier", "observed"], "x"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_field_of_another_type_ends_no_command_that_reads_a_run(name, copied, tmp_path, capsys):
+    runs = str(copied[0].parent)
+    for folder in copied:
+        text = (folder / name).read_text()
+        rows = [json.loads(text)] if name == "run.json" else map(json.loads, text.splitlines())
+        (folder / name).write_text("".join(json.dumps(row | ODD[name]) + "\n" for row in rows))
+        to = str(tmp_path / f"{folder.name}.html")
+        assert main(["report", folder.name, "--runs", runs, "--to", to]) == 0
+    assert main(["list", "--runs", runs]) == 0
+    capsys.readouterr()
+    assert main(["diff", *(f.name for f in copied), "--runs", runs]) in (0, 1)
+    assert f"could not be read: {name}" in capsys.readouterr().out
+
+
 # Each file is damaged in three of the seven ways, each way comes on files of every sort.
 PAIRS = [(n, [*DAMAGES][(i + j) % 7]) for i, n in enumerate(ALL) for j in (0, 1, 3)]
 SOME = ("cut", "bytes", "folder")  # for tests that run stages

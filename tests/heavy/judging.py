@@ -94,8 +94,10 @@ def _object(text: bytes) -> dict:
 
 def damage(chance: random.Random) -> list:
     """Return a way to damage a file, as plain data."""
-    kind = chance.choice(["cut", "cut", "cut", "zeros", "mutated", "mutated", "null", "list"])
-    return [kind, chance.randrange(10**9) if kind == "mutated" else round(chance.random(), 6)]
+    kinds = ["cut", "cut", "cut", "zeros", "mutated", "mutated", "field", "field", "null", "list"]
+    kind = chance.choice(kinds)
+    seeded = kind in ("mutated", "field")
+    return [kind, chance.randrange(10**9) if seeded else round(chance.random(), 6)]
 
 
 def demand_clean(text: str, secrets: list[str]) -> None:
