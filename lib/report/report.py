@@ -234,11 +234,13 @@ def _counted(codes: list[str]) -> str:
 
 
 def _circumstances(past: Past) -> dict:
-    """Return the parameters of the run, and the facts of `run.json` in short."""
-    params = [[k, _value(v), past.origins.get(k, "")] for k, v in past.params.items()]
+    """Return the parameters of the run, those that are empty, and `run.json` in short."""
+    given = {k: v for k, v in past.params.items() if v not in (None, "", [], {})}
+    params = [[k, _value(v), past.origins.get(k, "")] for k, v in given.items()]
     facts = [[k, page.trimmed(str(v), 300, "run.json")] for k, v in _flat(past.facts)]
     return {
         "params": pd.DataFrame(params, columns=["name", "value", "from"]),
+        "empty": [k for k in past.params if k not in given],
         "circumstances": pd.DataFrame(facts, columns=["fact", "value"]),
     }
 
