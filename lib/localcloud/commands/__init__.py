@@ -1,21 +1,14 @@
-"""Commands of the API, a module for each subject.
+"""Commands of the API, a module for each subject; importing this registers their functions."""
 
-Importing this registers them all, and then the parameters that many of them share.
-"""
-
-from . import (
-    absent,
+from . import (  # noqa: F401
     accounts,
     affinity,
     deployments,
     downloads,
-    filters,
     firewalls,
     instances,
     keys,
     machines,
-    owners,
-    projects,
     publicip,
     security,
     simulator,
@@ -23,33 +16,6 @@ from . import (
     storage,
     tags,
     templates,
-    users,
     volumes,
     zones,
 )
-
-SUBJECTS = (
-    zones,
-    volumes,
-    snapshots,
-    templates,
-    downloads,
-    affinity,
-    security,
-    deployments,
-    machines,
-    tags,
-    keys,
-    accounts,
-    simulator,
-    users,
-    instances,
-    storage,
-    publicip,
-    firewalls,
-    absent,
-    projects,
-)
-
-for shared in (owners, filters, projects):
-    shared.register()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..state import jobs
+from ..state import events, jobs
 from ..state.cloud import LIMITS, Cloud, Listing, fitting, used
 from ..state.fields import fields_of
 from ..state.refusals import DIRECT, ApiError
@@ -21,9 +21,7 @@ NESTED = {"tags": "tag"} | {k: k for k in ("nic", "user", "securitygroup", "affi
 SHOWN_TYPES = {"uuids": "list", "strings": "list"}
 
 
-@command("""listCapabilities sync capability
-    Lists what this server can do.
-""")
+@command("listCapabilities")
 def list_capabilities(cloud: Cloud) -> dict:
     """Answer with version and settings."""
     throttle = cloud.setting("throttle")
@@ -44,10 +42,7 @@ def _capability(cloud: Cloud, row: Row) -> dict:
     }
 
 
-@command("""listApis@4.1.0(4.22) list api
-    Lists the commands there are, with their parameters and what they answer.
-    name string the command
-""")
+@command("listApis")
 def list_apis(cloud: Cloud, name: str | None = None, keyword: str = "") -> Listing:
     """Answer with the registry."""
     rows = [c for c in known(cloud.dialect.name).values() if not cloud.lacks(c.name)]
@@ -103,9 +98,7 @@ def _param_row(one: Command, p: Param, dialect: str) -> dict:
     return row | ({"since": p.since} if p.since else {})
 
 
-@command("""getApiLimit(4.22) sync apilimit
-    Says how many calls are left.
-""")
+@command("getApiLimit")
 def get_api_limit(cloud: Cloud) -> dict:
     """Answer with the calls made in this interval and those allowed, if any limit is set (432)."""
     setting = cloud.setting("throttle")
@@ -123,10 +116,7 @@ def get_api_limit(cloud: Cloud) -> dict:
     }
 
 
-@command("""listResourceLimits list resourcelimit
-    Lists how much of each resource the account may have; -1 is unlimited.
-    resourcetype integer 0 machines, 1 addresses, 2 volumes, 3 snapshots, 4 templates
-""")
+@command("listResourceLimits")
 def list_resource_limits(
     cloud: Cloud, resourcetype: int | None = None, keyword: str = ""
 ) -> Listing:
@@ -139,16 +129,6 @@ def list_resource_limits(
         if resourcetype in (None, n)
     ]
     return Listing("resourcelimit", rows)
-
-
-@command("""listAccounts list account
-    Lists the account with its limits, what it uses and what is left.
-    id uuid the account
-    name string its name
-""")
-def list_accounts(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the only account."""
-    return Listing("account", fitting(cloud, "account", **filters))
 
 
 @more("account")
@@ -193,14 +173,7 @@ def user_of(cloud: Cloud, row: Row) -> dict:
     }
 
 
-@command("""listEvents list event
-    Lists what happened: the latest page first, and the oldest first within a page.
-    id uuid the event
-    type string its type, such as VM.CREATE
-    level string INFO, WARN or ERROR
-    startdate date from this moment on
-    enddate date up to this moment
-""")
+@command("listEvents")
 def list_events(
     cloud: Cloud,
     startdate: float = 0,
@@ -217,19 +190,13 @@ def list_events(
     return Listing("event", rows[::-1] if cloud.dialect.stable_pages else rows)
 
 
-@command("""queryAsyncJobResult sync asyncjobs
-    Says how far a job is: jobstatus 0 runs, 1 succeeded, 2 failed.
-    jobid uuid* the job
-""")
+@command("queryAsyncJobResult")
 def query_async_job_result(cloud: Cloud, jobid: Any) -> dict:
     """Answer with the job as it stands now."""
     return jobs.find(cloud, jobid)
 
 
-@command("""listAsyncJobs list asyncjobs
-    Lists jobs: those that run, and on 2.2 those of the last day that are over.
-    startdate date jobs made from this moment on
-""")
+@command("listAsyncJobs")
 def list_async_jobs(cloud: Cloud, startdate: float = 0, keyword: str = "") -> Listing:
     """Answer with the jobs that match; `keyword` is part of the command's class."""
     rows = [
@@ -238,6 +205,23 @@ def list_async_jobs(cloud: Cloud, startdate: float = 0, keyword: str = "") -> Li
         if not job["lost"]
         and (job["status"] == jobs.PENDING or cloud.dialect.lists_finished_jobs)
         and job["at"] >= startdate
-        and keyword.lower() in jobs.class_name(cloud, jobs.COMMANDS[job["command"]]).lower()
+        and keyword.lower() in events.class_name(cloud, jobs.COMMANDS[job["command"]]).lower()
     ]
     return Listing("asyncjobs", rows)
+
+
+@command("listUsers")
+def list_users(cloud: Cloud, keyword: str = "") -> Listing:
+    """Answer with the only user."""
+    user = user_of(cloud, cloud.account())
+    rows = [user] if keyword.lower() in user["username"].lower() else []
+    return Listing("user", rows, lambda row: {"created": row["created"]})
+
+
+@command("listDomains")
+def list_domains(cloud: Cloud, keyword: str = "") -> Listing:
+    """Answer with the only domain."""
+    me = cloud.account()
+    row = {"id": me["domainid"], "name": me["domain"], "path": me["domainpath"]}
+    row["level"] = me["domainpath"].count("/")
+    return Listing("domain", [row] if keyword.lower() in row["name"].lower() else [])

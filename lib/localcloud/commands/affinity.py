@@ -11,16 +11,9 @@ from ..state.jobs import Work
 from ..state.refusals import invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
-from ..state.views import show
 
 
-@command("""listAffinityGroups(4.22) list affinitygroup
-    Lists groups of machines on one host or on several.
-    id uuid the group
-    name string its name
-    type string its type
-    virtualmachineid uuid a machine in it
-""")
+@command("listAffinityGroups")
 def list_groups(cloud: Cloud, virtualmachineid: Any = None, **filters: Any) -> Listing:
     """Answer with the matching groups."""
     rows = fitting(cloud, "affinitygroup", **filters)
@@ -30,20 +23,13 @@ def list_groups(cloud: Cloud, virtualmachineid: Any = None, **filters: Any) -> L
     return Listing("affinitygroup", rows)
 
 
-@command("""listAffinityGroupTypes(4.22) list affinityGroupType
-    Lists the types of affinity groups.
-""")
+@command("listAffinityGroupTypes")
 def list_types(cloud: Cloud, keyword: str = "") -> Listing:
     """Answer with the types that users may make groups of."""
     return Listing("affinityGroupType", [{"type": name} for name in TYPES if keyword in name])
 
 
-@command("""createAffinityGroup(4.22) async-create affinitygroup
-    Makes a group of machines.
-    name string* its name
-    type string* host anti-affinity, or another type of listAffinityGroupTypes
-    description string a text to go with it
-""")
+@command("createAffinityGroup")
 def create_group(cloud: Cloud, name: str, type: str, description: str = "") -> Work:
     """Create the group."""
     if type not in TYPES:
@@ -54,25 +40,14 @@ def create_group(cloud: Cloud, name: str, type: str, description: str = "") -> W
     return Work(cloud.state.add("affinitygroup", at=cloud.clock(), **own))
 
 
-@phase("createAffinityGroup", "finish")
-def created(cloud: Cloud, job: Row, **_: Any) -> dict:
-    """Answer with the group."""
-    group = cloud.find("affinitygroup", job["instance"])
-    return {"affinitygroup": show(cloud, "affinitygroup", group)}
-
-
-@command("""deleteAffinityGroup(4.22) async
-    Deletes a group; machines in it stay.
-    id uuid the group
-    name string its name, where no id is given
-""")
+@command("deleteAffinityGroup")
 def delete_group(cloud: Cloud, id: Any = None, **_: Any) -> Work:
     """Queue the deleting."""
     return Work(cloud.state.get("affinitygroup", id))
 
 
 @phase("deleteAffinityGroup", "finish")
-def deleted(cloud: Cloud, job: Row, id: Any = None, name: str | None = None) -> dict:
+def deleted(cloud: Cloud, job: Row, id: Any = None, name: str | None = None) -> None:
     """Delete the group and take its machines out of it."""
     if id is None and name is None:
         raise invalid(
@@ -87,19 +62,6 @@ def deleted(cloud: Cloud, job: Row, id: Any = None, name: str | None = None) -> 
             left = [i for i in machine["affinitygroupids"] if i != found[0]["id"]]
             cloud.state.change("virtualmachine", machine, affinitygroupids=left)
     cloud.state.remove("affinitygroup", found[0])
-    return {"success": True}
-
-
-@command("""updateVMAffinityGroup(4.22) async virtualmachine
-    Puts a stopped machine into other groups.
-    id uuid* the machine
-    affinitygroupids uuids the groups it is in then
-    affinitygroupnames strings their names, where no ids are given
-""")
-def update_machine(cloud: Cloud, id: Any, **_: Any) -> Work:
-    """Queue the change."""
-    row = cloud.find("virtualmachine", id)
-    return Work(row, row)
 
 
 @phase("updateVMAffinityGroup", "finish")
@@ -120,7 +82,7 @@ def updated(
             "make sure the virtual machine is stopped and not in an error state before updating."
         )
     cloud.state.change("virtualmachine", row, affinitygroupids=groups)
-    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+    return row
 
 
 def chosen(

@@ -27,33 +27,7 @@ NAME_RULE = (
 MOST = 2**31 - 1  # of CPUs, MHz or MiB
 
 
-@command("""deployVirtualMachine async-create virtualmachine
-    Makes a machine from a template and starts it.
-    zoneid uuid* the zone
-    serviceofferingid uuid* the service offering
-    templateid uuid*2.2 the template
-    name string its host name
-    displayname string its name in lists
-    group string the group it belongs to
-    networkids uuids its networks, the default one first
-    ipaddress string its address
-    iptonetworklist map iptonetworklist[0].networkid and .ip
-    diskofferingid uuid a data volume to go with it
-    size long size of that volume in GB
-    rootdisksize long@4.4 (4.22) size of the root disk in GB, if more than the template's
-    keypair string an SSH key
-    keypairs strings@4.17 (4.22) several SSH keys
-    userdata string<1048576 data for the machine, in base64
-    userdataid uuid@4.18 (4.22) stored user data
-    affinitygroupids uuids (4.22) the affinity groups it is in
-    affinitygroupnames strings (4.22) their names, where no ids are given
-    securitygroupids uuids the security groups it is in; in a basic zone only
-    securitygroupnames strings their names, where no ids are given
-    startvm boolean (4.22) false to leave it stopped
-    hypervisor string its hypervisor, which counts only if the template does not say it
-    dynamicscalingenabled boolean (4.22) whether it may be scaled while it runs, if all else allows
-    details map@4.3 (4.22) pairs that describe it; the size for an offering of custom size
-""")
+@command("deployVirtualMachine")
 def deploy(
     cloud: Cloud,
     templateid: Any = None,

@@ -16,7 +16,6 @@ from ..state.jobs import Work
 from ..state.refusals import ApiError, broken, invalid, refuse
 from ..state.registry import command, phase
 from ..state.rows import Row
-from ..state.views import show
 from ..workstation import images, installers
 
 FORMATS = "QCOW2 RAW VHD ISO OVA VHDX BAREMETAL VMDK VDI TAR DIR".split()  # noqa: SIM905
@@ -27,27 +26,7 @@ DIGITS = {"MD5": 32, "SHA-1": 40, "SHA-224": 56, "SHA-256": 64, "SHA-384": 96, "
 ALL_ZONES = -1
 
 
-@command("""registerTemplate sync template
-    Makes a template of an image that the cloud downloads.
-    name string* its name
-    displaytext string*2.2<4096 a text to go with it
-    url string*<2048 where the image is
-    format string* its format: QCOW2, RAW, VHD, OVA
-    hypervisor string* the hypervisor it is for
-    ostypeid uuid*2.2 the OS type
-    zoneid uuid*2.2 the zone
-    zoneids uuids (4.22) several zones
-    checksum string its digits after {SHA-256} or the like; without an algorithm, of MD5
-    directdownload boolean (4.22) hosts download it when a machine is deployed; for KVM only
-    ispublic boolean everyone may use it
-    isfeatured boolean accepted; users cannot feature a template
-    isextractable boolean (4.22) accepted; nothing is extracted here
-    passwordenabled boolean machines get a password of their own
-    sshkeyenabled boolean (4.22) machines take an SSH key
-    requireshvm boolean accepted; all machines here are of that kind
-    isdynamicallyscalable boolean (4.22) accepted; no machine here is scaled while it runs
-    details map pairs that describe it
-""")  # fmt: skip
+@command("registerTemplate")
 def register_template(cloud: Cloud, url: str, **given: Any) -> Listing:
     """Create the template's row, and start its download unless hosts do that themselves."""
     zones, direct = _zones(cloud, **given), given.get("directdownload", False)
@@ -209,13 +188,7 @@ def _write(cloud: Cloud, row: Row) -> None:
     installers.write_files(cloud.disk(row), kind, version, oem)
 
 
-@command("""copyTemplate async template
-    Copies a template to other zones.
-    id uuid* the template
-    sourcezoneid uuid*2.2 the zone that has it
-    destzoneid uuid*2.2 the zone that gets it
-    destzoneids uuids (4.22) several zones that get it
-""")
+@command("copyTemplate")
 def copy_template(cloud: Cloud, id: Any, **_: Any) -> Work:
     """Queue the copying."""
     row = cloud.state.get("template", id)
@@ -253,7 +226,7 @@ def copied(
         check_quota(cloud, "template")
         check_quota(cloud, "secondarystorage", row["size"] / GIB)
     cloud.state.change("template", row, copies=row.get("copies", []) + new)
-    return {"template": show(cloud, "template", row)}
+    return row
 
 
 def check_own(cloud: Cloud, row: Row) -> None:
@@ -264,19 +237,7 @@ def check_own(cloud: Cloud, row: Row) -> None:
         raise ApiError(531, text, 4365)
 
 
-@command("""updateTemplate sync template
-    Changes what is said about a template.
-    id uuid* the template
-    name string its name
-    displaytext string<4096 a text to go with it
-    ostypeid uuid the OS type
-    passwordenabled boolean machines get a password of their own
-    sshkeyenabled boolean (4.22) machines take an SSH key
-    isdynamicallyscalable boolean (4.22) accepted; no machine here is scaled while it runs
-    requireshvm boolean (4.22) accepted; all machines here are of that kind
-    details map (4.22) pairs that replace all it had
-    cleanupdetails boolean (4.22) true takes all pairs away
-""")
+@command("updateTemplate")
 def update_template(
     cloud: Cloud, id: Any, details: list | None = None, cleanupdetails: bool = False, **new: Any
 ) -> dict:

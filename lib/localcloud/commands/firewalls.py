@@ -8,52 +8,18 @@ Rules and texts are those of `RulesManagerImpl`, `FirewallManagerImpl` and
 import ipaddress
 from typing import Any
 
-from ..state.cloud import Cloud, Listing, fitting
+from ..state.cloud import Cloud, fitting
 from ..state.jobs import Work
 from ..state.refusals import ApiError, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
-from ..state.views import more, show
+from ..state.views import more
 
 EVERYONE = "0.0.0.0/0"
 CONFLICT = 537
 
 
-@command("""listPortForwardingRules list portforwardingrule
-    Lists port forwarding rules.
-    id uuid the rule
-    ipaddressid uuid its public address
-    networkid uuid (4.22) its network
-    tags map (4.22) tags it must carry, one of them at least
-""")
-def list_forwarding(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the matching rules."""
-    return Listing("portforwardingrule", fitting(cloud, "portforwardingrule", **filters))
-
-
-@command("""listFirewallRules(4.22) list firewallrule
-    Lists firewall rules.
-    id uuid the rule
-    ipaddressid uuid its public address
-    networkid uuid its network
-    tags map tags it must carry, one of them at least
-""")
-def list_firewall(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the matching rules."""
-    return Listing("firewallrule", fitting(cloud, "firewallrule", **filters))
-
-
-@command("""createPortForwardingRule async-create portforwardingrule
-    Forwards a port of a public address to a machine.
-    ipaddressid uuid* the public address
-    protocol string* TCP or UDP
-    publicport integer* its port
-    privateport integer* the machine's port
-    virtualmachineid uuid* the machine
-    cidrlist strings where requests may come from; newer servers have firewall rules for that
-    openfirewall boolean (4.22) false: no firewall rule is made for it
-    networkid uuid (4.22) the network, for an address that has none; all have one here
-""")
+@command("createPortForwardingRule")
 def create_forwarding(
     cloud: Cloud,
     ipaddressid: Any,
@@ -106,21 +72,7 @@ def _check_free(rules: list[Row], protocol: str, port: int) -> None:
             raise ApiError(CONFLICT, f"{text} {port}-{port}")
 
 
-@phase("createPortForwardingRule", "finish")
-def forwarding(cloud: Cloud, job: Row, **_: Any) -> dict:
-    """Answer with the rule."""
-    rule = cloud.find("portforwardingrule", job["instance"])
-    return {"portforwardingrule": show(cloud, "portforwardingrule", rule)}
-
-
-@command("""createFirewallRule(4.22) async-create firewallrule
-    Lets requests to ports of a public address in.
-    ipaddressid uuid* the public address
-    protocol string* TCP, UDP or ICMP
-    startport integer the first port
-    endport integer the last port
-    cidrlist strings where requests may come from; from everywhere by default
-""")
+@command("createFirewallRule")
 def create_firewall(
     cloud: Cloud,
     ipaddressid: Any,
@@ -157,39 +109,13 @@ def _open(
     return cloud.state.add("firewallrule", **own, cidrlist=cidrs)
 
 
-@phase("createFirewallRule", "finish")
-def opened(cloud: Cloud, job: Row, **_: Any) -> dict:
-    """Answer with the rule."""
-    rule = cloud.find("firewallrule", job["instance"])
-    return {"firewallrule": show(cloud, "firewallrule", rule)}
-
-
-@command("""deleteFirewallRule(4.22) async firewallrule
-    Deletes a firewall rule.
-    id uuid* the rule
-""")
-def delete_firewall(cloud: Cloud, id: Any) -> Work:
-    """Queue the deleting."""
-    return Work(cloud.find("firewallrule", id))
-
-
-@command("""deletePortForwardingRule async portforwardingrule
-    Deletes a port forwarding rule.
-    id uuid* the rule
-""")
-def delete_forwarding(cloud: Cloud, id: Any) -> Work:
-    """Queue the deleting."""
-    return Work(cloud.find("portforwardingrule", id))
-
-
 @phase("deleteFirewallRule", "finish")
 @phase("deletePortForwardingRule", "finish")
-def deleted(cloud: Cloud, job: Row, id: Any) -> dict:
+def deleted(cloud: Cloud, job: Row, id: Any) -> None:
     """Delete the rule."""
     for kind in ("firewallrule", "portforwardingrule"):
         if rule := cloud.state.get(kind, id):
             cloud.state.remove(kind, rule)
-    return {"success": True}
 
 
 def revoke(cloud: Cloud, machine: Row) -> None:

@@ -3,34 +3,18 @@
 from typing import Any
 
 from ..state.cloud import Cloud, Listing, fitting
-from ..state.jobs import Work
 from ..state.refusals import ApiError, broken, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
-from ..state.views import nic_view, show
+from ..state.views import nic_view
 from .machines import change_service
 
 
-@command("""getVirtualMachineUserData@4.4(4.22) sync virtualmachineuserdata
-    Returns the user data of a machine.
-    virtualmachineid uuid* the machine
-""")
+@command("getVirtualMachineUserData")
 def get_userdata(cloud: Cloud, virtualmachineid: Any) -> dict:
     """Answer with the user data of the machine, in base64."""
     row = cloud.find("virtualmachine", virtualmachineid)
     return {"virtualmachineid": row["id"], "userdata": row.get("data")}
-
-
-@command("""scaleVirtualMachine(4.22) async virtualmachine
-    Gives a machine another service offering.
-    id uuid* the machine
-    serviceofferingid uuid* the service offering
-    details map cpuNumber, cpuSpeed and memory, for an offering of custom size
-""")
-def scale(cloud: Cloud, id: Any, **_: Any) -> Work:
-    """Queue the change."""
-    row = cloud.find("virtualmachine", id)
-    return Work(row, row)
 
 
 @phase("scaleVirtualMachine", "finish")
@@ -45,13 +29,10 @@ def scaled(
     if row["state"] not in ("Running", "Stopped"):
         raise ApiError(530, "Failed to scale Instance")
     row = change_service(cloud, id, serviceofferingid, details)
-    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+    return row
 
 
-@command("""recoverVirtualMachine sync virtualmachine
-    Brings back a destroyed machine that is not expunged yet; it is stopped then.
-    id uuid* the machine
-""")
+@command("recoverVirtualMachine")
 def recover(cloud: Cloud, id: Any) -> dict:
     """Recover a destroyed machine, if the account may (531); on 2.2 it always may."""
     if not (cloud.dialect.all_recover or cloud.setting("expunge")["allowed"]):
@@ -67,18 +48,6 @@ def recover(cloud: Cloud, id: Any) -> dict:
     for root in fitting(cloud, "volume", virtualmachineid=id, type="ROOT"):
         cloud.state.change("volume", root, state="Ready")
     return cloud.state.change("virtualmachine", row, state="Stopped")
-
-
-@command("""resetSSHKeyForVirtualMachine(4.22) async virtualmachine
-    Gives a stopped machine other SSH keys.
-    id uuid* the machine
-    keypair string an SSH key
-    keypairs strings@4.17 several SSH keys
-""")
-def reset_key(cloud: Cloud, id: Any, **_: Any) -> Work:
-    """Queue the change."""
-    row = cloud.find("virtualmachine", id)
-    return Work(row, row)
 
 
 @phase("resetSSHKeyForVirtualMachine", "finish")
@@ -97,13 +66,10 @@ def key_reset(
     if not {k["name"] for k in cloud.rows("sshkeypair")} >= set(names):
         raise invalid("Not all specified keypairs exist")
     cloud.state.change("virtualmachine", row, keypairs=names)
-    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+    return row
 
 
-@command("""getVMPassword sync password
-    Returns the password of a machine, encrypted with its SSH key.
-    id uuid* the machine
-""")
+@command("getVMPassword")
 def get_password(cloud: Cloud, id: Any) -> dict:
     """Answer with the password, which only the owner of the private key can read."""
     row = cloud.find("virtualmachine", id)
@@ -113,30 +79,13 @@ def get_password(cloud: Cloud, id: Any) -> dict:
     return {"encryptedpassword": row["encryptedpassword"]}
 
 
-@command("""listNics(4.22) list nic
-    Lists the network cards of a machine.
-    virtualmachineid uuid* the machine
-    nicid uuid the card
-    networkid uuid the network it is in
-""")
-def list_nics(
-    cloud: Cloud, virtualmachineid: Any, nicid: Any = None, networkid: Any = None, keyword: str = ""
-) -> Listing:
+@command("listNics")
+def list_nics(cloud: Cloud, virtualmachineid: Any, nicid: Any = None, keyword: str = "") -> Listing:
     """Answer with the matching nics, as in the machine's own row."""
     row = cloud.find("virtualmachine", virtualmachineid)
     cards = [
         nic_view(cloud, card, row) | {"virtualmachineid": row["id"], "secondaryip": None}
         for card in row["nics"]
-        if nicid in (None, card["id"]) and networkid in (None, card["networkid"])
+        if nicid in (None, card["id"])
     ]
     return Listing("nic", [c for c in cards if keyword in c["ipaddress"]])
-
-
-@command("""listInstanceGroups list instancegroup
-    Lists the groups that machines were put in.
-    id uuid the group
-    name string its name
-""")
-def list_groups(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the matching groups."""
-    return Listing("instancegroup", fitting(cloud, "instancegroup", **filters))

@@ -5,26 +5,13 @@ import hashlib
 from typing import Any
 from urllib.parse import unquote
 
-from ..state.cloud import Cloud, Listing, fitting
+from ..state.cloud import Cloud
 from ..state.refusals import ApiError, broken, invalid
 from ..state.registry import command
 from ..state.rows import Row
 
 
-@command("""listSSHKeyPairs list sshkeypair
-    Lists the SSH keys that machines can be given.
-    name string the key's name
-    fingerprint string its fingerprint
-""")
-def list_keys(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the account's keys that match."""
-    return Listing("sshkeypair", fitting(cloud, "sshkeypair", **filters))
-
-
-@command("""createSSHKeyPair sync keypair
-    Makes an SSH key; the private half is answered once and not kept.
-    name string* its name
-""")
+@command("createSSHKeyPair")
 def create_key(cloud: Cloud, name: str) -> dict:
     """Make a key and answer with its private half."""
     _check_name(cloud, name)
@@ -43,11 +30,7 @@ def _new_key() -> tuple[str, str]:
     return private.decode(), key.public_key().public_bytes(*line).decode()
 
 
-@command("""registerSSHKeyPair sync keypair
-    Takes the public half of an SSH key that exists already.
-    name string* its name
-    publickey string*<5120 the line of a .pub file
-""")
+@command("registerSSHKeyPair")
 def register_key(cloud: Cloud, name: str, publickey: str) -> dict:
     """Keep a public key."""
     _check_name(cloud, name)
@@ -80,10 +63,7 @@ def _add(cloud: Cloud, name: str, public: str, blob: bytes = b"") -> Row:
     return cloud.state.add("sshkeypair", name=name, **own)
 
 
-@command("""deleteSSHKeyPair sync
-    Deletes an SSH key; machines that have it keep it.
-    name string* its name
-""")
+@command("deleteSSHKeyPair")
 def delete_key(cloud: Cloud, name: str) -> bool:
     """Forget a key."""
     cloud.state.remove("sshkeypair", named_key(cloud, name))
@@ -111,12 +91,7 @@ def encrypted(cloud: Cloud, machine: Row, password: str) -> str | None:
     return None
 
 
-@command("""registerUserData@4.18(4.22) sync userdata
-    Stores user data under a name.
-    name string* its name
-    userdata string*<1048576 the data in base64
-    params string names of its variables
-""")
+@command("registerUserData")
 def register_userdata(cloud: Cloud, name: str, userdata: str, params: str | None = None) -> dict:
     """Keep user data."""
     data = checked_userdata(cloud, userdata)
@@ -147,20 +122,7 @@ def checked_userdata(cloud: Cloud, text: str) -> str:
     return text
 
 
-@command("""listUserData@4.18(4.22) list userdata
-    Lists stored user data.
-    id uuid the user data
-    name string its name
-""")
-def list_userdata(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the matching stored user data."""
-    return Listing("userdata", fitting(cloud, "userdata", **filters))
-
-
-@command("""deleteUserData@4.18(4.22) sync
-    Deletes stored user data that no machine uses.
-    id uuid* the user data
-""")
+@command("deleteUserData")
 def delete_userdata(cloud: Cloud, id: Any) -> bool:
     """Forget stored user data."""
     row = cloud.state.get("userdata", id)

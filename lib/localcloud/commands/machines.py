@@ -20,23 +20,7 @@ from .volumes import drop
 HIDDEN = ("Destroyed", "Expunging")  # from users, as allow.user.view.destroyed.vm is false
 
 
-@command("""listVirtualMachines list virtualmachine
-    Lists machines; destroyed ones are not shown to users.
-    id uuid the machine
-    ids uuids@4.4 (4.22) several machines
-    name string its host name
-    state string its state
-    zoneid uuid its zone
-    networkid uuid the network it is in
-    groupid uuid its group
-    templateid uuid (4.22) the template it was made from
-    serviceofferingid uuid@4.4 (4.22) its service offering
-    keypair string (4.22) the SSH key it was given
-    affinitygroupid uuid (4.22) an affinity group it is in
-    securitygroupid uuid@4.15 (4.22) a security group it is in
-    userdata boolean@4.18.0.0 (4.22) answer with the user data too
-    tags map (4.22) tags it must carry, one of them at least
-""")
+@command("listVirtualMachines")
 def list_machines(
     cloud: Cloud,
     networkid: Any = None,
@@ -63,23 +47,12 @@ def _userdata(row: Row) -> dict:
     return {"userdata": row.get("data")}
 
 
-def _queued(cloud: Cloud, id: Any, **_: Any) -> Work:
-    """Queue a job for a machine."""
-    row = cloud.find("virtualmachine", id)
-    return Work(row, row)
-
-
-def _start(cloud: Cloud, id: Any, **_: Any) -> Work:
+@command("startVirtualMachine")
+def start(cloud: Cloud, id: Any, **_: Any) -> Work:
     """Queue the start of a machine; the first one copies its root disk."""
     row, root = cloud.find("virtualmachine", id), guests.root_of(cloud, {"id": id})
     new = root is not None and root["state"] == "Allocated"
     return Work(row, row, seconds=FIRST_START if new else None)
-
-
-command("""startVirtualMachine async virtualmachine
-    Starts a machine that is stopped.
-    id uuid* the machine
-""")(_start)
 
 
 def _when(cloud: Cloud, job: Row, state: str, then: str) -> None:
@@ -93,7 +66,7 @@ def started(cloud: Cloud, job: Row, id: Any) -> dict:
     """Find room for the machine and boot it."""
     row = cloud.find("virtualmachine", id)
     if row["state"] == "Running" and cloud.dialect.starts_running:
-        return {"virtualmachine": show(cloud, "virtualmachine", row)}
+        return row
     if row["state"] == "Running":
         raise invalid(f"The virtual machine {row['id']} ({row['name']}) is already running")
     if row["state"] != "Starting":
@@ -101,14 +74,7 @@ def started(cloud: Cloud, job: Row, id: Any) -> dict:
     row["host"] = hosts.find(cloud, row)
     guests.fill_root(cloud, row)
     guests.boot(cloud, row, job)
-    return {"virtualmachine": show(cloud, "virtualmachine", row)}
-
-
-command("""stopVirtualMachine async virtualmachine
-    Stops a machine; one that is stopped stays so.
-    id uuid* the machine
-    forced boolean without asking its system
-""")(_queued)
+    return row
 
 
 @phase("stopVirtualMachine", "finish")
@@ -116,7 +82,7 @@ def stopped(cloud: Cloud, job: Row, **_: Any) -> dict:
     """Set the machine to Stopped."""
     _when(cloud, job, "Stopping", "Stopped")
     row = cloud.find("virtualmachine", job["instance"])
-    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+    return row
 
 
 # The states of a machine during a job, and after its failure.
@@ -128,13 +94,6 @@ for _verb, _before, _meanwhile in (
     phase(f"{_verb}VirtualMachine", "failed")(partial(_when, state=_meanwhile, then=_before))
 
 
-command("""rebootVirtualMachine async virtualmachine
-    Reboots a machine that runs.
-    id uuid* the machine
-    forced boolean@4.16.0 (4.22) without asking its system
-""")(_queued)
-
-
 @phase("rebootVirtualMachine", "finish")
 def rebooted(cloud: Cloud, job: Row, **_: Any) -> dict:
     """Boot it again."""
@@ -143,15 +102,10 @@ def rebooted(cloud: Cloud, job: Row, **_: Any) -> dict:
         text = f"The VM {row['id']} ({row['name']}) is not running, unable to reboot it"
         raise ApiError(cloud.dialect.reboot_refusal, text)
     guests.boot(cloud, row, job)
-    return {"virtualmachine": show(cloud, "virtualmachine", row)}
+    return row
 
 
-@command("""destroyVirtualMachine async virtualmachine
-    Destroys a machine; its data volumes are kept.
-    id uuid* the machine
-    expunge boolean@4.2.1 (4.22) at once and for ever
-    volumeids uuids@4.12.0 (4.22) data volumes to delete with it
-""")
+@command("destroyVirtualMachine")
 def destroy(cloud: Cloud, id: Any, expunge: bool = False, volumeids: list | None = None) -> Work:
     """Queue the destruction of a machine."""
     row = cloud.find("virtualmachine", id)
@@ -191,10 +145,7 @@ def destroyed(
     return result
 
 
-@command("""expungeVirtualMachine(4.22) async
-    Removes a destroyed machine for ever.
-    id uuid* the machine
-""")
+@command("expungeVirtualMachine")
 def expunge(cloud: Cloud, id: Any) -> Work:
     """Queue the removal."""
     row = cloud.find("virtualmachine", id)
@@ -206,10 +157,9 @@ def expunge(cloud: Cloud, id: Any) -> Work:
 
 
 @phase("expungeVirtualMachine", "finish")
-def expunged(cloud: Cloud, job: Row, id: Any) -> dict:
+def expunged(cloud: Cloud, job: Row, id: Any) -> None:
     """Remove the machine."""
     expunge_now(cloud, id)
-    return {"success": True}
 
 
 @phase("expungeVirtualMachine", "expunge")
@@ -234,18 +184,7 @@ def expunge_now(cloud: Cloud, id: Any) -> None:
     update_workstation(cloud, row)
 
 
-@command("""updateVirtualMachine sync virtualmachine
-    Changes what is said about a machine, and its user data.
-    id uuid* the machine
-    displayname string its name in lists
-    name string@4.4 (4.22) its host name
-    group string the group it belongs to
-    userdata string<1048576 data for the machine, in base64
-    userdataid uuid@4.18 (4.22) stored user data
-    details map (4.22) pairs that replace all it had
-    deleteprotection boolean@4.20.0 (4.22) keep it from being destroyed
-    haenable boolean start it elsewhere when its host fails
-""")
+@command("updateVirtualMachine")
 def update(
     cloud: Cloud,
     id: Any,
@@ -270,12 +209,7 @@ def update(
     return cloud.state.save("virtualmachine", row)
 
 
-@command("""changeServiceForVirtualMachine sync virtualmachine
-    Gives a stopped machine another service offering.
-    id uuid* the machine
-    serviceofferingid uuid* the service offering
-    details map (4.22) cpuNumber, cpuSpeed and memory, for an offering of custom size
-""")
+@command("changeServiceForVirtualMachine")
 def change_service(
     cloud: Cloud, id: Any, serviceofferingid: Any, details: list | None = None
 ) -> dict:

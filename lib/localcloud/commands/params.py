@@ -34,8 +34,9 @@ def read(state: State, dialect: Dialect, command: Command, given: dict[str, str]
     texts = fold({_lower(name): value for name, value in given.items()})
     unbuilt.check(dialect.name, command, texts)
     reader = Reader(state, dialect, command)
-    found = {p.name: reader.value(p, texts.get(p.name)) for p in params_of(command, dialect.name)}
-    return {name: value for name, value in found.items() if value is not None}
+    rows = params_of(command, dialect.name)
+    found = {p.name: reader.value(p, texts.get(p.name)) for p in rows}
+    return {p.name: found[p.name] for p in rows if p.use != "~" and found[p.name] is not None}
 
 
 def _lower(name: str) -> str:

@@ -70,9 +70,8 @@ def _settings(cloud: Cloud, seed: Seed) -> None:
 
 
 def _networks(cloud: Cloud, seed: Seed) -> None:
-    own = {"name": "isolated", "id": 8}
+    own = {"name": "DefaultIsolatedNetworkOfferingWithSourceNatService", "id": 8}
     offering = _add(cloud, "networkoffering", own)
-    offering.pop("name")
     for row in seed["networks"]:
         zone = cloud.find("zone", _id(cloud, "zone", row["zone"]))
         place = {k: row.get(k) for k in ("cidr", "first", "last")}

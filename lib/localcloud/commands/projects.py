@@ -4,43 +4,15 @@ A call with `projectid` lists or creates resources of that project; -1 lists tho
 Calls that name a resource by its id reach it either way (`AccountManagerImpl`).
 """
 
-from typing import Any
-
 from ..state.cloud import Cloud, Listing, fitting
 from ..state.refusals import invalid
-from ..state.registry import add_params, command
 from ..state.rows import Row
 from . import publicip
 from .cards import card
 
 ANY = -1
-TAKING = """listDiskOfferings listServiceOfferings listVirtualMachines listVolumes listSnapshots
-    listTemplates listNetworks listResourceLimits listSSHKeyPairs listUserData listTags listEvents
-    listPublicIpAddresses listPortForwardingRules listIpForwardingRules listInstanceGroups
-    listAffinityGroups listSecurityGroups listIsos listVMSnapshot listVPCs createVolume
-    createTemplate deployVirtualMachine createSSHKeyPair registerSSHKeyPair deleteSSHKeyPair
-    registerUserData deleteUserData resetSSHKeyForVirtualMachine registerTemplate
-    createAffinityGroup deleteAffinityGroup createSecurityGroup deleteSecurityGroup
-    associateIpAddress listFirewallRules"""
 OWNED = """virtualmachine volume snapshot template network sshkeypair userdata tag event
     instancegroup affinitygroup securitygroup publicipaddress"""
-
-
-@command("""listProjects@3.0.0(4.22) list project
-    Lists the projects that the account is in.
-    id uuid the project
-    name string its name
-""")
-def list_projects(cloud: Cloud, **filters: Any) -> Listing:
-    """Answer with the matching projects."""
-    return Listing("project", fitting(cloud, "project", **filters))
-
-
-def register() -> None:
-    """Give the commands that take a project the parameter."""
-    line = "projectid uuid (4.22) the project; without it, what is in a project is out of sight"
-    for name in TAKING.split():
-        add_params(name, [line])
 
 
 def enter(cloud: Cloud, values: dict) -> None:

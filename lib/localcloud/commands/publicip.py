@@ -7,7 +7,7 @@ to be the same. A network goes out by an address of its own, which is listed, to
 from ipaddress import IPv4Network
 from typing import Any
 
-from ..state.cloud import Cloud, Listing, check_quota, fitting, owner_of
+from ..state.cloud import Cloud, check_quota, fitting, owner_of
 from ..state.jobs import Work
 from ..state.refusals import broken, full, invalid
 from ..state.registry import command, phase
@@ -17,43 +17,7 @@ from ..state.views import show
 POOL = IPv4Network("203.0.113.0/24")  # TEST-NET-3 (RFC 5737)
 
 
-@command("""listPublicIpAddresses list publicipaddress
-    Lists public addresses.
-    id uuid the address
-    ipaddress string the address itself
-    zoneid uuid its zone
-    associatednetworkid uuid (4.22) the network it is for
-    networkid uuid (4.22) the network it comes from
-    vpcid uuid (4.22) its VPC
-    allocatedonly boolean addresses in use only; others are not listed here
-    forvirtualnetwork boolean addresses for networks of accounts
-    forloadbalancing boolean addresses of load balancers
-    issourcenat boolean (4.22) addresses that networks go out by
-    isstaticnat boolean (4.22) addresses that stand for one machine
-    state string (4.22) their state
-    tags map (4.22) tags it must carry, one of them at least
-""")
-def list_addresses(
-    cloud: Cloud,
-    networkid: Any = None,
-    vpcid: Any = None,
-    forvirtualnetwork: bool = True,
-    forloadbalancing: bool = False,
-    isstaticnat: bool = False,
-    **filters: Any,
-) -> Listing:
-    """Answer with the matching addresses, none of which is of a VPC or stands for a machine."""
-    filters.pop("allocatedonly", None)
-    others = networkid, vpcid, forloadbalancing or None, isstaticnat or None
-    fit = forvirtualnetwork and others == (None,) * 4
-    return Listing("publicipaddress", fitting(cloud, "publicipaddress", **filters) if fit else [])
-
-
-@command("""associateIpAddress async-create publicipaddress
-    Takes a public address for a network.
-    zoneid uuid*2.2 the zone, where it has one isolated network of the account
-    networkid uuid the network that the address is for
-""")
+@command("associateIpAddress")
 def associate(cloud: Cloud, zoneid: Any = None, networkid: Any = None) -> Work:
     """Take the first address that is free."""
     check_quota(cloud, "ip")
@@ -98,10 +62,7 @@ def associated(cloud: Cloud, job: Row, **_: Any) -> dict:
     return {"ipaddress": show(cloud, "publicipaddress", row)}
 
 
-@command("""disassociateIpAddress async publicipaddress
-    Gives a public address back, with all its rules.
-    id uuid* the address
-""")
+@command("disassociateIpAddress")
 def disassociate(cloud: Cloud, id: Any) -> Work:
     """Queue it, unless a network goes out by the address."""
     row = cloud.find("publicipaddress", id)
@@ -111,11 +72,10 @@ def disassociate(cloud: Cloud, id: Any) -> Work:
 
 
 @phase("disassociateIpAddress", "finish")
-def disassociated(cloud: Cloud, job: Row, id: Any) -> dict:
+def disassociated(cloud: Cloud, job: Row, id: Any) -> None:
     """Remove the address and its rules."""
     row = cloud.find("publicipaddress", id)
     for kind in ("portforwardingrule", "firewallrule"):
         for rule in fitting(cloud, kind, ipaddressid=row["id"]):
             cloud.state.remove(kind, rule)
     cloud.state.remove("publicipaddress", row)
-    return {"success": True}

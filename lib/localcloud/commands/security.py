@@ -14,13 +14,7 @@ from ..state.rows import Row
 DEFAULT = "default"  # which each account has
 
 
-@command("""listSecurityGroups list securitygroup
-    Lists security groups.
-    id uuid the group
-    securitygroupname string its name
-    virtualmachineid uuid a machine in it
-    tags map (4.22) tags it must carry, one of them at least
-""")
+@command("listSecurityGroups")
 def list_groups(
     cloud: Cloud, securitygroupname: str | None = None, virtualmachineid: Any = None, **more: Any
 ) -> Listing:
@@ -32,11 +26,7 @@ def list_groups(
     return Listing("securitygroup", rows)
 
 
-@command("""createSecurityGroup(4.22) sync securitygroup
-    Makes a security group.
-    name string* its name
-    description string a text to go with it
-""")
+@command("createSecurityGroup")
 def create_group(cloud: Cloud, name: str, description: str = "") -> dict:
     """Create the group."""
     if any(row["name"] == name for row in cloud.mine("securitygroup")):
@@ -45,11 +35,7 @@ def create_group(cloud: Cloud, name: str, description: str = "") -> dict:
     return cloud.state.add("securitygroup", at=cloud.clock(), **own)
 
 
-@command("""deleteSecurityGroup(4.22) sync
-    Deletes a security group that no machine is in.
-    id uuid the group
-    name string its name, where no id is given
-""")
+@command("deleteSecurityGroup")
 def delete_group(cloud: Cloud, id: Any = None, name: str | None = None) -> bool:
     """Delete the group, unless it is in use (536)."""
     if id is not None and name is not None:

@@ -16,12 +16,7 @@ from . import projects
 NUMBERS = ("count", "skip", "code", "seconds")
 
 
-@command("""configureSimulator sync
-    Plans a fault for the next calls of a command, or changes a setting of the local cloud.
-    name string* a command, putDiscovery, *; reset; or a setting, such as time, limits, expunge
-    value string<4096 pairs "key:value;key:value"; for a command: fault, code, text, seconds, skip
-    count integer how many calls it strikes, 1 if not given
-""")
+@command("configureSimulator")
 def configure_simulator(cloud: Cloud, name: str, value: str = "", count: int = 1) -> bool:
     """Plan a fault or change a setting."""
     if name == "reset":
@@ -79,9 +74,7 @@ def _fault(name: str, pairs: dict[str, str], count: int) -> Fault:
     return Fault(name, kind, count, **texts, **numbers)
 
 
-@command("""listSimulatorCalls list simulatorcall
-    Lists every call so far, without what is secret in it.
-""")
+@command("listSimulatorCalls")
 def list_simulator_calls(cloud: Cloud, keyword: str = "") -> Listing:
     """Answer with the record, oldest first."""
     rows = [c._asdict() for c in cloud.faults.calls if keyword in c.command]

@@ -17,28 +17,14 @@ from ..workstation import images
 UNFINISHED = ("Creating", "CreatedOnPrimary", "BackingUp")
 
 
-@command("""listSnapshots list snapshot
-    Lists snapshots.
-    id uuid the snapshot
-    ids uuids@4.9 (4.22) several snapshots
-    name string its name
-    volumeid uuid the volume it was taken of
-    snapshottype string MANUAL or RECURRING
-    intervaltype string MANUAL, HOURLY and so on
-    zoneid uuid (4.22) its zone
-    showunique boolean@4.19.0 (4.22) false: with all tags, and once for each store that holds it
-    tags map (4.22) tags it must carry, one of them at least
-""")
+@command("listSnapshots")
 def list_snapshots(
     cloud: Cloud,
-    snapshottype: str = "MANUAL",
-    intervaltype: str = "MANUAL",
     showunique: bool = True,
     **filters: Any,
 ) -> Listing:
-    """Answer with the account's snapshots that match; all are made by hand."""
-    manual = snapshottype.upper() == intervaltype.upper() == "MANUAL"
-    rows = fitting(cloud, "snapshot", **filters) if manual else []
+    """Answer with the account's snapshots that match."""
+    rows = fitting(cloud, "snapshot", **filters)
     if not showunique:
         copies = [row | {"datastoretype": kind} for row in rows for kind in _stores(row)]
         return Listing("snapshot", copies, lambda copy: {"datastorestate": "Ready"})
@@ -60,14 +46,7 @@ def _stores(row: Row) -> tuple[str, ...]:
     return ("Primary", "Image") if row["state"] == "BackedUp" else ("Primary",)
 
 
-@command("""createSnapshot async-create snapshot
-    Takes a snapshot of a volume.
-    volumeid uuid* the volume; it must have been attached once
-    name string (4.22) the snapshot's name; without it, machine, volume and time make one
-    asyncbackup boolean (4.22) accepted; the backup goes on after the job here in any case
-    locationtype string (4.22) PRIMARY or SECONDARY
-    tags map (4.22) tags it gets
-""")
+@command("createSnapshot")
 def create_snapshot(
     cloud: Cloud,
     volumeid: Any,
@@ -185,10 +164,7 @@ def _release(cloud: Cloud, snapshot: Row) -> None:
         cloud.state.change("volume", volume, state="Ready")
 
 
-@command("""deleteSnapshot async
-    Deletes a snapshot.
-    id uuid* the snapshot
-""")
+@command("deleteSnapshot")
 def delete_snapshot(cloud: Cloud, id: Any) -> Work:
     """Queue the deletion; refuse a snapshot in another state than those that can be deleted."""
     row = cloud.state.get("snapshot", id)
@@ -205,7 +181,7 @@ def delete_snapshot(cloud: Cloud, id: Any) -> Work:
 
 
 @phase("deleteSnapshot", "finish")
-def deleted(cloud: Cloud, job: Row, id: Any) -> dict:
+def deleted(cloud: Cloud, job: Row, id: Any) -> None:
     """Drop the snapshot and its data."""
     row = cloud.find("snapshot", id)
     if row["with_volume"] and cloud.state.get("volume", row["volumeid"]) is None:
@@ -213,4 +189,3 @@ def deleted(cloud: Cloud, job: Row, id: Any) -> dict:
         raise broken("Failed to delete snapshot chain.")
     cloud.disk(row).unlink(missing_ok=True)
     cloud.state.remove("snapshot", row)
-    return {"success": True}

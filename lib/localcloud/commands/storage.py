@@ -4,30 +4,12 @@ import os
 from typing import Any
 
 from ..state.cloud import GIB, Cloud, check_quota
-from ..state.jobs import Work
 from ..state.refusals import ApiError, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
 from ..state.views import show
 from ..workstation.plugs import unplug, update_workstation
 from .volumes import check_deletable, drop, in_range
-
-
-def _queued(cloud: Cloud, id: Any = None, **_: Any) -> Work:
-    """Queue a job for a volume, after the jobs of its machine."""
-    if id is None:
-        raise invalid("Invalid volume id was provided")
-    row = cloud.find("volume", id)
-    return Work(row, cloud.state.get("virtualmachine", row.get("virtualmachineid")))
-
-
-command("""resizeVolume(4.22) async volume
-    Changes the size of a volume, and its disk offering if another is given.
-    id uuid* the volume
-    size long its new size in GB
-    diskofferingid uuid another disk offering
-    shrinkok boolean true if it may get smaller: what lies at its end is lost then
-""")(_queued)
 
 
 @phase("resizeVolume", "finish")
@@ -54,7 +36,7 @@ def resized(
     except ApiError as error:
         raise ApiError(432, error.text) from None
     _resize(cloud, volume, new, diskofferingid)
-    return {"volume": show(cloud, "volume", volume)}
+    return volume
 
 
 def _new_size(cloud: Cloud, volume: Row, size: int | None, offering: Any) -> int:
@@ -95,26 +77,11 @@ def _resize(cloud: Cloud, volume: Row, size: int, offering: Any) -> None:
         update_workstation(cloud, machine)
 
 
-command("""updateVolume(4.22) async volume
-    Changes what is said about a volume.
-    id uuid the volume
-    name string@4.16 its new name
-    deleteprotection boolean@4.20.0 keep it from being deleted
-""")(_queued)
-
-
 @phase("updateVolume", "finish")
 def updated(cloud: Cloud, job: Row, id: Any, **new: Any) -> dict:
     """Change the volume's row."""
     volume = cloud.state.change("volume", cloud.find("volume", id), **new)
-    return {"volume": show(cloud, "volume", volume)}
-
-
-command("""destroyVolume@4.14.0(4.22) async volume
-    Destroys a volume that is not attached; it can be recovered unless it is expunged.
-    id uuid* the volume
-    expunge boolean@4.14.0 at once and for ever
-""")(_queued)
+    return volume
 
 
 @phase("destroyVolume", "finish")
@@ -131,10 +98,7 @@ def destroyed(cloud: Cloud, job: Row, id: Any, expunge: bool = False) -> dict:
     return {"volume": view}
 
 
-@command("""recoverVolume@4.14.0(4.22) sync volume
-    Brings back a destroyed volume.
-    id uuid* the volume
-""")
+@command("recoverVolume")
 def recover_volume(cloud: Cloud, id: Any) -> dict:
     """Restore the state of the volume."""
     volume = cloud.find("volume", id)

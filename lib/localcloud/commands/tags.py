@@ -1,9 +1,6 @@
 """Commands for tags."""
 
-from typing import Any
-
 from ..state.cloud import Cloud, Listing, owner_of
-from ..state.jobs import Work
 from ..state.refusals import broken, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
@@ -20,21 +17,10 @@ TYPES = {
 }
 
 
-@command("""createTags@4.0.0(4.22) async
-    Puts tags on resources, all of them or none.
-    resourceids strings* the resources
-    resourcetype string* UserVm, Volume, Snapshot, Template or Network
-    tags map* tags[0].key and tags[0].value and so on
-""")
-def create_tags(cloud: Cloud, **_: Any) -> Work:
-    """Queue the tagging; the job checks the rules."""
-    return Work()
-
-
 @phase("createTags", "finish")
 def tagged(
     cloud: Cloud, job: Row, resourceids: list[str], resourcetype: str, tags: list[dict]
-) -> dict:
+) -> None:
     """Add the tags, unless one of them exists."""
     kind, name = _type(resourcetype)
     rows = [_resource(cloud, kind, id) for id in resourceids]
@@ -47,7 +33,6 @@ def tagged(
     for row in rows:
         own = [t | {"resourceid": row["id"]} for t in new]
         cloud.state.change(kind, row, tags=row.get("tags", []) + own)
-    return {"success": True}
 
 
 def _tag(kind: str, given: dict) -> dict:
@@ -74,17 +59,6 @@ def _resource(cloud: Cloud, kind: str, id: str) -> Row:
 TYPES_BACK = dict(TYPES.values())
 
 
-@command("""deleteTags@4.0.0(4.22) async
-    Takes tags off resources.
-    resourceids strings* the resources
-    resourcetype string* UserVm, Volume, Snapshot, Template or Network
-    tags map tags[0].key and so on; without it, all tags
-""")
-def delete_tags(cloud: Cloud, **_: Any) -> Work:
-    """Queue the untagging."""
-    return Work()
-
-
 @phase("deleteTags", "finish")
 def untagged(
     cloud: Cloud,
@@ -92,7 +66,7 @@ def untagged(
     resourceids: list[str],
     resourcetype: str,
     tags: list[dict] | None = None,
-) -> dict:
+) -> None:
     """Remove the tags."""
     kind, _ = _type(resourcetype)
     rows = [_resource(cloud, kind, id) for id in resourceids]
@@ -101,7 +75,6 @@ def untagged(
     for row in rows:
         kept = [t for t in row.get("tags", []) if not _named(t, tags)]
         cloud.state.change(kind, row, tags=kept)
-    return {"success": True}
 
 
 def _named(tag: dict, given: list[dict] | None) -> bool:
@@ -110,13 +83,7 @@ def _named(tag: dict, given: list[dict] | None) -> bool:
     )
 
 
-@command("""listTags@4.0.0(4.22) list tag
-    Lists tags.
-    key string the tag's key
-    value string its value
-    resourcetype string what it is on: UserVm, Volume, Snapshot, Template, Network
-    resourceid string the resource it is on
-""")
+@command("listTags")
 def list_tags(cloud: Cloud, resourcetype: str = "", keyword: str = "", **equal: str) -> Listing:
     """Answer with the matching tags."""
     kinds = [_type(resourcetype)[0]] if resourcetype else [kind for kind, _ in TYPES.values()]

@@ -8,35 +8,22 @@ from ..state.jobs import Work
 from ..state.refusals import ApiError, broken, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
-from ..state.views import show
 from ..workstation import images
 
 
-@command("""listTemplates list template
-    Lists templates: the images that machines are made from.
-    templatefilter string* featured, self, selfexecutable, sharedexecutable, executable, community
-    id uuid the template
-    ids uuids@4.9 (4.22) several templates
-    name string its name
-    zoneid uuid its zone
-    hypervisor string its hypervisor
-    showunique boolean@4.13.2 (4.22) each template once, not once a zone
-    tags map (4.22) tags it must carry, one of them at least
-""")
+@command("listTemplates")
 def list_templates(
     cloud: Cloud,
     templatefilter: str,
-    hypervisor: str = "",
     showunique: bool = False,
     zoneid: Any = None,
     **filters: Any,
 ) -> Listing:
     """Answer with the matching templates, once for each zone."""
-    passes, own = _filter(templatefilter), cloud.dialect.hypervisor
+    passes = _filter(templatefilter)
     rows = [
         copy
         for row in fitting(cloud, "template", **filters)
-        if hypervisor.lower() in ("", (row.get("hypervisor") or own).lower())
         for copy in copies_of(row)[: 1 if showunique else None]
         if zoneid in (None, copy["zoneid"]) and passes(copy)
     ]
@@ -61,22 +48,7 @@ def _filter(name: str) -> Any:
     return filters[name.lower()]
 
 
-@command("""createTemplate async-create template
-    Makes a template from a snapshot or from a volume.
-    name string* its name
-    displaytext string*2.2<4096 a text to go with it
-    ostypeid uuid* the OS type
-    snapshotid uuid the snapshot, which must be backed up
-    volumeid uuid the volume, detached or of a stopped machine
-    passwordenabled boolean machines get a password of their own
-    ispublic boolean everyone may use it
-    isfeatured boolean accepted; users cannot feature a template
-    requireshvm boolean accepted; all machines here are of that kind
-    sshkeyenabled boolean (4.22) machines take an SSH key
-    isdynamicallyscalable boolean (4.22) machines may be scaled while they run
-    zoneid uuid (4.22) the zone, in which the snapshot must be
-    details map pairs that describe it
-""")
+@command("createTemplate")
 def create_template(
     cloud: Cloud,
     name: str,
@@ -159,7 +131,7 @@ def made(cloud: Cloud, job: Row, **params: Any) -> dict:
     if source.exists():
         images.copy_sparse(source, cloud.disk(row))
     cloud.state.change("template", row, isready=True)
-    return {"template": show(cloud, "template", row)}
+    return row
 
 
 @phase("createTemplate", "failed")
@@ -170,12 +142,7 @@ def not_made(cloud: Cloud, job: Row) -> None:
         cloud.state.remove("template", row, trace=False)
 
 
-@command("""deleteTemplate async
-    Deletes a template.
-    id uuid* the template
-    zoneid uuid only in this zone
-    forced boolean@4.9 (4.22) also if machines use it
-""")
+@command("deleteTemplate")
 def delete_template(cloud: Cloud, id: Any, forced: bool = False, **_: Any) -> Work:
     """Queue the deleting."""
     row = cloud.state.get("template", id)
@@ -204,7 +171,7 @@ def _text(row: Row) -> str:
 
 
 @phase("deleteTemplate", "finish")
-def deleted(cloud: Cloud, job: Row, id: Any, forced: bool = False, zoneid: Any = None) -> dict:
+def deleted(cloud: Cloud, job: Row, id: Any, forced: bool = False, zoneid: Any = None) -> None:
     """Delete the template and its data, or only a zone's copy; its machines keep running."""
     row = cloud.find("template", id)
     if cloud.dialect.template_guarded and not forced:
@@ -213,7 +180,6 @@ def deleted(cloud: Cloud, job: Row, id: Any, forced: bool = False, zoneid: Any =
     if zoneid is not None and left:
         others = [{"zoneid": zone} for zone in left[1:]]
         cloud.state.change("template", row, zoneid=left[0], copies=others)
-        return {"success": True}
-    cloud.disk(row).unlink(missing_ok=True)
-    cloud.state.remove("template", row)
-    return {"success": True}
+    else:
+        cloud.disk(row).unlink(missing_ok=True)
+        cloud.state.remove("template", row)

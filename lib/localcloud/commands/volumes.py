@@ -9,23 +9,11 @@ from ..state.jobs import Work
 from ..state.refusals import ApiError, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
-from ..state.views import show
 from ..workstation import images
 from ..workstation.plugs import free_device, plug, unplug
 
 
-@command("""listVolumes list volume
-    Lists volumes.
-    id uuid the volume
-    ids uuids@4.9 (4.22) several volumes
-    name string its name
-    type string ROOT or DATADISK
-    state string (4.22) its state
-    virtualmachineid uuid the machine it is attached to
-    zoneid uuid its zone
-    diskofferingid uuid@4.4 (4.22) its disk offering
-    tags map (4.22) tags it must carry, one of them at least
-""")
+@command("listVolumes")
 def list_volumes(cloud: Cloud, **filters: Any) -> Listing:
     """Answer with the account's volumes that match."""
     rows = [
@@ -36,15 +24,7 @@ def list_volumes(cloud: Cloud, **filters: Any) -> Listing:
     return Listing("volume", rows)
 
 
-@command("""createVolume async-create volume
-    Creates a data volume from a disk offering or from a snapshot.
-    name string*2.2 the volume's name; names need not be unique
-    diskofferingid uuid the disk offering, for an empty volume
-    snapshotid uuid the snapshot, for a volume with its data
-    size long size in GB, for a disk offering of custom size
-    zoneid uuid the zone
-    virtualmachineid uuid (4.22) the machine to attach it to, when it is made from a snapshot
-""")
+@command("createVolume")
 def create_volume(
     cloud: Cloud,
     name: str = "",
@@ -154,7 +134,7 @@ def created(cloud: Cloud, job: Row, virtualmachineid: Any = None, **_: Any) -> d
         cloud.state.change("volume", row, state="Ready")
         if machine := _target(cloud, virtualmachineid):
             plug(cloud, row, machine, free_device(cloud, machine, None))
-    return {"volume": show(cloud, "volume", row)}
+    return row
 
 
 @phase("createVolume", "failed")
@@ -165,12 +145,7 @@ def not_created(cloud: Cloud, job: Row) -> None:
         cloud.state.remove("volume", row)
 
 
-@command("""attachVolume async volume
-    Attaches a data volume to a machine.
-    id uuid* the volume
-    virtualmachineid uuid* the machine
-    deviceid long its place: 0 is the root disk, 3 the CD-ROM; without it the lowest free one
-""")
+@command("attachVolume")
 def attach_volume(
     cloud: Cloud, id: Any, virtualmachineid: Any, deviceid: int | None = None
 ) -> Work:
@@ -199,15 +174,10 @@ def attached(
     if volume["state"] == "Allocated":
         images.create_blank(cloud.disk(volume), volume["size"])
     plug(cloud, volume, machine, place)
-    return {"volume": show(cloud, "volume", volume)}
+    return volume
 
 
-@command("""detachVolume async volume
-    Detaches a volume from its machine.
-    id uuid the volume; without it, deviceid and virtualmachineid say which
-    deviceid long its place at the machine
-    virtualmachineid uuid the machine
-""")
+@command("detachVolume")
 def detach_volume(
     cloud: Cloud, id: Any = None, deviceid: int | None = None, virtualmachineid: Any = None
 ) -> Work:
@@ -241,13 +211,10 @@ def detached(cloud: Cloud, job: Row, **_: Any) -> dict:
     if machine["state"] not in ("Running", "Stopped", "Destroyed"):
         raise invalid("Please specify a VM that is either running or stopped.")
     unplug(cloud, volume)
-    return {"volume": show(cloud, "volume", volume)}
+    return volume
 
 
-@command("""deleteVolume sync
-    Deletes a volume that is not attached.
-    id uuid* the volume
-""")
+@command("deleteVolume")
 def delete_volume(cloud: Cloud, id: Any) -> bool:
     """Drop the volume and its data."""
     volume = cloud.state.get("volume", id)

@@ -1,7 +1,7 @@
 """Dialects: how CloudStack 4.22 and 2.2 differ, in fields, texts and forms.
 
 Only here is a version asked for. What a command or an object has in one dialect only is marked in
-its own table (`registry`, `fields`), and the resources of a new cloud are those of its seed.
+its own table (`api.txt`, `fields.txt`), and the resources of a new cloud are those of its seed.
 """
 
 import json

@@ -12,12 +12,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from . import events
 from .cloud import Cloud, owner_of
 from .faults import Fault
 from .refusals import ApiError, broken, invalid
 from .registry import COMMANDS, Command
 from .rows import Row
-from .views import more
+from .views import more, show
 
 PENDING, SUCCEEDED, FAILED = 0, 1, 2
 KEPT = 24 * 3600  # seconds that a finished job can be asked for
@@ -45,12 +46,6 @@ INSTANCES = {"volume": "Volume", "snapshot": "Snapshot", "template": "Template",
              "firewallrule": "FirewallRule"}  # fmt: skip
 # Work that no job does, and the command with its phase.
 WITHOUT_JOB = {"expunge": "expungeVirtualMachine", "download": "registerTemplate"}
-GERUNDS = {"stop": "stopping"}
-# Java packages of the commands whose module has another name.
-AREAS = {"machine": "vm", "deployment": "vm", "instance": "vm", "storage": "volume",
-         "download": "template", "affinity": "affinitygroup",
-         "security": "securitygroup", "publicip": "address"}  # fmt: skip
-VERB = re.compile(r"([a-z]+)(\w+)")
 UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 INTERNAL = "Internal error executing command, please contact your system administrator"
 
@@ -68,6 +63,17 @@ class Work(NamedTuple):
     gib: float = 0
     error: ApiError | None = None
     seconds: float | None = None
+
+
+def queued(cloud: Cloud, command: Command, id: Any = None, **_: Any) -> Work:
+    """Return the work of a job for the row that `id` names, after the jobs of its machine."""
+    if "id" not in command.params:
+        return Work()
+    if id is None:
+        raise invalid(f"Invalid {command.subject} id was provided")
+    row = cloud.find(command.subject, id)
+    at = {"virtualmachine": row["id"], "volume": row.get("virtualmachineid")}
+    return Work(row, cloud.state.get("virtualmachine", at.get(command.subject)))
 
 
 def submit(
@@ -101,7 +107,7 @@ def submit(
     if not fault or fault.kind != "hang-job":
         _set_timers(cloud, command, job, work)
     if cloud.dialect.job_details:
-        job["event"] = _begun(cloud, command, job)
+        job["event"] = events.begun(cloud, command, job)
     return job
 
 
@@ -121,7 +127,7 @@ def _set_timers(cloud: Cloud, command: Command, job: Row, work: Work) -> None:
     if work.machine:
         cloud.state.change("virtualmachine", work.machine, busy_until=job["ends"])
     for moment, at in (("begin", job["starts"]), ("finish", job["ends"])):
-        if moment in command.phases:
+        if moment == "finish" or moment in command.phases:
             schedule(cloud, at, moment, job["id"])
 
 
@@ -206,7 +212,7 @@ def _due(cloud: Cloud, timer: Row) -> None:
         return
     phases = COMMANDS[job["command"]].phases
     if timer["moment"] == "finish":
-        _finish(cloud, job, phases)
+        _finish(cloud, job, COMMANDS[job["command"]])
     else:
         error = _raised(lambda: phases[timer["moment"]](cloud, job))
         if error and timer["moment"] == "begin":
@@ -229,23 +235,36 @@ def _raised(do: Callable[[], object]) -> ApiError | None:
     return None
 
 
-def _finish(cloud: Cloud, job: Row, phases: dict) -> None:
+def _finish(cloud: Cloud, job: Row, command: Command) -> None:
+    phases = command.phases
+
     def finish() -> None:
         _raise_planned(job)
-        job["result"] = phases["finish"](cloud, job, **job["params"])
+        job["result"] = _result(cloud, job, command)
 
     error = _raised(finish)
     if error:
         _fail(cloud, job, phases, error)
     else:
         job["status"] = SUCCEEDED
-        ended(cloud, job)
+        events.ended(cloud, job)
     if cloud.pending.get(job["instance"]) == job["id"]:
         del cloud.pending[job["instance"]]
     job["completed"] = max(job["ends"], job["at"])
     cloud.state.save("job", job)
     if job["status"] == SUCCEEDED and "after" in phases:
         schedule(cloud, job["ends"] + AFTER * (job["ends"] - job["starts"]), "after", job["id"])
+
+
+def _result(cloud: Cloud, job: Row, command: Command) -> dict:
+    """Finish a job; return its answer, which shows its row where its phase returns one."""
+    if "finish" in command.phases:
+        made = command.phases["finish"](cloud, job, **job["params"])
+    else:
+        made = cloud.find(command.subject, job["instance"])
+    if made is None:
+        return {"success": True}
+    return {command.answers: show(cloud, command.answers, made)} if "id" in made else made
 
 
 def _raise_planned(job: Row) -> None:
@@ -260,53 +279,7 @@ def _fail(cloud: Cloud, job: Row, phases: dict, error: ApiError) -> None:
         job |= {"code": 0, "result": None}
     if "failed" in phases:
         _raised(lambda: phases["failed"](cloud, job))
-    ended(cloud, job, error.text)
-
-
-def _begun(cloud: Cloud, command: Command, job: Row) -> Any:
-    """Add the two events of a job's start, and return the id of the first."""
-    kind, what = _event(command, job)
-    first = "starting Vm" + what[12:] if command.name == "deployVirtualMachine" else what
-    about = _resource(job)
-    id = cloud.note(kind, first, state="Scheduled", **about)["id"]
-    cloud.note(kind, what[0].upper() + what[1:], state="Started", parentid=id, **about)
-    return id
-
-
-def _event(command: Command, job: Row) -> tuple[str, str]:
-    """Return the type of a job's events, such as VM.CREATE, and their text."""
-    verb, what = VERB.fullmatch(command.name).groups()
-    noun = what.replace("VirtualMachine", "Vm")
-    doing = GERUNDS.get(verb) or verb.removesuffix("e") + "ing"
-    named = f". {noun} Id: {job['instance']}" if job["instance"] is not None else ""
-    return f"{noun}.{verb.replace('deploy', 'create')}".upper(), f"{doing} {noun}{named}"
-
-
-def ended(cloud: Cloud, job: Row, error: str = "") -> None:
-    """Add the event of a job's end; newer servers do not say in it why a job failed."""
-    command = COMMANDS[job["command"]]
-    if not cloud.dialect.job_details:
-        note(cloud, command, job["about"], error, job["id"])
-        return
-    kind, what = _event(command, job)
-    text = f"Error while {what}" if error else f"Successfully completed {what}"
-    cloud.note(kind, text, "ERROR" if error else "INFO", parentid=job["event"], **_resource(job))
-
-
-def _resource(job: Row) -> Row:
-    """Return the words for a job's resource in an event."""
-    own = owner_of(job) | {"resourceid": job["instance"], "resourcetype": job["instancetype"]}
-    return own | {"resourcename": job["about"]}
-
-
-def note(cloud: Cloud, command: Command, about: str, error: str = "", parent: Any = None) -> None:
-    """Add the only event of a command without a job, and of any command on 2.2."""
-    verb, what = VERB.fullmatch(command.name).groups()
-    kind = f"{what.replace('VirtualMachine', 'VM')}.{verb.replace('deploy', 'create')}".upper()
-    text = f"Error while running {command.name} {about}: {error}" if error else (
-        f"Successfully completed {command.name} {about}"
-    )  # fmt: skip
-    cloud.note(kind, text.strip(), "ERROR" if error else "INFO", parentid=parent)
+    events.ended(cloud, job, error.text)
 
 
 def find(cloud: Cloud, id: Any) -> Row:
@@ -327,7 +300,7 @@ def _view(cloud: Cloud, job: Row) -> dict:
     return {
         "accountid": cloud.account()["id"],
         "userid": cloud.account()["userid"],
-        "cmd": class_name(cloud, COMMANDS[job["command"]]),
+        "cmd": events.class_name(cloud, COMMANDS[job["command"]]),
         "jobstatus": job["status"],
         "jobresultcode": job["code"],
         "managementservername": "localhost" if job["status"] == PENDING else None,
@@ -339,10 +312,3 @@ def _view(cloud: Cloud, job: Row) -> dict:
         "jobresulttype": "object" if result is not None else None,
         "jobresult": result,
     }
-
-
-def class_name(cloud: Cloud, command: Command) -> str:
-    """Return the Java class that stands for a command in lists of jobs."""
-    name = command.name.replace("VirtualMachine", "VM")
-    area = AREAS.get(command.area, command.area)
-    return f"{cloud.dialect.class_prefix.format(area=area)}{name[0].upper()}{name[1:]}Cmd"

@@ -1,37 +1,34 @@
 """The registry: all commands and their parameters, for listApis and for checks.
 
-A command is registered with one text block: a head, a description, and then a parameter a line:
-
-    name[@since][(dialect)] kind [kind of answer]
-        description
-        name type[*|*2.2][<length][@since] [(dialect)] description
-
-`*` marks a required parameter, `*2.2` one that only 2.2 requires; a dialect in parentheses
-is the only one with it. Kinds: list, sync, async, async-create. Types: string,
-uuid, uuids, strings, long, integer, boolean, date, map.
+They stand in `api.txt`, which explains their form. A command has a function where it does more
+than all of its kind do.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 HEAD = re.compile(r"(\w+)(?:@([\d.]+))?(?:\((2\.2|4\.22)\))? ([a-z-]+)(?: (\w+))?")
 LINE = re.compile(
-    r"(\w+) ([a-z]+)(\*(?:2\.2)?)?(?:<(\d+))?(?:@([\d.]+))?(?: \((2\.2|4\.22)\))? (\S.*)"
+    r"([?~]?)(\w+)(?:=(\w+))? ([a-z]+)(\*(?:2\.2)?)?(?:<(\d+))?(?:@([\d.]+))?"
+    r"(?: \((2\.2|4\.22)\))? (\S.*)"
 )
-PAGING = (
-    "keyword string part of a name",
-    "page integer number of the page, from 1",
-    "pagesize integer rows a page",
-)
+SHARED = re.compile(r"(\w+)(?:\((2\.2|4\.22)\))?")
+PAGING = ("keyword", "page", "pagesize")
 
 
 class Param(NamedTuple):
-    """A parameter; `required` is "", "*" or "*2.2", `only` its only dialect."""
+    """A parameter; `required` is "", "*" or "*2.2", `only` its only dialect.
 
+    `use` is "?" if it selects rows by a field, "~" if it changes nothing.
+    """
+
+    use: str
     name: str
+    value: str  # of all rows, where no field shows it
     type: str
     required: str
     length: int
@@ -51,14 +48,13 @@ class Command:
     name: str
     kind: str  # list, sync, async, async-create
     answers: str  # the key of its object, or what kind of job instance it has
-    area: str
     description: str
     params: dict[str, Param]
     only: str
     since: str
-    run: Callable[..., Any]
+    area: str = ""  # the module of its functions
+    run: Callable[..., Any] | None = None
     phases: dict[str, Callable[..., Any]] = field(default_factory=dict)
-    filters: set[str] = field(default_factory=set)  # parameters that `run` does not see
 
     @property
     def subject(self) -> str:
@@ -76,65 +72,70 @@ class Command:
 # The kind of row that the commands of a module are about, where they do not answer with it.
 SUBJECTS = {"machine": "virtualmachine", "key": "userdata", "affinity": "affinitygroup",
             "security": "securitygroup", "publicip": "publicipaddress"}  # fmt: skip
-COMMANDS: dict[str, Command] = {}
-PHASES: dict[str, dict[str, Callable[..., Any]]] = {}
 
 
-def command(block: str) -> Callable[[Callable], Callable]:
-    """Register a function for the command in the block."""
-    head, description, *lines = (line.strip() for line in block.strip().splitlines())
-    found = HEAD.fullmatch(head)
+def _read() -> dict[str, Command]:
+    text = Path(__file__).with_name("api.txt").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    blocks = re.split(r"\n(?=\S)", "\n".join(lines))
+    shared = _command(blocks[0], {}).params
+    return {one.name: one for one in (_command(block, shared) for block in blocks[1:])}
+
+
+def _command(block: str, shared: dict[str, Param]) -> Command:
+    head, description, *lines = (line.strip() for line in block.splitlines())
+    name, since, only, kind, answers = _parsed(HEAD, head)
+    words = [w for line in lines if line[0] == "+" for w in line[1:].split()]
+    words += PAGING if kind == "list" else ()
+    rows = [_param(line) for line in lines if line[0] != "+"]
+    rows += [shared[n]._replace(only=d) for n, d in (_parsed(SHARED, word) for word in words)]
+    return Command(name, kind, answers, description, {p.name: p for p in rows}, only, since)
+
+
+def _param(line: str) -> Param:
+    use, name, value, type_, required, length, *rest = _parsed(LINE, line)
+    return Param(use, name, value, type_, required, int(length or 255), *rest)
+
+
+def _parsed(form: re.Pattern[str], text: str) -> tuple[str, ...]:
+    found = form.fullmatch(text)
     if not found:
-        raise ValueError(f"not the head of a command: {head!r}")
-    name, since, only, kind, answers = found.groups("")
-    rows = [_param(line) for line in (*lines, *(PAGING if kind == "list" else ()))]
-    params = {row.name: row for row in rows}
+        raise ValueError(f"api.txt: expected {form.pattern}, found {text!r}")
+    return found.groups("")
+
+
+COMMANDS = _read()
+
+
+def command(name: str) -> Callable[[Callable], Callable]:
+    """Register the function that answers a command."""
 
     def register(run: Callable) -> Callable:
-        area = run.__module__.rpartition(".")[2].removesuffix("s")
-        phases = PHASES.setdefault(name, {})
-        head = (name, kind, answers, area, description)
-        COMMANDS[name] = Command(*head, params, only, since, run, phases)
-        return run
+        COMMANDS[name].run = run
+        return _of_area(COMMANDS[name], run)
 
     return register
-
-
-def add_params(command: str, lines: list[str], *, filters: bool = False) -> None:
-    """Give a registered command more parameters, a line each.
-
-    `filters` are compared with the rows of the answer, after the command ran.
-    """
-    one = COMMANDS[command]
-    for row in map(_param, lines):
-        if row.name in one.params:
-            raise ValueError(f"{command} has {row.name} already")
-        one.params[row.name] = row
-        if filters:
-            one.filters.add(row.name)
 
 
 def phase(name: str, moment: str) -> Callable[[Callable], Callable]:
     """Register a phase of a command's job: "begin", "finish", "after" or "failed"."""
 
     def register(function: Callable) -> Callable:
-        PHASES.setdefault(name, {})[moment] = function
-        return function
+        COMMANDS[name].phases[moment] = function
+        return _of_area(COMMANDS[name], function)
 
     return register
 
 
-def _param(line: str) -> Param:
-    found = LINE.fullmatch(line)
-    if not found:
-        raise ValueError(f"not a parameter line: {line!r}")
-    name, type_, required, length, since, only, description = found.groups("")
-    return Param(name, type_, required, int(length or 255), since, only, description)
+def _of_area(one: Command, function: Callable) -> Callable:
+    if not isinstance(function, partial):
+        one.area = function.__module__.rpartition(".")[2].removesuffix("s")
+    return function
 
 
 @cache
 def known(dialect: str) -> dict[str, Command]:
-    """Return the commands of a dialect by name; all must be registered by then."""
+    """Return the commands of a dialect by name."""
     return {n: c for n, c in COMMANDS.items() if c.only in ("", dialect)}
 
 

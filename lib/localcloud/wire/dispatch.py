@@ -3,10 +3,11 @@
 import sqlite3
 import sys
 import traceback
+from functools import partial
 from typing import NamedTuple
 
 from ..commands import filters, owners, params, projects
-from ..state import jobs
+from ..state import events, jobs
 from ..state.cloud import Cloud, Listing
 from ..state.faults import Fault
 from ..state.refusals import ApiError, invalid
@@ -172,7 +173,7 @@ def execute(cloud: Cloud, command: Command, given: dict[str, str], fault: Fault 
     """Run a command and return its answer as JSON."""
     params.check_characters(given)
     values = params.read(cloud.state, cloud.dialect, command, given)
-    owners.check(cloud, command, values)
+    owners.check(cloud, values)
     projects.enter(cloud, values)
     if command.kind == "list":
         return _list(cloud, command, values)
@@ -184,9 +185,8 @@ def execute(cloud: Cloud, command: Command, given: dict[str, str], fault: Fault 
 def _list(cloud: Cloud, command: Command, values: dict) -> str:
     page, size = values.pop("page", None), values.pop("pagesize", None)
     keep = slice(None) if command.name in SIMULATOR else page_slice(cloud, page, size)
-    wanted, count_only = filters.wanted(command, values), values.pop(filters.COUNT_ONLY, False)
-    found = projects.in_sight(cloud, command.run(cloud, **values))
-    found = filters.fit(cloud, found, wanted)
+    count_only = values.pop("retrieveonlyresourcecount", False)
+    found = projects.in_sight(cloud, filters.listed(cloud, command, values))
     if count_only:
         return envelope.flat(cloud, command.name, {"count": len(found.rows)})
     found = paging.ordered(cloud, found, keep, page)
@@ -214,7 +214,7 @@ def page_slice(cloud: Cloud, page: int | None, size: int | None) -> slice:
 def _sync(cloud: Cloud, command: Command, values: dict) -> str:
     found = command.run(cloud, **values)
     if command.changes and command.name not in SIMULATOR:
-        jobs.note(cloud, command, "")
+        events.note(cloud, command, "")
     if found is True:
         return envelope.success(cloud, command.name)
     if isinstance(found, Listing):  # as registerTemplate does
@@ -231,7 +231,8 @@ def _async(
     custom = given.get("customjobid") if cloud.dialect.custom_job_ids else None
     jobs.check_custom_id(cloud, command.name, custom)
     try:
-        work: jobs.Work = command.run(cloud, **values)
+        run = command.run or partial(jobs.queued, command=command)
+        work: jobs.Work = run(cloud, **values)
     except ApiError as refusal:
         # Newer servers check nothing before the job runs, except in async-create commands.
         if command.kind == "async-create" or not cloud.dialect.checks_in_jobs:
