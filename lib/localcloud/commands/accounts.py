@@ -196,6 +196,30 @@ def query_async_job_result(cloud: Cloud, jobid: Any) -> dict:
     return jobs.find(cloud, jobid)
 
 
+@more("asyncjobs")
+def _job(cloud: Cloud, job: Row) -> dict:
+    # Old servers forget what a job was about once it is over.
+    about = job if cloud.dialect.job_details or job["status"] == jobs.PENDING else {}
+    result = job.get("result")
+    return {
+        "accountid": cloud.account()["id"],
+        "userid": cloud.account()["userid"],
+        "cmd": events.class_name(cloud, jobs.COMMANDS[job["command"]]),
+        "jobstatus": job["status"],
+        "jobresultcode": job["code"],
+        "managementservername": "localhost" if job["status"] == jobs.PENDING else None,
+        "managementserverid": cloud.account().get("serverid")
+        if job["status"] == jobs.PENDING
+        else None,
+        "jobinstancetype": about.get("instancetype"),
+        "jobinstanceid": about.get("instance"),
+        "completed": cloud.stamp(job.get("completed")),
+        "jobid": job["id"],
+        "jobresulttype": "object" if result is not None else None,
+        "jobresult": result,
+    }
+
+
 @command("listAsyncJobs")
 def list_async_jobs(cloud: Cloud, startdate: float = 0, keyword: str = "") -> Listing:
     """Answer with the jobs that match; `keyword` is part of the command's class."""

@@ -5,8 +5,12 @@ its own table (`api.txt`, `fields.txt`), and the resources of a new cloud are th
 """
 
 import json
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from pathlib import Path
+
+import yaml
 
 from .refusals import DIRECT, UNVERIFIED, ApiError, broken, full, invalid
 
@@ -20,67 +24,72 @@ RESOURCE = {"vm": "user_vm", "ip": "public_ip", "primarystorage": "primary_stora
 
 @dataclass(frozen=True)
 class Dialect:
-    """The behaviour of CloudStack 4.22, and of another version where it differs."""
+    """A version of CloudStack: its column of `dialects.yaml`, and the forms of 4.22."""
 
-    name: str = "4.22"
-    version: str = "4.22.0.0"
-    mark: str = "+"  # of fields of this dialect only
+    name: str
+    version: str
+    mark: str  # of fields of this dialect only
     # the wire
-    numeric_ids: bool = False
-    hides_texts: bool = True  # of exceptions, from users
-    expires_checked: bool = True
-    unlimited_pagesize: bool = True
-    time_zone: timezone = UTC
-    content_type: str = "{};charset=utf-8"
-    sends_date: bool = False
-    longest_body: int = 404  # what a form of more than 1 MiB is answered with
-    stable_pages: bool = False  # pages of a list sorted by time fit together
-    has_logins: bool = True
-    has_projects: bool = True
-    limits_listed: int | None = None
+    numeric_ids: bool
+    hides_texts: bool  # of exceptions, from users
+    expires_checked: bool
+    unlimited_pagesize: bool
+    hours_ahead: int  # of UTC
+    content_type: str
+    sends_date: bool
+    longest_body: int  # what a form of more than 1 MiB is answered with
+    stable_pages: bool  # pages of a list sorted by time fit together
+    has_logins: bool
+    has_projects: bool
+    limits_listed: int | None
     # jobs
-    custom_job_ids: bool = True
-    checks_in_jobs: bool = True  # what async commands refuse, but for async-create ones
-    job_details: bool = True  # accountid, cmd, created and so on; and three events a job
-    no_instance: str | None = None  # of a job about nothing
-    lists_finished_jobs: bool = False
-    class_prefix: str = "org.apache.cloudstack.api.command.user.{area}."
+    custom_job_ids: bool
+    checks_in_jobs: bool  # what async commands refuse, but for async-create ones
+    job_details: bool  # accountid, cmd, created and so on; and three events a job
+    no_instance: str | None  # of a job about nothing
+    lists_finished_jobs: bool
+    class_prefix: str
     # rules
-    names_are_patterns: bool = False
-    hypervisor: str = "KVM"
-    image_format: str = "QCOW2"
-    disk_prefix: str = "vd"
-    max_data_disks: int = 32
-    one_volume_source: bool = False  # offering or snapshot, not both
-    zone_always: bool = False  # createVolume needs the zone with a snapshot, too
-    no_zone: str = "Unable to find zone by id null"
-    roots_detach: bool = True
-    snapshot_state_of_volume: str | None = "Snapshotting"
-    snapshot_state_in_job: str | None = "Allocated"  # None: that of the snapshot
-    deletable_snapshots: tuple[str, ...] = ("BackedUp", "Allocated", "Error", "CreatedOnPrimary")
-    undeletable: str = "Can't delete snapshot {id} due to it is in {state} Status"
-    template_name_length: int = 255
-    template_names_unique: bool = False
-    template_guarded: bool = True  # not deleted while machines use it
-    host_names_unique: bool = True
-    host_name: str = "VM-{}"  # of a machine without a name of its own
-    addresses_first: bool = False  # else a machine whose address is not free stays in Error
-    expunges_errors: bool = False  # a machine in Error, as soon as it is destroyed
-    starts_running: bool = False  # startVirtualMachine of one that runs succeeds
-    all_recover: bool = False
-    reboot_refusal: int = 431
-    has_firewall: bool = True
-    userdata_get: int = 4096  # base64 characters, fewer than that
-    userdata_post: int = 1048576
-    userdata_decoded: int | None = None
-    userdata_too_long: str = "User data is too long for an http {method} request"
+    names_are_patterns: bool
+    hypervisor: str
+    image_format: str
+    disk_prefix: str
+    max_data_disks: int
+    one_volume_source: bool  # offering or snapshot, not both
+    zone_always: bool  # createVolume needs the zone with a snapshot, too
+    no_zone: str
+    roots_detach: bool
+    snapshot_state_of_volume: str | None
+    snapshot_state_in_job: str | None  # None: that of the snapshot
+    deletable_snapshots: list[str]
+    undeletable: str
+    template_name_length: int
+    template_names_unique: bool
+    template_guarded: bool  # not deleted while machines use it
+    host_names_unique: bool
+    host_name: str  # of a machine without a name of its own
+    addresses_first: bool  # else a machine whose address is not free stays in Error
+    expunges_errors: bool  # a machine in Error, as soon as it is destroyed
+    starts_running: bool  # startVirtualMachine of one that runs succeeds
+    all_recover: bool
+    reboot_refusal: int
+    has_firewall: bool
+    userdata_get: int  # base64 characters, fewer than that
+    userdata_post: int
+    userdata_decoded: int | None
+    userdata_too_long: str
     # fields of objects
-    snapshot_type: str | None = None  # newer servers tell it in the job's result only
-    no_details: dict | None = field(default_factory=dict)
-    data_extractable: bool = True
-    roots_attached: bool = False  # root volumes tell since when
-    nic_type: str | None = None  # None: that of the network
-    first_ids: dict[str, int] = field(default_factory=dict)
+    snapshot_type: str | None  # newer servers tell it in the job's result only
+    no_details: dict | None
+    data_extractable: bool
+    roots_attached: bool  # root volumes tell since when
+    nic_type: str | None  # None: that of the network
+    first_ids: dict[str, int]
+
+    @cached_property
+    def time_zone(self) -> timezone:
+        """Return the time zone of the server."""
+        return timezone(timedelta(hours=self.hours_ahead))
 
     def stamp(self, at: float) -> str:
         """Return a moment as the server prints it, in its own time zone."""
@@ -200,75 +209,11 @@ def _bytes(gib: float) -> str:
     return f"({gib:.4f} GB) {round(gib * GIB)}"
 
 
-@dataclass(frozen=True)
 class Old(Dialect):
     """CloudStack 2.2 as IDCF Cloud ran it in 2014: VMware, numbers that went on from that summer.
 
     Its JSON has blanks around braces, and quotes in error texts are not escaped.
     """
-
-    name: str = "2.2"
-    version: str = "2.2.14"
-    mark: str = "-"
-    numeric_ids: bool = True
-    hides_texts: bool = False
-    expires_checked: bool = False
-    unlimited_pagesize: bool = False
-    time_zone: timezone = timezone(timedelta(hours=9))
-    content_type: str = "{}; charset=UTF-8"
-    sends_date: bool = True
-    longest_body: int = 413
-    stable_pages: bool = True
-    has_logins: bool = False
-    has_projects: bool = False
-    limits_listed: int | None = 5
-    custom_job_ids: bool = False
-    checks_in_jobs: bool = False
-    job_details: bool = False
-    no_instance: str | None = "None"
-    lists_finished_jobs: bool = True
-    class_prefix: str = "com.cloud.api.commands."
-    names_are_patterns: bool = True
-    hypervisor: str = "VMware"
-    image_format: str = "OVA"
-    disk_prefix: str = "sd"
-    max_data_disks: int = 6
-    one_volume_source: bool = True
-    zone_always: bool = True
-    no_zone: str = "Missing parameter, zoneid must be specified."
-    roots_detach: bool = False
-    snapshot_state_of_volume: str | None = None
-    snapshot_state_in_job: str | None = None
-    deletable_snapshots: tuple[str, ...] = ("BackedUp",)
-    undeletable: str = "Can't delete snapshotshot {id} due to it is not in BackedUp Status"
-    template_name_length: int = 32
-    template_names_unique: bool = True
-    template_guarded: bool = False
-    host_names_unique: bool = False
-    host_name: str = "i-2-{}-VM"
-    addresses_first: bool = True
-    expunges_errors: bool = True
-    starts_running: bool = True
-    all_recover: bool = True
-    reboot_refusal: int = 530
-    has_firewall: bool = False
-    userdata_post: int = 4096
-    userdata_decoded: int | None = 2048
-    userdata_too_long: str = "User data is too long"
-    snapshot_type: str | None = "MANUAL"
-    no_details: dict | None = None
-    data_extractable: bool = False
-    roots_attached: bool = True
-    nic_type: str | None = "Virtual"
-    first_ids: dict[str, int] = field(
-        default_factory=lambda: {
-            "volume": 80921,
-            "virtualmachine": 53554,
-            "snapshot": 157309,
-            "template": 8599,
-            "job": 1131657,
-        }
-    )
 
     def answer(self, key: str, body: str) -> str:
         return f'{{ "{key}" : {body} }}'
@@ -341,7 +286,9 @@ class Old(Dialect):
 
 
 ALIASES = {"4.20": "4.22"}  # what it was called before it was measured
-DIALECTS = {d.name: d for d in (Dialect(), Old())}
+TABLE = yaml.safe_load(Path(__file__).with_name("dialects.yaml").read_text("utf-8"))
+NEW, OLD = ({name: values[n] for name, values in TABLE.items()} for n in (0, 1))
+DIALECTS = {d.name: d for d in (Dialect(**NEW), Old(**OLD))}
 
 
 def named(name: str) -> str:

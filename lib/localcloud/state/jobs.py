@@ -18,7 +18,7 @@ from .faults import Fault
 from .refusals import ApiError, broken, invalid
 from .registry import COMMANDS, Command
 from .rows import Row
-from .views import more, show
+from .views import show
 
 PENDING, SUCCEEDED, FAILED = 0, 1, 2
 KEPT = 24 * 3600  # seconds that a finished job can be asked for
@@ -145,16 +145,16 @@ def _described(cloud: Cloud, command: Command, params: dict, work: Work) -> Row:
 
 
 def _fate(fault: Fault | None, error: ApiError | None) -> Row:
-    failure = _planned_failure(fault)
-    if error and not failure:
-        failure = {"code": error.code, "text": error.text, "result": ""}
+    """Return how a job is planned to end: as a fault says, or with the refusal of its call."""
+    failure = _failure(error) if error else None
+    if fault and fault.kind == "fail-job":
+        failure = {"code": fault.code or 530, "text": fault.text or INTERNAL}
+        failure["result"] = fault.result
     return {"lost": bool(fault and fault.kind == "lose-job"), "fault": failure}
 
 
-def _planned_failure(fault: Fault | None) -> dict | None:
-    if not fault or fault.kind != "fail-job":
-        return None
-    return {"code": fault.code or 530, "text": fault.text or INTERNAL, "result": fault.result}
+def _failure(error: ApiError) -> Row:
+    return {"code": error.code, "text": error.text, "result": ""}
 
 
 def check_custom_id(cloud: Cloud, command: str, custom: str | None) -> None:
@@ -203,20 +203,18 @@ def advance(cloud: Cloud) -> None:
 
 
 def _due(cloud: Cloud, timer: Row) -> None:
-    if timer["moment"] in WITHOUT_JOB:
-        do = COMMANDS[WITHOUT_JOB[timer["moment"]]].phases[timer["moment"]]
-        _raised(lambda: do(cloud, timer["target"]))
-        return
-    job = cloud.state.get("job", timer["target"])
-    if job is None:
-        return
-    phases = COMMANDS[job["command"]].phases
-    if timer["moment"] == "finish":
-        _finish(cloud, job, COMMANDS[job["command"]])
-    else:
-        error = _raised(lambda: phases[timer["moment"]](cloud, job))
-        if error and timer["moment"] == "begin":
-            job["fault"] = job["fault"] or {"code": error.code, "text": error.text, "result": ""}
+    moment, target = timer["moment"], timer["target"]
+    if moment in WITHOUT_JOB:
+        do = COMMANDS[WITHOUT_JOB[moment]].phases[moment]
+        _raised(lambda: do(cloud, target))
+    elif (job := cloud.state.get("job", target)) is not None:
+        command = COMMANDS[job["command"]]
+        if moment == "finish":
+            _finish(cloud, job, command)
+            return
+        error = _raised(lambda: command.phases[moment](cloud, job))
+        if error and moment == "begin":
+            job["fault"] = job["fault"] or _failure(error)
             cloud.state.save("job", job)
 
 
@@ -236,15 +234,14 @@ def _raised(do: Callable[[], object]) -> ApiError | None:
 
 
 def _finish(cloud: Cloud, job: Row, command: Command) -> None:
-    phases = command.phases
-
     def finish() -> None:
-        _raise_planned(job)
+        if job["fault"]:
+            raise ApiError(job["fault"]["code"], job["fault"]["text"])
         job["result"] = _result(cloud, job, command)
 
     error = _raised(finish)
     if error:
-        _fail(cloud, job, phases, error)
+        _fail(cloud, job, command.phases, error)
     else:
         job["status"] = SUCCEEDED
         events.ended(cloud, job)
@@ -252,7 +249,7 @@ def _finish(cloud: Cloud, job: Row, command: Command) -> None:
         del cloud.pending[job["instance"]]
     job["completed"] = max(job["ends"], job["at"])
     cloud.state.save("job", job)
-    if job["status"] == SUCCEEDED and "after" in phases:
+    if job["status"] == SUCCEEDED and "after" in command.phases:
         schedule(cloud, job["ends"] + AFTER * (job["ends"] - job["starts"]), "after", job["id"])
 
 
@@ -265,11 +262,6 @@ def _result(cloud: Cloud, job: Row, command: Command) -> dict:
     if made is None:
         return {"success": True}
     return {command.answers: show(cloud, command.answers, made)} if "id" in made else made
-
-
-def _raise_planned(job: Row) -> None:
-    if job["fault"]:
-        raise ApiError(job["fault"]["code"], job["fault"]["text"])
 
 
 def _fail(cloud: Cloud, job: Row, phases: dict, error: ApiError) -> None:
@@ -290,25 +282,3 @@ def find(cloud: Cloud, id: Any) -> Row:
     if job is None or job["lost"] or job.get("completed", cloud.clock()) < cloud.clock() - KEPT:
         raise cloud.dialect.unknown_job(id)
     return job
-
-
-@more("asyncjobs")
-def _view(cloud: Cloud, job: Row) -> dict:
-    # Old servers forget what a job was about once it is over.
-    about = job if cloud.dialect.job_details or job["status"] == PENDING else {}
-    result = job.get("result")
-    return {
-        "accountid": cloud.account()["id"],
-        "userid": cloud.account()["userid"],
-        "cmd": events.class_name(cloud, COMMANDS[job["command"]]),
-        "jobstatus": job["status"],
-        "jobresultcode": job["code"],
-        "managementservername": "localhost" if job["status"] == PENDING else None,
-        "managementserverid": cloud.account().get("serverid") if job["status"] == PENDING else None,
-        "jobinstancetype": about.get("instancetype"),
-        "jobinstanceid": about.get("instance"),
-        "completed": cloud.stamp(job.get("completed")),
-        "jobid": job["id"],
-        "jobresulttype": "object" if result is not None else None,
-        "jobresult": result,
-    }
