@@ -4,8 +4,10 @@ import time
 from math import inf
 from pathlib import Path
 
+from lib import effects
 from lib.api.client import Client
-from lib.record.journal import Entry, Journal, in_another_process
+from lib.errors import NotOne
+from lib.record.journal import OPEN, Entry, Journal, in_another_process
 
 LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes`
 
@@ -34,6 +36,23 @@ def every(cloud: Client, lately: float = inf) -> list[Entry]:
     found = _journals(cloud.folder, cloud.profile.endpoint, time.time() - lately)
     books = [cloud.books.setdefault(b.folder, b) for b in found]  # of which only more is read
     return [e for b in books for e in b.every()]
+
+
+def created_by_runs(cloud: Client) -> set[str]:
+    """Return the ids of what this run and those beside it created here, by their journals."""
+    entries = [e for e in every(cloud) if e.command in effects.MADE]
+    return {str(e.resource or _by_age(cloud, e)) for e in entries}
+
+
+def _by_age(cloud: Client, entry: Entry) -> str | None:
+    """Return the id of what a change with a lost answer created, None if that is not certain."""
+    if entry.state not in (*OPEN, "lost"):
+        return None
+    try:
+        row = effects.find(cloud, entry)
+    except NotOne:
+        return None
+    return row["id"] if row and effects.made_at_once(row, entry.sent) else None
 
 
 def _journals(folder: Path, endpoint: str, since: float = 0) -> list[Journal]:

@@ -25,6 +25,15 @@ def names(cluster: str, size: int, first: int = 1) -> list[str]:
     return wanted
 
 
+def stem_of(machine: str) -> str:
+    """Return a machine's name without its number: the cluster's, with the role.
+
+    >>> stem_of("core-worker-12")
+    'core-worker'
+    """
+    return machine.rpartition("-")[0]
+
+
 def demand_members(names: list[str], etcd_members: int) -> None:
     """Raise ParamsError for more etcd members than there are machines, or than MOST_MEMBERS."""
     most = min(MOST_MEMBERS, len(names))

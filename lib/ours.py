@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from os.path import commonprefix
 
-from lib import earlier, effects, machines
+from lib import effects, machines
 from lib.api import find
 from lib.cloud import Cloud
-from lib.errors import CheckFailed, NotOne, ParamsError
-from lib.machines import demand_one
-from lib.record.journal import OPEN, Entry
+from lib.earlier import created_by_runs
+from lib.errors import CheckFailed, ParamsError
+from lib.machines import demand_one, stem_of
 from lib.roles import Role
 from lib.roles import read as read_roles
 from lib.steps import Id, Step, tag_params
@@ -218,10 +218,9 @@ class Ours:
     def snapshots(self, volume: dict | None, tags: bool = True) -> list[dict]:
         """Return the snapshots made by hand or API of our volume, the newest last.
 
-        Their `tags` take a question each.
-
-        A snapshot has no name of ours on 2.2, so it is known by its volume, and by that volume's
-        name once the volume is gone.
+        Their `tags` take a question each. A snapshot has no name of ours on 2.2, so it is known by
+        its volume, and by that volume's name once the
+        volume is gone.
         """
         rows = self.cloud.list("listSnapshots", **({"volumeid": volume["id"]} if volume else {}))
         mine = [r for r in rows if effects.is_manual(r) and self._is_of(r, volume)]
@@ -292,15 +291,6 @@ class Ours:
         return [row for rows in lists for row in rows]
 
 
-def stem_of(machine: str) -> str:
-    """Return a machine's name without its number: the cluster's, with the role.
-
-    >>> stem_of("core-worker-12")
-    'core-worker'
-    """
-    return machine.rpartition("-")[0]
-
-
 def is_neutral(template: dict) -> bool:
     """Tell whether a template holds no token, by its tags: any cluster may be made of it."""
     return (NEUTRAL | {"runbook": RUNBOOK}).items() <= _tags(template).items()
@@ -308,20 +298,3 @@ def is_neutral(template: dict) -> bool:
 
 def _tags(row: dict) -> dict[str, str]:
     return {t["key"]: t.get("value", "") for t in row.get("tags") or []}
-
-
-def created_by_runs(cloud: Cloud) -> set[str]:
-    """Return the ids of what this run and those beside it created here, by their journals."""
-    entries = [e for e in earlier.every(cloud) if e.command in effects.MADE]
-    return {str(e.resource or _by_age(cloud, e)) for e in entries}
-
-
-def _by_age(cloud: Cloud, entry: Entry) -> str | None:
-    """Return the id of what a change with a lost answer created, None if that is not certain."""
-    if entry.state not in (*OPEN, "lost"):
-        return None
-    try:
-        row = effects.find(cloud, entry)
-    except NotOne:
-        return None
-    return row["id"] if row and effects.made_at_once(row, entry.sent) else None

@@ -13,8 +13,8 @@ from harness import changes, client, settled, volume_params
 from lib import Ours, earlier, sending
 from lib import changes as reconcile
 from lib.cluster import removal
+from lib.earlier import created_by_runs
 from lib.errors import CheckFailed
-from lib.ours import created_by_runs
 from lib.record import jsonl
 from lib.record.journal import now
 from lib.resources import templates

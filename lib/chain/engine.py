@@ -22,6 +22,7 @@ from lib.chain import causes
 from lib.chain.interrupts import Stop
 from lib.chain.kernels import Kernels, Place
 from lib.record import whole
+from lib.record.cells import headings
 from lib.record.events import Event, Listener
 from lib.record.ledger import Ledger
 
@@ -66,16 +67,6 @@ def write(notebook: nbformat.NotebookNode, path: Path, *, lasting: bool = True) 
     whole.write(path, nbformat.writes(notebook) + "\n", lasting=lasting)
 
 
-def headings(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return the heading above each cell, "" before the first heading."""
-    found, current = [], ""
-    for cell in notebook.cells:
-        lines = cell.source.splitlines() if cell.cell_type == "markdown" else []
-        current = next((ln.lstrip("# ") for ln in lines if ln.startswith("#")), current)
-        found.append(current)
-    return found
-
-
 class Record(NotebookExecutionManager):
     """The executed notebook of a stage as it grows."""
 
@@ -117,7 +108,7 @@ class Client(PapermillNotebookClient):
         with self.task.session.stop.reaching(self.km.provisioner.pgid):
             if self.task.next:
                 self.task.session.kernels.warm(self.task.next)
-            for index, heading in enumerate(headings(self.nb)):
+            for index, heading in enumerate(headings(self.nb.cells)):
                 if self.nb.cells[index].cell_type == "code":
                     self.task.session.stop.check()
                     self._run(index, heading)

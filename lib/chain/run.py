@@ -24,6 +24,7 @@ from lib.chain.results import Result, Run
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
 from lib.record import ledger, locks, manifest, plans, whole
+from lib.record.cells import headings
 from lib.record.events import Event, Listener
 from lib.record.faults import NO_ROOM, BadInput, RecordCut, no_room
 from lib.record.ledger import Ledger
@@ -87,24 +88,19 @@ def run(
     """
     cluster = str(values["cluster_name"].value) if "cluster_name" in values else "run"
     whole.folder(runs)
-    with seal.alone(runs):  # nobody takes what is half made for the remains of a dead driver
-        folder = runs.resolve() / name if name else new_folder(runs, cluster)
-        folder.mkdir(mode=0o700, exist_ok=not name)
-        try:
+    folder = None
+    try:
+        with seal.alone(runs):  # nobody takes what is half made for the remains of a dead driver
+            folder = runs.resolve() / name if name else new_folder(runs, cluster)
+            folder.mkdir(mode=0o700, exist_ok=not name)
             whole.write(folder / "params.yaml", as_yaml(values))
             if (approval := more.get("approval")) and approval.plan:
                 plans.copy_approved(approval.plan, folder)
             book = Ledger(folder)
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            shutil.rmtree(folder)
-            raise BadInput([f"a record cannot be begun: {no_room(runs, error)}"]) from None
-    try:
         return perform(Work(folder, stages, table, values, **more), tell, book)
     except (OSError, RecordCut) as error:
         cause = error.__cause__ if isinstance(error, RecordCut) else error
-        if cause.errno not in NO_ROOM or ledger.read(folder):
+        if not folder or cause.errno not in NO_ROOM or ledger.read(folder):
             raise
         shutil.rmtree(folder)
         raise BadInput([f"the record cannot be written: {no_room(runs, cause)}"]) from None
@@ -296,6 +292,6 @@ def _prepared(stage: Stage, parameters: dict, record: Path) -> nbformat.Notebook
 
 def _section(notebook: nbformat.NotebookNode) -> str:
     """Return the heading above the cell that failed, "" if none did."""
-    pairs = zip(notebook.cells, engine.headings(notebook), strict=True)
+    pairs = zip(notebook.cells, headings(notebook.cells), strict=True)
     failed = (heading for cell, heading in pairs if cell.metadata.papermill["status"] == "failed")
     return next(failed, "")

@@ -10,8 +10,8 @@ from lib.cluster.placement import Placement
 from lib.config import Written, discovery, registered
 from lib.config.userdata import UserData
 from lib.errors import CheckFailed, CloudError
-from lib.machines import plan_destroy
-from lib.ours import Ours, is_neutral, stem_of
+from lib.machines import plan_destroy, stem_of
+from lib.ours import Ours, is_neutral
 from lib.plan import apply as apply_plan
 from lib.plan import attempt, check_mode, first
 from lib.resources import held

@@ -11,8 +11,7 @@ from lib.cluster import login
 from lib.cluster.login import Access
 from lib.config.userdata import are_of
 from lib.errors import Refused, ShellFailed
-from lib.machines import address_of
-from lib.ours import stem_of
+from lib.machines import address_of, stem_of
 from lib.workstation.shell import Shell, run
 
 # In one go. systemd of 2014 cannot tell its state, and fleet is of that time only.

@@ -12,8 +12,8 @@ from lib.cluster.etcd import AWAY, Member
 from lib.cluster.membership import UNASKED, Etcds, Seen
 from lib.config import Written
 from lib.errors import CheckFailed, ParamsError
-from lib.machines import plan_destroy
-from lib.ours import Ours, stem_of
+from lib.machines import plan_destroy, stem_of
+from lib.ours import Ours
 from lib.plan import apply as send
 from lib.plan import check_mode
 from lib.steps import Id, Step

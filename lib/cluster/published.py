@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from lib import plan as plans
 from lib.checks import Tick, asked
+from lib.earlier import created_by_runs
 from lib.errors import CheckFailed, ParamsError
-from lib.ours import Ours, created_by_runs
+from lib.ours import Ours
 from lib.steps import Id, Pending, Step
 
 KINDS = ("", "ssh")

@@ -15,7 +15,8 @@ from lib.cluster.login import Access, Node
 from lib.config import Config, Text, difference, discovery, registered, role_file
 from lib.config import userdata as data
 from lib.errors import CheckFailed, ParamsError
-from lib.ours import Ours, stem_of
+from lib.machines import stem_of
+from lib.ours import Ours
 from lib.plan import check_mode
 from lib.steps import Step
 from lib.waiting import present, tell

@@ -16,7 +16,8 @@ from lib.config.placeholders import OF_MACHINE, for_machine
 from lib.config.writing import STAGE
 from lib.config.written import Written, read
 from lib.errors import CheckFailed
-from lib.ours import Ours, stem_of
+from lib.machines import stem_of
+from lib.ours import Ours
 from lib.record import facts
 from lib.steps import Pending
 from lib.workstation import notes

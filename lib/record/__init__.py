@@ -1,5 +1,6 @@
 """The record of a run, written and read. Of lib it imports only errors and waiting.
 
+cells       the heading above each cell of a notebook
 events      what happens in a run
 facts       facts that only the process which talks to the cloud knows
 faults      faults of the input and of the disk, raised as exceptions
@@ -22,6 +23,7 @@ whole       files written as a whole or not at all
 """
 
 __all__ = [
+    "cells",
     "events",
     "facts",
     "faults",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib.record.cells import headings
+
 CHANGES = ["change", "name", "id", "details"]  # the columns of a difference
 MIME = "application/vnd.dataresource+json"
 _SHAPE = re.compile(r"\[(\d+) rows x \d+ columns\]\s*\Z")
@@ -40,11 +42,8 @@ def tables(notebook: Path | str | dict, headings: Collection[str] = ()) -> dict[
 
 def outputs(notebook: dict) -> Iterator[tuple[dict, str, dict]]:
     """Yield each cell, its heading, and one of its outputs."""
-    heading = ""
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown":
-            lines = "".join(cell["source"]).splitlines()
-            heading = next((ln.lstrip("# ") for ln in lines if ln.startswith("#")), heading)
+    cells = notebook["cells"]
+    for cell, heading in zip(cells, headings(cells), strict=True):
         for output in cell.get("outputs", []):
             yield cell, heading, output
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib.record import whole
+from lib.record.cells import headings
 from lib.record.faults import BadInput
 from lib.record.journal import Entry
 from lib.record.texts import translated
@@ -154,11 +155,8 @@ def _changes(past: Past) -> str:
 
 def _heading(attempt: Attempt) -> str:
     """Return the heading above the cell at which an attempt stopped, "" if unknown."""
-    heading = ""
-    for cell in attempt.book.get("cells", []):
-        lines = "".join(cell["source"]).splitlines()
-        if cell["cell_type"] == "markdown":
-            heading = next((ln.lstrip("# ") for ln in lines if ln.startswith("#")), heading)
+    cells = attempt.book.get("cells", [])
+    for cell, heading in zip(cells, headings(cells), strict=True):
         cause = cell.get("metadata", {}).get("runbook", {}).get("cause", "")
         cause = attempt.cells.get(cell.get("id", ""), {}).get("cause", cause)
         raised = any(o["output_type"] == "error" for o in cell.get("outputs", []))
