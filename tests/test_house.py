@@ -141,3 +141,8 @@ def test_no_function_takes_more_than_six_parameters():
         if isinstance(node, ast.FunctionDef) and _parameters(node) > MOST_PARAMETERS
     }
     assert found == set()
+
+
+def test_no_module_is_longer_than_300_lines():
+    long = {n: p.read_text("utf-8").count("\n") for n, p in MODULES.items()}
+    assert {n: count for n, count in long.items() if count > 300} == {}

@@ -7,7 +7,7 @@ import pytest
 
 from lib.localcloud.state import faults
 from lib.localcloud.state.registry import COMMANDS
-from lib.localcloud.wire import server as wire
+from lib.localcloud.wire import http as wire
 
 
 def spoken(api, request: bytes) -> bytes:

@@ -5,7 +5,7 @@ import socket
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
-from lib.localcloud.wire.server import parameters
+from lib.localcloud.wire.http import parameters
 
 
 def test_parameters_come_from_query_and_form_and_the_query_wins():

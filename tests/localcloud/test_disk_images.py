@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from lib.localcloud.workstation import images
+from lib.localcloud.workstation.releases import COREOS, FLATCAR
 
 GIB = 2**30
-LAYOUTS = pytest.mark.parametrize("rows", [images.COREOS_2014, images.FLATCAR])
+LAYOUTS = pytest.mark.parametrize("rows", [COREOS.layout, FLATCAR.layout])
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_a_blank_disk_has_its_size_takes_no_room_and_holds_nothing(disk):
 
 
 def test_a_copy_is_equal_and_keeps_the_holes(disk, tmp_path):
-    images.write_image(disk, images.COREOS_2014)
+    images.write_image(disk, COREOS.layout)
     with open(disk, "r+b") as file:
         file.seek(30 * GIB + 123)
         file.write(b"far out")
@@ -72,7 +73,7 @@ def test_a_written_partition_table_is_read_back_and_ends_where_the_image_does(di
 
 
 def test_partitions_are_as_large_as_coreos_makes_them(disk):
-    images.write_image(disk, images.COREOS_2014)
+    images.write_image(disk, COREOS.layout)
     root, usr = images.partition(disk, 9), images.partition(disk, 3)
     assert (root.label, root.size) == ("ROOT", 2 * GIB)
     assert root.type == "3884dd41-8582-4404-b9a8-e9b84f2df50e"
@@ -82,9 +83,9 @@ def test_partitions_are_as_large_as_coreos_makes_them(disk):
 
 
 def test_a_damaged_header_is_not_believed_and_the_backup_helps(tmp_path):
-    path, size = tmp_path / "image", images.plan_layout(images.COREOS_2014)[1]
+    path, size = tmp_path / "image", images.plan_layout(COREOS.layout)[1]
     images.create_blank(path, size)
-    images.write_image(path, images.COREOS_2014)
+    images.write_image(path, COREOS.layout)
     before = images.read_partitions(path)
     for at, then in ((512 + 60, before), (size - 512 + 60, [])):
         with open(path, "r+b") as file:
@@ -95,7 +96,7 @@ def test_a_damaged_header_is_not_believed_and_the_backup_helps(tmp_path):
 
 
 def test_a_tree_is_read_back_with_its_permissions_until_another_replaces_it(disk):
-    images.write_image(disk, images.COREOS_2014)
+    images.write_image(disk, COREOS.layout)
     files = {"etc/a": b"1", "secret/b": b"\0" * 60_000}
     put(disk, 9, files, modes={"secret": 0o700, "secret/b": 0o600})
     assert images.tree(disk, 9) == files and images.tree(disk, 6) == {}
@@ -108,14 +109,14 @@ def test_a_tree_is_read_back_with_its_permissions_until_another_replaces_it(disk
     assert (held.type, held.label) == ("btrfs", "ROOT")
     put(disk, 9, {"b": b"y"})
     assert images.tree(disk, 9) == {"b": b"y"}
-    images.write_image(disk, images.COREOS_2014)
+    images.write_image(disk, COREOS.layout)
     assert images.tree(disk, 9) == {}
     images.wipe(disk)
     assert images.read_partitions(disk) == [] and images.table_type(disk) is None
 
 
 def test_a_tree_that_does_not_fit_is_refused_and_nothing_is_written(disk):
-    part = images.Partition(1, 2**20, 4096, images.LINUX, "x", images.USR_A)
+    part = images.Partition(1, 2**20, 4096, images.LINUX, "x", images.IMAGE_GUID)
     images.write_gpt(disk, [part], 2**30)
     with pytest.raises(ValueError, match="do not fit into x"):
         put(disk, 1, {"a": b"."})

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from lib.localcloud.workstation import images, shell
+from lib.localcloud.workstation.releases import COREOS
 
 from .stations import GIB, OURS, Station
 
@@ -16,7 +17,7 @@ def kvm(tmp_path) -> Station:
 
 @pytest.fixture
 def installed(kvm) -> Station:
-    images.write_image(kvm.disk, images.COREOS_2014)
+    images.write_image(kvm.disk, COREOS.layout)
     files = {"var/lib/coreos-install/user_data": b"#cloud-config\n"}
     modes = {"var/lib/coreos-install/user_data": 0o600}
     images.put_tree(kvm.disk, 9, files, kind="btrfs", label="ROOT", modes=modes)

@@ -16,7 +16,7 @@ from ..state.jobs import Work
 from ..state.refusals import ApiError, broken, invalid, refuse
 from ..state.registry import command, phase
 from ..state.rows import Row
-from ..workstation import images, installers
+from ..workstation import images, installers, releases
 
 FORMATS = "QCOW2 RAW VHD ISO OVA VHDX BAREMETAL VMDK VDI TAR DIR".split()  # noqa: SIM905
 SUFFIXES = {"raw": ("img", "raw")}  # the others have the format's name
@@ -43,7 +43,7 @@ def register_template(cloud: Cloud, url: str, **given: Any) -> Listing:
     refuse((kind not in FORMATS, f"Image format: {given['format']} is incorrect. {known}"))
     check_quota(cloud, "template")
     _check_url(url, given["format"].lower())
-    found = installers.released(url)
+    found = releases.released(url)
     if direct:
         _check_direct(url, given.get("checksum", ""), found)
     size = _size(found)
@@ -146,7 +146,7 @@ def _check_direct(url: str, checksum: str, found: tuple | None) -> None:
 
 def _size(found: tuple | None) -> int:
     """Return the size of an image's disk in bytes, in whole GiB."""
-    layout = found[0].layout if found else images.FLATCAR
+    layout = found[0].layout if found else releases.FLATCAR.layout
     return -(-images.plan_layout(layout)[1] // GIB) * GIB
 
 
@@ -167,7 +167,7 @@ def downloaded(cloud: Cloud, id: Any) -> None:
 def _error(cloud: Cloud, row: Row) -> str:
     """Return why the download fails; what nobody can know is whether the image is the one meant."""
     planned = cloud.setting("downloads")["error"]
-    if planned or not installers.released(row["url"]):
+    if planned or not releases.released(row["url"]):
         return planned or " HTTP Server returned 404 (expected 200 OK) "
     algorithm, digits = _checksum(row["checksum"] or "")
     failed = "Failed post download script: checksum"
@@ -182,10 +182,10 @@ def _error(cloud: Cloud, row: Row) -> str:
 
 def _write(cloud: Cloud, row: Row) -> None:
     """Write the image as its download would."""
-    kind, version, oem = installers.released(row["url"])
+    kind, version, oem = releases.released(row["url"])
     images.create_blank(cloud.disk(row), row["size"])
     images.write_image(cloud.disk(row), kind.layout)
-    installers.write_files(cloud.disk(row), kind, version, oem)
+    releases.write_files(cloud.disk(row), kind, version, oem)
 
 
 @command("copyTemplate")

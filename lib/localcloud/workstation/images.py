@@ -25,13 +25,7 @@ HEADER = struct.Struct("<8s4sIII4Q16sQIII")
 ENTRY = struct.Struct("<16s16sQQQ72s")
 MAGIC = "localcloud-tree.json"
 
-EFI = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
-BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
 LINUX = "0fc63daf-8483-4772-8e79-3d69d8477de4"
-ROOTFS = "5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6"
-RESIZE = "3884dd41-8582-4404-b9a8-e9b84f2df50e"
-USR_A = "7130c94a-213a-4e5a-8e26-6cce9662f132"
-USR_B = "e03dd35c-7c2d-4a47-b3fe-27f15780a57c"
 IMAGE_GUID = "00000000-0000-0000-0000-000000000001"
 
 # Signatures of other programs on a disk: offset, bytes, and blkid's name.
@@ -65,25 +59,8 @@ class Filesystem(NamedTuple):
     uuid: str
 
 
-# number, label, MiB, type GUID, own GUID if every image has the same
-COREOS_2014 = (
-    (1, "EFI-SYSTEM", 128, EFI, ""),
-    (2, "BOOT-B", 64, LINUX, ""),
-    (3, "USR-A", 1024, ROOTFS, USR_A),
-    (4, "USR-B", 1024, ROOTFS, USR_B),
-    (6, "OEM", 128, LINUX, ""),
-    (7, "OEM-CONFIG", 64, LINUX, ""),
-    (9, "ROOT", 2048, RESIZE, ""),
-)
-FLATCAR = (
-    (1, "EFI-SYSTEM", 1024, EFI, ""),
-    (2, "BIOS-BOOT", 2, BIOS_BOOT, ""),
-    (3, "USR-A", 2048, ROOTFS, USR_A),
-    (4, "USR-B", 2048, ROOTFS, USR_B),
-    (6, "OEM", 1024, LINUX, ""),
-    (7, "OEM-CONFIG", 64, LINUX, ""),
-    (9, "ROOT", 1782, RESIZE, ""),
-)
+# Number, label, MiB, type GUID, own GUID if every image has the same.
+Layout = Sequence[tuple[int, str, int, str, str]]
 Path = str | os.PathLike
 
 
@@ -120,7 +97,7 @@ def _extents(file: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def plan_layout(rows: Sequence[tuple[int, str, int, str, str]]) -> tuple[list[Partition], int]:
+def plan_layout(rows: Layout) -> tuple[list[Partition], int]:
     """Return the partitions of an image, one behind the other, and the image's size in bytes."""
     at, found = 2 * MIB, []
     for number, label, mib, kind, own in rows:
@@ -176,7 +153,17 @@ def _entries(partitions: Sequence[Partition]) -> bytes:
 def read_partitions(path: Path) -> list[Partition]:
     """Return the partitions by number; none if neither header is sound."""
     found = _table(path)
-    return _partitions(found[1]) if found else []
+    entries = enumerate(ENTRY.iter_unpack(found[1]), 1) if found else ()
+    return [_read_entry(number, *raw) for number, raw in entries if raw[0].strip(b"\0")]
+
+
+def _read_entry(
+    number: int, kind: bytes, own: bytes, first: int, last: int, *rest: bytes
+) -> Partition:
+    kind_guid, own_guid = (str(uuid.UUID(bytes_le=guid)) for guid in (kind, own))
+    label = rest[1].decode("utf-16-le").rstrip("\0")
+    size = (last - first + 1) * SECTOR
+    return Partition(number, first * SECTOR, size, kind_guid, label, own_guid)
 
 
 def disk_guid(path: Path) -> str | None:
@@ -198,18 +185,6 @@ def _table(path: Path) -> tuple[bytes, bytes] | None:
                 if (fields[3], fields[13]) == (zlib.crc32(zeroed), zlib.crc32(table)):
                     return fields[9], table
     return None
-
-
-def _partitions(table: bytes) -> list[Partition]:
-    found = []
-    for index, raw in enumerate(ENTRY.iter_unpack(table)):
-        kind, own, first, last, _, name = raw
-        if kind.strip(b"\0"):
-            guids = [str(uuid.UUID(bytes_le=g)) for g in (kind, own)]
-            label = name.decode("utf-16-le").rstrip("\0")
-            size = (last - first + 1) * SECTOR
-            found.append(Partition(index + 1, first * SECTOR, size, guids[0], label, guids[1]))
-    return found
 
 
 def partition(path: Path, number: int) -> Partition:
@@ -234,7 +209,7 @@ def signature(path: Path, start: int = 0) -> str | None:
     return None
 
 
-def write_image(path: Path, rows: Sequence[tuple[int, str, int, str, str]]) -> None:
+def write_image(path: Path, rows: Layout) -> None:
     """Write an image's partition table, and erase the partitions."""
     partitions, size = plan_layout(rows)
     write_gpt(path, partitions, size)
@@ -279,21 +254,11 @@ def put_tree(
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:") as tar:
         for name, data in content.items():
-            tar.addfile(*_member(name, data, modes.get(name)))
-    _store(path, where, archive.getvalue())
-
-
-def _member(name: str, data: bytes | None, mode: int | None) -> tuple:
-    import tarfile
-
-    info = tarfile.TarInfo(name)
-    info.type = tarfile.REGTYPE if data is not None else tarfile.DIRTYPE
-    info.mode = mode if mode is not None else 0o644
-    info.size = len(data or b"")
-    return info, io.BytesIO(data or b"")
-
-
-def _store(path: Path, where: Partition, data: bytes) -> None:
+            member = tarfile.TarInfo(name)
+            member.type = tarfile.REGTYPE if data is not None else tarfile.DIRTYPE
+            member.mode, member.size = modes.get(name, 0o644), len(data or b"")
+            tar.addfile(member, io.BytesIO(data or b""))
+    data = archive.getvalue()
     if len(data) > where.size:
         raise ValueError(f"{len(data)} bytes do not fit into {where.label} ({where.size} bytes)")
     with open(path, "r+b") as file:

@@ -8,7 +8,6 @@ table, the user data and a note on the image are really written.
 from __future__ import annotations
 
 import getopt
-import json
 import os
 import re
 import signal
@@ -16,85 +15,19 @@ import sys
 import time
 from typing import NamedTuple
 
-from . import devices, images
+from . import devices, images, releases
 from .devices import Failed, Node
+from .releases import COREOS, FLATCAR, OEMS, Release
 
 DOWNLOAD, WRITE = 150.0, 40.0  # seconds at scale 1
 IMAGE_KIB = 167 * 1024
 STEPS = 20  # progress lines of a download
-OEMS = {"", "cloudstack", "openstack", "vmware", "vmware_raw", "ec2", "gce", "azure", "vagrant"}
-
-
-# The images that their makers publish: channel, version, name, OEM.
-RELEASED = re.compile(
-    r"https?://(\w+)\.release\.(?:core-os|flatcar-linux)\.net/[\w-]+/(current|\d+\.\d+\.\d+)/"
-    r"(coreos|flatcar)_production_(?:(\w+)_)?image\.\w+(?:\.\w+)?"
-)
-
-
-class Generation(NamedTuple):
-    """The differences between the installers and their images; `options` are those they take."""
-
-    program: str
-    options: str
-    unused: str  # options of the original that nobody uses here
-    channel: str
-    no_device: str
-    signed: str
-    ident: str
-    brand: str
-    layout: tuple
-    root_fs: str
-    oem_fs: str
-    usr_fs: str
-    url: str
-    current: dict[str, str]
-
-
-COREOS = Generation(
-    program="coreos-install",
-    options="d:V:C:o:c:h",
-    unused="tv",
-    channel="beta",
-    no_device="No target block device provided, -d is required.",
-    signed="gpg: Signature made {at} using RSA key ID 74E7E361\n"
-    'gpg: Good signature from "CoreOS Buildbot (Offical Builds) <buildbot@coreos.com>"',
-    ident="coreos",
-    brand="CoreOS",
-    layout=images.COREOS_2014,
-    root_fs="btrfs",
-    oem_fs="ext4",
-    usr_fs="ext2",
-    url="http://{channel}.release.core-os.net/amd64-usr/{version}/"
-    "coreos_production_{oem}image.bin.bz2",
-    current={"alpha": "379.3.0", "beta": "367.1.0", "stable": "367.1.0"},
-)
-FLATCAR = Generation(
-    program="flatcar-install",
-    options="d:V:B:C:o:c:i:b:f:h",
-    unused="DIekstnuvy",
-    channel="stable",
-    no_device="No target block device provided, either -d or -s is required. "
-    "Or use -D to download image.",
-    signed="gpg: Signature made {at}\n"
-    "gpg:                using RSA key 52F145DFD00BBDCD928CBB5A32DA80F91EF52974\n"
-    'gpg: Good signature from "Flatcar Buildbot (Official Builds) <buildbot@flatcar-linux.org>"',
-    ident="flatcar",
-    brand="Flatcar Container Linux",
-    layout=images.FLATCAR,
-    root_fs="ext4",
-    oem_fs="btrfs",
-    usr_fs="btrfs",
-    url="https://{channel}.release.flatcar-linux.net/{board}/{version}/"
-    "flatcar_production_{oem}image.bin.bz2",
-    current={"alpha": "4628.0.0", "beta": "4547.1.0", "stable": "4459.2.0", "lts": "4081.3.6"},
-)
 
 
 class Order(NamedTuple):
     """An install; `shown` is the image in the Success line, `scale` the length of a second."""
 
-    kind: Generation
+    kind: Release
     disk: Node
     channel: str
     version: str
@@ -197,7 +130,7 @@ def say(line: str, *, err: bool = False) -> None:
     print(line, file=sys.stderr if err else sys.stdout, flush=True)
 
 
-def _options(kind: Generation, args: list[str]) -> dict[str, str]:
+def _options(kind: Release, args: list[str]) -> dict[str, str]:
     """Return the options by letter, refusing others in bash's words."""
     try:
         found, _ = getopt.getopt(args, kind.options)
@@ -209,13 +142,13 @@ def _options(kind: Generation, args: list[str]) -> dict[str, str]:
     return {key[1:]: value for key, value in found}
 
 
-def _usage(kind: Generation) -> int:
+def _usage(kind: Release) -> int:
     with open(os.path.join(os.path.dirname(__file__), "scripts", f"{kind.program}.txt")) as file:
         say(file.read().rstrip())
     return 0
 
 
-def _order(home: str, kind: Generation, given: dict[str, str]) -> Order:
+def _order(home: str, kind: Release, given: dict[str, str]) -> Order:
     """Check disk and files in the script's order; raise Failed with its words."""
     disk = _disk(home, kind, given.get("d"))
     for letter, what in (("c", "Cloud config"), ("i", "Ignition config")):
@@ -261,7 +194,7 @@ def _demand_image(order: Order, given: dict) -> None:
         raise Failed(1, f"{program}: Image URL unavailable: {order.url}")
 
 
-def _disk(home: str, kind: Generation, path: str | None) -> Node:
+def _disk(home: str, kind: Release, path: str | None) -> Node:
     if not path:
         raise Failed(1, f"{kind.program}: {kind.no_device}")
     node = devices.find(home, path)
@@ -273,7 +206,7 @@ def _disk(home: str, kind: Generation, path: str | None) -> Node:
     return node
 
 
-def _url(kind: Generation, given: dict, channel: str, version: str) -> str:
+def _url(kind: Release, given: dict, channel: str, version: str) -> str:
     oem = f"{given['o']}_" if given.get("o") else ""
     board = given.get("B", "amd64-usr")
     url = kind.url.format(board=board, channel=channel, version=version, oem=oem)
@@ -321,30 +254,7 @@ def _write_table(order: Order, full: str) -> None:
 def _fill(order: Order) -> None:
     """Write the image's file systems."""
     time.sleep(WRITE * order.scale)
-    write_files(order.disk["file"], order.kind, order.version, order.oem)
-
-
-def write_files(file: images.Path, kind: Generation, version: str, oem: str) -> None:
-    """Write the file systems of an image, empty except for the notes on the image."""
-    about = f"NAME={json.dumps(kind.brand)}\nID={kind.ident}\nVERSION={version}\n"
-    notes = {}
-    if oem:
-        notes["oem-release"] = f"ID={oem}\nVERSION_ID={version}\n".encode()
-        notes["grub.cfg"] = f'set oem_id="{oem}"\n'.encode()
-    usr = {"lib/os-release": about.encode()}
-    images.put_tree(file, 1, {}, kind="vfat", label="EFI-SYSTEM")
-    images.put_tree(file, 3, usr, kind=kind.usr_fs, label="USR-A")
-    images.put_tree(file, 6, notes, kind=kind.oem_fs, label="OEM")
-    images.put_tree(file, 9, {}, kind=kind.root_fs, label="ROOT")
-
-
-def released(url: str) -> tuple[Generation, str, str] | None:
-    """Return what the image at a URL is, its version and OEM; None if there is none."""
-    found = RELEASED.fullmatch(url)
-    kind = {"coreos": COREOS, "flatcar": FLATCAR}[found[3]] if found else None
-    if not found or found[1] not in kind.current or (found[4] or "") not in OEMS:
-        return None
-    return kind, kind.current[found[1]] if found[2] == "current" else found[2], found[4] or ""
+    releases.write_files(order.disk["file"], order.kind, order.version, order.oem)
 
 
 def _configure(order: Order) -> None:
