@@ -18,6 +18,9 @@ DONE = {
     "startVirtualMachine": ("Running",),
     "stopVirtualMachine": ("Stopped",),
 }
+# Of these a machine's row shows the end and whether it was a success, by its job and its state; a
+# destroyed one is hidden before its job has expunged it.
+IN_ROWS = ("deployVirtualMachine", "startVirtualMachine", "stopVirtualMachine")
 # No list shows these afterwards, but their job does where it has an id that we chose; and the list
 # that shows the state meanwhile.
 BY_JOB = {"rebootVirtualMachine": "listVirtualMachines"}

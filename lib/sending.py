@@ -22,12 +22,15 @@ PUT_BACK = 5  # times that a step which the cloud has no room for is sent again
 
 @dataclass
 class Batch:
-    """The jobs under way, by id with their steps, since when, and when to list those that run."""
+    """The jobs under way, by id with their steps, since when, and when to list those that run.
+
+    `shortest` are the seconds of the shortest job of a command that has ended.
+    """
 
     running: dict[str, tuple[Step, Job]] = field(default_factory=dict)
     began: float = 0
     due: float = 0
-    shortest: float = 0  # seconds of the shortest job that has ended, 0 while none has
+    shortest: dict[str, float] = field(default_factory=dict)
 
     def add(self, step: Step, job: Job) -> None:
         """Take up a job that the cloud accepted."""
@@ -38,12 +41,14 @@ class Batch:
     def listed(self, at: float, expect: float) -> None:
         """Set when to list again: a job is seen to have ended within a quarter of its time."""
         tick = jobs.pause(at - self.began, expect)
-        self.due = at + (min(max(self.shortest / 4, 0.05), tick) if self.shortest else tick)
+        commands = {job.command for _, job in self.running.values()}
+        known = [self.shortest[c] for c in commands if c in self.shortest]
+        self.due = at + (min(max(min(known) / 4, 0.05), tick) if known else tick)
 
     def end(self, job: Job, at: float) -> None:
         """Take a job out that has ended."""
         del self.running[job.id]
-        self.shortest = min(self.shortest or at, at - job.started)
+        self.shortest[job.command] = min(self.shortest.get(job.command, at), at - job.started)
 
 
 def run(cloud: Cloud, command: str, *, what: str = "", within: float = 3600, **params: Any) -> dict:
@@ -133,7 +138,7 @@ def _start(cloud: Cloud, step: Step, within: float) -> Job | dict | CloudError:
 def _look_at_due(cloud: Cloud, batch: Batch, within: float) -> list[Ended]:
     """Sleep until the next look is due, take it, and return the steps that ended.
 
-    One list shows which of several jobs run; those that are not in it are asked for.
+    One list shows which of several jobs run; those that it leaves open are asked for.
     """
     every = [job for _, job in batch.running.values()]
     next_one = min(every, key=lambda job: job.due)
@@ -141,19 +146,19 @@ def _look_at_due(cloud: Cloud, batch: Batch, within: float) -> list[Ended]:
     due = min(batch.due if by_list else next_one.due, every[0].started + within)
     cloud.sleep(max(0, due - cloud.clock()))
     at, looked = cloud.clock(), [next_one]
-    pending = jobs.pending(cloud) if by_list else None
-    if pending is None:
+    results: dict[str, Any] = {}
+    seen = _seen(cloud, batch, every) if by_list else None
+    if seen is None:
         expect = jobs.known(cloud, next_one)
         while next_one.due <= at:  # more than one look where the list was asked before
             next_one.due += jobs.pause(next_one.due - next_one.started, expect)
     else:
-        looked = [job for job in every if job.id not in pending]
+        pending, results = seen
+        looked = [job for job in every if job.id not in pending and job.id not in results]
         batch.listed(at, jobs.known(cloud, every[0]))
-    results = _ended_well(cloud, batch, looked)
     for job in looked:
-        if job.id not in results:
-            results[job.id] = _outcome(cloud, job)
-    if pending is not None and sum(results[job.id] is None for job in looked) > LACKING:
+        results[job.id] = _outcome(cloud, job)
+    if seen is not None and sum(results[job.id] is None for job in looked) > LACKING:
         cloud.lists_pending_jobs = False  # it lacks jobs that run: each is asked for from now on
     ended: list[Ended] = []
     for job in every:
@@ -167,23 +172,32 @@ def _look_at_due(cloud: Cloud, batch: Batch, within: float) -> list[Ended]:
     return ended
 
 
-def _ended_well(cloud: Cloud, batch: Batch, looked: list[Job]) -> dict[str, Any]:
-    """Return the machines, by job, whose state shows that the job succeeded: one list for all."""
-    of = {job.machine: job for job in looked if job.machine}
+def _seen(cloud: Cloud, batch: Batch, every: list[Job]) -> tuple[set[str], dict[str, Any]] | None:
+    """Return the ids of the jobs that run, and what those that succeeded changed; None if unknown.
+
+    Machines' rows tell both: one has a `jobid` while a job runs (`user_vm_view` joins async_job
+    by its status), and else its state shows how that ended. For other changes jobs are listed.
+    """
+    by_rows = all(job.machine and job.command in effects.IN_ROWS for job in every)
+    running = set() if by_rows else jobs.pending(cloud)
+    if running is None:
+        return None
+    of = {job.machine: job for job in every if job.machine and job.id not in running}
     if len(of) < 2:
-        return {}
+        return running, {}
     try:
         listed = cloud.list("listVirtualMachines", ids=list(of))
     except (CloudError, Unreachable):
-        return {}  # each is asked for
-    rows = {str(row["id"]): row for row in listed}
-    found: dict[str, Any] = {}
+        return None if by_rows else (running, {})  # each is asked for
+    rows, found = {str(row["id"]): row for row in listed}, {}
     for machine, job in of.items():
         row = rows.get(machine)
-        if effects.succeeded(job.command, batch.running[job.id][0].params, row):
+        if by_rows and row and row.get("jobid"):
+            running.add(job.id)
+        elif effects.succeeded(job.command, batch.running[job.id][0].params, row):
             found[job.id] = row or {"id": machine}
             cloud.journal.job_ended(job.id, "done", resource=machine)
-    return found
+    return running, found
 
 
 def _outcome(cloud: Cloud, job: Job) -> dict | CloudError | None:

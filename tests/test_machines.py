@@ -7,6 +7,7 @@ from harness import FLATCAR, OLD, changes, fault, machines, play
 
 from lib.cluster import capacity
 from lib.errors import CheckFailed, JobFailed, Refused
+from lib.machines import plan_destroy
 
 ROOM = "memory:7200;hosts:1"  # for the workstation and three small machines
 STAGE = "50-deploy-cluster"
@@ -41,8 +42,9 @@ def test_the_next_offering_is_tried_where_no_host_takes_a_machine(cloud, trouble
     cloud.call("configureSimulator", name="capacity", value=ROOM)
     play(cloud, STAGE, **FLATCAR, **FALLBACK, service_offering=trouble)
     assert offerings(cloud) == [("Running", "Small Instance")] * 3
-    assert "destroyVirtualMachine" not in changes(cloud)
-    assert changes(cloud).count("deployVirtualMachine") == 3
+    anew = 3 if cloud.may_expunge else 0  # else they stay Stopped, with their names and addresses
+    assert changes(cloud).count("destroyVirtualMachine") == anew
+    assert changes(cloud).count("deployVirtualMachine") == 3 + anew
     said = capsys.readouterr().out
     assert ("gpu" in said) == (trouble == "Tagged Instance")
     assert play(cloud, STAGE, **FLATCAR, **FALLBACK, service_offering=trouble)["plan"] == []
@@ -69,6 +71,34 @@ def test_a_run_that_ended_before_the_start_is_continued_with_the_same_machines(c
     assert [s.command for s in plan] == ["startVirtualMachine"] * 3
     play(cloud, STAGE, **FLATCAR)
     assert {m["id"] for m in machines(cloud).values()} == {m["id"] for m in before.values()}
+
+
+@pytest.mark.parametrize("cloud", ACCOUNTS.values(), ids=ACCOUNTS, indirect=True)
+def test_the_rest_is_deployed_while_the_members_boot_or_started_at_once_after_them(cloud):
+    play(cloud, STAGE, **FLATCAR | {"cluster_size": 5, "etcd_members": 3})
+    sent = [c.removesuffix("VirtualMachine") for c in changes(cloud) if "Machine" in c]
+    stopped = [*["deploy"] * 3, *["start"] * 3, *["deploy"] * 2, *["start"] * 2]
+    assert sent == (["deploy"] * 5 if cloud.may_expunge else stopped)
+    assert {s for s, _ in offerings(cloud)} == {"Running"} and len(offerings(cloud)) == 5
+
+
+@pytest.mark.parametrize("cloud", [ACCOUNTS["may expunge"]], indirect=True)
+def test_what_a_deployment_left_in_error_is_expunged_and_its_name_free(cloud):
+    fault(cloud, "deployVirtualMachine", "fault:fail-job;code:530;text:storage is away")
+    with pytest.raises(JobFailed, match="storage is away"):
+        play(cloud, STAGE, **FLATCAR)
+    assert offerings(cloud) == [("Running", "Medium Instance")] * 2
+    play(cloud, STAGE, **FLATCAR)
+    assert offerings(cloud) == [("Running", "Medium Instance")] * 3
+
+
+def test_a_role_without_the_command_may_not_expunge(built, tmp_path):
+    options = {"may_expunge": 1, "refuse": "expungeVirtualMachine"}
+    with built(**FLATCAR).running(tmp_path / "cloud", **options) as cloud:
+        play(cloud, STAGE, **FLATCAR)
+        assert not cloud.may_expunge
+        assert changes(cloud).count("startVirtualMachine") == 3
+        assert "expunge" not in plan_destroy(cloud, machines(cloud)["coreos-cluster-1"], "").params
 
 
 def test_a_stopped_machine_of_another_offering_is_given_the_one_that_is_asked_for(cloud):

@@ -130,10 +130,23 @@ class Abilities(ABC):
         """Whether user data can be registered, and a machine's be read again (since 4.18)."""
         return self._since((4, 18), "listUserData")
 
-    @property
+    @cached_property
     def may_expunge(self) -> bool:
-        """Whether this account may expunge machines (`allowuserexpungerecovervm`, 4.x)."""
-        return bool(self.capabilities.get("allowuserexpungerecovervm"))
+        """Whether this account may expunge machines: by `allowuserexpungerecovervm` and its role.
+
+        The default role of users lacks that command (`UserVmManagerImpl.checkExpungeVmPermission`).
+        """
+        allowed = bool(self.capabilities.get("allowuserexpungerecovervm"))
+        return allowed and self.has_command("expungeVirtualMachine") is not False
+
+    @property
+    def deploys_started(self) -> bool:
+        """Whether one change deploys a machine and starts it.
+
+        One that finds no host is in Error then. That must be expunged at once, or it holds its
+        name for a day: otherwise machines are deployed stopped, and a second change starts them.
+        """
+        return self.may_expunge or not self.can_deploy_stopped
 
     @cached_property
     def may_register(self) -> bool:

@@ -22,7 +22,7 @@ class Pace:
 
     fixed: int = 0
     found: int = FIRST
-    good: int = 0  # quick answers since it was changed
+    good: int = 0  # quick answers since it was halved
     quickest: float = inf
     usual: float = 0.0  # seconds of an answer, the last ones counting most
 
@@ -40,7 +40,7 @@ class Pace:
             return
         self.good += 1
         if self.good >= self.found:
-            self.found, self.good = min(MOST, self.found * 2), 0
+            self.found = min(MOST, self.found * 2)
 
     def halve(self) -> None:
         """Learn that the cloud has more to do than it bears."""

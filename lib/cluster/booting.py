@@ -1,6 +1,6 @@
 """Booting: starts machines side by side or in turn, with other offerings where no host has room."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from lib.cluster import capacity
@@ -10,9 +10,11 @@ from lib.jobs import awaited
 from lib.machines import addresses, plan_destroy
 from lib.ours import Ours
 from lib.plan import apply, attempt, first
+from lib.resources import held
 from lib.steps import Id, Step
 from lib.survey.offerings import Offering
 
+DEPLOY, START = "deployVirtualMachine", "startVirtualMachine"
 UNREGISTERED = (
     "No other machine was started: etcd of 2014 takes them one at a time, and others than members "
     "come last. 60-verify-cluster shows more. Look at etcd's log on the machine: an empty "
@@ -38,37 +40,50 @@ class Boot:
     within: float
 
 
-def boot_all(how: Boot, steps: list[Step]) -> None:
-    """Start the etcd members, and the others when these are listed; do as `boot` does."""
-    names = set(how.ours.members)
-    members = [s for s in steps if s.what in names]
-    others = [s for s in steps if s.what not in names]
-    if members:
-        boot(how, members)
-    if others and how.url and not how.in_turn and not _is_full(how):
+def wait_for_members(how: Boot) -> None:
+    """Wait until the registry lists the etcd members: of others who come first it makes members."""
+    if how.url and not how.in_turn and not _is_full(how):
         _demand_registered(how, how.ours.members)
-    if others:
-        boot(how, others)
 
 
-def boot(how: Boot, steps: list[Step]) -> None:
+def boot(how: Boot, steps: list[Step], beside: Sequence[Step] = ()) -> dict[str, CloudError]:
     """Start machines; one that no host takes is given the next offering and started again.
 
-    Raises the last error when there is no offering left.
+    The steps `beside` are applied meanwhile; returns the errors of these by name. Raises the last
+    error of the others when there is no offering left.
     """
-    ours = how.ours
-    move = _change_offerings if ours.cloud.can_deploy_stopped else _deploy_again
-    while failed := _attempt(how, steps):
+    ours, others = how.ours, {s.what for s in beside}
+    errors = _attempt(how, [*steps, *beside])
+    aside = {n: e for n, e in errors.items() if n in others}
+    failed = {n: e for n, e in errors.items() if n not in others}
+    while failed:
         failed = dict(sorted(failed.items(), key=lambda f: capacity.is_full(f[1])))
         name, error = next(iter(failed)), first(failed, len(steps))
         if not capacity.is_full(error):
-            raise error
+            raise _explained(how, steps, name, error)
         there = there_of(ours, steps)
         tried = there.get(name) or next(s.params for s in steps if s.what == name)
         capacity.show_explained(ours.cloud, ours.zone_of(name), tried)
-        steps = move(how, steps)
-        if not steps:
+        stopped = _change_offerings(how, _of(steps, START))
+        anew = _deploy_again(how, _of(steps, DEPLOY))
+        steps = [*(stopped or []), *(anew or [])]
+        if stopped is None or anew is None or not steps:
             raise _exhausted(error, how.offerings_of(name)[1:])
+        failed = _attempt(how, steps)
+    return aside
+
+
+def _of(steps: list[Step], command: str) -> list[Step]:
+    return [s for s in steps if s.command == command]
+
+
+def _explained(how: Boot, steps: list[Step], name: str, error: CloudError) -> CloudError:
+    """Return the error of a machine; what its deployment left in Error is destroyed before."""
+    step = next(s for s in steps if s.what == name)
+    if step.command == START:
+        return error
+    clear_away(how.ours, _of(steps, DEPLOY), how.within)
+    return held.explained(how.ours, error, name, step.params.get("ipaddress", ""))
 
 
 def _is_full(how: Boot) -> bool:
@@ -140,10 +155,10 @@ def _next_offering(offerings: list[Offering], machine: dict) -> Offering | None:
     return left[0] if left else None
 
 
-def _change_offerings(how: Boot, steps: list[Step]) -> list[Step]:
+def _change_offerings(how: Boot, steps: list[Step]) -> list[Step] | None:
     """Give those machines that are still Stopped their next offering, and return their starts.
 
-    Returns [] when there is none left for one of them; raises CheckFailed when one is gone.
+    Returns None when there is none left for one of them; raises CheckFailed when one is gone.
     """
     there = there_of(how.ours, steps)
     if gone := [s.what for s in steps if s.what not in there]:
@@ -152,24 +167,25 @@ def _change_offerings(how: Boot, steps: list[Step]) -> list[Step]:
     new = {s.what: _next_offering(how.offerings_of(s.what), there[s.what]) for s in left}
     chosen = {n: o for n, o in new.items() if o}
     if len(chosen) < len(new):
-        return []
+        return None
     why = "no host takes it with the offering it has; the next is"
     changes = [change_offering(there[n], o, f"{why} {o}") for n, o in chosen.items()]
-    apply(how.ours.cloud, changes, "apply", within=how.within)
+    if changes:
+        apply(how.ours.cloud, changes, "apply", within=how.within)
     return left
 
 
-def _deploy_again(how: Boot, steps: list[Step]) -> list[Step]:
+def _deploy_again(how: Boot, steps: list[Step]) -> list[Step] | None:
     """Destroy what is in Error, and return the steps of what is missing with the next offering.
 
-    Returns [] when there is none left for one of them.
+    Returns None when there is none left for one of them.
     """
     clear_away(how.ours, steps, how.within)
     there, again = there_of(how.ours, steps), []
     for step in (s for s in steps if s.what not in there):
         new = _next_offering(how.offerings_of(step.what), step.params)
         if new is None:
-            return []
+            return None
         print(f"trying the service offering {new} for {step.what}")
         again.append(replace(step, params=step.params | {"details": None} | new.params))
     return again

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lib.cluster import booting, capacity, etcd, joining, placement
-from lib.cluster.booting import Boot, change_offering, clear_away, there_of
+from lib.cluster.booting import DEPLOY, START, Boot, change_offering, clear_away, there_of
 from lib.cluster.joining import Joins
 from lib.cluster.placement import Placement
 from lib.config import Written, discovery, registered
@@ -76,7 +76,8 @@ def plan(how: Deployment) -> list[Step]:
     starts = [s for n in names if (s := _plan_start(ours, n, there.get(n)))]
     boots = {s.what for s in deploys + starts}
     adds = [s for s in joining.plan(how.joins) if s.what in boots] if how.joins else []
-    return mends + registers + deploys + adds + starts
+    come = adds + deploys if ours.cloud.deploys_started else deploys + adds
+    return mends + registers + come + starts
 
 
 def _params(how: Deployment, ours: Ours, source: dict | None) -> dict:
@@ -90,15 +91,15 @@ def _params(how: Deployment, ours: Ours, source: dict | None) -> dict:
         **placement.params(ours, how.place),
     }
     params |= {"group": how.group} if how.group else {}
-    return params | ({"startvm": False} if cloud.can_deploy_stopped else {})
+    return params | ({} if cloud.deploys_started else {"startvm": False})
 
 
 def _plan_start(ours: Ours, name: str, machine: dict | None) -> Step | None:
     if machine and machine["state"] == "Stopped":
-        return Step("startVirtualMachine", {"id": Id.of(machine)}, "it is stopped", name)
-    if ours.cloud.can_deploy_stopped and (not machine or machine["state"] == "Error"):
+        return Step(START, {"id": Id.of(machine)}, "it is stopped", name)
+    if not ours.cloud.deploys_started and (not machine or machine["state"] == "Error"):
         what = Pending(f"machine {name}, deployed", "50-deploy-cluster")
-        return Step("startVirtualMachine", {"id": what}, "it is deployed stopped", name)
+        return Step(START, {"id": what}, "it is deployed stopped", name)
     return None
 
 
@@ -128,7 +129,7 @@ def _demand_one_token(source: dict | None, user_data: GivenData) -> None:
 def _deploy(how: Deployment, name: str, params: dict) -> Step:
     full = how.offerings_of(name)[0].params | params | {"name": name, "displayname": name}
     why = f"there is no machine {name}; from {how.ours.template_name}"
-    return Step("deployVirtualMachine", full, why, name, how.ours.tags_of(name), "UserVm")
+    return Step(DEPLOY, full, why, name, how.ours.tags_of(name), "UserVm")
 
 
 def _plan_mend(how: Deployment, machine: dict, source: dict | None) -> list[Step]:
@@ -158,44 +159,54 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
     """Carry out a plan: mend what is there, deploy what is missing, start it.
 
     Members that join a cluster that runs come first, one by one. The others are started side by
-    side, the etcd members first: the rest once the discovery registry lists these. Where the text
-    that configures them is for etcd 0.4 they are started one after the other, each once the last
-    is listed: members that come at once find no leader. Raises CheckFailed when one is not listed
-    in time.
+    side, the etcd members first, while the rest is deployed; the rest is started once the discovery
+    registry lists these, and with them where there is none. Where the text that configures them is
+    for etcd 0.4 they are started one after the other, each once the last is listed: members that
+    come at once find no leader. Raises CheckFailed when one is not listed in time.
 
     When no host takes a machine, a table explains that, and the machine gets the next of the
-    offerings: a Stopped one changes it; on 2.2, where it is in Error, it is destroyed and deployed
-    again. Raises the last error when no offering is left. What a deployment leaves in Error is
-    destroyed, and the others are started; an error for a name that a destroyed machine still holds
-    says how to continue.
+    offerings: a Stopped one changes it; one in Error is destroyed and deployed again. Raises the
+    last error when no offering is left. What a deployment leaves in Error is destroyed, and the
+    others are started; an error for a name that a destroyed machine still holds says how to
+    continue.
     """
     check_mode(mode)
-    cloud, text = how.ours.cloud, how.configured.text
+    ours, cloud, text = how.ours, how.ours.cloud, how.configured.text
     if mode == "plan" or not plan:
         apply_plan(cloud, plan, mode)
         return
-    booted = "startVirtualMachine" if cloud.can_deploy_stopped else "deployVirtualMachine"
-    boots = [s for s in plan if s.command == booted]
-    deploys = [s for s in plan if s.command == "deployVirtualMachine" != booted]
     # Each "member add" is made right before its machine starts.
-    later = (booted, "deployVirtualMachine", "member add")
+    later = {DEPLOY, "member add"} | ({START} if cloud.can_deploy_stopped else set())
     if mends := [s for s in plan if s.command not in later]:
-        _mend(how.ours, mends, within)
-    failed = None
-    if deploys:
-        deploys = placement.settled(how.ours, registered.settled(cloud, deploys))
-        failed = _deploy_stopped(how.ours, deploys, within)
-        there = there_of(how.ours, boots)
-        boots = [_with_id(s, there[s.what]) for s in boots if s.what in there]
-    late = [s for s in boots if s.what in how.joining]
-    url = discovery.url_in(text)
-    to_boot = Boot(how.ours, how.offerings_of, url, etcd.is_old(text), within)
+        _mend(ours, mends, within)
+    plan = placement.settled(ours, registered.settled(cloud, plan))
+    first = DEPLOY if cloud.deploys_started else ""
+    boots = [s for s in plan if s.command in later & {START, first}]
+    deploys = [s for s in plan if s.command == DEPLOY != first]
+    to_boot = Boot(ours, how.offerings_of, discovery.url_in(text), etcd.is_old(text), within)
+    late, members, others = _in_order(how, to_boot, boots)
+    rest = {s.what for s in others} if members and not to_boot.in_turn else set()
+    failed = _deploy_stopped(ours, [s for s in deploys if s.what not in rest], within)
     if late and how.joins:
-        joining.apply(how.joins, replace(to_boot, url=""), late)
-    if boots := [s for s in boots if s not in late]:
-        booting.boot_all(to_boot, boots)
+        joining.apply(how.joins, replace(to_boot, url=""), _with_ids(ours, late))
+    if members:
+        beside = [s for s in deploys if s.what in rest]
+        aside = booting.boot(to_boot, _with_ids(ours, members), beside)
+        failed = failed or _cleared(ours, beside, aside, within)
+    if others:
+        booting.wait_for_members(to_boot)
+        booting.boot(to_boot, _with_ids(ours, others))
     if failed:
-        raise _explained(how.ours, failed)
+        raise _explained(ours, failed)
+
+
+def _in_order(how: Deployment, to_boot: Boot, boots: list[Step]) -> tuple[list[Step], ...]:
+    """Return the starts of members that join, of other members, and of the rest."""
+    late = [s for s in boots if s.what in how.joining]
+    boots = [s for s in boots if s.what not in how.joining]
+    alike = not to_boot.url and not to_boot.in_turn and how.ours.cloud.deploys_started
+    first = set(how.ours.names if alike else how.ours.members)
+    return late, [s for s in boots if s.what in first], [s for s in boots if s.what not in first]
 
 
 def _mend(ours: Ours, steps: list[Step], within: float) -> None:
@@ -207,7 +218,14 @@ def _mend(ours: Ours, steps: list[Step], within: float) -> None:
 
 def _deploy_stopped(ours: Ours, steps: list[Step], within: float) -> Failed | None:
     """Deploy machines stopped; after a failure destroy what is in Error, and return the failure."""
-    failed = attempt(ours.cloud, steps, "apply", within=within)
+    failed = attempt(ours.cloud, steps, "apply", within=within) if steps else {}
+    return _cleared(ours, steps, failed, within)
+
+
+def _cleared(
+    ours: Ours, steps: list[Step], failed: dict[str, CloudError], within: float
+) -> Failed | None:
+    """Destroy what failed deployments left in Error, and return the first failure."""
     if not failed:
         return None
     clear_away(ours, steps, within)
@@ -221,6 +239,11 @@ def _explained(ours: Ours, failed: Failed) -> CloudError:
     return held.explained(ours, error, step.what, step.params.get("ipaddress", ""))
 
 
-def _with_id(step: Step, machine: dict) -> Step:
-    """Return a step with the id of the machine that is deployed by now."""
-    return replace(step, params={"id": Id.of(machine)})
+def _with_ids(ours: Ours, steps: list[Step]) -> list[Step]:
+    """Return the steps with the ids of what is deployed by now, without those of what is not."""
+    if not any(isinstance(s.params.get("id"), Pending) for s in steps):
+        return steps
+    there = there_of(ours, steps)
+    start = [s for s in steps if s.command == DEPLOY or s.what in there]
+    return [s if s.command == DEPLOY else replace(s, params={"id": Id.of(there[s.what])})
+            for s in start]  # fmt: skip

@@ -171,10 +171,11 @@ def plan_group(ours: Ours, place: Placement) -> list[Step]:
 
 def settled(ours: Ours, steps: list[Step]) -> list[Step]:
     """Return the steps with the id of the affinity group that was created meanwhile."""
-    waits = [s for s in steps if isinstance(s.params.get("affinitygroupids"), Pending)]
-    ids = list(map(Id.of, groups(ours))) if waits else []
+    waits = [isinstance(s.params.get("affinitygroupids"), Pending) for s in steps]
+    ids = list(map(Id.of, groups(ours))) if any(waits) else []
     change = {"affinitygroupids": ids}
-    return [replace(s, params=s.params | change) if ids and s in waits else s for s in steps]
+    return [replace(s, params=s.params | change) if ids and w else s
+            for s, w in zip(steps, waits, strict=True)]  # fmt: skip
 
 
 def plan_removal(ours: Ours) -> list[Step]:

@@ -1,8 +1,10 @@
 """A thousand machines: stage 50 and its plan, against `cs` with 50 threads and its 2 s polls.
 
 On a virtual clock, at a cloud that works on 50 jobs at a time, each of which takes between 0.7 and
-1.3 of what it takes on a real one. Ours deploys machines stopped and starts them, so that one that
-finds no host keeps its name and address; `cs` deploys and starts them with one call.
+1.3 of what it takes on a real one. For an ordinary account ours deploys machines stopped and starts
+them, so that one that finds no host keeps its name: that is two changes a machine, and the bound on
+requests is what is reached, where 2 are wanted. For one that may expunge, and with `cs`, it is one;
+the members' boot, which the others wait for, counts in the time of ours alone.
 """
 
 import contextlib
@@ -48,23 +50,25 @@ class Taken:
 
 
 def measure(machines: int = 1000) -> list[Line]:
-    """Make the machines both ways, and plan again."""
+    """Make the machines both ways, for two kinds of accounts, and plan again."""
     with tempfile.TemporaryDirectory() as folder:
         ours, planned, seconds = by_stage(Path(folder) / "ours", machines)
+        once, _, _ = by_stage(Path(folder) / "once", machines, may_expunge=1)
         other = by_cs(Path(folder) / "cs", machines)
     return [
-        Line(f"{machines} machines, and the {OWN}", "s", ours.seconds, ours.own, 1.15),
-        Line("  and with cs, 50 threads and 2 s polls", "s", ours.seconds, other.seconds, 1.15),
-        Line("  cs, and the own time of its cloud", "s", other.seconds, other.own),
+        Line(f"{machines} machines, and the {OWN}", "s", ours.seconds, ours.own, 1.1),
+        Line("  by an account that may expunge", "s", once.seconds, once.own, 1.13),
+        Line("  cs, 50 threads and 2 s polls", "s", other.seconds, other.own),
+        Line("requests a machine, and the 2 wanted", "", ours.requests / machines, 2, 1.35),
+        Line("  by an account that may expunge", "", once.requests / machines, 2, 1),
         Line("  requests, and with cs", "", ours.requests, other.requests, 0.5),
-        Line("  requests a machine, and its 2 changes", "", ours.requests / machines, 2, 1.7),
         Line("plan of it unchanged: requests, and 20", "", planned, 20, 1),
         Line("  real seconds of the stage, and 2", "s", seconds, 2, 1),
     ]
 
 
 @contextlib.contextmanager
-def cloud_of(folder: Path, clock: Clock) -> Iterator[tuple[Server, list[float]]]:
+def cloud_of(folder: Path, clock: Clock, **options: int) -> Iterator[tuple[Server, list[float]]]:
     """Have a cloud for many machines, and the seconds that each of its jobs takes."""
     seed, taken = folder.with_suffix(".yaml"), []
     seed.write_text(yaml.safe_dump(SEED))
@@ -77,7 +81,7 @@ def cloud_of(folder: Path, clock: Clock) -> Iterator[tuple[Server, list[float]]]
         return taken[-1]
 
     spreading = patch.object(durations, "duration", spread)
-    with spreading, Server(folder, time_scale=1, clock=clock, seed=seed) as server:
+    with spreading, Server(folder, time_scale=1, clock=clock, seed=seed, **options) as server:
         server.cloud.faults = faults.Faults(calls=[])  # which keeps all of them
         yield server, taken
 
@@ -91,13 +95,14 @@ def counted(server: Server, clock: Clock, taken: list[float], do: Callable[[], o
     return Taken(clock() - began, sum(taken) / AT_ONCE, requests)
 
 
-def by_stage(folder: Path, machines: int) -> tuple[Taken, int, float]:
+def by_stage(folder: Path, machines: int, **options: int) -> tuple[Taken, int, float]:
     """Run stage 50, then its plan; return what they took, the plan in requests and real seconds."""
     clock = Clock()
     found = {stage.path.stem[:2]: stage.path for stage in stages.find(procedure.ROOT / "notebooks")}
     values = yaml.safe_load((procedure.ROOT / "params" / "local.yaml").read_text())
     values |= procedure.FLATCAR | {"cluster_size": machines, "etcd_members": 3, "volume_size": 8}
-    with cloud_of(folder, clock) as (server, taken), procedure.connected(server, clock):
+    here = cloud_of(folder, clock, **options)
+    with here as (server, taken), procedure.connected(server, clock):
         procedure.shell.set_time_scale(folder, 0)
 
         def play(number: str, mode: str = "apply") -> None:

@@ -123,10 +123,13 @@ def destroyed(
 ) -> dict:
     """Detach the data volumes and destroy the machine; its row stays for `expunge.delay`.
 
-    To expunge it at once needs the permission (`UserVmManagerImpl.destroyVm`).
+    To expunge it at once needs the permission, and the command in the account's role
+    (`UserVmManagerImpl.checkExpungeVmPermission`).
     """
     row = cloud.find("virtualmachine", id)
-    if expunge and not cloud.setting("expunge")["allowed"]:
+    if expunge and (
+        not cloud.setting("expunge")["allowed"] or cloud.lacks("expungeVirtualMachine")
+    ):
         raise broken("Account does not have permission for expunging.")
     for volume in fitting(cloud, "volume", virtualmachineid=id, type="DATADISK"):
         unplug(cloud, volume)
