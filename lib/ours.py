@@ -107,9 +107,10 @@ class Ours:
         return next((r for r in self.roles if r.stem(self.cluster_name) == stem), None)
 
     def tags_of(self, machine: str) -> dict[str, str]:
-        """Return the tags of one of our machines: with its role."""
+        """Return the tags of one of our machines: with its role, and its home if that is away."""
         role = self.role_of(machine)
-        return self.tags | ({"role": role.name} if role and role.name else {})
+        away = {"home": self.home} if self.zone_of(machine) != self.zone else {}
+        return self.tags | away | ({"role": role.name} if role and role.name else {})
 
     def over(self, zones: Sequence[str]) -> "Ours":
         """Return the same with its machines in these zones in turn, [] for `zone` alone."""
@@ -153,6 +154,11 @@ class Ours:
         """The id of the zone; raises NotOne."""
         return Id.of(find.pick(self.cloud.zones, "listZones", self.zone))
 
+    @property
+    def home(self) -> str:
+        """The name of the zone, a tag of machines in others: there are clusters of one name."""
+        return find.pick(self.cloud.zones, "listZones", self.zone)["name"]
+
     def bears_name(self, machine: str) -> bool:
         """Tell whether that is the name of a machine of this cluster, whatever its number."""
         kinds = "|".join(re.escape(f"{r.name}-") for r in self.roles if r.name)
@@ -174,7 +180,7 @@ class Ours:
 
     def leavers(self) -> list[dict]:
         """Return the machines that were given such a name, and were not destroyed then."""
-        found = [r for r in self.in_zones() if r["name"].endswith(f"-{str(r['id'])[:8]}")]
+        found = [r for r in self.wherever() if r["name"].endswith(f"-{str(r['id'])[:8]}")]
         return [r for r in found if self._is_named(r, stem_of(r["name"]))]
 
     def has_tags(self, row: dict) -> bool:
@@ -289,6 +295,24 @@ class Ours:
             for place in self.places
         )
         return [row for rows in lists for row in rows]
+
+    def wherever(self) -> list[dict]:
+        """Return the rows of all machines in the zones of ours, and those we left in others."""
+        rows = self.cloud.list("listVirtualMachines")
+        return [r for r in rows if not self._is_away(r) or self.is_left(r)]
+
+    def elsewhere(self) -> list[dict]:
+        """Return the machines in zones that are not named that bear our tags, on 2.2 our names."""
+        rows = filter(self._is_away, self.cloud.list("listVirtualMachines"))
+        return [r for r in self.of_ours(list(rows)) if self.has_tags(r)]
+
+    def is_left(self, row: dict) -> bool:
+        """Tell whether a machine is ours in a zone that `zones` named once, and does no more."""
+        is_ours = self.cloud.has_tags and self.has_tags(row)
+        return is_ours and self._is_away(row) and _tags(row).get("home") == self.home
+
+    def _is_away(self, row: dict) -> bool:
+        return str(row["zoneid"]) not in {str(place.zone_id) for place in self.places}
 
 
 def is_neutral(template: dict) -> bool:

@@ -4,12 +4,15 @@ import pytest
 from harness import OLD, URL, changes, fault, play, play_to, running
 from test_placement import SEED
 
+from lib.chain import summary
 from lib.cluster import published
 from lib.cluster.published import Public
 from lib.errors import CheckFailed, ParamsError, Unreachable
 from lib.ours import Ours
+from lib.record import jsonl
 
 ZERO, FIFTY, NINETY = "00-check-access", "50-deploy-cluster", "90-remove-cluster"
+SIXTY = "60-verify-cluster"
 FORWARD, OPEN = "listPortForwardingRules", "listFirewallRules"
 
 
@@ -45,7 +48,14 @@ def test_a_port_of_an_own_address_is_forwarded_until_it_is_not_asked_for(cloud, 
     assert len(changes(cloud)) == seen
     play(cloud, FIFTY, **cloud.more)
     (address,) = own(cloud)
-    assert f"ssh core@{address['ipaddress']} reaches coreos-cluster-1" in capsys.readouterr().out
+    told = f"ssh core@{address['ipaddress']} reaches coreos-cluster-1"
+    assert told in capsys.readouterr().out
+    found = play(cloud, SIXTY, **cloud.more)["found"]
+    assert [(t.of, t.ok) for t in found if t.what == "public"] == [("coreos-cluster-1", "✓")]
+    assert told in capsys.readouterr().out
+    noted = [line for line in jsonl.read(cloud.folder / "facts.jsonl")[0] if "outside" in line]
+    assert noted[-1]["outside"]["address"] == address["ipaddress"]
+    assert "(from outside)" in summary.machines(cloud.folder)[-1]
     (rule,) = cloud.list(FORWARD)
     assert (rule["publicport"], rule["privateport"], rule["protocol"]) == ("22", "22", "tcp")
     assert rule["virtualmachinename"] == "coreos-cluster-1"
@@ -59,6 +69,8 @@ def test_a_port_of_an_own_address_is_forwarded_until_it_is_not_asked_for(cloud, 
     assert rule["cidrlist"] == "192.0.2.0/24"
     assert play(cloud, FIFTY, mode="plan", **narrowed)["outside"] == []
     assert play(cloud, FIFTY, mode="plan", **cloud.more | {"public": ""})["outside"] != []
+    found = play(cloud, SIXTY, mode="plan", **cloud.more | {"public": ""})["found"]
+    assert [(t.ok, t.wanted) for t in found if t.what == "public"] == [("…", "nothing")]
     play(cloud, NINETY, **cloud.more)
     assert own(cloud) == cloud.list(FORWARD) == []
     assert changes(cloud).count("disassociateIpAddress") == 1

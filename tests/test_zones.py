@@ -71,6 +71,43 @@ def test_a_registered_template_is_copied_also_when_a_zone_is_added_later(cloud):
     assert copies(cloud) == []
 
 
+def test_machines_of_a_zone_that_is_no_longer_named_are_told_and_removed(cloud):
+    more = URL | cloud.more | {"cluster_size": 3}
+    play_to(cloud, FIFTY, **more)
+    fewer = more | {"zones": ["local-1", "west"], "cluster_size": 2}
+    if not cloud.has_tags:  # nothing tells there whose they are: these may be another's
+        assert "coreos-cluster-3 in north" in told_elsewhere(cloud, fewer, "nothing touches them")
+        with pytest.raises(CheckFailed, match=r"other machines of the template.*coreos-cluster-3"):
+            play(cloud, NINETY, **fewer)
+        return
+    ids = machines(cloud)
+    stranger = {k: ids["coreos-cluster-2"][k] for k in ("serviceofferingid", "templateid")}
+    other = Ours(cloud, "north", "coreos-cluster").zone_id
+    made = cloud.call("deployVirtualMachine", name="coreos-cluster-8", zoneid=other, **stranger)
+    tags = [{"key": k, "value": v} for k, v in Ours(cloud, "north", "coreos-cluster").tags.items()]
+    cloud.call("createTags", resourcetype="UserVm", resourceids=[made["id"]], tags=tags)
+    told_elsewhere(cloud, fewer, "`zones` named theirs before")
+    told_elsewhere(cloud, fewer, "of another of its name")
+    with pytest.raises(CheckFailed, match=r"state of coreos-cluster-3: .* 90-remove-cluster"):
+        play(cloud, SIXTY, **fewer)
+    with pytest.raises(CheckFailed, match=r"zone of machine .*-3: local-1 or west, found"):
+        play(cloud, "00-check-access", **fewer | {"cluster_size": 3})
+    with pytest.raises(CheckFailed, match=r"zone of machine .*-2: local-1, found west"):
+        play(cloud, "00-check-access", **fewer | {"zones": []})
+    play(cloud, NINETY, **fewer | {"zones": [], "keep": ["template"]})
+    assert places(cloud) == {"8": "north"}, "of a cluster of that name at home in north"
+    cloud.call("destroyVirtualMachine", id=made["id"])
+    play(cloud, NINETY, **fewer | {"zones": []})
+    assert copies(cloud) == []
+
+
+def told_elsewhere(cloud, params: dict, text: str) -> str:
+    rows = play(cloud, "00-check-access", **params)["rows"]
+    rows = [r for r in rows if r.what == "machines in other zones" and text in r.next]
+    assert [r.ok for r in rows] == ["-"]
+    return rows[0].found
+
+
 WRONG = {
     "unknown": ({"zones": ["local-1", "south"]}, "zones south: wanted exactly one"),
     "static": ({"zones": ["local-1", "west"], "discovery": "static"}, "Fixed addresses are all of"),

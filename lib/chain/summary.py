@@ -55,23 +55,30 @@ def machines(folder: Path) -> list[str]:
 
     Of more than SHOWN the first ones and the last: `report.csv` has all.
     """
-    last = [m for m in _last(folder, "machines") if isinstance(m, dict)]
+    last = [m for m in _listed(folder, "machines") if isinstance(m, dict)]
     rows = [[str(m.get(k, "")) for k in ("name", "address", "login")] for m in last]
     shown = first_and_last(rows, lambda row: "machine", SHOWN)
     lines = [f"  … {more}" if more else f"  {'  '.join(row)}" for row, more in shown]
+    if isinstance(outside := _last(folder, "outside"), dict):
+        lines.append(f"  {outside.get('login')}  ({translated('from outside')})")
     return [translated("Machines:"), *lines] if lines else []
 
 
 def others(folder: Path) -> list[str]:
     """Return a line for each run of another machine that may be at work on the cluster."""
     text = "! {}: it is at work on this cluster, or was cut off."
-    return [translated(text, other) for other in _last(folder, "underway")]
+    return [translated(text, other) for other in _listed(folder, "underway")]
 
 
-def _last(folder: Path, name: str) -> list:
-    """Return the last list of that name among the facts of a run, [] without one."""
+def _listed(folder: Path, name: str) -> list:
+    last = _last(folder, name)
+    return last if isinstance(last, list) else []
+
+
+def _last(folder: Path, name: str) -> object:
+    """Return the last fact of that name of a run, None without one."""
     found = [line[name] for line in jsonl.read(folder / FACTS)[0] if name in line]
-    return found[-1] if found and isinstance(found[-1], list) else []
+    return found[-1] if found else None
 
 
 def sentence(run: Run) -> str:

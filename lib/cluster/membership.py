@@ -103,7 +103,7 @@ class Etcds:
 
     def _ask(self) -> Seen:
         cloud = self.ours.cloud
-        alive = [r for r in self.ours.in_zones() if r["state"] not in BAD or r["state"] == "Error"]
+        alive = [r for r in self.ours.wherever() if r["state"] not in BAD or r["state"] == "Error"]
         mine = self.ours.own(self.ours.of_ours(alive))
         there = {r["name"]: r for r in mine}
         found = {n: address_of(m) for n, m in there.items() if m["state"] == "Running"}

@@ -24,6 +24,11 @@ ONE_NETWORK = (
     "static",
     "Fixed addresses are all of one network: set discovery, or leave zones empty.",
 )
+LEFT = "`zones` named theirs before: name it again, or 90-remove-cluster removes them, too."
+NAMESAKES = (
+    "They bear this cluster's name, or its tags, but nothing shows that they are of this one and "
+    "not of another of its name: nothing touches them. Name their zone if they are."
+)
 HOW = {
     "nic": "addNicToVirtualMachine",
     "affinitygroup": "updateVMAffinityGroup while it is stopped",
@@ -133,27 +138,38 @@ def demand_possible(ours: Ours, missing: Sequence[str], fixed: Sequence[str]) ->
     That is with `fixed` addresses, which are all of one network, and where one that is `missing`
     is there in another zone than those of the parameters.
     """
-    if not ours.zones:
-        return
     if fixed and len(ours.places) > 1:
         raise CheckFailed("discovery", *ONE_NETWORK)
-    rows = ours.cloud.list("listVirtualMachines", keyword=ours.cluster_name) if missing else []
-    for row in rows:
-        if row["name"] in missing and row["state"] not in BAD and ours.has_tags(row):
+    for row in _elsewhere(ours) if missing else []:
+        if row["name"] in missing and (ours.zones or ours.is_left(row)):
             what, next_step = f"the zone of machine {row['name']}", "Name its zone, or destroy it."
-            raise CheckFailed(what, " or ".join(ours.zones), row.get("zonename"), next_step)
+            wanted = " or ".join(place.zone for place in ours.places)
+            raise CheckFailed(what, wanted, row.get("zonename"), next_step)
+
+
+def _elsewhere(ours: Ours) -> list[dict]:
+    return [row for row in ours.elsewhere() if row["state"] not in BAD]
 
 
 def zones(ours: Ours, discovery: str) -> list[Tick]:
-    """Return a row on which machine goes where, none where there is one zone."""
-    if not ours.zones:
-        return []
+    """Return a row on which machine goes where, and one on those that are in other zones."""
     fixed = ["its addresses"] if discovery == "static" else []
-    return asked("zones", _spread, ours, fixed)
+    return asked("zones", _zones, ours, fixed)
+
+
+def _zones(ours: Ours, fixed: list[str]) -> list[Tick]:
+    others = _elsewhere(ours)
+    found = asked("zones", _spread, ours, fixed) if ours.zones or others else []
+    for left, next_step in ((True, LEFT), (False, NAMESAKES)):
+        rows = [row for row in others if ours.is_left(row) is left]
+        names = ", ".join(f"{row['name']} in {row['zonename']}" for row in rows)
+        found += [tick("machines in other zones", "none", names, None, next_step)] if rows else []
+    return found
 
 
 def _spread(ours: Ours, fixed: list[str]) -> str:
-    demand_possible(ours, [], fixed)
+    there = ours.machines()
+    demand_possible(ours, [name for name in ours.names if name not in there], fixed)
     inside: dict[str, list[str]] = {}
     for name in ours.names:
         inside.setdefault(ours.zone_of(name), []).append(name)

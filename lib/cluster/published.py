@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib import plan as plans
-from lib.checks import Tick, asked
+from lib.checks import Tick, asked, later, tick
+from lib.cluster.login import DEFAULT_USER
+from lib.cluster.registry import DEPLOY
 from lib.earlier import created_by_runs
 from lib.errors import CheckFailed, ParamsError
 from lib.ours import Ours
+from lib.record import facts
 from lib.steps import Id, Pending, Step
 
 KINDS = ("", "ssh")
@@ -174,8 +177,24 @@ def apply(ours: Ours, public: Public, steps: list[Step], mode: str, *, within: f
         return
     for _ in steps:
         plans.apply(ours.cloud, plan(ours, public)[:1], mode, within=within)
+
+
+def ticks(ours: Ours, public: Public) -> list[Tick]:
+    """Return a row on whether the first machine is reached from outside as asked, if it is."""
+    name, steps = ours.names[0], plan(ours, public)
+    wanted = "SSH from outside" if public.what else "nothing"
+    if steps:
+        found = f"not yet: {', '.join(s.command for s in steps)}"
+        return [later("public", wanted, found, DEPLOY, name)]
+    return [tick("public", wanted, "as wanted", True, of=name)] if public.what else []
+
+
+def tell(ours: Ours, public: Public, user: str) -> None:
+    """Say how to log in to the first machine from outside, and put that into the run's record."""
     for row in addresses(ours) if public.what else []:
-        print(f"ssh core@{row['ipaddress']} reaches {ours.names[0]}")
+        login = f"ssh {user or DEFAULT_USER}@{row['ipaddress']}"
+        facts.add(outside={"name": ours.names[0], "address": row["ipaddress"], "login": login})
+        print(f"from outside: {login} reaches {ours.names[0]}")
 
 
 def plan_removal(ours: Ours) -> list[Step]:

@@ -73,7 +73,7 @@ def plan_machines(ours: Ours, role: str = "") -> list[Step]:
 
     On servers with tags they are known by these; on others by the names `cluster-<number>`.
     """
-    mine = ours.of_ours(ours.in_zones()) + ours.leavers()
+    mine = ours.of_ours(ours.wherever()) + ours.leavers()
     known = ours.own(mine)
     mine = [r for r in mine if r in known or r["state"] == "Error"]
     gone = ("Expunging", "Expunged") + (() if ours.cloud.may_expunge else ("Destroyed",))

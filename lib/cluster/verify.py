@@ -221,17 +221,18 @@ def _too_many(expected: Expected) -> list[Tick]:
     That is one with a further number, or of the same template while the token is baked in.
     """
     ours, written = expected.ours, expected.written
-    alive = [r for r in ours.in_zones() if r["state"] not in machines.BAD]
+    alive = [r for r in ours.wherever() if r["state"] not in machines.BAD]
     baked = not (written.text and written.where.endswith(f"/{config.USER_DATA}"))
     own = set(ours.names)
     templates = {r.get("templateid") for r in alive if r["name"] in own and baked}
     named = {r["id"] for r in ours.of_ours(alive)}
-    found = [r for r in alive if r["name"] not in own
+    found = [r for r in alive if (r["name"] not in own or ours.is_left(r))
              and (r["id"] in named or r.get("templateid") in templates)]  # fmt: skip
     at = machines.addresses({r["name"]: r for r in found})
     known = etcd.ask_all(ours.cloud, at, written.text)
     return [
         tick("state", f"{len(ours.names)} machines", f"{r['state']} at {at.get(r['name'])}, etcd "
-             f"{getattr(known.get(r['name']), 'state', 'not asked')}", False, TOO_MANY, r["name"])
+             f"{getattr(known.get(r['name']), 'state', 'not asked')}", False,
+             placement.LEFT if ours.is_left(r) else TOO_MANY, r["name"])
         for r in found
     ]  # fmt: skip

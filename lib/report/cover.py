@@ -31,6 +31,7 @@ def facts(past: Past, key: str = "") -> dict[str, str]:
         "reason": past.facts.get("reason") or translated("none given"),
         "approved by": _approved(past),
         "time": _times(past.started, past.ended),
+        "from outside": outside(past).get("login"),
         "mode": _joined(
             params.get("mode"),
             translated("{} stages" if len(past.stages) != 1 else "{} stage", len(past.stages)),
@@ -39,6 +40,13 @@ def facts(past: Past, key: str = "") -> dict[str, str]:
         "seal": _seal(past, key),
     }
     return {name: str(text) for name, text in found.items() if text}
+
+
+def outside(past: Past) -> dict[str, str]:
+    """Return name, address and login of the machine that is reached from outside, {} if none."""
+    found = (past.facts.get("observed") or {}).get("outside")
+    last = found[-1] if isinstance(found, list) and found else found
+    return last if isinstance(last, dict) else {}
 
 
 def to_check(folder: str, runbook: str) -> list[str]:

@@ -8,16 +8,18 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 
 import yaml
 
 from lib.record.faults import BadInput
-from lib.report import inventory, resources
+from lib.report import cover, inventory, resources
 from lib.report.inventory import Resource
 from lib.report.past import Past
 
 USER = "core"  # whom images of CoreOS and Flatcar let log in
+PUBLIC = "public_address"
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What the provider cloudstack/cloudstack can import; it has no importer for templates and
 # snapshots (its resource_cloudstack_template.go, and no resource for a snapshot).
@@ -35,7 +37,16 @@ def text(past: Past, form: str) -> str:
     if not own:
         fault = f"{past.folder}: its tables show no resource of the cluster"
         raise BadInput([f"{fault}; `runbook export` needs a run that created or saw it"])
-    return FORMS[form](past, own)
+    return FORMS[form](past, [_with_public(past, one) for one in own])
+
+
+def _with_public(past: Past, one: Resource) -> Resource:
+    """Return a resource, if it is the machine that is reached from outside with that address."""
+    outside = cover.outside(past)
+    if one.kind != "machine" or one.name != outside.get("name"):
+        return one
+    address = str(outside.get("address"))
+    return replace(one, fields=one.fields | {PUBLIC: address}) if _address(address) else one
 
 
 def _ansible(past: Past, own: list[Resource]) -> str:
@@ -46,6 +57,7 @@ def _ansible(past: Past, own: list[Resource]) -> str:
             "ansible_user": _user(past),
             "cloudstack_id": one.id,
         }
+        | {k: v for k, v in one.fields.items() if k == PUBLIC}
         for one in _machines(past, own)
     }
     group = re.sub(r"\W", "_", str(past.params.get("cluster_name") or "cluster"), flags=re.A)
@@ -56,15 +68,24 @@ def _ansible(past: Past, own: list[Resource]) -> str:
 def _ssh_config(past: Past, own: list[Resource]) -> str:
     """Return an ssh_config(5), for `Include` or `ssh -F`."""
     blocks = [
-        f"Host {one.name}\n    HostName {one.address}\n    User {_user(past)}\n"
-        for one in _machines(past, own)
+        f"Host {name}\n    HostName {address}\n    User {_user(past)}\n"
+        for name, address in _named(_machines(past, own))
     ]
     return "\n".join([_from(past), *blocks])
 
 
 def _hosts(past: Past, own: list[Resource]) -> str:
     """Return lines of hosts(5)."""
-    return _from(past) + "".join(f"{o.address}\t{o.name}\n" for o in _machines(past, own))
+    named = _named(_machines(past, own))
+    return _from(past) + "".join(f"{address}\t{name}\n" for name, address in named)
+
+
+def _named(machines: list[Resource]) -> list[tuple[str, str]]:
+    """Return names with addresses; that of a public one is the machine's with `-public`."""
+    public = [one for one in machines if PUBLIC in one.fields]
+    return [(one.name, one.address) for one in machines] + [
+        (f"{one.name}-public", one.fields[PUBLIC]) for one in public
+    ]
 
 
 def _terraform(past: Past, own: list[Resource]) -> str:

@@ -82,7 +82,10 @@ def read(past: Past, shown: Iterable[pd.DataFrame]) -> list[Resource]:
 def of_cluster(past: Past, found: Iterable[Resource]) -> list[Resource]:
     """Return the resources that exist and belong to the run's cluster, by name or as created."""
     names = {str(past.params.get(f"{kind}_name") or "") for kind in ("volume", "template")}
-    machine = re.compile(re.escape(str(past.params.get("cluster_name") or "")) + r"-\d+")
+    roles = [r for r in past.params.get("roles") or [] if isinstance(r, dict) and r.get("name")]
+    kinds = "|".join(re.escape(f"{r['name']}-") for r in roles)
+    cluster = re.escape(str(past.params.get("cluster_name") or ""))
+    machine = re.compile(rf"{cluster}-({kinds})?\d+")
 
     def own(one: Resource) -> bool:
         machines = one.kind == "machine" and bool(machine.fullmatch(one.name))

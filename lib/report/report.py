@@ -45,7 +45,7 @@ LIMITS = (
 # Facts that the first page has.
 COVERED = ("run", "reason", "user", "sudo_user", "host", "outcome", "observed account")
 COVERED += ("observed endpoint", "observed key_fingerprint", "observed server_version")
-COVERED += ("observed profile", "observed machines")
+COVERED += ("observed profile", "observed machines", "observed outside")
 SHOWN = 12  # steps that are alike and shown one by one
 PROJECT = Path(__file__).resolve().parent.parent.parent
 REMOVAL = "90"

@@ -280,6 +280,5 @@ def plan_removal(ours: Ours) -> list[Step]:
 
 
 def _removed(ours: Ours, template: dict) -> dict[str, object]:
-    params: dict[str, object] = {"id": Id.of(template)}
-    params |= {} if ours.zones else {"zoneid": ours.zone_id}  # without it all copies are deleted
+    params: dict[str, object] = {"id": Id.of(template)}  # without a zone all copies are deleted
     return params | ({"forced": True} if ours.cloud.has_tags else {})

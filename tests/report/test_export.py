@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import folders
@@ -12,7 +13,9 @@ import pytest
 from folders import ID, shown, stage
 
 from lib.__main__ import main
-from lib.record import reading
+from lib.record import jsonl, reading
+from lib.report import cover, inventory, resources
+from lib.report.past import read
 
 ANSIBLE = Path(__file__).parents[2] / ".ansible/bin/ansible-inventory"
 COLUMNS = ["name", "state", "serviceofferingname", "nic", "id"]
@@ -59,6 +62,32 @@ def test_hosts_and_ssh_config_name_the_machines_in_order(tmp_path, capsys):
     command = ["ssh", "-F", config, "-G", "web-10"]
     read = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert {"hostname 10.0.0.10", "user core"} <= set(read)
+
+
+def test_the_address_by_which_a_machine_is_reached_from_outside_is_exported(tmp_path, capsys):
+    outside = {"name": "web-2", "address": "203.0.113.2", "login": "ssh core@203.0.113.2"}
+    facts = run(tmp_path, cluster_name="web") / "facts.jsonl"
+    for at in ("203.0.113.9", "203.0.113.2"):  # the last one counts
+        with jsonl.opened(facts) as file:
+            jsonl.append(file, {"at": "", "outside": outside | {"address": at}})
+    assert "\n203.0.113.2\tweb-2-public\n" in exported(capsys, tmp_path, "hosts")
+    named = "Host web-2-public\n    HostName 203.0.113.2\n"
+    assert named in exported(capsys, tmp_path, "ssh-config")
+    rows = list(csv.DictReader(io.StringIO(exported(capsys, tmp_path, "csv"))))
+    assert [r["public_address"] for r in rows if r["name"] == "web-2"] == ["203.0.113.2"]
+    assert "public_address: 203.0.113.2" in exported(capsys, tmp_path, "ansible")
+    report = cover.facts(read(facts.parent))
+    assert report["from outside"] == "ssh core@203.0.113.2"
+
+
+def test_machines_of_roles_are_of_the_cluster(tmp_path, capsys):
+    roles = [{"name": "db", "count": 1}]
+    folder = run(tmp_path, machine="web-db-2", cluster_name="web", roles=roles)
+    found = inventory.read(read(folder), resources.tables(read(folder)))
+    seen = [replace(one, change="") for one in found if one.kind == "machine"]
+    assert [one.name for one in inventory.of_cluster(read(folder), seen)] == [
+        "web-9", "web-10", "web-db-2"
+    ]  # fmt: skip
 
 
 def test_ansible_reads_the_inventory(tmp_path, capsys):
