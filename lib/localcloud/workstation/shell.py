@@ -10,9 +10,12 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..state.dialects import Dialect
 from . import devices, stand_ins
+
+if TYPE_CHECKING:  # shells of machines start without installed packages, which it needs
+    from ..state.dialects import Dialect
 
 SCRIPTS = Path(__file__).with_name("scripts")
 ROOT = Path(__file__).resolve().parents[3]  # of the package
