@@ -129,7 +129,7 @@ def test_values_that_cannot_be_are_refused(given, name):
 def test_a_network_that_forwards_no_ports_is_named_in_00(seed, tmp_path):
     with running(tmp_path / "cloud", seed=seed(SEED)) as cloud:
         ours = Ours(cloud, "plain", "c").with_machines(1)
-        (row,) = published.rows(ours, "ssh", [], "")
+        (row,) = published.rows(ours, "ssh", [], {})
         assert row.ok == "✗" and "a network with port forwarding" in str(row)
         (network,) = cloud.list("listNetworks", zoneid=ours.zone_id)
         with pytest.raises(CheckFailed, match="Leave public empty"):

@@ -4,6 +4,7 @@ import pytest
 from harness import OLD, URL, changes, inventory, machines, play, play_to, running
 
 from lib.cluster import placement
+from lib.cluster.placement import Placement
 from lib.errors import CheckFailed, NotOne
 from lib.ours import Ours
 
@@ -16,6 +17,7 @@ networks:
   - {name: in-west, zone: west, cidr: 10.2.0.0/24}
   - {name: in-north, zone: north, cidr: 10.3.0.0/24}
 """
+BACKEND = "  - {name: backend, zone: west, cidr: 10.9.0.0/24, default: false}\n"
 OVER = {"zones": ["local-1", "west", "north"], "cluster_size": 4}
 
 
@@ -66,7 +68,7 @@ def test_a_registered_template_is_copied_also_when_a_zone_is_added_later(cloud):
     assert changes(cloud).count("copyTemplate") == 2 and len(places(cloud)) == 4
     ours = Ours(cloud, "local-1", "coreos-cluster").over(["local-1", "west"])
     with pytest.raises(CheckFailed, match=r"zone of machine .*-3: wanted .*found north"):
-        placement.demand_possible(ours, ["coreos-cluster-3"], [])
+        placement.demand_possible(ours, Placement(), ["coreos-cluster-3"], [])
     play(cloud, NINETY, **more)
     assert copies(cloud) == []
 
@@ -108,9 +110,40 @@ def told_elsewhere(cloud, params: dict, text: str) -> str:
     return rows[0].found
 
 
+@pytest.mark.parametrize("dialect", ["4.22", "2.2"])
+def test_each_zone_may_have_networks_of_other_names(seed, tmp_path, dialect):
+    named = {"local-1": "default-guest", "west": "in-west, backend"}
+    more = URL | OVER | {"network": "in-north", "networks": named, "cluster_size": 3}
+    more |= OLD if dialect == "2.2" else {}
+    with running(tmp_path / "cloud", dialect=dialect, seed=seed(SEED + BACKEND)) as cloud:
+        rows = play(cloud, "00-check-access", **more)["rows"]
+        found = [r.what for r in rows if r.what.startswith("network ")]
+        assert found == ["network default-guest", "network in-west", "network in-north"]
+        play_to(cloud, FIFTY, **more)
+        called = {n["id"]: n["name"] for n in cloud.list("listNetworks")}
+        nics = {
+            k[-1]: [called[n["networkid"]] for n in m["nic"]] for k, m in machines(cloud).items()
+        }
+        assert nics == {"1": ["default-guest"], "2": ["in-west", "backend"], "3": ["in-north"]}
+        found = play(cloud, SIXTY, **more)["found"]
+        assert {t.ok for t in found if t.what == "networks"} == {"✓"}
+
+
 WRONG = {
     "unknown": ({"zones": ["local-1", "south"]}, "zones south: wanted exactly one"),
     "static": ({"zones": ["local-1", "west"], "discovery": "static"}, "Fixed addresses are all of"),
+    "networks": (
+        {"zones": ["local-1", "west"], "networks": {"north": "in-north"}},
+        "networks: zones of `zones`: local-1, west, found north",
+    ),
+    "networks of one zone": (
+        {"networks": {"local-1": "default-guest"}},
+        "networks: {} without `zones`, found local-1",
+    ),
+    "network of a zone": (
+        {"zones": ["local-1", "west"], "networks": {"west": "default-guest"}},
+        "network default-guest: wanted exactly one",
+    ),
     "a network": ({"zones": ["local-1", "west"], "network": "in-west"}, "network in-west: wanted"),
     "a template": (
         {"zones": ["local-1", "west"], "template_from": "existing", "template_name": "nosuch"},

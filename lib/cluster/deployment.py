@@ -65,7 +65,7 @@ def plan(how: Deployment) -> list[Step]:
         _demand_one_token(source, how.user_data)
     there, names = ours.machines(), ours.names
     missing = [n for n in names if n not in there or there[n]["state"] == "Error"]
-    placement.demand_possible(ours, missing, how.configured.addresses)
+    placement.demand_possible(ours, how.place, missing, how.configured.addresses)
     mends = [s for n, m in there.items() for s in _plan_mend(how, m, sources[ours.zone_of(n)])]
     registers, given = _plan_user_data(how, missing)
     registers += placement.plan_group(ours, how.place) if missing else []

@@ -3,8 +3,8 @@
 An affinity group bears no tags, so its name tells whose it is: `runbook-CLUSTER`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from lib.checks import Tick, asked, tick
 from lib.errors import CheckFailed
@@ -40,19 +40,26 @@ HOW = {
 class Placement:
     """What machines are put into; what is empty is the cloud's choice.
 
-    `network` is the default one of a machine, `more_networks` follow it. `affinity` is a type of
-    listAffinityGroupTypes: the cluster has a group of that type to itself.
+    `network` is the default one of a machine, `more_networks` follow it; in a zone of `networks`
+    its names, between commas, stand for both. `affinity` is a type of listAffinityGroupTypes: the
+    cluster has a group of that type to itself.
     """
 
     network: str = ""
     more_networks: Sequence[str] = ()
     affinity: str = ""
     security_groups: Sequence[str] = ()
+    networks: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def networks(self) -> list[str]:
-        """The names of all networks, the default one first."""
+    def networks_in(self, zone: str) -> list[str]:
+        """Return the names of all networks in a zone, the default one first."""
+        if zone in self.networks:
+            return list(filter(None, map(str.strip, self.networks[zone].split(","))))
         return [*([self.network] if self.network else []), *self.more_networks]
+
+    def defaults(self, zones: Iterable[str]) -> dict[str, str]:
+        """Return the name of the default network in each zone, "" for the server's choice."""
+        return {zone: next(iter(self.networks_in(zone)), "") for zone in zones}
 
 
 def params(ours: Ours, place: Placement) -> dict:
@@ -70,14 +77,13 @@ def params(ours: Ours, place: Placement) -> dict:
 
 
 def _networks(ours: Ours, place: Placement) -> list[dict]:
-    names, zone = place.networks, _zone(ours)
+    names, zone = place.networks_in(ours.zone), _zone(ours)
     if names and zone.get("networktype") == "Basic":
         raise CheckFailed("network", f'"" in {ours.zone}', ", ".join(names), BASIC)
-    if place.more_networks and not place.network:
+    if place.more_networks and not (place.network or place.networks.get(ours.zone)):
         raise CheckFailed("network", "the default one of more_networks", "none", "Set network.")
     if len(set(names)) < len(names):
-        wanted = "networks that differ, without `network`"
-        raise CheckFailed("more_networks", wanted, ", ".join(place.more_networks))
+        raise CheckFailed("more_networks", "networks that differ", ", ".join(names))
     rows = [ours.cloud.one("listNetworks", name, zoneid=ours.zone_id) for name in names]
     # 2.2 tells in a network's row whether it is the default one, and does not go by the order.
     if len(rows) > 1 and (wrong := [r for r in rows[1:] if r.get("isdefault")]):
@@ -132,12 +138,21 @@ def groups(ours: Ours) -> list[dict]:
     return [r for r in rows if r["name"] == _name(ours)]
 
 
-def demand_possible(ours: Ours, missing: Sequence[str], fixed: Sequence[str]) -> None:
+def demand_possible(
+    ours: Ours, place: Placement, missing: Sequence[str], fixed: Sequence[str]
+) -> None:
     """Raise CheckFailed where machines in several zones cannot be deployed.
 
-    That is with `fixed` addresses, which are all of one network, and where one that is `missing`
-    is there in another zone than those of the parameters.
+    That is with `fixed` addresses, which are all of one network, where one that is `missing` is
+    there in another zone than those of the parameters, and for `networks` of such zones.
     """
+    if strange := [zone for zone in place.networks if zone not in ours.zones]:
+        wanted = (
+            f"zones of `zones`: {', '.join(ours.zones)}" if ours.zones else "{} without `zones`"
+        )
+        raise CheckFailed(
+            "networks", wanted, ", ".join(strange), "Set `network`, or name the zone."
+        )
     if fixed and len(ours.places) > 1:
         raise CheckFailed("discovery", *ONE_NETWORK)
     for row in _elsewhere(ours) if missing else []:
@@ -151,15 +166,16 @@ def _elsewhere(ours: Ours) -> list[dict]:
     return [row for row in ours.elsewhere() if row["state"] not in BAD]
 
 
-def zones(ours: Ours, discovery: str) -> list[Tick]:
+def zones(ours: Ours, place: Placement, discovery: str) -> list[Tick]:
     """Return a row on which machine goes where, and one on those that are in other zones."""
     fixed = ["its addresses"] if discovery == "static" else []
-    return asked("zones", _zones, ours, fixed)
+    return asked("zones", _zones, ours, place, fixed)
 
 
-def _zones(ours: Ours, fixed: list[str]) -> list[Tick]:
+def _zones(ours: Ours, place: Placement, fixed: list[str]) -> list[Tick]:
     others = _elsewhere(ours)
-    found = asked("zones", _spread, ours, fixed) if ours.zones or others else []
+    wanted = ours.zones or others or place.networks
+    found = asked("zones", _spread, ours, place, fixed) if wanted else []
     for left, next_step in ((True, LEFT), (False, NAMESAKES)):
         rows = [row for row in others if ours.is_left(row) is left]
         names = ", ".join(f"{row['name']} in {row['zonename']}" for row in rows)
@@ -167,9 +183,9 @@ def _zones(ours: Ours, fixed: list[str]) -> list[Tick]:
     return found
 
 
-def _spread(ours: Ours, fixed: list[str]) -> str:
+def _spread(ours: Ours, place: Placement, fixed: list[str]) -> str:
     there = ours.machines()
-    demand_possible(ours, [name for name in ours.names if name not in there], fixed)
+    demand_possible(ours, place, [n for n in ours.names if n not in there], fixed)
     inside: dict[str, list[str]] = {}
     for name in ours.names:
         inside.setdefault(ours.zone_of(name), []).append(name)
@@ -203,7 +219,7 @@ def plan_removal(ours: Ours) -> list[Step]:
 def rows(ours: Ours, place: Placement) -> list[Tick]:
     """Return a row for each kind of place that the parameters name."""
     questions: dict[str, tuple[bool, Callable]] = {
-        "more_networks": (bool(place.networks), _networks),
+        "more_networks": (bool(place.network or place.more_networks or place.networks), _networks),
         "affinity": (bool(place.affinity), _group),
         "security_groups": (bool(place.security_groups), _security_groups),
     }

@@ -6,7 +6,7 @@ somebody made for our machine on an address of theirs does not make that ours.
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lib import plan as plans
@@ -211,14 +211,20 @@ def needed(ours: Ours, what: str) -> int:
     return 1 if what and not addresses(ours) else 0
 
 
-def rows(ours: Ours, what: str, sources: Sequence[str], network: str) -> list[Tick]:
-    """Return a row on whether the first machine can be reached from outside, if it is to be."""
-    return asked("public", _possible, ours, what, sources, network) if what or sources else []
+def rows(ours: Ours, what: str, sources: Sequence[str], networks: Mapping[str, str]) -> list[Tick]:
+    """Return a row on whether the first machine can be reached from outside, if it is to be.
+
+    `networks` are the default ones of each zone.
+    """
+    return asked("public", _possible, ours, what, sources, networks) if what or sources else []
 
 
-def _possible(ours: Ours, what: str, sources: Sequence[str], network: str) -> str:
+def _possible(ours: Ours, what: str, sources: Sequence[str], networks: Mapping[str, str]) -> str:
     public = Public(what, sources)
     place = ours.in_zone(ours.zone_of(ours.names[0])) if ours.names else ours
-    found = ours.cloud.list("listNetworks", zoneid=place.zone_id)
+    found, network = (
+        ours.cloud.list("listNetworks", zoneid=place.zone_id),
+        networks.get(place.zone, ""),
+    )
     demand_forwarding([n for n in found if network in ("", n["name"], f"id:{n['id']}")])
     return f"port {PORT} of an address of its own, for {', '.join(public.cidrs)}"

@@ -1,6 +1,6 @@
 """Access: who we are, what the cloud is, and whether it has what a run needs."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from lib.api import find
@@ -35,12 +35,10 @@ def _account(cloud: Cloud) -> Tick:
     return tick("account", "any", found, True)
 
 
-def place(
-    cloud: Cloud, zone: str, workstation: str, network: str, others: Iterable[str] = ()
-) -> list[Tick]:
-    """Return a row for each zone, for the workstation in the first, and for the network.
+def place(cloud: Cloud, zone: str, workstation: str, networks: Mapping[str, str]) -> list[Tick]:
+    """Return a row for each zone, for the workstation in the first, and for each network.
 
-    `others` are the zones that machines are in, where it is not the first alone.
+    `networks` are the default ones of the zones that machines are in, "" where the server chooses.
     """
     zones = find.fitting(cloud.zones, zone)
     here = {"zoneid": zones[0]["id"]} if zones else {}
@@ -48,13 +46,12 @@ def place(
         _tick(cloud, "listZones", zone, "zone", available=True),
         _tick(cloud, "listVirtualMachines", workstation, "workstation", by="displayname", **here),
     ]
-    named = [name for name in dict.fromkeys(others) if name != zone]
+    named = [name for name in networks if name != zone]
     rows += [_tick(cloud, "listZones", name, "zones", available=True) for name in named]
-    inside = [find.fitting(cloud.zones, name) for name in dict.fromkeys(others or [zone])]
     return rows + [
         _tick(cloud, "listNetworks", network, "network", zoneid=found[0]["id"])
-        for found in inside
-        if network and found
+        for name, network in networks.items()
+        if network and (found := find.fitting(cloud.zones, name))
     ]
 
 

@@ -1,7 +1,7 @@
 """Quota: what a run still needs against what the account, or the project, has left."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lib import machines
@@ -71,12 +71,18 @@ def _bar(one: Level) -> str:
 
 
 def rows(
-    ours: Ours, *, offering: str, custom: Custom, network: str, volume_size: int, addresses: int = 0
+    ours: Ours,
+    *,
+    offering: str,
+    custom: Custom,
+    networks: Mapping[str, str],
+    volume_size: int,
+    addresses: int = 0,
 ) -> list[Tick]:
     """Return a row for each kind of quota: what the run still needs, and what is left.
 
-    `volume_size` in GB; `addresses` are public ones beside those that networks go out by. What this
-    account may not ask has a dash.
+    `networks` are the default ones of each zone; `volume_size` in GB; `addresses` are public ones
+    beside those that networks go out by. What this account may not ask has a dash.
     """
     cloud, there = ours.cloud, ours.machines()
     missing = [n for n in ours.names if n not in there]
@@ -86,7 +92,7 @@ def rows(
         for kind, more in _machines(cloud, count, one, custom, root).items():
             needs[kind] = needs.get(kind, 0) + more
     places = ours.places if missing else []
-    needs["ip"] = addresses + sum(_addresses(place, network) for place in places)
+    needs["ip"] = addresses + sum(_addresses(place, networks[place.zone]) for place in places)
     for kind, more in _made(ours, volume_size).items():
         needs[kind] = needs.get(kind, 0) + more
     account = cloud.project_row or next(iter(cloud.list_if_allowed("listAccounts") or []), {})
