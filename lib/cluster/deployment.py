@@ -192,7 +192,8 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
     if members:
         beside = [s for s in deploys if s.what in rest]
         aside = booting.boot(to_boot, _with_ids(ours, members), beside)
-        failed = failed or _cleared(ours, beside, aside, within)
+        failed_beside = _cleared(ours, beside, aside, within)
+        failed = failed or failed_beside
     if others:
         booting.wait_for_members(to_boot)
         booting.boot(to_boot, _with_ids(ours, others))
