@@ -1,10 +1,12 @@
 """The workstation's shell, and the stand-ins for the programs that act on disks."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from lib.localcloud.workstation import images, shell
+from lib.localcloud.workstation import images, shell, stand_ins
 from lib.localcloud.workstation.releases import COREOS
 
 from .stations import GIB, OURS, Station
@@ -179,3 +181,10 @@ def test_a_folder_with_files_in_it_is_no_mount_point(installed, at):
     done = installed.run(f"mount -o subvol=root /dev/vdc9 {at}")
     assert done.returncode == 32 and "not empty" in done.stderr
     assert (at / "mine").read_text() == "precious"
+
+
+def test_stand_ins_and_logins_need_the_standard_library_only():
+    names = ["lib.localcloud.guests.login"]
+    names += [f"lib.localcloud.workstation.{name}" for name in {*stand_ins.MODULES.values()}]
+    text = f"import sys; sys.path.append({str(shell.ROOT)!r}); import {', '.join(names)}"
+    subprocess.run([sys.executable, "-E", "-S", "-c", text], check=True)

@@ -10,8 +10,6 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from .refusals import DIRECT, UNVERIFIED, ApiError, broken, full, invalid
 
 GIB = 2**30
@@ -24,7 +22,7 @@ RESOURCE = {"vm": "user_vm", "ip": "public_ip", "primarystorage": "primary_stora
 
 @dataclass(frozen=True)
 class Dialect:
-    """A version of CloudStack: its column of `dialects.yaml`, and the forms of 4.22."""
+    """A version of CloudStack: its column of `dialects.json`, and the forms of 4.22."""
 
     name: str
     version: str
@@ -286,7 +284,7 @@ class Old(Dialect):
 
 
 ALIASES = {"4.20": "4.22"}  # what it was called before it was measured
-TABLE = yaml.safe_load(Path(__file__).with_name("dialects.yaml").read_text("utf-8"))
+TABLE = json.loads(Path(__file__).with_name("dialects.json").read_text("utf-8"))
 NEW, OLD = ({name: values[n] for name, values in TABLE.items()} for n in (0, 1))
 DIALECTS = {d.name: d for d in (Dialect(**NEW), Old(**OLD))}
 
