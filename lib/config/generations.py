@@ -9,33 +9,18 @@ from collections.abc import Iterator
 
 import yaml
 
-from lib.config.lint import Problem, pairs, texts
+from lib.config.lint import Problem, pairs, rules
 
-NO_SERVICE = "Flatcar ignores it: it has no such service"
-UNKNOWN_2014 = "coreos-cloudinit of 2014 ignores it"
-IGNORED = {
-    "coreos-install": texts(
-        "coreos.etcd2 coreos.flannel coreos.locksmith coreos.units.drop_ins users.shell"
-        " users.coreos_ssh_import_github_users",
-        UNKNOWN_2014,
-    ),
-    "flatcar-install": texts("coreos.etcd coreos.etcd2 coreos.fleet", NO_SERVICE),
-}
-REFUSED = {
-    "coreos-install": {
-        "write_files.encoding": "coreos-cloudinit of 2014 writes no file that has one, nor what "
-        "comes after it: give the content as it is"
-    }
-}
+LEVELS = {"error": "refused", "ignored": "ignored"}  # and the tables of `schemas.yaml`
 
 
 def unfit(root: yaml.Node | None, installer: str) -> list[Problem]:
     """Return what the images of an installer refuse ("error") or silently ignore ("ignored")."""
-    rules = {"error": REFUSED.get(installer, {}), "ignored": IGNORED[installer]}
+    tables = {level: rules()[table].get(installer, {}) for level, table in LEVELS.items()}
     found = list(_keys(root, "")) if root else []
     return [
         Problem(line, level, f'"{path.rpartition(".")[2]}": {reasons[path]}')
-        for level, reasons in rules.items()
+        for level, reasons in tables.items()
         for line, path in found
         if path in reasons
     ]

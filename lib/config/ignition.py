@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import yaml
 
 from lib.config.keys import key_fault
-from lib.config.lint import Problem, misshapen, texts
+from lib.config.lint import Problem, misshapen, schema
 
 VERSIONS = tuple(f"3.{minor}.0" for minor in range(7))  # what Ignition 2.26 of Flatcar knows
 SUFFIXES = "automount device mount path scope service slice snapshot socket swap target timer"
@@ -15,22 +15,6 @@ UNIT = re.compile(rf"[\w:.@\\-]+\.({'|'.join(SUFFIXES.split())})", re.ASCII)
 NOT_YAML = re.compile(f"{yaml.reader.Reader.NON_PRINTABLE.pattern}|[\x85\u2028\u2029]")
 CONF = re.compile(r"[^/]+\.conf")
 SOURCE = re.compile(r"(data|https?|tftp|s3|arn|gs):.*", re.DOTALL)
-CONTENTS = texts("source compression", "text") | {"httpHeaders": "any", "verification": "any"}
-OWNED = {"path": "text", "overwrite": "bool", "mode": "number", "user": "any", "group": "any"}
-USER = texts("name passwordHash gecos homeDir primaryGroup shell", "text")
-USER |= texts("noCreateHome noUserGroup noLogInit shouldExist system", "bool")
-USER |= {"uid": "number", "groups": ["text"], "sshAuthorizedKeys": ["text"]}
-DROP_IN = texts("name contents", "text")
-SCHEMA = {
-    "ignition": {"version": "text"} | texts("config proxy security timeouts", "any"),
-    "kernelArguments": {"shouldExist": ["text"], "shouldNotExist": ["text"]},
-    "passwd": {"users": [USER], "groups": "any"},
-    "storage": texts("disks filesystems links luks raid", "any")
-    | {"directories": [OWNED], "files": [OWNED | {"contents": CONTENTS, "append": [CONTENTS]}]},
-    "systemd": {
-        "units": [DROP_IN | texts("enabled mask", "bool") | {"dropins": [DROP_IN]}],
-    },
-}
 
 
 def validate(text: str) -> list[Problem]:
@@ -58,7 +42,7 @@ def compose(text: str) -> yaml.MappingNode | Problem:
 
 def shape(root: yaml.Node) -> list[Problem]:
     """Return what is wrong with the tree of a config."""
-    return sorted(list(misshapen(root, SCHEMA, "")) or _rules(root))
+    return sorted(list(misshapen(root, schema("ignition"), "")) or _rules(root))
 
 
 def not_ours(root: yaml.Node) -> list[Problem]:

@@ -7,7 +7,9 @@ import re
 import zlib
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import yaml
@@ -26,96 +28,32 @@ class Problem(NamedTuple):
         return f"line {self.line}: {self.level}: {self.message}"
 
 
-def texts(names: str, kind: str = "string") -> dict:
-    """Return a schema in which all of these keys have values of one kind."""
-    return dict.fromkeys(names.split(), kind)
-
-
-ETCD = texts(
-    "addr bind_addr ca_file cert_file cors data_dir discovery graphite_host key_file name peer_addr"
-    " peer_bind_addr peer_ca_file peer_cert_file peer_key_file peers peers_file trace"
-)
-ETCD |= texts("snapshot verbose very_verbose very_very_verbose", "bool") | texts(
-    "cluster_active_size cluster_remove_delay cluster_sync_interval http_read_timeout"
-    " http_write_timeout max_result_buffer max_retry_attempts peer_election_timeout"
-    " peer_heartbeat_interval retry_interval snapshot_count",
-    "number",
-)
-ETCD2 = texts(
-    "advertise_client_urls ca_file cert_file cors data_dir discovery discovery_fallback"
-    " discovery_srv discovery_proxy initial_advertise_peer_urls initial_cluster"
-    " initial_cluster_state initial_cluster_token key_file listen_client_urls listen_peer_urls"
-    " log_package_levels name peer_ca_file peer_cert_file peer_key_file peer_trusted_ca_file proxy"
-    " trusted_ca_file wal_dir"
-)
-ETCD2 |= texts(
-    "client_cert_auth debug enable_pprof force_new_cluster peer_client_cert_auth"
-    " strict_reconfig_check",
-    "bool",
-)
-ETCD2 |= texts(
-    "election_timeout heartbeat_interval max_snapshots max_wals proxy_dial_timeout"
-    " proxy_failure_wait proxy_read_timeout proxy_refresh_interval proxy_write_timeout"
-    " snapshot_count",
-    "number",
-)
-FLEET = texts(
-    "agent_ttl engine_reconcile_interval etcd_cafile etcd_certfile etcd_key_prefix etcd_keyfile"
-    " etcd_request_timeout etcd_servers metadata public_ip verbosity"
-)
-FLANNEL = texts(
-    "etcd_cafile etcd_certfile etcd_endpoint etcd_endpoints etcd_keyfile etcd_prefix interface"
-    " ip_masq public_ip subnet_dir subnet_file"
-)
-LOCKSMITH = texts(
-    "endpoint etcd_cafile etcd_certfile etcd_keyfile etcd_username etcd_password group"
-    " window_start window_length"
-)
-UNIT = texts("name content command") | texts("mask enable runtime", "bool")
-UNIT["drop_ins"] = [texts("name content")]
-USER = texts(
-    "name passwd gecos homedir primary_group shell coreos_ssh_import_github coreos_ssh_import_url"
-)
-USER |= texts("no_create_home no_user_group system no_log_init", "bool")
-USER |= {"ssh_authorized_keys": ["string"], "groups": ["string"]}
-USER |= {"coreos_ssh_import_github_users": ["string"]}
-SCHEMA = {
-    "coreos": {
-        "etcd": ETCD,
-        "etcd2": ETCD2,
-        "flannel": FLANNEL,
-        "fleet": FLEET,
-        "locksmith": LOCKSMITH,
-        "oem": texts("id name version_id home_url bug_report_url"),
-        "update": texts("reboot_strategy group server"),
-        "units": [UNIT],
-    },
-    "ssh_authorized_keys": ["string"],
-    "hostname": "string",
-    "users": [USER],
-    "write_files": [texts("path content permissions owner encoding")],
-    "manage_etc_hosts": "string",
-}
-ENCODINGS = "base64 b64 gz gzip gz+base64 gzip+base64 gz+b64 gzip+b64"
-VALUES = {
-    "coreos.units.command": re.compile(
-        "start|stop|restart|reload|try-restart|reload-or-restart|reload-or-try-restart"
-    ),
-    "coreos.update.reboot_strategy": re.compile("best-effort|etcd-lock|reboot|off"),
-    "coreos.etcd2.proxy": re.compile("on|off|readonly"),
-    "write_files.permissions": re.compile("0?[0-7]{3,4}"),
-    "write_files.encoding": re.compile("|".join(map(re.escape, ENCODINGS.split()))),
-}
-REMOTE = "what is fetched at boot may not be there"
-DEPRECATED = {
-    "coreos.etcd2.ca_file": "trusted_ca_file and client_cert_auth are for it",
-    "coreos.etcd2.peer_ca_file": "peer_trusted_ca_file and peer_client_cert_auth are for it",
-    "users.coreos_ssh_import_github": REMOTE,
-    "users.coreos_ssh_import_github_users": REMOTE,
-    "users.coreos_ssh_import_url": REMOTE,
-}
+# What a kind of value is to YAML; "text" is what JSON calls a string.
 WANTED = {"string": ("str", "int", "float", "bool", "timestamp"), "bool": ("bool",)}
-WANTED |= {"number": ("int", "float"), "text": ("str",)}  # "text" is what JSON calls a string
+WANTED |= {"number": ("int", "float"), "text": ("str",)}
+FILE = Path(__file__).with_name("schemas.yaml")
+
+
+@cache
+def rules() -> dict[str, dict]:
+    """Return what configurations may hold; the file explains its form."""
+    return yaml.safe_load(FILE.read_text("utf-8"))
+
+
+@cache
+def schema(kind: str) -> dict:
+    """Return the schema of a kind of configuration, as `misshapen` takes it."""
+    return _expanded(rules()[kind])
+
+
+def _expanded(node: Any) -> Any:
+    """Return a schema with each name of a list `=kind: names` as a key of its own."""
+    if isinstance(node, list):
+        return [_expanded(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    keys = {n: key[1:] for key, names in node.items() if key[0] == "=" for n in names.split()}
+    return keys | {key: _expanded(value) for key, value in node.items() if key[0] != "="}
 
 
 def validate(text: str) -> list[Problem]:
@@ -152,7 +90,7 @@ def compose(text: str) -> yaml.Node | Problem | None:
 
 def shape(root: yaml.Node | None) -> list[Problem]:
     """Return what is wrong with the tree of a cloud-config."""
-    return list(misshapen(root, SCHEMA, "")) if root else []
+    return list(misshapen(root, schema("cloud-config"), "")) if root else []
 
 
 def _first_line(first: str) -> Iterator[Problem]:
@@ -201,8 +139,8 @@ def _check_keys(node: yaml.MappingNode, schema: dict, path: str) -> Iterator[Pro
             yield Problem(line, "error", f'duplicate key "{key.value}"')
         seen.add(name)
         below = f"{path}.{name}".lstrip(".")
-        if below in DEPRECATED:
-            yield Problem(line, "warning", f'deprecated key "{key.value}": {DEPRECATED[below]}')
+        if why := rules()["deprecated"].get(below):
+            yield Problem(line, "warning", f'deprecated key "{key.value}": {why}')
         if name in schema:
             yield from misshapen(value, schema[name], below)
         elif (path, name) == ("coreos", "write_files"):
@@ -240,7 +178,7 @@ def _last(path: str) -> str:
 
 def _value(path: str, value: str) -> Iterator[tuple[str, str]]:
     """Yield level and message of what is wrong with one value."""
-    if path in VALUES and not VALUES[path].fullmatch(value):
+    if not re.fullmatch(rules()["values"].get(path, ".*"), value, re.S):
         yield "error", f"invalid value {value!r} for {_last(path)}"
     if path in ("coreos.etcd.discovery", "coreos.etcd2.discovery") and not _is_url(value):
         yield "warning", "discovery URL is not valid"
