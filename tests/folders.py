@@ -87,13 +87,15 @@ def step(command: str, what: str, outcome: str = "done") -> dict:
 
 def book(folder: Path, stage: str, **cells: list[dict]) -> Path:
     """Write an executed notebook: for each heading a code cell with these outputs."""
-    made = [v4.new_markdown_cell(f"# {stage}\n\nWhat it does.", id="title")]
+    notebook = [v4.new_markdown_cell(f"# {stage}\n\nWhat it does.", id="title")]
     for name, outputs in cells.items():
-        made.append(v4.new_markdown_cell(f"## {name.title()}\n\nRead *this*.", id=f"{name}-words"))
+        notebook.append(
+            v4.new_markdown_cell(f"## {name.title()}\n\nRead *this*.", id=f"{name}-words")
+        )
         code = v4.new_code_cell(f"look({name!r})", outputs=outputs, id=name, execution_count=1)
-        made.append(code)
+        notebook.append(code)
     path = folder / f"{stage}.ipynb"
-    nbformat.write(v4.new_notebook(cells=made), path)
+    nbformat.write(v4.new_notebook(cells=notebook), path)
     return path
 
 

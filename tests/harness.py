@@ -90,8 +90,8 @@ class Place:
     def runbook(self, *words: str) -> subprocess.CompletedProcess:
         """Run a command to its end."""
         with self.start(*words) as process:
-            said = process.communicate(timeout=240)
-        return subprocess.CompletedProcess(words, process.returncode, *said)
+            output = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(words, process.returncode, *output)
 
     def run(self, *words: str) -> subprocess.CompletedProcess:
         """Run stages with params/local.yaml."""

@@ -87,9 +87,9 @@ def serving(folder: Path) -> Iterator[str]:
         pytest.skip(f"needs {', '.join(missing)}")
     running = []
     try:
-        with open(folder / "service.log", "wb") as said:
+        with open(folder / "service.log", "wb") as text:
             for url, command in commands:
-                running.append(subprocess.Popen(command, stdout=said, stderr=said))
+                running.append(subprocess.Popen(command, stdout=text, stderr=text))
                 until(lambda url=url: answers(f"{url}/health"), url)
         yield own
     finally:

@@ -78,8 +78,8 @@ def test_a_bound_that_does_not_hold_is_reported():
 
 def test_the_one_command_lists_all_benchmarks():
     command = [sys.executable, "tests/benchmarks/run.py", "--help"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert all(f"  {name} " in said for name in NAMES)
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert all(f"  {name} " in output for name in NAMES)
 
 
 @pytest.mark.parametrize("name", ["report", "noticing"])

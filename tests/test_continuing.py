@@ -40,18 +40,18 @@ def test_a_run_killed_and_interrupted_comes_to_the_end_of_an_undisturbed_one(pla
     assert not ledger.is_locked(folder, 10) and ledger.state(folder) == "abandoned"
 
     process = place.start("resume", folder.name, *runs)
-    said = struck(cloud, process, "deployVirtualMachine", signal.SIGINT)
-    assert process.returncode == 130 and "50-deploy-cluster interrupted" in said
+    text = struck(cloud, process, "deployVirtualMachine", signal.SIGINT)
+    assert process.returncode == 130 and "50-deploy-cluster interrupted" in text
     assert ledger.state(folder) == "interrupted"
     assert processes_of(folder) == []
 
     done = place.runbook("resume", folder.name, *runs)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Done: {len(STAGES)} of {len(STAGES)} stages ok" in done.stdout
-    made = Counter(changes(cloud))
+    created = Counter(changes(cloud))
     once = ("createVolume", "attachVolume", "detachVolume", "createSnapshot", "createTemplate")
-    assert [made[command] for command in once] == [1] * 5
-    assert made["deployVirtualMachine"] == 3
+    assert [created[command] for command in once] == [1] * 5
+    assert created["deployVirtualMachine"] == 3
     assert place.runbook("verify", folder.name, *runs).returncode == 0
     assert ledger.attempts(ledger.read(folder))["41-create-snapshot"] == 3
     assert (folder / "41-create-snapshot.attempt1.ipynb").exists()

@@ -54,11 +54,11 @@ def template(cloud) -> str:
 
 
 def test_a_template_without_tags_is_ours_if_a_run_beside_made_it(cloud):
-    made = template(cloud)
+    created = template(cloud)
     later = anew(cloud)
-    assert cluster(later).template()["id"] == made
+    assert cluster(later).template()["id"] == created
     (step,) = templates.plan_create(cluster(later), os_type="")
-    assert (step.command, step.params["resourceids"]) == ("createTags", [made])
+    assert (step.command, step.params["resourceids"]) == ("createTags", [created])
 
 
 def test_a_template_without_tags_that_no_journal_knows_is_a_strangers(cloud):
@@ -70,13 +70,13 @@ def test_a_template_without_tags_that_no_journal_knows_is_a_strangers(cloud):
 
 def test_one_whose_answer_was_lost_is_reported_by_when_it_was_sent(cloud):
     params = volume_params(cloud)
-    made = cloud.ask("createVolume", **params)["id"]
+    created = cloud.ask("createVolume", **params)["id"]
     entry = cloud.journal.intend("createVolume", "v", params, None)
-    assert created_by_runs(anew(cloud)) == {made}
+    assert created_by_runs(anew(cloud)) == {created}
     before = datetime.fromisoformat(entry.sent) - timedelta(hours=2)
     text = cloud.journal.path.read_text().replace(entry.at, before.isoformat())
     cloud.journal.path.write_text(text)
-    assert made not in created_by_runs(anew(cloud))
+    assert created not in created_by_runs(anew(cloud))
 
 
 def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_reported_once(cloud, capsys):
@@ -85,11 +85,11 @@ def test_a_job_of_a_run_that_was_given_up_is_waited_for_and_reported_once(cloud,
     written_by(cloud, 999999999)
     written = cloud.journal.path.read_bytes()
     later = settled(anew(cloud))
-    said = capsys.readouterr().out
-    assert said == "createVolume , left open by run: its job has succeeded\n"
+    output = capsys.readouterr().out
+    assert output == "createVolume , left open by run: its job has succeeded\n"
     assert later.list("listVolumes")[-1]["state"] == "Allocated"
-    told = json.loads(later.journal.path.read_text())
-    assert (told["state"], told["run"], told["of"]) == ("looked-after", "run", 2)
+    answer = json.loads(later.journal.path.read_text())
+    assert (answer["state"], answer["run"], answer["of"]) == ("looked-after", "run", 2)
     reconcile.settle(anew(cloud, "run-3"))
     assert capsys.readouterr().out == "" and changes(cloud).count("createVolume") == 1
     assert cloud.journal.path.read_bytes() == written

@@ -114,5 +114,5 @@ def test_plain_papermill_gives_the_same_result(place, done, tmp_path):
         [*command, *options], cwd=ROOT / "notebooks", env=place.env, capture_output=True, timeout=60
     )
     assert ran.returncode == 0, ran.stderr
-    made = {"deleteTemplate", "deleteSnapshot", "deleteVolume", "destroyVirtualMachine"}
-    assert made <= set(place.changes()[len(before) :])
+    created = {"deleteTemplate", "deleteSnapshot", "deleteVolume", "destroyVirtualMachine"}
+    assert created <= set(place.changes()[len(before) :])

@@ -78,8 +78,8 @@ def test_what_was_fetched_without_a_checksum_must_stay_the_same(machine, script)
     assert look()[0].why.startswith("it is another one")
     assert fetched.fetch(machine.shell, image, "w") == f"sha256 {sha(text)}"
     assert look() == []
-    said = fetched.demand_as_wanted(machine.shell, image, "w")
-    assert said.startswith(AT) and said.endswith(sha(text))
+    message = fetched.demand_as_wanted(machine.shell, image, "w")
+    assert message.startswith(AT) and message.endswith(sha(text))
     write_text(machine.shell, AT, text + "# changed\n")
     assert len(look()) == 1
 

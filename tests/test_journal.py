@@ -46,11 +46,11 @@ def test_a_change_is_recorded_from_intent_to_outcome(book):
     entry = intend(book)
     book.accepted(entry, "j1", "r1")
     book.job_ended("j1", "done")
-    told = lines(book.folder)
-    assert [t["state"] for t in told] == ["intent", "accepted", "done"]
-    assert {t["n"] for t in told} == {1} and all(t["at"] for t in told)
-    assert told[0]["command"] == "createVolume" and told[0]["customjobid"] == "0" * 8
-    assert (told[1]["job"], told[1]["resource"]) == ("j1", "r1")
+    answer = lines(book.folder)
+    assert [t["state"] for t in answer] == ["intent", "accepted", "done"]
+    assert {t["n"] for t in answer} == {1} and all(t["at"] for t in answer)
+    assert answer[0]["command"] == "createVolume" and answer[0]["customjobid"] == "0" * 8
+    assert (answer[1]["job"], answer[1]["resource"]) == ("j1", "r1")
 
 
 def test_an_outcome_never_changes(book):
@@ -156,12 +156,12 @@ def test_a_later_process_with_the_same_pid_is_another_one(holder, tmp_path):
 def test_each_request_is_logged_once_it_is_answered(cloud):
     cloud.call("createVolume", **volume_params(cloud))
     text = (cloud.folder / "api.jsonl").read_text()
-    told = [json.loads(line) for line in text.splitlines()]
-    made = told[-1]
-    assert [t["command"] for t in told[:2]] == ["listDiskOfferings", "listZones"]
-    assert (made["command"], made["status"], made["code"]) == ("createVolume", 200, None)
-    assert made["params"]["name"] == "v" and made["params"]["customjobid"] == made["job"]
-    assert made["ms"] > 0 and made["bytes"] > 50 and made["at"]
+    lines = [json.loads(line) for line in text.splitlines()]
+    created = lines[-1]
+    assert [t["command"] for t in lines[:2]] == ["listDiskOfferings", "listZones"]
+    assert (created["command"], created["status"], created["code"]) == ("createVolume", 200, None)
+    assert created["params"]["name"] == "v" and created["params"]["customjobid"] == created["job"]
+    assert created["ms"] > 0 and created["bytes"] > 50 and created["at"]
     assert cloud.profile.key not in text and "signature" not in text
 
 
@@ -169,6 +169,6 @@ def test_requests_without_a_good_answer_are_logged_too(cloud):
     cloud.call("configureSimulator", name="listZones", value="fault:drop-before")
     cloud.call("configureSimulator", name="listZones", value="fault:refuse;code:530;text:busy")
     cloud.list("listZones")
-    told = [json.loads(line) for line in (cloud.folder / "api.jsonl").read_text().splitlines()]
-    seen = [(t["status"], t["code"]) for t in told if t["command"] == "listZones"]
+    lines = [json.loads(line) for line in (cloud.folder / "api.jsonl").read_text().splitlines()]
+    seen = [(t["status"], t["code"]) for t in lines if t["command"] == "listZones"]
     assert seen == [(None, None), (530, 530), (200, None)]

@@ -45,8 +45,8 @@ def test_the_next_offering_is_tried_where_no_host_takes_a_machine(cloud, trouble
     anew = 3 if cloud.may_expunge else 0  # else they stay Stopped, with their names and addresses
     assert changes(cloud).count("destroyVirtualMachine") == anew
     assert changes(cloud).count("deployVirtualMachine") == 3 + anew
-    said = capsys.readouterr().out
-    assert ("gpu" in said) == (trouble == "Tagged Instance")
+    output = capsys.readouterr().out
+    assert ("gpu" in output) == (trouble == "Tagged Instance")
     assert play(cloud, STAGE, **FLATCAR, **FALLBACK, service_offering=trouble)["plan"] == []
 
 
@@ -143,9 +143,9 @@ def test_what_the_account_may_not_ask_has_a_dash_and_the_fallback_is_tried(built
     with built(**FLATCAR).running(tmp_path / "cloud", refuse="listHypervisors,listEvents") as cloud:
         play(cloud, STAGE, **FLATCAR, **FALLBACK, service_offering="Tagged Instance")
         assert offerings(cloud) == [("Running", "Small Instance")] * 3
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for command in ("listHypervisors", "listEvents"):
-        assert f"not known: this account may not call {command}" in said
+        assert f"not known: this account may not call {command}" in output
 
 
 def test_on_22_a_machine_without_a_host_is_destroyed_and_deployed_again(built, tmp_path):

@@ -62,9 +62,9 @@ def test_after_a_failure_nothing_new_is_started_and_what_runs_comes_to_its_end(c
     fault(cloud, "createVolume", "fault:fail-job;code:530;text:no storage")
     with pytest.raises(JobFailed, match=r"createVolume of a .*530.*no storage.*\[job "):
         apply(cloud, [volume(cloud, n) for n in "abcd"], "apply", at_once=2)
-    said = capsys.readouterr().out
-    assert "failed: createVolume a" in said and "done: createVolume b" in said
-    assert "createVolume c" not in said and "createVolume d" not in said
+    output = capsys.readouterr().out
+    assert "failed: createVolume a" in output and "done: createVolume b" in output
+    assert "createVolume c" not in output and "createVolume d" not in output
 
 
 def test_a_refused_step_is_an_error_with_the_clouds_own_words(cloud):

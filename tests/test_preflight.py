@@ -22,11 +22,11 @@ def have(tmp_path, monkeypatch):
     def shell(programs, real=(), free=300_000):
         texts = dict.fromkeys(programs, "exit 0") | {n: t for n, t in dict(programs).items() if t}
         df = f"echo Filesystem; echo '//server/my share 100 50 {free} 1% /my tmp'"
-        made = at_home(tmp_path, monkeypatch, texts | {"df": df}, path="")
+        created = at_home(tmp_path, monkeypatch, texts | {"df": df}, path="")
         for name in ("sh", "id", "timeout", "tail", *real):
             (tmp_path / "bin" / name).unlink(missing_ok=True)
             (tmp_path / "bin" / name).symlink_to(shutil.which(name, path="/usr/bin:/bin"))
-        return made
+        return created
 
     return shell
 

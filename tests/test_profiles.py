@@ -198,9 +198,9 @@ def test_the_secrets_of_all_profiles_are_masked(home, monkeypatch, tmp_path):
         (tmp_path / "cloud" / str(number) / "server.json").write_text(damaged)
     monkeypatch.setenv("https_proxy", "http://me:of-a-proxy@proxy:3128")
     monkeypatch.setenv("RUNBOOK_LOCALCLOUD", str(tmp_path / "cloud"))
-    told = set(profiles.kept())
-    assert {"the-key-of-a", "the-secret-of-a", "%broken", "cmk-api-key", "cmk-secret"} <= told
-    assert {"local-api-key", "local-secret", "of-the-environment", "of-a-proxy"} <= told
+    answer = set(profiles.kept())
+    assert {"the-key-of-a", "the-secret-of-a", "%broken", "cmk-api-key", "cmk-secret"} <= answer
+    assert {"local-api-key", "local-secret", "of-the-environment", "of-a-proxy"} <= answer
 
 
 BOUNDS = "deadline = 7\nmax_answer = 0.5\nmax_rows = 10\nmax_pause = 3\n"

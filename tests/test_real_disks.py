@@ -138,9 +138,9 @@ class Workstation:
 
 @pytest.fixture
 def ws(tmp_path, images, monkeypatch):
-    made = Workstation(tmp_path, images, monkeypatch)
-    yield made
-    for loop in made.loops:
+    created = Workstation(tmp_path, images, monkeypatch)
+    yield created
+    for loop in created.loops:
         loop.detach()
 
 

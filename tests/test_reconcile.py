@@ -43,16 +43,16 @@ def use(cloud, disk: str, kind: str) -> None:
 
 
 def ends(cloud) -> list[str]:
-    told = [json.loads(line) for line in cloud.journal.path.read_text().splitlines()]
-    own = {t["n"] for t in told if t.get("command") == "configureSimulator"}
-    return list({t["n"]: t["state"] for t in told if t["n"] not in own}.values())
+    lines = [json.loads(line) for line in cloud.journal.path.read_text().splitlines()]
+    own = {t["n"] for t in lines if t.get("command") == "configureSimulator"}
+    return list({t["n"]: t["state"] for t in lines if t["n"] not in own}.values())
 
 
 @pytest.mark.parametrize("kind", LOST)
 def test_a_volume_is_made_once_whatever_becomes_of_the_answer(cloud, kind):
     fault(cloud, "createVolume", f"fault:{kind}")
-    made = sending.run(cloud, "createVolume", **volume_params(cloud))
-    assert [v["id"] for v in named(cloud)] == [made["id"]]
+    created = sending.run(cloud, "createVolume", **volume_params(cloud))
+    assert [v["id"] for v in named(cloud)] == [created["id"]]
     ran = ["done"] if cloud.has_tags else ["adopted"]  # its job is known by the id we gave it
     assert ends(cloud) == (ran if kind in ("drop-after", "malformed") else ["not-sent", "done"])
     ids = [e.customjobid for e in cloud.journal.every() if e.command == "createVolume"]

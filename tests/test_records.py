@@ -84,11 +84,11 @@ def test_a_masked_value_leaves_its_column_as_text(tmp_path):
 
 def test_a_notebook_without_cell_ids_is_read_too(tmp_path):
     path = book(tmp_path, "10-one", before=[shown(table(ROWS, "name"))])
-    made = nbformat.read(path, 4)
-    for cell in made.cells:
+    notebook = nbformat.read(path, 4)
+    for cell in notebook.cells:
         del cell["id"]
-    made.nbformat_minor = 4
-    nbformat.write(made, path)
+    notebook.nbformat_minor = 4
+    nbformat.write(notebook, path)
     assert len(reading.tables(path)) == 1
 
 

@@ -125,7 +125,7 @@ def test_a_cluster_that_was_made_without_roles_can_get_some(cloud):
 
 
 @pytest.mark.parametrize(
-    "roles, said",
+    "roles, message",
     [
         ([{"name": "worker"}], "a count for each role"),
         ([{"name": "Worker", "count": 1}], "a name of a letter"),
@@ -139,12 +139,12 @@ def test_a_cluster_that_was_made_without_roles_can_get_some(cloud):
         ([{"name": "a", "count": 3}], 'set config_delivery "userdata"'),
     ],
 )
-def test_roles_that_cannot_be_are_refused_before_anything_is_written(server, roles, said):
-    how = {} if "userdata" in said else DELIVERED
-    with pytest.raises(ParamsError, match=said):
+def test_roles_that_cannot_be_are_refused_before_anything_is_written(server, roles, message):
+    how = {} if "userdata" in message else DELIVERED
+    with pytest.raises(ParamsError, match=message):
         play(client(server), STAGES[0], **how, roles=roles)
     rows = play(client(server), "00-check-access", "check-template", **how, roles=roles)["rows"]
-    assert any(r.ok == "✗" and said.split()[-1] in str(r) for r in rows)
+    assert any(r.ok == "✗" and message.split()[-1] in str(r) for r in rows)
 
 
 def test_the_members_are_machines_of_the_first_role(server):

@@ -54,5 +54,7 @@ def test_a_look_at_four_times_the_machines_costs_four_times_as_much(tmp_path, ca
             cloud.lists.clear()
             assert changes(cloud) == before, "nothing is left to do"
     assert seen[4000] <= 4.5 * seen[1000]
-    said = capsys.readouterr().out
-    assert "coreos-cluster-3 … coreos-cluster-4000 (4000), Running" in said and len(said) < 10000
+    output = capsys.readouterr().out
+    assert (
+        "coreos-cluster-3 … coreos-cluster-4000 (4000), Running" in output and len(output) < 10000
+    )

@@ -67,8 +67,8 @@ def test_a_rehearsal_runs_on_a_copy_and_asks_the_own_cloud_only_questions(own, t
         given |= {"service_offering": "M8", "mode": "plan"}
         (tmp_path / "my.yaml").write_text(yaml.safe_dump(given))
         file, runs = str(tmp_path / "my.yaml"), ["--runs", str(place.runs)]
-        made = place.runbook("run", file, "--mode", "apply", "--yes", "--stages", "10", *runs)
-        assert made.returncode == 0, made.stdout + made.stderr
+        created = place.runbook("run", file, "--mode", "apply", "--yes", "--stages", "10", *runs)
+        assert created.returncode == 0, created.stdout + created.stderr
         before = changes(client(server))
         survey = place.runbook("survey", file)
         assert survey.returncode == 0, survey.stderr

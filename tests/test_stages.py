@@ -140,12 +140,12 @@ def test_a_volume_of_another_size_or_of_somebody_else_is_left_alone(cloud):
     for stage in ("10-create-volume", "11-attach-volume"):
         play(cloud, stage, **theirs)
     seen = changes(cloud)
-    for stage, params, said in (
+    for stage, params, text in (
         ("10-create-volume", theirs | {"volume_size": 10}, "of Custom Disk, found 40 GB"),
         ("10-create-volume", {}, "somebody else's"),
         ("90-remove-cluster", {}, "somebody else's"),
     ):
-        with pytest.raises(CheckFailed, match=said):
+        with pytest.raises(CheckFailed, match=text):
             play(cloud, stage, **params)
     assert changes(cloud) == seen
 
@@ -203,8 +203,8 @@ def test_a_full_cloud_is_explained_and_the_broken_machine_cleared_away(either, c
     cloud.call("configureSimulator", name="capacity", value="cpus:0")
     with pytest.raises((JobFailed, Refused), match=r"533.*No host could take it"):
         play(cloud, "50-deploy-cluster", **cloud.params)
-    said = capsys.readouterr().out
-    assert "template ready here" in said and "size of the offering" in said
+    output = capsys.readouterr().out
+    assert "template ready here" in output and "size of the offering" in output
     assert "Error" not in {m["state"] for m in cloud.list("listVirtualMachines")}
     cloud.call("configureSimulator", name="capacity", value="cpus:100")
     play(cloud, "50-deploy-cluster", **cloud.params)

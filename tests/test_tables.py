@@ -42,7 +42,7 @@ def test_many_rows_sort_and_those_left_out_are_counted():
 
 
 @pytest.mark.parametrize(
-    "columns, said",
+    "columns, message",
     [
         ("name id", ""),
         ("nam", "No row has a column nam. Did you mean name?\n"),
@@ -50,9 +50,9 @@ def test_many_rows_sort_and_those_left_out_are_counted():
         ("volumename hosttags xyz", ""),  # of rows that lack what others have
     ],
 )
-def test_a_misspelt_column_is_reported_with_the_nearest(columns, said, capsys):
+def test_a_misspelt_column_is_reported_with_the_nearest(columns, message, capsys):
     table(ROWS, columns)
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == message
 
 
 def test_a_table_of_answers_is_a_map_by_its_colours():

@@ -31,8 +31,8 @@ def fail_downloads(cloud, text: str) -> None:
 
 def test_a_cluster_is_made_of_a_registered_template_without_a_disk(any_cloud, capsys):
     play_to(any_cloud, SIXTY, **any_cloud.url)
-    said = capsys.readouterr().out
-    assert said.count('not needed: template_from is "url", so there is no disk') == 6
+    output = capsys.readouterr().out
+    assert output.count('not needed: template_from is "url", so there is no disk') == 6
     assert changes(any_cloud)[0] == "registerTemplate" and "createVolume" not in changes(any_cloud)
     rows = play(any_cloud, SIXTY, **any_cloud.url)["found"]
     assert {r.ok for r in rows} <= {"✓", "-"}
@@ -70,15 +70,15 @@ def test_looking_registers_nothing_and_names_the_stage_to_come(cloud):
 
 def test_a_failed_download_is_explained_and_the_next_run_registers_it_anew(any_cloud):
     fail_downloads(any_cloud, "Failed to download, HTTP 404")
-    said = "Download failed: template coreos-cluster-tpl: Failed to download, HTTP 404. The cloud"
-    with pytest.raises(CheckFailed, match=said):
+    text = "Download failed: template coreos-cluster-tpl: Failed to download, HTTP 404. The cloud"
+    with pytest.raises(CheckFailed, match=text):
         play(any_cloud, REGISTER, **any_cloud.url)
     found = procedure.states(procedure.look(any_cloud, RUN | any_cloud.url))
     assert str(found[43]) == "◐ Failed to download, HTTP 404"
     fail_downloads(any_cloud, "")
     play_to(any_cloud, REGISTER, **any_cloud.url)
-    made = [c for c in changes(any_cloud) if "Template" in c]
-    assert made == ["registerTemplate", "deleteTemplate", "registerTemplate"]
+    created = [c for c in changes(any_cloud) if "Template" in c]
+    assert created == ["registerTemplate", "deleteTemplate", "registerTemplate"]
     assert play(any_cloud, REGISTER, **any_cloud.url)["plan"] == []
 
 
@@ -133,10 +133,10 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("image, said", WRONG.values(), ids=WRONG)
-def test_an_image_that_no_cloud_takes_is_refused_before_anything_is_sent(cloud, image, said):
+@pytest.mark.parametrize("image, message", WRONG.values(), ids=WRONG)
+def test_an_image_that_no_cloud_takes_is_refused_before_anything_is_sent(cloud, image, message):
     ours = Ours(cloud, "local-1", "c", template_name="t", template_from="url")
-    with pytest.raises(ParamsError, match=said):
+    with pytest.raises(ParamsError, match=message):
         templates.plan_register(ours, image, os_type="Other Linux (64-bit)")
     assert templates.plan_register(replace(ours, template_from="disk"), image, os_type="") == []
 
@@ -145,8 +145,8 @@ def test_what_an_old_server_or_a_hypervisor_cannot_do_is_said(tmp_path):
     with running(tmp_path / "cloud", dialect="2.2") as old:
         ours = Ours(old, "local-1", "c", template_name="t", template_from="url")
         kind = {"os_type": "Other Linux (64-bit)"}
-        for more, said in (({"sha256": SHA}, "MD5 only"), ({"directly": True}, "older than 4.11")):
-            with pytest.raises(ParamsError, match=said):
+        for more, text in (({"sha256": SHA}, "MD5 only"), ({"directly": True}, "older than 4.11")):
+            with pytest.raises(ParamsError, match=text):
                 templates.plan_register(ours, RAW | more, **kind)
 
 
@@ -186,7 +186,7 @@ def test_a_failed_download_is_known_by_its_status(row, is_so):
 
 
 def test_00_reports_an_image_that_no_cloud_takes(cloud):
-    said = r"(?s)template_url: .*a URL that ends in"
-    with pytest.raises(CheckFailed, match=said):
+    text = r"(?s)template_url: .*a URL that ends in"
+    with pytest.raises(CheckFailed, match=text):
         play(cloud, "00-check-access", **URL | {"template_url": "https://x/image.bin.bz2"})
     play(cloud, "00-check-access", **URL)

@@ -99,8 +99,8 @@ def command(books: list[Path], folder: Path, work: float = WORK) -> Way:
     """Run each with the papermill command."""
     words = [str(Path(sys.executable).with_name("papermill")), "-k", "python3"]
 
-    def one(book: Path, made: Path) -> None:
-        subprocess.run([*words, str(book), str(made)], check=True, capture_output=True)
+    def one(book: Path, created: Path) -> None:
+        subprocess.run([*words, str(book), str(created)], check=True, capture_output=True)
 
     return _each(one, books, folder, work)
 
@@ -112,9 +112,9 @@ def call(books: list[Path], folder: Path, work: float = WORK) -> Way:
     # It costs no time that could be measured, and keeps each kernel's warning off the terminal.
     quiet = Config({"KernelManager": {"transport_encryption": "auto"}})
 
-    def one(book: Path, made: Path) -> None:
+    def one(book: Path, created: Path) -> None:
         options = {"kernel_name": "python3", "progress_bar": False, "config": quiet}
-        papermill.execute_notebook(book, made, **options)
+        papermill.execute_notebook(book, created, **options)
 
     return _each(one, books, folder, work)
 

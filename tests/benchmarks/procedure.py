@@ -105,8 +105,8 @@ class Hand:
 def _disk(hand: Hand) -> str:
     """Make the disk, attach it, detach it; what happens on it in between takes no time here."""
     offering = hand.find("listDiskOfferings", "diskoffering", "name", "Custom Disk")
-    made = {"name": "coreos_cluster_disk", "diskofferingid": offering, "size": 40}
-    volume = hand.waitjob("createVolume", zoneid=hand.zone, **made)["id"]
+    created = {"name": "coreos_cluster_disk", "diskofferingid": offering, "size": 40}
+    volume = hand.waitjob("createVolume", zoneid=hand.zone, **created)["id"]
     named = ("virtualmachine", "displayname", "my-workstation")
     machine = hand.find("listVirtualMachines", *named)
     hand.waitjob("attachVolume", id=volume, virtualmachineid=machine)

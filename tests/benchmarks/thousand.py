@@ -111,11 +111,11 @@ def by_stage(folder: Path, machines: int, **options: int) -> tuple[Taken, int, f
 
         for number in ("10", "11", "20", "30", "40", "41", "42"):
             play(number)
-        made = counted(server, clock, taken, lambda: play("50"))
+        created = counted(server, clock, taken, lambda: play("50"))
         demand_running(server, machines)
         started = time.process_time()
         planned = counted(server, clock, taken, lambda: play("50", "plan"))
-        return made, planned.requests, time.process_time() - started
+        return created, planned.requests, time.process_time() - started
 
 
 def by_cs(folder: Path, machines: int) -> Taken:
@@ -141,9 +141,9 @@ def by_cs(folder: Path, machines: int) -> Taken:
                 for thread in [pool.submit(work) for _ in range(AT_ONCE)]:
                     thread.result()
 
-        made = counted(server, clock, taken, all_threads)
+        created = counted(server, clock, taken, all_threads)
         demand_running(server, machines)
-        return made
+        return created
 
 
 def demand_running(server: Server, machines: int) -> None:

@@ -12,11 +12,11 @@ Book = Callable[..., Path]
 
 def write_book(path: Path, *cells: str, parameters: str = "") -> Path:
     """Write a notebook: texts that begin with # are prose, all others code."""
-    made = [v4.new_markdown_cell(c) if c.startswith("#") else v4.new_code_cell(c) for c in cells]
+    book = [v4.new_markdown_cell(c) if c.startswith("#") else v4.new_code_cell(c) for c in cells]
     if parameters:
-        made.insert(0, v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+        book.insert(0, v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
     path.parent.mkdir(exist_ok=True)
-    nbformat.write(v4.new_notebook(cells=made), path)
+    nbformat.write(v4.new_notebook(cells=book), path)
     return path
 
 

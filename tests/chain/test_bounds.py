@@ -48,8 +48,8 @@ def test_an_absurd_parameter_file_is_refused(refused, tmp_path, kind):
     text, fault = FILES[kind]
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    said = refused(str(path))
-    assert fault in said and len(said) < 2000 and "\x1b" not in said and "\a" not in said
+    output = refused(str(path))
+    assert fault in output and len(output) < 2000 and "\x1b" not in output and "\a" not in output
 
 
 def test_a_path_that_is_not_a_parameter_file_is_refused(refused):
@@ -78,13 +78,13 @@ OPTIONS = {
 
 @pytest.mark.parametrize(("option", "fault"), OPTIONS.items(), ids=range(len(OPTIONS)))
 def test_an_absurd_option_is_refused(refused, option, fault):
-    said = refused("-p", option)
-    assert fault in said and len(said) < 2000 and "\x1b" not in said
+    text = refused("-p", option)
+    assert fault in text and len(text) < 2000 and "\x1b" not in text
 
 
 def test_the_secret_of_a_profile_is_refused_as_a_parameter(refused, monkeypatch):
     secret = "kept-in-a-file-0123456789abcdef"
     monkeypatch.setenv("CLOUDSTACK_SECRET", secret)
     for name in ("cluster_name", "cluster_size"):
-        said = refused("-p", f"{name}=in-{secret}")
-        assert name in said and secret not in said
+        text = refused("-p", f"{name}=in-{secret}")
+        assert name in text and secret not in text

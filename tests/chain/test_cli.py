@@ -28,9 +28,9 @@ def test_a_run_takes_files_and_options_in_any_order(book, notebooks, at, tmp_pat
     first.write_text("size: 4\n")
     second.write_text("size: 5\n")
     assert main(["run", str(first), "-p", "mode=plan", str(second), "--mode", "apply", *at]) == 0
-    said = capsys.readouterr().out
-    assert "✓ 10-one  ok" in said
-    assert said.splitlines()[-1].startswith("Done: 1 of 1 stages ok in ")
+    output = capsys.readouterr().out
+    assert "✓ 10-one  ok" in output
+    assert output.splitlines()[-1].startswith("Done: 1 of 1 stages ok in ")
     book = nbformat.read(only_run(tmp_path) / "10-one.ipynb", 4)
     assert book.cells[-1].outputs[0].text == "apply 5\n"
     assert main(["run", str(first), "--mode", "plan", *at]) == 0
@@ -42,10 +42,10 @@ def test_a_failed_run_prints_the_command_to_continue(book, notebooks, at, tmp_pa
     file = tmp_path / "my file.yaml"
     file.write_text("")
     assert main(["run", str(file), *at]) == 1
-    said, noise = capfd.readouterr()
-    assert "10-one failed: ValueError: no such zone\n" in said
-    assert f"To continue: runbook resume {only_run(tmp_path)}" in said
-    assert "Traceback" not in said
+    output, noise = capfd.readouterr()
+    assert "10-one failed: ValueError: no such zone\n" in output
+    assert f"To continue: runbook resume {only_run(tmp_path)}" in output
+    assert "Traceback" not in output
     assert noise == ""
 
 
@@ -56,9 +56,9 @@ def test_after_a_wrong_parameter_the_corrected_command_is_offered(
     book(notebooks / "10-one.ipynb", fault)
     book(notebooks / "20-two.ipynb", "1")
     assert main(["run", "--stages", "10", *at]) == 1
-    said, params = capsys.readouterr().out, only_run(tmp_path) / "params.yaml"
+    output, params = capsys.readouterr().out, only_run(tmp_path) / "params.yaml"
     words = f"{params} -p size=VALUE --stages 10 --notebooks {notebooks} --runs"
-    assert f"runbook run {words}" in said and "resume" not in said
+    assert f"runbook run {words}" in output and "resume" not in output
 
 
 def test_all_faults_end_the_command_with_2_before_anything_starts(
@@ -79,7 +79,7 @@ def test_all_faults_end_the_command_with_2_before_anything_starts(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("rum", "No such command 'rum'. (Did you mean one of: 'resume', 'run'?)"),
         ("run --stage 10", "No such option '--stage'."),
@@ -91,9 +91,9 @@ def test_all_faults_end_the_command_with_2_before_anything_starts(
         ("", "Commands:"),
     ],
 )
-def test_an_unknown_command_ends_with_2_and_a_suggestion(words, said, capsys):
+def test_an_unknown_command_ends_with_2_and_a_suggestion(words, message, capsys):
     assert main(words.split()) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_reported_without_a_traceback(
@@ -125,17 +125,17 @@ def test_params_are_listed_as_table_json_and_markdown(book, notebooks, capsys):
 
 def test_help_lists_all_commands_and_options(capsys):
     assert main(["--help"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     commands = "run plan apply resume drift verify list open watch diff export report params lab"
     commands = f"{commands} local-cloud rehearse survey fleet".split()
-    assert [ln.split()[0] for ln in said.splitlines() if ln.startswith("  ")][-19:-1] == commands
+    assert [ln.split()[0] for ln in output.splitlines() if ln.startswith("  ")][-19:-1] == commands
     for command in commands:
         if command != "local-cloud":
             assert main([command, "-h"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     options = "[FILE]... -p NAME=VALUE --mode --stages --cell-timeout --reason --sign --notebooks"
     options += " --runs --signers --noted --to --format --cluster --failed -n --json A B"
-    assert [option for option in options.split() if option not in said] == []
+    assert [option for option in options.split() if option not in output] == []
 
 
 def test_the_version_and_the_names_of_runs_for_a_shell_are_printed(tmp_path, capsys):
@@ -199,10 +199,10 @@ def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(book, notebooks
             while not sign.exists() and time.monotonic() < until:
                 time.sleep(0.02)
             process.terminate()
-        said, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=20)
     kernel = int(marker.read_text())
     assert process.returncode == 128 + signal.SIGTERM
-    assert "10-one killed: the cell did not end when it was interrupted" in said
+    assert "10-one killed: the cell did not end when it was interrupted" in output
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
 
@@ -231,8 +231,8 @@ def test_an_unsigned_run_prints_the_command_to_sign_it(book, notebooks, at, tmp_
     alone = {"start_new_session": True, "env": os.environ | {"SSH_ASKPASS_REQUIRE": "never"}}
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **alone)
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    said = next(ln for ln in ran.stdout.splitlines() if "not signed with" in ln)
-    words = said.partition("To sign it: ")[2].split()
+    output = next(ln for ln in ran.stdout.splitlines() if "not signed with" in ln)
+    words = output.partition("To sign it: ")[2].split()
     subprocess.run(
         ["ssh-keygen", "-q", "-p", "-P", "a passphrase", "-N", "", "-f", key], check=True
     )

@@ -163,15 +163,15 @@ def test_a_damaged_run_is_resumed_without_what_cannot_be_read(copied, capsys, ki
         if name not in ("events.jsonl", "params.yaml"):
             damage(failed / name, kind)
     ended = main(["resume", failed.name, "--runs", str(failed.parent)])
-    said = capsys.readouterr()
-    assert "without what cannot be read: " in said.out
+    output = capsys.readouterr()
+    assert "without what cannot be read: " in output.out
     if kind == "folder":  # a stage says what is in the way, and goes on without it
-        assert ended == 1 and "journal.jsonl is in the way" in said.out
+        assert ended == 1 and "journal.jsonl is in the way" in output.out
         for name in ("journal.jsonl", "facts.jsonl", "api.jsonl"):
             shutil.rmtree(failed / name)
         ended = main(["resume", failed.name, "--runs", str(failed.parent)])
-        said = capsys.readouterr()
-    assert ended == 1 and "ZeroDivisionError" in said.out
+        output = capsys.readouterr()
+    assert ended == 1 and "ZeroDivisionError" in output.out
 
 
 @pytest.mark.parametrize("kind", [*DAMAGES, "pipe"])
@@ -180,9 +180,9 @@ def test_a_run_that_lost_what_a_resume_needs_says_how_to_go_on(copied, capsys, n
     failed, _ = copied
     damage(failed / name, kind)
     ended = main(["resume", failed.name, "--runs", str(failed.parent)])
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert ended == 2 or (name == "events.jsonl" and kind in ("cut", "bytes"))
-    assert ended == 1 or (name in said.err and "it does only what is left" in said.err)
+    assert ended == 1 or (name in output.err and "it does only what is left" in output.err)
 
 
 @pytest.mark.parametrize("kind", SOME)

@@ -18,7 +18,7 @@ LOST = 'Unreachable("listZones", "http://c", "reset", may_have_changed=False)'
 
 
 @pytest.mark.parametrize(
-    ("steps", "error", "code", "said"),
+    ("steps", "error", "code", "message"),
     [
         (0, "None", 0, []),
         (1, "None", 7, ["startVirtualMachine", "web-1", "it is stopped"]),
@@ -27,14 +27,14 @@ LOST = 'Unreachable("listZones", "http://c", "reset", may_have_changed=False)'
     ],
 )
 def test_drift_prints_what_would_be_changed_and_what_is_not_as_expected(
-    book, notebooks, at, capsys, steps, error, code, said
+    book, notebooks, at, capsys, steps, error, code, message
 ):
     book(notebooks / "50-deploy.ipynb", "# A title", PLAN.format(steps), parameters=PARAMETERS)
     book(notebooks / "60-verify.ipynb", "# A title", CHECK.format(error), parameters=PARAMETERS)
     assert main(["drift", *at]) == code
     text = capsys.readouterr().out
-    assert [word for word in said if word not in text] == []
-    assert bool(text) is bool(said)
+    assert [word for word in message if word not in text] == []
+    assert bool(text) is bool(message)
     if steps and error != "None":
         assert main(["drift", *at, "--json"]) == code
         facts = json.loads(capsys.readouterr().out)

@@ -45,13 +45,13 @@ def test_a_run_on_a_disk_that_fills_up_is_continued_once_there_is_room(at, tmp_p
             filler.write_bytes(bytes(place.f_bavail * place.f_frsize - 40 * 1024 * len(codes)))
             codes.append(main(["run", *at]))
             filler.unlink()
-            said = capsys.readouterr().err
+            output = capsys.readouterr().err
             if codes[-1] == 2:
-                assert "No space left on device. Free: 0.0 MB in" in said
+                assert "No space left on device. Free: 0.0 MB in" in output
                 assert folders(runs) == []
             elif codes[-1]:
                 (folder,) = folders(runs)
-                assert said.endswith(f"Make room, then: runbook resume {folder}\n")
+                assert output.endswith(f"Make room, then: runbook resume {folder}\n")
                 assert main(["resume", str(folder)]) == 0
                 assert ledger.state(folder) == "ok"
             assert main(["verify", "--runs", str(runs)]) == 0
@@ -94,7 +94,7 @@ def test_a_continued_run_that_ended_without_its_seal_is_sealed_later(
     (folder,) = folders(runs)
     book(notebooks / "20-two.ipynb", "1 / 1")
     with monkeypatch.context() as patch:
-        patch.setattr(seal.manifest, "as_text", lambda made: (_ for _ in ()).throw(FULL))
+        patch.setattr(seal.manifest, "as_text", lambda created: (_ for _ in ()).throw(FULL))
         assert main(["resume", str(folder)]) == 1
     assert main(["resume", str(folder)]) == 0
     assert main(["verify", "--runs", str(runs)]) == 0

@@ -121,8 +121,8 @@ def test_prose_before_the_last_cell_that_ran_counts_as_passed():
         cell.metadata["papermill"] = nbformat.NotebookNode(status="completed", exception=None)
     lines = [{"event": "cell-started", "index": 1}, {"event": "wait"}]
     statuses.rewrite(notebook, lines, "killed")
-    told = [cell.metadata.papermill["status"] for cell in notebook.cells]
-    assert told == ["completed", "failed", "pending", "pending"]
+    rows = [cell.metadata.papermill["status"] for cell in notebook.cells]
+    assert rows == ["completed", "failed", "pending", "pending"]
     assert [c.metadata["runbook"]["cause"] for c in notebook.cells[1::2]] == ["killed", "not-run"]
 
 

@@ -61,23 +61,25 @@ if mode == "apply": Path("{folder}/made").write_text(name)
 
 def test_exactly_the_approved_plan_is_carried_out(book, notebooks, tmp_path, capsys, monkeypatch):
     book(notebooks / "10-one.ipynb", CELLS.format(folder=tmp_path), parameters='mode: str = "plan"')
-    name, made, runs = tmp_path / "name", tmp_path / "made", ["--runs", str(tmp_path / "runs")]
+    name, created, runs = tmp_path / "name", tmp_path / "made", ["--runs", str(tmp_path / "runs")]
     name.write_text("disk")
     words = ["plan", "--detailed-exitcode", "--notebooks", str(notebooks), *runs]
     assert main(words) == 7
-    said = capsys.readouterr().out
-    assert "Plan: 1 to make, 0 to change, 0 to remove\n  + createVolume  disk  40 GB  in 10" in said
+    output = capsys.readouterr().out
+    assert (
+        "Plan: 1 to make, 0 to change, 0 to remove\n  + createVolume  disk  40 GB  in 10" in output
+    )
     first = next((tmp_path / "runs").glob("2*"))
-    assert said.splitlines()[-1].endswith(f"apply {first}")
+    assert output.splitlines()[-1].endswith(f"apply {first}")
 
     name.write_text("other")
     assert main(["apply", first.name, *runs]) == 1
-    said = capsys.readouterr().out
-    assert "10-one: new: make other (createVolume, 40 GB)" in said and not made.exists()
+    output = capsys.readouterr().out
+    assert "10-one: new: make other (createVolume, 40 GB)" in output and not created.exists()
 
     name.write_text("disk")
     assert main(["apply", first.name, "--approved-by", "Ann", *runs]) == 0
-    assert made.read_text() == "disk"
+    assert created.read_text() == "disk"
     last = max((tmp_path / "runs").glob("2*"), key=lambda p: p.stat().st_mtime_ns)
     (line,) = [ln for ln in jsonl.read(last / "events.jsonl")[0] if ln["event"] == "approved"]
     assert (line["by"], line["plan"]) == ("Ann", first.name) and line["at"]
@@ -85,18 +87,18 @@ def test_exactly_the_approved_plan_is_carried_out(book, notebooks, tmp_path, cap
     (first / plans.FILE).write_text("")  # an edited plan is none
     for run, why in ((first.name, "its record was changed"), (last.name, "this run was no plan")):
         assert main(["apply", run, *runs]) == 2
-        said = capsys.readouterr().err
-        assert why in said
-        assert f"Make a new plan: runbook plan {tmp_path}/runs/{run}/params.yaml" in said
+        output = capsys.readouterr().err
+        assert why in output
+        assert f"Make a new plan: runbook plan {tmp_path}/runs/{run}/params.yaml" in output
 
     name.write_text("bad")  # looking goes on after a failure
     book(notebooks / "20-two.ipynb", "1")
     assert main(words) == 1
-    said = capsys.readouterr().out
-    assert "20-two  ok" in said and "1 of 2 stages ok." in said
+    output = capsys.readouterr().out
+    assert "20-two  ok" in output and "1 of 2 stages ok." in output
     assert main(["apply", "latest", *runs]) == 2
-    said = capsys.readouterr().err
-    assert "ended as failed. Make a new plan: runbook plan" in said and "--stages" not in said
+    output = capsys.readouterr().err
+    assert "ended as failed. Make a new plan: runbook plan" in output and "--stages" not in output
     name.write_text("")
     assert main([*words, "--stages", "10"]) == 0
     assert approving.sentence(first).startswith("Plan: 0 to make")
@@ -114,10 +116,10 @@ def test_on_a_terminal_a_run_shows_its_plan_and_asks(book, notebooks, tmp_path):
     command = [sys.executable, "-m", "lib", *words]
     with subprocess.Popen(command, cwd=ROOT, env=env, **streams) as process:
         os.close(inside)
-        said = b""
-        while b"Apply this plan? [y/N]" not in said:
-            said += os.read(outside, 4096)
-        assert b"+ createVolume  disk" in said and not (tmp_path / "made").exists()
+        text = b""
+        while b"Apply this plan? [y/N]" not in text:
+            text += os.read(outside, 4096)
+        assert b"+ createVolume  disk" in text and not (tmp_path / "made").exists()
         os.write(outside, b"y\n")
         with suppress(OSError):  # the end of a terminal
             while os.read(outside, 4096):

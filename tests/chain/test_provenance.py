@@ -11,9 +11,9 @@ from lib.record import facts, provenance
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "run-1"
-    made.mkdir()
-    return made
+    created = tmp_path / "run-1"
+    created.mkdir()
+    return created
 
 
 def facts_of(folder: Path) -> dict:

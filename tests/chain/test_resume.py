@@ -109,7 +109,7 @@ def test_a_scheduler_runs_one_stage_after_another_in_one_record(book, notebooks,
     at = ["--notebooks", str(notebooks), "--runs", str(runs), "--run", "20260304-050607-web"]
     assert main(["run", *at, "--stages", "10"]) == 0
     assert main(["run", *at, "--stages", "20", "-p", "word=b"]) == 2
-    assert "word: " in (said := capsys.readouterr().err) and "was begun with 'a'" in said
+    assert "word: " in (output := capsys.readouterr().err) and "was begun with 'a'" in output
     assert main(["run", *at, "--stages", "20"]) == 0
     (folder,) = [f for f in runs.iterdir() if f.is_dir()]
     assert [(a.stage, a.cause) for a in past.read(folder).stages] == [

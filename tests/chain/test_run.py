@@ -93,8 +93,8 @@ def test_events_tell_of_the_run_its_stages_cells_and_messages(failing):
     assert kinds[-2:] == ["end", "done"]
     headings = [e.data["heading"] for e in failing.events if e.kind == "cell"]
     assert headings[-1] == "Apply"
-    said = [e.data["message"] for e in failing.events if e.kind == "message"]
-    assert "stream" in {message["msg_type"] for message in said}
+    text = [e.data["message"] for e in failing.events if e.kind == "message"]
+    assert "stream" in {message["msg_type"] for message in text}
 
 
 def test_a_run_continues_without_its_terminal(book, notebooks, tmp_path):

@@ -326,8 +326,10 @@ def test_the_command_names_what_changed_and_a_seal_noted_elsewhere(runs, capsys,
     words = [*(word.format(runs=runs) for word in which), "--runs", str(runs)]
     head = manifest.digest(runs / "2" / manifest.FILE)
     assert main(["verify", *words, "--noted", head]) == 0
-    said = capsys.readouterr().out
-    assert f"{2 - len(which)} checked, 0 not as sealed." in said and said.endswith(f"2: {head}\n")
+    output = capsys.readouterr().out
+    assert f"{2 - len(which)} checked, 0 not as sealed." in output and output.endswith(
+        f"2: {head}\n"
+    )
     assert main(["verify", *words, "--noted", "0" * 64]) == 6
     assert f"✗ runs: no run has the seal {'0' * 64}" in capsys.readouterr().out
     (runs / EVENTS).write_text("{}\n")

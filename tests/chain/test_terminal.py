@@ -84,8 +84,8 @@ def test_the_machines_are_listed_with_how_to_log_in(tmp_path):
 def test_a_run_of_another_machine_is_told_once_when_it_is_known(tmp_path):
     (tmp_path / "facts.jsonl").write_text(json.dumps({"underway": ["that\x1b[2J has not ended"]}))
     lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
-    told = "! that has not ended: it is at work on this cluster, or was cut off."
-    assert lines.count(told) == 1 and lines.index(told) < 6
+    text = "! that has not ended: it is at work on this cluster, or was cut off."
+    assert lines.count(text) == 1 and lines.index(text) < 6
 
 
 def test_on_a_terminal_the_line_shows_the_wait():
@@ -117,17 +117,17 @@ ADVICE = {
 
 @pytest.mark.parametrize("error", ADVICE)
 def test_after_a_wrong_parameter_the_corrected_command_is_offered(error):
-    said = shown(terminal=False, run=Run(Path("runs/x"), [replace(BAD, error=error)]))
-    assert ADVICE[error] in said
-    assert ("To continue: again" in said) == ("With another value" in said)
-    assert "To continue: again" not in said.partition("With another value")[0]
+    output = shown(terminal=False, run=Run(Path("runs/x"), [replace(BAD, error=error)]))
+    assert ADVICE[error] in output
+    assert ("To continue: again" in output) == ("With another value" in output)
+    assert "To continue: again" not in output.partition("With another value")[0]
 
 
 @pytest.mark.parametrize("is_plan", [False, True])
 def test_only_a_run_that_made_something_ends_with_what_removes_it(is_plan, tmp_path):
     run = Run(tmp_path, [OK])
-    said = shown(terminal=False, run=run, is_plan=is_plan, after="To remove it: x")
-    assert ("To remove it: x" in said) != is_plan
+    output = shown(terminal=False, run=run, is_plan=is_plan, after="To remove it: x")
+    assert ("To remove it: x" in output) != is_plan
 
 
 def test_changes_with_unknown_outcome_are_printed(tmp_path):
@@ -136,8 +136,8 @@ def test_changes_with_unknown_outcome_are_printed(tmp_path):
         entry = journal.intend("createVolume", what, {"name": what}, None)
     journal.ended(entry, "done")
     lines = shown(terminal=False, run=replace(RUN, folder=tmp_path)).splitlines()
-    said = [line for line in lines if line.startswith("Outcome unknown")]
-    assert said == ["Outcome unknown: createVolume this"]
+    text = [line for line in lines if line.startswith("Outcome unknown")]
+    assert text == ["Outcome unknown: createVolume this"]
 
 
 def test_the_last_sentence_says_how_the_run_ended():

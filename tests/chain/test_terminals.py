@@ -18,10 +18,10 @@ def test_a_run_ends_well_whatever_the_terminal_can_show(book, notebooks, at, enc
         command = [sys.executable, "-m", "lib", *words]
         done = subprocess.run(command, capture_output=True, env=env, cwd=ROOT)
         assert (done.returncode, done.stderr) == (0, b""), words
-        said = done.stdout.decode(encoding)
-        assert ("✓ " if encoding == "utf-8" else "+ ") in said
+        output = done.stdout.decode(encoding)
+        assert ("✓ " if encoding == "utf-8" else "+ ") in output
         shown = {"run": "1 ステージ中 1 が成功", "list": "到達ステージ"}[words[0]]
-        assert encoding == "ascii" or shown in said
+        assert encoding == "ascii" or shown in output
 
 
 EMPTY = {
@@ -89,5 +89,5 @@ def test_control_characters_of_names_do_not_reach_the_terminal(words, tmp_path, 
     (folder / "\x1b]0;title\x07").touch()
     at = [] if words[0][0] == "\x1b" else ["--runs", str(folder.parent)]
     main([*words, *at])
-    said = "".join(capsys.readouterr())
-    assert said and all(c == "\n" or c.isprintable() for c in said)
+    output = "".join(capsys.readouterr())
+    assert output and all(c == "\n" or c.isprintable() for c in output)

@@ -73,17 +73,17 @@ def test_stages_that_end_by_themselves(book, notebooks, tmp_path, ends):
     assert [ln["event"] for ln in last] == ["stage-ended", "run-ended"]
     assert ledger.state(ended.folder) == last[1]["cause"] == cause
     for result, (_, _, cause, error) in zip(ended.results, ends, strict=True):
-        stopped, told = cause in CODES, notebook(ended.folder, result.stage)
+        stopped, answer = cause in CODES, notebook(ended.folder, result.stage)
         status = {"ok": "completed", "skipped": "pending"}.get(cause, "failed")
-        assert told.statuses == ["completed", status, "pending" if stopped else "completed"]
-        assert told.causes == ["ok", cause, "not-run" if stopped else "ok"]
-        assert told.exceptions[1] is {"ok": False, "skipped": None}.get(cause, True)
-        assert told.exception is (True if stopped else None)
-        assert told.outcome == (cause if stopped else "ok") and error in result.error
+        assert answer.statuses == ["completed", status, "pending" if stopped else "completed"]
+        assert answer.causes == ["ok", cause, "not-run" if stopped else "ok"]
+        assert answer.exceptions[1] is {"ok": False, "skipped": None}.get(cause, True)
+        assert answer.exception is (True if stopped else None)
+        assert answer.outcome == (cause if stopped else "ok") and error in result.error
         left = {} if stopped else {2: "ok"}
         assert cells(ended.folder, result.stage) == {0: "ok", 1: cause} | left
-        assert "before" in told.printed
-        assert ("cleaned up" in told.printed) == (cause == "timed-out")
+        assert "before" in answer.printed
+        assert ("cleaned up" in answer.printed) == (cause == "timed-out")
 
 
 class Driver:
@@ -113,8 +113,8 @@ class Driver:
 
     def ended_by(self, number):
         self.process.send_signal(number)
-        said, _ = self.process.communicate(timeout=20)
-        return said
+        output, _ = self.process.communicate(timeout=20)
+        return output
 
 
 @pytest.fixture
@@ -152,14 +152,14 @@ def test_a_stage_that_gets_a_signal(drive, capsys, number):
     assert ledger.state(driver.folder) == "running"
     assert main(["resume", str(driver.folder)]) == 2
     assert f"its driver (process {driver.process.pid}) or a kernel" in capsys.readouterr().err
-    said = driver.ended_by(number)
-    told = notebook(driver.folder)
+    output = driver.ended_by(number)
+    book = notebook(driver.folder)
     assert driver.process.returncode == 128 + number
-    assert "10-one interrupted" in said
-    assert told.statuses == ["completed", "failed", "pending"]
-    assert told.causes == ["ok", "interrupted", "not-run"]
-    assert (told.exception, told.outcome) == (True, "interrupted")
-    assert "cleaned up" in told.printed
+    assert "10-one interrupted" in output
+    assert book.statuses == ["completed", "failed", "pending"]
+    assert book.causes == ["ok", "interrupted", "not-run"]
+    assert (book.exception, book.outcome) == (True, "interrupted")
+    assert "cleaned up" in book.printed
     assert cells(driver.folder) == {0: "ok", 1: "interrupted"}
     assert ledger.state(driver.folder) == "interrupted"
     assert driver.kernels() == []
@@ -196,13 +196,13 @@ def test_a_driver_that_is_killed_leaves_an_abandoned_run_that_the_next_command_f
     book(notebooks / "10-one.ipynb", "'second try'")
     folder, at = driver.folder, ["--notebooks", str(notebooks), "--runs", str(driver.runs)]
     assert main(["run", "--stages", "20", *at]) == 0
-    said = capsys.readouterr().out
-    assert f"{folder.name} was abandoned: its driver died in 10-one." in said
-    assert f"To continue: runbook resume {folder}" in said
-    told = notebook(folder)
-    assert driver.kernels() == [] and told.statuses == ["completed", "failed", "pending"]
-    assert told.causes == ["ok", "killed", "not-run"]
-    assert (told.exception, told.outcome) == (True, "killed")
+    output = capsys.readouterr().out
+    assert f"{folder.name} was abandoned: its driver died in 10-one." in output
+    assert f"To continue: runbook resume {folder}" in output
+    statuses = notebook(folder)
+    assert driver.kernels() == [] and statuses.statuses == ["completed", "failed", "pending"]
+    assert statuses.causes == ["ok", "killed", "not-run"]
+    assert (statuses.exception, statuses.outcome) == (True, "killed")
     assert not os.path.exists(ledger.read(folder)[0]["scratch"])
     assert abandoned.find(driver.runs) == []
     assert main(["resume", folder.name, "--runs", str(driver.runs)]) == 0
@@ -220,8 +220,8 @@ def test_an_abandoned_run_that_is_resumed_at_once_is_not_advised_to_be(
     driver.process.wait()
     book(notebooks / "10-one.ipynb", "'second try'")
     assert main(["resume", driver.folder.name, "--runs", str(driver.runs)]) == 0
-    said = capsys.readouterr().out
-    assert f"{driver.folder.name} was abandoned" in said and "To continue" not in said
+    output = capsys.readouterr().out
+    assert f"{driver.folder.name} was abandoned" in output and "To continue" not in output
 
 
 @pytest.mark.parametrize(

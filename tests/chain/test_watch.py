@@ -42,12 +42,12 @@ def test_what_a_notebook_does_by_hand_is_followed_to_its_end(tmp_path, capsys):
     step()
     assert watch.chosen(None, tmp_path) == folder
     watch.follow(folder, step)
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"Watching {folder}"
-    told = " ".join(line.partition(" disk")[0] for line in said[1:])
-    assert told == "… createSnapshot … createTags ✗ createVolume ✓ createSnapshot createTags"
-    assert said[3].startswith("✗ createVolume disk: refused after 0.0 s no")
-    assert said[5].endswith("nobody watches it any more. Run its stage again.")
+    output = capsys.readouterr().out.splitlines()
+    assert output[0] == f"Watching {folder}"
+    answer = " ".join(line.partition(" disk")[0] for line in output[1:])
+    assert answer == "… createSnapshot … createTags ✗ createVolume ✓ createSnapshot createTags"
+    assert output[3].startswith("✗ createVolume disk: refused after 0.0 s no")
+    assert output[5].endswith("nobody watches it any more. Run its stage again.")
     assert watch.chosen(None, tmp_path) is None
 
 

@@ -92,7 +92,7 @@ def test_addresses_are_for_static_discovery_and_those_kept_come_before_new_ones(
 
 
 @pytest.mark.parametrize(
-    "taken, size, said",
+    "taken, size, message",
     [
         (("other", FREE[1]), 3, rf"{FREE[1]} is meant for .*-2, but the machine other"),
         (("coreos-cluster-1", "10.1.0.99"), 3, r"of coreos-cluster-1: .*found 10\.1\.0\.99"),
@@ -100,12 +100,12 @@ def test_addresses_are_for_static_discovery_and_those_kept_come_before_new_ones(
     ],
 )
 def test_what_does_not_fit_the_fixed_addresses_stops_the_first_machine(
-    built, tmp_path, taken, size, said
+    built, tmp_path, taken, size, message
 ):
     with built(**FIXED).running(tmp_path / "cloud") as cloud:
         if taken:
             deploy(cloud, *taken)
-        with pytest.raises(CheckFailed, match=said):
+        with pytest.raises(CheckFailed, match=message):
             play(cloud, "50-deploy-cluster", **FIXED, cluster_size=size)
         assert len(given(cloud)) == len(taken[:1])
 

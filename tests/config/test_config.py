@@ -56,8 +56,8 @@ def test_coreos_gets_etcd_and_fleet():
 
 def test_a_plain_image_of_coreos_finds_its_address_itself():
     form = config.Form("coreos-install", "")
-    made = config.Config(form, (KEY,), config.Bootstrap("core", 3, discovery.PUBLIC))
-    text = made.texts(URL)[FILE]
+    configured = config.Config(form, (KEY,), config.Bootstrap("core", 3, discovery.PUBLIC))
+    text = configured.texts(URL)[FILE]
     files = {f["path"]: f["content"] for f in yaml.safe_load(text)["write_files"]}
     assert validate(text) == [] and "$private_ipv4" not in text
     assert "\nETCD_ADDR=$ip:4001\n" in files["/opt/bin/note-address"]
@@ -108,7 +108,7 @@ def test_keys_are_read_one_a_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nSECRET\n", "a private key: give the .pub"),
         ("PuTTY-User-Key-File-3: SECRET\n", "a private key"),
@@ -118,16 +118,16 @@ def test_keys_are_read_one_a_line(tmp_path):
         (b"\xff\xfe", "cannot be read"),
     ],
 )
-def test_a_file_that_is_no_public_key_is_refused_and_not_repeated(tmp_path, text, said):
+def test_a_file_that_is_no_public_key_is_refused_and_not_repeated(tmp_path, text, message):
     file = tmp_path / "k"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ParamsError, match=re.escape(said)) as failed:
+    with pytest.raises(ParamsError, match=re.escape(message)) as failed:
         keys.ssh_keys(str(file))
     assert "SECRET" not in str(failed.value)
 
 
 @pytest.mark.parametrize(
-    "form, said",
+    "form, message",
     [
         (("talos-install", "cloudstack"), "installer: wanted coreos-install or flatcar-install"),
         (("flatcar-install", "x", "butane"), "config_format: wanted cloud-config or ignition"),
@@ -136,8 +136,8 @@ def test_a_file_that_is_no_public_key_is_refused_and_not_repeated(tmp_path, text
         (("coreos-install", "", "cloud-config", "userdata"), "oem: the plain image reads no user"),
     ],
 )
-def test_a_form_that_cannot_be_is_refused(form, said):
-    with pytest.raises(ParamsError, match=said):
+def test_a_form_that_cannot_be_is_refused(form, message):
+    with pytest.raises(ParamsError, match=message):
         config.Form(*form)
 
 
@@ -227,20 +227,20 @@ def service():
 
 
 def test_applying_asks_for_one_token_fills_it_in_and_is_then_done(service, here, tmp_path, capsys):
-    made = wanted(service=service.base)
-    steps = plan(here, made)
+    configured = wanted(service=service.base)
+    steps = plan(here, configured)
     config.apply_write(here, steps, "plan", "w")
     assert service.asked == [] and not (tmp_path / "w").exists()
     config.apply_write(here, steps, "apply", "w")
     file = tmp_path / "w" / FILE
     assert file.read_text() == steps[0].params["text"].replace("<token>", TOKEN)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert plan(here, made) == [] and service.asked == ["GET /new?size=3"]
+    assert plan(here, configured) == [] and service.asked == ["GET /new?size=3"]
     assert TOKEN not in capsys.readouterr().out
     service.answers["/new"] = (200, URL)  # of the service under another name
     file.unlink()
-    config.apply_write(here, plan(here, made), "apply", "w")
-    assert config.read(here, "w").url == URL and plan(here, made) == []
+    config.apply_write(here, plan(here, configured), "apply", "w")
+    assert config.read(here, "w").url == URL and plan(here, configured) == []
 
 
 def test_a_text_that_is_not_valid_is_not_written(service, here, tmp_path):
@@ -251,7 +251,7 @@ def test_a_text_that_is_not_valid_is_not_written(service, here, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "answer, said",
+    "answer, message",
     [
         ((403, "no"), "GET at the discovery service: 403."),
         ((502, "no"), "GET at the discovery service: HTTP 502 Bad Gateway."),
@@ -261,30 +261,30 @@ def test_a_text_that_is_not_valid_is_not_written(service, here, tmp_path):
     ],
 )
 def test_the_journal_says_how_asking_for_a_token_failed(
-    service, here, tmp_path, monkeypatch, answer, said
+    service, here, tmp_path, monkeypatch, answer, message
 ):
     monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "run"))
     base = service.base if answer else f"http://127.0.0.1:{free_port()}"
     service.answers["/new"] = answer
-    made = wanted(service=base)
+    configured = wanted(service=base)
     for _ in range(2):
         with pytest.raises(RunbookError):
-            config.apply_write(here, plan(here, made), "apply", "w")
+            config.apply_write(here, plan(here, configured), "apply", "w")
     entries = Journal(run_folder(), base).every()
-    assert [(e.state, e.text[: len(said)]) for e in entries] == [("failed", said)] * 2
+    assert [(e.state, e.text[: len(message)]) for e in entries] == [("failed", message)] * 2
     assert TOKEN not in (tmp_path / "run/journal.jsonl").read_text()
 
 
 def test_an_ignition_config_and_a_cloud_config_say_the_same_of_fixed_addresses():
-    made = config.Bootstrap("core", 2, discovery.STATIC, ("10.1.0.7", "10.1.0.8"))
+    bootstrap = config.Bootstrap("core", 2, discovery.STATIC, ("10.1.0.7", "10.1.0.8"))
     arguments = (
         "--name=${ETCD_IP} --initial-cluster-state=new --initial-cluster-token=core \\\n"
         "  --initial-cluster=10.1.0.7=http://10.1.0.7:2380,10.1.0.8=http://10.1.0.8:2380\n"
     )
     for form, name in (("cloud-config", FILE), ("ignition", "config.ign")):
-        one = config.Config(config.Form("flatcar-install", "x", form), (KEY,), made)
+        one = config.Config(config.Form("flatcar-install", "x", form), (KEY,), bootstrap)
         text = one.texts()[name]
-        assert addresses.fixed_in(text) == made.addresses and "<token>" not in text
+        assert addresses.fixed_in(text) == bootstrap.addresses and "<token>" not in text
         unit = json.loads(text)["systemd"] if name.endswith("ign") else yaml.safe_load(text)
         drop_in = unit["units"][1]["dropins"] if "units" in unit else None
         drop_in = drop_in or unit["coreos"]["units"][1]["drop_ins"]

@@ -187,15 +187,15 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form, text, said", WRONG.values(), ids=WRONG)
-def test_what_is_wrong_or_contradicts_is_named_with_its_line(folder, form, text, said):
-    with pytest.raises(CheckFailed, match=f"(?s){said}") as failed:
+@pytest.mark.parametrize("form, text, message", WRONG.values(), ids=WRONG)
+def test_what_is_wrong_or_contradicts_is_named_with_its_line(folder, form, text, message):
+    with pytest.raises(CheckFailed, match=f"(?s){message}") as failed:
         text_of(made(folder, text, form))
     assert str(failed.value).endswith("Nothing was written: correct these lines.")
 
 
 @pytest.mark.parametrize(
-    "form, text, said",
+    "form, text, message",
     [
         ("Flatcar", {}, "my.yml is an Ignition config .*, but config_format is cloud-config"),
         ("Ignition", HEAD, "my.yml is a cloud-config, but config_format is ignition"),
@@ -204,37 +204,37 @@ def test_what_is_wrong_or_contradicts_is_named_with_its_line(folder, form, text,
         ("Flatcar", HEAD + "#" * 10**6, "larger than 1,000,000 bytes"),
     ],
 )
-def test_a_file_that_cannot_be_merged_is_refused(folder, form, text, said):
-    with pytest.raises(ParamsError, match=f"config_file: .*{said}"):
+def test_a_file_that_cannot_be_merged_is_refused(folder, form, text, message):
+    with pytest.raises(ParamsError, match=f"config_file: .*{message}"):
         made(folder, text, form)
 
 
 @pytest.mark.parametrize(
-    "path, said",
+    "path, message",
     [("none.yml", "FileNotFoundError"), ("params", "is no file"), ("/dev/zero", "is no file")],
 )
-def test_a_path_without_a_file_is_refused(path, said):
+def test_a_path_without_a_file_is_refused(path, message):
     bootstrap = config.Bootstrap("core", 1, "static")
     for name, read in {
         "config_file:": lambda: config.config_file(path, {}, FORMS["Flatcar"], bootstrap),
         f"ssh_key_file {path}:": lambda: config.ssh_keys(path),
         "config_values key:": lambda: placeholders.secret("key", f"secret:file:{path}"),
     }.items():
-        with pytest.raises(ParamsError, match=f"{name} .*{said}"):
+        with pytest.raises(ParamsError, match=f"{name} .*{message}"):
             read()
 
 
 @pytest.mark.parametrize(
-    "form, text, said",
+    "form, text, message",
     [
         ("2014", "coreos:\n  flannel: {interface: eth0}\n", 'line 3: "flannel": coreos-cloudinit'),
         ("2014", "coreos:\n  units:\n  - {name: a.service, drop-ins: []}\n", 'line 4: "drop_ins"'),
         ("Flatcar", "coreos:\n  fleet: {metadata: a=b}\n", 'line 3: "fleet": Flatcar ignores it'),
     ],
 )
-def test_keys_that_an_image_ignores_are_reported(folder, capsys, form, text, said):
+def test_keys_that_an_image_ignores_are_reported(folder, capsys, form, text, message):
     text_of(made(folder, HEAD + text, form))
-    assert f"my.yml, {said}" in capsys.readouterr().out
+    assert f"my.yml, {message}" in capsys.readouterr().out
 
 
 OF_MACHINES = HEAD + "hostname: ${host_name}\nwrite_files:\n  - path: /a\n    content: ${address}\n"
@@ -242,9 +242,9 @@ OF_MACHINES = HEAD + "hostname: ${host_name}\nwrite_files:\n  - path: /a\n    co
 
 def test_machines_beside_the_members_have_no_fixed_address(folder):
     (folder / "my.yml").write_text(OF_MACHINES)
-    made = config.Bootstrap("core", 1, discovery.STATIC, ("10.1.0.7",), others=True)
+    bootstrap = config.Bootstrap("core", 1, discovery.STATIC, ("10.1.0.7",), others=True)
     with pytest.raises(CheckFailed, match="of etcd's members only"):
-        config.config_file(str(folder / "my.yml"), {}, FORMS["user data"], made)
+        config.config_file(str(folder / "my.yml"), {}, FORMS["user data"], bootstrap)
 
 
 @pytest.mark.parametrize("each", [False, True])
@@ -304,7 +304,7 @@ def test_a_damaged_list_of_secrets_shows_no_configuration(folder, here, damage):
 
 
 @pytest.mark.parametrize(
-    "values, said",
+    "values, message",
     [
         ({"key": "secret:NOT_THERE"}, "variable NOT_THERE of the environment is not set"),
         (
@@ -316,9 +316,9 @@ def test_a_damaged_list_of_secrets_shows_no_configuration(folder, here, damage):
         ({"a b": "x"}, "use letters, digits"),
     ],
 )
-def test_values_that_cannot_be_are_refused(folder, monkeypatch, values, said):
+def test_values_that_cannot_be_are_refused(folder, monkeypatch, values, message):
     monkeypatch.setenv("SHORT", "a7")
-    with pytest.raises(ParamsError, match=said) as failed:
+    with pytest.raises(ParamsError, match=message) as failed:
         made(folder, WITH_SECRET, **values)
     assert "a7" not in str(failed.value)
 

@@ -103,9 +103,9 @@ def test_the_length_of_the_user_data_is_a_multiple_of_three():
 def sized(version: tuple[int, ...], configured: int | None = None) -> SimpleNamespace:
     """Stand in for a server of that version, with that setting if it tells one."""
     rows = [{"name": "vm.userdata.max.length", "value": str(configured)}]
-    told = {"list_if_allowed": lambda command, **params: rows if configured else None}
-    told |= {"can_take_long_user_data": version >= (4, 3)}
-    return SimpleNamespace(**told, can_keep_user_data=version >= (4, 18))
+    facts = {"list_if_allowed": lambda command, **params: rows if configured else None}
+    facts |= {"can_take_long_user_data": version >= (4, 3)}
+    return SimpleNamespace(**facts, can_keep_user_data=version >= (4, 18))
 
 
 @pytest.mark.parametrize(
@@ -228,6 +228,6 @@ def test_a_file_of_ones_own_is_delivered_and_rolled_out_with_its_secrets_masked(
         rows = play(cloud, "60-verify-cluster", **params)["found"]
         assert {r.ok for r in rows} <= {"✓", "-"}
         kept = "".join(p.read_text() for p in cloud.folder.iterdir() if p.is_file())
-    said = capsys.readouterr().out
-    assert "+- {path: /etc/other" in said
-    assert "correct horse battery" not in said + kept
+    output = capsys.readouterr().out
+    assert "+- {path: /etc/other" in output
+    assert "correct horse battery" not in output + kept

@@ -39,7 +39,7 @@ def test_the_service_is_chosen_by_a_word_or_a_url():
 
 
 @pytest.mark.parametrize(
-    "wrong, said",
+    "wrong, message",
     [
         *((w, "wanted .* URL") for w in ("local", "", "discovery.etcd.io", "ftp://x", "publik")),
         ("http://", "URL"),
@@ -47,8 +47,8 @@ def test_the_service_is_chosen_by_a_word_or_a_url():
         ("http://10.1.0.5:2379/v2/keys/discovery", "Keys of an etcd are none: .*etcd-discovery"),
     ],
 )
-def test_another_value_is_refused(wrong, said):
-    with pytest.raises(ParamsError, match=f"discovery: .*{said}"):
+def test_another_value_is_refused(wrong, message):
+    with pytest.raises(ParamsError, match=f"discovery: .*{message}"):
         service(wrong, "")
 
 
@@ -60,7 +60,7 @@ def test_a_new_token_is_asked_for_with_its_size(server):
 
 
 @pytest.mark.parametrize(
-    "answer, error, said",
+    "answer, error, message",
     [
         *(((200, body), CheckFailed, "Is there a discovery service")
           for body in ("<html>hello</html>", "", "https://x/short", f"x {TOKEN}")),
@@ -69,9 +69,9 @@ def test_a_new_token_is_asked_for_with_its_size(server):
         ((0, ""), Unreachable, "the connection failed"),
     ],
 )  # fmt: skip
-def test_an_answer_that_is_no_token_is_named(server, answer, error, said):
+def test_an_answer_that_is_no_token_is_named(server, answer, error, message):
     server.answers["/new"] = answer
-    with pytest.raises(error, match=said) as failed:
+    with pytest.raises(error, match=message) as failed:
         ask_token(server.base, 3)
     assert TOKEN not in str(failed.value)
 
@@ -168,19 +168,19 @@ def put(key: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key, value, said",
+    "key, value, message",
     [
         ("m1", "http://10.9.9.9:7001", r"with the token: 10\.9\.9\.9.*Set work_dir\..*90-remove"),
         ("_state", "started", "has begun with the token already, and its members are gone"),
         ("", "", "does not know the token .*90-remove-cluster"),
     ],
 )
-def test_a_token_that_was_used_or_forgotten_stops_the_first_machine(cloud, key, value, said):
+def test_a_token_that_was_used_or_forgotten_stops_the_first_machine(cloud, key, value, message):
     if key:
         put(f"{url(cloud)}/{key}", value)
     else:
         forget(cloud)
-    with pytest.raises(CheckFailed, match=said) as failed:
+    with pytest.raises(CheckFailed, match=message) as failed:
         play(cloud, FIFTY)
     assert url(cloud).rpartition("/")[2] not in str(failed.value)
     assert "deployVirtualMachine" not in changes(cloud)
@@ -190,8 +190,10 @@ def gone(cloud) -> None:
     cloud.call("configureSimulator", name="getDiscovery", value="fault:drop-before", count=99)
 
 
-@pytest.mark.parametrize("lost, said", [(forget, "no longer knows"), (gone, "the connection fail")])
-def test_a_cluster_that_is_complete_needs_its_token_no_more(cloud, lost, said, monkeypatch):
+@pytest.mark.parametrize(
+    "lost, message", [(forget, "no longer knows"), (gone, "the connection fail")]
+)
+def test_a_cluster_that_is_complete_needs_its_token_no_more(cloud, lost, message, monkeypatch):
     monkeypatch.setattr(discovery, "PAUSE", 0)
     play(cloud, FIFTY)
     lost(cloud)
@@ -199,7 +201,7 @@ def test_a_cluster_that_is_complete_needs_its_token_no_more(cloud, lost, said, m
     assert play(cloud, FIFTY)["plan"] == []
     rows = play(cloud, SIXTY)["found"]
     odd = [r for r in rows if r.what == "registered"]
-    assert all(r.ok == "-" and said in r.next and "90" not in r.next for r in odd) and odd
+    assert all(r.ok == "-" and message in r.next and "90" not in r.next for r in odd) and odd
     assert {r.ok for r in rows} == {"✓", "-"} and changes(cloud) == before
 
 
@@ -208,8 +210,8 @@ def test_no_advice_removes_machines_that_run(cloud):
     last = cloud.list("listVirtualMachines", name="coreos-cluster-3")[0]["id"]
     cloud.call("destroyVirtualMachine", id=last)
     put(f"{url(cloud)}/m9", "http://10.9.9.9:7001")
-    for said in ("others have registered", "does not know the token"):
-        with pytest.raises(CheckFailed, match=said) as failed:
+    for text in ("others have registered", "does not know the token"):
+        with pytest.raises(CheckFailed, match=text) as failed:
             play(cloud, FIFTY)
         assert "etcdctl member add" in str(failed.value)
         assert "90-remove-cluster" not in str(failed.value)

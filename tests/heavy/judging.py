@@ -113,9 +113,9 @@ def demand_clean(text: str, secrets: list[str]) -> None:
 
 def ran(*words: str) -> tuple[int, str]:
     """Run a command in this process; return its exit code and what it printed."""
-    with printed() as said:
+    with printed() as output:
         code = main(words)
-    return code, said()
+    return code, output()
 
 
 @contextlib.contextmanager

@@ -63,12 +63,12 @@ def _survived(bench: Bench, server: Server, point: Point, chance: random.Random)
     if "then" in point.kind:
         bench.record, last = "run-2", [REMOVAL] if "removed" in point.kind else last
         again = last or STAGES
-    said = ""
+    text = ""
     while error and runs < ATTEMPTS:
-        said, error, runs = error, run(bench, server, again), runs + 1
+        text, error, runs = error, run(bench, server, again), runs + 1
     untold = (point.variant, point.command) == ("2.2", "rebootVirtualMachine")
     if not error and runs > (1 if "dropped" in point.kind and not untold else 2):
-        return f"it came through, but only after more runs than should do: {said}", runs
+        return f"it came through, but only after more runs than should do: {text}", runs
     return error or wrong(bench, server, again[-1]), runs
 
 
@@ -80,10 +80,10 @@ def wrong(bench: Bench, server: Server, last: str) -> str:
         found, expected = what_there_is(bench, server), bench.wanted[stage]
         if bench.record != "run" and removed:  # goes by when the run was given up
             expected = expected | {"members": found["members"]}
-        said = [f"{k}: wanted {expected[k]}, found {found[k]}" for k in found
+        text = [f"{k}: wanted {expected[k]}, found {found[k]}" for k in found
                 if found[k] != expected[k]]  # fmt: skip
-        if error or said:
-            return "\n".join([error, *said])
+        if error or text:
+            return "\n".join([error, *text])
     return ""
 
 

@@ -29,7 +29,7 @@ class Lab:
 
     def __init__(self, page, url: str):
         self.page, self.url, self.errors = page, url, []
-        page.on("console", lambda said: said.type == "error" and self._heard(said.text))
+        page.on("console", lambda message: message.type == "error" and self._heard(message.text))
         page.on("pageerror", lambda error: self._heard(str(error)))
         page.set_default_timeout(60_000)
 

@@ -28,8 +28,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
         for message in heard:
             if message["msg_type"] == "update_display_data" and updates:
                 message["msg_type"] = message["header"]["msg_type"] = "display_data"
-        said = [m for m in heard if m["msg_type"] in kinds]
-        return [nbformat.v4.output_from_msg(m) for m in said]
+        text = [m for m in heard if m["msg_type"] in kinds]
+        return [nbformat.v4.output_from_msg(m) for m in text]
 
     assert outputs(START) == []
     yield outputs

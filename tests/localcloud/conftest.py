@@ -122,8 +122,8 @@ class Api:
 
     def attached(self, name: str = "disk", size: int = 1) -> dict:
         """Make a volume and attach it to the workstation."""
-        made = self.volume(name, size)
-        return self.done("attachVolume", id=made["id"], virtualmachineid=self.workstation())
+        created = self.volume(name, size)
+        return self.done("attachVolume", id=created["id"], virtualmachineid=self.workstation())
 
     def snapshot(self, name: str = "disk") -> dict:
         """Make a snapshot of a new volume, which is detached again."""

@@ -22,13 +22,13 @@ def count(cloud, command: str, **filters) -> int:
 
 def test_an_address_forwards_a_port_until_it_is_given_back(taken):
     assert count(taken, "listPublicIpAddresses") == 2
-    made = taken.done("createPortForwardingRule", **taken.rule)
+    created = taken.done("createPortForwardingRule", **taken.rule)
     wanted = {"publicport": "22", "virtualmachinename": "m", "state": "Active"}
-    assert {k: made[k] for k in wanted} == wanted
-    assert made["ipaddress"] == taken.address["ipaddress"]
+    assert {k: created[k] for k in wanted} == wanted
+    assert created["ipaddress"] == taken.address["ipaddress"]
     code, text = taken.refused("createPortForwardingRule", **taken.rule)
     assert code == 537 and text.startswith("The range specified, 22-22, conflicts with rule ")
-    assert taken.done("deletePortForwardingRule", id=made["id"]) is True
+    assert taken.done("deletePortForwardingRule", id=created["id"]) is True
     taken.done("createPortForwardingRule", **taken.rule | {"publicport": 2222})
     assert taken.done("disassociateIpAddress", id=taken.address["id"]) is True
     assert count(taken, "listPortForwardingRules") == 0
@@ -43,8 +43,8 @@ WRONG = {
 
 @pytest.mark.parametrize(("given", "text"), WRONG.values(), ids=WRONG)
 def test_a_rule_that_cannot_be_is_refused(taken, given, text):
-    code, said = taken.refused("createPortForwardingRule", **taken.rule | given)
-    assert code == 431 and text in said
+    code, message = taken.refused("createPortForwardingRule", **taken.rule | given)
+    assert code == 431 and text in message
 
 
 def test_the_address_by_which_a_network_goes_out_stays(api):
@@ -67,10 +67,10 @@ def test_newer_servers_have_a_firewall(api):
     given = own | {"protocol": "TCP", "startport": 22, "endport": 22}
     wrong = api.refused("createFirewallRule", **given, cidrlist="1.2.3.4")
     assert wrong == (431, "Source CIDRs formatting error 1.2.3.4")
-    made = api.done("createFirewallRule", **given, cidrlist="1.2.3.0/24,1.2.4.0/24")
-    assert (made["cidrlist"], made["startport"]) == ("1.2.3.0/24,1.2.4.0/24", 22)
+    created = api.done("createFirewallRule", **given, cidrlist="1.2.3.0/24,1.2.4.0/24")
+    assert (created["cidrlist"], created["startport"]) == ("1.2.3.0/24,1.2.4.0/24", 22)
     assert api.refused("createFirewallRule", **given, cidrlist="1.2.3.0/24")[0] == 537
-    assert api.done("deleteFirewallRule", id=made["id"]) is True
+    assert api.done("deleteFirewallRule", id=created["id"]) is True
     api.done("createPortForwardingRule", **rule | {"publicport": 2222})
     assert [r["cidrlist"] for r in api("listFirewallRules")["firewallrule"]] == ["0.0.0.0/0"]
 

@@ -57,10 +57,10 @@ def test_a_length_that_is_no_number_is_a_bad_request(api, length, path, capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("said", [b"", b"GET /client/api HTTP/1.1\r\n"])
-def test_a_silent_connection_is_closed(api, monkeypatch, said):
+@pytest.mark.parametrize("message", [b"", b"GET /client/api HTTP/1.1\r\n"])
+def test_a_silent_connection_is_closed(api, monkeypatch, message):
     monkeypatch.setattr(wire.Handler, "timeout", 0.05)
-    assert spoken(api, said) == b""
+    assert spoken(api, message) == b""
 
 
 def test_the_record_of_calls_has_an_end():

@@ -41,9 +41,11 @@ def test_a_volume_is_resized(api, place):
 
 
 def test_a_volume_of_fixed_size_gets_an_offering_of_custom_size(api):
-    made = api.done("createVolume", name="v", diskofferingid=fixed(api), zoneid=api.zone())
+    created = api.done("createVolume", name="v", diskofferingid=fixed(api), zoneid=api.zone())
     custom = fixed(api, "Custom Disk")
-    assert api.done("resizeVolume", id=made["id"], diskofferingid=custom, size=9)["size"] == 9 * GIB
+    assert (
+        api.done("resizeVolume", id=created["id"], diskofferingid=custom, size=9)["size"] == 9 * GIB
+    )
 
 
 def test_a_volume_is_renamed_and_protected(api):
@@ -76,9 +78,9 @@ def test_the_root_volume_of_a_destroyed_machine_is_recovered_without_it(api):
 
 
 def test_a_volume_from_a_snapshot_has_the_snapshots_offering_or_the_one_given(api):
-    made = api.done("createVolume", name="v", diskofferingid=fixed(api), zoneid=api.zone())
-    api.done("attachVolume", id=made["id"], virtualmachineid=api.workstation())
-    taken = api.done("createSnapshot", volumeid=made["id"])["id"]
+    created = api.done("createVolume", name="v", diskofferingid=fixed(api), zoneid=api.zone())
+    api.done("attachVolume", id=created["id"], virtualmachineid=api.workstation())
+    taken = api.done("createSnapshot", volumeid=created["id"])["id"]
     assert api.done("createVolume", name="a", snapshotid=taken)["diskofferingname"] == "Small"
     chosen = {"snapshotid": taken, "diskofferingid": fixed(api, "Custom Disk")}
     row = api.done("createVolume", name="b", size=7, **chosen)
@@ -137,17 +139,17 @@ def test_the_ssh_keys_of_a_stopped_machine_are_changed(api):
 
 def test_the_user_data_of_a_machine_is_returned(api):
     machine = api.machine("m", userdata="eA==")["id"]
-    told = api("getVirtualMachineUserData", virtualmachineid=machine)
-    assert told == {"virtualmachineuserdata": {"virtualmachineid": machine, "userdata": "eA=="}}
+    answer = api("getVirtualMachineUserData", virtualmachineid=machine)
+    assert answer == {"virtualmachineuserdata": {"virtualmachineid": machine, "userdata": "eA=="}}
 
 
 def test_only_the_owner_of_its_key_can_read_the_password_of_a_machine(either):
     private = either("createSSHKeyPair", name="k")["keypair"]["privatekey"]
     template = either.template(passwordenabled="true")["id"]
     machine = either.machine("m", templateid=template, keypair="k")
-    told = either("getVMPassword", id=machine["id"])["password"]["encryptedpassword"]
+    answer = either("getVMPassword", id=machine["id"])["password"]["encryptedpassword"]
     key = load_pem_private_key(private.encode(), None)
-    assert key.decrypt(base64.b64decode(told), PKCS1v15()).decode() == machine["password"]
+    assert key.decrypt(base64.b64decode(answer), PKCS1v15()).decode() == machine["password"]
 
 
 def test_a_template_of_ones_own_is_changed(either):
@@ -180,11 +182,11 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize(("command", "given", "key", "told"), LISTS)
-def test_resources_that_exist_once_are_listed(api, command, given, key, told):
+@pytest.mark.parametrize(("command", "given", "key", "expected"), LISTS)
+def test_resources_that_exist_once_are_listed(api, command, given, key, expected):
     machine = api.machine("m", group="g")["id"]
     [row] = api(command, **{k: machine if v == "m" else v for k, v in given.items()})[key]
-    assert {k: row[k] for k in told} == told
+    assert {k: row[k] for k in expected} == expected
 
 
 def test_lists_of_absent_resources_are_empty(either):

@@ -104,20 +104,20 @@ def test_no_host_takes_a_template_of_another_hypervisor(api):
 
 def test_a_template_is_in_the_zones_it_was_registered_or_copied_for(two):
     west = two.zone("west")
-    made = registered(two)["id"]
-    params = two.machine_params(name="m", zone="west", templateid=made)
-    said = two.refused("deployVirtualMachine", **params)[1]
-    assert said == f"The template {made} is not available for use"
-    two.done("copyTemplate", id=made, sourcezoneid=two.zone(), destzoneid=west)
-    two.done("copyTemplate", id=made, destzoneids=west)  # which has it already
-    found = two("listTemplates", templatefilter="self", id=made)
+    created = registered(two)["id"]
+    params = two.machine_params(name="m", zone="west", templateid=created)
+    text = two.refused("deployVirtualMachine", **params)[1]
+    assert text == f"The template {created} is not available for use"
+    two.done("copyTemplate", id=created, sourcezoneid=two.zone(), destzoneid=west)
+    two.done("copyTemplate", id=created, destzoneids=west)  # which has it already
+    found = two("listTemplates", templatefilter="self", id=created)
     assert [t["zonename"] for t in found["template"]] == ["local-1", "west"]
-    assert two("listTemplates", templatefilter="self", id=made, showunique="true")["count"] == 1
-    assert row_of(two, made, zoneid=west)["zonename"] == "west"
+    assert two("listTemplates", templatefilter="self", id=created, showunique="true")["count"] == 1
+    assert row_of(two, created, zoneid=west)["zonename"] == "west"
     assert two.done("deployVirtualMachine", **params)["zonename"] == "west"
-    code, said = two.failed("deleteTemplate", id=made, zoneid=west)
-    assert code == 431 and "are using it" in said
-    two.done("deleteTemplate", id=made, zoneid=two.zone())
+    code, text = two.failed("deleteTemplate", id=created, zoneid=west)
+    assert code == 431 and "are using it" in text
+    two.done("deleteTemplate", id=created, zoneid=two.zone())
     assert [t["zonename"] for t in two("listTemplates", templatefilter="self")["template"]] == [
         "west"
     ]
@@ -142,5 +142,5 @@ def test_a_copy_that_cannot_be_made_is_refused(two, given, code, text):
         "listTemplates", "Debian 12", templatefilter="featured", zoneid=names["$l"]
     )
     given = {"id": registered(two)["id"]} | {k: names[v] for k, v in given.items()}
-    found, said = two.failed("copyTemplate", **given)
-    assert found == code and said.startswith(text)
+    found, message = two.failed("copyTemplate", **given)
+    assert found == code and message.startswith(text)

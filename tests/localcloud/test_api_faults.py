@@ -83,9 +83,9 @@ def test_a_failed_template_leaves_no_trace(api):
     snapshot = api.snapshot()["id"]
     kind = api.id_of("listOsTypes", "Other (64-bit)", by="description")
     api.fault("createTemplate", "fault:fail-job")
-    made = api("createTemplate", name="t", ostypeid=kind, snapshotid=snapshot)
-    assert api("queryAsyncJobResult", jobid=made["jobid"])["jobstatus"] == 2
-    answer = api.refused("listTemplates", templatefilter="self", id=made["id"])
+    created = api("createTemplate", name="t", ostypeid=kind, snapshotid=snapshot)
+    assert api("queryAsyncJobResult", jobid=created["jobid"])["jobstatus"] == 2
+    answer = api.refused("listTemplates", templatefilter="self", id=created["id"])
     assert "invalid value. Invalid parameter id" in answer[1]
 
 

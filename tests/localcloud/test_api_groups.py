@@ -25,19 +25,23 @@ def group(api, name: str, kind: str = ANTI) -> str:
 
 def test_an_affinity_group_is_made_listed_and_deleted(api):
     assert api("listAffinityGroupTypes")["affinityGroupType"][0] == {"type": ANTI}
-    made = api.done("createAffinityGroup", name="g", type=ANTI, description="apart")
-    assert (made["type"], made["description"], made["account"]) == (ANTI, "apart", "runbook")
+    created = api.done("createAffinityGroup", name="g", type=ANTI, description="apart")
+    assert (created["type"], created["description"], created["account"]) == (
+        ANTI,
+        "apart",
+        "runbook",
+    )
     for wrong, text in (
         ({"name": "g", "type": ANTI}, "a group with name g already exists."),
         ({"name": "h", "type": "apart"}, "invalid affinity group typeapart"),
     ):
-        code, said = api.refused("createAffinityGroup", **wrong)
-        assert (code, said) == (431, f"Unable to create affinity group, {text}")
+        code, message = api.refused("createAffinityGroup", **wrong)
+        assert (code, message) == (431, f"Unable to create affinity group, {text}")
     node = api.machine("m", affinitygroupnames="g")
     assert [g["name"] for g in node["affinitygroup"]] == ["g"]
     [row] = api("listAffinityGroups", virtualmachineid=node["id"])["affinitygroup"]
     assert row["virtualmachineIds"] == [node["id"]]
-    assert api("listVirtualMachines", affinitygroupid=made["id"])["count"] == 1
+    assert api("listVirtualMachines", affinitygroupid=created["id"])["count"] == 1
     assert api.done("deleteAffinityGroup", name="g") is True
     assert api("listVirtualMachines", id=node["id"])["virtualmachine"][0]["affinitygroup"] == []
     assert api.failed("deleteAffinityGroup", name="g") == (431, "Unable to find affinity group g")
@@ -46,15 +50,15 @@ def test_an_affinity_group_is_made_listed_and_deleted(api):
 
 def test_machines_that_are_to_be_apart_end_where_the_hosts_do(api):
     api.fault("capacity", "hosts:3")
-    made, start = group(api, "g"), {"startvm": "false"}
-    nodes = [api.machine(f"m-{n}", affinitygroupids=made) for n in range(3)]
+    created, start = group(api, "g"), {"startvm": "false"}
+    nodes = [api.machine(f"m-{n}", affinitygroupids=created) for n in range(3)]
     assert api.machine("free")["state"] == "Running"
-    params = api.machine_params(name="m-3", affinitygroupids=made)
+    params = api.machine_params(name="m-3", affinitygroupids=created)
     code, text = api.failed("deployVirtualMachine", **params)
     assert code == 533 and text.startswith("No destination found for a deployment for VM instance ")
     assert text.endswith("}, Please check the affinity groups provided, there may not be "
                          "sufficient capacity to follow them")  # fmt: skip
-    waiting = api.machine("m-4", affinitygroupids=made, **start)
+    waiting = api.machine("m-4", affinitygroupids=created, **start)
     assert api.failed("startVirtualMachine", id=waiting["id"])[0] == 533
     api.done("stopVirtualMachine", id=nodes[0]["id"])
     assert api.done("startVirtualMachine", id=waiting["id"])["state"] == "Running"
@@ -87,11 +91,11 @@ def test_a_machine_that_stopped_keeps_its_host_for_an_hour(cloud_of, clock):
 
 def test_machines_that_are_to_be_together_share_a_host(api):
     api.fault("capacity", "hosts:2;cpus:6")
-    made = group(api, "g", "host affinity")
-    api.machine("one", affinitygroupids=made, offering="Medium Instance")
-    api.machine("two", affinitygroupids=made, offering="Medium Instance")
+    created = group(api, "g", "host affinity")
+    api.machine("one", affinitygroupids=created, offering="Medium Instance")
+    api.machine("two", affinitygroupids=created, offering="Medium Instance")
     assert api.failed("deployVirtualMachine", **api.machine_params(
-        "Medium Instance", name="three", affinitygroupids=made))[0] == 533  # fmt: skip
+        "Medium Instance", name="three", affinitygroupids=created))[0] == 533  # fmt: skip
     wished = group(api, "h", "non-strict host affinity")
     assert api.machine("four", affinitygroupids=wished)["state"] == "Running"
 
@@ -99,39 +103,39 @@ def test_machines_that_are_to_be_together_share_a_host(api):
 def test_a_basic_zone_has_security_groups_and_no_choice_of_networks(basic):
     [zone] = basic("listZones", name="plain")["zone"]
     assert (zone["networktype"], zone["securitygroupsenabled"]) == ("Basic", True)
-    made = basic("createSecurityGroup", name="web")["securitygroup"]["id"]
+    created = basic("createSecurityGroup", name="web")["securitygroup"]["id"]
     assert basic.done("deployVirtualMachine", **basic.there("a"))["securitygroup"][0]["name"] == (
         "default"
     )
-    node = basic.done("deployVirtualMachine", **basic.there("b", securitygroupids=made))
+    node = basic.done("deployVirtualMachine", **basic.there("b", securitygroupids=created))
     assert [g["name"] for g in node["securitygroup"]] == ["web"]
     assert node["nic"][0]["type"] == "Shared" and node["nic"][0]["ipaddress"] == "10.4.0.12"
     [row] = basic("listSecurityGroups", virtualmachineid=node["id"])["securitygroup"]
-    assert (row["id"], row["virtualmachineids"]) == (made, [node["id"]])
-    assert basic("listVirtualMachines", securitygroupid=made)["count"] == 1
+    assert (row["id"], row["virtualmachineids"]) == (created, [node["id"]])
+    assert basic("listVirtualMachines", securitygroupid=created)["count"] == 1
     network = basic.id_of("listNetworks", "shared")
-    inside = basic.machine_params(name="c", securitygroupids=made)
-    both = {"securitygroupids": made, "securitygroupnames": "web"}
+    inside = basic.machine_params(name="c", securitygroupids=created)
+    both = {"securitygroupids": created, "securitygroupnames": "web"}
     for given, text in (
         (basic.there("c", networkids=network), "Can't specify network Ids in Basic zone"),
         (basic.there("c", **both), "securitygroupids parameter is mutually exclusive with secur"),
         (basic.there("c", securitygroupnames="x"), "Unable to find group by name x"),
         (inside, "Can't create vm with security groups; security group feature is not enabled pe"),
     ):
-        code, said = basic.refused("deployVirtualMachine", **given)
-        assert code == 431 and said.startswith(text)
+        code, message = basic.refused("deployVirtualMachine", **given)
+        assert code == 431 and message.startswith(text)
 
 
 def test_a_security_group_in_use_or_reserved_is_not_deleted(basic):
-    made = basic("createSecurityGroup", name="web")["securitygroup"]["id"]
-    node = basic.done("deployVirtualMachine", **basic.there("a", securitygroupids=made))
+    created = basic("createSecurityGroup", name="web")["securitygroup"]["id"]
+    node = basic.done("deployVirtualMachine", **basic.there("a", securitygroupids=created))
     for given, answer in (
-        ({"id": made}, (536, "Cannot delete group when it's in use by virtual machines")),
+        ({"id": created}, (536, "Cannot delete group when it's in use by virtual machines")),
         ({"name": "default"}, (431, "The network group default is reserved")),
     ):
         assert basic.refused("deleteSecurityGroup", **given) == answer
-    said = basic.refused("createSecurityGroup", name="web")[1]
-    assert said == "Unable to create security group, a group with name web already exists."
+    text = basic.refused("createSecurityGroup", name="web")[1]
+    assert text == "Unable to create security group, a group with name web already exists."
     basic.fault("expunge", "allowed:1")
     basic.done("destroyVirtualMachine", id=node["id"], expunge="true")
     assert basic("deleteSecurityGroup", name="web") == {"success": True}

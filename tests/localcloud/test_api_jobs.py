@@ -32,10 +32,14 @@ def test_a_machine_is_deployed_stopped_at_once_and_copied_when_it_first_starts(s
     where = {"zoneid": slow.zone(), "startvm": "false", "name": "m"}
     where["templateid"] = slow.id_of("listTemplates", "Debian 12", templatefilter="executable")
     where["serviceofferingid"] = slow.id_of("listServiceOfferings", "Small Instance")
-    made = slow("deployVirtualMachine", **where)
+    created = slow("deployVirtualMachine", **where)
     for command, seconds in (("", jobs.ALLOCATED), ("start", jobs.FIRST_START),
                              ("stop", 15), ("start", 15)):  # fmt: skip
-        job = slow(f"{command}VirtualMachine", id=made["id"])["jobid"] if command else made["jobid"]
+        job = (
+            slow(f"{command}VirtualMachine", id=created["id"])["jobid"]
+            if command
+            else created["jobid"]
+        )
         clock.now += seconds - 0.1
         assert status(slow, job) == 0
         clock.now += 0.2
@@ -67,20 +71,20 @@ def test_a_snapshot_takes_long_and_is_backed_up_later_still(slow, clock):
     clock.now += 2
     slow("attachVolume", id=volume, virtualmachineid=slow.workstation())
     clock.now += 10
-    made = slow("createSnapshot", volumeid=volume)
+    created = slow("createSnapshot", volumeid=volume)
     assert slow("listVolumes", id=volume)["volume"][0]["state"] == "Snapshotting"
     clock.now += 569
-    assert status(slow, made["jobid"]) == 0
+    assert status(slow, created["jobid"]) == 0
     clock.now += 2
-    job = slow("queryAsyncJobResult", jobid=made["jobid"])
+    job = slow("queryAsyncJobResult", jobid=created["jobid"])
     assert job["jobresult"]["snapshot"]["state"] == "Allocated"
     assert slow("listSnapshots")["snapshot"][0]["state"] == "CreatedOnPrimary"
     kind = slow.id_of("listOsTypes", "Other (64-bit)", by="description")
-    _code, text = slow.refused("createTemplate", name="t", ostypeid=kind, snapshotid=made["id"])
+    _code, text = slow.refused("createTemplate", name="t", ostypeid=kind, snapshotid=created["id"])
     assert "is not in BackedUp state yet and can't be used for template creation" in text
     clock.now += 30
     assert slow("listSnapshots")["snapshot"][0]["state"] == "BackedUp"
-    assert slow("queryAsyncJobResult", jobid=made["jobid"]) == job
+    assert slow("queryAsyncJobResult", jobid=created["jobid"]) == job
 
 
 def test_jobs_on_one_machine_wait_for_each_other(slow, clock):
@@ -132,8 +136,8 @@ def test_jobs_show_account_command_and_time(api, old):
 
 def test_a_client_may_choose_the_id_of_its_job_but_not_on_an_old_server(slow, old):
     assert old("createVolume", **old.volume_params(), customjobid=UUID)["jobid"] == 1131657
-    made = slow("createVolume", **slow.volume_params(), customjobid=UUID)
-    assert made["jobid"] == UUID
+    created = slow("createVolume", **slow.volume_params(), customjobid=UUID)
+    assert created["jobid"] == UUID
     assert status(slow, UUID) == 0
     again = slow.refused("createVolume", **slow.volume_params(), customjobid=UUID)
     assert again == (530, jobs.INTERNAL)

@@ -44,15 +44,15 @@ NO_FILTERS = {
 @pytest.fixture
 def cloud(either):
     """A cloud of each dialect that has at least one row for each list."""
-    made = either
-    made("createSSHKeyPair", name="k")
-    made.template()
-    made.machine("m", group="g", keypair="k")
-    if made.facts["dialect"] == "4.22":
-        made("registerUserData", name="u", userdata="eA==")
+    created = either
+    created("createSSHKeyPair", name="k")
+    created.template()
+    created.machine("m", group="g", keypair="k")
+    if created.facts["dialect"] == "4.22":
+        created("registerUserData", name="u", userdata="eA==")
         tags = {"tags[0].key": "a", "tags[0].value": "b"}
-        made.done("createTags", resourceids=made.workstation(), resourcetype="UserVm", **tags)
-    return made
+        created.done("createTags", resourceids=created.workstation(), resourcetype="UserVm", **tags)
+    return created
 
 
 def table(dialect):
@@ -90,10 +90,10 @@ def test_each_parameter_that_cloudstack_knows_is_built_or_refused(cloud):
     for command, name, type_ in rows:
         here = registry.known(dialect)[command]
         built = name in {p.name for p in registry.params_of(here, dialect)}
-        told = [ask(cloud, command, **given) for given in values(name, type_)]
-        refused = all(str(text).startswith(no_parameter(name, command)) for text in told)
+        lines = [ask(cloud, command, **given) for given in values(name, type_)]
+        refused = all(str(text).startswith(no_parameter(name, command)) for text in lines)
         if built == refused:
-            wrong.append((command, name, told))
+            wrong.append((command, name, lines))
     assert not wrong
     assert len(rows) >= {"4.22": 380, "2.2": 140}[dialect]
 
@@ -106,9 +106,9 @@ def test_each_filter_leaves_out_rows_that_do_not_match(cloud):
         if here.kind != "list" or not mine or name in NO_FILTERS:
             continue
         everything = ask(cloud, command)
-        told = [ask(cloud, command, **given) for given in values(name, type_)]
+        lines = [ask(cloud, command, **given) for given in values(name, type_)]
         checked += 1
-        if everything and all(count == everything for count in told):
+        if everything and all(count == everything for count in lines):
             passed.append((command, name))
     assert not passed
     assert checked >= {"4.22": 90, "2.2": 40}[dialect]

@@ -27,14 +27,14 @@ ROOT = Path(__file__).parents[2]
 def test_a_restarted_cloud_keeps_its_state(cloud_of, clock, dialect):
     first = cloud_of(clock=clock, dialect=dialect, time_scale=1)
     params = first.volume_params("x")
-    made = first("createVolume", **params)
+    created = first("createVolume", **params)
     first.server.stop()
     clock.now += 5
     again = cloud_of(clock=clock, dialect=dialect)
     assert again.facts["secretkey"] == first.facts["secretkey"]
-    assert again("queryAsyncJobResult", jobid=made["jobid"])["jobstatus"] == 1
-    assert again("listVolumes", name="x")["volume"][0]["id"] == made["id"]
-    assert again("createVolume", **params)["id"] not in (made["id"], None)
+    assert again("queryAsyncJobResult", jobid=created["jobid"])["jobstatus"] == 1
+    assert again("listVolumes", name="x")["volume"][0]["id"] == created["id"]
+    assert again("createVolume", **params)["id"] not in (created["id"], None)
 
 
 def test_a_discovery_token_outlives_a_restart(cloud_of):
@@ -140,8 +140,8 @@ def test_options_that_a_running_cloud_ignores_or_changes_are_reported(tmp_path, 
     try:
         assert main(start) == 0 and capsys.readouterr().err == ""
         assert main([*start, "--port", "1", "--time-scale", "0.5"]) == 0
-        said = capsys.readouterr().err
-        assert "--port 1 is ignored" in said and "time_scale changes from 0.005 to 0.5." in said
+        output = capsys.readouterr().err
+        assert "--port 1 is ignored" in output and "time_scale changes from 0.005 to 0.5." in output
     finally:
         main(["stop", "--dir", str(tmp_path)])
 
@@ -186,16 +186,16 @@ def test_a_state_that_cannot_be_read_is_reported_and_reset_helps(run, tmp_path, 
     run("start")
     run("stop")
     path = tmp_path / "4.22" / "state.sqlite"
-    for body, said in DAMAGES.items():
+    for body, text in DAMAGES.items():
         with closing(sqlite3.connect(path)) as file, file:
             file.execute("UPDATE rows SET body = ? WHERE id = 'format'", [body])
         if body == "not a database":
             path.write_text(body * 100)
         with pytest.raises(OtherFormat) as raised:
             Server(path.parent, time_scale=0)
-        assert said in str(raised.value) and open_below(path.parent) == []
+        assert text in str(raised.value) and open_below(path.parent) == []
     assert main(["start", "--dir", str(tmp_path)]) == 1
-    assert f"{path} {said}" in capsys.readouterr().err
+    assert f"{path} {text}" in capsys.readouterr().err
     run("reset")
     run("start")
 

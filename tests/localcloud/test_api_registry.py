@@ -123,9 +123,9 @@ def test_list_apis_shows_since_and_related(api):
     [one] = api("listApis", name="deployVirtualMachine")["api"]
     assert {"listVirtualMachines", "scaleVirtualMachine"} <= set(one["related"].split(","))
     assert "since" not in one
-    told = {p["name"]: p.get("related") for p in one["params"]}
-    assert set(told["serviceofferingid"].split(",")) == {"listServiceOfferings"}
-    assert told["name"] is None
+    facts = {p["name"]: p.get("related") for p in one["params"]}
+    assert set(facts["serviceofferingid"].split(",")) == {"listServiceOfferings"}
+    assert facts["name"] is None
     nested = {f["name"]: f["response"] for f in one["response"] if "response" in f}
     assert {"name": "value", "type": "string", "description": ""} in nested["tags"]
     assert "ipaddress" in {f["name"] for f in nested["nic"]}

@@ -10,15 +10,15 @@ HIDDEN = "Internal error executing command, please contact your system administr
 
 def test_a_volume_of_a_fixed_size_and_without_a_name(api):
     small = {"diskofferingid": api.id_of("listDiskOfferings", "Small"), "zoneid": api.zone()}
-    made = api.done("createVolume", **small)
-    assert made["size"] == 5 * 2**30 and uuid.UUID(made["name"])
+    created = api.done("createVolume", **small)
+    assert created["size"] == 5 * 2**30 and uuid.UUID(created["name"])
 
 
 def test_a_volume_comes_back_from_a_snapshot(api):
     taken = api.snapshot()
-    made = api.done("createVolume", name="copy", snapshotid=taken["id"], zoneid=api.zone())
-    assert (made["state"], made["snapshotid"]) == ("Ready", taken["id"])
-    assert (api.server.folder / "disks" / f"{made['id']}.raw").stat().st_size == made["size"]
+    created = api.done("createVolume", name="copy", snapshotid=taken["id"], zoneid=api.zone())
+    assert (created["state"], created["snapshotid"]) == ("Ready", taken["id"])
+    assert (api.server.folder / "disks" / f"{created['id']}.raw").stat().st_size == created["size"]
 
 
 def test_a_volume_is_attached_at_the_lowest_or_a_given_place_and_detached_by_it(api):
@@ -36,8 +36,8 @@ def test_an_old_machine_takes_six_data_disks(old):
     assert places == [4, 5, 6, 7]
     extra = old.volume("one too many")["id"]
     code, text = old.failed("attachVolume", id=extra, virtualmachineid=old.workstation())
-    told = "The specified VM already has the maximum number of data disks (6) attached. "
-    assert (code, text) == (431, f"{told}Please specify another VM.")
+    message = "The specified VM already has the maximum number of data disks (6) attached. "
+    assert (code, text) == (431, f"{message}Please specify another VM.")
 
 
 # snapshots and templates
@@ -68,9 +68,9 @@ def test_a_volume_in_a_snapshot_is_left_alone(cloud_of, clock):
     volume = api.attached()["id"]
     api.done("detachVolume", id=volume)
     api.fault("time", "scale:1")
-    made = api("createSnapshot", volumeid=volume)
+    created = api("createSnapshot", volumeid=volume)
     assert "snapshot operations in progress" in api.refused("deleteVolume", id=volume)[1]
-    api("deleteSnapshot", id=made["id"])
+    api("deleteSnapshot", id=created["id"])
     clock.now += 6
     assert api("listSnapshots")["snapshot"][0]["state"] == "Creating"
 
@@ -87,10 +87,14 @@ def test_snapshots_outlive_their_volume(api):
 
 
 def test_a_template_is_ready_when_its_job_is_over(either):
-    made = either.template()
-    assert (made["isready"], made["status"], made["size"]) == (True, "Download Complete", 2**30)
+    created = either.template()
+    assert (created["isready"], created["status"], created["size"]) == (
+        True,
+        "Download Complete",
+        2**30,
+    )
     mine = either("listTemplates", templatefilter="self")["template"]
-    assert [t["id"] for t in mine] == [made["id"]]
+    assert [t["id"] for t in mine] == [created["id"]]
 
 
 def test_two_templates_may_have_one_name(api):
@@ -98,8 +102,8 @@ def test_two_templates_may_have_one_name(api):
 
 
 def test_template_filters_show_whose_they_are(api):
-    made = api.template()["name"]
-    shown = {"featured": {"Debian 12"}, "self": {made}, "executable": {"Debian 12", made}}
+    created = api.template()["name"]
+    shown = {"featured": {"Debian 12"}, "self": {created}, "executable": {"Debian 12", created}}
     for name, expected in (shown | {"community": set()}).items():
         found = api("listTemplates", templatefilter=name).get("template", [])
         assert {t["name"] for t in found} == expected
@@ -107,8 +111,8 @@ def test_template_filters_show_whose_they_are(api):
 
 def test_a_template_in_use_is_deleted_by_force_or_on_an_old_server(api, old):
     for one in (api, old):
-        made = one.template()["id"]
-        one.machine("node", templateid=made)
+        created = one.template()["id"]
+        one.machine("node", templateid=created)
     mine = api.id_of("listTemplates", "tpl", templatefilter="self")
     assert api.done("deleteTemplate", id=mine, forced="true") is True
     assert old.done("deleteTemplate", id=8599) is True
@@ -163,8 +167,8 @@ def test_quotas_end_in_535_or_534(api, old):
         "in Domain Id = 2 is exceeded: Account Resource Limit = 4, Current Account Resource "
         "Amount = 4, Current Account Resource Reservation = 0, Requested Resource Amount = 1."
     )
-    told = "Maximum number of volumes for account: runbook has been exceeded."
-    assert old.refused("createVolume", **old.volume_params()) == (534, told)
+    message = "Maximum number of volumes for account: runbook has been exceeded."
+    assert old.refused("createVolume", **old.volume_params()) == (534, message)
     assert api.refused("deployVirtualMachine", **api.machine_params(name="n"))[0] == 535
     limits = api("listResourceLimits")["resourcelimit"]
     assert {r["resourcetypename"]: r["max"] for r in limits}["volume"] == 4
@@ -190,8 +194,8 @@ def test_destroying_keeps_data_volumes_and_hides_the_machine_until_it_is_expunge
 
 
 def test_a_password_is_shown_once_if_the_template_has_them(api):
-    made = api.template("with-password", passwordenabled="true")
-    node = api.machine("node", templateid=made["id"])
+    created = api.template("with-password", passwordenabled="true")
+    node = api.machine("node", templateid=created["id"])
     assert node["password"]
     assert "password" not in api("listVirtualMachines", name="node")["virtualmachine"][0]
     assert "password" not in api.machine("other")
@@ -246,8 +250,8 @@ def test_user_data_in_a_url_must_be_short(api):
 
 
 def test_the_private_half_of_a_key_is_shown_once(api):
-    made = api("createSSHKeyPair", name="new")["keypair"]
-    assert made["privatekey"].startswith("-----BEGIN RSA PRIVATE KEY-----")
+    created = api("createSSHKeyPair", name="new")["keypair"]
+    assert created["privatekey"].startswith("-----BEGIN RSA PRIVATE KEY-----")
     assert "privatekey" not in api("listSSHKeyPairs")["sshkeypair"][0]
     assert api.machine("node", keypair="new")["keypairs"] == "new"
 

@@ -39,15 +39,15 @@ def test_each_dialect_has_its_form_of_answers(api, old):
     ]:  # fmt: skip
         assert one.raw(command, **params).text == expected
     assert api.raw("deleteVolume", id=10**6).description == f"{text}1000000"
-    made = api.raw("createVolume", **api.volume_params())
-    assert list(made.body) == ["id", "jobid"]
+    created = api.raw("createVolume", **api.volume_params())
+    assert list(created.body) == ["id", "jobid"]
     broken = old.raw("listVolumes", pagesize=5).text
     assert '"errortext" : ""page" parameter is required' in broken
 
 
 def test_backslash_u_in_a_text_breaks_the_json_as_on_a_real_server(api):
-    made = api.raw("createSnapshot", name="\\u0041", volumeid=api.attached()["id"])
-    assert made.status == 200
+    created = api.raw("createSnapshot", name="\\u0041", volumeid=api.attached()["id"])
+    assert created.status == 200
     assert '"name":"\\A"' in api.raw("listSnapshots").text
 
 

@@ -207,7 +207,7 @@ def found(**changes: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("install", "config", "userdata", "listed", "said"),
+    ("install", "config", "userdata", "listed", "message"),
     [
         (PLAIN, SEED, None, [], SCHEME),
         (OEM, EMPTY, SEED, [ADDRESS], "leads a new cluster"),
@@ -238,13 +238,13 @@ def found(**changes: str) -> str:
         (OEM, gzip.compress(EMPTY.encode(), mtime=0), None, [], FIRST),
     ],
 )  # fmt: skip
-def test_a_machine_registers_as_configured(world, install, config, userdata, listed, said):
+def test_a_machine_registers_as_configured(world, install, config, userdata, listed, message):
     url = world.token()
     config = config if isinstance(config, bytes) else config.replace("{url}", url)
     more = {"userdata": userdata.format(url=url).encode()} if userdata else {}
     journal = world.boot(world.install(install, config), **more)
     assert list(world.listed(url).values()) == listed
-    assert said in journal and (said or listed or "etcd" not in journal)
+    assert message in journal and (message or listed or "etcd" not in journal)
 
 
 def test_user_data_override_the_configuration_on_the_disk_unless_both_are_ignition(world):
@@ -265,7 +265,7 @@ def test_a_discovery_service_that_is_down_is_reported(world):
     disk = coreos(world, SEED.format(url=world.token()))
     assert "does not answer (ConnectionRefusedError)" in world.boot(disk, fetch=down)
     for answer in ((200, "<p>"), (200, "[]"), (0, "no route")):
-        assert "does not answer" in world.boot(disk, fetch=lambda *_, said=answer: said)
+        assert "does not answer" in world.boot(disk, fetch=lambda *_, message=answer: message)
     member = flatcar(world, ignition(world.token()), how="-i FILE")
     assert "bad discovery endpoint" in world.boot(member, fetch=lambda *_: (503, "<p>"))
     unknown = flatcar(world, ignition(f"{BASE}/{'0' * 32}"), how="-i FILE")

@@ -65,31 +65,33 @@ def inside(body: Any) -> dict:
 def fields(what: str, real: Any, local: Any) -> list[str]:
     """Return the differences of two values in their fields."""
     there, here = kept(real), kept(local)
-    told = [f"{what} lacks: {key}" for key in there if key not in here]
-    told += [f"{what} only there: {key}" for key in here if key not in there]
+    lines = [f"{what} lacks: {key}" for key in there if key not in here]
+    lines += [f"{what} only there: {key}" for key in here if key not in there]
     both = [key for key in there if key in here and there[key] != here[key]]
-    return told + [f"{what} type of {key}: {there[key]}, here {here[key]}" for key in both]
+    return lines + [f"{what} type of {key}: {there[key]}, here {here[key]}" for key in both]
 
 
 def differences(real: dict, local: dict) -> list[str]:
     """Return the differences of two answers, a line each."""
-    told = [] if real["http"] == local["http"] else [f"http: {real['http']}, here {local['http']}"]
+    answer = (
+        [] if real["http"] == local["http"] else [f"http: {real['http']}, here {local['http']}"]
+    )
     there, here = inside(real["body"]), inside(local["body"])
     if list(real["body"]) != list(local["body"]):
-        told.append(f"root key: {list(real['body'])}, here {list(local['body'])}")
+        answer.append(f"root key: {list(real['body'])}, here {list(local['body'])}")
     for name in ERROR:
         if masked(there.get(name)) != masked(here.get(name)):
-            told.append(f"{name}: {there.get(name)}, here {here.get(name)}")
+            answer.append(f"{name}: {there.get(name)}, here {here.get(name)}")
     if ("count" in there) != ("count" in here):
-        told.append("count")
+        answer.append("count")
     if "errorcode" not in there:
-        told += fields("body", there, here)
-    return told + job_differences(real.get("job") or {}, local.get("job") or {})
+        answer += fields("body", there, here)
+    return answer + job_differences(real.get("job") or {}, local.get("job") or {})
 
 
 def job_differences(real: dict, local: dict) -> list[str]:
     """Return the differences of two jobs that have ended."""
-    told = [
+    lines = [
         f"job {name}: {real.get(name)}, here {local.get(name)}"
         for name in JOB
         if real.get(name) != local.get(name)
@@ -99,8 +101,8 @@ def job_differences(real: dict, local: dict) -> list[str]:
         [masked(one.get(name)) for name in ("errorcode", "errortext")] for one in (there, here)
     ]
     if error[0] != error[1]:
-        told.append(f"job error: {error[0]}, here {error[1]}")
-    return told + fields("job", real, local)
+        lines.append(f"job error: {error[0]}, here {error[1]}")
+    return lines + fields("job", real, local)
 
 
 class Replay:
@@ -169,10 +171,10 @@ def excused(label: str, difference: str) -> list[tuple]:
 
 
 @pytest.mark.parametrize("label", [s["label"] for s in STEPS if "answer" in s])
-def test_the_answer_is_that_of_the_real_server(told, label):
-    assert [d for d in told[label] if not excused(label, d)] == []
+def test_the_answer_is_that_of_the_real_server(expected, label):
+    assert [d for d in expected[label] if not excused(label, d)] == []
 
 
-def test_every_reason_is_still_needed(told):
-    needed = {one for label, found in told.items() for d in found for one in excused(label, d)}
+def test_every_reason_is_still_needed(expected):
+    needed = {one for label, found in expected.items() for d in found for one in excused(label, d)}
     assert set(DIFFERENT) == needed

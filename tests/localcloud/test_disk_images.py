@@ -141,9 +141,11 @@ def test_sgdisk_and_blkid_find_nothing_wrong_with_an_image(tmp_path, rows):
     path = tmp_path / "image"
     images.create_blank(path, images.plan_layout(rows)[1])
     images.write_image(path, rows)
-    said = subprocess.run(["sgdisk", "-v", "-p", path], capture_output=True, text=True, check=True)
-    assert "No problems found" in said.stdout
-    assert all(row[1] in said.stdout for row in rows)
+    output = subprocess.run(
+        ["sgdisk", "-v", "-p", path], capture_output=True, text=True, check=True
+    )
+    assert "No problems found" in output.stdout
+    assert all(row[1] in output.stdout for row in rows)
     os.truncate(path, 40 * GIB)
-    said = subprocess.run(["blkid", "-p", path], capture_output=True, text=True, check=True)
-    assert 'PTTYPE="gpt"' in said.stdout
+    output = subprocess.run(["blkid", "-p", path], capture_output=True, text=True, check=True)
+    assert 'PTTYPE="gpt"' in output.stdout

@@ -53,9 +53,9 @@ REFUSED = [
 
 
 def test_they_refuse_in_their_own_words_and_write_nothing(station):
-    for name, arguments, said, below in REFUSED:
+    for name, arguments, text, below in REFUSED:
         done = station.run(f"sudo {name}-install {arguments}")
-        own = f"{name}-install: {said}\n{below}"
+        own = f"{name}-install: {text}\n{below}"
         assert (done.returncode, done.stdout, done.stderr) == (1, "", own)
     assert images.read_partitions(station.disk) == []
 

@@ -9,18 +9,18 @@ NOT_AVAILABLE = "The API [{0}] does not exist or is not available for the accoun
 
 def test_a_destroyed_machine_holds_name_and_template_until_it_is_expunged(cloud_of, clock):
     api = cloud_of(clock=clock, time_scale=0.001, expunge_delay=60_000)
-    made = ready(api, clock)
-    node = finished(api, clock, "deployVirtualMachine", **api.machine_params(name="node") | made)
+    created = ready(api, clock)
+    node = finished(api, clock, "deployVirtualMachine", **api.machine_params(name="node") | created)
     finished(api, clock, "destroyVirtualMachine", id=node["virtualmachine"]["id"])
     finished(api, clock, "destroyVirtualMachine", id=node["virtualmachine"]["id"])
     assert api("listVirtualMachines", name="node") == {}
-    again = api.machine_params(name="node") | made
+    again = api.machine_params(name="node") | created
     assert "hostName node already exists" in api.refused("deployVirtualMachine", **again)[1]
-    failed = finished(api, clock, "deleteTemplate", id=made["templateid"])
+    failed = finished(api, clock, "deleteTemplate", id=created["templateid"])
     assert failed["errorcode"] == 431
     assert '"state":"Destroyed"' in failed["errortext"]
     clock.now += 61
-    assert finished(api, clock, "deleteTemplate", id=made["templateid"]) == {"success": True}
+    assert finished(api, clock, "deleteTemplate", id=created["templateid"]) == {"success": True}
     again.pop("templateid")
     again |= {"templateid": api.machine_params()["templateid"]}
     finished(api, clock, "deployVirtualMachine", **again)
@@ -68,9 +68,9 @@ def test_a_role_may_lack_single_commands(cloud_of):
 
 
 def test_a_snapshots_row_shows_one_of_its_tags(api):
-    made = api.snapshot()["id"]
+    created = api.snapshot()["id"]
     given = tags(a="1", b="2", c="3")
-    api.done("createTags", resourceids=made, resourcetype="Snapshot", **given)
+    api.done("createTags", resourceids=created, resourcetype="Snapshot", **given)
     shown = [api("listSnapshots")["snapshot"][0]["tags"] for _ in range(3)]
     assert len(shown[0]) == 1
     assert shown[0] == shown[1] == shown[2]
@@ -78,7 +78,7 @@ def test_a_snapshots_row_shows_one_of_its_tags(api):
         [found] = api("listSnapshots", **{"tags[0].key": key})["snapshot"]
         assert found["tags"] == shown[0]
     copies = api("listSnapshots", showunique="false")["snapshot"]
-    assert {c["id"] for c in copies} == {made}
+    assert {c["id"] for c in copies} == {created}
     assert {c["datastoretype"] for c in copies} == {"Primary", "Image"}
     assert all(len(c["tags"]) == 3 for c in copies)
     assert api("listTags", resourcetype="Snapshot")["count"] == 3
@@ -110,10 +110,10 @@ def test_a_stopped_machine_without_a_host_gets_another_offering(api, offering, s
 
 
 def test_an_inline_text_leaves_the_id_of_stored_user_data(api):
-    made = api("registerUserData", name="cfg", userdata=encoded("x"))["userdata"]["id"]
-    node = api.machine("node", userdataid=made)["id"]
+    created = api("registerUserData", name="cfg", userdata=encoded("x"))["userdata"]["id"]
+    node = api.machine("node", userdataid=created)["id"]
     found = api("updateVirtualMachine", id=node, userdata=encoded("y"))["virtualmachine"]
-    assert found["userdataid"] == made
+    assert found["userdataid"] == created
     shown = api("listVirtualMachines", id=node, userdata="true")["virtualmachine"][0]
     assert shown["userdata"] == encoded("y")
 
@@ -122,8 +122,8 @@ def test_a_page_of_events_begins_with_its_oldest(api):
     for name in ("a", "b", "c"):
         api.volume(name)
     page = api("listEvents", type="VOLUME.CREATE", page=1, pagesize=6)["event"]
-    told = [(e["resourcename"], e["state"]) for e in page]
-    assert told == [(n, s) for n in "bc" for s in ("Scheduled", "Started", "Completed")]
+    lines = [(e["resourcename"], e["state"]) for e in page]
+    assert lines == [(n, s) for n in "bc" for s in ("Scheduled", "Started", "Completed")]
     assert page[2]["parentid"] == page[0]["id"]
 
 
@@ -170,9 +170,9 @@ def test_each_kind_of_resource_has_its_limit(api):
     taken = api.snapshot()["id"]
     api.fault("limits", "secondarystorage:1")
     kind = api.id_of("listOsTypes", "Other (64-bit)", by="description")
-    made = api.refused("createTemplate", name="t", ostypeid=kind, snapshotid=taken)
-    assert made[0] == 535
-    assert "Account Resource Limit = (1.0000 GB) 1073741824" in made[1]
+    created = api.refused("createTemplate", name="t", ostypeid=kind, snapshotid=taken)
+    assert created[0] == 535
+    assert "Account Resource Limit = (1.0000 GB) 1073741824" in created[1]
 
 
 def test_an_account_shows_all_its_limits(api):
@@ -223,8 +223,8 @@ def test_resources_of_a_project_are_listed_with_its_id_only(cloud_of):
     assert api("listVolumes", id=theirs["id"]) == {}
     assert api("listVolumes", name="disk", projectid=-1)["count"] == 1
     code, text = api.failed("attachVolume", id=mine["id"], virtualmachineid=station["id"])
-    told = "Entity disk and entity my-workstation belong to different accounts"
-    assert (code, text) == (530, told)
+    message = "Entity disk and entity my-workstation belong to different accounts"
+    assert (code, text) == (530, message)
     api.done("attachVolume", id=theirs["id"], virtualmachineid=station["id"])
     api.done("detachVolume", id=theirs["id"])
     taken = api.done("createSnapshot", volumeid=theirs["id"])

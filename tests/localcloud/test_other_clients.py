@@ -27,12 +27,12 @@ def test_cs_handles_volumes(either, method):
     cs = cs_client(either, method=method)
     zone = named(cs.listZones(fetch_list=True), "local-1")
     offering = named(cs.listDiskOfferings(fetch_list=True), "Custom Disk")
-    made = cs.createVolume(name="a b*c", diskofferingid=offering, size=40, zoneid=zone)["volume"]
+    created = cs.createVolume(name="a b*c", diskofferingid=offering, size=40, zoneid=zone)["volume"]
     machine = cs.listVirtualMachines(name="my-workstation")["virtualmachine"][0]["id"]
-    attached = cs.attachVolume(id=made["id"], virtualmachineid=machine)["volume"]
+    attached = cs.attachVolume(id=created["id"], virtualmachineid=machine)["volume"]
     assert attached["state"] == "Ready"
-    assert cs.detachVolume(id=made["id"])["volume"]["id"] == made["id"]
-    cs.deleteVolume(id=made["id"])
+    assert cs.detachVolume(id=created["id"])["volume"]["id"] == created["id"]
+    cs.deleteVolume(id=created["id"])
     assert "a b*c" not in [v["name"] for v in cs.listVolumes(fetch_list=True)]
 
 
@@ -40,10 +40,10 @@ def test_cs_makes_a_cluster(either):
     cs = cs_client(either, method="post")
     template = either.template()["id"]
     params = either.machine_params("Medium Instance", templateid=template)
-    made = [cs.deployVirtualMachine(name=f"node-{n}", **params) for n in (1, 2, 3)]
-    addresses = {m["virtualmachine"]["nic"][0]["ipaddress"] for m in made}
+    created = [cs.deployVirtualMachine(name=f"node-{n}", **params) for n in (1, 2, 3)]
+    addresses = {m["virtualmachine"]["nic"][0]["ipaddress"] for m in created}
     assert len(addresses) == 3
-    ids = [m["virtualmachine"]["id"] for m in made]
+    ids = [m["virtualmachine"]["id"] for m in created]
     assert {cs.destroyVirtualMachine(id=i)["virtualmachine"]["id"] for i in ids} == set(ids)
 
 
@@ -95,12 +95,12 @@ def driver(api):
 
 def driver_of(api, secret=None):
     place = urlsplit(api.facts["endpoint"])
-    made = CloudStackNodeDriver(
+    created = CloudStackNodeDriver(
         api.facts["apikey"], secret or api.facts["secretkey"], secure=False,
         host=place.hostname, port=place.port, path=place.path,
     )  # fmt: skip
-    made.connection.poll_interval = 0.01
-    return made
+    created.connection.poll_interval = 0.01
+    return created
 
 
 def test_libcloud_handles_volumes(driver):
@@ -124,8 +124,8 @@ def test_libcloud_makes_a_cluster(driver):
     size = next(s for s in driver.list_sizes() if s.name == "Medium Instance")
     image = driver.list_images()[0]
     for n in (1, 2, 3):
-        made = driver.create_node(f"node-{n}", size, image, ex_start_vm=True, ex_userdata="x")
-        assert made.state == NodeState.RUNNING
+        created = driver.create_node(f"node-{n}", size, image, ex_start_vm=True, ex_userdata="x")
+        assert created.state == NodeState.RUNNING
     nodes = {n.name: n for n in driver.list_nodes()}
     assert len({ip for n in nodes.values() for ip in n.private_ips}) == len(nodes) == 4
     assert driver.reboot_node(nodes["node-1"])
@@ -142,10 +142,10 @@ def test_libcloud_tags_and_keys(driver):
         "run": "1"
     }
     assert driver.ex_delete_tags([volume.id], "Volume", ["run"])
-    made = driver.create_key_pair("k")
-    assert made.private_key.startswith("-----BEGIN RSA")
+    created = driver.create_key_pair("k")
+    assert created.private_key.startswith("-----BEGIN RSA")
     assert [k.name for k in driver.list_key_pairs()] == ["k"]
-    driver.delete_key_pair(made)  # says False for every server since 4.12: it expects a word
+    driver.delete_key_pair(created)  # says False for every server since 4.12: it expects a word
     assert driver.list_key_pairs() == []
     assert driver.ex_limits()["max_volumes"] == 20
 

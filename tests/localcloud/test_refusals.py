@@ -52,8 +52,8 @@ class World:
         ids["tpl"] = api.done("createTemplate", **given, snapshotid=ids["snap"])["id"]
         more = {"templateid": ids["tpl"]}
         if api.facts["dialect"] == "4.22":
-            made = api("registerUserData", name="cfg", userdata="eA==")["userdata"]["id"]
-            ids["ud"] = more["userdataid"] = made
+            created = api("registerUserData", name="cfg", userdata="eA==")["userdata"]["id"]
+            ids["ud"] = more["userdataid"] = created
             tags = {"tags[0].key": "k", "tags[0].value": "v"}
             api.done("createTags", resourceids=ids["att"], resourcetype="Volume", **tags)
             group = {"name": "group", "type": "host anti-affinity"}

@@ -100,8 +100,8 @@ def test_the_seed_in_the_readme_is_one_and_allows_a_thousand_machines(seed):
 )  # fmt: skip
 def test_every_fault_of_a_seed_is_named_with_what_was_expected(seed, capsys, text, fault, tmp_path):
     assert main(["start", "--seed", str(seed(text)), "--dir", str(tmp_path / "cloud")]) == 1
-    said = capsys.readouterr().err
-    assert re.match(rf"{tmp_path}/seed.yaml: .*{re.escape(fault)}", said, re.S), said
+    output = capsys.readouterr().err
+    assert re.match(rf"{tmp_path}/seed.yaml: .*{re.escape(fault)}", output, re.S), output
     assert not (tmp_path / "cloud").exists()
 
 
@@ -151,8 +151,8 @@ def test_each_zone_has_networks_of_its_own(large):
 def test_configuration_counts(large):
     assert "exceed max allowed page size value: 50" in large.refused(
         "listZones", page=1, pagesize=51)[1]  # fmt: skip
-    said = large.refused("registerUserData", name="x", userdata="YWJjZGVmZ2hpams=")[1]
-    assert said == "User data has exceeded configurable max length : 10"
+    text = large.refused("registerUserData", name="x", userdata="YWJjZGVmZ2hpams=")[1]
+    assert text == "User data has exceeded configurable max length : 10"
     disk = {"diskofferingid": large.id_of("listDiskOfferings", "Custom Disk"), "size": 8}
     assert large.refused("createVolume", name="v", **disk, zoneid=large.id_of(
         "listZones", "east"))[1].endswith("Min: 1. Max: 7")  # fmt: skip

@@ -37,8 +37,8 @@ def test_the_shell_is_a_shell_in_its_home_whose_stand_ins_can_be_replaced(kvm):
     there = str(kvm.home)
     assert kvm.out("pwd; echo $HOME; echo 'a b'").split("\n") == [there, there, "a b", ""]
     assert kvm.run("exit 7").returncode == 7
-    said = "printf 'a\\nb\\n' > f; head -n 1 f; tail -n 1 f; printf xyz | head -c 1"
-    assert kvm.out(said) == "a\nb\nx"
+    text = "printf 'a\\nb\\n' > f; head -n 1 f; tail -n 1 f; printf xyz | head -c 1"
+    assert kvm.out(text) == "a\nb\nx"
     (kvm.folder / "workstation/bin/coreos-install").write_text("#!/bin/sh\necho mine\n")
     shell.prepare(kvm.folder)
     assert kvm.out("coreos-install") == "mine\n"
@@ -94,7 +94,7 @@ def test_lsblk_shows_partitions_below_their_disk(installed):
 
 
 def test_programs_end_and_complain_as_the_real_ones(kvm):
-    for command, rc, said in [
+    for command, rc, text in [
         ("lsblk /dev/vdx", 32, "lsblk: /dev/vdx: not a block device"),
         ("lsblk /dev/vdc /dev/vdx >/dev/null", 64, "lsblk: /dev/vdx: not a block device"),
         ("lsblk -o NAME,FOO", 1, "lsblk: unknown column: FOO"),
@@ -122,7 +122,7 @@ def test_programs_end_and_complain_as_the_real_ones(kvm):
     ]:
         done = kvm.run(command)
         assert (done.returncode, done.stdout) == (rc, ""), command
-        assert said in done.stderr and bool(said) == bool(done.stderr), command
+        assert text in done.stderr and bool(text) == bool(done.stderr), command
 
 
 def test_signatures_are_listed_and_erased(installed):

@@ -72,13 +72,13 @@ def test_the_command_prints_differences_and_equal_tables(tmp_path, capsys):
     folders.run(tmp_path, "a", stage("10-make", 0, 4))
     folders.run(tmp_path, "b", stage("10-make", 0, 4), size="[red]5")
     assert main(["diff", "a", "b", "--runs", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "size" in said
-    assert "[red]5" in said
-    assert "No difference in: outcome of the stages, resources, durations" in said
+    output = capsys.readouterr().out
+    assert "size" in output
+    assert "[red]5" in output
+    assert "No difference in: outcome of the stages, resources, durations" in output
 
 
 def test_a_run_that_is_missing_is_bad_input(tmp_path, capsys):
     assert main(["diff", "a", "b", "--runs", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert "there is no such run" in said and said.startswith("runbook diff: 1 fault.")
+    output = capsys.readouterr().err
+    assert "there is no such run" in output and output.startswith("runbook diff: 1 fault.")

@@ -32,9 +32,9 @@ def test_the_page_lists_the_runs_newest_first_with_links_to_the_reports_there_ar
 
 def test_a_run_without_its_driver_is_listed_as_abandoned(runs, capsys):
     assert main(["list", "--runs", str(runs)]) == 0
-    said = capsys.readouterr().out
-    assert "✗ abandoned" in said
-    assert "The run 20260306-050607-web was abandoned" in said
+    output = capsys.readouterr().out
+    assert "✗ abandoned" in output
+    assert "The run 20260306-050607-web was abandoned" in output
 
 
 def test_a_run_that_was_resumed_and_ended_is_not_abandoned(tmp_path):

@@ -98,9 +98,11 @@ def abandoned(runs):
     return folder
 
 
-@pytest.mark.parametrize("made", [good, stopped, plan, abandoned], ids=lambda made: made.__name__)
-def test_the_page_reads_as_it_did(made, tmp_path, reads_as):
-    reads_as(made.__name__, lambda: page_of(made(tmp_path)))
+@pytest.mark.parametrize(
+    "created", [good, stopped, plan, abandoned], ids=lambda created: created.__name__
+)
+def test_the_page_reads_as_it_did(created, tmp_path, reads_as):
+    reads_as(created.__name__, lambda: page_of(created(tmp_path)))
 
 
 def hostile(runs):
@@ -111,10 +113,10 @@ def hostile(runs):
     cells["apply"] = [step(HOSTILE, HOSTILE), v4.new_output("display_data", {"text/html": HOSTILE})]
     cells["check"] = [v4.new_output("error", ename=HOSTILE, evalue=HOSTILE, traceback=[HOSTILE])]
     path = book(folder, "10-make", **cells)
-    made = json.loads(path.read_text())
+    notebook = json.loads(path.read_text())
     links = "[x](javascript:alert(1)) [z](http://evil/) ![y](http://evil/)"
-    made["cells"][0]["source"] = f"# {HOSTILE}\n\n{HOSTILE}\n\n{links}"
-    path.write_text(json.dumps(made))
+    notebook["cells"][0]["source"] = f"# {HOSTILE}\n\n{HOSTILE}\n\n{links}"
+    path.write_text(json.dumps(notebook))
     lost = {"n": 1, "state": "intent", "command": HOSTILE, "params": {"a": HOSTILE}}
     write_lines(folder / "journal.jsonl", [lost])
     write_lines(folder / "api.jsonl", [call(HOSTILE, 1)])
@@ -139,9 +141,9 @@ def test_control_characters_do_not_reach_the_page(tmp_path):
     bad = "a\x1b[31mb\x00\x9b"
     folder = failed(tmp_path, bad)
     path = book(folder, "10-make", plan=[folders.printed(bad), shown(pd.DataFrame({"n": [bad]}))])
-    made = json.loads(path.read_text())
-    made["cells"][0]["source"] += bad
-    path.write_text(json.dumps(made))
+    notebook = json.loads(path.read_text())
+    notebook["cells"][0]["source"] += bad
+    path.write_text(json.dumps(notebook))
     html = page_of(folder)
     assert html.count("ab") > 3
     assert all(c == "\n" or c.isprintable() for c in html)

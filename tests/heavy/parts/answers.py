@@ -72,7 +72,7 @@ class Answers:
         with (
             self.built[stage].running(self.work / "cloud") as real,
             Proxy(real.profile.endpoint, case) as proxy,
-            printed() as said,
+            printed() as output,
         ):
             errors = [_played(real, proxy, stage, BOUNDS)]
             if case["how"] in LINE:
@@ -82,7 +82,7 @@ class Answers:
                 left = Journal(self.work / "run", proxy.endpoint).unfinished()
                 if left:
                     raise Fault(f"{stage} left open: {[e.command for e in left]}")
-            demand_clean(f"{said()}\n{errors}", [real.profile.secret])
+            demand_clean(f"{output()}\n{errors}", [real.profile.secret])
             text = "".join(p.read_text() for p in (self.work / "run").glob("*.jsonl"))
             if real.profile.secret in text:
                 raise Fault("a secret in the record")
@@ -188,11 +188,11 @@ class Handler(BaseHTTPRequestHandler):
         elif how == "endless head":
             write(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 3000 + b"\r\n")
         elif how == "bad length":
-            told = chance.choice((b"-1", b"x", b"9" * 30, b"0", b"1, 2"))
-            write(b"HTTP/1.1 200 OK\r\nContent-Length: " + told + b"\r\n\r\n" + body[:9])
+            answer = chance.choice((b"-1", b"x", b"9" * 30, b"0", b"1, 2"))
+            write(b"HTTP/1.1 200 OK\r\nContent-Length: " + answer + b"\r\n\r\n" + body[:9])
         elif how == "page":
-            told = chance.choice((200, 301, 302, 403, 404, 407, 429, 500, 502, 503, 530, 999))
-            write(_head(told, 5, "text/html") + b"<p>no")
+            answer = chance.choice((200, 301, 302, 403, 404, 407, 429, 500, 502, 503, 530, 999))
+            write(_head(answer, 5, "text/html") + b"<p>no")
         elif how == "bytes":
             cut = body[: chance.randrange(max(length, 1))]
             write(_head(chance.choice((200, status)), len(cut)) + cut)

@@ -15,17 +15,17 @@ STRIDE = 7919  # a prime, so that each byte has its turn once, and all files hav
 @contextlib.contextmanager
 def part(folder: Path) -> Iterator["Cuts"]:
     """Give the part of the fuzz."""
-    with records.part(folder) as made:
-        yield Cuts(made)
+    with records.part(folder) as created:
+        yield Cuts(created)
 
 
 class Cuts:
     """Cuts one file after the other, as a power cut does."""
 
-    def __init__(self, made: records.Records):
-        self.made, self.tried = made, 0
-        first = [n for n in made.files if n.startswith(made.names[0]) or "/" not in n]
-        sizes = {n: (made.built / n).stat().st_size for n in first if not n.endswith(LEFT_OUT)}
+    def __init__(self, created: records.Records):
+        self.made, self.tried = created, 0
+        first = [n for n in created.files if n.startswith(created.names[0]) or "/" not in n]
+        sizes = {n: (created.built / n).stat().st_size for n in first if not n.endswith(LEFT_OUT)}
         self.bytes = [(name, at) for name, size in sizes.items() for at in range(size)]
 
     def case(self, chance: random.Random) -> dict:

@@ -88,6 +88,6 @@ class Records:
                 raise Fault(f"resume ended with {code}")
 
     def _run(self, *words: str) -> int:
-        code, said = ran(*words)
-        demand_clean(said, [SECRET])
+        code, output = ran(*words)
+        demand_clean(output, [SECRET])
         return code

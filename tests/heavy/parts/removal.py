@@ -67,7 +67,7 @@ class Removal:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir()
         shutil.copytree(self.built / "run", self.work / "run")
-        with self.made.running(self.work / "cloud") as cloud, printed() as said:
+        with self.made.running(self.work / "cloud") as cloud, printed() as output:
             for name, how in case["files"]:
                 path = self.work / name
                 path.write_bytes(damaged(path.read_bytes(), how))
@@ -75,7 +75,7 @@ class Removal:
             errors.append(self._played(cloud, REMOVE))
             if errors[-1]:
                 errors.append(self._played(cloud, REMOVE))
-            demand_clean(f"{said()}\n{errors}", [cloud.profile.secret])
+            demand_clean(f"{output()}\n{errors}", [cloud.profile.secret])
             left = inventory(cloud)
             self.left = self.left or left
             if errors[-1] or left != self.left:
@@ -97,7 +97,7 @@ def _left(folder: Path, last: str) -> Built:
         raise KeyboardInterrupt
 
     with running(folder) as cloud, contextlib.suppress(KeyboardInterrupt):
-        made = build_to(cloud, "20-write-cloud-config")
+        created = build_to(cloud, "20-write-cloud-config")
         with mock.patch("lib.install.detached.follow", gone):
             play(cloud, last)
-    return made
+    return created

@@ -82,10 +82,10 @@ class Requests:
     def attempt(self, case: dict) -> None:
         """Send it and read the answer."""
         server = self._server(case["dialect"])
-        with printed() as said:
+        with printed() as output:
             data = case["bytes"].encode("latin-1") if "bytes" in case else _signed(server, case)
             answer = _answer(server, data)
-        found = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", said(), re.M)
+        found = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", output(), re.M)
         errors = [error for error in found if not error.startswith(GONE)]
         if errors:
             raise Fault(f"an error inside: {errors[-1][:300]}")
