@@ -20,9 +20,10 @@ from lib.errors import (
     TooManyRows,
     Unreachable,
 )
-from lib.waiting import expected, until
+from lib.waiting import expected, steadily, until
 
-LONGEST = 2.0  # seconds between two looks at a job that may end any moment
+LONGEST = 2.0  # seconds between two looks at a young job that may end any moment
+LATE = 40  # a part of its age, that a job is seen to have ended late at most
 EARLIEST = 0.85  # of the time that a job should take, before which it hardly ends
 
 
@@ -45,12 +46,12 @@ class Job:
 def looks(expect: float = 0) -> Iterator[float]:
     """Yield the seconds after the start at which to look at a job.
 
-    Short at first; where the job may end, all of 2, 4, 6 ... s are among them, so its end is seen
-    no later than by looking every 2 s. Before EARLIEST of `expect` it should not be done, so
-    looks are sparse there: an eighth of the time gone by apart, which is also the most that a
-    cloud faster than expected can be noticed late.
+    Short at first, unless it is known to be long; where it may end, every 2 s or a LATE part of its
+    age apart. Before EARLIEST of `expect` it should not be done, so looks are sparse there: a
+    quarter of the time gone by apart, which is also the most that a cloud faster than expected can
+    be noticed late.
     """
-    now = 0.05
+    now = 0.05 if expect < LATE / 2 * LONGEST else LONGEST
     while True:
         yield now
         now += pause(now, expect)
@@ -59,9 +60,9 @@ def looks(expect: float = 0) -> Iterator[float]:
 def pause(age: float, expect: float = 0) -> float:
     """Return how many seconds may pass until a job of that age is looked at again."""
     if age < LONGEST:
-        return min(max(age * 2, 0.05), LONGEST - age)
-    sparse = min(age / 8, expect * EARLIEST - age)
-    return max(LONGEST, sparse - sparse % LONGEST)
+        return min(max(age * 3, 0.05), LONGEST - age)
+    sparse = min(age / 4, expect * EARLIEST - age)
+    return max(LONGEST, age / LATE, sparse - sparse % LONGEST)
 
 
 def wait(cloud: Client, job: Job, within: float) -> dict:
@@ -131,10 +132,12 @@ def ready(
     is_ready: Callable[[dict], bool],
     what: str,
     within: float,
+    after: float = 0,
 ) -> dict | None:
     """Read a row until it is ready and return it; return None once there is no row.
 
-    Raises JobTimeout after `within` seconds.
+    `after` are the seconds that went before, of which a LATE part is no delay. Raises JobTimeout
+    after `within` seconds.
     """
 
     rows: list[dict | None] = []
@@ -143,7 +146,8 @@ def ready(
         rows[:] = [read()]
         return rows[0] is None or is_ready(rows[0])
 
-    if until(cloud, is_settled, f"{what} to be ready", within) is None:
+    times = steadily(max(LONGEST, after / LATE))
+    if until(cloud, is_settled, f"{what} to be ready", within, times) is None:
         state = rows[0] and rows[0].get("state", "not ready")
         raise JobTimeout(f"waiting for {what}", "ended", within, f"{state}")
     return rows[0]

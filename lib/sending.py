@@ -131,7 +131,7 @@ def _start(cloud: Cloud, step: Step, within: float) -> Job | dict | CloudError:
     of_machine = step.command.endswith("VirtualMachine")
     machine = str(answer.get("id") or step.params.get("id") or "") if of_machine else ""
     job = Job(str(answer["jobid"]), step.command, step.what, started, step.expect)
-    job.due, job.machine = started + next(jobs.looks()), machine
+    job.due, job.machine = started + next(jobs.looks(jobs.known(cloud, job))), machine
     return job
 
 

@@ -185,7 +185,7 @@ def until(
     """
     started = clock.clock()
     with Waiting() as line:
-        for at in _steadily() if times is None else times:
+        for at in steadily() if times is None else times:
             clock.sleep(max(0, started + min(at, within) - clock.clock()))
             found = look()
             if found is not None and found is not False:
@@ -197,8 +197,9 @@ def until(
     return None
 
 
-def _steadily() -> Iterator[float]:
+def steadily(longest: float = 2.0) -> Iterator[float]:
+    """Yield the seconds after a start at which to look: at once, then ever less often."""
     now = 0.0
     while True:
         yield now
-        now += min(max(now / 2, 0.1), 2)
+        now += min(max(now / 2, longest / 20), longest)

@@ -23,8 +23,7 @@ def plan_create(ours: Ours, *, installed: str) -> list[Step]:
     if snapshot := ours.snapshot(volume):
         return ours.plan_tags(snapshot, "Snapshot")
     params = {"volumeid": _source(volume, name, installed)}
-    expect = volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
-    why = f"there is no snapshot of {name}"
+    why, expect = f"there is no snapshot of {name}", _expect(volume)
     new = Step("createSnapshot", params, why, name, ours.tags, "Snapshot", expect)
     rows = ours.snapshots(volume) if volume else []
     return [*_deletions(r for r in rows if _is_rubbish(ours.cloud, r)), new]
@@ -60,12 +59,15 @@ def wait_backed_up(ours: Ours, *, within: float) -> str:
     """
     if not ours.needs_disk:
         return ""
-    read, what = (
-        partial(ours.snapshot, ours.volume(), tags=False),
-        f"snapshot of {ours.volume_name}",
-    )
-    row = jobs.ready(ours.cloud, read, lambda row: row["state"] == "BackedUp", what, within)
+    volume, what = ours.volume(), f"snapshot of {ours.volume_name}"
+    read, after = partial(ours.snapshot, volume, tags=False), _expect(volume)
+    after *= ours.cloud.profile.time_scale
+    row = jobs.ready(ours.cloud, read, lambda row: row["state"] == "BackedUp", what, within, after)
     return row["state"] if row else ""
+
+
+def _expect(volume: dict | None) -> float:
+    return volume["size"] / 2**30 * SECONDS_PER_GIB if volume else 0
 
 
 def plan_removal(ours: Ours) -> list[Step]:
