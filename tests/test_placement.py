@@ -3,7 +3,7 @@
 import pytest
 from harness import OLD, URL, changes, machines, play, play_to, running
 
-from lib.cluster import placement
+from lib.cluster import admission, placement
 from lib.cluster.placement import Placement
 from lib.errors import CheckFailed, NotOne
 from lib.ours import Ours
@@ -131,6 +131,40 @@ def test_a_place_that_cannot_be_is_refused(cloud_of, given, error, text):
         assert any(
             r.ok == "✗" for r in placement.rows(Ours(cloud, "local-1", "c"), Placement(**given))
         )
+
+
+ETCD = {"protocol": "tcp", "startport": 2379, "endport": 2380}
+OWN = [{"group": "web", "account": "runbook"}]
+RULES = {  # of the group `web`: signs of etcd's ports and of SSH for three machines
+    "none": ([], "✗-"),
+    "all to each other": ([{"usersecuritygrouplist": OWN}], "✓"),
+    "etcd to each other": ([ETCD | {"usersecuritygrouplist": OWN}], "✓-"),
+    "etcd and SSH": ([ETCD | {"cidrlist": "10.4.0.0/16"},
+                      {"protocol": "tcp", "startport": 22, "endport": 22,
+                       "cidrlist": "192.0.2.0/24"}], "✓"),
+    "etcd from elsewhere": ([ETCD | {"cidrlist": "192.0.2.0/24"}], "✗-"),
+    "clients only": ([ETCD | {"endport": 2379, "cidrlist": "0.0.0.0/0"}], "✗-"),
+    "another group": ([ETCD | {"usersecuritygrouplist": [OWN[0] | {"group": "default"}]}], "✗-"),
+    "of 2014": ([ETCD | {"startport": 4001, "endport": 7001, "cidrlist": "0.0.0.0/0"}], "✗-"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rules, signs", RULES.values(), ids=RULES)
+def test_00_tells_what_security_groups_let_in(cloud_of, rules, signs):
+    with cloud_of("4.22") as cloud:
+        cloud.call("createSecurityGroup", name="web")
+        for rule in rules:
+            cloud.call("authorizeSecurityGroupIngress", securitygroupname="web", **rule)
+        ours = Ours(cloud, "plain", "c").with_machines(3)
+        found = admission.rows(ours, ["web"], "flatcar-install")
+        assert "".join(r.ok for r in found) == signs
+        of_2014 = admission.rows(ours, ["web"], "coreos-install")
+        assert (of_2014[0].ok == "✓") is (
+            "4001" in str(rules) or (signs == "✓" and len(rules) == 1)
+        )
+        assert admission.rows(Ours(cloud, "local-1", "c").with_machines(3), [], "x") == []
+        (alone, *_) = admission.rows(ours.with_machines(1), [], "flatcar-install")
+        assert (alone.ok, alone.what) == ("-", "security groups default")
 
 
 @pytest.mark.parametrize("dialect", ["4.22", "2.2"])

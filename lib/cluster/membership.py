@@ -21,7 +21,7 @@ from lib.workstation import files
 from lib.workstation.shell import Shell
 
 ELECTION = 30  # seconds that members are given to agree on a leader
-OLD_PEER_PORT = 7001
+OLD_PEER_PORT, PEER_PORT = 7001, 2380
 UNSETTLED = "unhealthy cluster"  # members must be connected for 5 s (`isConnectedFullySince`)
 NOT_FOUND = "member not found"  # so etcd 3.4 refuses to add one just after another left
 NO_ANSWER = (requests.RequestException, ShellFailed, ConnectionRefusedError)
@@ -142,7 +142,7 @@ class Etcds:
             found = f"{len(now.healthy())} of {len(now.listed)}"
             raise CheckFailed(f"healthy members before {name} joins", "all", found, UNHEALTHY)
         if address not in {m.address for m in seen.listed}:
-            peers = json.dumps({"peerURLs": [f"http://{address}:2380"]})
+            peers = json.dumps({"peerURLs": [f"http://{address}:{PEER_PORT}"]})
             self._send(seen, "member add", f"{name} at {address}", "/v3/cluster/member/add", peers)
 
     def spare(self, member: Member, name: str, within: float) -> Seen:

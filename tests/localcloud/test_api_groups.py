@@ -141,6 +141,71 @@ def test_a_security_group_in_use_or_reserved_is_not_deleted(basic):
     assert basic("deleteSecurityGroup", name="web") == {"success": True}
 
 
+ALLOW, REVOKE = "authorizeSecurityGroupIngress", "revokeSecurityGroupIngress"
+SSH = {"protocol": "TCP", "startport": 22, "endport": 22, "cidrlist": "192.0.2.0/24"}
+PEERS = {"usersecuritygrouplist[0].group": "default", "usersecuritygrouplist[0].account": "runbook"}
+
+
+@pytest.mark.parametrize("dialect", ["4.22", "2.2"])
+def test_a_security_group_lets_in_what_its_rules_say(cloud_of, seed, dialect):
+    cloud = cloud_of(dialect=dialect, seed=seed(f'dialect: "{dialect}"\n{PLAIN}'))
+    to = {"securitygroupname": "default"}
+
+    def rules() -> list[dict]:
+        return cloud("listSecurityGroups", **to)["securitygroup"][0].get("ingressrule", [])
+
+    assert rules() == []
+    made = cloud.done(ALLOW, **to, **SSH)["ingressrule"]
+    assert cloud.done(ALLOW, **to, **PEERS)["ingressrule"][0]["securitygroupname"] == "default"
+    cloud.done(ALLOW, **to, protocol="icmp", icmptype=-1, icmpcode=-1, cidrlist="0.0.0.0/0")
+    shown = [{k: v for k, v in r.items() if k not in ("ruleid", "account")} for r in rules()]
+    assert shown == [
+        {"protocol": "tcp", "startport": 22, "endport": 22, "cidr": "192.0.2.0/24"},
+        {"protocol": "all", "startport": 0, "endport": 0, "securitygroupname": "default"},
+        {"protocol": "icmp", "icmptype": -1, "icmpcode": -1, "cidr": "0.0.0.0/0"},
+    ]
+    same = cloud.failed(ALLOW, **to, **SSH)
+    assert same == (530, "Failed to authorize security group ingress rule(s)")
+    cloud.done(REVOKE, id=made[0]["ruleid"])
+    assert [r["protocol"] for r in rules()] == ["all", "icmp"]
+
+
+INGRESS = {
+    "At least one cidr or at least one security group": {},
+    "Invalid cidr 10.0.0.1": {"cidrlist": "10.0.0.1"},
+    "Invalid protocol number: 256": {"protocol": 256, "cidrlist": "0.0.0.0/0"},
+    "Invalid protocol ssh": {"protocol": "ssh", "cidrlist": "0.0.0.0/0"},
+    "Invalid port range specified, startPort = 22, endPort = null": SSH | {"endport": None},
+    "Invalid port range 23:22": SSH | {"startport": 23},
+    "Invalid port numbers 22:70000": SSH | {"endport": 70000},
+    "Cannot specify startPort or endPort without": SSH | {"protocol": "all"},
+    "Invalid ICMP type/code specified, icmpType = null": SSH | {"protocol": "icmp"},
+    "Nonexistent account: x when trying to authorize": PEERS | {
+        "usersecuritygrouplist[0].account": "x"},
+    "Nonexistent group y for account runbook/": PEERS | {"usersecuritygrouplist[0].group": "y"},
+}  # fmt: skip
+
+
+def test_rules_that_cannot_be_are_refused(basic):
+    for text, given in INGRESS.items():
+        sent = {k: v for k, v in given.items() if v is not None}
+        code, said = basic.failed(ALLOW, securitygroupname="default", **sent)
+        assert code == 431 and said.startswith(text)
+    made = basic("createSecurityGroup", name="web")["securitygroup"]["id"]
+    for given, text in (
+        ({}, "Either securityGroupId or securityGroupName is required"),
+        ({"securitygroupid": made, "securitygroupname": "web"}, "securityGroupId and securityGr"),
+        ({"securitygroupname": "x"}, "Unable to find security group x for account id="),
+    ):
+        code, said = basic.failed(ALLOW, **SSH, **given)
+        assert code == 431 and said.startswith(text)
+    web = {"usersecuritygrouplist[0].group": "web", "usersecuritygrouplist[0].account": "runbook"}
+    basic.done(ALLOW, securitygroupname="default", **web)
+    assert basic.refused("deleteSecurityGroup", id=made) == (
+        536, "Cannot delete group when there are security rules that allow this group"
+    )  # fmt: skip
+
+
 NETS = """\
 networks:
   - {name: default-guest, zone: local-1, cidr: 10.1.0.0/24}

@@ -11,6 +11,7 @@ from . import (  # noqa: F401
     machines,
     publicip,
     security,
+    securityrules,
     simulator,
     snapshots,
     storage,

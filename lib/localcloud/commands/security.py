@@ -1,7 +1,7 @@
 """Commands for security groups, which only machines in basic zones can be in.
 
-Rules and texts are those of `SecurityGroupManagerImpl` and `BaseDeployVMCmd`. What a group lets
-through is not kept: nothing here is sent to machines that it could hold back.
+Rules and texts are those of `SecurityGroupManagerImpl` and `BaseDeployVMCmd`. What a group lets in
+is kept (`securityrules`), but holds nothing back: nothing here is sent to machines.
 """
 
 from typing import Any
@@ -47,8 +47,13 @@ def delete_group(cloud: Cloud, id: Any = None, name: str | None = None) -> bool:
         raise invalid(f"Unable to find security group by {'name' if name else 'id'} {name or id}")
     if found[0]["name"] == DEFAULT:
         raise invalid("The network group default is reserved")
+    if any(r.get("allowed") == found[0]["id"] for r in cloud.rows("securitygrouprule")):
+        text = "Cannot delete group when there are security rules that allow this group"
+        raise ApiError(536, text, 4390)
     if members(cloud, found[0]):
         raise ApiError(536, "Cannot delete group when it's in use by virtual machines", 4390)
+    for rule in fitting(cloud, "securitygrouprule", securitygroupid=found[0]["id"]):
+        cloud.state.remove("securitygrouprule", rule)
     cloud.state.remove("securitygroup", found[0])
     return True
 

@@ -11,7 +11,8 @@ GERUNDS = {"stop": "stopping"}
 # Java packages of the commands whose module has another name.
 AREAS = {"machine": "vm", "deployment": "vm", "instance": "vm", "storage": "volume",
          "download": "template", "affinity": "affinitygroup",
-         "security": "securitygroup", "publicip": "address"}  # fmt: skip
+         "security": "securitygroup", "securityrule": "securitygroup",
+         "publicip": "address"}  # fmt: skip
 VERB = re.compile(r"([a-z]+)(\w+)")
 
 

@@ -42,6 +42,7 @@ SECONDS_PER_GIB = {"createSnapshot": 14.25, "createTemplate": 3, "copyTemplate":
 AFTER = 0.05  # of its duration, until the work after a job is done
 INSTANCES = {"volume": "Volume", "snapshot": "Snapshot", "template": "Template",
              "virtualmachine": "VirtualMachine", "affinitygroup": "AffinityGroup",
+             "securitygroup": "SecurityGroup", "securitygrouprule": "SecurityGroup",
              "publicipaddress": "IpAddress", "portforwardingrule": "FirewallRule",
              "firewallrule": "FirewallRule"}  # fmt: skip
 # Work that no job does, and the command with its phase.

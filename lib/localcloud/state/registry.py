@@ -71,7 +71,8 @@ class Command:
 
 # The kind of row that the commands of a module are about, where they do not answer with it.
 SUBJECTS = {"machine": "virtualmachine", "key": "userdata", "affinity": "affinitygroup",
-            "security": "securitygroup", "publicip": "publicipaddress"}  # fmt: skip
+            "security": "securitygroup", "securityrule": "securitygrouprule",
+            "publicip": "publicipaddress"}  # fmt: skip
 
 
 def _read() -> dict[str, Command]:
