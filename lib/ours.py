@@ -166,33 +166,24 @@ class Ours:
 
     def of_ours(self, rows: list[dict]) -> list[dict]:
         """Return the machines that bear our names, or our tags and the name of another role."""
-        return [r for r in rows if self._is_named(r, r["name"])]
+        return [r for r in rows if self.is_named(r, r["name"])]
 
-    def _is_named(self, row: dict, name: str) -> bool:
+    def is_named(self, row: dict, name: str) -> bool:
+        """Tell whether a row is a machine of ours, or of another role with our tags, by a name."""
         other_role = rf"{re.escape(self.cluster_name)}-{ROLE}-\d+"
         is_tagged = self.cloud.has_tags and self.has_tags(row)
         return self.bears_name(name) or (is_tagged and bool(re.fullmatch(other_role, name)))
 
-    def leaving_name(self, machine: dict) -> str:
-        """Return the name of a machine that is about to be destroyed, "" where it is too long."""
-        name = f"{machine['name']}-{str(machine['id'])[:8]}"
-        return name if machines.NAME.fullmatch(name) else ""
-
-    def leavers(self) -> list[dict]:
-        """Return the machines that were given such a name, and were not destroyed then."""
-        found = [r for r in self.wherever() if r["name"].endswith(f"-{str(r['id'])[:8]}")]
-        return [r for r in found if self._is_named(r, stem_of(r["name"]))]
-
     def has_tags(self, row: dict) -> bool:
         """Tell whether a row of our name has our tags, or the server has none."""
-        tags = _tags(row)
+        tags = tags_in(row)
         return not self.cloud.has_tags or all(
             tags.get(k) == self.tags[k] for k in ("runbook", "cluster")
         )
 
     def own(self, rows: list[dict]) -> list[dict]:
         """Return those rows of our names that are ours, by tag, journal or age."""
-        untagged = [r for r in rows if not self.has_tags(r) and "runbook" not in _tags(r)]
+        untagged = [r for r in rows if not self.has_tags(r) and "runbook" not in tags_in(r)]
         created = created_by_runs(self.cloud) if untagged else set()
         mine = {str(r["id"]) for r in untagged} & created
         return [r for r in rows if self.has_tags(r) or str(r["id"]) in mine]
@@ -201,7 +192,7 @@ class Ours:
         """Return the step that adds the tags that a resource of ours lacks, none if it has all."""
         if self.has_tags(row):
             return []
-        lacking = {k: v for k, v in (self.tags | more).items() if k not in _tags(row)}
+        lacking = {k: v for k, v in (self.tags | more).items() if k not in tags_in(row)}
         params = tag_params([row["id"]], resource, lacking)
         return [Step("createTags", params, "created, but not yet tagged", row["name"])]
 
@@ -296,29 +287,12 @@ class Ours:
         )
         return [row for rows in lists for row in rows]
 
-    def wherever(self) -> list[dict]:
-        """Return the rows of all machines in the zones of ours, and those we left in others."""
-        rows = self.cloud.list("listVirtualMachines")
-        return [r for r in rows if not self._is_away(r) or self.is_left(r)]
-
-    def elsewhere(self) -> list[dict]:
-        """Return the machines in zones that are not named that bear our tags, on 2.2 our names."""
-        rows = filter(self._is_away, self.cloud.list("listVirtualMachines"))
-        return [r for r in self.of_ours(list(rows)) if self.has_tags(r)]
-
-    def is_left(self, row: dict) -> bool:
-        """Tell whether a machine is ours in a zone that `zones` named once, and does no more."""
-        is_ours = self.cloud.has_tags and self.has_tags(row)
-        return is_ours and self._is_away(row) and _tags(row).get("home") == self.home
-
-    def _is_away(self, row: dict) -> bool:
-        return str(row["zoneid"]) not in {str(place.zone_id) for place in self.places}
-
 
 def is_neutral(template: dict) -> bool:
     """Tell whether a template holds no token, by its tags: any cluster may be made of it."""
-    return (NEUTRAL | {"runbook": RUNBOOK}).items() <= _tags(template).items()
+    return (NEUTRAL | {"runbook": RUNBOOK}).items() <= tags_in(template).items()
 
 
-def _tags(row: dict) -> dict[str, str]:
+def tags_in(row: dict) -> dict[str, str]:
+    """Return the tags of a row, value by key."""
     return {t["key"]: t.get("value", "") for t in row.get("tags") or []}

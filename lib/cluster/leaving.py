@@ -7,6 +7,7 @@ for the next machine: `core-2` becomes `core-2-` and the beginning of its id.
 
 from dataclasses import dataclass, replace
 
+from lib import left
 from lib.cluster import etcd
 from lib.cluster.etcd import AWAY, Member
 from lib.cluster.membership import UNASKED, Etcds, Seen
@@ -58,7 +59,7 @@ def plan(how: Leaving, written: Written) -> list[Step]:
     seen = replace(how.etcds, text=written.text).look()
     mine = seen.machines
     leaving = sorted((n for n in mine if _is_surplus(ours, n)), key=_number, reverse=True)
-    half_done = [r for r in ours.own(ours.leavers()) if r["state"] != "Destroyed"]
+    half_done = [r for r in ours.own(left.leavers(ours)) if r["state"] != "Destroyed"]
     steps = [plan_destroy(ours.cloud, r, "it was renamed to be removed") for r in half_done]
     if how.replace:
         may_be_none = etcd.is_old(written.text) or how.replace not in ours.members
@@ -146,7 +147,7 @@ def _plan_removal(ours: Ours, machine: dict, why: str) -> list[Step]:
 
     Whether a name is free again goes by `what` of the last step.
     """
-    new = ours.leaving_name(machine)
+    new = left.leaving_name(machine)
     if ours.cloud.may_expunge or not ours.cloud.can_rename or not new:
         return [plan_destroy(ours.cloud, machine, why)]
     params = {"id": Id.of(machine), "name": new, "displayname": new}

@@ -14,6 +14,7 @@ from lib.cluster.etcd import AWAY, Answer, Member
 from lib.cluster.login import Access, connect
 from lib.errors import CheckFailed, ShellFailed, Unreachable
 from lib.jobs import awaited
+from lib.left import wherever
 from lib.machines import BAD, address_of
 from lib.ours import Ours
 from lib.waiting import tell
@@ -103,7 +104,7 @@ class Etcds:
 
     def _ask(self) -> Seen:
         cloud = self.ours.cloud
-        alive = [r for r in self.ours.wherever() if r["state"] not in BAD or r["state"] == "Error"]
+        alive = [r for r in wherever(self.ours) if r["state"] not in BAD or r["state"] == "Error"]
         mine = self.ours.own(self.ours.of_ours(alive))
         there = {r["name"]: r for r in mine}
         found = {n: address_of(m) for n, m in there.items() if m["state"] == "Running"}

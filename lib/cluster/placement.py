@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from lib.checks import Tick, asked, tick
 from lib.errors import CheckFailed
+from lib.left import elsewhere, is_left
 from lib.machines import BAD
 from lib.ours import Ours
 from lib.steps import Id, Pending, Step
@@ -156,14 +157,14 @@ def demand_possible(
     if fixed and len(ours.places) > 1:
         raise CheckFailed("discovery", *ONE_NETWORK)
     for row in _elsewhere(ours) if missing else []:
-        if row["name"] in missing and (ours.zones or ours.is_left(row)):
+        if row["name"] in missing and (ours.zones or is_left(ours, row)):
             what, next_step = f"the zone of machine {row['name']}", "Name its zone, or destroy it."
             wanted = " or ".join(place.zone for place in ours.places)
             raise CheckFailed(what, wanted, row.get("zonename"), next_step)
 
 
 def _elsewhere(ours: Ours) -> list[dict]:
-    return [row for row in ours.elsewhere() if row["state"] not in BAD]
+    return [row for row in elsewhere(ours) if row["state"] not in BAD]
 
 
 def zones(ours: Ours, place: Placement, discovery: str) -> list[Tick]:
@@ -176,8 +177,8 @@ def _zones(ours: Ours, place: Placement, fixed: list[str]) -> list[Tick]:
     others = _elsewhere(ours)
     wanted = ours.zones or others or place.networks
     found = asked("zones", _spread, ours, place, fixed) if wanted else []
-    for left, next_step in ((True, LEFT), (False, NAMESAKES)):
-        rows = [row for row in others if ours.is_left(row) is left]
+    for is_ours, next_step in ((True, LEFT), (False, NAMESAKES)):
+        rows = [row for row in others if is_left(ours, row) is is_ours]
         names = ", ".join(f"{row['name']} in {row['zonename']}" for row in rows)
         found += [tick("machines in other zones", "none", names, None, next_step)] if rows else []
     return found

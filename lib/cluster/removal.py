@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from lib import left
 from lib.checks import Tick, asked
 from lib.cluster import etcd, placement, published
 from lib.config import registered
@@ -73,12 +74,12 @@ def plan_machines(ours: Ours, role: str = "") -> list[Step]:
 
     On servers with tags they are known by these; on others by the names `cluster-<number>`.
     """
-    mine = ours.of_ours(ours.wherever()) + ours.leavers()
+    mine = ours.of_ours(left.wherever(ours)) + left.leavers(ours)
     known = ours.own(mine)
     mine = [r for r in mine if r in known or r["state"] == "Error"]
     gone = ("Expunging", "Expunged") + (() if ours.cloud.may_expunge else ("Destroyed",))
-    left = [m for m in mine if m["state"] not in gone and (not role or _is_of(ours, m, role))]
-    return [plan_destroy(ours.cloud, m, "made by this runbook") for m in left]
+    there = [m for m in mine if m["state"] not in gone and (not role or _is_of(ours, m, role))]
+    return [plan_destroy(ours.cloud, m, "made by this runbook") for m in there]
 
 
 def _is_of(ours: Ours, machine: dict, role: str) -> bool:
@@ -113,10 +114,10 @@ def plan_then(ours: Ours, keep: list[str], role: str = "") -> list[Step]:
         "snapshot": snapshots.plan_removal(ours),
         "volume": volumes.plan_removal(ours),
     }
-    left = [s for kind, found in steps.items() if kind not in keep for s in found]
-    _demand_unused(ours, left)
+    rest = [s for kind, found in steps.items() if kind not in keep for s in found]
+    _demand_unused(ours, rest)
     groups = placement.plan_removal(ours)
-    return registered.plan_removal(ours.cloud, cluster=ours.cluster_name) + groups + left
+    return registered.plan_removal(ours.cloud, cluster=ours.cluster_name) + groups + rest
 
 
 def apply_then(ours: Ours, steps: list[Step], mode: str, *, within: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from lib import config, machines
+from lib import config, left, machines
 from lib.checks import LATER, NOT_ASKED, Tick, later, tick
 from lib.cluster import etcd, inside, placement, registry
 from lib.cluster.login import Access, connect, note
@@ -221,18 +221,18 @@ def _too_many(expected: Expected) -> list[Tick]:
     That is one with a further number, or of the same template while the token is baked in.
     """
     ours, written = expected.ours, expected.written
-    alive = [r for r in ours.wherever() if r["state"] not in machines.BAD]
+    alive = [r for r in left.wherever(ours) if r["state"] not in machines.BAD]
     baked = not (written.text and written.where.endswith(f"/{config.USER_DATA}"))
     own = set(ours.names)
     templates = {r.get("templateid") for r in alive if r["name"] in own and baked}
     named = {r["id"] for r in ours.of_ours(alive)}
-    found = [r for r in alive if (r["name"] not in own or ours.is_left(r))
+    found = [r for r in alive if (r["name"] not in own or left.is_left(ours, r))
              and (r["id"] in named or r.get("templateid") in templates)]  # fmt: skip
     at = machines.addresses({r["name"]: r for r in found})
     known = etcd.ask_all(ours.cloud, at, written.text)
     return [
         tick("state", f"{len(ours.names)} machines", f"{r['state']} at {at.get(r['name'])}, etcd "
              f"{getattr(known.get(r['name']), 'state', 'not asked')}", False,
-             placement.LEFT if ours.is_left(r) else TOO_MANY, r["name"])
+             placement.LEFT if left.is_left(ours, r) else TOO_MANY, r["name"])
         for r in found
     ]  # fmt: skip
