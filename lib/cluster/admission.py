@@ -8,7 +8,8 @@ A group without rules lets nothing in, and each account's own, which machines wi
 import ipaddress
 from collections.abc import Sequence
 
-from lib.checks import Tick, asked, tick
+from lib.api import find
+from lib.checks import Tick, asked, not_allowed, tick
 from lib.cluster import etcd, membership
 from lib.ours import Ours
 
@@ -30,24 +31,28 @@ def rows(ours: Ours, groups: Sequence[str], installer: str) -> list[Tick]:
     That no group lets etcd's ports in is wrong, where there is more than one member and none may be
     of VMware. That none lets SSH in is a warning.
     """
-    zones = {str(place.zone_id) for place in ours.places}
-    has = [z for z in ours.cloud.zones if str(z["id"]) in zones and z.get("securitygroupsenabled")]
-    return asked("security groups", _rows, ours, groups, installer) if has else []
+    return asked("security groups", _rows, ours, groups, installer)
 
 
 def _rows(ours: Ours, groups: Sequence[str], installer: str) -> list[Tick]:
-    cloud = ours.cloud
-    kinds = {r["name"] for r in cloud.list_if_allowed("listHypervisors") or [{"name": VMWARE}]}
-    if kinds == {VMWARE}:
+    cloud, zones = ours.cloud, {str(place.zone_id) for place in ours.places}
+    if not any(z.get("securitygroupsenabled") for z in cloud.zones if str(z["id"]) in zones):
         return []
-    found = [cloud.one("listSecurityGroups", name) for name in groups or [DEFAULT]]
+    kinds = {r["name"] for r in cloud.list_if_allowed("listHypervisors") or []}
+    there = cloud.list_if_allowed("listSecurityGroups")
+    if there is None:
+        told = not_allowed("listSecurityGroups")
+        return [tick("security groups", "etcd's ports open", told, None)]
+    found = [g for name in groups or [DEFAULT] for g in find.fitting(there, name)]
+    if kinds == {VMWARE} or not found:  # a name that is none is another row's
+        return []
     names = ", ".join(g["name"] for g in found)
     lets = [r for g in found for r in g.get("ingressrule") or [] if _is_for_us(ours, r, found)]
     ports = [etcd.PORT, membership.PEER_PORT]
     if installer == "coreos-install":
         ports = [etcd.OLD_PORT, membership.OLD_PEER_PORT]
     shut = [p for p in ports if not _lets(lets, p)]
-    sure = len(ours.members) > 1 and VMWARE not in kinds
+    sure = len(ours.members) > 1 and bool(kinds) and VMWARE not in kinds
     told = [tick(f"security groups {names}", f"etcd's ports {ports[0]} and {ports[1]} open",
                  f"shut: {', '.join(map(str, shut))}" if shut else "open",
                  (False if sure else None) if shut else True, NEVER)]  # fmt: skip

@@ -37,7 +37,8 @@ def test_an_address_forwards_a_port_until_it_is_given_back(taken):
 
 WRONG = {
     "no machine": ({"virtualmachineid": "nosuch"}, "virtualmachineid"),
-    "no protocol": ({"protocol": "sctp"}, "Protocol sctp is not supported in zone"),
+    "no protocol": ({"protocol": "sctp"}, "Protocol sctp is not supported in zone 1"),
+    "no ports": ({"protocol": "icmp"}, "Protocol icmp is currently supported only for rules with"),
 }
 
 
@@ -61,18 +62,29 @@ def test_newer_servers_have_a_firewall(api):
     node, network = api.machine("m"), api.id_of("listNetworks", "default-guest")
     own = {"ipaddressid": api.done("associateIpAddress", networkid=network)["id"]}
     rule = SSH | own | {"virtualmachineid": node["id"]}
-    assert "deprecated" in api.refused("createPortForwardingRule", **rule, cidrlist="1.2.3.0/24")[1]
-    api.done("createPortForwardingRule", **rule, openfirewall="false")
+    api.done("createPortForwardingRule", **rule, openfirewall="false", cidrlist="1.2.3.0/24")
     assert count(api, "listFirewallRules") == 0
     given = own | {"protocol": "TCP", "startport": 22, "endport": 22}
     wrong = api.refused("createFirewallRule", **given, cidrlist="1.2.3.4")
     assert wrong == (431, "Source CIDRs formatting error 1.2.3.4")
     created = api.done("createFirewallRule", **given, cidrlist="1.2.3.0/24,1.2.4.0/24")
+    wider = given | {"startport": 20, "endport": 30, "cidrlist": "1.2.4.0/24"}
+    code, text = api.refused("createFirewallRule", **wider)
+    assert code == 537 and text.startswith("The range specified, 20-30, conflicts with rule ")
+    assert text.endswith("which has 22-22")
+    everything = own | {"protocol": "UDP"}
+    api.done("createFirewallRule", **everything)
+    assert api.refused("createFirewallRule", **everything) == (
+        537, "There is already a firewall rule specified with protocol = udp and no ports"
+    )  # fmt: skip
     assert (created["cidrlist"], created["startport"]) == ("1.2.3.0/24,1.2.4.0/24", 22)
     assert api.refused("createFirewallRule", **given, cidrlist="1.2.3.0/24")[0] == 537
     assert api.done("deleteFirewallRule", id=created["id"]) is True
     api.done("createPortForwardingRule", **rule | {"publicport": 2222})
-    assert [r["cidrlist"] for r in api("listFirewallRules")["firewallrule"]] == ["0.0.0.0/0"]
+    rows = api("listFirewallRules")["firewallrule"]
+    assert [(r["protocol"], r["cidrlist"]) for r in rows] == [
+        ("udp", "0.0.0.0/0"), ("tcp", "0.0.0.0/0")
+    ]  # fmt: skip
 
 
 def test_addresses_are_counted_and_limited(api):

@@ -1,8 +1,10 @@
 """Commands for what a public address lets in: port forwarding and firewall rules.
 
-Rules and texts are those of `RulesManagerImpl`, `FirewallManagerImpl` and
-`CreateFirewallRuleCmd`. 2.2 has no firewall rules: there a forwarded port is open, but for
-`cidrlist`. No packet is sent here, so a rule changes nothing but the lists.
+Rules and texts are those of `FirewallManagerImpl` (`detectRulesConflict`, `validateFirewallRule`),
+`RulesManagerImpl`, `CreatePortForwardingRuleCmd` and `CreateFirewallRuleCmd`. What a port conflicts
+with is named by its number, as all servers did to 4.19; newer ones may write the rule in full. 2.2
+has no firewall rules: there a forwarded port is open, but for `cidrlist` (its API reference), which
+newer servers take for VPCs only. No packet is sent here, so a rule changes nothing but the lists.
 """
 
 import ipaddress
@@ -29,18 +31,15 @@ def create_forwarding(
     **given: Any,
 ) -> Work:
     """Create the rule, and where that is left open a firewall rule for everyone."""
-    if cidrlist and cloud.dialect.has_firewall:
-        raise invalid(
-            "Parameter cidrList is deprecated; if you need to open firewall rule for the specific "
-            "cidr, please refer to createFirewallRule command"
-        )
     address = cloud.find("publicipaddress", ipaddressid)
     machine = cloud.find("virtualmachine", virtualmachineid)
     if machine["state"] in ("Destroyed", "Expunging"):
         raise invalid(f"Invalid user vm: {machine['n']}")
     if _card(machine, address) is None:
         raise invalid("Vm doesn't belong to network associated with ipAddress")
-    port, protocol = given["publicport"], _protocol(given["protocol"])
+    port, protocol = given["publicport"], _protocol(cloud, address, given["protocol"])
+    if protocol == "icmp":
+        raise invalid("Protocol icmp is currently supported only for rules with purpose Firewall")
     _check_free(fitting(cloud, "portforwardingrule", ipaddressid=address["id"]), protocol, port)
     own = _of(address) | {"protocol": protocol, "virtualmachineid": machine["id"]}
     own |= {"publicport": port, "privateport": given["privateport"], "cidrlist": cidrlist}
@@ -54,9 +53,10 @@ def _card(machine: Row, address: Row) -> Row | None:
     return next(cards, None)
 
 
-def _protocol(given: str) -> str:
+def _protocol(cloud: Cloud, address: Row, given: str) -> str:
     if given.lower() not in ("tcp", "udp", "icmp"):
-        raise invalid(f"Protocol {given} is not supported in zone")
+        zone = cloud.find("zone", address["zoneid"])
+        raise invalid(f"Protocol {given} is not supported in zone {zone['n']}")
     return given.lower()
 
 
@@ -87,7 +87,9 @@ def create_firewall(
         if not _is_cidr(cidr):
             raise ApiError(431, f"Source CIDRs formatting error {cidr}")
     ports = startport, endport or startport
-    return Work(_open(cloud, address, _protocol(protocol), *ports, cidrlist or [EVERYONE]))
+    return Work(
+        _open(cloud, address, _protocol(cloud, address, protocol), *ports, cidrlist or [EVERYONE])
+    )
 
 
 def _is_cidr(text: str) -> bool:
@@ -101,11 +103,17 @@ def _open(
     cloud: Cloud, address: Row, protocol: str, start: int | None, end: int | None, cidrs: list
 ) -> Row:
     own = _of(address) | {"protocol": protocol, "startport": start, "endport": end}
-    for rule in fitting(cloud, "firewallrule", ipaddressid=address["id"]):
-        same = all(rule[k] == v for k, v in own.items())
-        if same and set(rule["cidrlist"]) & set(cidrs):
+    alike = {"ipaddressid": address["id"], "protocol": protocol}
+    for rule in fitting(cloud, "firewallrule", **alike):
+        first, last = rule["startport"], rule["endport"]
+        if not set(rule["cidrlist"]) & set(cidrs) or (start is None) is not (first is None):
+            continue
+        if start is None or end is None:
+            text = f"There is already a firewall rule specified with protocol = {protocol}"
+            raise ApiError(CONFLICT, f"{text} and no ports")
+        if first <= end and start <= last:
             text = f"The range specified, {start}-{end}, conflicts with rule {rule['n']} which has"
-            raise ApiError(CONFLICT, f"{text} {start}-{end}")
+            raise ApiError(CONFLICT, f"{text} {first}-{last}")
     return cloud.state.add("firewallrule", **own, cidrlist=cidrs)
 
 

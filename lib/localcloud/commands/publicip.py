@@ -1,7 +1,8 @@
 """Commands for public addresses: taken for a network, listed, and given back.
 
-Rules and texts are those of `AssociateIPAddrCmd` and `NetworkServiceImpl`; those of 2.2 are taken
-to be the same. A network goes out by an address of its own, which is listed, too.
+Rules and texts are those of `AssociateIPAddrCmd` (a job on 2.2, too, as jclouds knew it),
+`NetworkServiceImpl.releaseIpAddress` and `IpAddressManagerImpl` (2.2: `NetworkManagerImpl`, of the
+same texts). A network goes out by an address of its own, which is listed, too.
 """
 
 from ipaddress import IPv4Network

@@ -13,7 +13,7 @@ from ..state.jobs import Work
 from ..state.refusals import ApiError, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
-from ..state.views import ingress_rule, show
+from ..state.views import members_of, more, show
 
 PROTOCOLS = ("tcp", "udp", "icmp", "all")  # besides numbers
 WHO = "securityGroupId and securityGroupName parameters are mutually exclusive"
@@ -75,7 +75,7 @@ def authorized(
     if not new:
         raise ApiError(530, "Failed to authorize security group ingress rule(s)", None)
     rules = [cloud.state.add("securitygrouprule", **own, **source) for source in new]
-    shown = [ingress_rule(cloud, rule) for rule in rules]
+    shown = [_shown(cloud, rule) for rule in rules]
     return {"securitygroup": show(cloud, "securitygroup", group, ingressrule=shown)}
 
 
@@ -168,3 +168,22 @@ def revoked(cloud: Cloud, job: Row, id: Any) -> dict:
     if rule := cloud.state.get("securitygrouprule", id):
         cloud.state.remove("securitygrouprule", rule)
     return {"success": True}
+
+
+@more("securitygroup")
+def _security_group(cloud: Cloud, row: Row) -> dict:
+    inside = members_of(cloud, row)
+    found = [r for r in cloud.rows("securitygrouprule") if r["securitygroupid"] == row["id"]]
+    rules = {"ingressrule": [_shown(cloud, rule) for rule in found], "egressrule": []}
+    return rules | {"virtualmachineids": inside, "virtualmachinecount": len(inside)}
+
+
+def _shown(cloud: Cloud, rule: Row) -> dict:
+    """Return a rule as its group shows it: from a group of an account, or from a CIDR."""
+    names = ("icmptype", "icmpcode") if rule["protocol"] == "icmp" else ("startport", "endport")
+    shown = {"ruleid": rule["id"], "protocol": rule["protocol"]}
+    shown |= dict(zip(names, rule["ports"], strict=True))
+    if rule["cidr"]:
+        return shown | {"cidr": rule["cidr"]}
+    group = cloud.find("securitygroup", rule["allowed"])
+    return shown | {"securitygroupname": group["name"], "account": cloud.account()["name"]}

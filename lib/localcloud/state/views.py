@@ -171,29 +171,10 @@ def _public_address(cloud: Cloud, row: Row) -> dict:
 
 @more("affinitygroup")
 def _affinity_group(cloud: Cloud, row: Row) -> dict:
-    return {"virtualmachineIds": _members(cloud, row)}
+    return {"virtualmachineIds": members_of(cloud, row)}
 
 
-@more("securitygroup")
-def _security_group(cloud: Cloud, row: Row) -> dict:
-    inside = _members(cloud, row)
-    found = [r for r in cloud.rows("securitygrouprule") if r["securitygroupid"] == row["id"]]
-    rules = {"ingressrule": [ingress_rule(cloud, rule) for rule in found], "egressrule": []}
-    return rules | {"virtualmachineids": inside, "virtualmachinecount": len(inside)}
-
-
-def ingress_rule(cloud: Cloud, rule: Row) -> dict:
-    """Return a rule as its group shows it: from a group of an account, or from a CIDR."""
-    names = ("icmptype", "icmpcode") if rule["protocol"] == "icmp" else ("startport", "endport")
-    shown = {"ruleid": rule["id"], "protocol": rule["protocol"]}
-    shown |= dict(zip(names, rule["ports"], strict=True))
-    if rule["cidr"]:
-        return shown | {"cidr": rule["cidr"]}
-    group = cloud.find("securitygroup", rule["allowed"])
-    return shown | {"securitygroupname": group["name"], "account": cloud.account()["name"]}
-
-
-def _members(cloud: Cloud, group: Row) -> list:
+def members_of(cloud: Cloud, group: Row) -> list:
     """Return the ids of the machines in a group."""
     return [
         m["id"]
