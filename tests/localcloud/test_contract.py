@@ -147,7 +147,7 @@ class Replay:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def deviations(tmp_path_factory):
     """Return the differences of all recorded calls by their labels."""
     from lib.localcloud.wire.server import Server
 
@@ -171,10 +171,12 @@ def excused(label: str, difference: str) -> list[tuple]:
 
 
 @pytest.mark.parametrize("label", [s["label"] for s in STEPS if "answer" in s])
-def test_the_answer_is_that_of_the_real_server(expected, label):
-    assert [d for d in expected[label] if not excused(label, d)] == []
+def test_the_answer_is_that_of_the_real_server(deviations, label):
+    assert [d for d in deviations[label] if not excused(label, d)] == []
 
 
-def test_every_reason_is_still_needed(expected):
-    needed = {one for label, found in expected.items() for d in found for one in excused(label, d)}
+def test_every_reason_is_still_needed(deviations):
+    needed = {
+        one for label, found in deviations.items() for d in found for one in excused(label, d)
+    }
     assert set(DIFFERENT) == needed
