@@ -36,7 +36,8 @@ def test_all_machines_share_what_is_registered_under_the_clusters_name(registeri
     assert play(registering, FIFTY, **USERDATA)["plan"] == []
     calls = registering.list("listSimulatorCalls")
     asked = [c["params"]["name"] for c in calls if c["command"] == "listApis"]
-    assert sorted(asked) == ["deleteUserData", "registerUserData"], "asked once whether it can"
+    once = ["deleteUserData", "expungeVirtualMachine", "registerUserData"]
+    assert sorted(asked) == once, "asked once whether it can"
 
 
 def test_each_machine_may_have_its_own_with_its_host_name_in_an_ignition_config(tmp_path):
