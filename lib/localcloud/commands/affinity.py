@@ -92,13 +92,17 @@ def chosen(
     **_: Any,
 ) -> list[Any]:
     """Return the ids of the groups of a call."""
-    if affinitygroupids and affinitygroupnames:
-        raise invalid(
-            "affinitygroupids parameter is mutually exclusive with affinitygroupnames parameter"
-        )
-    by_name = {row["name"]: row["id"] for row in cloud.mine("affinitygroup")}
-    for name in affinitygroupnames or []:
-        if name not in by_name:
-            raise invalid(f"Unable to find affinity group by name {name}")
-    ids = affinitygroupids or [by_name[name] for name in affinitygroupnames or []]
+    ids = named(cloud, "affinitygroup", affinitygroupids, affinitygroupnames)
     return [cloud.find("affinitygroup", id)["id"] for id in dict.fromkeys(ids)]
+
+
+def named(cloud: Cloud, kind: str, ids: list | None, names: list | None) -> list[Any]:
+    """Return the ids of groups of a kind that a call has by ids or by names, but not by both."""
+    if ids and names:
+        raise invalid(f"{kind}ids parameter is mutually exclusive with {kind}names parameter")
+    by_name = {row["name"]: row["id"] for row in cloud.mine(kind)}
+    what = "affinity group" if kind == "affinitygroup" else "group"
+    for name in names or []:
+        if name not in by_name:
+            raise invalid(f"Unable to find {what} by name {name}")
+    return ids or [by_name[name] for name in names or []]

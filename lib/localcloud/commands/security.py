@@ -10,6 +10,8 @@ from ..state.cloud import Cloud, Listing, fitting
 from ..state.refusals import ApiError, invalid
 from ..state.registry import command
 from ..state.rows import Row
+from ..state.views import members_of
+from .affinity import named
 
 DEFAULT = "default"  # which each account has
 
@@ -50,18 +52,12 @@ def delete_group(cloud: Cloud, id: Any = None, name: str | None = None) -> bool:
     if any(r.get("allowed") == found[0]["id"] for r in cloud.rows("securitygrouprule")):
         text = "Cannot delete group when there are security rules that allow this group"
         raise ApiError(536, text, 4390)
-    if members(cloud, found[0]):
+    if members_of(cloud, found[0]):
         raise ApiError(536, "Cannot delete group when it's in use by virtual machines", 4390)
     for rule in fitting(cloud, "securitygrouprule", securitygroupid=found[0]["id"]):
         cloud.state.remove("securitygrouprule", rule)
     cloud.state.remove("securitygroup", found[0])
     return True
-
-
-def members(cloud: Cloud, group: Row) -> list[Row]:
-    """Return the machines in a group."""
-    rows = cloud.rows("virtualmachine")
-    return [m for m in rows if group["id"] in m.get("securitygroupids", [])]
 
 
 def chosen(
@@ -72,19 +68,12 @@ def chosen(
     **_: Any,
 ) -> list[Any]:
     """Return the ids of the groups of a deployment in a zone; the default one if none is named."""
-    if securitygroupids and securitygroupnames:
-        raise invalid(
-            "securitygroupids parameter is mutually exclusive with securitygroupnames parameter"
-        )
-    by_name = {row["name"]: row["id"] for row in cloud.mine("securitygroup")}
-    for name in securitygroupnames or []:
-        if name not in by_name:
-            raise invalid(f"Unable to find group by name {name}")
-    ids = securitygroupids or [by_name[name] for name in securitygroupnames or []]
+    ids = named(cloud, "securitygroup", securitygroupids, securitygroupnames)
     if not zone["securitygroupsenabled"] and ids:
         raise invalid(
             "Can't create vm with security groups; security group feature is not enabled per zone"
         )
     if not zone["securitygroupsenabled"]:
         return []
-    return [cloud.find("securitygroup", id)["id"] for id in ids or [by_name[DEFAULT]]]
+    ids = ids or named(cloud, "securitygroup", None, [DEFAULT])
+    return [cloud.find("securitygroup", id)["id"] for id in ids]

@@ -90,7 +90,10 @@ def _command(block: str, shared: dict[str, Param]) -> Command:
     words += PAGING if kind == "list" else ()
     rows = [_param(line) for line in lines if line[0] != "+"]
     rows += [shared[n]._replace(only=d) for n, d in (_parsed(SHARED, word) for word in words)]
-    return Command(name, kind, answers, description, {p.name: p for p in rows}, only, since)
+    params = {row.name: row for row in rows}
+    if len(params) < len(rows):
+        raise ValueError(f"api.txt: {name} has a parameter twice")
+    return Command(name, kind, answers, description, params, only, since)
 
 
 def _param(line: str) -> Param:
