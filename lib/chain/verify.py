@@ -16,6 +16,7 @@ from lib.record.manifest import FILE, SIGNATURE, Manifest
 from lib.report import past
 
 BY_HAND = "not sealed: the journal of notebooks run by hand is never sealed"
+CHANGED = "changed: lines were edited, added, moved or cut"
 NO_FILE = "replaced by something that is not a plain file"
 
 
@@ -96,9 +97,15 @@ def _is_running(folder: Path) -> bool:
     return len(manifest.every(folder)) < begun and ledger.is_locked(folder)
 
 
-def _seals(folder: Path) -> dict[str, Path]:
-    """Return the manifests of a run by their sha256, the newest last."""
-    return {manifest.digest(path): path for path in manifest.every(folder)}
+def _seals(folder: Path) -> dict[str, Manifest | None]:
+    """Return the manifests of a run by their sha256, None for one that cannot be read."""
+    found: dict[str, Manifest | None] = {}
+    for path in manifest.every(folder):
+        hashed = manifest.digest(path)
+        found[hashed] = None
+        with suppress(ValueError):  # a finding of the run itself
+            found[hashed] = manifest.read(path)
+    return found
 
 
 def _first_per_file(found: list[Finding]) -> list[Finding]:
@@ -107,36 +114,33 @@ def _first_per_file(found: list[Finding]) -> list[Finding]:
 
 def _run(folder: Path, signers: Path | None) -> Iterator[Finding]:
     """Yield the findings on a folder itself."""
-    pairs = _faults(folder, signers)
-    return (Finding(folder.name, file, what) for file, what in pairs if what)
+    return (Finding(folder.name, *fault) for fault in _faults(folder, signers))
 
 
 def _faults(folder: Path, signers: Path | None) -> Iterator[tuple[str, str]]:
-    """Yield files and what is wrong with them, "" where nothing is."""
+    """Yield files and what is wrong with them."""
     if folder.is_symlink():
         yield "", "replaced by a link to another folder"
-    elif not os.path.lexists(folder / FILE):
+        return
+    if not os.path.lexists(folder / FILE):
         yield "", _why_unsealed(folder)
-    else:
-        try:
-            sealed = manifest.read(folder / FILE)
-        except ValueError as error:
-            yield FILE, f"{error}: it was edited, cut or replaced"
-            return
-        yield FILE, "" if sealed.run == folder.name else f"is the one of the run {sealed.run}"
-        there = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}
-        for name in sorted(sealed.files.keys() | there.keys()):
-            yield name, _difference(sealed.files.get(name), there.get(name))
-        yield from _earlier(folder, set(there.values()))
-        yield SIGNATURE, _signature(folder / FILE, folder / SIGNATURE, signers)
-
-
-def _difference(sealed: str | None, there: str | None) -> str:
-    """Return how a file differs from its sealed sha256; None: there is none, "": no plain file."""
-    if sealed is None or there is None:
-        return "added" if sealed is None else "removed"
-    changed = "changed: lines were edited, added, moved or cut" if there else NO_FILE
-    return "" if sealed == there else changed
+        return
+    try:
+        sealed = manifest.read(folder / FILE)
+    except ValueError as error:
+        yield FILE, f"{error}: it was edited, cut or replaced"
+        return
+    if sealed.run != folder.name:
+        yield FILE, f"is the one of the run {sealed.run}"
+    there = {name: manifest.digest(path) for name, path in manifest.content(folder).items()}
+    for name in sorted(sealed.files.keys() | there.keys()):
+        if name not in sealed.files or name not in there:
+            yield name, "removed" if name in sealed.files else "added"
+        elif sealed.files[name] != there[name]:
+            yield name, CHANGED if there[name] else NO_FILE
+    yield from _earlier(folder, set(there.values()))
+    if what := _signature(folder / FILE, folder / SIGNATURE, signers):
+        yield SIGNATURE, what
 
 
 def _why_unsealed(folder: Path) -> str:
@@ -171,12 +175,10 @@ def _earlier(folder: Path, there: set[str]) -> Iterator[tuple[str, str]]:
 
 def _begins(path: Path, hashed: str) -> bool:
     """Return whether a file begins with lines of this sha256."""
-    sha = hashlib.sha256()
-    for line in [b"", *(path.read_bytes() if manifest.plain(path) else b"").splitlines(True)]:
-        sha.update(line)
-        if sha.hexdigest() == hashed:
-            return manifest.plain(path)
-    return False
+    if not manifest.plain(path):
+        return False
+    sha, lines = hashlib.sha256(), [b"", *path.read_bytes().splitlines(True)]
+    return any(sha.update(line) or sha.hexdigest() == hashed for line in lines)
 
 
 def _beside(runs: Path) -> Iterator[tuple[set[str], Finding]]:
@@ -186,10 +188,10 @@ def _beside(runs: Path) -> Iterator[tuple[set[str], Finding]]:
     """
     seals = {folder.name: _seals(folder) for folder in _all(runs)}
     lines, bad = read_log(runs)
-    readable = dict(_readable(seals))
+    held = {(run, h): m for run, found in seals.items() for h, m in found.items() if m}
     links = [
         (m.run, m.before, m.link, f"{m.run} was sealed after it", f"after which {m.run} was sealed")
-        for m in readable.values()
+        for m in held.values()
         if m.before
     ]
     links += [
@@ -210,19 +212,9 @@ def _beside(runs: Path) -> Iterator[tuple[set[str], Finding]]:
         listed = {hashed for name, hashed in times if name == run}
         if len(listed) < len(found) and not found.keys() <= {hashed for _, hashed in times}:
             yield {run}, Finding(LOG, "", f"the line of a seal of {run} was removed")
-    for (run, hashed), sealed in readable.items():
+    for (run, hashed), sealed in held.items():
         if times.get((run, hashed), sealed.sealed) != sealed.sealed:
             yield {run}, Finding(LOG, "", f"the line of a seal of {run} has another time")
-
-
-def _readable(
-    seals: dict[str, dict[str, Path]],
-) -> Iterator[tuple[tuple[str, str], Manifest]]:
-    """Yield run and sha256 of each manifest that can be read, and the manifest."""
-    for run, found in seals.items():
-        for hashed, path in found.items():
-            with suppress(ValueError):  # a finding of the run itself
-                yield (run, hashed), manifest.read(path)
 
 
 def _signature(text: Path, signature: Path, signers: Path | None) -> str:
