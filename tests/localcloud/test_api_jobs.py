@@ -98,6 +98,10 @@ def test_jobs_on_one_machine_wait_for_each_other(slow, clock):
     assert [status(slow, j) for j in jobs] == [1, 1]
     places = [slow("listVolumes", id=v)["volume"][0]["deviceid"] for v in volumes]
     assert places == [2, 4]
+    jobs = [slow("stopVirtualMachine", id=machine)["jobid"]]
+    jobs.append(slow("updateVolume", id=volumes[0], name="c")["jobid"])
+    clock.now += 16
+    assert [status(slow, j) for j in jobs] == [1, 0]
 
 
 def test_a_machine_shows_the_state_of_its_job(slow, clock):
