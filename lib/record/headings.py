@@ -1,48 +1,15 @@
 """What people call the fields of CloudStack's answers, and how values read in a table."""
 
+import json
 from datetime import datetime
+from pathlib import Path
 
 import pandas as pd
 
 from lib.record import reading
 
-# The field itself shows on hover.
-HEADINGS = {
-    "allocationstate": "allocation",
-    "cidr": "CIDR",
-    "cmd": "command",
-    "cpunumber": "CPUs",
-    "cpuspeed": "MHz",
-    "created": "created",
-    "deviceid": "device number",
-    "disksize GiB": "size GB",
-    "displayname": "display name",
-    "hosttags": "host tags",
-    "intervaltype": "interval",
-    "isasync": "is a job",
-    "iscustomized": "any size",
-    "isready": "ready",
-    "jobinstancetype": "on a",
-    "jobstatus": "job status",
-    "memory": "memory MiB",
-    "networktype": "network type",
-    "nic": "addresses",
-    "ok": "",
-    "serviceofferingname": "offering",
-    "templatename": "template",
-    "vmdisplayname": "attached to",
-    "volumename": "of volume",
-    "diskofferingid": "disk offering",
-    "networkids": "networks",
-    "ostypeid": "OS type",
-    "serviceofferingid": "offering",
-    "snapshotid": "snapshot",
-    "templateid": "template",
-    "virtualmachineid": "machine",
-    "volumeid": "volume",
-    "zoneid": "zone",
-    "zonename": "zone",
-}
+# The words for fields; the field itself shows on hover.
+HEADINGS = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
 WORDS = {"True": "yes", "False": "no"}
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..state import events, jobs
 from ..state.cloud import LIMITS, Cloud, Listing, fitting, used
-from ..state.fields import fields_of
+from ..state.fields import chosen, fields_of
 from ..state.refusals import DIRECT, ApiError
 from ..state.registry import Command, Param, command, known, params_of
 from ..state.rows import Row
@@ -152,25 +152,9 @@ def _words(limit: float) -> str:
 def user_of(cloud: Cloud, row: Row) -> dict:
     """Return the user of an account, which has one."""
     own = {k: row.get(k) for k in ("domainid", "domain", "apikey", "roleid")}
-    return own | {
-        "id": row["userid"],
-        "username": row["name"],
-        "firstname": row["name"],
-        "lastname": row["name"],
-        "email": f"{row['name']}@example.com",
-        "created": cloud.stamp(row["at"]),
-        "state": "enabled",
-        "account": row["name"],
-        "accountid": row["id"],
-        "accounttype": 0,
-        "usersource": "native",
-        "roletype": "User",
-        "rolename": "User",
-        "iscallerchilddomain": False,
-        "isdefault": False,
-        "is2faenabled": False,
-        "is2famandated": False,
-    }
+    own |= dict.fromkeys(("username", "firstname", "lastname", "account"), row["name"])
+    own |= {"id": row["userid"], "accountid": row["id"], "email": f"{row['name']}@example.com"}
+    return chosen("user", cloud.dialect.name, own | {"created": cloud.stamp(row["at"])})
 
 
 @command("listEvents")
