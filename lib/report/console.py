@@ -8,9 +8,10 @@ import codecs
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -66,6 +67,8 @@ def invoked(at: Path | None = None) -> list[str]:
 
 def one_line(text: object) -> str:
     """Return a text as `plain` does, on one line."""
+    if isinstance(text, str) and text.isprintable() and "  " not in text:
+        return text.strip(" ")
     return re.sub("[ \n]+", " ", plain(text)).strip(" ")
 
 
@@ -83,3 +86,20 @@ def grid(
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def long_grid(
+    head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
+) -> str:
+    """Return a table of many rows as lines, in a fraction of the time; no cell is folded."""
+    names = list(map(translated, head))
+    columns = list(zip(names, *rows, strict=True))
+    widths = [max(len(c) if c.isascii() else cell_len(c) for c in column) for column in columns]
+    pads = [str.rjust if name in right else str.ljust for name in head]
+
+    def line(row: Sequence[str]) -> str:
+        cells = zip(pads, row, widths, strict=True)
+        wide = [pad(c, w - (0 if c.isascii() else cell_len(c) - len(c))) for pad, c, w in cells]
+        return "  ".join(wide).rstrip()
+
+    return "\n".join(map(line, [names, *rows]))

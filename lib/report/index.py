@@ -214,7 +214,7 @@ def show(runs: Path, choice: Choice, *, as_json: bool = False) -> None:
     """Print the runs on the terminal. Raises `BadInput` if there is no such folder."""
     from rich.text import Text
 
-    from lib.report.console import console, grid, one_line
+    from lib.report.console import console, grid, long_grid, one_line
 
     past.demand_folder(runs)
     found = choice.of(lines(runs))
@@ -227,10 +227,14 @@ def show(runs: Path, choice: Choice, *, as_json: bool = False) -> None:
     found = found[: len(found) - older]
     out = console()
     head = _fitting(found, out.width)
-    texts = [[Text(one_line(line.words[name])) for name in head] for line in found]
-    for line, row in zip(found, texts, strict=True):
-        row[0].stylize(colour(line.outcome))
-    out.print(grid(head, texts, right=NUMBERS))
+    texts = [[one_line(line.words[name]) for name in head] for line in found]
+    if len(found) > LISTED:
+        print(long_grid(head, texts, NUMBERS))
+    else:
+        rows = [list(map(Text, row)) for row in texts]
+        for line, row in zip(found, rows, strict=True):
+            row[0].stylize(colour(line.outcome))
+        out.print(grid(head, rows, right=NUMBERS))
     for line in found:
         if line.unread:
             print(one_line(f"{line.folder.name}: could not be read: {'; '.join(line.unread)}"))

@@ -12,7 +12,7 @@ from lib.__main__ import main
 from lib.chain import abandoned, seal
 from lib.record import jsonl, ledger
 from lib.record.faults import BadInput
-from lib.report import index, past, report
+from lib.report import console, index, past, report
 
 
 @pytest.fixture
@@ -200,4 +200,13 @@ def test_a_terminal_and_the_page_show_the_newest_of_many(many, capsys, monkeypat
     assert "4 older ones are not shown: `-n 7` shows all." in capsys.readouterr().out
     assert "3 older runs are not on this page" in index.write(many).read_text()
     assert main(["list", "-n", "7", "--runs", str(many)]) == 0
-    assert "older ones" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "older ones" not in said and said.count("-050607-web  web ") == 7 and "│" not in said
+
+
+def test_a_long_table_is_aligned_by_the_cells_of_a_terminal():
+    rows = [["東京", "5", "x"], ["a", "100", ""], ["abcdef", "20", "yz"]]
+    names = ("cluster", "took", "reason")
+    lines = console.long_grid(names, rows, right=("took",)).splitlines()
+    assert lines[1:] == ["東京        5  x", "a         100", "abcdef     20  yz"]
+    assert lines[0] == "cluster  took  reason"
