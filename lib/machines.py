@@ -42,7 +42,7 @@ def demand_members(names: list[str], etcd_members: int) -> None:
 
 
 def found(rows: list[dict], names: list[str]) -> dict[str, dict]:
-    """Return those of the rows with these names by name, those being destroyed left out.
+    """Return those of the rows with these names, in their order, those being destroyed left out.
 
     Raises CheckFailed when two machines bear one name.
     """
@@ -53,7 +53,7 @@ def found(rows: list[dict], names: list[str]) -> dict[str, dict]:
         same.setdefault(row["name"], []).append(row)
     for name, those in same.items():
         demand_one(those, f"machines named {name}", "Rename one.")
-    return {name: those[0] for name, those in same.items()}
+    return {name: same[name][0] for name in names if name in same}
 
 
 def demand_one(rows: list[dict], what: str, next_step: str) -> None:

@@ -190,11 +190,13 @@ class Ours:
 
     def plan_tags(self, row: dict, resource: str, **more: str) -> list[Step]:
         """Return the step that adds the tags that a resource of ours lacks, none if it has all."""
-        if self.has_tags(row):
+        # A template is not made neutral once it is ours: it may hold a token.
+        wanted = self.tags | ({} if resource != "UserVm" and self.has_tags(row) else more)
+        lacking = {k: v for k, v in wanted.items() if k not in tags_in(row)}
+        if not lacking or not self.cloud.has_tags:
             return []
-        lacking = {k: v for k, v in (self.tags | more).items() if k not in tags_in(row)}
-        params = tag_params([row["id"]], resource, lacking)
-        return [Step("createTags", params, "created, but not yet tagged", row["name"])]
+        why = f"it lacks {', '.join(lacking)}"
+        return [Step("createTags", tag_params([row["id"]], resource, lacking), why, row["name"])]
 
     def volume(self) -> dict | None:
         """Return our volume, None if there is none.

@@ -69,6 +69,12 @@ def test_a_registered_template_is_copied_also_when_a_zone_is_added_later(cloud):
     ours = Ours(cloud, "local-1", "coreos-cluster").over(["local-1", "west"])
     with pytest.raises(CheckFailed, match=r"zone of machine .*-3: wanted .*found north"):
         placement.demand_possible(ours, Placement(), ["coreos-cluster-3"], [])
+    if cloud.has_tags:  # a tag that is gone is a change to make, which drift names
+        lacking = {"resourceids": [machines(cloud)["coreos-cluster-2"]["id"]]}
+        tags = [{"key": "home"}, {"key": "revision"}]
+        cloud.call("deleteTags", resourcetype="UserVm", tags=tags, **lacking)
+        plan = play(cloud, FIFTY, mode="plan", **more)["plan"]
+        assert [(s.what, s.why) for s in plan] == [("coreos-cluster-2", "it lacks revision, home")]
     play(cloud, NINETY, **more)
     assert copies(cloud) == []
 

@@ -122,7 +122,7 @@ def _filled(
         if not escaped and name in values:
             return values[name]
         if escaped or name not in MACHINE:
-            problems.append(_unknown(node, name, values))
+            problems.append(_unknown(_line(node, found), name, values))
         return found[0]
 
     text = PLACEHOLDER.sub(value, node.value)
@@ -132,7 +132,13 @@ def _filled(
     return yaml.ScalarNode(tag, text, node.start_mark, node.end_mark, node.style)
 
 
-def _unknown(node: yaml.Node, name: str, values: Mapping[str, str]) -> Problem:
+def _line(node: yaml.ScalarNode, found: re.Match) -> int:
+    """Return the line of what is found in a text; a block's text begins below its `|`."""
+    below = 1 + node.value.count("\n", 0, found.start()) if node.style == "|" else 0
+    return node.start_mark.line + 1 + below
+
+
+def _unknown(line: int, name: str, values: Mapping[str, str]) -> Problem:
     known = ", ".join([*values, *MACHINE])
     what = (
         f"${{{name}}} has no value; there are {known}. Set config_values, or write $${{{name}}} for"
@@ -140,7 +146,7 @@ def _unknown(node: yaml.Node, name: str, values: Mapping[str, str]) -> Problem:
     what += " a variable"
     if name in MACHINE:
         what = f"$${{{name}}}: a variable of a shell or a unit needs another name than {name}"
-    return Problem(node.start_mark.line + 1, "error", what)
+    return Problem(line, "error", what)
 
 
 def of_machines(node: yaml.Node | None, seen: set[int] | None = None) -> Iterator[tuple[int, str]]:
@@ -150,8 +156,8 @@ def of_machines(node: yaml.Node | None, seen: set[int] | None = None) -> Iterato
         return
     seen.add(id(node))
     if isinstance(node, yaml.ScalarNode):
-        for name in OF_MACHINE.findall(node.value):
-            yield node.start_mark.line + 1, name
+        for found in OF_MACHINE.finditer(node.value):
+            yield _line(node, found), found[1]
         return
     for item in node.value:
         for inner in item if isinstance(item, tuple) else (item,):

@@ -166,6 +166,11 @@ WRONG = {
         'line 3: error: "encoding": coreos-cloudinit of 2014 writes no file',
     ),
     "unknown name": ("Flatcar", HEAD + "hostname: ${nam}\n", r"2: error: .\{nam\} has no value"),
+    "unknown name in a block": (
+        "Flatcar",
+        HEAD + "write_files:\n  - path: /a\n    content: |\n      x\n      y ${nam}\n",
+        r"line 6: error: .\{nam\} has no value",
+    ),
     "machine's name": (
         "Flatcar", HEAD + "hostname: ${host_name}\n", 'has no value: config_delivery "disk" gives',
     ),
