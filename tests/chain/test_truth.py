@@ -47,6 +47,8 @@ def notebook(folder, name="10-one"):
     )
 
 
+HANGS = 120  # seconds after which a driver is given up
+LIMIT = 3  # seconds of a cell that sleeps for a minute
 ENDS = [  # the source of a cell, its tag, its cause, and the error of its stage
     ("1 / 0", "raises-exception", "ok", ""),
     ("1 / 0", "skip-execution", "skipped", ""),
@@ -54,7 +56,7 @@ ENDS = [  # the source of a cell, its tag, its cause, and the error of its stage
     ("1 / 0", "", "failed", "ZeroDivisionError: division by zero"),
     ("import sys; sys.exit(0)", "", "failed", "SystemExit: 0; a cell that ends the kernel"),
     (KILL, "", "kernel-died", "ran out of memory"),
-    (SLOW.format(""), "", "timed-out", "had not ended after 1 s"),
+    (SLOW.format(""), "", "timed-out", f"had not ended after {LIMIT} s"),
 ]
 CODES = {"failed": 1, "kernel-died": 3, "timed-out": 4}
 
@@ -65,9 +67,10 @@ def test_stages_that_end_by_themselves(book, notebooks, tmp_path, ends):
         path = book(notebooks / f"{number}0-x.ipynb", BEFORE, middle, AFTER)
         if tag:
             tagged(path, 1, tag)
-    options = {"runs": tmp_path / "runs", "tell": lambda _: None, "cell_timeout": 1}
-    ended = run.run(stages.find(notebooks), {}, {}, **options)
     cause = ends[-1][2]
+    options = {"runs": tmp_path / "runs", "tell": lambda _: None}
+    options |= {"cell_timeout": LIMIT} if cause == "timed-out" else {}
+    ended = run.run(stages.find(notebooks), {}, {}, **options)
     assert ended.exit_code == CODES[cause]
     last = ledger.read(ended.folder)[-2:]
     assert [ln["event"] for ln in last] == ["stage-ended", "run-ended"]
@@ -113,7 +116,7 @@ class Driver:
 
     def ended_by(self, number):
         self.process.send_signal(number)
-        output, _ = self.process.communicate(timeout=20)
+        output, _ = self.process.communicate(timeout=HANGS)
         return output
 
 
@@ -172,7 +175,7 @@ def test_a_terminal_that_is_closed_ends_the_run_in_order(drive):
     driver = drive("setsid", "--ctty", stdin=inside, stdout=inside, stderr=inside)
     os.close(inside)
     os.close(outside)
-    assert driver.process.wait(timeout=20) == 128 + signal.SIGHUP
+    assert driver.process.wait(timeout=HANGS) == 128 + signal.SIGHUP
     assert "cleaned up" in notebook(driver.folder).printed
     assert ledger.state(driver.folder) == "interrupted" and driver.kernels() == []
     assert (driver.folder / "MANIFEST.sha256").exists()
