@@ -6,11 +6,12 @@ out what became of it.
 """
 
 import os
+import sys
 from typing import Any
 
 from lib import changes, profiles, tables, underway
-from lib.api.client import Client, wire_params
-from lib.api.transport import QUESTION
+from lib.api.client import Client
+from lib.api.transport import QUESTION, wire_params
 from lib.errors import Refused
 from lib.record import facts, locks, masks
 
@@ -69,6 +70,11 @@ def connect(profile: str, project: str = "", cluster: str = "", **settings: Any)
     if os.environ.get("RUNBOOK_RUN"):  # by hand a cell that is run again asks again
         settings = {"keep": KEPT} | settings
     cloud = Cloud(profiles.read(profile), project=project, cluster=cluster, **settings)
+    if cloud.keep:
+        cloud.lists.take_up(cloud.gate.name)
+        ipython = sys.modules.get("IPython")
+        if shell := ipython and ipython.get_ipython():
+            shell.events.register("post_run_cell", cloud.lists.leave)
     key = facts.fingerprint(cloud.profile.key)
     facts.add(profile=profile, endpoint=cloud.profile.endpoint, key_fingerprint=key)
     if cluster:

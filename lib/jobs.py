@@ -24,7 +24,7 @@ from lib.waiting import expected, steadily, until
 
 LONGEST = 2.0  # seconds between two looks at a young job that may end any moment
 LATE = 40  # a part of its age, that a job is seen to have ended late at most
-EARLIEST = 0.85  # of the time that a job should take, before which it hardly ends
+EARLIEST = 0.9  # of the time that a job should take, before which it hardly ends
 
 
 @dataclass

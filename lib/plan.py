@@ -201,7 +201,9 @@ def _tag(cloud: Cloud, created: list[tuple[Step, str]]) -> None:
 def _tag_alike(cloud: Cloud, resource: str, tags: dict, ids: dict[str, str]) -> None:
     """Tag resources of a kind, by id and name: so many a call as its row at the server takes.
 
-    The parameters of a job are a TEXT there (64 KiB, `async_job.job_cmd_info`).
+    The server bounds no number of ids and tags all or none (TaggedResourceManagerImpl), but its
+    forms (1 MiB, ServerDaemon) and the parameters of a job (a TEXT of 64 KiB, the column
+    async_job.job_cmd_info).
     """
     rows = list(ids.items())
     for part in (rows[n : n + 500] for n in range(0, len(rows), 500)):

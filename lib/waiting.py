@@ -202,4 +202,4 @@ def steadily(longest: float = 2.0) -> Iterator[float]:
     now = 0.0
     while True:
         yield now
-        now += min(max(now / 2, longest / 20), longest)
+        now += min(max(now / 2, longest / 10), longest)

@@ -46,12 +46,12 @@ def test_a_look_at_four_times_the_machines_costs_four_times_as_much(tmp_path, ca
         seen, there = {}, 1
         for size in (1000, 4000):
             grow(cloud, range(there + 1, size + 1))
-            cloud.lists.clear()
+            cloud.lists.forget()
             before, there, asked = changes(cloud), size, len(cloud.server.cloud.faults.calls)
             how = HOW | {"mode": "plan", "cluster_size": size}
             seen[size] = operations(lambda how=how: play(cloud, "50-deploy-cluster", **how))
             assert len(cloud.server.cloud.faults.calls) - asked <= 20 * size / 1000
-            cloud.lists.clear()
+            cloud.lists.forget()
             assert changes(cloud) == before, "nothing is left to do"
     assert seen[4000] <= 4.5 * seen[1000]
     output = capsys.readouterr().out

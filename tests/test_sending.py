@@ -130,29 +130,55 @@ def test_a_change_that_the_cloud_has_no_room_for_is_sent_again_and_fewer_at_once
         apply(cloud, [replace(volumes(cloud, 1)[0], what="other")], "apply")
 
 
+def refused(cloud) -> int:
+    return sum(c.status == 429 for c in cloud.server.cloud.faults.calls)
+
+
 def test_a_throttled_cloud_is_fed_at_its_rate(cloud):
     cloud.call("configureSimulator", name="throttle", value="max:25;interval:1")
     began = cloud.clock()
     apply(cloud, volumes(cloud, 200), "apply", at_once=50)
-    calls = cloud.server.cloud.faults.calls
-    refused = sum(c.status == 429 for c in calls)
-    windows = (cloud.clock() - began) + 1
-    assert 8 <= refused <= windows, "one a window says how long to wait"
+    taken, requests = cloud.clock() - began, asked(cloud).total()
+    assert refused(cloud) == 0 and asked(cloud)["getApiLimit"] == 1
+    assert requests / 25 <= taken < requests / 20
+    other = our_client(cloud.server, cloud.clock)
+    other.list("listZones")
+    turns = [cloud.gate.turn(60), other.gate.turn(60)]
+    assert turns == pytest.approx([1 / 24, 2 / 24], abs=1e-6), "whoever asks"
+
+
+def test_a_cloud_that_throttles_by_itself_says_how_long_to_wait(cloud):
+    assert cloud.capabilities
+    cloud.call("configureSimulator", name="throttle", value="max:25;interval:1")
+    began = cloud.clock()
+    apply(cloud, volumes(cloud, 200), "apply", at_once=50)
+    assert 8 <= refused(cloud) <= cloud.clock() - began + 1, "one a window"
+
+
+def test_who_is_not_counted_is_not_slowed_down(cloud, monkeypatch):
+    cloud.call("configureSimulator", name="throttle", value="max:25;interval:1")
+    answer = {"apilimit": {"apiIssued": 0, "apiAllowed": 25, "expireAfter": 1}}
+    ask = cloud.ask
+    monkeypatch.setattr(cloud, "ask", lambda c, **p: answer if c == "getApiLimit" else ask(c, **p))
+    assert cloud.capabilities and cloud.gate.turn(60) == 0
 
 
 def test_all_processes_wait_for_a_throttled_cloud(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     one, other = (Gate("http://c/", "key", lambda: 5.0) for _ in range(2))
-    assert other.left(60) == 0
+    one.set_apart(0)
+    assert other.turn(60) == 0 and not one.path.exists()
     one.close(0.5)
-    assert (
-        other.left(60) == 0.5
-        and other.left(0.4) == 0
-        and one.path.parent.stat().st_mode & 0o77 == 0
-    )
-    assert Gate("http://c/", "other", lambda: 5.0).left(60) == 0
-    one.path.write_text("damaged")
-    assert other.left(60) == 0
+    assert other.turn(60) == one.turn(60) == 0.5
+    assert other.turn(0.4) == 0 and one.path.parent.stat().st_mode & 0o77 == 0
+    assert Gate("http://c/", "other", lambda: 5.0).turn(60) == 0
+    one.set_apart(0.25)
+    assert [one.turn(60), other.turn(60), one.turn(60)] == [0, 0.25, 0.5]
+    one.set_apart(0)
+    assert [one.turn(60), other.turn(60)] == [0.75, 0.75]
+    for damaged in ("damaged", "", "1 2 3", "- e", "nan nan"):
+        one.path.write_text(damaged)
+        assert other.turn(60) == 0
 
 
 @pytest.mark.parametrize(

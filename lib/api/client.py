@@ -11,23 +11,25 @@ import time
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property
-from math import inf
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 from lib import profiles
-from lib.api import find, paging
+from lib.api import answers, find, paging
 from lib.api.abilities import NOT_ALLOWED, Abilities, Rows, no_command
+from lib.api.answers import Row
+from lib.api.lists import CAPABILITIES, LASTING, ZONES, Lists
 from lib.api.pace import Gate, Pace
-from lib.api.transport import BUSY, QUESTION, Transport
-from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
+from lib.api.transport import BUSY, QUESTION, Transport, wire_params
+from lib.errors import CheckFailed, Refused, Unreachable
 from lib.record.journal import Journal, run_folder
 
 PAGE = 500  # CloudStack's own default and maximum, `default.page.size`
 TRIES = 5
 NO_PROJECTS = "Projects came with CloudStack 3.0."
-WHOLE_ACCOUNT = ("listCapabilities", "listProjects")  # asked to learn the project's id
+# Asked to learn the project's id, and how often the account may ask.
+WHOLE_ACCOUNT = ("listCapabilities", "listProjects", "getApiLimit")
 
 
 @dataclass
@@ -48,14 +50,13 @@ class Client(Abilities):
     books: dict[Path, Journal] = field(default_factory=dict, repr=False)  # read by `lib.earlier`
     at_once: int = field(default=0, repr=False)  # changes under way, 0: as many as it bears
     keep: float = field(default=0, repr=False)  # seconds that a list counts, see `list`
-    lists: dict[str, tuple[float, Rows]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        let_pass = self.sleep
+        self._let_pass = self.sleep
 
         def sleep(seconds: float) -> None:
-            self.lists.clear()
-            let_pass(seconds)
+            self.lists.forget()
+            self._let_pass(seconds)
 
         self.sleep = sleep
 
@@ -86,9 +87,43 @@ class Client(Abilities):
         return Gate(self.profile.endpoint, self.profile.key, self.clock)
 
     @cached_property
+    def capabilities(self) -> dict:
+        """What listCapabilities says, asked once, within a run by the stages together."""
+        ask = partial(getattr, super(), "capabilities")
+        lasting = LASTING if self.keep else 0
+        return self.lists.rows(CAPABILITIES, lasting, lambda: [self._paced(ask())])[0]
+
+    def _paced(self, capabilities: dict) -> dict:
+        """Have requests come as far apart as a throttled cloud demands by its capabilities.
+
+        One less than it takes in an interval, as they are not on their way equally long. A root
+        admin is not throttled: none of his requests are counted (ApiRateLimitServiceImpl).
+        """
+        names = ("apilimitmax", "apilimitinterval")
+        most, interval = (answers.code(capabilities.get(name), 0) for name in names)
+        issued = self._issued() if most else 0
+        self.gate.set_apart(interval / max(1, most - 1) if issued else 0.0, issued)
+        return capabilities
+
+    def _issued(self) -> int:
+        """Return how many requests were counted in this interval."""
+        try:
+            found = self.ask("getApiLimit").get("apilimit")
+        except Refused:
+            return 1
+        return answers.code(found.get("apiIssued"), 1) if isinstance(found, dict) else 1
+
+    @cached_property
     def zones(self) -> Rows:
         """The zones there are, asked once: nearly every question is about one of them."""
-        return self.list("listZones", available=True)
+        ask = partial(self.list, "listZones", available=True)
+        rows = self.lists.rows(ZONES, LASTING if self.keep else 0, ask)
+        return [Row("listZones", row) for row in rows]
+
+    @cached_property
+    def lists(self) -> Lists:
+        """What was asked within this run."""
+        return Lists(self.clock, self.folder)
 
     @cached_property
     def project_row(self) -> dict | None:
@@ -119,11 +154,11 @@ class Client(Abilities):
         wire = wire_params(self._in_project(command, params))
         attempt, most, waited = 0, self.profile.max_pause, 0.0
         while True:
-            if left := self.gate.left(most):
-                self.sleep(left)
+            if left := self.gate.turn(most):
+                self._let_pass(left)
             try:
                 if not command.startswith("list"):
-                    self.lists.clear()
+                    self.lists.forget()
                 return self.transport.send(command, wire)
             except (Refused, Unreachable) as error:
                 throttled = isinstance(error, Refused) and error.code == 429
@@ -157,12 +192,9 @@ class Client(Abilities):
         bounds = PAGE, self.profile.max_rows
         if not self.keep:
             return paging.every(self.ask, command, params, *bounds)
-        key = json.dumps([command, self.project, params], sort_keys=True, default=str)
-        at, rows = self.lists.get(key, (-inf, []))
-        if self.clock() - at >= self.keep:
-            rows = paging.every(self.ask, command, params, *bounds)
-            self.lists[key] = self.clock(), rows
-        return [copy(row) for row in rows]  # a Row stays one
+        question = json.dumps([command, self.project, params], sort_keys=True, default=str)
+        ask = partial(paging.every, self.ask, command, params, *bounds)
+        return [Row(command, row) for row in self.lists.rows(question, self.keep, ask)]
 
     def _or_nearest(self, no: Refused) -> Refused:
         """Return a refusal, or the nearest commands where there is none of that name.
@@ -230,34 +262,6 @@ class Client(Abilities):
                 f"allows {most:g} s. Run this stage again later, or set `max_pause` higher."
             )
             raise Refused(error.command, error.code, error.text, hint) from None
-
-
-def wire_params(params: dict) -> dict[str, str]:
-    """Return parameters as they go over the wire: lower-case names, text values.
-
-    >>> wire_params({"startVM": True, "ids": [1, 2], "size": None, "tags": [{"key": "a"}]})
-    {'startvm': 'true', 'ids': '1,2', 'tags[0].key': 'a'}
-    """
-    flat: dict[str, str] = {}
-    for name, value in params.items():
-        flat |= _flat(name.lower(), value)
-    for name, value in flat.items():
-        if re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]", value):
-            raise ParamsError(name, "text without control characters", value)
-    return flat
-
-
-def _flat(name: str, value: Any) -> dict[str, str]:
-    if value is None:
-        return {}
-    if isinstance(value, bool):
-        return {name: str(value).lower()}
-    if isinstance(value, list | tuple):
-        if value and isinstance(value[0], dict):
-            rows = enumerate(value)
-            return {f"{name}[{i}].{k}": str(v) for i, row in rows for k, v in row.items()}
-        return {name: ",".join(map(str, value))}
-    return {name: str(value)}
 
 
 def _pause(error: Refused | Unreachable, attempt: int) -> float | None:

@@ -1,7 +1,10 @@
 """Pace: how many changes are under way at once, and when a throttled cloud may be asked again."""
 
+import fcntl
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -49,10 +52,11 @@ class Pace:
 
 @dataclass
 class Gate:
-    """The moment from which on a throttled cloud takes requests, for all processes of this user.
+    """When a throttled cloud takes the next request, for all processes of this user.
 
     CloudStack counts the requests of an account in an interval, and refuses more (429) with the
-    time that is left of it. `clock` counts alike in all processes of this machine.
+    time that is left of it (ApiRateLimitServiceImpl). A file has the moment of the next request,
+    and how many seconds requests come apart. `clock` counts alike in all processes of this machine.
     """
 
     endpoint: str
@@ -60,20 +64,49 @@ class Gate:
     clock: Callable[[], float]
 
     @property
+    def name(self) -> str:
+        """A name for the account at this cloud."""
+        return hashlib.sha256(f"{self.endpoint} {self.key}".encode()).hexdigest()[:16]
+
+    @property
     def path(self) -> Path:
-        """The file with the moment."""
-        name = hashlib.sha256(f"{self.endpoint} {self.key}".encode()).hexdigest()[:16]
-        return locks.folder() / f"throttled-{name}"
+        """The file."""
+        return locks.folder() / f"throttled-{self.name}"
 
     def close(self, seconds: float) -> None:
         """Let nobody ask for so many seconds."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path.write_text(repr(self.clock() + seconds), "ascii")
+        with self._held() as held:
+            held[0] = self.clock() + seconds
 
-    def left(self, most: float) -> float:
-        """Return the seconds until it opens, 0 if it is open; more than `most` are of old times."""
-        try:
-            left = float(self.path.read_text("ascii")) - self.clock()
-        except (FileNotFoundError, ValueError):
+    def set_apart(self, seconds: float, issued: int = 0) -> None:
+        """Let requests come so many seconds apart, 0 for at any time; so many came at once."""
+        if seconds or self.path.exists():
+            with self._held() as held:
+                held[:] = max(held[0], self.clock() + issued * seconds), seconds
+
+    def turn(self, most: float) -> float:
+        """Take the next turn; return the seconds until then, more than `most` are of old times."""
+        if not self.path.exists():
             return 0.0
-        return left if 0 < left <= most else 0.0
+        with self._held() as held:
+            now = self.clock()
+            at = held[0] if now < held[0] <= now + most else now
+            held[0] = at + held[1]
+        return at - now
+
+    @contextmanager
+    def _held(self) -> Iterator[list[float]]:
+        """Hold the file's two numbers, to be changed; where it is damaged they are 0."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self.path, "a+", encoding="utf-8", errors="replace") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
+            file.seek(0)
+            found = re.fullmatch(r"([\d.e+-]+) ([\d.e+-]+)", file.read(100))
+            try:
+                held = [float(found[1]), float(found[2])] if found else [0.0, 0.0]
+            except ValueError:
+                held = [0.0, 0.0]
+            yield held
+            file.seek(0)
+            file.truncate()
+            file.write(f"{held[0]!r} {held[1]!r}")

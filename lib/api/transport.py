@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 import requests
 
 from lib.api import answers
 from lib.api.signing import sign
-from lib.errors import ProfileError, Refused, RunbookError, Unreachable
+from lib.errors import ParamsError, ProfileError, Refused, RunbookError, Unreachable
 from lib.profiles import Profile
 from lib.record import masks
 from lib.record.requests import Request
@@ -172,3 +173,31 @@ def _skew(date: str) -> float:
         return (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
     except ValueError:
         return 0.0
+
+
+def wire_params(params: dict) -> dict[str, str]:
+    """Return parameters as they go over the wire: lower-case names, text values.
+
+    >>> wire_params({"startVM": True, "ids": [1, 2], "size": None, "tags": [{"key": "a"}]})
+    {'startvm': 'true', 'ids': '1,2', 'tags[0].key': 'a'}
+    """
+    flat: dict[str, str] = {}
+    for name, value in params.items():
+        flat |= _flat(name.lower(), value)
+    for name, value in flat.items():
+        if re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]", value):
+            raise ParamsError(name, "text without control characters", value)
+    return flat
+
+
+def _flat(name: str, value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    if isinstance(value, bool):
+        return {name: str(value).lower()}
+    if isinstance(value, list | tuple):
+        if value and isinstance(value[0], dict):
+            rows = enumerate(value)
+            return {f"{name}[{i}].{k}": str(v) for i, row in rows for k, v in row.items()}
+        return {name: ",".join(map(str, value))}
+    return {name: str(value)}

@@ -48,9 +48,10 @@ def end(
     With `key` (an SSH key) the manifest is signed.
     """
     from lib.chain import seal
-    from lib.record import provenance
+    from lib.record import asked, provenance
     from lib.report import index, report
 
+    asked.forget(folder)
     try:
         report.write(folder, key=key)
     finally:  # a record is sealed even where its report failed

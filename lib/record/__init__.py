@@ -1,5 +1,6 @@
 """The record of a run, written and read. Of lib it imports only errors and waiting.
 
+asked       lists that a stage leaves to the next of its run
 cells       the heading above each cell of a notebook
 events      what happens in a run
 facts       facts that only the process which talks to the cloud knows
@@ -23,6 +24,7 @@ whole       files written as a whole or not at all
 """
 
 __all__ = [
+    "asked",
     "cells",
     "events",
     "facts",

@@ -1,6 +1,7 @@
 """Access: who we are, what the cloud is, and whether it has what a run needs."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from lib.api import find
@@ -43,11 +44,11 @@ def place(cloud: Cloud, zone: str, workstation: str, networks: Mapping[str, str]
     zones = find.fitting(cloud.zones, zone)
     here = {"zoneid": zones[0]["id"]} if zones else {}
     rows = [
-        _tick(cloud, "listZones", zone, "zone", available=True),
+        _tick(cloud, "listZones", zone, "zone"),
         _tick(cloud, "listVirtualMachines", workstation, "workstation", by="displayname", **here),
     ]
     named = [name for name in networks if name != zone]
-    rows += [_tick(cloud, "listZones", name, "zones", available=True) for name in named]
+    rows += [_tick(cloud, "listZones", name, "zones") for name in named]
     return rows + [
         _tick(cloud, "listNetworks", network, "network", zoneid=found[0]["id"])
         for name, network in networks.items()
@@ -88,7 +89,9 @@ def _tick(
 ) -> Tick:
     what = f"{parameter} {name}"
     try:
-        row = cloud.one(command, name, by=by, **filters)
+        of_zones = command == "listZones"
+        pick = partial(find.pick, cloud.zones, command) if of_zones else partial(cloud.one, command)
+        row = pick(name, by=by, **filters)
     except NotOne as fault:
         there = "; ".join(fault.candidates) or "none at all"
         next_step = f"Set {parameter}. {fault.next_step}".strip()

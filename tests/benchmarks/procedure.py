@@ -25,6 +25,7 @@ from benchmarks.report import Line
 from benchmarks.virtual import Clock, cs_client, our_client, requests_by_kind
 
 from lib.chain import stages
+from lib.cloud import Cloud
 from lib.localcloud.wire.server import Server
 from lib.localcloud.workstation import shell
 
@@ -59,9 +60,10 @@ def lines(chain: Side, hand: Side, singly: float) -> list[Line]:
         Line("wall time of Flatcar, against cs and a 10 s waitjob", "s", *total, most=1),
         Line("  waiting for the cloud (virtual)", "s", chain.waited, hand.waited),
         Line("  the chain itself, the client itself (real)", "s", chain.worked, hand.worked),
-        Line("wall time of 2014, machine by machine", "s", singly + chain.worked, total[1]),
+        Line("wall time of 2014, machine by machine", "s", singly + chain.worked, total[1], 1),
         Line("  waiting for the cloud (virtual)", "s", singly, hand.waited, most=1),
-        Line("API requests", "", chain.requests.total(), hand.requests.total()),
+        Line("API requests, and the 200 wanted", "", chain.requests.total(), 200, 1),
+        Line("  and by hand", "", chain.requests.total(), hand.requests.total()),
         *kinds,
     ]
 
@@ -167,7 +169,16 @@ def by_chain(folder: Path, **params: object) -> Side:
 @contextlib.contextmanager
 def connected(server: Server, clock: Clock) -> Iterator[None]:
     """Have `connect` give a client of this server, as a new kernel has in every stage."""
-    with patch("lib.cloud.connect", lambda *_, **__: our_client(server, clock)):
+    clients: list[Cloud] = []
+
+    def connect(*_: object, **__: object) -> Cloud:
+        if clients:
+            clients[-1].lists.leave()
+        clients.append(our_client(server, clock))
+        clients[-1].lists.take_up(clients[-1].gate.name)
+        return clients[-1]
+
+    with patch("lib.cloud.connect", connect):
         yield
 
 

@@ -111,8 +111,8 @@ def get_api_limit(cloud: Cloud) -> dict:
         "accountid": cloud.account()["id"],
         "account": cloud.account()["name"],
         "apiIssued": calls,
-        "apiAllowed": max(0, setting["max"] - calls),
-        "expireAfter": max(0, round(left)),
+        "apiAllowed": setting["max"] - calls,
+        "expireAfter": max(0, round(left * 1000)),  # ms, as StoreEntryImpl counts
     }
 
 
