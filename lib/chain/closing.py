@@ -20,8 +20,9 @@ class Sealed:
 def begin(folder: Path, notebooks: Sequence[Path], reason: str = "") -> None:
     """Write the history and the provenance of a run before it starts."""
     from lib.chain import history
-    from lib.record import provenance
+    from lib.record import asked, provenance
 
+    asked.forget(folder)  # a driver that was killed left it, maybe before a reboot
     history.write(folder)
     provenance.begin(folder, notebooks=notebooks, reason=reason, command=sys.argv)
 
