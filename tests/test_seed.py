@@ -11,13 +11,20 @@ from lib.localcloud.wire.server import Server
 from lib.survey import seed
 
 OWN = """
-zones: [{name: tokyo-1}, {name: osaka-1}]
+zones: [{name: tokyo-1}, {name: osaka-1}, {name: plain, type: Basic}]
 networks:
   - {name: web, zone: tokyo-1, cidr: 10.9.0.0/24}
   - {name: far, zone: osaka-1, cidr: 10.8.0.0/24}
+  - {name: web, zone: osaka-1, cidr: 10.7.0.0/24}
+  - {name: shared, zone: plain, cidr: 10.6.0.0/24}
+security_groups:
+  - {name: default}
+  - {name: peers, rules: [all 0-0 peers, tcp 22-22 192.0.2.0/24, icmp -1--1 0.0.0.0/0]}
 service_offerings: [{name: M8, cpus: 2, memory: 8192}, {name: S2, cpus: 1, memory: 2048, tags: ssd}]
 workstation: {name: bench, network: web, address: 10.9.0.10, offering: M8}
 machines:
+  - {name: far-away, network: web, zone: osaka-1, address: 10.7.0.20, offering: S2,
+     template: Debian 12}
   - {name: theirs, state: Stopped, network: web, address: 10.9.0.20, offering: S2,
      template: Debian 12}
 volumes:
@@ -28,7 +35,7 @@ limits: {vm: 5, volume: 9}
 configuration: {custom.diskoffering.size.max: 512}
 """
 KEPT = ("zones", "networks", "service_offerings", "disk_offerings", "os_types", "workstation",
-        "machines", "volumes")  # fmt: skip
+        "machines", "volumes", "security_groups")  # fmt: skip
 
 
 @pytest.fixture
@@ -49,13 +56,24 @@ def test_a_survey_makes_a_cloud_that_is_surveyed_alike_and_changes_nothing(own, 
     with Server(tmp_path / "b", dialect=dialect, time_scale=0, seed=copy) as server:
         again = seed.of(client(server), "bench")
     assert {name: again[name] for name in KEPT} == {name: first[name] for name in KEPT}
-    assert [z["name"] for z in first["zones"]] == ["tokyo-1", "osaka-1"]
+    assert [z["name"] for z in first["zones"]] == ["tokyo-1", "osaka-1", "plain"]
+    assert first["security_groups"][1] == yaml.safe_load(OWN)["security_groups"][1]
+    places = {m["name"]: (m["network"], m["zone"]) for m in first["machines"]}
+    assert places == {"far-away": ("web", "osaka-1"), "theirs": ("web", "tokyo-1")}
     assert first["workstation"]["address"] == "10.9.0.10"
     assert all("mount" in disk for disk in first["workstation"]["disks"])
     held = seeds.read(copy)
     if dialect == "4.22":
         assert (held["limits"]["vm"], held["limits"]["volume"]) == (5, 9)
         assert held["configuration"]["custom.diskoffering.size.max"] == 512
+
+
+def test_what_is_left_out_of_a_copy_is_free_there(own, tmp_path):
+    with Server(tmp_path / "a", time_scale=0, seed=own) as server:
+        whole = seed.of(client(server), "bench")
+        rest = seed.of(client(server), "bench", lambda row: row["name"] in ("theirs", "spare"))
+    assert [m["name"] for m in rest["machines"]] == ["far-away"] and "volumes" not in rest
+    assert rest["limits"] == whole["limits"]
 
 
 def test_a_rehearsal_runs_on_a_copy_and_asks_the_own_cloud_only_questions(own, tmp_path):

@@ -118,12 +118,10 @@ def _surveyed(order: Order) -> str:
     # Not `connect`, which settles what earlier runs left open: a survey only asks.
     cloud = Cloud(profiles.read(held["profile"]), project=held["project"])
     names = [str(order.values[n].value) for n in ("zone", "cluster_name", "volume_name")]
-    ours = Ours(cloud, *names[:2], volume_name=names[2])
+    ours = Ours(cloud, *names[:2], volume_name=names[2]).with_roles(order.values["roles"].value)
 
     def is_own(row: dict) -> bool:
-        return ours.has_tags(row) and (
-            ours.bears_name(row["name"]) or row["name"] == ours.volume_name
-        )
+        return ours.has_tags(row) and (bool(ours.of_ours([row])) or row["name"] == ours.volume_name)
 
     found = seed.of(cloud, held["workstation"], is_own)
     text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120)

@@ -1,7 +1,7 @@
 """A seed of the local cloud from what a real one answers, to rehearse on a copy of it.
 
 Only list commands are asked. What belongs to the cluster that is to be rehearsed is left out, and
-what a seed cannot hold, such as snapshots and rules.
+what a seed cannot hold, such as snapshots and firewall rules.
 """
 
 from collections.abc import Callable, Iterable
@@ -41,9 +41,12 @@ def of(cloud: Cloud, workstation: str, is_own: Callable[[Row], bool] = lambda ro
     others = [m for m in map(partial(_other, at, offerings, templates), there.values())
               if m["network"] in known and m["address"] and m["state"] in STATES]  # fmt: skip
     others = _unique(others)
-    own = {machine["id"], *(m["id"] for m in listed if is_own(m))}
-    rows = [v for v in cloud.list("listVolumes") if v.get("virtualmachineid") not in own]
-    volumes = _volumes([v for v in rows if not is_own(v)], there, {m["name"] for m in others})
+    own = {m["id"]: m for m in listed if is_own(m)}
+    rows = [v for v in cloud.list("listVolumes") if v.get("virtualmachineid") != machine["id"]]
+    ours = [v for v in rows if v.get("virtualmachineid") in own or is_own(v)]
+    theirs = [v for v in rows if v not in ours]
+    volumes = _volumes(theirs, there, {m["name"] for m in others})
+    used = _taken(others, volumes, offerings), _freed([*own.values()], ours)
     seed = {
         "dialect": "4.22" if cloud.has_tags else "2.2",
         "zones": _zones(cloud, {n["zone"] for n in networks}),
@@ -54,10 +57,11 @@ def of(cloud: Cloud, workstation: str, is_own: Callable[[Row], bool] = lambda ro
         "os_types": types,
         "templates": templates,
         "workstation": _workstation(machine, disks, offerings, templates)
-        | {"network": at[str(_card(machine)["networkid"])]},
+        | {"network": at[str(_card(machine)["networkid"])], "zone": machine["zonename"]},
         "machines": others,
         "volumes": volumes,
-        "limits": _limits(cloud, machine, disks, _taken(others, volumes, offerings)),
+        "security_groups": _security_groups(cloud),
+        "limits": _limits(cloud, machine, disks, used),
         "configuration": _configuration(cloud.capabilities),
     }
     return {name: held for name, held in seed.items() if held}
@@ -77,7 +81,29 @@ def _zones(cloud: Cloud, with_network: set[str]) -> list[Row]:
 def _networks(cloud: Cloud) -> list[Row]:
     names = {str(z["id"]): z["name"] for z in cloud.zones}
     rows = [(n, _cidr(n), names.get(str(n.get("zoneid")))) for n in cloud.list("listNetworks")]
-    return _unique({"name": n["name"], "zone": z, "cidr": c} for n, c, z in rows if c and z)
+    whole = ({"name": n["name"], "zone": z, "cidr": c} for n, c, z in rows if c and z)
+    return list({(row["name"], row["zone"]): row for row in whole}.values())
+
+
+def _security_groups(cloud: Cloud) -> list[Row]:
+    """Return the security groups with what they let in, where a zone has such."""
+    if not any(z.get("securitygroupsenabled") for z in cloud.zones):
+        return []
+    found = cloud.list_if_allowed("listSecurityGroups") or []
+    return _unique({"name": g["name"], "rules": _rules(g)} for g in found)
+
+
+def _rules(group: Row) -> list[str]:
+    """Return what a group lets in, but from groups of other accounts, which a seed has none of."""
+    rules = group.get("ingressrule") or []
+    return [_rule(r) for r in rules if r.get("cidr") or r.get("account") == group.get("account")]
+
+
+def _rule(row: Row) -> str:
+    """Return a rule as a seed has it: protocol, ports, source."""
+    names = ("icmptype", "icmpcode") if "icmptype" in row else ("startport", "endport")
+    ports = "-".join(str(row.get(name, 0)) for name in names)
+    return f"{row['protocol']} {ports} {row.get('cidr') or row.get('securitygroupname')}"
 
 
 def _cidr(row: Row) -> str:
@@ -152,6 +178,7 @@ def _other(at: Row, offerings: list[Row], templates: list[Row], machine: Row) ->
         "name": machine["name"],
         "state": machine["state"],
         "network": at.get(str(_card(machine).get("networkid")), ""),
+        "zone": machine["zonename"],
         "address": _card(machine).get("ipaddress"),
         "offering": _of(machine.get("serviceofferingname"), offerings),
         "template": _of(machine.get("templatename"), templates),
@@ -185,12 +212,26 @@ def _taken(machines: list[Row], volumes: list[Row], offerings: list[Row]) -> Row
     }
 
 
-def _limits(cloud: Cloud, machine: Row, disks: list[Row], others: Row) -> dict[str, int]:
-    """Return what the account may still have beside the machines of the seed; {} where hidden."""
+def _freed(machines: list[Row], volumes: list[Row]) -> Row:
+    """Return what the machines and volumes that are left out use of the limits."""
+    return {
+        "vm": len(machines),
+        "volume": len(volumes),
+        "primarystorage": sum(-(-v["size"] // GIB) for v in volumes),
+        "cpu": sum(m.get("cpunumber") or 0 for m in machines),
+        "memory": sum(m.get("memory") or 0 for m in machines),
+    }
+
+
+def _limits(cloud: Cloud, machine: Row, disks: list[Row], used: Iterable[Row]) -> dict[str, int]:
+    """Return the limits in which the account has as much left as it had, with what is `used`.
+
+    {} where they are hidden.
+    """
     account = next(iter(cloud.list_if_allowed("listAccounts") or []), {})
     taken = {"vm": 1, "volume": len(disks), "primarystorage": sum(d["size"] for d in disks)}
     taken |= {"cpu": machine.get("cpunumber") or 0, "memory": machine.get("memory") or 0}
-    taken = {name: value + others[name] for name, value in taken.items()}
+    taken = {name: value + sum(u[name] for u in used) for name, value in taken.items()}
     left = {name: account.get(f"{name}available") for name in LIMITS}
     return {
         name: -1 if str(value) in ("Unlimited", "-1") else int(float(value)) + taken.get(name, 0)

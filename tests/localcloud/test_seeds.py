@@ -87,6 +87,12 @@ def test_the_seed_in_the_readme_is_one_and_allows_a_thousand_machines(seed):
         ("os_types: [{name: x, category: y}]", "os_types[0].category: expected one of CentOS, "),
         (f"machines: [{MACHINE}, state: Error}}]", "machines[0].state: expected Running or Stop"),
         (f"machines: [{MACHINE}, network: x}}]", "machines[0].network: expected one of defa"),
+        (f"machines: [{MACHINE}, zone: x}}]", "machines[0].zone: expected one of local-1"),
+        ("networks: [{name: n, zone: local-1, cidr: 10.1.0.0/24},"
+         " {name: n, zone: local-1, cidr: 10.2.0.0/24}]", "networks: expected names that differ"),
+        ("security_groups: [{name: web, rules: [ssh]}]", "security_groups[0].rules: expected a"),
+        ("security_groups: [{name: web, rules: [tcp 22-22 any]}]",
+         "security_groups web: expected a CIDR or one of default, web, found any"),
         (f"machines: [{MACHINE}}}]", "machines[0].address: expected one that no other"),
         ("volumes: [{name: v, size: 1, zone: local-1, machine: m}]", "volumes[0].machine: exp"),
         ("limits: {vms: 3}", "limits.vms: there is no such key: did you mean vm"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..state.cloud import CONFIGURATION, GIB, Cloud
 from ..state.rows import Row
-from ..state.seeds import Seed
+from ..state.seeds import RULE, Seed
 from ..workstation import images
 from . import publicip
 from .cards import card
@@ -45,6 +45,7 @@ def plant(cloud: Cloud, seed: Seed) -> None:
         _template(cloud, row)
     default = {"description": "Default Security Group", "at": cloud.clock()}
     cloud.state.add("securitygroup", name=DEFAULT, **default)
+    _security_groups(cloud, seed)
     _workstation(cloud, seed["workstation"])
     _others(cloud, seed)
 
@@ -82,6 +83,24 @@ def _networks(cloud: Cloud, seed: Seed) -> None:
         network = _add(cloud, "network", row, **place)
         if not network.get("type"):
             publicip.add(cloud, network, issourcenat=True)
+
+
+def _security_groups(cloud: Cloud, seed: Seed) -> None:
+    for row in seed["security_groups"]:
+        if row["name"] != DEFAULT:
+            cloud.state.add("securitygroup", name=row["name"], at=cloud.clock())
+    for row in seed["security_groups"]:
+        for text in row.get("rules", []):
+            protocol, first, last, source = RULE.fullmatch(text).groups()
+            known = [g for g in cloud.rows("securitygroup") if g["name"] == source]
+            cloud.state.add(
+                "securitygrouprule",
+                securitygroupid=_id(cloud, "securitygroup", row["name"]),
+                protocol=protocol,
+                ports=[int(first), int(last)],
+                allowed=known[0]["id"] if known else None,
+                cidr=None if known else source,
+            )
 
 
 def _account(cloud: Cloud) -> None:
@@ -127,7 +146,9 @@ def _workstation(cloud: Cloud, row: dict) -> None:
 
 
 def _machine(cloud: Cloud, row: dict, **more: Any) -> Row:
-    network = cloud.find("network", _id(cloud, "network", row["network"]))
+    zone = _id(cloud, "zone", row["zone"]) if "zone" in row else None
+    named = [n for n in cloud.rows("network") if n["name"] == row["network"]]
+    network = next(n for n in named if zone in (None, n["zoneid"]))
     return _add(
         cloud,
         "virtualmachine",

@@ -4,8 +4,9 @@ import difflib
 import hashlib
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ def _parses(parse: Callable[[str], object]) -> Callable[[Any], bool]:
     return check
 
 
+# What a security group lets in: protocol, first and last port (ICMP's type, code), CIDR or group.
+RULE = re.compile(r"(\w+) (-?\d+)-(-?\d+) (\S.*)")
+
 # Kinds of values: what is expected, and how it is checked.
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a text", lambda value: isinstance(value, str) and bool(value.strip())),
@@ -62,8 +66,13 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "flag": ("true or false", lambda value: isinstance(value, bool)),
     "address": ("an address such as 10.1.0.11", _parses(ipaddress.IPv4Address)),
     "cidr": ("a network such as 10.1.0.0/24", _parses(ipaddress.IPv4Network)),
+    "source": ("a CIDR", _parses(partial(ipaddress.ip_network, strict=False))),
     "machinestate": ("Running or Stopped", lambda value: value in ("Running", "Stopped")),
     "zonetype": ("Advanced or Basic", lambda value: value in ("Advanced", "Basic")),
+    "rules": (
+        'a list of texts such as "tcp 22-22 0.0.0.0/0" or "all 0-0 GROUP"',
+        lambda value: isinstance(value, list) and all(RULE.fullmatch(str(v)) for v in value),
+    ),
 }
 # The keys of each section, `key:kind`, `!` after those that must be there. A kind that is a section
 # is the name of one of its rows.
@@ -77,13 +86,15 @@ LISTS = {
     "os_types": "name:text! category:os_categories! id:count",
     "templates": "name:text! displaytext:text size:count! os_type:os_types! id:count",
     "disks": "name:text! size:count! mount:text id:count",
-    "machines": "name:text! state:machinestate network:networks! address:address! "
+    "machines": "name:text! state:machinestate network:networks! zone:zones address:address! "
     "offering:service_offerings! template:templates! id:count",
     "volumes": "name:text! size:count! zone:zones! machine:machines root:flag id:count",
+    "security_groups": "name:text! rules:rules",
 }
-MAY_BE_EMPTY = ("machines", "volumes")
+MAY_BE_EMPTY = ("machines", "volumes", "security_groups")
 TABLES = {
-    "workstation": "name:text network:networks address:address offering:service_offerings "
+    "workstation": "name:text network:networks zone:zones address:address "
+    "offering:service_offerings "
     "template:templates id:count",
     "limits": " ".join(f"{name}:limit" for name in LIMITS),
     "capacity": "hosts:size cpus:size memory:size jobs:count",
@@ -163,8 +174,10 @@ def _rows(seed: Seed, section: str, rows: Any, where: str) -> Iterator[str]:
             yield from _row(seed, f"{where}[{number}]", row, LISTS[section])
         else:
             yield f"{where}[{number}]: expected a table, found {row!r}"
-    names = [row.get("name") for row in rows if isinstance(row, dict)]
-    for name in {n for n in names if names.count(n) > 1 and n is not None}:
+    named = [row for row in rows if isinstance(row, dict) and row.get("name") is not None]
+    in_zones = section == "networks"  # two zones may have networks of one name
+    names = [(str(r["name"]), str(r.get("zone")) if in_zones else "") for r in named]
+    for name in {n for n, zone in names if names.count((n, zone)) > 1}:
         yield f"{where}: expected names that differ, found {name!r} more than once"
 
 
@@ -199,6 +212,12 @@ def _fits(seed: Seed, kind: str, value: Any) -> bool:
     return KINDS[kind][1](value) if kind in KINDS else value in _names(seed, kind)
 
 
+def network_of(networks: list[dict], row: dict) -> dict | None:
+    """Return the network of a machine: the first one of that name, or that in its zone."""
+    named = (n for n in networks if n["name"] == row["network"])
+    return next((n for n in named if row.get("zone") in (None, n["zone"])), None)
+
+
 def _misfits(seed: Seed) -> list[str]:
     """Return the faults of values that do not go together."""
     found = []
@@ -220,12 +239,21 @@ def _misfits(seed: Seed) -> list[str]:
     station, taken = seed["workstation"], set()
     numbered = ((f"machines[{n}]", row) for n, row in enumerate(seed["machines"]))
     for where, row in (("workstation", station), *numbered):
-        place = next(n for n in seed["networks"] if n["name"] == row["network"])
+        place = network_of(seed["networks"], row)
+        if place is None:
+            found.append(f"{where}.zone: expected that of a network {row['network']}")
+            continue
         if ipaddress.ip_address(row["address"]) not in ipaddress.ip_network(place["cidr"]):
             found.append(f"{where}.address: expected one in {place['cidr']}")
-        if (row["network"], row["address"]) in taken:
+        if (place["name"], place["zone"], row["address"]) in taken:
             found.append(f"{where}.address: expected one that no other machine has")
-        taken.add((row["network"], row["address"]))
+        taken.add((place["name"], place["zone"], row["address"]))
+    groups = ["default", *_names(seed, "security_groups")]
+    for row in seed["security_groups"]:
+        for source in (RULE.fullmatch(text)[4] for text in row.get("rules", [])):
+            if source not in groups and not KINDS["source"][1](source):
+                wanted = f"a CIDR or one of {', '.join(groups)}"
+                found.append(f"security_groups {row['name']}: expected {wanted}, found {source}")
     if "mount" not in station["disks"][0]:
         found.append("workstation.disks[0]: expected the root disk, with mount: /")
     small, large = (f"custom.diskoffering.size.{end}" for end in ("min", "max"))
