@@ -13,6 +13,7 @@ order       what to install where
 picture     the disks before and after, as a picture
 readback    an installed disk read back
 running     one run of an installer, and the state in which it leaves the disk
+scripts     scripts for the workstation, the files in `sh`
 survey      whether the image and its installer can be used
 tools       programs that the installers need
 """

@@ -12,39 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from lib.errors import CheckFailed, OutOfSight, ShellFailed
+from lib.install.scripts import script
 from lib.workstation.shell import GRACE, TIMED_OUT, Result, Shell, run
 
-BUSY = 75  # exit code of START
-# `left` lists all processes of the command, daemons included.
-LEFT = """\
-mark="RUNBOOK_INSTALL=$(pwd -P)/"{folder}
-left() {{ grep -Flzsx "$mark" /proc/[0-9]*/environ | cut -d/ -f3; }}
-"""
-END = """\
-while found=$(left); [ -n "$found" ]; do kill -9 $found 2>/dev/null; sleep 0.05; done
-"""
-# A follower may hold the lock for a moment, hence the wait. A lost terminal ends no command.
-START = """\
-umask 022; exec 9>>{folder}/lock; flock -w 3 9 || exit {busy}
-{left}{end}rm -f -- {folder}/rc; : >{folder}/log || exit 1
-trap '' HUP
-setsid sh -c {supervise} </dev/null >>{folder}/log 2>&1 &
-"""
-SUPERVISE = """\
-{left}env "$mark" timeout -k 5 {seconds:g} sh -c {command} 9>&- &
-wait $!; echo $? >{folder}/rc.new
-n=0; while [ $n -lt 100 ] && kill -s KILL -- -$! 2>/dev/null; do n=$((n + 1)); sleep 0.05; done
-{end}sync -- {folder}/rc.new && mv -f -- {folder}/rc.new {folder}/rc && sync -- {folder}
-"""
-# Ends when the command does, or half a second later when the log has grown, or after two seconds.
-LOOK = """\
-n=0
-until flock -w 0.5 -s {folder}/lock true && over=over || [ $n = 3 ]; do
-    [ "$(wc -c <{folder}/log)" -le {size} ] || break
-    n=$((n + 1))
-done
-echo "$over $(wc -c <{folder}/log)"; echo $({probe}); tail -n +{first} -- {folder}/log
-"""
+BUSY = 75  # exit code of `start.sh`
 KILLED = {
     None: "It left no exit code: it was killed, the workstation went down, or its disk is full.",
     137: "It was killed: memory was short, or it did not end in time.",
@@ -53,13 +24,13 @@ LOST = "… the connection was lost; the command runs on; reconnecting"
 RECONNECT = 120.0  # seconds of attempts to restore a lost connection
 
 
-def _script(text: str, folder: str, **words: object) -> str:
+def _script(name: str, folder: str, **words: object) -> str:
     at = shlex.quote(folder)
-    return text.format(folder=at, left=LEFT.format(folder=at), end=END, **words)
+    return script(name, folder=at, left=script("left", folder=at), end=script("end"), **words)
 
 
-def _as_root(shell: Shell, text: str, folder: str, **more: object) -> Result:
-    return run(shell, f"sh -c {shlex.quote(_script(text, folder))}", sudo=True, **more)
+def _as_root(shell: Shell, name: str, folder: str) -> Result:
+    return run(shell, f"sh -c {shlex.quote(_script(name, folder))}", sudo=True)
 
 
 def start(shell: Shell, folder: str, command: str, *, within: float = 3600.0) -> None:
@@ -68,11 +39,11 @@ def start(shell: Shell, folder: str, command: str, *, within: float = 3600.0) ->
     The folder is relative to $HOME, and the command starts there. Processes that an earlier command
     left are killed first. Raises CheckFailed while that command itself runs.
     """
-    words = {"seconds": within, "command": shlex.quote(command)}
-    supervise = shlex.quote(_script(SUPERVISE, folder, **words))
-    script = shlex.quote(_script(START, folder, busy=BUSY, supervise=supervise))
+    words = {"seconds": f"{within:g}", "command": shlex.quote(command)}
+    supervise = shlex.quote(_script("supervise", folder, **words))
+    text = shlex.quote(_script("start", folder, busy=BUSY, supervise=supervise))
     run(shell, f"umask 077; mkdir -p -- {shlex.quote(folder)}")
-    if run(shell, f"sh -c {script}", sudo=True, ok=(0, BUSY)).rc == BUSY:
+    if run(shell, f"sh -c {text}", sudo=True, ok=(0, BUSY)).rc == BUSY:
         wait = "Wait until it ends, then run this stage again."
         raise CheckFailed(f"Another command still runs in {folder}", next_step=wait)
 
@@ -81,13 +52,12 @@ def is_running(shell: Shell, folder: str) -> bool:
     """Return whether the last command of the folder, or a process of it, still runs."""
     if run(shell, f"[ -e {shlex.quote(folder)}/lock ]", ok=(0, 1)).rc:
         return False
-    look = '{left}[ -z "$(left)" ] && flock -n -s {folder}/lock true && echo idle; true'
-    return _as_root(shell, look, folder).out.strip() != "idle"
+    return _as_root(shell, "idle", folder).out.strip() != "idle"
 
 
 def end(shell: Shell, folder: str) -> None:
     """Kill the processes that the last command of the folder left, and wait for their end."""
-    _as_root(shell, "{left}{end}", folder)
+    _as_root(shell, "kill", folder)
 
 
 def follow(
@@ -129,9 +99,9 @@ def _looks(shell: Shell, folder: str, within: float, probe: str) -> Iterator[tup
     started = heard = time.monotonic()
     first, size, over, lost = 1, "0", "", False
     while not over:
-        script = _script(LOOK, folder, size=size, first=first, probe=probe)
+        look = _script("follow", folder, size=size, first=first, probe=probe)
         try:
-            head, shown, text = run(shell, script).out.split("\n", 2)
+            head, shown, text = run(shell, look).out.split("\n", 2)
         except OutOfSight as broken:
             if not shell.remote or time.monotonic() - heard > RECONNECT:
                 raise _out_of_sight(folder, broken.said) from None

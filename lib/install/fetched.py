@@ -8,20 +8,13 @@ import shlex
 from lib.errors import CheckFailed
 from lib.install import images
 from lib.install.images import Image
+from lib.install.scripts import script
 from lib.steps import Step
 from lib.workstation import notes
 from lib.workstation.files import journalled, workstation
 from lib.workstation.shell import Shell, run
 
-ANOTHER, NO_SCRIPT = 77, 78  # exit codes of FETCH
-# wget gives the file the date that its server tells: the only version that these scripts have.
-FETCH = """umask 077; mkdir -p -- {folder} || exit 1
-new=$(mktemp -- {folder}/.new.XXXXXX) && trap 'rm -f -- "$new"' EXIT || exit 1
-wget --no-verbose --tries=3 --timeout=20 -O "$new" -- {url} >&2 || exit 1
-sum=$(sha256sum <"$new" | cut -c1-64); echo "$sum"
-[ -z {wanted} ] || [ "$sum" = {wanted} ] || exit {another}
-[ "$(dd if="$new" bs=2 count=1 2>/dev/null)" = '#!' ] || exit {no_script}
-chmod 700 -- "$new" && sync -- "$new" && mv -f -- "$new" {to}"""
+ANOTHER, NO_SCRIPT = 77, 78  # exit codes of `fetch.sh`
 LOOK = """at=$(command -v {program}) || exit 0
 echo "$(sha256sum <"$at" | cut -c1-64) $(date -u -r "$at" +%F) $at" """
 
@@ -47,12 +40,11 @@ def fetch(shell: Shell, image: Image, work_dir: str) -> str:
     """
     to, url = images.program(image, work_dir), image.installer_url
     words = {"folder": work_dir, "url": url, "to": to, "wanted": image.installer_sha256}
-    script = FETCH.format(
-        **{k: shlex.quote(v) for k, v in words.items()}, another=ANOTHER, no_script=NO_SCRIPT
-    )
+    words = {k: shlex.quote(v) for k, v in words.items()}
+    text = script("fetch", **words, another=ANOTHER, no_script=NO_SCRIPT)
     params = {"file": to, "url": url, "sha256": image.installer_sha256}
     with journalled(workstation(shell), "fetch", f"{to} on {shell.name}", params) as ended:
-        done = run(shell, script, within=300, ok=(0, ANOTHER, NO_SCRIPT))
+        done = run(shell, text, within=300, ok=(0, ANOTHER, NO_SCRIPT))
         found = done.out.strip()
         if done.rc == ANOTHER:
             step = "Nothing was kept. Is it the file you mean? Correct installer_sha256."

@@ -9,51 +9,13 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from lib.install.scripts import script
 from lib.workstation.shell import Shell, run
 
 Condition = tuple[str, object, object, bool]  # what, expected, found, met
 MIB = 2**20
 PLACES, BLOCK = 400, 16384  # samples of the disk, spread evenly; bytes of each
 CHANGED = 76  # exit code of the guard
-
-# Programs that have the disk open, and loop devices on it: dd and qemu open it without O_EXCL.
-# In the guard our own parent has it open. udev opens disks for a moment, so this is repeated.
-USERS = """\
-users() {{
-    find /proc/[0-9]*/fd '(' -lname {at} -o -lname {parts} ')' 2>/dev/null | cut -d/ -f3 |
-        sort -un | while read -r p; do
-            [ "$p" = "$PPID" ] || echo "$(cat /proc/$p/comm 2>/dev/null) (process $p)"
-        done
-    for file in /sys/block/*/loop/backing_file; do
-        read -r on <"$file" && case $on in
-            {at} | {pattern}) file=${{file%/loop/*}}; echo "${{file##*/}}" ;;
-        esac
-    done 2>/dev/null
-}}
-for _ in 1 2 3 4 5; do
-    found=$(users | paste -s -d, -); [ -n "$found" ] || break; sleep 0.4
-done
-"""
-# `wipefs -n` writes nothing, but with -a it opens the disk exclusively, as if it would.
-LOOK = (
-    USERS
-    + """\
-say() {{ printf '> %s\n' "$*"; }}
-places() {{
-    perl -e 'open F, "<:raw", shift or exit 1; for $i (0 .. {last}) {{
-        sysseek F, $i * {step}, 0; sysread(F, $b, {block}) or exit 1; print $b }}' {at} ||
-    for i in $(seq 0 {last}); do dd if={at} bs={block} skip=$((i * {step} / {block})) count=1; done
-}}
-say lsblk "$(lsblk -b -d -n -r -o SIZE,SERIAL,WWN,HCTL,RO,MAJ:MIN {at} 2>&1)"
-say real "$(readlink -f {at})"
-blkid -p {at}; say blkid $?; wipefs -n {at}; say wipefs $?
-if wipefs -n -a {at} >/dev/null 2>&1; then say alone yes; else say alone no; fi
-say head "$(head -c {mib} {at} | sha256sum)"
-say tail "$(tail -c {mib} {at} | sha256sum)"
-say places "$(places 2>/dev/null | sha256sum)"
-say users "${{found:-none}}"
-"""
-)
 
 
 @dataclass(frozen=True)
@@ -76,14 +38,14 @@ def checked_parts(size: int) -> str:
 
 def look(shell: Shell, device: str, size: int) -> str:
     """Return a look at a disk of `size` bytes, for the functions below."""
-    script = f"exec 2>&1\n{_look(device, size)}"  # without messages of sudo itself
-    return run(shell, f"sh -c {shlex.quote(script)}", sudo=True, within=600).out.strip()
+    text = f"exec 2>&1\n{_look(device, size)}"  # without messages of sudo itself
+    return run(shell, f"sh -c {shlex.quote(text)}", sudo=True, within=600).out.strip()
 
 
 def users(shell: Shell, device: str) -> list[str]:
     """Return the programs that have the disk or a partition open, and loop devices on it."""
-    script = USERS.format(**_names(device)) + 'echo "$found"'
-    return run(shell, f"sh -c {shlex.quote(script)}", sudo=True).out.strip().splitlines()
+    text = script("users", **_names(device)) + 'echo "$found"'
+    return run(shell, f"sh -c {shlex.quote(text)}", sudo=True).out.strip().splitlines()
 
 
 def _names(device: str) -> dict[str, str]:
@@ -96,7 +58,8 @@ def _look(device: str, size: int) -> str:
     places = _places(size)
     step = max(1, (size // BLOCK - 1) // max(1, places - 1)) * BLOCK
     numbers = {"last": places - 1, "step": step, "block": BLOCK, "mib": MIB}
-    return LOOK.format(**_names(device), **numbers)
+    names = _names(device)
+    return script("look", users=script("users", **names), **names, **numbers)
 
 
 def _places(size: int) -> int:

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass
 
 from lib.errors import CheckFailed, ParamsError
+from lib.install.scripts import script
 from lib.workstation.shell import Shell, run
 
 CHANNELS = {
@@ -32,19 +33,7 @@ FORMS = {
 }
 # OpenSSL, where installed, is several times faster. An unreadable file has no checksum.
 SUM = "{{ openssl dgst -sha256 -r {file} || sha256sum {file}; }} 2>/dev/null | cut -c1-64"
-WRONG_IMAGE = 77  # exit code of WHILE_WRITTEN for an image with another checksum
-# The identity changes when the file does.
-WHILE_WRITTEN = """\
-identity() {{ stat -L -c '%d %i %s %z' {file}; }}
-was=$(identity)
-{then} &
-found=$({sum})
-wait $!; rc=$?
-[ "$(identity)" = "$was" ] || found='changed while it was read'
-[ "$found" != {expected} ] || exit $rc
-partx -d {at} 2>/dev/null; wipefs -a {at}
-echo "sha256 of {file}: ${{found:-unreadable}}" >&2; exit {wrong}
-"""
+WRONG_IMAGE = 77  # exit code of `while-written.sh` for an image with another checksum
 FOUND = re.compile(r"^sha256 of .*: (.*)$", re.MULTILINE)
 
 
@@ -179,7 +168,7 @@ def verified(image: Image, device: str, then: str) -> str:
     file = shlex.quote(image.file)
     words = {"file": file, "at": shlex.quote(device), "then": then, "sum": SUM.format(file=file)}
     words |= {"expected": image.image_sha256, "wrong": WRONG_IMAGE}
-    return f"sh -c {shlex.quote(WHILE_WRITTEN.format(**words))}"
+    return f"sh -c {shlex.quote(script('while-written', **words))}"
 
 
 def demand_flags(

@@ -5,6 +5,7 @@ import shlex
 from pathlib import PurePosixPath
 
 from lib.errors import CheckFailed
+from lib.install.scripts import script
 from lib.workstation.shell import Shell, run
 
 # Program: its package on Debian, and where packages are RPMs.
@@ -29,13 +30,6 @@ NEEDS = {
 SPACE = 300  # MB for downloads; the image of 2014 has 167 MB, later ones are streamed
 # Kernels of Red Hat cannot mount btrfs, and no package changes that.
 BTRFS = "grep -qw btrfs /proc/filesystems || modprobe -n -q btrfs || echo cannot mount btrfs"
-# The coreos-install of 2019 waits for a trap on RETURN that bash 5.2 no longer runs in `>(…)`. That
-# of 2014 has gpg verify a file that it does not name, which gpg 2.1 and newer refuse in a batch.
-VERSIONS = r"""
-grep -qw RETURN "$at" && bash -c 'echo traps with bash ${BASH_VERSINFO[0]}.${BASH_VERSINFO[1]}'
-grep -Eq -e '--verify +("[^"]*"|[^" ;|&]+) *($|[;|&])' "$at" &&
-    echo verifies with "$(gpg --version | head -n 1)"
-"""
 INSTEAD = (
     "Nothing was written. Use flatcar-install, or CoreOS's last coreos-install with image_file."
 )
@@ -51,7 +45,7 @@ def demand(shell: Shell, program: str, *, downloads: bool = True, btrfs: bool = 
     look = f"for p in {' '.join(needs)}; do command -v $p >/dev/null || echo no $p; done\n"
     look += f"{BTRFS}\n" if btrfs else ""
     if downloads and installer == "coreos-install":
-        look += f"at=$(command -v {shlex.quote(program)})\n{VERSIONS}"
+        look += f"at=$(command -v {shlex.quote(program)})\n{script('versions')}"
     look += 'df -Pk "${TMPDIR:-/tmp}" | tail -n 1; command -v dpkg || command -v rpm'
     output = run(shell, f"sh -c {shlex.quote(look)}", sudo=True, ok=(0, 1, 127)).out
     missing = re.findall("^no (.+)$", output, re.MULTILINE)

@@ -1,0 +1,2 @@
+@left@
+[ -z "$(left)" ] && flock -n -s @folder@/lock true && echo idle; true
