@@ -4,6 +4,7 @@ A later etcd takes no further member by itself: one that runs is told of it firs
 and the new one is started with the list of all members. An etcd 0.4 joins by itself.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lib.checks import Tick, asked
@@ -18,6 +19,7 @@ from lib.steps import Step
 from lib.workstation import notes
 from lib.workstation.shell import Shell
 
+Networks = Mapping[str, str]  # the default one of each zone, "" where it is the only one
 REPLACE = (
     "A member that is gone counts for the quorum all the same: take it out first, by "
     "`--stages 80 -p replace=NAME` with the name of its machine."
@@ -52,7 +54,7 @@ class Joins:
         return found
 
 
-def look(etcds: Etcds, shell: Shell, work_dir: str, written: Written, network: str) -> Joins:
+def look(etcds: Etcds, shell: Shell, work_dir: str, written: Written, networks: Networks) -> Joins:
     """Return which of the members that do not run are to join a cluster that runs; none at first.
 
     Raises CheckFailed where etcd lists a member whose machine is gone, where the members elect no
@@ -69,7 +71,7 @@ def look(etcds: Etcds, shell: Shell, work_dir: str, written: Written, network: s
     begun = 0 if noted.get("changed") else begun
     beyond, seen = ours.members[begun:], etcds.look()
     if seen.listed:
-        return _joins(etcds, seen, idle, written, network)
+        return _joins(etcds, seen, idle, written, networks)
     if seen.can_elect and not all(n in there for n in idle):
         raise CheckFailed("a leader of the etcd members that run", "one", "none", LEADERLESS)
     wanted = [n for n in idle if n in beyond]
@@ -78,7 +80,7 @@ def look(etcds: Etcds, shell: Shell, work_dir: str, written: Written, network: s
         print(STAND_INS.format(", ".join(wanted)))
         own = dict(zip(ours.members, written.addresses, strict=False))
         has = {n: address_of(there.get(n, {})) or own.get(n, "") for n in wanted}
-        return Joins(etcds, known, _addresses(ours, has, network), asked=False)
+        return Joins(etcds, known, _addresses(ours, has, networks), asked=False)
     if wanted and seen.unknown:
         raise CheckFailed(f"the etcd of {seen.unknown[0]}", "an answer", "none from here", UNASKED)
     if wanted:
@@ -87,7 +89,9 @@ def look(etcds: Etcds, shell: Shell, work_dir: str, written: Written, network: s
     return Joins(etcds)
 
 
-def _joins(etcds: Etcds, seen: Seen, idle: list[str], written: Written, network: str) -> Joins:
+def _joins(
+    etcds: Etcds, seen: Seen, idle: list[str], written: Written, networks: Networks
+) -> Joins:
     known = tuple(m.address for m in seen.listed)
     unstarted = {m.address for m in seen.listed if not m.started}
     own = dict(zip(etcds.ours.members, written.addresses, strict=False))
@@ -106,32 +110,32 @@ def _joins(etcds: Etcds, seen: Seen, idle: list[str], written: Written, network:
     if without:
         what, found = "members of etcd that are no machine", ", ".join(without)
         raise CheckFailed(what, "none", found, REPLACE)
-    return Joins(etcds, known, _addresses(etcds.ours, has, network))
+    return Joins(etcds, known, _addresses(etcds.ours, has, networks))
 
 
 def rows(
-    etcds: Etcds, shell: Shell, work_dir: str, network: str, config_delivery: str
+    etcds: Etcds, shell: Shell, work_dir: str, networks: Networks, config_delivery: str
 ) -> list[Tick]:
     """Return a row on the members that join a cluster that runs, none where none does."""
     what = "members that join"
-    return asked(what, _row, etcds, shell, work_dir, network, config_delivery)
+    return asked(what, _row, etcds, shell, work_dir, networks, config_delivery)
 
 
 def _row(
-    etcds: Etcds, shell: Shell, work_dir: str, network: str, config_delivery: str
+    etcds: Etcds, shell: Shell, work_dir: str, networks: Networks, config_delivery: str
 ) -> str | list:
     written = read(shell, work_dir)
-    joins = look(etcds, shell, work_dir, written, network)
+    joins = look(etcds, shell, work_dir, written, networks)
     userdata.demand_given(config_delivery, joins.lists)
     return ", ".join(f"{n} at {a}" for n, a in joins.new.items()) or []
 
 
-def _addresses(ours: Ours, has: dict[str, str], network: str) -> dict[str, str]:
+def _addresses(ours: Ours, has: dict[str, str], networks: Networks) -> dict[str, str]:
     """Return the address of each: the one that it `has`, else a free one."""
     found, lacking = dict(has), [n for n, a in has.items() if not a]
     for zone in dict.fromkeys(map(ours.zone_of, lacking)):
         here = [n for n in lacking if ours.zone_of(n) == zone]
-        place = addresses.network_of(ours.cloud, zone, network)
+        place = addresses.network_of(ours.cloud, zone, networks.get(zone, ""))
         found |= zip(here, addresses.free_addresses(ours.cloud, place, len(here)), strict=True)
     return found
 

@@ -21,7 +21,10 @@ from lib.workstation.shell import Shell, find_text, run
 
 KEEPABLE = ("template", "snapshot", "volume")
 GONE = ("Destroyed", "Expunging")
-KEEP = "Nothing was removed. Set keep: [template], or remove the clusters of these machines first."
+KEEP = (
+    "Nothing was removed. Set keep: [template], or remove the clusters of these machines first; "
+    "if they are of this one, name their zones in `zones`."
+)
 ONLY_VOLUME = (
     "the next run stops at 11 or 30: the disk has CoreOS on it, and the notes on that go with the "
     "template. Keep the template, too, or give the next run another volume_name."
