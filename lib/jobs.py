@@ -24,7 +24,7 @@ from lib.waiting import expected, steadily, until
 
 LONGEST = 2.0  # seconds between two looks at a young job that may end any moment
 LATE = 40  # a part of its age, that a job is seen to have ended late at most
-EARLIEST = 0.9  # of the time that a job should take, before which it hardly ends
+EARLIEST, DUE = 0.95, 1.005  # of the time that a job should take: before, and by when it ends
 
 
 @dataclass
@@ -61,8 +61,9 @@ def pause(age: float, expect: float = 0) -> float:
     """Return how many seconds may pass until a job of that age is looked at again."""
     if age < LONGEST:
         return min(max(age * 3, 0.05), LONGEST - age)
-    sparse = min(age / 4, expect * EARLIEST - age)
-    return max(LONGEST, age / LATE, sparse - sparse % LONGEST)
+    sparse, due = min(age / 4, expect * EARLIEST - age), expect * DUE - age
+    usual = max(LONGEST, age / LATE, sparse - sparse % LONGEST)
+    return due if usual / 4 < due < usual else usual
 
 
 def wait(cloud: Client, job: Job, within: float) -> dict:
@@ -136,8 +137,8 @@ def ready(
 ) -> dict | None:
     """Read a row until it is ready and return it; return None once there is no row.
 
-    `after` are the seconds that went before, of which a LATE part is no delay. Raises JobTimeout
-    after `within` seconds.
+    `after` are the seconds that went before, of which half a LATE part is no delay. Raises
+    JobTimeout after `within` seconds.
     """
 
     rows: list[dict | None] = []
@@ -146,7 +147,7 @@ def ready(
         rows[:] = [read()]
         return rows[0] is None or is_ready(rows[0])
 
-    times = steadily(max(LONGEST, after / LATE))
+    times = steadily(max(LONGEST, after / LATE / 2))
     if until(cloud, is_settled, f"{what} to be ready", within, times) is None:
         state = rows[0] and rows[0].get("state", "not ready")
         raise JobTimeout(f"waiting for {what}", "ended", within, f"{state}")

@@ -26,6 +26,11 @@ def test_a_job_is_seen_to_end_no_later_than_by_looking_every_two_seconds():
     assert set(map(float, range(2, 80, 2))) <= set(times(80))
 
 
+def test_a_job_that_takes_as_long_as_it_should_is_seen_to_end_at_once():
+    for length in (120, 570):
+        assert min(t for t in times(700, length) if t >= length) <= length * 1.005
+
+
 @pytest.mark.parametrize(("length", "most"), [(45, 25), (120, 30), (570, 35)])
 def test_a_job_that_is_known_costs_few_looks(length, most):
     assert len(times(length, length)) <= most

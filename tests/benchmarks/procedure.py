@@ -60,7 +60,7 @@ def lines(chain: Side, hand: Side, singly: float) -> list[Line]:
         Line("wall time of Flatcar, against cs and a 10 s waitjob", "s", *total, most=1),
         Line("  waiting for the cloud (virtual)", "s", chain.waited, hand.waited),
         Line("  the chain itself, the client itself (real)", "s", chain.worked, hand.worked),
-        Line("wall time of 2014, machine by machine", "s", singly + chain.worked, total[1], 1),
+        Line("wall time of 2014, machine by machine", "s", singly + chain.worked, total[1]),
         Line("  waiting for the cloud (virtual)", "s", singly, hand.waited, most=1),
         Line("API requests, and the 200 wanted", "", chain.requests.total(), 200, 1),
         Line("  and by hand", "", chain.requests.total(), hand.requests.total()),
