@@ -180,13 +180,14 @@ def apply(ours: Ours, public: Public, steps: list[Step], mode: str, *, within: f
 
 
 def ticks(ours: Ours, public: Public) -> list[Tick]:
-    """Return a row on whether the first machine is reached from outside as asked, if it is."""
+    """Return a row on whether the first machine is reached from outside, if it is to be."""
+    if not public.what:
+        return []
     name, steps = ours.names[0], plan(ours, public)
-    wanted = "SSH from outside" if public.what else "nothing"
     if steps:
         found = f"not yet: {', '.join(s.command for s in steps)}"
-        return [later("public", wanted, found, DEPLOY, name)]
-    return [tick("public", wanted, "as wanted", True, of=name)] if public.what else []
+        return [later("public", "SSH from outside", found, DEPLOY, name)]
+    return [tick("public", "SSH from outside", "as wanted", True, of=name)]
 
 
 def tell(ours: Ours, public: Public, user: str) -> None:
