@@ -7,7 +7,7 @@ from test_placement import SEED
 from lib.chain import summary
 from lib.cluster import published
 from lib.cluster.published import Public
-from lib.errors import CheckFailed, ParamsError, Unreachable
+from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
 from lib.ours import Ours
 from lib.record import jsonl
 
@@ -111,6 +111,16 @@ def test_the_rule_follows_the_first_machine_to_another_one(cloud):
     assert [s.command for s in plan] == ["deletePortForwardingRule", "createPortForwardingRule"]
     published.apply(ours, Public("ssh"), plan, "apply", within=60)
     assert [r["virtualmachinename"] for r in cloud.list(FORWARD)] == ["coreos-cluster-2"]
+
+
+def test_no_address_is_taken_where_they_cannot_be_listed(tmp_path):
+    with running(tmp_path / "cloud", refuse="listPublicIpAddresses") as cloud:
+        ours = Ours(cloud, "local-1", "c").with_machines(1)
+        (row,) = published.rows(ours, "ssh", [], {})
+        assert row.ok == "✗"
+        with pytest.raises(Refused, match="listPublicIpAddresses was refused"):
+            published.plan(ours, Public("ssh"))
+        assert published.plan(ours, Public()) == []
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def plan(ours: Ours, public: Public) -> list[Step]:
     if not public.what:
         return plan_removal(ours)
     name, there = ours.names[0], ours.machines()
-    machine, own = there.get(name), next(iter(addresses(ours)), None)
+    machine, own = there.get(name), next(iter(addresses(ours, wanted=True)), None)
     place = ours.in_zone(ours.zone_of(name))
     network = _network_of(place, machine)
     steps = [] if own else [_take(place, name, network)]
@@ -161,9 +161,13 @@ def _rules(ours: Ours, listing: str, address: Id | Pending) -> list[dict]:
     return ours.cloud.list(listing, ipaddressid=address)
 
 
-def addresses(ours: Ours) -> list[dict]:
-    """Return the public addresses of the cluster; none where the account may not list them."""
-    rows = ours.cloud.list_if_allowed("listPublicIpAddresses") or []
+def addresses(ours: Ours, wanted: bool = False) -> list[dict]:
+    """Return the public addresses of the cluster; none where the account may not list them.
+
+    Where one is `wanted` Refused is raised then, as each run would take another.
+    """
+    listing = "listPublicIpAddresses"
+    rows = (ours.cloud.list if wanted else ours.cloud.list_if_allowed)(listing) or []
     rows = [r for r in rows if str(r.get("issourcenat")).lower() != "true"]
     if ours.cloud.has_tags:
         return ours.own(rows)
@@ -222,6 +226,7 @@ def rows(ours: Ours, what: str, sources: Sequence[str], networks: Mapping[str, s
 
 def _possible(ours: Ours, what: str, sources: Sequence[str], networks: Mapping[str, str]) -> str:
     public = Public(what, sources)
+    addresses(ours, wanted=bool(what))
     place = ours.in_zone(ours.zone_of(ours.names[0])) if ours.names else ours
     found, network = (
         ours.cloud.list("listNetworks", zoneid=place.zone_id),
