@@ -40,10 +40,10 @@ class Batch:
 
     def listed(self, at: float, expect: float) -> None:
         """Set when to list again: a job is seen to have ended within a quarter of its time."""
-        tick = jobs.pause(at - self.began, expect)
         commands = {job.command for _, job in self.running.values()}
-        known = [self.shortest[c] for c in commands if c in self.shortest]
-        self.due = at + (min(max(min(known) / 4, 0.05), tick) if known else tick)
+        known = min((self.shortest[c] for c in commands if c in self.shortest), default=0)
+        tick = min(max(known / 4, 0.05), max(jobs.LONGEST, known / jobs.LATE))
+        self.due = at + (tick if known else jobs.pause(at - self.began, expect))
 
     def end(self, job: Job, at: float) -> None:
         """Take a job out that has ended."""
