@@ -7,8 +7,7 @@ for the next machine: `core-2` becomes `core-2-` and the beginning of its id.
 
 from dataclasses import dataclass, replace
 
-from lib import left
-from lib.cluster import etcd
+from lib.cluster import etcd, left
 from lib.cluster.etcd import AWAY, Member
 from lib.cluster.membership import UNASKED, Etcds, Seen
 from lib.config import Written

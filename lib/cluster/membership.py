@@ -11,10 +11,10 @@ import requests
 
 from lib.cluster import etcd
 from lib.cluster.etcd import AWAY, Answer, Member
+from lib.cluster.left import wherever
 from lib.cluster.login import Access, connect
 from lib.errors import CheckFailed, ShellFailed, Unreachable
 from lib.jobs import awaited
-from lib.left import wherever
 from lib.machines import BAD, address_of
 from lib.ours import Ours
 from lib.waiting import tell

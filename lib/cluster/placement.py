@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lib.checks import Tick, asked, tick
+from lib.cluster.left import elsewhere, is_left
 from lib.errors import CheckFailed
-from lib.left import elsewhere, is_left
 from lib.machines import BAD
 from lib.ours import Ours
 from lib.steps import Id, Pending, Step

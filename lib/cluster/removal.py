@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from lib import left
 from lib.checks import Tick, asked
-from lib.cluster import etcd, placement, published
+from lib.cluster import etcd, left, placement, published
 from lib.config import registered
 from lib.errors import CheckFailed, ParamsError
 from lib.install import detached

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from lib import config, left, machines
+from lib import config, machines
 from lib.checks import LATER, NOT_ASKED, Tick, later, tick
-from lib.cluster import etcd, inside, placement, registry
+from lib.cluster import etcd, inside, left, placement, registry
 from lib.cluster.login import Access, connect, note
 from lib.cluster.placement import Placement
 from lib.cluster.registry import DEPLOY
