@@ -40,7 +40,7 @@ class Ours:
     only the one that created it may delete it. With `template_from = "existing"` the template is
     others' work: it is taken as it is, by its name, and never removed.
 
-    Every method asks the cloud again. Raises ParamsError for an unknown `template_from`.
+    Within a run lists count for seconds. Raises ParamsError for an unknown `template_from`.
     """
 
     cloud: Cloud
@@ -54,6 +54,7 @@ class Ours:
     etcd_members: int = 0  # the first machines, 0 for all
     zones: Sequence[str] = ()  # of the machines, in turn; () for `zone`
     roles: tuple[Role, ...] = ()  # of the machines; the first one has the etcd members
+    home_zone: str = ""  # where it is at home, "" for `zone`
 
     def __post_init__(self) -> None:
         if self.template_from not in SOURCES:
@@ -118,7 +119,7 @@ class Ours:
 
     def in_zone(self, zone: str) -> "Ours":
         """Return the same as seen from one of its zones."""
-        return replace(self, zone=zone, zones=())
+        return replace(self, zone=zone, zones=(), home_zone=self.home_zone or self.zone)
 
     @property
     def places(self) -> list["Ours"]:
@@ -156,8 +157,8 @@ class Ours:
 
     @property
     def home(self) -> str:
-        """The name of the zone, a tag of machines in others: there are clusters of one name."""
-        return find.pick(self.cloud.zones, "listZones", self.zone)["name"]
+        """Its zone's name, a tag of machines in others: there are clusters of one name."""
+        return find.pick(self.cloud.zones, "listZones", self.home_zone or self.zone)["name"]
 
     def bears_name(self, machine: str) -> bool:
         """Tell whether that is the name of a machine of this cluster, whatever its number."""
@@ -176,10 +177,10 @@ class Ours:
 
     def has_tags(self, row: dict) -> bool:
         """Tell whether a row of our name has our tags, or the server has none."""
-        tags = tags_in(row)
-        return not self.cloud.has_tags or all(
-            tags.get(k) == self.tags[k] for k in ("runbook", "cluster")
-        )
+        tags, names = tags_in(row), ("runbook", "cluster")
+        if not self.cloud.has_tags or any(tags.get(k) != self.tags[k] for k in names):
+            return not self.cloud.has_tags
+        return "home" not in tags or tags["home"] == self.home
 
     def own(self, rows: list[dict]) -> list[dict]:
         """Return those rows of our names that are ours, by tag, journal or age."""
@@ -218,8 +219,7 @@ class Ours:
         """Return the snapshots made by hand or API of our volume, the newest last.
 
         Their `tags` take a question each. A snapshot has no name of ours on 2.2, so it is known by
-        its volume, and by that volume's name once the
-        volume is gone.
+        its volume, and by that volume's name once the volume is gone.
         """
         rows = self.cloud.list("listSnapshots", **({"volumeid": volume["id"]} if volume else {}))
         mine = [r for r in rows if effects.is_manual(r) and self._is_of(r, volume)]

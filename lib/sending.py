@@ -125,7 +125,6 @@ def _start(cloud: Cloud, step: Step, within: float) -> Job | dict | CloudError:
         )
     except CloudError as error:
         return error
-    cloud.pace.answered(cloud.clock() - started)
     if "jobid" not in answer:
         return jobs.unwrapped(answer)
     of_machine = step.command.endswith("VirtualMachine")
@@ -148,6 +147,8 @@ def _look_at_due(cloud: Cloud, batch: Batch, within: float) -> list[Ended]:
     at, looked = cloud.clock(), [next_one]
     results: dict[str, Any] = {}
     seen = _seen(cloud, batch, every) if by_list else None
+    if by_list:
+        batch.listed(at, jobs.known(cloud, every[0]))
     if seen is None:
         expect = jobs.known(cloud, next_one)
         while next_one.due <= at:  # more than one look where the list was asked before
@@ -155,7 +156,6 @@ def _look_at_due(cloud: Cloud, batch: Batch, within: float) -> list[Ended]:
     else:
         pending, results = seen
         looked = [job for job in every if job.id not in pending and job.id not in results]
-        batch.listed(at, jobs.known(cloud, every[0]))
     for job in looked:
         results[job.id] = _outcome(cloud, job)
     if seen is not None and sum(results[job.id] is None for job in looked) > LACKING:

@@ -82,6 +82,13 @@ def test_the_rest_is_deployed_while_the_members_boot_or_started_at_once_after_th
     assert {s for s, _ in offerings(cloud)} == {"Running"} and len(offerings(cloud)) == 5
 
 
+def test_what_was_not_sent_beside_a_start_that_failed_is_deployed_after_it(cloud):
+    more = FLATCAR | FALLBACK | {"cluster_size": 7, "etcd_members": 3, "at_once": 2}
+    fault(cloud, "startVirtualMachine", "fault:refuse;code:533;text:no host")
+    play(cloud, STAGE, **more)
+    assert {s for s, _ in offerings(cloud)} == {"Running"} and len(offerings(cloud)) == 7
+
+
 @pytest.mark.parametrize("cloud", [ACCOUNTS["may expunge"]], indirect=True)
 def test_what_a_deployment_left_in_error_is_expunged_and_its_name_free(cloud):
     fault(cloud, "deployVirtualMachine", "fault:fail-job;code:530;text:storage is away")

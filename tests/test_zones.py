@@ -109,6 +109,19 @@ def test_machines_of_a_zone_that_is_no_longer_named_are_told_and_removed(cloud):
     assert copies(cloud) == []
 
 
+def test_clusters_of_one_name_and_two_homes_leave_each_other_alone(cloud):
+    if not cloud.has_tags:
+        return
+    more = URL | cloud.more | {"cluster_size": 2, "zones": ["local-1", "west"]}
+    play_to(cloud, FIFTY, **more)
+    other = more | {"zone": "west", "zones": [], "work_dir": "other", "keep": ["template"]}
+    play(cloud, NINETY, **other)
+    assert places(cloud) == {"1": "local-1", "2": "west"}, "machines of the one at home in local-1"
+    away = more | {"zones": ["west"], "cluster_size": 1, "keep": ["template"]}
+    play(cloud, NINETY, **away)
+    assert places(cloud) == {}
+
+
 def told_elsewhere(cloud, params: dict, text: str) -> str:
     rows = play(cloud, "00-check-access", **params)["rows"]
     rows = [r for r in rows if r.what == "machines in other zones" and text in r.next]

@@ -137,7 +137,7 @@ class Abilities(ABC):
         The default role of users lacks that command (`UserVmManagerImpl.checkExpungeVmPermission`).
         """
         allowed = bool(self.capabilities.get("allowuserexpungerecovervm"))
-        return allowed and self.has_command("expungeVirtualMachine") is not False
+        return allowed and self.has_command("expungeVirtualMachine") is True
 
     @property
     def deploys_started(self) -> bool:

@@ -159,7 +159,11 @@ class Client(Abilities):
             try:
                 if not command.startswith("list"):
                     self.lists.forget()
-                return self.transport.send(command, wire)
+                started = self.clock()  # after the wait for a turn, which says nothing of the cloud
+                answer = self.transport.send(command, wire)
+                if not QUESTION.match(command):
+                    self.pace.answered(self.clock() - started)
+                return answer
             except (Refused, Unreachable) as error:
                 throttled = isinstance(error, Refused) and error.code == 429
                 attempt += not throttled

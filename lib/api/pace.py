@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lib.record import locks
 
+QUEUE = 100  # turns that processes may be ahead
 FIRST, MOST = 8, 50  # changes under way: to begin with, and ever
 SLOW, TIMES = 1.0, 4  # an answer is slow after so many seconds, and so many times the quickest one
 
@@ -76,7 +77,7 @@ class Gate:
     def close(self, seconds: float) -> None:
         """Let nobody ask for so many seconds."""
         with self._held() as held:
-            held[0] = self.clock() + seconds
+            held[0] = self.clock() + max(seconds, self._ahead(held, 0.0))
 
     def set_apart(self, seconds: float, issued: int = 0) -> None:
         """Let requests come so many seconds apart, 0 for at any time; so many came at once."""
@@ -85,20 +86,25 @@ class Gate:
                 held[:] = max(held[0], self.clock() + issued * seconds), seconds
 
     def turn(self, most: float) -> float:
-        """Take the next turn; return the seconds until then, more than `most` are of old times."""
+        """Take the next turn; return the seconds until then: `most`, and a queue, at most."""
         if not self.path.exists():
             return 0.0
         with self._held() as held:
-            now = self.clock()
-            at = held[0] if now < held[0] <= now + most else now
-            held[0] = at + held[1]
-        return at - now
+            ahead = self._ahead(held, most)
+            held[0] = self.clock() + ahead + held[1]
+        return ahead
+
+    def _ahead(self, held: list[float], most: float) -> float:
+        """Return the seconds until the next turn; what is too far is of before a reboot."""
+        ahead = held[0] - self.clock()
+        return ahead if 0 < ahead <= most + QUEUE * held[1] else 0.0
 
     @contextmanager
     def _held(self) -> Iterator[list[float]]:
         """Hold the file's two numbers, to be changed; where it is damaged they are 0."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self.path, "a+", encoding="utf-8", errors="replace") as file:
+        self.path.touch(mode=0o600)
+        with open(self.path, "r+", encoding="utf-8", errors="replace") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
             file.seek(0)
             found = re.fullmatch(r"([\d.e+-]+) ([\d.e+-]+)", file.read(100))
@@ -108,5 +114,5 @@ class Gate:
                 held = [0.0, 0.0]
             yield held
             file.seek(0)
-            file.truncate()
             file.write(f"{held[0]!r} {held[1]!r}")
+            file.truncate()

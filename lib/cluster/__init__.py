@@ -1,11 +1,13 @@
 """The machines as a cluster.
 
+admission    whether security groups let etcd and SSH in
 booting      starts them, with other offerings where no host has room
 capacity     what an account can see of the causes when no host has room
 deployment   the steps that get them running
 etcd         what the etcd of each machine answers
 inside       what the machines say over SSH
 joining      members that come to an etcd that runs
+left         machines in zones that are named no more, or renamed to be removed
 leaving      machines taken out of etcd, then destroyed
 login        the machines reached over SSH
 matrix       the answers as a table
@@ -21,6 +23,7 @@ verify       whether the machines are the cluster that was asked for
 """
 
 __all__ = [
+    "admission",
     "deployment",
     "joining",
     "leaving",

@@ -78,7 +78,8 @@ def _is_for_us(ours: Ours, rule: dict, groups: list[dict]) -> bool:
     A network without a CIDR may be any.
     """
     if not rule.get("cidr"):
-        return rule.get("securitygroupname") in [g["name"] for g in groups]
+        ours_too = [(g["name"], g.get("account")) for g in groups]
+        return (rule.get("securitygroupname"), rule.get("account")) in ours_too
     source = ipaddress.ip_network(rule["cidr"], strict=False)
     there = [n for p in ours.places for n in ours.cloud.list("listNetworks", zoneid=p.zone_id)]
     known = [ipaddress.ip_network(n["cidr"], strict=False) for n in there if n.get("cidr")]

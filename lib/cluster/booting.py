@@ -80,9 +80,10 @@ def _of(steps: list[Step], command: str) -> list[Step]:
 def _explained(how: Boot, steps: list[Step], name: str, error: CloudError) -> CloudError:
     """Return the error of a machine; what its deployment left in Error is destroyed before."""
     step = next(s for s in steps if s.what == name)
+    if deploys := _of(steps, DEPLOY):
+        clear_away(how.ours, deploys, how.within)
     if step.command == START:
         return error
-    clear_away(how.ours, _of(steps, DEPLOY), how.within)
     return held.explained(how.ours, error, name, step.params.get("ipaddress", ""))
 
 

@@ -191,8 +191,7 @@ def apply(how: Deployment, plan: list[Step], mode: str, *, within: float) -> Non
         joining.apply(how.joins, replace(to_boot, url=""), _with_ids(ours, late))
     if members:
         beside = [s for s in deploys if s.what in rest]
-        aside = booting.boot(to_boot, _with_ids(ours, members), beside)
-        failed_beside = _cleared(ours, beside, aside, within)
+        failed_beside = _deploy_beside(to_boot, _with_ids(ours, members), beside)
         failed = failed or failed_beside
     if others:
         booting.wait_for_members(to_boot)
@@ -221,6 +220,22 @@ def _deploy_stopped(ours: Ours, steps: list[Step], within: float) -> Failed | No
     """Deploy machines stopped; after a failure destroy what is in Error, and return the failure."""
     failed = attempt(ours.cloud, steps, "apply", within=within) if steps else {}
     return _cleared(ours, steps, failed, within)
+
+
+def _deploy_beside(how: Boot, members: list[Step], beside: list[Step]) -> Failed | None:
+    """Start members while others are deployed, and return the first failure of these.
+
+    What was not sent, since a member's start failed at first, is deployed afterwards.
+    """
+    try:
+        errors = booting.boot(how, members, beside)
+    except CloudError:
+        clear_away(how.ours, beside, how.within)
+        raise
+    if failed := _cleared(how.ours, beside, errors, how.within):
+        return failed
+    there = there_of(how.ours, beside) if beside else {}
+    return _deploy_stopped(how.ours, [s for s in beside if s.what not in there], how.within)
 
 
 def _cleared(

@@ -20,7 +20,11 @@ def elsewhere(ours: Ours) -> list[dict]:
 def is_left(ours: Ours, row: dict) -> bool:
     """Tell whether a machine is ours in a zone that `zones` named once, and does no more."""
     is_ours = ours.cloud.has_tags and ours.has_tags(row)
-    return is_ours and _is_away(ours, row) and tags_in(row).get("home") == ours.home
+    return (
+        is_ours
+        and _is_away(ours, row)
+        and tags_in(row).get("home", row.get("zonename")) == ours.home
+    )
 
 
 def _is_away(ours: Ours, row: dict) -> bool:

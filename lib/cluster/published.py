@@ -15,7 +15,7 @@ from lib.cluster.login import DEFAULT_USER
 from lib.cluster.registry import DEPLOY
 from lib.earlier import created_by_runs
 from lib.errors import CheckFailed, ParamsError
-from lib.ours import Ours
+from lib.ours import Ours, tags_in
 from lib.record import facts
 from lib.steps import Id, Pending, Step
 
@@ -76,7 +76,9 @@ def plan(ours: Ours, public: Public) -> list[Step]:
 def _take(ours: Ours, name: str, network: str | Pending) -> Step:
     where = {"networkid": network} if ours.cloud.has_firewall else {"zoneid": ours.zone_id}
     why = "public: ssh, and the cluster has no address of its own"
-    return Step("associateIpAddress", where, why, f"for {name}", ours.tags, "PublicIpAddress")
+    return Step(
+        "associateIpAddress", where, why, f"for {name}", ours.tags_of(name), "PublicIpAddress"
+    )
 
 
 def _network_of(ours: Ours, machine: dict | None) -> str | Pending:
@@ -170,7 +172,8 @@ def addresses(ours: Ours, wanted: bool = False) -> list[dict]:
     rows = (ours.cloud.list if wanted else ours.cloud.list_if_allowed)(listing) or []
     rows = [r for r in rows if str(r.get("issourcenat")).lower() != "true"]
     if ours.cloud.has_tags:
-        return ours.own(rows)
+        here = {str(place.zone_id) for place in ours.everywhere}
+        return [r for r in ours.own(rows) if str(r["zoneid"]) in here or "home" in tags_in(r)]
     made = created_by_runs(ours.cloud) if rows else set()
     return [r for r in rows if str(r["id"]) in made]
 
@@ -187,6 +190,10 @@ def ticks(ours: Ours, public: Public) -> list[Tick]:
     """Return a row on whether the first machine is reached from outside, if it is to be."""
     if not public.what:
         return []
+    return asked("public", _ticks, ours, public)
+
+
+def _ticks(ours: Ours, public: Public) -> list[Tick]:
     name, steps = ours.names[0], plan(ours, public)
     if steps:
         found = f"not yet: {', '.join(s.command for s in steps)}"

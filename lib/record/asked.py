@@ -41,4 +41,5 @@ def take(folder: Path, cloud: str) -> Lists:
 
 def forget(folder: Path) -> None:
     """Leave nothing, as something changes."""
-    (folder / FILE).unlink(missing_ok=True)
+    for name in (FILE, f".{FILE}.part"):
+        (folder / name).unlink(missing_ok=True)
