@@ -57,10 +57,9 @@ def _rows(ours: Ours, groups: Sequence[str], installer: str) -> list[Tick]:
                  f"shut: {', '.join(map(str, shut))}" if shut else "open",
                  (False if sure else None) if shut else True, NEVER)]  # fmt: skip
     is_open = any(_lets(g.get("ingressrule") or [], SSH) for g in found)
-    return told + [
-        tick(f"security groups {names}", "port 22 open", "shut", None, NO_LOGIN)
-        for _ in range(not is_open)
-    ]
+    if not is_open:
+        told.append(tick(f"security groups {names}", "port 22 open", "shut", None, NO_LOGIN))
+    return told
 
 
 def _lets(rules: list[dict], port: int) -> bool:

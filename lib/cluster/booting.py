@@ -80,8 +80,7 @@ def _of(steps: list[Step], command: str) -> list[Step]:
 def _explained(how: Boot, steps: list[Step], name: str, error: CloudError) -> CloudError:
     """Return the error of a machine; what its deployment left in Error is destroyed before."""
     step = next(s for s in steps if s.what == name)
-    if deploys := _of(steps, DEPLOY):
-        clear_away(how.ours, deploys, how.within)
+    clear_away(how.ours, _of(steps, DEPLOY), how.within)
     if step.command == START:
         return error
     return held.explained(how.ours, error, name, step.params.get("ipaddress", ""))
@@ -96,7 +95,7 @@ def _is_full(how: Boot) -> bool:
 def there_of(ours: Ours, steps: list[Step]) -> dict[str, dict]:
     """Return those of our machines, by name, that the steps are about."""
     named = {s.what for s in steps}
-    return {n: m for n, m in ours.machines().items() if n in named}
+    return {n: m for n, m in ours.machines().items() if n in named} if named else {}
 
 
 def _attempt(how: Boot, steps: list[Step]) -> dict[str, CloudError]:

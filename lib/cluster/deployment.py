@@ -234,7 +234,7 @@ def _deploy_beside(how: Boot, members: list[Step], beside: list[Step]) -> Failed
         raise
     if failed := _cleared(how.ours, beside, errors, how.within):
         return failed
-    there = there_of(how.ours, beside) if beside else {}
+    there = there_of(how.ours, beside)
     return _deploy_stopped(how.ours, [s for s in beside if s.what not in there], how.within)
 
 

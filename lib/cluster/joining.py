@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from lib.checks import Tick, asked
 from lib.cluster import etcd
 from lib.cluster.booting import Boot, boot
-from lib.cluster.membership import UNASKED, Etcds, Seen
+from lib.cluster.membership import PEER_PORT, UNASKED, Etcds, Seen
 from lib.config import Written, addresses, read, userdata
 from lib.errors import CheckFailed, CloudError
 from lib.machines import address_of
@@ -146,7 +146,7 @@ def plan(joins: Joins) -> list[Step]:
         return []
     why = "the cluster runs: it is told before its new member starts"
     return [
-        Step("member add", {"peer": f"http://{a}:2380"}, why, n)
+        Step("member add", {"peer": f"http://{a}:{PEER_PORT}"}, why, n)
         for n, a in joins.new.items()
         if a not in joins.known
     ]

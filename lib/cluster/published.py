@@ -235,9 +235,7 @@ def _possible(ours: Ours, what: str, sources: Sequence[str], networks: Mapping[s
     public = Public(what, sources)
     addresses(ours, wanted=bool(what))
     place = ours.in_zone(ours.zone_of(ours.names[0])) if ours.names else ours
-    found, network = (
-        ours.cloud.list("listNetworks", zoneid=place.zone_id),
-        networks.get(place.zone, ""),
-    )
+    found = ours.cloud.list("listNetworks", zoneid=place.zone_id)
+    network = networks.get(place.zone, "")
     demand_forwarding([n for n in found if network in ("", n["name"], f"id:{n['id']}")])
     return f"port {PORT} of an address of its own, for {', '.join(public.cidrs)}"

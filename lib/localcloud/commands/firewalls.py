@@ -84,7 +84,7 @@ def create_firewall(
     """Create the rule, unless one for the same ports and sources is there."""
     address = cloud.find("publicipaddress", ipaddressid)
     for cidr in cidrlist or []:
-        if not _is_cidr(cidr):
+        if not is_cidr(cidr):
             raise ApiError(431, f"Source CIDRs formatting error {cidr}")
     ports = startport, endport or startport
     return Work(
@@ -92,7 +92,8 @@ def create_firewall(
     )
 
 
-def _is_cidr(text: str) -> bool:
+def is_cidr(text: str) -> bool:
+    """Tell whether a text is a network with its prefix."""
     try:
         return "/" in text and bool(ipaddress.ip_network(text, strict=False))
     except ValueError:

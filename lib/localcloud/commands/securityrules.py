@@ -5,7 +5,6 @@ knows the group by its name only (its own `AuthorizeSecurityGroupIngressCmd`), a
 refuse the same.
 """
 
-import ipaddress
 from typing import Any
 
 from ..state.cloud import Cloud, fitting
@@ -14,6 +13,7 @@ from ..state.refusals import ApiError, invalid
 from ..state.registry import command, phase
 from ..state.rows import Row
 from ..state.views import members_of, more, show
+from .firewalls import is_cidr
 
 PROTOCOLS = ("tcp", "udp", "icmp", "all")  # besides numbers
 WHO = "securityGroupId and securityGroupName parameters are mutually exclusive"
@@ -60,7 +60,7 @@ def authorized(
     if not cidrlist and not usersecuritygrouplist:
         raise invalid("At least one cidr or at least one security group needs to be specified")
     for cidr in cidrlist or []:
-        if not _is_cidr(cidr):
+        if not is_cidr(cidr):
             raise invalid(f"Invalid cidr {cidr}")
     kind = _protocol(protocol)
     icmp = (-1, -1) if kind == "1" else (given.get("icmptype"), given.get("icmpcode"))
@@ -77,13 +77,6 @@ def authorized(
     rules = [cloud.state.add("securitygrouprule", **own, **source) for source in new]
     shown = [_shown(cloud, rule) for rule in rules]
     return {"securitygroup": show(cloud, "securitygroup", group, ingressrule=shown)}
-
-
-def _is_cidr(text: str) -> bool:
-    try:
-        return "/" in text and bool(ipaddress.ip_network(text, strict=False))
-    except ValueError:
-        return False
 
 
 def _protocol(given: str | None) -> str:
