@@ -129,4 +129,4 @@ def check_ticks(rows: list[Tick], mode: str = "apply") -> None:
         return print(f"… {len(missing)} of {len(rows)} are not there yet; nothing is wrong")
     asked = [r for r in rows if r.ok == "✓"]
     left = f"; {len(rows) - len(asked)} could not be asked" if len(asked) < len(rows) else ""
-    print(f"✓ all {len(asked)} are as wanted{left}")
+    print(f"✓ all {len(asked)} are as expected{left}")

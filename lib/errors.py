@@ -136,10 +136,10 @@ class ShellFailed(RunbookError):
 
     again = CHECKS
 
-    def __init__(self, command: str, rc: int | None, said: str, next_step: str = ""):
-        self.command, self.rc, self.said, self.next_step = command, rc, said, next_step
+    def __init__(self, command: str, rc: int | None, output: str, next_step: str = ""):
+        self.command, self.rc, self.output, self.next_step = command, rc, output, next_step
         end = "did not end in time" if rc is None else f"ended with {rc}"
-        text = f"`{command}` on the workstation {end}: {said.strip()[-500:] or '(no output)'}"
+        text = f"`{command}` on the workstation {end}: {output.strip()[-500:] or '(no output)'}"
         super().__init__(f"{text}\n{next_step}" if next_step else text)
 
 

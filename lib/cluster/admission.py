@@ -41,8 +41,8 @@ def _rows(ours: Ours, groups: Sequence[str], installer: str) -> list[Tick]:
     kinds = {r["name"] for r in cloud.list_if_allowed("listHypervisors") or []}
     there = cloud.list_if_allowed("listSecurityGroups")
     if there is None:
-        told = not_allowed("listSecurityGroups")
-        return [tick("security groups", "etcd's ports open", told, None)]
+        denied = not_allowed("listSecurityGroups")
+        return [tick("security groups", "etcd's ports open", denied, None)]
     found = [g for name in groups or [DEFAULT] for g in find.fitting(there, name)]
     if kinds == {VMWARE} or not found:  # a name that is none is another row's
         return []
@@ -53,13 +53,13 @@ def _rows(ours: Ours, groups: Sequence[str], installer: str) -> list[Tick]:
         ports = [etcd.OLD_PORT, membership.OLD_PEER_PORT]
     shut = [p for p in ports if not _lets(lets, p)]
     sure = len(ours.members) > 1 and bool(kinds) and VMWARE not in kinds
-    told = [tick(f"security groups {names}", f"etcd's ports {ports[0]} and {ports[1]} open",
-                 f"shut: {', '.join(map(str, shut))}" if shut else "open",
-                 (False if sure else None) if shut else True, NEVER)]  # fmt: skip
+    ticks = [tick(f"security groups {names}", f"etcd's ports {ports[0]} and {ports[1]} open",
+                  f"shut: {', '.join(map(str, shut))}" if shut else "open",
+                  (False if sure else None) if shut else True, NEVER)]  # fmt: skip
     is_open = any(_lets(g.get("ingressrule") or [], SSH) for g in found)
     if not is_open:
-        told.append(tick(f"security groups {names}", "port 22 open", "shut", None, NO_LOGIN))
-    return told
+        ticks.append(tick(f"security groups {names}", "port 22 open", "shut", None, NO_LOGIN))
+    return ticks
 
 
 def _lets(rules: list[dict], port: int) -> bool:

@@ -137,7 +137,7 @@ def ask_on(node: Shell, address: str, old: bool) -> Answer:
     except OutOfSight:
         return Answer("unreachable")
     except ShellFailed as error:
-        return Answer(f"not known ({error.said.strip()[-60:]})")
+        return Answer(f"not known ({error.output.strip()[-60:]})")
 
 
 def _curl(node: Shell, method: str, url: str, body: str = "{}") -> tuple[int, str]:

@@ -36,12 +36,12 @@ OTHER_TEXT = "Its configuration is another one: run --stages 70, which shows the
 
 
 def ticks(
-    access: Access, there: dict[str, dict], meant: str, given: Mapping[str, str]
+    access: Access, there: dict[str, dict], intended: str, given: Mapping[str, str]
 ) -> list[Tick]:
     """Return what each machine (name -> row of the API) answers; without a user none is asked.
 
-    `meant` is the SHA-256 of what the disk should carry, `given` the text of the user data by what
-    machines' names begin with, "" if there are none.
+    `intended` is the SHA-256 of what the disk should carry, `given` the text of the user data by
+    what machines' names begin with, "" if there are none.
     """
     if not access.user:
         why = "machine_user is empty."
@@ -49,7 +49,7 @@ def ticks(
     shells = {n: login.connect(access, m) for n, m in there.items()}
     with ThreadPoolExecutor(8) as pool:
         answers = dict(zip(shells, pool.map(_ask, shells.values()), strict=True))
-    found = [r for n in answers for r in _machine(n, answers[n], meant, len(there))]
+    found = [r for n in answers for r in _machine(n, answers[n], intended, len(there))]
     return found + (_given(access.cloud, there, given) if any(given.values()) else [])
 
 
@@ -61,27 +61,27 @@ def _ask(node: Shell) -> dict[str, str] | ShellFailed:
     return dict(line.partition(" ")[::2] for line in reversed(out.splitlines()))
 
 
-def _machine(name: str, said: dict | ShellFailed, meant: str, size: int) -> Iterator[Tick]:
-    if isinstance(said, ShellFailed):
-        last = said.said.strip().splitlines()[-1:] or [f"it ended with {said.rc}"]
+def _machine(name: str, answer: dict | ShellFailed, intended: str, size: int) -> Iterator[Tick]:
+    if isinstance(answer, ShellFailed):
+        last = answer.output.strip().splitlines()[-1:] or [f"it ended with {answer.rc}"]
         yield tick("ssh", ANSWER, last[0], False, login.LOGIN, name)
         return
     yield tick("ssh", ANSWER, ANSWER, True, of=name)
-    carried, _, where = said.get("carries", "").partition(" ")
-    if meant:
+    carried, _, where = answer.get("carries", "").partition(" ")
+    if intended:
         found = f"{carried[:12] or 'none'} {where}".strip()
-        wanted, ok = f"sha256 {meant[:12]}", carried == meant
+        wanted, ok = f"sha256 {intended[:12]}", carried == intended
         yield tick("configuration", wanted, found, ok, OTHER_TEXT, name)
-    if said["system"] in STATES:
-        found = " ".join([said["system"], said.get("failed", "")]).strip()
+    if answer["system"] in STATES:
+        found = " ".join([answer["system"], answer.get("failed", "")]).strip()
         why = "These units failed: systemctl status tells why."
-        yield tick("systemd", "running", found, said["system"] == "running", why, name)
-    if "fleet" in said:
-        ok, found = said["fleet"].strip() == str(size), f"{said['fleet'].strip()} machines"
+        yield tick("systemd", "running", found, answer["system"] == "running", why, name)
+    if "fleet" in answer:
+        ok, found = answer["fleet"].strip() == str(size), f"{answer['fleet'].strip()} machines"
         why = "fleet finds its machines through etcd: look at that first."
         yield tick("fleet", f"{size} machines", found, ok, why, name)
-    if re.match(r":\d", said.get("address", "")):
-        yield tick("$private_ipv4", "its address", said["address"], False, EMPTY, name)
+    if re.match(r":\d", answer.get("address", "")):
+        yield tick("$private_ipv4", "its address", answer["address"], False, EMPTY, name)
 
 
 def _given(cloud: Cloud, there: dict[str, dict], texts: Mapping[str, str]) -> list[Tick]:

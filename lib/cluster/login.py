@@ -170,7 +170,7 @@ def _on_disk(machine: dict, shell: Shell) -> Node:
     try:
         done = run(shell, command, sudo=True, ok=(0, 44))
     except ShellFailed as error:
-        text = config.masked(error.said.strip()[-300:])
+        text = config.masked(error.output.strip()[-300:])
         raise CheckFailed(f"{machine['name']} over SSH", "its user_data", text, LOGIN) from None
     if done.rc == 44:
         wanted = " or ".join(map(FILE.format, KINDS))
@@ -201,9 +201,9 @@ def write(node: Node, raw: bytes) -> None:
         try:
             run(node.shell, f"sh -c {shlex.quote(command)}", sudo=True, stdin=raw)
         except OutOfSight as lost:
-            text = config.masked(lost.said)
+            text = config.masked(lost.output)
             raise OutOfSight(f"write {what}", lost.rc, text, UNSEEN) from None
         except ShellFailed as error:
-            text = config.masked(error.said)
+            text = config.masked(error.output)
             raise CheckFailed(what, "written", text, "It is as it was.") from None
         ended["text"] = f"sha256 {params['after']}; the old one is kept as {params['kept']}"

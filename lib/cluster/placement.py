@@ -198,8 +198,8 @@ def plan_group(ours: Ours, place: Placement) -> list[Step]:
     if not place.affinity or _group(ours, place):
         return []
     name = _name(ours)
-    made = {"name": name, "type": place.affinity, "description": f"cluster {ours.cluster_name}"}
-    return [Step("createAffinityGroup", made, f"{place.affinity} of the machines", name)]
+    params = {"name": name, "type": place.affinity, "description": f"cluster {ours.cluster_name}"}
+    return [Step("createAffinityGroup", params, f"{place.affinity} of the machines", name)]
 
 
 def settled(ours: Ours, steps: list[Step]) -> list[Step]:
@@ -225,10 +225,10 @@ def rows(ours: Ours, place: Placement) -> list[Tick]:
         "security_groups": (bool(place.security_groups), _security_groups),
     }
     asks = [(what, look) for what, (wanted, look) in questions.items() if wanted]
-    return [row for what, look in asks for row in asked(what, _told, ours, place, look)]
+    return [row for what, look in asks for row in asked(what, _names_found, ours, place, look)]
 
 
-def _told(ours: Ours, place: Placement, look: Callable) -> str:
+def _names_found(ours: Ours, place: Placement, look: Callable) -> str:
     """Return the names of what `look` finds in each zone."""
     found = [look(where, place) for where in ours.places]
     rows = [row for one in found for row in (one if isinstance(one, list) else [one]) if row]
@@ -250,20 +250,22 @@ def ticks(
         }
         inside = {n: m for n, m in there.items() if ours.zone_of(n) == where.zone}
         found += [
-            _inside(name, machine, what, *meant)
-            for what, meant in wanted.items()
-            if meant[0]
+            _inside(name, machine, what, *expected)
+            for what, expected in wanted.items()
+            if expected[0]
             for name, machine in inside.items()
         ]
     return found
 
 
-def _inside(name: str, machine: dict, what: str, meant: list[dict], field: str, key: str) -> Tick:
+def _inside(
+    name: str, machine: dict, what: str, expected: list[dict], field: str, key: str
+) -> Tick:
     ids = {str(r[key]) for r in machine.get(field) or []}
-    lacks = [r["name"] for r in meant if str(r["id"]) not in ids]
-    said = f"not in {', '.join(lacks)}" if lacks else "as wanted"
-    names = ", ".join(r["name"] for r in meant)
-    return tick(what, names, said, not lacks, NOT_IN.format(HOW[field]), name)
+    lacks = [r["name"] for r in expected if str(r["id"]) not in ids]
+    found = f"not in {', '.join(lacks)}" if lacks else "as requested"
+    names = ", ".join(r["name"] for r in expected)
+    return tick(what, names, found, not lacks, NOT_IN.format(HOW[field]), name)
 
 
 def _of_role(ours: Ours, machine: str, offerings: Sequence[str]) -> Sequence[str]:

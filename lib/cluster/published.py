@@ -94,10 +94,10 @@ def _network_of(ours: Ours, machine: dict | None) -> str | Pending:
 
 def demand_forwarding(networks: list[dict]) -> None:
     """Raise CheckFailed unless one of the networks can forward ports, as far as their rows tell."""
-    told = [n for n in networks if "service" in n]
-    can = [n for n in told if any(s["name"] == "PortForwarding" for s in n["service"])]
-    if told and not can:
-        names = ", ".join(n["name"] for n in told)
+    described = [n for n in networks if "service" in n]
+    can = [n for n in described if any(s["name"] == "PortForwarding" for s in n["service"])]
+    if described and not can:
+        names = ", ".join(n["name"] for n in described)
         raise CheckFailed("public", "a network with port forwarding", names, NO_FORWARDING)
 
 
@@ -174,8 +174,8 @@ def addresses(ours: Ours, wanted: bool = False) -> list[dict]:
     if ours.cloud.has_tags:
         here = {str(place.zone_id) for place in ours.everywhere}
         return [r for r in ours.own(rows) if str(r["zoneid"]) in here or "home" in tags_in(r)]
-    made = created_by_runs(ours.cloud) if rows else set()
-    return [r for r in rows if str(r["id"]) in made]
+    created = created_by_runs(ours.cloud) if rows else set()
+    return [r for r in rows if str(r["id"]) in created]
 
 
 def apply(ours: Ours, public: Public, steps: list[Step], mode: str, *, within: float) -> None:
@@ -198,7 +198,7 @@ def _ticks(ours: Ours, public: Public) -> list[Tick]:
     if steps:
         found = f"not yet: {', '.join(s.command for s in steps)}"
         return [later("public", "SSH from outside", found, DEPLOY, name)]
-    return [tick("public", "SSH from outside", "as wanted", True, of=name)]
+    return [tick("public", "SSH from outside", "as requested", True, of=name)]
 
 
 def tell(ours: Ours, public: Public, user: str) -> None:

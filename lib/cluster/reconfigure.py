@@ -102,10 +102,10 @@ def plan(target: Target) -> Plan:
     first = _plan_text(target)
     new = {s.what: s.params["text"] for s in first}
     written = {s: config.read(target.shell, target.work_dir, f) for s, f in target.files.items()}
-    meant = {stem: new.get(there.where, there.text) for stem, there in written.items()}
+    intended = {stem: new.get(there.where, there.text) for stem, there in written.items()}
     mine = [n for n in seen if n.name in wanted]
-    texts = {n.name: _own_text(n, meant[stem_of(n.name)], target.each) for n in mine}
-    apart = target.each or any(map(data.differs, meant.values()))
+    texts = {n.name: _own_text(n, intended[stem_of(n.name)], target.each) for n in mine}
+    apart = target.each or any(map(data.differs, intended.values()))
     return Plan(first, _plan_machines(target, mine, texts, apart), seen, texts)
 
 
@@ -165,10 +165,12 @@ def _plan_machines(
     return steps + registered.plan_stale(cloud, cluster, wanted)
 
 
-def _own_text(node: Node, meant: str, each: bool) -> str:
+def _own_text(node: Node, intended: str, each: bool) -> str:
     if node.file:
-        return meant
-    return data.text_for(config.as_first_started(meant, node.text), node.name, node.address, each)
+        return intended
+    return data.text_for(
+        config.as_first_started(intended, node.text), node.name, node.address, each
+    )
 
 
 def _differs(node: Node, own_text: str) -> bool:
@@ -199,8 +201,8 @@ def _plan_given(
     return steps, given
 
 
-def _write(node: Node, meant: str, why: str) -> Step:
-    return Step("rewrite", {"file": node.file, "text": data.exactly(meant)}, why, node.name)
+def _write(node: Node, intended: str, why: str) -> Step:
+    return Step("rewrite", {"file": node.file, "text": data.exactly(intended)}, why, node.name)
 
 
 def changed_lines(plan: Plan) -> str:
@@ -284,7 +286,7 @@ def _set_aside(shell: Shell, where: str, old: str) -> None:
     text = find_text(shell, where)
     if text is None or find_text(shell, old) is not None:
         return
-    told = {"file": where, "before": sha256(text), "after": "", "kept": old}
-    with journalled(workstation(shell), "move", f"{where} on {shell.name}", told) as ended:
+    details = {"file": where, "before": sha256(text), "after": "", "kept": old}
+    with journalled(workstation(shell), "move", f"{where} on {shell.name}", details) as ended:
         run(shell, f"mv -- {shlex.quote(where)} {shlex.quote(old)}")
         ended["text"] = f"it is kept as {old}"

@@ -57,13 +57,13 @@ def picture(turns: list[Turn]) -> Shown:
     rows = [_row(t, first, whole or 1) for t in turns]
     key = " ".join(f'<span style="color:{c}">■</span> {words}' for words, c in PHASES.values())
     html = f"<table>{''.join(rows)}</table><p>{key}; {span(whole)} in all</p>"
-    return Shown(html, "\n".join(f"{t.name}: {_said(t)}" for t in turns))
+    return Shown(html, "\n".join(f"{t.name}: {_in_words(t)}" for t in turns))
 
 
-def _said(turn: Turn) -> str:
+def _in_words(turn: Turn) -> str:
     """Say how long each phase of a turn took.
 
-    >>> _said(Turn("web-1", 5, {"quorum": 5.2, "given": 10, "failed": 12}))
+    >>> _in_words(Turn("web-1", 5, {"quorum": 5.2, "given": 10, "failed": 12}))
     'waits for the quorum 0.2 s, gets its text and reboots 4.8 s, fails 2.0 s'
     """
     return ", ".join(f"{PHASES[phase][0]} {span(end - start)}" for phase, start, end in turn.parts)

@@ -90,10 +90,10 @@ def _ask(expected: Expected, access: Access, *, patient: bool = False) -> list[T
     if patient and _may_mend(found):
         return None
     read = partial(config.read, expected.shell, expected.work_dir)
-    meant = read(*config.ON_DISK.values()).sha256
+    intended = read(*config.ON_DISK.values()).sha256
     stems = config.userdata.of_stems(expected.ours, expected.shell, expected.work_dir)
     given = {stem: written.text for stem, written in stems.items()}
-    found += inside.ticks(access, _running(there), meant, given)
+    found += inside.ticks(access, _running(there), intended, given)
     if patient and _may_mend(found):
         return None
     note(access, _running(there))

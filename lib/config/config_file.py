@@ -56,15 +56,15 @@ class ConfigFile:
         conflicts: list[Conflict] = []
         both = merge(ours, self.tree, conflicts)
         if conflicts:
-            listed = "\n".join(f"  {self._told(c, name)}" for c in conflicts)
+            listed = "\n".join(f"  {self._in_words(c, name)}" for c in conflicts)
             what = f"{self.path} contradicts what the cluster needs:\n{masked(listed)}"
             raise CheckFailed(what, next_step=NOTHING_WRITTEN)
         return ignition.written(both) if is_json else f"{MARK}\n\n{yaml_text(both)}"
 
-    def _told(self, conflict: Conflict, name: str) -> str:
+    def _in_words(self, conflict: Conflict, name: str) -> str:
         sides = [(self.path, conflict.theirs), (f"the runbook's {name}", conflict.ours)]
-        said = [f"{who}, line {n.start_mark.line + 1}: {_short(n)}" for who, n in sides]
-        return f"{conflict.path}: {'; '.join(said)}"
+        places = [f"{who}, line {n.start_mark.line + 1}: {_short(n)}" for who, n in sides]
+        return f"{conflict.path}: {'; '.join(places)}"
 
 
 def _short(node: yaml.Node) -> str:
@@ -203,8 +203,8 @@ def _translated(path: str, text: str) -> str:
         ["butane", "--strict"], input=text, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = masked(done.stderr.strip()[-1000:])
-        raise CheckFailed(f"butane refuses {path}: {said}.", next_step=NOTHING_WRITTEN)
+        output = masked(done.stderr.strip()[-1000:])
+        raise CheckFailed(f"butane refuses {path}: {output}.", next_step=NOTHING_WRITTEN)
     made = done.stdout
     for name in MACHINE:  # in what butane writes as a data: URL
         made = made.replace(f"%24%7B{name}%7D", f"${{{name}}}")

@@ -24,9 +24,9 @@ class Text(str):
 
     def __new__(cls, text: str, secrets: tuple[str, ...] = ()) -> "Text":
         """Return the text with its secrets."""
-        made = super().__new__(cls, text)
-        made.secrets = secrets
-        return made
+        display = super().__new__(cls, text)
+        display.secrets = secrets
+        return display
 
     def __repr__(self) -> str:
         return f"{len(self.splitlines())} lines, sha256 {sha256(self)[:16]}…"

@@ -146,7 +146,9 @@ def _check_keys(node: yaml.MappingNode, schema: dict, path: str) -> Iterator[Pro
         elif (path, name) == ("coreos", "write_files"):
             yield Problem(line, "info", "write_files doesn't belong under coreos")
         else:
-            yield Problem(line, "warning", f'unrecognized key "{key.value}"{_meant(name, schema)}')
+            yield Problem(
+                line, "warning", f'unrecognized key "{key.value}"{_suggestion(name, schema)}'
+            )
     if path == "write_files":
         yield from _check_file(node)
 
@@ -167,7 +169,7 @@ def _mappings(node: yaml.Node) -> list[yaml.MappingNode]:
     return items if all(isinstance(m, yaml.MappingNode) for m in items) else []
 
 
-def _meant(name: str, schema: dict) -> str:
+def _suggestion(name: str, schema: dict) -> str:
     near = ["path"] if name == "name" and "path" in schema else get_close_matches(name, schema, 1)
     return f'; is it meant to be "{near[0]}"?' if near else ""
 

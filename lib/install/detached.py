@@ -104,7 +104,7 @@ def _looks(shell: Shell, folder: str, within: float, probe: str) -> Iterator[tup
             head, shown, text = run(shell, look).out.split("\n", 2)
         except OutOfSight as broken:
             if not shell.remote or time.monotonic() - heard > RECONNECT:
-                raise _out_of_sight(folder, broken.said) from None
+                raise _out_of_sight(folder, broken.output) from None
             yield "", [] if lost else [LOST]
             lost = True
             time.sleep(0.5)

@@ -134,8 +134,8 @@ def demand_url(shell: Shell, url: str, next_step: str, *, sudo: bool) -> None:
     command = f"wget --spider --no-verbose --tries=1 --timeout=20 {shlex.quote(url)}"
     done = run(shell, command, sudo=sudo, ok=tuple(range(126)), within=60)
     if done.rc:
-        said = " ".join((done.err + done.out).split())[-200:] or f"wget ended with {done.rc}"
-        raise CheckFailed(url, "there", said, next_step)
+        output = " ".join((done.err + done.out).split())[-200:] or f"wget ended with {done.rc}"
+        raise CheckFailed(url, "there", output, next_step)
 
 
 def address(image: Image) -> str:

@@ -25,7 +25,7 @@ def compared(before: pd.DataFrame, after: pd.DataFrame) -> Shown:
         name = " ".join(filter(None, [path, disk["volume"], f"{disk['size GiB']:g} GB"]))
         known = {part["path"] for part in old or []}
         rows.append(row(escape(name), _bar(old, known), "→", _bar(new, known)))
-        lines += [f"{name}: {_said(old)} → {_said(new)}"] * (old != new)
+        lines += [f"{name}: {_in_words(old)} → {_in_words(new)}"] * (old != new)
     return Shown(f"<table>{''.join(rows)}</table>", "\n".join(lines) or "no disk has changed")
 
 
@@ -40,10 +40,10 @@ def _by_disk(table: pd.DataFrame) -> dict[str, list[dict]]:
     return found
 
 
-def _said(disk: list[dict] | None) -> str:
+def _in_words(disk: list[dict] | None) -> str:
     """Say how a disk is divided.
 
-    >>> _said(None), _said([{}]), _said([{}, {}])
+    >>> _in_words(None), _in_words([{}]), _in_words([{}, {}])
     ('not there', 'no parts', '1 part')
     """
     if disk is None:
@@ -56,7 +56,7 @@ def _bar(disk: list[dict] | None, known: set[str]) -> str:
     if disk is None:
         return NOTHING
     whole, *parts = disk
-    title = f"{whole['path']}: {_said(disk)}"
+    title = f"{whole['path']}: {_in_words(disk)}"
     x, shapes = 0.0, [rect((0, 0, WIDTH, HEIGHT), FREE, title)]
     for part in parts:
         width = max(LEAST, part["size GiB"] / whole["size GiB"] * WIDTH)

@@ -133,14 +133,14 @@ def _failure(
     if failed.rc == guard.CHANGED and not disks.passed_guard(shell, place.mark):
         detached.forget(shell, notes.job(order.work_dir))
         what = f"{place.device} is in use, or has changed since it was checked"
-        return CheckFailed(what, next_step=f"{NOT_OURS}\n{failed.said.strip()}")
-    found = images.FOUND.findall(failed.said)
+        return CheckFailed(what, next_step=f"{NOT_OURS}\n{failed.output.strip()}")
+    found = images.FOUND.findall(failed.output)
     if found and failed.rc == images.WRONG_IMAGE:
         return images.wrong_image(order.image, found[-1], _state(shell, order, place, "blank"))
     state = _state(shell, order, place)
-    if FULL.search(failed.said) and "no snapshot" in state:
+    if FULL.search(failed.output) and "no snapshot" in state:
         state = TOO_SMALL.format(place.device, images.NEEDS_GB[order.image.installer])
-    return ShellFailed(command, failed.rc, failed.said, f"{failed.next_step} {state}".strip())
+    return ShellFailed(command, failed.rc, failed.output, f"{failed.next_step} {state}".strip())
 
 
 def _state(shell: Shell, order: Order, place: Place, as_before: str = "untouched") -> str:
@@ -151,7 +151,7 @@ def _state(shell: Shell, order: Order, place: Place, as_before: str = "untouched
     try:
         left, is_blank = guard.state(shell, place)
     except ShellFailed as failed:
-        return f"The disk cannot be read ({failed.said.strip()}): make no snapshot of it."
+        return f"The disk cannot be read ({failed.output.strip()}): make no snapshot of it."
     if is_blank:
         detached.forget(shell, notes.job(order.work_dir))
     return STATES[as_before if left == "untouched" else left].format(place.device)

@@ -28,15 +28,15 @@ def picture(cloud: Cloud) -> Shown:
     for folder in reversed(folders[:RUNS]):
         for command, (seconds, _) in history.figures(folder).items():
             taken.setdefault(command, []).append(seconds)
-    lines = [f"{c:24} {_blocks(s):{RUNS}}  {_said(s)}" for c, s in sorted(taken.items())]
+    lines = [f"{c:24} {_blocks(s):{RUNS}}  {_in_words(s)}" for c, s in sorted(taken.items())]
     rows = [_row(c, s) for c, s in sorted(taken.items())]
     return Shown(f"<table>{''.join(rows)}</table>" if rows else NONE, "\n".join(lines) or NONE)
 
 
-def _said(seconds: Sequence[float]) -> str:
+def _in_words(seconds: Sequence[float]) -> str:
     """Say the newest figure, and what was usual before.
 
-    >>> _said([4.0, 6.0, 5.5]), _said([61])
+    >>> _in_words([4.0, 6.0, 5.5]), _in_words([61])
     ('5.5 s, before that 5.0 s in 2 runs', '1m01s')
     """
     *before, last = seconds
@@ -53,7 +53,7 @@ def _row(command: str, seconds: Sequence[float]) -> str:
     most, last = max(seconds) or 1, len(seconds) - 1
     bars = "".join(_bar(n * WIDTH, s / most, s, n == last) for n, s in enumerate(seconds))
     size = f'width="{RUNS * WIDTH}" height="{HEIGHT}"'
-    return row(command, f"<svg {size}>{bars}</svg>", _said(seconds))
+    return row(command, f"<svg {size}>{bars}</svg>", _in_words(seconds))
 
 
 def _bar(x: int, share: float, seconds: float, is_last: bool) -> str:

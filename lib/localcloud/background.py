@@ -45,8 +45,8 @@ def _holder(folder: Path) -> int:
 
     It does not depend on `server.json`, which may be damaged while the server runs.
     """
-    told = (folder / "serving").read_text("utf-8", "replace").strip()
-    return int(told) if re.fullmatch(r"[1-9][0-9]{0,8}", told) else 0
+    text = (folder / "serving").read_text("utf-8", "replace").strip()
+    return int(text) if re.fullmatch(r"[1-9][0-9]{0,8}", text) else 0
 
 
 def read(folder: Path) -> dict | None:
@@ -130,8 +130,8 @@ def _spawn(folder: Path, dialect: str, options: list[str]) -> dict:
             child.returncode = 0
             return found
         time.sleep(0.01)
-    said = (folder / "server.log").read_text().strip().rpartition("\n")[2]
-    raise Trouble(f"The local cloud did not start: {said} (all it said: {folder / 'server.log'})")
+    last = (folder / "server.log").read_text().strip().rpartition("\n")[2]
+    raise Trouble(f"The local cloud did not start: {last} (all it said: {folder / 'server.log'})")
 
 
 def publish(folder: Path, facts: dict) -> None:
@@ -185,7 +185,7 @@ def serve(folder: Path, dialect: str, port: int | None, idle: float, options: di
         server = _on_port(make, folder, port)
         facts = server.connection | {"pid": os.getpid(), "port": server.listener.server_port}
         publish(folder, facts)
-        _until_told(server, idle * 60)
+        _until_asked_to_end(server, idle * 60)
 
 
 def _on_port(make: Callable, folder: Path, port: int | None):
@@ -203,7 +203,7 @@ def _on_port(make: Callable, folder: Path, port: int | None):
         return make()
 
 
-def _until_told(server, seconds: float) -> None:
+def _until_asked_to_end(server, seconds: float) -> None:
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 

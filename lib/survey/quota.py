@@ -48,11 +48,11 @@ def picture(found: list[Tick]) -> Shown:
     """
     levels = [row for row in found if isinstance(row, Level) and row.most]
     lines = [f"{one.words} {sum(_shares(one)):.0%}".replace("%", " %") for one in levels]
-    html = "".join(row(one.words, _bar(one), _said(one)) for one in levels)
+    html = "".join(row(one.words, _bar(one), _in_words(one)) for one in levels)
     return Shown(f"<table>{html}</table>", f"Used after the run: {', '.join(lines) or 'not known'}")
 
 
-def _said(one: Level) -> str:
+def _in_words(one: Level) -> str:
     return f"{_number(one.used)} used, {_number(one.need)} more needed, of {_number(one.most)}"
 
 

@@ -26,8 +26,8 @@ def list_capabilities(cloud: Cloud) -> dict:
     """Answer with version and settings."""
     throttle = cloud.setting("throttle")
     limits = {"apilimitinterval": throttle["interval"], "apilimitmax": throttle["max"]}
-    told = cloud.setting("capabilities")["version"]
-    version = {"cloudstackversion": cloud.dialect.version} if told else {}
+    shown = cloud.setting("capabilities")["version"]
+    version = {"cloudstackversion": cloud.dialect.version} if shown else {}
     return version | (limits if throttle["max"] else {})
 
 

@@ -112,8 +112,8 @@ def _account(cloud: Cloud) -> None:
 
 
 def _uuids(cloud: Cloud) -> Row:
-    made = {name: cloud.state.add(name) for name in ("domain", "user", "role", "server")}
-    return {f"{name}id": row["id"] for name, row in made.items()}
+    rows = {name: cloud.state.add(name) for name in ("domain", "user", "role", "server")}
+    return {f"{name}id": row["id"] for name, row in rows.items()}
 
 
 def _template(cloud: Cloud, row: dict) -> None:

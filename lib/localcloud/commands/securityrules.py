@@ -98,8 +98,8 @@ def _ports(kind: str, start: int | None, end: int | None, icmp: tuple) -> tuple[
     if kind not in ("tcp", "udp"):
         return 0, 0
     if start is None or end is None:
-        said = ["null" if port is None else port for port in (start, end)]
-        text = f"Invalid port range specified, startPort = {said[0]}, endPort = {said[1]}"
+        shown = ["null" if port is None else port for port in (start, end)]
+        text = f"Invalid port range specified, startPort = {shown[0]}, endPort = {shown[1]}"
         raise invalid(text)
     end = 65535 if start == end == 0 else end
     if start > end:
@@ -113,9 +113,9 @@ def _ports(kind: str, start: int | None, end: int | None, icmp: tuple) -> tuple[
 
 def _icmp(type: int | None, code: int | None) -> tuple[int, int]:
     if type is None or code is None:
-        said = ["null" if one is None else one for one in (type, code)]
+        shown = ["null" if one is None else one for one in (type, code)]
         raise invalid(
-            f"Invalid ICMP type/code specified, icmpType = {said[0]}, icmpCode = {said[1]}"
+            f"Invalid ICMP type/code specified, icmpType = {shown[0]}, icmpCode = {shown[1]}"
         )
     if type == -1 and code != -1:
         raise invalid("Invalid icmp code")

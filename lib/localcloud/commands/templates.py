@@ -123,7 +123,7 @@ def _volume(cloud: Cloud, id: Any) -> Row:
 
 
 @phase("createTemplate", "finish")
-def made(cloud: Cloud, job: Row, **params: Any) -> dict:
+def created(cloud: Cloud, job: Row, **params: Any) -> dict:
     """Copy the data; the template is ready then."""
     row = cloud.find("template", job["instance"])
     kind = "snapshot" if "snapshotid" in params else "volume"
@@ -135,7 +135,7 @@ def made(cloud: Cloud, job: Row, **params: Any) -> dict:
 
 
 @phase("createTemplate", "failed")
-def not_made(cloud: Cloud, job: Row) -> None:
+def not_created(cloud: Cloud, job: Row) -> None:
     """Remove the row without trace: its id is unknown afterwards, as on a real cloud."""
     row = cloud.state.get("template", job["instance"])
     if row:

@@ -47,19 +47,19 @@ def create_volume(
         zoneid = cloud.find("snapshot", snapshotid)["zoneid"]
     zone = cloud.find("zone", zoneid)
     if snapshotid is not None:
-        made = _from_snapshot(cloud, snapshotid, diskofferingid, size)
+        source = _from_snapshot(cloud, snapshotid, diskofferingid, size)
     else:
-        made = _from_offering(cloud, diskofferingid, size)
+        source = _from_offering(cloud, diskofferingid, size)
     target = _target(cloud, more.get("virtualmachineid") if snapshotid is not None else None)
     check_quota(cloud, "volume")
-    check_quota(cloud, "primarystorage", made["size"] / GIB)
+    check_quota(cloud, "primarystorage", source["size"] / GIB)
     row = cloud.state.add(
         "volume",
         name=name,
         type="DATADISK",
         zoneid=zone["id"],
         at=cloud.clock(),
-        **made,
+        **source,
         **cloud.ownership(),
     )
     row["name"] = name or str(uuid.uuid4())
@@ -114,13 +114,13 @@ def _from_snapshot(cloud: Cloud, id: Any, offering: Any, size: int | None) -> di
             f"Snapshot id={id} is not in BackedUp state yet and can't be used for volume creation"
         )
     offering = offering or snapshot.get("diskofferingid") or cloud.one("diskoffering")["id"]
-    made = {"snapshotid": id, "diskofferingid": offering, "state": "Creating"}
+    row = {"snapshotid": id, "diskofferingid": offering, "state": "Creating"}
     if size is not None and size * GIB < snapshot["size"]:
         raise invalid(
             f"Invalid size for volume creation: {size}GB, snapshot size is: "
             f"{snapshot['size'] // GIB}GB"
         )
-    return made | {"size": snapshot["size"] if size is None else size * GIB}
+    return row | {"size": snapshot["size"] if size is None else size * GIB}
 
 
 @phase("createVolume", "finish")

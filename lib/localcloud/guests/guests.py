@@ -107,9 +107,9 @@ def boot(cloud: Cloud, machine: Row, job: Row | None) -> None:
         run=partial(etcd.run, cloud, machine, address) if cloud.runs_etcd else None,
         put=partial(login.put, cloud.folder, machine["id"]),
     )
-    said = firmware.boot(disk, here, base64.b64decode(data) if data else None)
-    if said:
-        cloud.note("VM.BOOT", TOKEN.sub("...", "\n".join(said)), parent=job and job["id"])
+    lines = firmware.boot(disk, here, base64.b64decode(data) if data else None)
+    if lines:
+        cloud.note("VM.BOOT", TOKEN.sub("...", "\n".join(lines)), parent=job and job["id"])
 
 
 def revive(cloud: Cloud) -> None:

@@ -228,8 +228,8 @@ class Old(Dialect):
         return f'{{ "{key}" : {{ "success" : "true"}}  }}'
 
     def error(self, key: str, error: ApiError, escaped: bool) -> str | dict:
-        said = json.dumps(error.text, ensure_ascii=False) if escaped else f'"{error.text}"'
-        body = f'{{"errorcode" : {error.code}, "errortext" : {said}}}'
+        quoted = json.dumps(error.text, ensure_ascii=False) if escaped else f'"{error.text}"'
+        body = f'{{"errorcode" : {error.code}, "errortext" : {quoted}}}'
         return f'{{ "{key}" : {body}  }}'
 
     def created(self, id: object, job: object) -> dict:

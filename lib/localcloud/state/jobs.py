@@ -257,12 +257,12 @@ def _finish(cloud: Cloud, job: Row, command: Command) -> None:
 def _result(cloud: Cloud, job: Row, command: Command) -> dict:
     """Finish a job; return its answer, which shows its row where its phase returns one."""
     if "finish" in command.phases:
-        made = command.phases["finish"](cloud, job, **job["params"])
+        result = command.phases["finish"](cloud, job, **job["params"])
     else:
-        made = cloud.find(command.subject, job["instance"])
-    if made is None:
+        result = cloud.find(command.subject, job["instance"])
+    if result is None:
         return {"success": True}
-    return {command.answers: show(cloud, command.answers, made)} if "id" in made else made
+    return {command.answers: show(cloud, command.answers, result)} if "id" in result else result
 
 
 def _fail(cloud: Cloud, job: Row, phases: dict, error: ApiError) -> None:

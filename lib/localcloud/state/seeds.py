@@ -133,15 +133,15 @@ def read(path: Path, dialect: str = "") -> Seed:
     if named not in DIALECTS or (dialect and named != dialect):
         wanted = dialect or " or ".join(DIALECTS)
         faults.append(f"dialect: expected {wanted}, found {given['dialect']!r}")
-        raise BadSeed(_told(path, faults))
+        raise BadSeed(_listed(path, faults))
     seed = _merged(default(named), {k: v for k, v in given.items() if k in SECTIONS})
     faults += _faults(seed) or _misfits(seed)
     if faults:
-        raise BadSeed(_told(path, faults))
+        raise BadSeed(_listed(path, faults))
     return seed | {"dialect": named}
 
 
-def _told(path: Path, faults: list[str]) -> str:
+def _listed(path: Path, faults: list[str]) -> str:
     return "\n".join(f"{path}: {fault}" for fault in faults)
 
 

@@ -133,7 +133,7 @@ def _snapshot(cloud: Cloud, row: Row) -> dict:
 def _template(cloud: Cloud, row: Row) -> dict:
     size = row["size"] if row["isready"] else None
     state, percent, status = _download(cloud, row)
-    told = {"downloadState": state, "datastore": "secondary-1", "downloadPercent": str(percent)}
+    download = {"downloadState": state, "datastore": "secondary-1", "downloadPercent": str(percent)}
     return {
         "format": row.get("format") or cloud.dialect.image_format,
         "hypervisor": row.get("hypervisor") or cloud.dialect.hypervisor,
@@ -143,7 +143,7 @@ def _template(cloud: Cloud, row: Row) -> dict:
         "physicalsize": size,
         "templatetype": "USER" if row["own"] else "SYSTEM",
         "details": row.get("details") or cloud.dialect.no_details,
-        "downloaddetails": [told] if state else [],
+        "downloaddetails": [download] if state else [],
     }
 
 

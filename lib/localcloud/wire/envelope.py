@@ -69,8 +69,8 @@ def key_of(command: str, error: ApiError) -> str:
 
 def refusal(cloud: Cloud, command: str, error: ApiError, *, escaped: bool) -> str:
     """Return an error; in JSON, 2.2 does not escape its text, so that a quote breaks it."""
-    told = cloud.dialect.error(key_of(command, error), error, escaped)
-    return told if isinstance(told, str) else dumps(told)
+    body = cloud.dialect.error(key_of(command, error), error, escaped)
+    return body if isinstance(body, str) else dumps(body)
 
 
 def xml(cloud: Cloud, text: str) -> str:

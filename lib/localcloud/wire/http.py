@@ -52,13 +52,13 @@ class Handler(BaseHTTPRequestHandler):
         """Answer one request of any method."""
         if len(self.raw_requestline) > LONGEST_LINE:
             return self.write(414, HTML, "<h1>Bad Message 414</h1><pre>reason: URI Too Long</pre>")
-        told = self.headers.get("Content-Length") or "0"
-        if not (told.isascii() and told.isdecimal()):
+        length = self.headers.get("Content-Length") or "0"
+        if not (length.isascii() and length.isdecimal()):
             self.close_connection = True
             return self.write(
                 400, HTML, "<h1>Bad Message 400</h1><pre>reason: Bad Content-Length</pre>"
             )
-        size = int(told[:20])
+        size = int(length[:20])
         if size > LONGEST_BODY:
             self.close_connection = True
             status = self.server.cloud.dialect.longest_body
@@ -125,12 +125,12 @@ class Handler(BaseHTTPRequestHandler):
             first = int(since) if since.isdecimal() else index + 1
             self.wfile.write(self.head(200, "application/json", **{
                 "X-Etcd-Index": str(index), "Transfer-Encoding": "chunked"}))  # fmt: skip
-            while (said := discovery.seen(guests.registry(cloud), path, first)) is None:
+            while (body := discovery.seen(guests.registry(cloud), path, first)) is None:
                 cloud.changed.wait(1)
                 if self.is_gone():
                     self.close_connection = True
                     return
-        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(said), said.encode()))
+        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body.encode()))
 
     def is_gone(self) -> bool:
         """Return whether either side has closed the connection."""

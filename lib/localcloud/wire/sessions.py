@@ -35,8 +35,8 @@ def offered(cloud: Cloud) -> bool:
 
 def password(cloud: Cloud) -> str:
     """Return the password of the user, generated at the first use."""
-    made = {"password": secrets.token_urlsafe(16)}
-    return cloud.state.setting("login", made)["password"]
+    new = {"password": secrets.token_urlsafe(16)}
+    return cloud.state.setting("login", new)["password"]
 
 
 def answer(cloud: Cloud, given: dict[str, str], cookies: str) -> Outcome:
@@ -50,8 +50,8 @@ def answer(cloud: Cloud, given: dict[str, str], cookies: str) -> Outcome:
     _check(cloud, given)
     id, key = f"node0{secrets.token_hex(13)}.node0", secrets.token_urlsafe(20)
     cloud.sessions[id] = key
-    made = (f"JSESSIONID={id}; Path=/client; HttpOnly", f"sessionkey={key}; HttpOnly")
-    return Outcome(200, json.dumps({"loginresponse": _facts(cloud, key)}), made)
+    new = (f"JSESSIONID={id}; Path=/client; HttpOnly", f"sessionkey={key}; HttpOnly")
+    return Outcome(200, json.dumps({"loginresponse": _facts(cloud, key)}), new)
 
 
 def _check(cloud: Cloud, given: dict[str, str]) -> None:
@@ -90,8 +90,8 @@ def verified(cloud: Cloud, given: dict[str, str], cookies: str) -> bool:
     key = cloud.sessions.get(id)
     if key is None:
         return False
-    told = {given.get("sessionkey", ""), cookie(cookies, "sessionkey")}
-    if told != {key}:
+    keys = {given.get("sessionkey", ""), cookie(cookies, "sessionkey")}
+    if keys != {key}:
         del cloud.sessions[id]
         name = given.get("command")
         raise ApiError(401, UNVERIFIED, None, key=f"{name.lower()}response" if name else "null")
