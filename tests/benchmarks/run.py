@@ -10,11 +10,12 @@ from pathlib import Path
 
 NAMES = {
     "procedure": "the whole procedure: cs and a 10 s waitjob, against the chain (about a minute)",
-    "thousand": "1,000 machines: time and requests, against cs with 50 threads (three minutes)",
+    "thousand": "1,000 machines: time and requests, against cs with 50 threads (five minutes)",
     "fleet": "20 clusters through Airflow, against one after the other (needs .airflow; minutes)",
     "engine": "what a stage costs beside its own work, against papermill (about a minute)",
     "noticing": "noticing that a job has ended: lag and requests, against polls at fixed times",
     "listing": "10,000 volumes into a table: time and memory, against cs and pandas",
+    "records": "10,000 sealed runs: their list, and the start of one more (a few minutes)",
     "redaction": "20 MB of outputs and 20 secrets: seconds to mask and seal, against 20 MB/s",
     "installing": "7.8 GiB onto a loop device and proved, against dd (root; five minutes)",
     "recording": "ledger and sealing, of a run's wall time on the local cloud",

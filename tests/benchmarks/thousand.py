@@ -3,12 +3,16 @@
 On a virtual clock, at a cloud that works on 50 jobs at a time, each of which takes between 0.7 and
 1.3 of what it takes on a real one. For an ordinary account ours deploys machines stopped and starts
 them, so that one that finds no host keeps its name: that is two changes a machine, and the bound on
-requests is what is reached, where 2 are wanted. For one that may expunge, and with `cs`, it is one;
-the members' boot, which the others wait for, counts in the time of ours alone.
+requests is what is reached, where 2 are wanted. For one that may expunge, and with `cs`, it is one.
+Where a discovery service brings the members together, the others wait for their boot, which counts
+in the time of ours alone: an account that deploys stopped uses that time, the other is measured
+with static discovery. Memory and report are those of the command `runbook run`, at a cloud in a
+process of its own.
 """
 
 import contextlib
 import io
+import os
 import tempfile
 import time
 import zlib
@@ -22,6 +26,7 @@ import yaml
 from benchmarks import procedure
 from benchmarks.report import Line
 from benchmarks.virtual import Clock, Shared, cs_client, requests_by_kind
+from harness import INSTANT, Place
 
 from lib.chain import stages
 from lib.localcloud.state import faults
@@ -31,6 +36,8 @@ from lib.localcloud.wire.server import Server
 
 AT_ONCE = 50  # jobs that the cloud works on, and threads of `cs`
 OWN = "own time of the cloud"
+STATIC = {"discovery": "static"}  # members have fixed addresses, and nobody waits for their boot
+BEFORE = ("10", "11", "20", "30", "40", "41", "42")  # stages that 50 builds on
 SEED = {
     "limits": {"vm": -1, "volume": -1, "snapshot": -1, "cpu": -1, "memory": -1,
                "primarystorage": -1, "secondarystorage": -1},
@@ -53,17 +60,20 @@ def measure(machines: int = 1000) -> list[Line]:
     """Make the machines both ways, for two kinds of accounts, and plan again."""
     with tempfile.TemporaryDirectory() as folder:
         ours, planned, seconds = by_stage(Path(folder) / "ours", machines)
-        once, _, _ = by_stage(Path(folder) / "once", machines, may_expunge=1)
+        once, _, _ = by_stage(Path(folder) / "once", machines, STATIC, may_expunge=1)
         other = by_cs(Path(folder) / "cs", machines)
+        memory, report = by_command(Path(folder) / "command", machines)
     return [
         Line(f"{machines} machines, and the {OWN}", "s", ours.seconds, ours.own, 1.1),
-        Line("  by an account that may expunge, 1.1 wanted", "s", once.seconds, once.own, 1.13),
+        Line("  static, by an account that may expunge", "s", once.seconds, once.own, 1.1),
         Line("  cs, 50 threads and 2 s polls", "s", other.seconds, other.own),
         Line("requests a machine, and the 2 wanted", "", ours.requests / machines, 2, 1.35),
         Line("  by an account that may expunge", "", once.requests / machines, 2, 1),
         Line("  requests, and with cs", "", ours.requests, other.requests, 0.5),
         Line("plan of it unchanged: requests, and 20", "", planned, 20, 1),
         Line("  real seconds of the stage, and 2", "s", seconds, 2, 1),
+        Line("memory of the largest process, and 200 MB", "MB", memory, 200, 1),
+        Line("report, and 300 KB", "KB", report, 300, 1),
     ]
 
 
@@ -95,12 +105,14 @@ def counted(server: Server, clock: Clock, taken: list[float], do: Callable[[], o
     return Taken(clock() - began, sum(taken) / AT_ONCE, requests)
 
 
-def by_stage(folder: Path, machines: int, **options: int) -> tuple[Taken, int, float]:
+def by_stage(
+    folder: Path, machines: int, params: dict | None = None, **options: int
+) -> tuple[Taken, int, float]:
     """Run stage 50, then its plan; return what they took, the plan in requests and real seconds."""
     clock = Clock()
     found = {stage.path.stem[:2]: stage.path for stage in stages.find(procedure.ROOT / "notebooks")}
     values = yaml.safe_load((procedure.ROOT / "params" / "local.yaml").read_text())
-    values |= procedure.FLATCAR | {"cluster_size": machines, "etcd_members": 3, "volume_size": 8}
+    values |= how(machines) | (params or {})
     here = cloud_of(folder, clock, **options)
     with here as (server, taken), procedure.connected(server, clock):
         procedure.shell.set_time_scale(folder, 0)
@@ -109,13 +121,39 @@ def by_stage(folder: Path, machines: int, **options: int) -> tuple[Taken, int, f
             with contextlib.redirect_stdout(io.StringIO()):
                 procedure.play(found[number], values | {"mode": mode})
 
-        for number in ("10", "11", "20", "30", "40", "41", "42"):
+        for number in BEFORE:
             play(number)
         created = counted(server, clock, taken, lambda: play("50"))
         demand_running(server, machines)
         started = time.process_time()
         planned = counted(server, clock, taken, lambda: play("50", "plan"))
         return created, planned.requests, time.process_time() - started
+
+
+def how(machines: int) -> dict:
+    """Return the parameters of the cluster."""
+    return procedure.FLATCAR | {"cluster_size": machines, "etcd_members": 3, "volume_size": 8}
+
+
+def by_command(folder: Path, machines: int) -> tuple[float, float]:
+    """Run the command; return the MB of the largest process of stage 50, and the report's KB."""
+    folder.mkdir()
+    place, seed = Place(folder), folder / "seed.yaml"
+    seed.write_text(yaml.safe_dump(SEED))
+    given = [word for k, v in how(machines).items() for word in ("-p", f"{k}={v}")]
+    command = ["run", "params/local.yaml", *INSTANT, *given, "--runs", str(place.runs), "--stages"]
+    place.runbook("local-cloud", "start", "--seed", str(seed), "--time-scale", "0")
+    try:
+        for numbers in (",".join(BEFORE), "50"):
+            process = place.start(*command, numbers)
+            output = process.stdout.read() + process.stderr.read()
+            _, status, used = os.wait4(process.pid, 0)  # of the largest of it and its children
+            if status:
+                raise RuntimeError(output[-2000:])
+        report = max(place.runs.glob("*/report.html"))
+        return used.ru_maxrss / 1024, report.stat().st_size / 1000
+    finally:
+        place.runbook("local-cloud", "stop")
 
 
 def by_cs(folder: Path, machines: int) -> Taken:
