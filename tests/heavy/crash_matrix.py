@@ -29,19 +29,24 @@ running.
 That a discovery token is asked for, at another service, is a change like the others, and has kinds
 of its own besides: the kernel is killed before it writes the token into the file, and once it has.
 A token whose answer was lost stays behind at the service; nobody knows it, and nobody uses it.
+
+The variants are tried side by side, and the points of a variant one after the other.
 """
 
 import argparse
 import importlib
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 
 def main(argv: list[str]) -> int:
     """Try a sample or all, print the matrix, and return 1 if any point was not survived."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    bench, trials = map(importlib.import_module, ("heavy.bench", "heavy.trials"))
+    names = ("heavy.bench", "heavy.trials", "heavy.processes")
+    bench, trials, processes = map(importlib.import_module, names)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="every point")
     parser.add_argument("--sample", type=int, default=24, help="so many points, drawn by the seed")
@@ -50,12 +55,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--kind", default="", help="only kinds whose name holds this")
     given = parser.parse_args(argv)
     variants = [given.variant] if given.variant else bench.VARIANTS
-    with tempfile.TemporaryDirectory(prefix="crash-matrix-") as base:
-        benches = {v: bench.Bench(Path(base) / v.replace(" ", "-"), v).prepare() for v in variants}
+    with (
+        tempfile.TemporaryDirectory(prefix="crash-matrix-") as base,
+        ProcessPoolExecutor(len(variants), mp_context=processes.context()) as pool,
+    ):
+        new = [bench.Bench(Path(base) / v.replace(" ", "-"), v) for v in variants]
+        benches = {b.variant: b for b in pool.map(bench.Bench.prepare, new)}
         points = [p for b in benches.values() for p in b.all_points() if given.kind in p.kind]
         chosen = points if given.all else trials.draw(points, given.sample, given.seed)
-        print(f"{len(chosen)} of {len(points)} points, seed {given.seed}")
-        results = trials.try_points(chosen, benches, given.seed)
+        print(f"{len(chosen)} of {len(points)} points, seed {given.seed}", flush=True)
+        of_each = [[p for p in chosen if p.variant == v] for v in variants]
+        tried = pool.map(partial(trials.try_points, benches=benches, seed=given.seed), of_each)
+        results = [result for some in tried for result in some]
     print(trials.matrix(results))
     return int(any(fault for _, fault, _ in results))
 

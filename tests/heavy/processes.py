@@ -15,6 +15,14 @@ from harness import client, play
 from lib.config import writing
 from lib.localcloud.wire.server import Server
 
+# What the stages import, so that it is loaded once and not by each kernel.
+LOADED = ("heavy.processes", "jinja2", "pandas", "lib.lab.kernel", "lib.localcloud.guests.boot")
+LOADED += tuple(f"lib.{room}.survey" for room in ("config", "install", "workstation"))
+LOADED += tuple(f"lib.survey.{name}" for name in ("access", "names", "quota"))
+LOADED += tuple(f"lib.cluster.{name}" for name in ("admission", "deployment", "matrix"))
+LOADED += tuple(f"lib.cluster.{name}" for name in ("published", "reconfigure", "removal", "verify"))
+LOADED += ("lib.install.picture",)
+
 
 def run(
     bench, server: Server, stages: list[str], trap: tuple | None = None, **params: object
@@ -43,7 +51,7 @@ def context():
     """Return the way to start processes: forks of a small one that has all loaded already."""
     chosen = multiprocessing.get_context("forkserver")
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-    chosen.set_forkserver_preload(["heavy.processes", "lib.plan", "lib.api.client", "lib.changes"])
+    chosen.set_forkserver_preload(list(LOADED))
     return chosen
 
 

@@ -87,16 +87,16 @@ def wrong(bench: Bench, server: Server, last: str) -> str:
     return ""
 
 
-def try_points(points: list[Point], benches: dict[str, Bench], seed: int, say=print) -> list[tuple]:
+def try_points(points: list[Point], benches: dict[str, Bench], seed: int) -> list[tuple]:
     """Try points one after the other; return (point, what is wrong, runs) of each."""
-    results, chance = [], random.Random(seed)
+    results = []
     for point in points:
-        started = time.monotonic()
+        started, chance = time.monotonic(), random.Random(f"{seed} {point}")
         fault, runs = survive(benches[point.variant], point, chance)
-        say(f"{'ok ' if not fault else 'BAD'} {point} ({runs} runs, "
-            f"{time.monotonic() - started:.1f} s)")  # fmt: skip
+        text = f"{'BAD' if fault else 'ok '} {point} ({runs} runs, "
+        print(f"{text}{time.monotonic() - started:.1f} s)", flush=True)
         if fault:
-            say("    " + fault.replace("\n", "\n    "))
+            print("    " + fault.replace("\n", "\n    "), flush=True)
         results.append((point, fault, runs))
     return results
 
