@@ -45,17 +45,21 @@ def said(cloud) -> list[str]:
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_machines_at_fixed_addresses_need_no_token(cloud, form):
-    play_to(cloud, "60-verify-cluster", **FIXED, **form)
+def test_machines_at_fixed_addresses_need_no_token(built, tmp_path, form):
+    with built(**FIXED, **form).running(tmp_path / "cloud") as cloud:
+        play(cloud, "50-deploy-cluster", **FIXED, **form)
+        check_machines_know_each_other(cloud, FIXED | form)
+
+
+def check_machines_know_each_other(cloud, params: dict[str, str]) -> None:
     assert sorted(given(cloud).values()) == FREE
     assert sorted(said(cloud)) == [f"etcd: member {a} of 3 that know each other" for a in FREE]
     rows = play(cloud, "60-verify-cluster")["found"]
     assert {r.ok for r in rows} == {"✓", "-"}
     assert [r.ok for r in rows if r.what == "address"] == ["✓"] * 3
     assert cloud.server.cloud.state.setting("discovery", {"rows": {}})["rows"] == {}
-    plans = [play(cloud, s, **FIXED, **form)["plan"] for s in ("20-write-cloud-config",
-             "50-deploy-cluster")]  # fmt: skip
-    assert plans == [[], []]
+    for stage in ("20-write-cloud-config", "50-deploy-cluster"):
+        assert play(cloud, stage, **params)["plan"] == []
 
 
 def test_addresses_are_shown_before_and_those_named_are_taken_in_their_order(cloud):

@@ -17,20 +17,25 @@ OTHER = {"cluster_name": "other", "work_dir": "other", "volume_name": "other_dis
 FORMS = {"cloud-config": {}, "Flatcar's": FLATCAR, "Ignition": IGNITION}
 
 
-@pytest.fixture
-def cloud(tmp_path):
-    """A client whose account may expunge, so that user data are registered and names are free."""
-    with running(tmp_path / "cloud", may_expunge=1) as one:
-        yield one
-
-
 def token(cloud, work_dir: str) -> str:
     return url_in((home(cloud, work_dir) / "user-data.yml").read_text())
 
 
+@pytest.fixture
+def formed(built, tmp_path):
+    """Return a function: a client of a cloud with a template of a form, which may expunge."""
+    return lambda **form: built(**form, **USERDATA).running(tmp_path / "cloud", may_expunge=1)
+
+
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_each_cluster_of_one_template_has_a_token_of_its_own(cloud, form):
-    play_to(cloud, "60-verify-cluster", **form, **USERDATA)
+def test_each_cluster_of_one_template_has_a_token_of_its_own(formed, form):
+    with formed(**form) as cloud:
+        for stage in ("50-deploy-cluster", "60-verify-cluster"):
+            play(cloud, stage, **form, **USERDATA)
+        check_each_cluster_has_a_token(cloud, form)
+
+
+def check_each_cluster_has_a_token(cloud, form: dict[str, str]) -> None:
     seen = changes(cloud)
     play_to(cloud, "60-verify-cluster", **form, **USERDATA, **OTHER)
     more = {"registerUserData", "deployVirtualMachine", "createTags"}
@@ -158,13 +163,13 @@ def test_a_delivery_that_does_not_fit_the_template_or_the_notes_is_reported(neut
         play(neutral, "20-write-cloud-config")
 
 
-def test_a_template_with_a_token_gets_no_second_one(cloud):
-    play_to(cloud, "42-create-template")
-    with pytest.raises(CheckFailed, match=r"the parameters ask for user-data\.yml"):
-        play(cloud, "20-write-cloud-config", **USERDATA)
-    play(cloud, "20-write-cloud-config", **USERDATA, work_dir="elsewhere")
-    with pytest.raises(CheckFailed, match="wanted neutral"):
-        play(cloud, "50-deploy-cluster", **USERDATA, work_dir="elsewhere")
+def test_a_template_with_a_token_gets_no_second_one(built, tmp_path):
+    with built().running(tmp_path / "cloud") as cloud:
+        with pytest.raises(CheckFailed, match=r"the parameters ask for user-data\.yml"):
+            play(cloud, "20-write-cloud-config", **USERDATA)
+        play(cloud, "20-write-cloud-config", **USERDATA, work_dir="elsewhere")
+        with pytest.raises(CheckFailed, match="wanted neutral"):
+            play(cloud, "50-deploy-cluster", **USERDATA, work_dir="elsewhere")
 
 
 def test_without_user_data_nothing_is_deployed_and_lost_ones_are_not_replaced(neutral):
@@ -184,9 +189,11 @@ def test_without_user_data_nothing_is_deployed_and_lost_ones_are_not_replaced(ne
 
 
 @pytest.mark.parametrize("form", [FLATCAR, IGNITION], ids=["cloud-config", "Ignition"])
-def test_a_token_for_another_size_is_reported_before_the_first_machine(cloud, form):
-    play_to(cloud, "42-create-template", **form, **USERDATA)
-    with pytest.raises(CheckFailed, match="wanted 4, the etcd members, found 3"):
+def test_a_token_for_another_size_is_reported_before_the_first_machine(formed, form):
+    with (
+        formed(**form) as cloud,
+        pytest.raises(CheckFailed, match="wanted 4, the etcd members, found 3"),
+    ):
         play(cloud, "50-deploy-cluster", **form, **USERDATA, cluster_size=4)
 
 

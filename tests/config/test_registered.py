@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from harness import FLATCAR, changes, fault, play, play_to, running, user_data
+from harness import FLATCAR, changes, fault, play, play_to, user_data
 
 from lib.config import ignition, registered, userdata
 from lib.config.lint import validate
@@ -40,9 +40,10 @@ def test_all_machines_share_what_is_registered_under_the_clusters_name(registeri
     assert sorted(asked) == once, "asked once whether it can"
 
 
-def test_each_machine_may_have_its_own_with_its_host_name_in_an_ignition_config(tmp_path):
-    with running(tmp_path / "cloud", may_expunge=1) as cloud:
-        play_to(cloud, "60-verify-cluster", **IGNITION, user_data_each=True)
+def test_each_machine_may_have_its_own_with_its_host_name_in_an_ignition_config(built, tmp_path):
+    with built(**IGNITION).running(tmp_path / "cloud", may_expunge=1) as cloud:
+        for stage in (FIFTY, "60-verify-cluster"):
+            play(cloud, stage, **IGNITION, user_data_each=True)
         texts = user_data(cloud)
         named = {f"runbook-coreos-cluster_{n[-1]}": t for n, t in texts.items()}
         assert sorted(texts) == NAMES and kept(cloud) == named
