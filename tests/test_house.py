@@ -1,6 +1,9 @@
 """The rooms of lib: imports run one way, and through the doors."""
 
 import ast
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +149,22 @@ def test_no_function_takes_more_than_six_parameters():
 def test_no_module_is_longer_than_300_lines():
     long = {n: p.read_text("utf-8").count("\n") for n, p in MODULES.items()}
     assert {n: count for n, count in long.items() if count > 300} == {}
+
+
+def test_what_is_installed_holds_every_file_of_lib(tmp_path):
+    """An editable install, as requirements.txt makes it, would hide a file that is forgotten."""
+    pytest.importorskip("setuptools", reason="a new environment of Python 3.12 or newer has none")
+    source, built = tmp_path / "source", tmp_path / "built"
+    shutil.copytree(ROOT / "lib", source / "lib")
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    build = "from setuptools import setup; setup()"
+    subprocess.run(
+        [sys.executable, "-c", build, "-q", "build_py", "-d", built], cwd=source, check=True
+    )
+
+    def files(folder: Path) -> set[str]:
+        found = (p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc")
+        return {p.relative_to(folder).as_posix() for p in found}
+
+    assert files(built / "lib") == files(source / "lib")
