@@ -116,11 +116,18 @@ def alone(runs: Path) -> Iterator[None]:
 
 def _signature(path: Path, key: Path) -> str:
     """Return the SSH signature of a file; ssh-keygen asks for a passphrase on the terminal."""
-    command = ["ssh-keygen", "-Y", "sign", "-f", str(key), "-n", NAMESPACE]
-    with path.open("rb") as file:
-        done = subprocess.run(command, stdin=file, capture_output=True, text=True)
+    done = keygen("sign", path, "-f", key, "-n", NAMESPACE)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         later = f"To sign it: ssh-keygen -Y sign -f {key} -n {NAMESPACE} {path}"
         raise BadInput([f"{path}: sealed, but not signed with {key}: {reason}. {later}"])
     return done.stdout
+
+
+def keygen(action: str, path: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run `ssh-keygen -Y` on a file."""
+    command = ["ssh-keygen", "-Y", action, *map(str, words)]
+    with path.open("rb") as file:
+        return subprocess.run(
+            command, stdin=file, capture_output=True, encoding="utf-8", errors="replace"
+        )

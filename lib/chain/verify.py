@@ -2,13 +2,11 @@
 
 import hashlib
 import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.chain.seal import LOG, NAMESPACE, last, read_log
+from lib.chain.seal import LOG, NAMESPACE, keygen, read_log
 from lib.record import ledger, manifest
 from lib.record.faults import BadInput
 from lib.record.journal import INTERACTIVE
@@ -41,7 +39,7 @@ def verify(folder: Path, signers: Path | None = None) -> list[Finding]:
         raise BadInput([f"{folder}: there is no such folder of a run"])
     folder = Path(os.path.abspath(folder))  # not resolved: a link is a finding
     beside = [found for names, found in _beside(folder.parent) if folder.name in names]
-    return _first_per_file([*_run(folder, signers), *beside])
+    return _first_per_file([*_findings(folder, signers), *beside])
 
 
 def verify_all(runs: Path, signers: Path | None = None) -> list[Finding]:
@@ -50,7 +48,7 @@ def verify_all(runs: Path, signers: Path | None = None) -> list[Finding]:
     Raises `BadInput` if there is no such folder.
     """
     past.demand_folder(runs)
-    ended = (found for run in closed(runs) for found in _run(run, signers))
+    ended = (found for run in closed(runs) for found in _findings(run, signers))
     return _first_per_file([*ended, *(found for _, found in _beside(runs))])
 
 
@@ -78,12 +76,6 @@ def running(runs: Path) -> list[Path]:
     return [folder for folder in _all(runs) if _is_running(folder)]
 
 
-def newest_seal(runs: Path) -> str:
-    """Return the text on the newest seal, whose sha256 covers all runs of a folder."""
-    run, hashed = last(runs)
-    return f"The newest seal is that of {run}: {hashed}" if run else "No run is sealed here."
-
-
 def _all(runs: Path) -> list[Path]:
     folders = sorted(p for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []
     return [folder for folder in folders if folder.name != INTERACTIVE]
@@ -99,22 +91,23 @@ def _is_running(folder: Path) -> bool:
 
 def _seals(folder: Path) -> dict[str, Manifest | None]:
     """Return the manifests of a run by their sha256, None for one that cannot be read."""
-    found: dict[str, Manifest | None] = {}
-    for path in manifest.every(folder):
-        hashed = manifest.digest(path)
-        found[hashed] = None
-        with suppress(ValueError):  # a finding of the run itself
-            found[hashed] = manifest.read(path)
-    return found
+    return {manifest.digest(path): _readable(path) for path in manifest.every(folder)}
+
+
+def _readable(path: Path) -> Manifest | None:
+    try:
+        return manifest.read(path)
+    except ValueError:  # a finding of the run itself
+        return None
 
 
 def _first_per_file(found: list[Finding]) -> list[Finding]:
     return list({(one.run, one.file): one for one in reversed(found)}.values())[::-1]
 
 
-def _run(folder: Path, signers: Path | None) -> Iterator[Finding]:
-    """Yield the findings on a folder itself."""
-    return (Finding(folder.name, *fault) for fault in _faults(folder, signers))
+def _findings(folder: Path, signers: Path | None) -> list[Finding]:
+    """Return the findings on a folder itself."""
+    return [Finding(folder.name, *fault) for fault in _faults(folder, signers)]
 
 
 def _faults(folder: Path, signers: Path | None) -> Iterator[tuple[str, str]]:
@@ -175,10 +168,12 @@ def _earlier(folder: Path, there: set[str]) -> Iterator[tuple[str, str]]:
 
 def _begins(path: Path, hashed: str) -> bool:
     """Return whether a file begins with lines of this sha256."""
-    if not manifest.plain(path):
-        return False
-    sha, lines = hashlib.sha256(), [b"", *path.read_bytes().splitlines(True)]
-    return any(sha.update(line) or sha.hexdigest() == hashed for line in lines)
+    sha = hashlib.sha256()
+    for line in [b"", *path.read_bytes().splitlines(True)] if manifest.plain(path) else []:
+        sha.update(line)
+        if sha.hexdigest() == hashed:
+            return True
+    return False
 
 
 def _beside(runs: Path) -> Iterator[tuple[set[str], Finding]]:
@@ -223,17 +218,13 @@ def _signature(text: Path, signature: Path, signers: Path | None) -> str:
         return "missing: the run was not signed, or this was removed" if signers else ""
     if not manifest.plain(signature):
         return NO_FILE
-    by = ("-n", NAMESPACE, "-s", signature)
-    if _ssh(text, "check-novalidate", *by) is None:
+    by = ("-s", signature)
+    if keygen("check-novalidate", text, "-n", NAMESPACE, *by).returncode:
         return f"does not match {FILE}"
-    names = (_ssh(text, "find-principals", *by[2:], "-f", signers) or "") if signers else ""
-    allowed = (_ssh(text, "verify", *by, "-f", signers, "-I", n) for n in names.splitlines())
-    known = not signers or any(found is not None for found in allowed)
-    return "" if known else f"of a key that {signers} does not allow"
-
-
-def _ssh(text: Path, action: str, *words: object) -> str | None:
-    """Run `ssh-keygen -Y` on a text and return its output, None when it fails."""
-    command = ["ssh-keygen", "-Y", action, *map(str, words)]
-    done = subprocess.run(command, input=text.read_bytes(), capture_output=True)
-    return None if done.returncode else done.stdout.decode("utf-8", "replace").strip()
+    if not signers:
+        return ""
+    names = keygen("find-principals", text, "-f", signers, *by).stdout.splitlines()
+    as_one = ("-f", signers, "-n", NAMESPACE, *by, "-I")
+    if any(keygen("verify", text, *as_one, name).returncode == 0 for name in names):
+        return ""
+    return f"of a key that {signers} does not allow"
