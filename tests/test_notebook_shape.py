@@ -47,6 +47,7 @@ def test_the_title_names_the_stage_and_its_undo(stage):
     title = read(stage).cells[0].source
     assert title.startswith(f"# {stage.stem[:2]} ")
     assert "Undo:" in title and "Operation note" in title
+    assert len(title.split("\n\n")) == 4  # all else stands beside the cell that it is about
 
 
 def test_a_notebook_is_valid_and_has_no_outputs(path):
@@ -87,7 +88,7 @@ def test_after_is_the_difference_from_before(stage):
 
 
 def test_the_explanation_of_the_headings_names_them_all():
-    assert re.findall(r"^- \*(\w+)\*", read(PATHS[0]).cells[0].source, re.M) == HEADINGS
+    assert re.findall(r"^- \*(\w+)\*", read(PATHS[0]).cells[1].source, re.M) == HEADINGS
 
 
 def test_parameters_are_typed_literals_with_a_meaning(path):
