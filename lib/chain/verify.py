@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.chain.seal import LOG, NAMESPACE, keygen, read_log
+from lib.chain.seal import LOG, NAMESPACE, keygen, last, read_log
 from lib.record import ledger, manifest
 from lib.record.faults import BadInput
 from lib.record.journal import INTERACTIVE
@@ -74,6 +74,12 @@ def closed(runs: Path) -> list[Path]:
 def running(runs: Path) -> list[Path]:
     """Return the folders of runs that have not ended, the oldest first."""
     return [folder for folder in _all(runs) if _is_running(folder)]
+
+
+def newest_seal(runs: Path) -> str:
+    """Return the text on the newest seal, whose sha256 covers all runs of a folder."""
+    run, hashed = last(runs)
+    return f"The newest seal is that of {run}: {hashed}" if run else "No run is sealed here."
 
 
 def _all(runs: Path) -> list[Path]:

@@ -24,7 +24,7 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
     folder of runs can make up or remove the newest runs and mend the log of seals. To notice that,
     too, sign the runs, and note elsewhere the sha256 in the last line.
     """
-    from lib.chain import abandoned, seal, verify
+    from lib.chain import abandoned, verify
     from lib.record.journal import INTERACTIVE
     from lib.report.console import one_line
 
@@ -44,9 +44,8 @@ def verify(run: str | None, runs: Path, signers: Path | None, noted: str | None)
         print(one_line(f"{folder.name}: still going on, not checked"))
     if not run and (runs / INTERACTIVE).is_dir():
         print(f"{INTERACTIVE}: {verify.BY_HAND}")
-    newest, hashed = seal.last(runs)
-    head = f"The newest seal is that of {newest}: {hashed}" if newest else "No run is sealed here."
-    print(f"{len(folders)} checked, {len(bad)} not as sealed. {one_line(head)}")
+    seal = one_line(verify.newest_seal(runs))
+    print(f"{len(folders)} checked, {len(bad)} not as sealed. {seal}")
     return 6 if found else 0
 
 
