@@ -57,8 +57,10 @@ def send(
         if found is not None:
             return found
     terms = {"within": within, "expect": expect * cloud.profile.time_scale}
+    chooses_id = command in ASYNC and cloud.can_choose_job_ids
     for _ in range(SENDS):
-        entry = cloud.journal.intend(command, what, params, _job_id(cloud, command), **terms)
+        job_id = str(uuid.uuid4()) if chooses_id else None
+        entry = cloud.journal.intend(command, what, params, job_id, **terms)
         try:
             return _sent(cloud, entry, params)
         except Unreachable as error:
@@ -82,11 +84,6 @@ def _leaves_trace(entry: Entry) -> bool:
     """Tell whether the cloud shows afterwards that a change was made."""
     by_job = entry.command in effects.BY_JOB and bool(entry.customjobid)
     return entry.command in effects.RULES or by_job
-
-
-def _job_id(cloud: Client, command: str) -> str | None:
-    """Choose the id of the job where the server takes one (`customjobid`, since 4.5)."""
-    return str(uuid.uuid4()) if command in ASYNC and cloud.can_choose_job_ids else None
 
 
 def _sent(cloud: Client, entry: Entry, params: dict) -> dict:
@@ -252,7 +249,7 @@ def settle(cloud: Client) -> None:
             cloud.journal.ended(entry, "lost", outcome)
         at = datetime.fromisoformat(entry.sent).astimezone()
         print(f"{entry.command} {entry.what}, left open at {at:%H:%M:%S}: {outcome}")
-    for run, entry in earlier.left_open(cloud):
+    for run, entry in earlier.left_open(cloud.folder, cloud.profile.endpoint):
         outcome = _became(cloud, entry, look_for)
         cloud.journal.looked_after(run, entry, outcome)
         print(f"{entry.command} {entry.what}, left open by {run}: {outcome}")

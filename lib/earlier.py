@@ -12,12 +12,7 @@ from lib.record.journal import OPEN, Entry, Journal, in_another_process
 LATELY = 86400  # seconds for which a cloud remembers a job, `job.expire.minutes`
 
 
-def left_open(cloud: Client) -> list[tuple[str, Entry]]:
-    """Return the open changes of the last day at this cloud, as `beside` does."""
-    return beside(cloud.folder, cloud.profile.endpoint)
-
-
-def beside(folder: Path, endpoint: str) -> list[tuple[str, Entry]]:
+def left_open(folder: Path, endpoint: str) -> list[tuple[str, Entry]]:
     """Return the changes of the last day whose end nobody saw, each with the name of its run.
 
     Those are left out whose process still runs, and those that a later run has looked after.
@@ -55,7 +50,7 @@ def _by_age(cloud: Client, entry: Entry) -> str | None:
     return row["id"] if row and effects.made_at_once(row, entry.sent) else None
 
 
-def _journals(folder: Path, endpoint: str, since: float = 0) -> list[Journal]:
+def _journals(folder: Path, endpoint: str, since: float) -> list[Journal]:
     paths = sorted(folder.parent.glob("*/journal.jsonl"))
     late = [path for path in paths if path.stat().st_mtime > since]
     return [Journal(path.parent, endpoint) for path in late]

@@ -7,20 +7,15 @@ that matter are listed again.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 
 from lib.api import answers
 from lib.api.client import Client
 from lib.api.transport import BUSY
-from lib.errors import (
-    Incomplete,
-    JobFailed,
-    JobTimeout,
-    Refused,
-    TooManyRows,
-    Unreachable,
-)
-from lib.waiting import expected, steadily, until
+from lib.errors import Incomplete, JobFailed, JobTimeout, Refused, TooManyRows, Unreachable
+from lib.record import whole
+from lib.waiting import steadily, until
 
 LONGEST = 2.0  # seconds between two looks at a young job that may end any moment
 LATE = 40  # a part of its age, that a job is seen to have ended late at most
@@ -155,8 +150,21 @@ def ready(
 
 
 def known(cloud: Client, job: Job) -> float:
-    """Return how many seconds the job should take, by earlier runs or else by its step."""
-    return expected(job.command, job.expect * cloud.profile.time_scale)
+    """Return how many seconds the job should take, by earlier runs or else by its step.
+
+    The chain leaves the figures of a command in `history.json` of the run folder: `times`, by which
+    the estimate of a step (which goes by the size) was wrong, and `seconds`.
+    """
+    estimate, figures = job.expect * cloud.profile.time_scale, _history(cloud.folder)
+    of = {k: v for k, v in figures.get(job.command, {}).items() if isinstance(v, int | float)}
+    return estimate * of["times"] if estimate and "times" in of else of.get("seconds", estimate)
+
+
+@cache
+def _history(folder: Path) -> dict[str, dict]:
+    """Return the figures that a run was given, {} where they are damaged: they only estimate."""
+    known = whole.read(folder / "history.json") or {}
+    return {command: of for command, of in known.items() if isinstance(of, dict)}
 
 
 def unwrapped(answer: dict) -> dict:

@@ -3,7 +3,7 @@
 import re
 
 from lib.cloud import Cloud
-from lib.errors import CheckFailed, ParamsError
+from lib.errors import CheckFailed
 from lib.steps import Id, Step
 
 NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")  # CloudStack's rule of host names
@@ -34,13 +34,6 @@ def stem_of(machine: str) -> str:
     return machine.rpartition("-")[0]
 
 
-def demand_members(names: list[str], etcd_members: int) -> None:
-    """Raise ParamsError for more etcd members than there are machines, or than MOST_MEMBERS."""
-    most = min(MOST_MEMBERS, len(names))
-    if not 0 <= etcd_members <= most:
-        raise ParamsError("etcd_members", f"1 to {most}, or 0 for all machines", etcd_members)
-
-
 def found(rows: list[dict], names: list[str]) -> dict[str, dict]:
     """Return those of the rows with these names, in their order, those being destroyed left out.
 
@@ -63,14 +56,18 @@ def demand_one(rows: list[dict], what: str, next_step: str) -> None:
         raise CheckFailed(what, "one at most", f"{len(rows)} ({ids})", next_step)
 
 
-def address_of(machine: dict) -> str:
-    """Return the address of a machine's default nic, "" if it has none.
+def nic_of(machine: dict) -> dict:
+    """Return a machine's default nic, {} if it has none.
 
     The order of a machine's nics promises nothing; `isdefault` marks the one that counts.
     """
     nics = machine.get("nic") or [{}]
-    nic = next((n for n in nics if n.get("isdefault")), nics[0])
-    return nic.get("ipaddress") or ""
+    return next((n for n in nics if n.get("isdefault")), nics[0])
+
+
+def address_of(machine: dict) -> str:
+    """Return the address of a machine's default nic, "" if it has none."""
+    return nic_of(machine).get("ipaddress") or ""
 
 
 def addresses(machines: dict[str, dict]) -> dict[str, str]:

@@ -82,7 +82,9 @@ class Ours:
         kinds = read_roles(list(roles))
         sizes = [(r.stem(self.cluster_name), r.count) for r in kinds] or [(self.cluster_name, size)]
         names = [n for stem, count in sizes for n in machines.names(stem, count, first)]
-        machines.demand_members(names[: sizes[0][1]], etcd_members)
+        most = min(machines.MOST_MEMBERS, sizes[0][1])
+        if not 0 <= etcd_members <= most:
+            raise ParamsError("etcd_members", f"1 to {most}, or 0 for all machines", etcd_members)
         count = etcd_members or (sizes[0][1] if len(kinds) > 1 else 0)
         return replace(self, names=names, etcd_members=count, roles=kinds)
 
@@ -215,15 +217,14 @@ class Ours:
             )
         return rows[0] if rows else None
 
-    def snapshots(self, volume: dict | None, tags: bool = True) -> list[dict]:
+    def snapshots(self, volume: dict | None) -> list[dict]:
         """Return the snapshots made by hand or API of our volume, the newest last.
 
-        Their `tags` take a question each. A snapshot has no name of ours on 2.2, so it is known by
-        its volume, and by that volume's name once the volume is gone.
+        A snapshot has no name of ours on 2.2, so it is known by its volume, and by that volume's
+        name once the volume is gone.
         """
         rows = self.cloud.list("listSnapshots", **({"volumeid": volume["id"]} if volume else {}))
         mine = [r for r in rows if effects.is_manual(r) and self._is_of(r, volume)]
-        mine = [self._with_tags(r) for r in mine] if tags else mine
         return sorted(mine, key=lambda r: r.get("created", ""))
 
     def _is_of(self, row: dict, volume: dict | None) -> bool:
@@ -231,7 +232,7 @@ class Ours:
             return str(row.get("volumeid")) == str(volume["id"])
         return row.get("volumename") == self.volume_name
 
-    def _with_tags(self, row: dict) -> dict:
+    def with_tags(self, row: dict) -> dict:
         """Return a snapshot with all its tags: listSnapshots shows one at most, from 4.19 on.
 
         `SnapshotJoinDaoImpl` groups the rows, of which there is one a tag, by the snapshot's id.
@@ -241,14 +242,13 @@ class Ours:
         found = effects.tags(self.cloud, "Snapshot", row["id"])
         return row if found is None else row | {"tags": found}
 
-    def snapshot(self, volume: dict | None, tags: bool = True) -> dict | None:
+    def snapshot(self, volume: dict | None) -> dict | None:
         """Return the newest snapshot of our volume that is usable or in progress, None if none is.
 
         Once the volume is gone (None) a snapshot itself must be ours, by tag, journal or age.
         """
-        rows = self.snapshots(volume, tags or not volume)
-        good = [r for r in rows if r["state"] not in machines.BAD]
-        mine = good if volume else self.own(good)
+        good = [r for r in self.snapshots(volume) if r["state"] not in machines.BAD]
+        mine = good if volume else self.own([self.with_tags(r) for r in good])
         return mine[-1] if mine else None
 
     def template(self) -> dict | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from lib import changes, sending, underway
+from lib import changes, sending, tables, underway
 from lib.cloud import Cloud
 from lib.errors import CheckFailed, CloudError, ParamsError
 from lib.record import plans
@@ -81,16 +81,7 @@ def _planned(step: Step) -> plans.Planned:
 
 
 def _shown(step: Step) -> dict[str, str]:
-    return {k: _text(v) for k, v in step.params.items() if v != step.what}
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_text, value))
-    if isinstance(value, dict):
-        pairs = [(value["key"], value["value"])] if "key" in value else value.items()
-        return ", ".join(f"{k}={v}" for k, v in pairs)
-    return repr(value) if isinstance(value, Id) else f"{value}"  # `format` keeps secrets to itself
+    return {k: tables.text(v) for k, v in step.params.items() if v != step.what}
 
 
 def due(plan: list[Step], mode: str) -> list[Step]:
@@ -189,32 +180,27 @@ def attempt(
 
 
 def _tag(cloud: Cloud, created: list[tuple[Step, str]]) -> None:
-    """Tag what the steps created: one call for all of a kind, as they share their tags."""
-    kinds: dict[tuple, dict[str, str]] = {}
-    for step, resource_id in created:
-        kind = kinds.setdefault((step.resource, tuple(step.tags.items())), {})
-        kind[resource_id] = step.what
-    for (resource, tags), ids in kinds.items():
-        _tag_alike(cloud, resource, dict(tags), ids)
-
-
-def _tag_alike(cloud: Cloud, resource: str, tags: dict, ids: dict[str, str]) -> None:
-    """Tag resources of a kind, by id and name: so many a call as its row at the server takes.
+    """Tag what the steps created: one call for many of a kind, as they share their tags.
 
     The server bounds no number of ids and tags all or none (TaggedResourceManagerImpl), but its
     forms (1 MiB, ServerDaemon) and the parameters of a job (a TEXT of 64 KiB, the column
     async_job.job_cmd_info).
     """
-    rows = list(ids.items())
-    for part in (rows[n : n + 500] for n in range(0, len(rows), 500)):
-        found = [ident for ident, _ in part]
-        params = tag_params(found, resource, tags | underway.of_new(cloud, resource, found))
-        step = Step("createTags", params, "just made", some([name for _, name in part]))
-        try:
-            sending.run(cloud, step.command, what=step.what, **params)
-        except CloudError as error:
-            if not changes.is_so_already(cloud, step, error):
-                raise
+    kinds: dict[tuple, list[tuple[str, str]]] = {}
+    for step, resource_id in created:
+        kind = step.resource, tuple(step.tags.items())
+        kinds.setdefault(kind, []).append((resource_id, step.what))
+    for (resource, tags), rows in kinds.items():
+        for part in (rows[n : n + 500] for n in range(0, len(rows), 500)):
+            ids = [resource_id for resource_id, _ in part]
+            more = underway.of_new(cloud, resource, ids)
+            params = tag_params(ids, resource, dict(tags) | more)
+            step = Step("createTags", params, "just made", some([what for _, what in part]))
+            try:
+                sending.run(cloud, step.command, what=step.what, **params)
+            except CloudError as error:
+                if not changes.is_so_already(cloud, step, error):
+                    raise
 
 
 def _demand_complete(plan: list[Step]) -> None:

@@ -14,6 +14,7 @@ from lib import shown
 from lib.api.client import Client
 from lib.checks import not_allowed
 from lib.record.reading import CHANGES, difference
+from lib.steps import Id
 
 GIB = {"size", "physicalsize", "virtualsize"}  # bytes in every answer that has them
 TIMES = {"created", "completed", "attached", "deployed", "startdate"}
@@ -74,17 +75,19 @@ def _column(name: str, values: list) -> pd.Series:
         return pd.to_datetime(stamps, format="%Y-%m-%dT%H:%M:%S%z", utc=True, errors="coerce")
     if name in NUMBERS:
         return pd.Series(values, dtype="object").astype("Int64")
-    return pd.Series(["" if v is None else _text(v) for v in values], dtype="str")
+    return pd.Series(["" if v is None else text(v) for v in values], dtype="str")
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """Return a value of the cloud's, or for it, in short; nics by their address, ids by name."""
     if isinstance(value, list):
-        return ", ".join(_text(v) for v in value)
+        return ", ".join(map(text, value))
     if isinstance(value, dict):
         if "ipaddress" in value:
             return str(value["ipaddress"])
-        return f"{value['key']}={value.get('value')}" if "key" in value else str(value)
-    return str(value)
+        pairs = [(value["key"], value.get("value"))] if "key" in value else value.items()
+        return ", ".join(f"{k}={v}" for k, v in pairs)
+    return repr(value) if isinstance(value, Id) else f"{value}"  # `format` keeps secrets to itself
 
 
 def set_up() -> None:

@@ -11,7 +11,6 @@ refuses nobody, and the next run puts its own in its place.
 import json
 import os
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from socket import gethostname
@@ -30,38 +29,22 @@ BEARERS = ("Volume", "UserVm")  # types of resources, as createTags has them
 CHANGES = re.compile(r"(attach|detach)Volume|(start|stop|reboot|update|changeServiceFor)Virtual.*")
 WHAT, WITHIN = "the tag of this run", 60.0  # seconds that its jobs may take
 LONGEST = 255  # characters of a tag's value, as the column resource_tags.value has it
-WORDS = re.compile(r"(?P<run>.+) by (?P<user>.+) at (?P<host>\S+) since (?P<since>\S+)")
+WORDS = re.compile(r"(?P<who>(?P<run>.+) by .+ at (?P<host>\S+)) since (?P<since>\S+)")
 NEXT = (
     "If it is at work, wait for its end. If it was cut off, go on: the next run replaces its tag."
 )
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What a tag says: the name of a run, whose it is, on which host, and since when."""
-
-    run: str
-    user: str
-    host: str
-    since: str
-
-    def __str__(self) -> str:
-        began = f"{datetime.fromisoformat(self.since).astimezone():%F %T %Z}"
-        return f"{self.run} by {self.user} at {self.host} began at {began} and has not ended"
 
 
 def rows(cloud: Client) -> list[Tick]:
     """Return a row on each other run at this cluster, with a dash: it may have been cut off."""
     if not cloud.has_tags:
         return [tick("other runs", "none", "not known: this server has no tags", None)]
-    found = [str(mark) for mark, _ in _others(cloud)]
-    return [tick("other runs", "none", text, None) for text in found] or [
-        tick("other runs", "none", "none", True)
-    ]
+    found = [tick("other runs", "none", text, None) for text, _ in _others(cloud)]
+    return found or [tick("other runs", "none", "none", True)]
 
 
-def _others(cloud: Client) -> list[tuple[Mark, dict]]:
-    """Return what other runs say at this cluster, each with its row of listTags.
+def _others(cloud: Client) -> list[tuple[str, dict]]:
+    """Return what other runs say at this cluster, in words, each with its row of listTags.
 
     It goes into the facts of the run as well, where the terminal finds it.
     """
@@ -69,18 +52,21 @@ def _others(cloud: Client) -> list[tuple[Mark, dict]]:
     found = []
     for row in cloud.list_if_allowed("listTags", key=_key(cloud)) or []:
         said = WORDS.fullmatch(str(row.get("value")))
-        mark = Mark(**said.groupdict()) if said else None
-        if mark and (mark.run, mark.host) != own and _is_moment(mark.since):
-            found.append((mark, row))
-    facts.add(underway=[str(mark) for mark, _ in found])
+        began = _moment(said["since"]) if said else None
+        if said and began and (said["run"], said["host"]) != own:
+            when = f"began at {began.astimezone():%F %T %Z} and has not ended"
+            found.append((f"{said['who']} {when}", row))
+    facts.add(underway=[text for text, _ in found])
     return found
 
 
-def _is_moment(text: str) -> bool:
+def _moment(text: str) -> datetime | None:
+    """Return the moment that a text names with its zone, None if it names none."""
     try:
-        return datetime.fromisoformat(text).tzinfo is not None
+        found = datetime.fromisoformat(text)
     except ValueError:
-        return False
+        return None
+    return found if found.tzinfo else None
 
 
 def _key(cloud: Client) -> str:

@@ -4,15 +4,11 @@ In a kernel both are display messages that carry data beside their text, so that
 follow a stage; elsewhere they are printed.
 """
 
-import json
-import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from html import escape
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 WAIT = "application/vnd.runbook.wait+json"
@@ -62,56 +58,18 @@ def spell(seconds: float, about: float) -> str:
     return f"{span(seconds)} of about {span(about)}" if about else span(seconds)
 
 
-def expected(command: str, otherwise: float = 0.0) -> float:
-    """Return how many seconds a job of the command should take, by earlier runs.
-
-    The chain leaves their figures in `history.json` of the run folder ($RUNBOOK_RUN): `times`, by
-    which an estimate (`otherwise`, which goes by the size) was wrong, and `seconds`.
-    """
-    folder = os.environ.get("RUNBOOK_RUN")
-    known = _history(Path(folder) / "history.json") if folder else {}
-    figures = known.get(command, {})
-    if otherwise and "times" in figures:
-        return otherwise * float(figures["times"])
-    return float(figures.get("seconds", otherwise))
-
-
-@cache
-def _history(path: Path) -> dict[str, dict]:
-    """Return the figures in the file, {} where it is missing or damaged: they only estimate."""
-    try:
-        known = json.loads(path.read_bytes()) if path.is_file() else {}
-    except (ValueError, RecursionError):
-        known = {}
-    rows = known.items() if isinstance(known, dict) else []
-    return {
-        command: {n: value for n, value in figures.items() if isinstance(value, int | float)}
-        for command, figures in rows
-        if isinstance(figures, dict)
-    }
-
-
 def tell(outcome: str, command: str, what: str, why: str) -> None:
     """Print that a step ended: outcome "done" or "failed", the command, on what, and why."""
     text = f"{'✓' if outcome == 'done' else '✗'} {outcome}: {command} {what} ({why})"
     _say({"text/plain": text, STEP: {"outcome": outcome, "command": command, "what": what}})
 
 
-def _say(data: dict, **more: Any) -> None:
+def _say(data: dict) -> None:
     if not _kernel():
         return print(data["text/plain"])
     from IPython.display import display
 
-    display(data, raw=True, **more)
-
-
-def show_table(rows: Any) -> None:
-    """Show a table while a cell works."""
-    if not _kernel():
-        return print(rows.to_string())
-    from IPython.display import display
-
-    display(rows)
+    display(data, raw=True)
 
 
 def present(html: str, text: str) -> None:

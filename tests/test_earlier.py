@@ -29,6 +29,10 @@ def anew(cloud, name="run-2"):
     return one
 
 
+def left_open(cloud) -> list:
+    return earlier.left_open(cloud.folder, cloud.profile.endpoint)
+
+
 def cluster(cloud) -> Ours:
     return Ours(cloud, ZONE, "coreos-cluster", "1", "v", NAME)
 
@@ -100,26 +104,24 @@ def test_an_outcome_that_leaves_no_trace_is_reported_as_unknown(cloud, capsys):
     cloud.journal.intend("rebootVirtualMachine", "w", {"id": machine}, None)
     reconcile.settle(anew(cloud))
     assert "left open by run: nobody can tell how it ended. my-w" in capsys.readouterr().out
-    assert earlier.left_open(anew(cloud)) == []
+    assert left_open(anew(cloud)) == []
 
 
 def test_a_run_that_goes_on_is_left_alone(cloud, capsys):
     cloud.call("createVolume", **volume_params(cloud))
     with subprocess.Popen(["sleep", "60"]) as process:
         written_by(cloud, process.pid)
-        assert earlier.left_open(anew(cloud)) == []
+        assert left_open(anew(cloud)) == []
         process.kill()
         process.wait()
-    assert [(run, e.command) for run, e in earlier.left_open(anew(cloud))] == [
-        ("run", "createVolume")
-    ]
+    assert [(run, e.command) for run, e in left_open(anew(cloud))] == [("run", "createVolume")]
 
 
 def test_what_was_left_open_days_ago_is_not_asked_for(cloud):
     cloud.call("createVolume", **volume_params(cloud))
     old = time.time() - 2 * earlier.LATELY
     os.utime(cloud.journal.path, (old, old))
-    assert earlier.left_open(anew(cloud)) == []
+    assert left_open(anew(cloud)) == []
 
 
 def test_the_journals_are_asked_once_for_all_that_is_not_marked(cloud):

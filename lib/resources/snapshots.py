@@ -21,7 +21,7 @@ def plan_create(ours: Ours, *, installed: str) -> list[Step]:
         return []
     volume, name = ours.volume(), ours.volume_name
     if snapshot := ours.snapshot(volume):
-        return ours.plan_tags(snapshot, "Snapshot")
+        return ours.plan_tags(ours.with_tags(snapshot), "Snapshot")
     params = {"volumeid": _source(volume, name, installed)}
     why, expect = f"there is no snapshot of {name}", _expect(volume)
     new = Step("createSnapshot", params, why, name, ours.tags, "Snapshot", expect)
@@ -60,7 +60,7 @@ def wait_backed_up(ours: Ours, *, within: float) -> str:
     if not ours.needs_disk:
         return ""
     volume, what = ours.volume(), f"snapshot of {ours.volume_name}"
-    read, after = partial(ours.snapshot, volume, tags=False), _expect(volume)
+    read, after = partial(ours.snapshot, volume), _expect(volume)
     after *= ours.cloud.profile.time_scale
     row = jobs.ready(ours.cloud, read, lambda row: row["state"] == "BackedUp", what, within, after)
     return row["state"] if row else ""
@@ -79,4 +79,4 @@ def plan_removal(ours: Ours) -> list[Step]:
     rows = ours.snapshots(volume)
     good = [r for r in rows if "Destroy" not in r["state"] and r["state"] != "Error"]
     failed = [r for r in rows if volume and _is_rubbish(ours.cloud, r)]
-    return _deletions(ours.own(good) + failed)
+    return _deletions(ours.own([ours.with_tags(r) for r in good]) + failed)

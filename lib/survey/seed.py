@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from lib.cloud import Cloud
+from lib.machines import nic_of
 
 GIB = 2**30
 Row = dict[str, Any]
@@ -57,7 +58,7 @@ def of(cloud: Cloud, workstation: str, is_own: Callable[[Row], bool] = lambda ro
         "os_types": types,
         "templates": templates,
         "workstation": _workstation(machine, disks, offerings, templates)
-        | {"network": at[str(_card(machine)["networkid"])], "zone": machine["zonename"]},
+        | {"network": at[str(nic_of(machine)["networkid"])], "zone": machine["zonename"]},
         "machines": others,
         "volumes": volumes,
         "security_groups": _security_groups(cloud),
@@ -152,18 +153,12 @@ def _disks(volumes: list[Row]) -> list[Row]:
 def _workstation(machine: Row, disks: list[Row], offerings: list[Row], own: list[Row]) -> Row:
     known = {
         "name": machine["displayname"],
-        "address": _card(machine).get("ipaddress"),
+        "address": nic_of(machine).get("ipaddress"),
         "offering": _of(machine.get("serviceofferingname"), offerings),
         "template": _of(machine.get("templatename"), own),
         "disks": disks,
     }
     return {key: value for key, value in known.items() if value}
-
-
-def _card(machine: Row) -> Row:
-    """Return the default network card of a machine."""
-    cards = machine.get("nic") or []
-    return next((c for c in cards if c.get("isdefault")), cards[0] if cards else {})
 
 
 def _of(name: object, rows: list[Row]) -> str | None:
@@ -177,9 +172,9 @@ def _other(at: Row, offerings: list[Row], templates: list[Row], machine: Row) ->
     return {
         "name": machine["name"],
         "state": machine["state"],
-        "network": at.get(str(_card(machine).get("networkid")), ""),
+        "network": at.get(str(nic_of(machine).get("networkid")), ""),
         "zone": machine["zonename"],
-        "address": _card(machine).get("ipaddress"),
+        "address": nic_of(machine).get("ipaddress"),
         "offering": _of(machine.get("serviceofferingname"), offerings),
         "template": _of(machine.get("templatename"), templates),
     }

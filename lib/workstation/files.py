@@ -77,7 +77,7 @@ def _reason(error: CheckFailed | Refused | ShellFailed | Unreachable) -> str:
 def left_open(machine: str) -> list[Open]:
     """Return the changes of a machine without an outcome: of this run and of abandoned ones."""
     own = Journal(run_folder(), machine).unfinished()
-    return [("", e) for e in own if not in_another_process(e)] + earlier.beside(
+    return [("", e) for e in own if not in_another_process(e)] + earlier.left_open(
         run_folder(), machine
     )
 

@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from heavy.parts.records import CELL, PARAMETERS
 
-from lib import earlier, errors, waiting
+from lib import earlier, errors, jobs
 from lib.__main__ import main
 from lib.chain import abandoned
 from lib.chain.run import SCRATCH
@@ -194,22 +195,26 @@ def test_damage_beside_a_run_stops_it_in_no_stage(built, copied, capsys, kind):
     assert main(["run", "-p", "size=4", *at]) == 0
 
 
+def expected(folder: Path) -> float:
+    """Return how many seconds a step should take that is estimated at seven."""
+    cloud = SimpleNamespace(folder=folder, profile=SimpleNamespace(time_scale=1))
+    return jobs.known(cloud, jobs.Job("1", "createVolume", expect=7))
+
+
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_stages_read_the_damaged_files_of_runs(copied, monkeypatch, kind):
+def test_stages_read_the_damaged_files_of_runs(copied, kind):
     failed, well = copied
     for name in ("journal.jsonl", "history.json"):
         damage(failed / name, kind)
-    assert [e.what for _, e in earlier.beside(well, "here")] in ([], ["disk"])
-    monkeypatch.setenv("RUNBOOK_RUN", str(failed))
-    assert waiting.expected("createVolume", 7) == 7
+    assert [e.what for _, e in earlier.left_open(well, "here")] in ([], ["disk"])
+    assert expected(failed) == 7
     assert [e.what for e in journal.Journal(failed, "here").every()] in ([], ["disk"])
 
 
 @pytest.mark.parametrize("figures", ["5", '{"seconds": []}', "[" * 10**4])
-def test_figures_that_are_none_are_not_expected(tmp_path, monkeypatch, figures):
+def test_figures_that_are_none_are_not_expected(tmp_path, figures):
     (tmp_path / "history.json").write_text(f'{{"createVolume": {figures}}}')
-    monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path))
-    assert waiting.expected("createVolume", 7) == 7
+    assert expected(tmp_path) == 7
 
 
 def test_a_run_that_never_began_is_removed_by_the_next_command(run_beside, tmp_path):

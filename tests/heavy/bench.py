@@ -125,7 +125,8 @@ def left_open(bench: Bench, server: Server) -> list[dict]:
     """Return the changes whose end neither the run at hand nor one before it has seen."""
     cloud = client(server)
     cloud.folder = bench.folder
-    return cloud.journal.unfinished() + [e for _, e in earlier.left_open(cloud)]
+    others = earlier.left_open(cloud.folder, cloud.profile.endpoint)
+    return cloud.journal.unfinished() + [e for _, e in others]
 
 
 def alive(viewer, row: dict) -> bool:
