@@ -1,11 +1,13 @@
 """Small real notebooks to run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat import v4
+
+from lib.commands import orders
 
 Book = Callable[..., Path]
 
@@ -18,6 +20,14 @@ def write_book(path: Path, *cells: str, parameters: str = "") -> Path:
     path.parent.mkdir(exist_ok=True)
     nbformat.write(v4.new_notebook(cells=book), path)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_kernels() -> Iterator[None]:
+    """Have kernels import what a notebook asks for and no more: these small ones need little."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(orders, "PRELOAD", [])
+        yield
 
 
 @pytest.fixture(scope="session")
