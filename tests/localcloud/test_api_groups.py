@@ -26,17 +26,8 @@ def group(api, name: str, kind: str = ANTI) -> str:
 def test_an_affinity_group_is_made_listed_and_deleted(api):
     assert api("listAffinityGroupTypes")["affinityGroupType"][0] == {"type": ANTI}
     created = api.done("createAffinityGroup", name="g", type=ANTI, description="apart")
-    assert (created["type"], created["description"], created["account"]) == (
-        ANTI,
-        "apart",
-        "runbook",
-    )
-    for wrong, text in (
-        ({"name": "g", "type": ANTI}, "a group with name g already exists."),
-        ({"name": "h", "type": "apart"}, "invalid affinity group typeapart"),
-    ):
-        code, message = api.refused("createAffinityGroup", **wrong)
-        assert (code, message) == (431, f"Unable to create affinity group, {text}")
+    shown = [created[key] for key in ("type", "description", "account")]
+    assert shown == [ANTI, "apart", "runbook"]
     node = api.machine("m", affinitygroupnames="g")
     assert [g["name"] for g in node["affinitygroup"]] == ["g"]
     [row] = api("listAffinityGroups", virtualmachineid=node["id"])["affinitygroup"]
@@ -44,8 +35,6 @@ def test_an_affinity_group_is_made_listed_and_deleted(api):
     assert api("listVirtualMachines", affinitygroupid=created["id"])["count"] == 1
     assert api.done("deleteAffinityGroup", name="g") is True
     assert api("listVirtualMachines", id=node["id"])["virtualmachine"][0]["affinitygroup"] == []
-    assert api.failed("deleteAffinityGroup", name="g") == (431, "Unable to find affinity group g")
-    assert api.failed("deleteAffinityGroup")[1].startswith("Either the affinity group Id or group")
 
 
 def test_machines_that_are_to_be_apart_end_where_the_hosts_do(api):

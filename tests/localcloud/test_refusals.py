@@ -2,8 +2,8 @@
 
 A line of refusals.txt: the dialects, whether the call is `refused` or its job `fails`, the command
 and its parameters, and after the bar the code and a pattern of the text. `$x` is the id of what
-`World` has under that name; `$machine`, `$big` and `$image` are the parameters of a machine of
-either size and of an image, of which `-x` leaves one out.
+`World` has under that name; `$machine`, `$big`, `$image` and `$rule` are the parameters of a machine
+of either size, of an image and of a rule for a port, of which `-x` leaves one out.
 """
 
 import base64
@@ -23,6 +23,7 @@ SIZES = {"$machine": "Small Instance", "$big": "Custom Instance"}
 RELEASES = "https://stable.release.flatcar-linux.net/amd64-usr"
 URL = f"{RELEASES}/current/flatcar_production_cloudstack_image.img"
 IMAGE = {"name": "flatcar", "url": URL, "format": "RAW", "hypervisor": "KVM"}
+SSH = {"protocol": "tcp", "publicport": 22, "privateport": 22}
 
 TABLE = Path(__file__).with_name("refusals.txt").read_text("utf-8")
 
@@ -65,6 +66,8 @@ class World:
         api.done("destroyVirtualMachine", id=ids["gone"])
         if api.facts["dialect"] == "4.22":
             api("updateVirtualMachine", id=ids["halt"], deleteprotection="true")
+        address = api.done("associateIpAddress", zoneid=ids["zone"])["id"]
+        self.rule = SSH | {"ipaddressid": address, "virtualmachineid": ids["node"]}
         self.ids = ids
 
     def read(self, text: str) -> str:
@@ -82,6 +85,8 @@ class World:
                 found |= {k: str(v) for k, v in self.api.machine_params(SIZES[word]).items()}
             elif word == "$image":
                 found |= IMAGE | {"ostypeid": self.ids["os"], "zoneid": self.ids["zone"]}
+            elif word == "$rule":
+                found |= self.rule
             elif word.startswith("-"):
                 del found[word[1:]]
             else:
@@ -115,7 +120,7 @@ def cases():
 
 
 @pytest.mark.parametrize(("dialect", "how", "command", "words", "answer"), list(cases()))
-def test_it_is_refused_in_the_servers_words(worlds, dialect, how, command, words, answer):
+def test_a_call_is_refused_in_the_words_of_the_server(worlds, dialect, how, command, words, answer):
     world = worlds[dialect]
     # The dialect of 2.2 refuses at once what later ones refuse in the job.
     send = world.api.failed if how == "fails" else world.api.refused
