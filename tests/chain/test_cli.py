@@ -144,11 +144,8 @@ def test_the_version_and_the_names_of_runs_for_a_shell_are_printed(tmp_path, cap
     (tmp_path / "runs/20260304-050607-web").mkdir(parents=True)
     (tmp_path / "runs/20260304-050607-web/params.yaml").touch()
     words = f"runbook diff --runs {tmp_path}/runs latest "
-    env = os.environ | {
-        "_RUNBOOK_COMPLETE": "bash_complete",
-        "COMP_WORDS": words,
-        "COMP_CWORD": "5",
-    }
+    env = os.environ | {"COMP_WORDS": words, "COMP_CWORD": "5"}
+    env["_RUNBOOK_COMPLETE"] = "bash_complete"
     asked = [BIN / "runbook"]
     done = subprocess.run(asked, env=env, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["plain,latest", "plain,20260304-050607-web"]
@@ -207,7 +204,7 @@ def test_a_cell_that_will_not_end_is_killed_by_the_second_signal(book, notebooks
         os.kill(kernel, 0)
 
 
-def made_key(path, passphrase=""):
+def signing_key(path, passphrase=""):
     make_key(path, passphrase)
     path.with_name("allowed").write_text(f"operator {path.with_suffix('.pub').read_text()}")
     return path
@@ -215,7 +212,7 @@ def made_key(path, passphrase=""):
 
 def test_a_run_is_signed_and_its_signature_checked(book, notebooks, at, tmp_path, capsys):
     book(notebooks / "10-one.ipynb", "1")
-    key = made_key(tmp_path / "key")
+    key = signing_key(tmp_path / "key")
     assert main(["run", "--sign", str(key), *at]) == 0
     asked = ["verify", *at[2:], "--signers", str(tmp_path / "allowed")]
     assert main(asked) == 0
@@ -226,7 +223,7 @@ def test_a_run_is_signed_and_its_signature_checked(book, notebooks, at, tmp_path
 
 def test_an_unsigned_run_prints_the_command_to_sign_it(book, notebooks, at, tmp_path, capsys):
     book(notebooks / "10-one.ipynb", "1")
-    key = made_key(tmp_path / "key", "a passphrase")
+    key = signing_key(tmp_path / "key", "a passphrase")
     command = [*RUNBOOK, "run", "--sign", str(key), *at]
     alone = {"start_new_session": True, "env": os.environ | {"SSH_ASKPASS_REQUIRE": "never"}}
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **alone)

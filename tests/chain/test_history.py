@@ -14,7 +14,7 @@ from lib.report import past
 from lib.steps import Step
 
 
-def told(runs, name, seconds, **params):
+def recorded(runs, name, seconds, **params):
     """Write a run with one job of this duration."""
     folder = folders.run(runs, name, stage("10-make", 0, 4), **params)
     write_lines(folder / "journal.jsonl", folders.journal(1, seconds, "createSnapshot"))
@@ -23,14 +23,14 @@ def told(runs, name, seconds, **params):
 
 def test_the_median_of_the_last_five_runs_is_expected(tmp_path):
     for day, seconds in enumerate([900, 10, 20, 30, 40, 500], 1):
-        told(tmp_path, f"2026030{day}-000000-web", seconds)
+        recorded(tmp_path, f"2026030{day}-000000-web", seconds)
     found = history.expected(past.folders(tmp_path), "prod")
     assert found == {"createSnapshot": {"seconds": 30.0, "runs": 5}}
 
 
 def test_runs_without_the_duration_of_a_job_do_not_count(tmp_path):
-    told(tmp_path, "20260301-000000-web", 10, profile="other")
-    folder = told(tmp_path, "20260302-000000-web", 5000)  # it ended before a resume
+    recorded(tmp_path, "20260301-000000-web", 10, profile="other")
+    folder = recorded(tmp_path, "20260302-000000-web", 5000)  # it ended before a resume
     write_lines(folder / "events.jsonl", [{"at": at(4000), "event": "run-resumed", "pid": 1}])
     assert history.expected(past.folders(tmp_path), "prod") == {}
     done = folders.journal(1)
@@ -40,8 +40,8 @@ def test_runs_without_the_duration_of_a_job_do_not_count(tmp_path):
 
 
 def test_a_new_run_gets_the_figures_of_earlier_runs(tmp_path, monkeypatch):
-    told(tmp_path, "20260301-000000-web", 10)
-    folder = told(tmp_path, "20260302-000000-web", 99)
+    recorded(tmp_path, "20260301-000000-web", 10)
+    folder = recorded(tmp_path, "20260302-000000-web", 99)
     path = history.write(folder)
     assert json.loads(path.read_text()) == {"createSnapshot": {"seconds": 10.0, "runs": 1}}
     monkeypatch.setenv("RUNBOOK_RUN", str(folder))
@@ -52,10 +52,10 @@ def test_a_new_run_gets_the_figures_of_earlier_runs(tmp_path, monkeypatch):
 
 
 def test_a_disk_of_twice_the_size_is_expected_to_take_twice_as_long(tmp_path, monkeypatch):
-    folder = told(tmp_path, "20260301-000000-web", 855)
+    folder = recorded(tmp_path, "20260301-000000-web", 855)
     lines = folders.journal(1, 855, "createSnapshot")
     write_lines(folder / "journal.jsonl", [lines[0] | {"expect": 570}, *lines[1:]])
-    later = told(tmp_path, "20260302-000000-web", 99)
+    later = recorded(tmp_path, "20260302-000000-web", 99)
     history.write(later)
     monkeypatch.setenv("RUNBOOK_RUN", str(later))
     assert progress.expected("createSnapshot", 1140) == 2 * 855

@@ -28,7 +28,7 @@ def scratch(tmp_path_factory):
     return tmp_path_factory.mktemp("k")
 
 
-def said(client, code):
+def output_of(client, code):
     """Return the output of code in a kernel."""
     asked, text = client.execute(code), ""
     while True:
@@ -61,19 +61,17 @@ def test_a_spare_is_given_to_its_stage_with_its_folder_and_environment(places, s
         with given.kernel(places[0]) as (manager, client):
             assert pid(manager) == spare
             assert not list(scratch.glob("*.json"))  # its key is on the disk only while it starts
-            assert said(client, SEEN) == f"{places[0].folder} env 10-stage"
-            assert said(client, "print('colorsys' in sys.modules, 'colorsys' in dir())") == (
-                "True False"
-            )
-            assert said(client, "print(len(In), Out)") == "4 {}"
+            assert output_of(client, SEEN) == f"{places[0].folder} env 10-stage"
+            found = output_of(client, "print('colorsys' in sys.modules, 'colorsys' in dir())")
+            assert found == "True False"
+            assert output_of(client, "print(len(In), Out)") == "4 {}"
             given.warm(places[1])
-            said(client, "import os; left = 1; os.environ['LEFT'] = '1'; os.chdir('/')")
+            output_of(client, "import os; left = 1; os.environ['LEFT'] = '1'; os.chdir('/')")
         assert gone(spare)
         with given.kernel(places[1]) as (_, client):  # stages share no state
-            assert said(client, "import os; print('left' in dir(), os.environ.get('LEFT'))") == (
-                "False None"
-            )
-            assert said(client, SEEN).startswith(str(places[1].folder))
+            left = output_of(client, "import os; print('left' in dir(), os.environ.get('LEFT'))")
+            assert left == "False None"
+            assert output_of(client, SEEN).startswith(str(places[1].folder))
 
 
 def test_a_spare_that_is_anothers_or_dead_is_replaced_by_a_new_kernel(places, scratch):
@@ -88,13 +86,13 @@ def test_a_spare_that_is_anothers_or_dead_is_replaced_by_a_new_kernel(places, sc
             os.kill(dead, 9)
         with given.kernel(places[1]) as (manager, client):
             assert pid(manager) != dead
-            assert said(client, "print(1)") == "1"
+            assert output_of(client, "print(1)") == "1"
 
 
 def test_no_process_and_no_socket_is_left(places, scratch):
     with started(scratch) as given, given.kernel(places[0]) as (manager, client):
         child = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid)"
-        left = [int(said(client, child)), pid(manager)]
+        left = [int(output_of(client, child)), pid(manager)]
         given.warm(places[1])
         left.append(pid(given._spare[1]))
     until(lambda: all(map(gone, left)))  # the child's new parent has to take notice

@@ -22,7 +22,7 @@ def waiting(what, shown="1"):
     return {"message": {"content": {"data": data, "transient": {"display_id": shown}}}}
 
 
-def told(folder, *events):
+def written(folder, *events):
     with Ledger(folder) as book:
         for kind, data in events:
             book(Event(kind, "" if kind in ("run", "done") else "10-one", data))
@@ -30,7 +30,7 @@ def told(folder, *events):
 
 
 def test_the_first_line_has_process_host_and_stages(tmp_path):
-    (line,) = told(tmp_path, ("run", RUN))
+    (line,) = written(tmp_path, ("run", RUN))
     assert line["event"] == "run-started"
     assert (line["stages"], line["notebooks"]) == (["10-one"], "/n")
     assert line["pid"] > 0 and line["host"]
@@ -39,7 +39,7 @@ def test_the_first_line_has_process_host_and_stages(tmp_path):
 
 
 def test_a_wait_has_a_line_at_its_start_and_one_with_its_seconds(tmp_path):
-    lines = told(
+    lines = written(
         tmp_path,
         ("stage", {"attempt": 1}),
         ("message", waiting("job of disk")),
@@ -92,10 +92,10 @@ def test_a_ledger_is_held_as_long_as_a_kernel_outlives_its_driver(tmp_path):
 
 def test_a_resumed_run_is_not_ended_until_it_ends_again(tmp_path):
     done = {"cause": "failed", "seconds": 1.0}
-    assert ledger.outcome(told(tmp_path, ("run", RUN), ("done", done))) == "failed"
-    assert ledger.outcome(told(tmp_path, ("run", RUN | {"resumed": True}))) == ""
-    assert ledger.outcome(told(tmp_path, ("done", done | {"cause": "ok"}))) == "ok"
-    lines = told(tmp_path, *[("stage", {"attempt": n}) for n in (1, 2)])
+    assert ledger.outcome(written(tmp_path, ("run", RUN), ("done", done))) == "failed"
+    assert ledger.outcome(written(tmp_path, ("run", RUN | {"resumed": True}))) == ""
+    assert ledger.outcome(written(tmp_path, ("done", done | {"cause": "ok"}))) == "ok"
+    lines = written(tmp_path, *[("stage", {"attempt": n}) for n in (1, 2)])
     assert ledger.attempts(lines) == {"10-one": 2}
 
 
@@ -107,7 +107,7 @@ def test_a_ledger_without_a_beginning_is_not_a_run(tmp_path):
 
 
 def test_a_later_process_with_the_pid_of_the_driver_is_another_one(tmp_path):
-    (line,) = told(tmp_path, ("run", RUN))
+    (line,) = written(tmp_path, ("run", RUN))
     assert line["pid"] == os.getpid() and ledger.driver_lives(tmp_path)
     for at in ("2014-01-02T03:04:05+00:00", "", 7):
         (tmp_path / FILE).write_text(json.dumps(line | {"at": at}) + "\n")
@@ -128,5 +128,5 @@ def test_prose_before_the_last_cell_that_ran_counts_as_passed():
 
 def test_any_text_comes_back_from_its_line(tmp_path):
     texts = ["a \udcff byte", "a\u2028b", "a\nb", "日本 é"]
-    lines = told(tmp_path, *[("run", RUN | {"reason": text}) for text in texts])
+    lines = written(tmp_path, *[("run", RUN | {"reason": text}) for text in texts])
     assert [line["reason"] for line in lines] == texts

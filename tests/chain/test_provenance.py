@@ -59,10 +59,8 @@ def test_facts_of_kernels_are_in_run_json(folder, monkeypatch):
     with (folder / "facts.jsonl").open("a") as file:
         file.write('{"cut off')
     provenance.finish(folder, outcome="ok")
-    assert facts_of(folder)["observed"] == {
-        "endpoint": "http://cloud",
-        "server_version": ["4.19", "4.20"],
-    }
+    observed = {"endpoint": "http://cloud", "server_version": ["4.19", "4.20"]}
+    assert facts_of(folder)["observed"] == observed
 
 
 def test_outside_of_a_run_no_facts_are_written(folder, monkeypatch):

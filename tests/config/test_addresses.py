@@ -34,12 +34,12 @@ def deploy(cloud, name: str, address: str) -> None:
     cloud.call("deployVirtualMachine", **where, name=name, ipaddress=address)
 
 
-def given(cloud) -> dict[str, str]:
+def addresses_of(cloud) -> dict[str, str]:
     return {name: row["nic"][0]["ipaddress"] for name, row in machines(cloud).items()}
 
 
-def said(cloud) -> list[str]:
-    """Return what the machines' etcd said when they booted."""
+def etcd_lines(cloud) -> list[str]:
+    """Return the lines of the machines' etcd when they boot."""
     rows = cloud.list("listEvents", type="VM.BOOT")
     return re.findall(r"etcd: .*", "\n".join(r["description"] for r in rows))
 
@@ -52,8 +52,9 @@ def test_machines_at_fixed_addresses_need_no_token(built, tmp_path, form):
 
 
 def check_machines_know_each_other(cloud, params: dict[str, str]) -> None:
-    assert sorted(given(cloud).values()) == FREE
-    assert sorted(said(cloud)) == [f"etcd: member {a} of 3 that know each other" for a in FREE]
+    assert sorted(addresses_of(cloud).values()) == FREE
+    known = [f"etcd: member {address} of 3 that know each other" for address in FREE]
+    assert sorted(etcd_lines(cloud)) == known
     rows = play(cloud, "60-verify-cluster")["found"]
     assert {r.ok for r in rows} == {"✓", "-"}
     assert [r.ok for r in rows if r.what == "address"] == ["✓"] * 3
@@ -68,7 +69,7 @@ def test_addresses_are_shown_before_and_those_named_are_taken_in_their_order(clo
     assert [config.Written("", names["plan"][0].params["text"]).addresses] == [tuple(FREE)]
     wanted = ["10.1.0.60", "10.1.0.50", "10.1.0.70"]
     play_to(cloud, "50-deploy-cluster", **FIXED, fixed_addresses=wanted)
-    assert given(cloud) == {f"coreos-cluster-{i}": a for i, a in enumerate(wanted, 1)}
+    assert addresses_of(cloud) == {f"coreos-cluster-{i}": a for i, a in enumerate(wanted, 1)}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_what_does_not_fit_the_fixed_addresses_stops_the_first_machine(
             deploy(cloud, *taken)
         with pytest.raises(CheckFailed, match=message):
             play(cloud, "50-deploy-cluster", **FIXED, cluster_size=size)
-        assert len(given(cloud)) == len(taken[:1])
+        assert len(addresses_of(cloud)) == len(taken[:1])
 
 
 def test_a_token_is_not_exchanged_for_addresses_nor_done_without_in_2014(cloud):

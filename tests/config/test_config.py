@@ -24,13 +24,13 @@ BOTH = pytest.mark.parametrize("installer", ["coreos-install", "flatcar-install"
 FILE = "cloud-config.yml"
 
 
-def wanted(installer="coreos-install", keys=(KEY,), size=3, service=discovery.PUBLIC, **form):
+def config_of(installer="coreos-install", keys=(KEY,), size=3, service=discovery.PUBLIC, **form):
     form = config.Form(installer, "cloudstack", **form)
     return config.Config(form, tuple(keys), config.Bootstrap("core", size, service))
 
 
 def rendered(installer="coreos-install", keys=(KEY,)) -> str:
-    return wanted(installer, keys).texts(URL)[FILE]
+    return config_of(installer, keys).texts(URL)[FILE]
 
 
 def plan(here, config_, template=None, deployed=()):
@@ -38,18 +38,10 @@ def plan(here, config_, template=None, deployed=()):
 
 
 def test_coreos_gets_etcd_and_fleet():
+    ports = {"addr": "$private_ipv4:4001", "peer-addr": "$private_ipv4:7001"}
+    units = [{"name": f"{name}.service", "command": "start"} for name in ("etcd", "fleet")]
     assert yaml.safe_load(rendered()) == {
-        "coreos": {
-            "etcd": {
-                "discovery": URL,
-                "addr": "$private_ipv4:4001",
-                "peer-addr": "$private_ipv4:7001",
-            },
-            "units": [
-                {"name": "etcd.service", "command": "start"},
-                {"name": "fleet.service", "command": "start"},
-            ],
-        },
+        "coreos": {"etcd": {"discovery": URL, **ports}, "units": units},
         "ssh_authorized_keys": [KEY],
     }
 
@@ -77,7 +69,7 @@ def test_flatcar_gets_etcd_member_with_its_own_address_and_no_fallback():
 
 
 def test_user_data_leave_a_neutral_text_for_the_disk():
-    texts = wanted("flatcar-install", delivery="userdata").texts(URL)
+    texts = config_of("flatcar-install", delivery="userdata").texts(URL)
     assert yaml.safe_load(texts[FILE]) == {"ssh_authorized_keys": [KEY]}
     assert list(texts) == [FILE, "user-data.yml"] and URL in texts["user-data.yml"]
 
@@ -142,44 +134,44 @@ def test_a_form_that_cannot_be_is_refused(form, message):
 
 
 def test_an_absent_text_is_planned_in_full_unless_something_was_made_from_it(here):
-    (step,) = plan(here, wanted())
-    assert step.params["text"] == wanted().texts()[FILE]
+    (step,) = plan(here, config_of())
+    assert step.params["text"] == config_of().texts()[FILE]
     assert "discovery: https://discovery.etcd.io/<token>\n" in step.params["text"]
     assert "absent" in step.why and "deprecated" in step.why
     assert show([step])["text"][0].startswith("15 lines, sha256 ")
-    assert plan(here, wanted(), template={"id": "t"}) == []
+    assert plan(here, config_of(), template={"id": "t"}) == []
 
 
 def test_the_text_is_shown_before_it_is_written_and_its_token_masked_after(here):
-    before = config.preview(here, "w", wanted())
+    before = config.preview(here, "w", config_of())
     assert repr(before).startswith(f"── w/{FILE}: absent, to be written\n#cloud-config\n")
     assert "discovery: https://discovery.etcd.io/<token>" in repr(before)
     write_text(here, f"w/{FILE}", rendered())
-    assert plan(here, wanted()) == []  # only the token differs
-    after = config.preview(here, "w", wanted())
+    assert plan(here, config_of()) == []  # only the token differs
+    after = config.preview(here, "w", config_of())
     assert repr(after).startswith(f"── w/{FILE}: as it is there\n#cloud-config\n")
     assert "/217d…" in repr(after) and TOKEN not in repr(after) + after._repr_html_()
     notes.update(here, "w", config={"base": "https://discovery.etcd.io", "size": 5})
     with pytest.raises(CheckFailed, match=r"for 3 machines, found one of .* for 5 machines"):
-        plan(here, wanted())
+        plan(here, config_of())
     with pytest.raises(CheckFailed, match=r"wanted one of http://10\.1\.0\.5"):
-        plan(here, wanted(size=5, service="http://10.1.0.5"))
+        plan(here, config_of(size=5, service="http://10.1.0.5"))
 
 
 def test_lines_that_differ_are_shown_in_colours_and_stop_it_with_advice_that_helps(here):
     write_text(here, f"w/{FILE}", rendered().replace("fleet", "<b>docker"))
-    shown = config.preview(here, "w", wanted())
+    shown = config.preview(here, "w", config_of())
     assert "-    - name: <b>docker.service\n+    - name: fleet.service" in repr(shown)
     html = shown._repr_html_()
     assert '<span style="background:#ffebe9' in html and "&lt;b&gt;docker" in html
     assert "coreos:" not in html and TOKEN not in html + repr(shown)
     with pytest.raises(CheckFailed, match=r"(?s)-.*fleet.*\+.*docker.*70-reconfigure") as failed:
-        plan(here, wanted())
+        plan(here, config_of())
     assert TOKEN not in str(failed.value)
 
 
 def test_a_text_edited_by_hand_is_validated(here, capsys):
-    form = wanted().form
+    form = config_of().form
     config.check_valid(here, "w", form, "plan")
     assert f"no w/{FILE} yet" in capsys.readouterr().out
     with pytest.raises(CheckFailed, match="is not on the workstation"):
@@ -227,7 +219,7 @@ def service():
 
 
 def test_applying_asks_for_one_token_fills_it_in_and_is_then_done(service, here, tmp_path, capsys):
-    configured = wanted(service=service.base)
+    configured = config_of(service=service.base)
     steps = plan(here, configured)
     config.apply_write(here, steps, "plan", "w")
     assert service.asked == [] and not (tmp_path / "w").exists()
@@ -244,7 +236,7 @@ def test_applying_asks_for_one_token_fills_it_in_and_is_then_done(service, here,
 
 
 def test_a_text_that_is_not_valid_is_not_written(service, here, tmp_path):
-    steps = plan(here, wanted(keys=["ssh-rsa broken"], service=service.base))
+    steps = plan(here, config_of(keys=["ssh-rsa broken"], service=service.base))
     with pytest.raises(CheckFailed, match=r"line 15: error: ssh key: its base64 part is damaged"):
         config.apply_write(here, steps, "apply", "w")
     assert not (tmp_path / "w").exists() and service.asked == []
@@ -266,7 +258,7 @@ def test_the_journal_says_how_asking_for_a_token_failed(
     monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "run"))
     base = service.base if answer else f"http://127.0.0.1:{free_port()}"
     service.answers["/new"] = answer
-    configured = wanted(service=base)
+    configured = config_of(service=base)
     for _ in range(2):
         with pytest.raises(RunbookError):
             config.apply_write(here, plan(here, configured), "apply", "w")

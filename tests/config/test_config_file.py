@@ -65,7 +65,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def made(folder, text, form="user data", *, addresses=(), name="my.yml", **values):
+def config_of(folder, text, form="user data", *, addresses=(), name="my.yml", **values):
     """Return the configuration of a cluster with a file of one's own."""
     (folder / name).write_text(text if isinstance(text, str) else json.dumps(text, indent=1))
     service = discovery.STATIC if addresses else discovery.PUBLIC
@@ -79,7 +79,7 @@ def text_of(configured) -> str:
 
 
 def test_a_cloud_config_is_merged_side_by_side_in_both_orders(folder):
-    text = text_of(made(folder, OWN, greeting="Hello: #1"))
+    text = text_of(config_of(folder, OWN, greeting="Hello: #1"))
     assert text.startswith("#cloud-config\n\ncoreos:\n") and lint.validate(text) == []
     assert discovery.url_in(text) == URL
     merged = yaml.safe_load(text)
@@ -103,7 +103,7 @@ def test_without_a_file_the_text_is_as_ever(folder):
 
 
 def test_an_ignition_config_is_merged_into_the_newer_version_of_both(folder):
-    text = text_of(made(folder, OWN_IGNITION, "Ignition", greeting="a b%"))
+    text = text_of(config_of(folder, OWN_IGNITION, "Ignition", greeting="a b%"))
     merged = json.loads(text)
     assert ignition.validate(text) == [] and merged["ignition"] == {"version": "3.4.0"}
     names = [u["name"] for u in merged["systemd"]["units"]]
@@ -117,9 +117,9 @@ def test_an_ignition_config_is_merged_into_the_newer_version_of_both(folder):
 @pytest.mark.skipif(not shutil.which("ignition-validate"), reason="needs Debian's ignition")
 def test_ignition_itself_merges_alike_and_takes_what_is_merged(folder):
     own = OWN_IGNITION | {"ignition": {"version": "3.2.0"}}
-    text = text_of(made(folder, own, "Ignition", greeting="hello"))
+    text = text_of(config_of(folder, own, "Ignition", greeting="hello"))
     filled = json.dumps(own).replace("${greeting}", "hello")
-    ours = json.loads(text_of(made(folder, {"ignition": {"version": "3.0.0"}}, "Ignition")))
+    ours = json.loads(text_of(config_of(folder, {"ignition": {"version": "3.0.0"}}, "Ignition")))
     ours["ignition"]["config"] = {"merge": [{"source": f"data:,{quote(filled)}"}]}
     assert fetched(folder, ours)["systemd"] == fetched(folder, json.loads(text))["systemd"]
     for part in ("passwd", "storage"):
@@ -195,7 +195,7 @@ WRONG = {
 @pytest.mark.parametrize("form, text, message", WRONG.values(), ids=WRONG)
 def test_what_is_wrong_or_contradicts_is_named_with_its_line(folder, form, text, message):
     with pytest.raises(CheckFailed, match=f"(?s){message}") as failed:
-        text_of(made(folder, text, form))
+        text_of(config_of(folder, text, form))
     assert str(failed.value).endswith("Nothing was written: correct these lines.")
 
 
@@ -211,7 +211,7 @@ def test_what_is_wrong_or_contradicts_is_named_with_its_line(folder, form, text,
 )
 def test_a_file_that_cannot_be_merged_is_refused(folder, form, text, message):
     with pytest.raises(ParamsError, match=f"config_file: .*{message}"):
-        made(folder, text, form)
+        config_of(folder, text, form)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_path_without_a_file_is_refused(path, message):
     ],
 )
 def test_keys_that_an_image_ignores_are_reported(folder, capsys, form, text, message):
-    text_of(made(folder, HEAD + text, form))
+    text_of(config_of(folder, HEAD + text, form))
     assert f"my.yml, {message}" in capsys.readouterr().out
 
 
@@ -254,7 +254,7 @@ def test_machines_beside_the_members_have_no_fixed_address(folder):
 
 @pytest.mark.parametrize("each", [False, True])
 def test_each_machine_is_given_its_own_values(folder, each):
-    text = text_of(made(folder, OF_MACHINES, addresses=("10.1.0.7", "10.1.0.8")))
+    text = text_of(config_of(folder, OF_MACHINES, addresses=("10.1.0.7", "10.1.0.8")))
     assert userdata.differs(text)
     own = yaml.safe_load(userdata.text_for(text, "core-2", "10.1.0.8", each))
     assert (own["hostname"], own["write_files"][0]["content"]) == ("core-2", "10.1.0.8")
@@ -272,7 +272,7 @@ NAMED = {
 
 @pytest.mark.parametrize("form, text", NAMED.items())
 def test_another_host_name_contradicts_user_data_each(folder, form, text):
-    text = text_of(made(folder, text, form, greeting="x"))
+    text = text_of(config_of(folder, text, form, greeting="x"))
     with pytest.raises(CheckFailed, match="host name core-1, the config_file another: fixed"):
         userdata.text_for(text, "core-1", "", True)
     assert userdata.are_of(userdata.encoded(text), text, "core-1", "")
@@ -285,16 +285,16 @@ WITH_SECRET = HEAD + "write_files:\n  - path: /etc/key\n    content: |\n      ${
 def test_a_secret_is_filled_in_as_it_is_and_shown_nowhere(folder, here, monkeypatch, capsys):
     lines = f"-----BEGIN KEY-----\n{SECRET}\n-----END KEY-----"
     (folder / "key").write_text(f"{lines}\n")
-    made_ = made(folder, WITH_SECRET, key=f"secret:file:{folder / 'key'}")
-    assert yaml.safe_load(text_of(made_))["write_files"][0]["content"] == f"{lines}\n"
+    configured = config_of(folder, WITH_SECRET, key=f"secret:file:{folder / 'key'}")
+    assert yaml.safe_load(text_of(configured))["write_files"][0]["content"] == f"{lines}\n"
     assert "whoever may read the user data reads them" in capsys.readouterr().out
     monkeypatch.setenv("THE_KEY", "another secret")
-    later = made(folder, WITH_SECRET, key="secret:THE_KEY")
+    later = config_of(folder, WITH_SECRET, key="secret:THE_KEY")
     config.write(here, "w/user-data.yml", later.texts(URL)["user-data.yml"])
-    config.write(here, "w/user-data.yml", made_.texts(URL)["user-data.yml"])
+    config.write(here, "w/user-data.yml", configured.texts(URL)["user-data.yml"])
     masks._known.clear()  # as in the kernel of a later stage
-    shown = repr(config.read(here, "w")) + repr(config.preview(here, "w", later)) + repr(made_)
-    shown += config.masked("another secret") + repr(made_.texts()["user-data.yml"])
+    shown = repr(config.read(here, "w")) + repr(config.preview(here, "w", later)) + repr(configured)
+    shown += config.masked("another secret") + repr(configured.texts()["user-data.yml"])
     assert SECRET not in shown and "another secret" not in shown and "***" in shown
     assert (folder / "w/secrets.json").stat().st_mode & 0o777 == 0o600
 
@@ -324,7 +324,7 @@ def test_a_damaged_list_of_secrets_shows_no_configuration(folder, here, damage):
 def test_values_that_cannot_be_are_refused(folder, monkeypatch, values, message):
     monkeypatch.setenv("SHORT", "a7")
     with pytest.raises(ParamsError, match=message) as failed:
-        made(folder, WITH_SECRET, **values)
+        config_of(folder, WITH_SECRET, **values)
     assert "a7" not in str(failed.value)
 
 
@@ -344,7 +344,7 @@ print(json.dumps({"ignition": {"version": "3.3.0"}, "storage": {"files": files}}
 def test_a_butane_file_needs_butane_and_is_translated(folder):
     def run(text):
         text = "variant: flatcar\nstorage:\n  inline: " + text
-        return made(folder, text, "Ignition", name="my.bu", name_="${host_name}")
+        return config_of(folder, text, "Ignition", name="my.bu", name_="${host_name}")
 
     with pytest.raises(ParamsError, match="needs the program butane: install it"):
         run("x")

@@ -12,8 +12,8 @@ from lib.fleet import task
 from lib.report import report
 
 
-def said(error: Exception) -> str:
-    """Return an error as the ledger has it."""
+def ledger_text(error: Exception) -> str:
+    """Return the text of an error in the ledger."""
     return f"{type(error).__name__}: {error}"
 
 
@@ -23,10 +23,10 @@ LOST = Unreachable("deployVirtualMachine", "http://c/", "reset", may_have_change
 @pytest.mark.parametrize(
     ("code", "error", "passing"),
     [
-        (1, said(LOST), True),
-        (1, said(JobFailed("createVolume", "j", 530, "no")), True),
-        (1, said(Refused("listZones", 429, "The given user has reached his limit")), True),
-        (1, said(Refused("createVolume", 431, "Disk size must be larger than 0")), False),
+        (1, ledger_text(LOST), True),
+        (1, ledger_text(JobFailed("createVolume", "j", 530, "no")), True),
+        (1, ledger_text(Refused("listZones", 429, "The given user has reached his limit")), True),
+        (1, ledger_text(Refused("createVolume", 431, "Disk size must be larger than 0")), False),
         (1, "CheckFailed: /dev/sdd is not blank.", False),
         (2, "", False),
         (3, "", True),

@@ -1,4 +1,4 @@
-"""A workstation for tests, without a server: its own disks, somebody's blank one, and ours."""
+"""A workstation for tests, without a server: its own disks, a blank one of others, a volume."""
 
 import json
 import subprocess
@@ -8,13 +8,13 @@ from lib.localcloud.state.dialects import DIALECTS
 from lib.localcloud.workstation import images, shell
 
 GIB = 2**30
-OURS = "6f1ed002-ab55-4c1a-9d0c-2b9f6c1e7a44"
+VOLUME = "6f1ed002-ab55-4c1a-9d0c-2b9f6c1e7a44"
 COLUMNS = "NAME,PATH,SIZE,SERIAL,WWN,MODEL,HCTL,TYPE,MOUNTPOINTS,FSTYPE,PTTYPE,PARTTYPE,PARTLABEL"
 COLUMNS += ",LABEL,RO,PKNAME,MAJ:MIN"
 
 
 class Station:
-    """A workstation whose volume of ours, `disk`, is /dev/vdc; its installers take no time."""
+    """A workstation with the volume `disk` as /dev/vdc; its installers take no time."""
 
     def __init__(self, folder: Path, dialect: str = "4.22", size: int = 40 * GIB):
         self.folder, self.dialect = folder, DIALECTS[dialect]
@@ -26,9 +26,9 @@ class Station:
             data = {"deviceid": 1, "size": 100 * GIB, "id": "d", "mountpoint": "/data"}
             self.own.append(data | {"file": None})
         self.own.append(self.blank("theirs", len(self.own), 40 * GIB))
-        self.ours = self.blank(OURS, 4, size)
-        self.disk = Path(self.ours["file"])
-        self.show(self.ours)
+        self.row = self.blank(VOLUME, 4, size)
+        self.disk = Path(self.row["file"])
+        self.show(self.row)
 
     def blank(self, name: str, device: int, size: int) -> dict:
         """Return a new blank disk."""

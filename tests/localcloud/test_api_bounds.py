@@ -10,7 +10,7 @@ from lib.localcloud.state.registry import COMMANDS
 from lib.localcloud.wire import http as wire
 
 
-def spoken(api, request: bytes) -> bytes:
+def exchange(api, request: bytes) -> bytes:
     """Send bytes and return all that comes until the server closes the connection."""
     with socket.create_connection(api.server.listener.server_address[:2], timeout=10) as line:
         line.sendall(request)
@@ -23,9 +23,9 @@ def limit(api, pages: int) -> None:
 
 def test_changes_on_a_full_disk_are_saved_once_there_is_space(cloud_of):
     api = cloud_of(time_scale=0)
-    wanted = api.volume_params("x" * 200)
+    params = api.volume_params("x" * 200)
     limit(api, 1)
-    codes = [api.raw("createVolume", **wanted).status for _ in range(30)]
+    codes = [api.raw("createVolume", **params).status for _ in range(30)]
     assert codes[-1] == 530
     limit(api, 10**6)
     there = [v["id"] for v in api("listVolumes", name="x" * 200)["volume"]]
@@ -53,14 +53,14 @@ def test_a_job_ends_whatever_goes_wrong_in_a_phase_of_it(api, monkeypatch, phase
 @pytest.mark.parametrize("path", ["/client/api", "/new"])
 def test_a_length_that_is_no_number_is_a_bad_request(api, length, path, capfd):
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
-    assert spoken(api, head.encode("latin-1")).startswith(b"HTTP/1.1 400 Bad Request")
+    assert exchange(api, head.encode("latin-1")).startswith(b"HTTP/1.1 400 Bad Request")
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("message", [b"", b"GET /client/api HTTP/1.1\r\n"])
 def test_a_silent_connection_is_closed(api, monkeypatch, message):
     monkeypatch.setattr(wire.Handler, "timeout", 0.05)
-    assert spoken(api, message) == b""
+    assert exchange(api, message) == b""
 
 
 def test_the_record_of_calls_has_an_end():

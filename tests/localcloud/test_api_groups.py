@@ -85,8 +85,8 @@ def test_machines_that_are_to_be_together_share_a_host(api):
     api.machine("two", affinitygroupids=created, offering="Medium Instance")
     assert api.failed("deployVirtualMachine", **api.machine_params(
         "Medium Instance", name="three", affinitygroupids=created))[0] == 533  # fmt: skip
-    wished = group(api, "h", "non-strict host affinity")
-    assert api.machine("four", affinitygroupids=wished)["state"] == "Running"
+    preferred = group(api, "h", "non-strict host affinity")
+    assert api.machine("four", affinitygroupids=preferred)["state"] == "Running"
 
 
 def test_a_basic_zone_has_security_groups_and_no_choice_of_networks(basic):
@@ -144,7 +144,7 @@ def test_a_security_group_lets_in_what_its_rules_say(cloud_of, seed, dialect):
         return cloud("listSecurityGroups", **to)["securitygroup"][0].get("ingressrule", [])
 
     assert rules() == []
-    made = cloud.done(ALLOW, **to, **SSH)["ingressrule"]
+    created = cloud.done(ALLOW, **to, **SSH)["ingressrule"]
     assert cloud.done(ALLOW, **to, **PEERS)["ingressrule"][0]["securitygroupname"] == "default"
     cloud.done(ALLOW, **to, protocol="icmp", icmptype=-1, icmpcode=-1, cidrlist="0.0.0.0/0")
     shown = [{k: v for k, v in r.items() if k not in ("ruleid", "account")} for r in rules()]
@@ -155,7 +155,7 @@ def test_a_security_group_lets_in_what_its_rules_say(cloud_of, seed, dialect):
     ]
     same = cloud.failed(ALLOW, **to, **SSH)
     assert same == (530, "Failed to authorize security group ingress rule(s)")
-    cloud.done(REVOKE, id=made[0]["ruleid"])
+    cloud.done(REVOKE, id=created[0]["ruleid"])
     assert [r["protocol"] for r in rules()] == ["all", "icmp"]
 
 
@@ -178,19 +178,19 @@ INGRESS = {
 def test_rules_that_cannot_be_are_refused(basic):
     for text, given in INGRESS.items():
         sent = {k: v for k, v in given.items() if v is not None}
-        code, said = basic.failed(ALLOW, securitygroupname="default", **sent)
-        assert code == 431 and said.startswith(text)
-    made = basic("createSecurityGroup", name="web")["securitygroup"]["id"]
+        code, message = basic.failed(ALLOW, securitygroupname="default", **sent)
+        assert code == 431 and message.startswith(text)
+    created = basic("createSecurityGroup", name="web")["securitygroup"]["id"]
     for given, text in (
         ({}, "Either securityGroupId or securityGroupName is required"),
-        ({"securitygroupid": made, "securitygroupname": "web"}, "securityGroupId and securityGr"),
+        ({"securitygroupid": created, "securitygroupname": "web"}, "securityGroupId and security"),
         ({"securitygroupname": "x"}, "Unable to find security group x for account id="),
     ):
-        code, said = basic.failed(ALLOW, **SSH, **given)
-        assert code == 431 and said.startswith(text)
+        code, message = basic.failed(ALLOW, **SSH, **given)
+        assert code == 431 and message.startswith(text)
     web = {"usersecuritygrouplist[0].group": "web", "usersecuritygrouplist[0].account": "runbook"}
     basic.done(ALLOW, securitygroupname="default", **web)
-    assert basic.refused("deleteSecurityGroup", id=made) == (
+    assert basic.refused("deleteSecurityGroup", id=created) == (
         536, "Cannot delete group when there are security rules that allow this group"
     )  # fmt: skip
 

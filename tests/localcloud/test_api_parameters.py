@@ -102,8 +102,8 @@ def test_each_filter_leaves_out_rows_that_do_not_match(cloud):
     dialect, passed, checked = cloud.facts["dialect"], [], 0
     for command, name, type_ in table(dialect):
         here = registry.known(dialect)[command]
-        mine = name in {p.name for p in registry.params_of(here, dialect)}
-        if here.kind != "list" or not mine or name in NO_FILTERS:
+        is_known = name in {p.name for p in registry.params_of(here, dialect)}
+        if here.kind != "list" or not is_known or name in NO_FILTERS:
             continue
         everything = ask(cloud, command)
         lines = [ask(cloud, command, **given) for given in values(name, type_)]
@@ -126,14 +126,14 @@ def test_each_parameter_in_the_table_of_the_unbuilt_is_refused(cloud):
 def test_list_by_filter_then_delete_hits_one_key_only(api):
     for name in ("a", "b"):
         api("createSSHKeyPair", name=name)
-    wanted = api("listSSHKeyPairs", name="a")["sshkeypair"][0]["id"]
-    assert [k["name"] for k in api("listSSHKeyPairs", id=wanted)["sshkeypair"]] == ["a"]
+    first = api("listSSHKeyPairs", name="a")["sshkeypair"][0]["id"]
+    assert [k["name"] for k in api("listSSHKeyPairs", id=first)["sshkeypair"]] == ["a"]
 
 
 def test_only_the_callers_own_account_and_domain_are_there(cloud):
     me = cloud("listAccounts")["account"][0]
-    mine = {"account": me["name"].upper(), "domainid": me["domainid"], "isrecursive": "true"}
-    assert ask(cloud, "listVirtualMachines", **mine) == 2
+    is_known = {"account": me["name"].upper(), "domainid": me["domainid"], "isrecursive": "true"}
+    assert ask(cloud, "listVirtualMachines", **is_known) == 2
     text = "Unable to find account stranger in domain"
     assert ask(cloud, "listVirtualMachines", account="stranger").startswith(text)
     assert ask(cloud, "createSSHKeyPair", name="x", account="stranger").startswith(text)

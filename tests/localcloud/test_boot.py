@@ -53,14 +53,14 @@ class World:
 
     def install(self, command: str, config: bytes | str) -> Path:
         """Return a disk after `command`, in which FILE is the file with the config."""
-        ours = self.station.blank(str(uuid.uuid4()), 4, 10 * GIB)
-        self.station.show(ours)
+        row = self.station.blank(str(uuid.uuid4()), 4, 10 * GIB)
+        self.station.show(row)
         file = self.station.home / "config"
         file.write_bytes(config if isinstance(config, bytes) else config.encode())
         device = self.station.blocks()[-1]["path"]
         done = self.station.run(f"{command.replace('FILE', str(file))} -d {device}")
         assert done.returncode == 0, done.stderr
-        return Path(ours["file"])
+        return Path(row["file"])
 
     def boot(self, disk: Path | None, number: int = 1, **more) -> str:
         """Boot machine number so-and-so from the disk, and return its journal."""

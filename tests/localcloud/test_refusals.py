@@ -2,8 +2,8 @@
 
 A line of refusals.txt: the dialects, whether the call is `refused` or its job `fails`, the command
 and its parameters, and after the bar the code and a pattern of the text. `$x` is the id of what
-`World` has under that name; `$machine`, `$big`, `$image` and `$rule` are the parameters of a machine
-of either size, of an image and of a rule for a port, of which `-x` leaves one out.
+`World` has under that name; `$machine`, `$big`, `$image` and `$rule` are the parameters of a
+machine of either size, of an image and of a rule for a port, of which `-x` leaves one out.
 """
 
 import base64
@@ -125,8 +125,8 @@ def test_a_call_is_refused_in_the_words_of_the_server(worlds, dialect, how, comm
     # The dialect of 2.2 refuses at once what later ones refuse in the job.
     send = world.api.failed if how == "fails" else world.api.refused
     code, text = send(command, **world.params(words))
-    wanted, _, pattern = answer.partition(" ")
-    assert code == int(wanted) and fnmatchcase(text, world.read(pattern)), (code, text)
+    expected, _, pattern = answer.partition(" ")
+    assert code == int(expected) and fnmatchcase(text, world.read(pattern)), (code, text)
 
 
 def test_nothing_that_was_refused_is_there(worlds):

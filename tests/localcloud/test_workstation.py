@@ -9,7 +9,7 @@ import pytest
 from lib.localcloud.workstation import images, shell, stand_ins
 from lib.localcloud.workstation.releases import COREOS
 
-from .stations import GIB, OURS, Station
+from .stations import GIB, VOLUME, Station
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_on_kvm_the_new_disk_is_vdc_and_has_a_serial(kvm):
     assert [d["name"] for d in (root, theirs, ours)] == ["vda", "vdb", "vdc"]
     assert root["children"][0]["mountpoints"] == ["/"]
     assert (theirs["size"], ours["size"]) == (40 * GIB, 40 * GIB)
-    assert ours["serial"] == OURS.replace("-", "")[:20] != theirs["serial"]
+    assert ours["serial"] == VOLUME.replace("-", "")[:20] != theirs["serial"]
     assert (ours["hctl"], ours["pttype"], ours["mountpoints"]) == (None, None, [None])
     assert "children" not in ours
 
@@ -67,8 +67,8 @@ def test_on_vmware_the_new_disk_is_sdd_and_has_none(tmp_path):
 
 def test_a_disk_keeps_its_name_when_another_one_leaves(kvm):
     second = kvm.blank("second", 2, GIB)
-    for disks, names in [([kvm.ours, second], "vda vdb vdc vdd"), ([second], "vda vdb vdd"),
-                         ([kvm.ours, second], "vda vdb vdc vdd")]:  # fmt: skip
+    for disks, names in [([kvm.row, second], "vda vdb vdc vdd"), ([second], "vda vdb vdd"),
+                         ([kvm.row, second], "vda vdb vdc vdd")]:  # fmt: skip
         kvm.show(*disks)
         assert kvm.out("lsblk -dno NAME").split() == names.split()
     assert kvm.out("lsblk -dnbo SIZE /dev/vdd /dev/vdc").split() == [str(GIB), str(40 * GIB)]
