@@ -4,14 +4,16 @@ import os
 from functools import cache
 
 import pytest
-from harness import KEY, build, client
+from harness import KEY, USERDATA, Built, build, build_to, client, running
+from stages import TEMPLATE
 
+import lib.chain  # noqa: F401 - before nbformat, which then starts two seconds faster
 from lib.localcloud.wire.server import Server
 from lib.workstation.shell import connect_shell
 
 LONGEST = (
-    *("test_end_to_end", "test_stages", "test_reconfigure", "test_real_disks", "test_continuing"),
-    *("test_crash_matrix", "config/test_", "test_held", "test_damage", "test_full_disk"),
+    *("test_airflow", "test_end_to_end", "test_stages", "test_reconfigure", "test_growing"),
+    *("test_real_disks", "test_crash_matrix", "config/test_", "test_truth", "test_full_disk"),
 )
 
 
@@ -61,8 +63,8 @@ def keys(tmp_path):
 @pytest.fixture
 def server(tmp_path):
     """A local cloud of today's dialect that ends its jobs at once."""
-    with Server(tmp_path / "cloud", time_scale=0) as running:
-        yield running
+    with Server(tmp_path / "cloud", time_scale=0) as one:
+        yield one
 
 
 @pytest.fixture
@@ -72,27 +74,48 @@ def cloud(server):
 
 
 @pytest.fixture
+def old_server(tmp_path):
+    """A local cloud that speaks the dialect of 2.2."""
+    with Server(tmp_path / "cloud22", dialect="2.2", time_scale=0) as one:
+        yield one
+
+
+@pytest.fixture
 def old_cloud(old_server):
     """A client of a local cloud that speaks the dialect of 2.2."""
     return client(old_server)
 
 
+@pytest.fixture(params=["4.22", "2.2"])
+def each_cloud(request, tmp_path):
+    """A client of a local cloud of each dialect in turn."""
+    with running(tmp_path / "cloud", dialect=request.param) as one:
+        yield one
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """Return a function: a local cloud on which stages were played, made once for all tests."""
+    """Return a function that gives a local cloud on which stages were played, built only once.
+
+    What goes beyond the template is built on a copy of the cloud that has it.
+    """
 
     @cache
-    def made(*to: str, **params: str):
-        return build(tmp_path_factory.mktemp("built") / "cloud", *to, **params)
+    def build_once(last: str, dialect: str, **params: str) -> Built:
+        folder = tmp_path_factory.mktemp("built") / "cloud"
+        if last <= TEMPLATE:
+            return build(folder, last, dialect, **params)
+        with build_once(TEMPLATE, dialect, **params).running(folder) as cloud:
+            return build_to(cloud, last, after=TEMPLATE, **params)
 
-    def find(last: str = "42-create-template", dialect: str = "4.22", **params: str):
-        return made(last, dialect, **params)
+    def find(last: str = TEMPLATE, dialect: str = "4.22", **params: str) -> Built:
+        return build_once(last, dialect, **params)
 
     return find
 
 
 @pytest.fixture
-def old_server(tmp_path):
-    """A local cloud that speaks the dialect of 2.2."""
-    with Server(tmp_path / "cloud22", dialect="2.2", time_scale=0) as running:
-        yield running
+def etcd_cloud(built, tmp_path):
+    """A client of a local cloud with a neutral template, whose machines run real etcds."""
+    with built(**USERDATA).running(tmp_path / "cloud", real_etcd=True) as one:
+        yield one

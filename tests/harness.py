@@ -14,9 +14,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
 import pytest
 import yaml
+from stages import CHECK, TEMPLATE
 
 from lib import changes as reconcile
 from lib.cloud import Cloud
@@ -44,11 +44,13 @@ def profile_of(server, **changes) -> Profile:
 def client(server, sleep=lambda seconds: None, **changes) -> Cloud:
     """Return a client of a server in this process that does not sleep between tries.
 
-    Its records go into `run` beside the server's folder; `server` of it is the server.
+    Its records go into `run` beside the server's folder. `server` of it is the server, and `fits`
+    the parameters that its dialect needs.
     """
     folder = server.folder.parent / "run"
     cloud = Cloud(profile_of(server, **changes), sleep=sleep, folder=folder)
     cloud.server = server
+    cloud.fits = OLD if server.connection["dialect"] == "2.2" else {}
     return cloud
 
 
@@ -118,7 +120,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN = yaml.safe_load((ROOT / "params/local.yaml").read_text()) | {"profile": "local"}
 STAGES = [p.stem for p in sorted((ROOT / "notebooks").glob("[0-6]*.ipynb"))]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
-OLD = {"service_offering": "M4 ( 2CPU / 4GB )"}  # what the server of 2.2 calls its offering
+OLD = {"service_offering": "M4 ( 2CPU / 4GB )"}  # the offering of the server of 2.2
 FLATCAR = {"installer": "flatcar-install", "channel": "stable"}
 USERDATA = FLATCAR | {"config_delivery": "userdata"}
 RELEASES = "https://stable.release.flatcar-linux.net/amd64-usr"
@@ -129,27 +131,28 @@ URL = USERDATA | {"template_from": "url", "template_url": IMAGE, "template_forma
 def play(cloud, stage: str, stop_at: str = "", **params) -> dict:
     """Run the code of a notebook in this process against a cloud, and return its variables.
 
-    Parameters are those of params/local.yaml but for the given ones. The whole chain with its
-    kernels is tried once elsewhere; this is the same code without the wait for kernels. With
-    `stop_at` it ends before the cell of that id.
+    Parameters are those of params/local.yaml but for what the cloud's dialect needs and for the
+    given ones. The whole chain with its kernels is tried once elsewhere; this is the same code
+    without the wait for kernels. With `stop_at` it ends before the cell of that id.
     """
-    notebook = nbformat.read(ROOT / f"notebooks/{stage}.ipynb", as_version=4)
-    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    notebook = json.loads((ROOT / f"notebooks/{stage}.ipynb").read_text("utf-8"))
+    cells = [(c["id"], "".join(c["source"])) for c in notebook["cells"] if c["cell_type"] == "code"]
     names = {"display": print}
-    exec(cells[0].source, names)
-    names |= {k: v for k, v in (RUN | params).items() if k in names}
+    exec(cells[0][1], names)
+    given = RUN | getattr(cloud, "fits", {}) | params
+    names |= {k: v for k, v in given.items() if k in names}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNBOOK_RUN", str(cloud.folder))
         patch.setenv("RUNBOOK_STAGE", stage)
         patch.setattr("lib.cloud.connect", lambda *_, **__: settled(cloud))
-        for cell in takewhile(lambda c: c.id != stop_at, cells[1:]):
-            exec(compile(cell.source, f"{stage}:{cell.id}", "exec"), names)
+        for name, source in takewhile(lambda cell: cell[0] != stop_at, cells[1:]):
+            exec(compile(source, f"{stage}:{name}", "exec"), names)
     return names
 
 
-def play_to(cloud, last: str, **params) -> None:
-    """Run the stages from the first that changes something to `last`, applying them."""
-    for stage in STAGES[1 : STAGES.index(last) + 1]:
+def play_to(cloud, last: str, after: str = CHECK, **params) -> None:
+    """Run the stages after one, by default all that change something, to `last`, applying them."""
+    for stage in STAGES[STAGES.index(after) + 1 : STAGES.index(last) + 1]:
         play(cloud, stage, **params)
 
 
@@ -177,7 +180,7 @@ class Built(NamedTuple):
             yield cloud
 
 
-def build(folder: Path, last: str = "42-create-template", dialect="4.22", **params) -> Built:
+def build(folder: Path, last: str = TEMPLATE, dialect="4.22", **params) -> Built:
     """Play the stages up to `last` on a new local cloud, by itself to the template."""
     with running(folder, dialect=dialect) as cloud:
         return build_to(cloud, last, **params)
@@ -216,6 +219,11 @@ def machines(cloud) -> dict[str, dict]:
     """Return the machines but the workstation by name."""
     rows = cloud.list("listVirtualMachines")
     return {m["name"]: m for m in rows if m["name"] != "my-workstation"}
+
+
+def hurry(cloud, seconds: int = 60) -> None:
+    """Let so much time pass at each look at the clock, so that every wait ends soon."""
+    cloud.clock = iter(range(0, 10**6, seconds)).__next__
 
 
 def user_data(cloud) -> dict[str, str]:

@@ -1,23 +1,30 @@
-"""Stage 00: who we are, what there is, and what the account has left, also where it may not ask."""
+"""Stage 00: the account, the resources and the quota, also for roles with few permissions."""
 
 import uuid
 from dataclasses import replace
 
 import pytest
-from harness import RUN, changes, play, play_to, running, volume_params
+from harness import RUN, changes, machines, play, play_to, running, volume_params
+from stages import CHECK, DEPLOY, REMOVE, TEMPLATE, VERIFY
 
 from lib.errors import CheckFailed
 from lib.localcloud.state import registry, views
 from lib.survey import quota
 
-CHECK = "00-check-access"
 QUESTIONS = "listAccounts,listResourceLimits,listEvents,listHypervisors"
 
 
 @pytest.fixture
 def cloud(tmp_path):
-    """A client of a local cloud of today that offers machines of custom size."""
+    """A client of a local cloud that offers machines of custom size."""
     with running(tmp_path / "cloud", custom_offering=1) as one:
+        yield one
+
+
+@pytest.fixture
+def templated(built, tmp_path):
+    """A client of such a cloud with a template."""
+    with built().running(tmp_path / "cloud", custom_offering=1) as one:
         yield one
 
 
@@ -36,7 +43,7 @@ def limit(cloud, **values: float) -> None:
     cloud.call("configureSimulator", name="limits", value=given)
 
 
-def test_everything_that_a_run_needs_is_compared_with_what_is_left(cloud):
+def test_the_quota_left_is_compared_with_all_that_a_run_needs(cloud):
     wanted = {r: row.wanted for r, row in left(cloud).items()}
     assert wanted == {
         "machines": "3 or more",
@@ -49,8 +56,6 @@ def test_everything_that_a_run_needs_is_compared_with_what_is_left(cloud):
         "GiB of primary storage": "160 or more",
         "GiB of secondary storage": "80 or more",
     }
-    play_to(cloud, "50-deploy-cluster")
-    assert {row.wanted for row in left(cloud).values()} == {"0 or more"}
 
 
 SHORT = {"cpu": "CPUs", "memory": "MiB of memory", "primarystorage": "GiB of primary storage"}
@@ -58,7 +63,7 @@ SHORT |= {"secondarystorage": "GiB of secondary storage", "template": "templates
 
 
 @pytest.mark.parametrize(("kind", "words"), SHORT.items())
-def test_a_quota_of_any_kind_that_is_too_small_stops_the_run(cloud, kind, words):
+def test_a_quota_that_is_too_small_stops_the_run(cloud, kind, words):
     limit(cloud, **{kind: 0})
     with pytest.raises(CheckFailed, match=f"{words} still allowed: wanted .*Ask the provider"):
         play(cloud, CHECK)
@@ -67,24 +72,23 @@ def test_a_quota_of_any_kind_that_is_too_small_stops_the_run(cloud, kind, words)
 
 @pytest.fixture
 def brief(cloud, monkeypatch):
-    """The same client, of a server whose account does not tell what it has of some kinds."""
+    """The same client, of a server whose account has no count of machines and templates."""
     plain, hidden = views.MORE["account"], ("vmtotal", "templatetotal", "templatelimit")
 
-    def told(there, row: dict) -> dict:
+    def shortened(there, row: dict) -> dict:
         return {k: v for k, v in plain(there, row).items() if k not in hidden}
 
-    monkeypatch.setitem(views.MORE, "account", told)
+    monkeypatch.setitem(views.MORE, "account", shortened)
     return cloud
 
 
-def test_what_the_account_does_not_tell_is_counted(brief):
+def test_resources_that_the_account_does_not_count_are_counted(brief):
     limit(brief, vm=2)
     with pytest.raises(CheckFailed, match="machines still allowed: wanted 3 or more, found 1"):
         play(brief, CHECK)
 
 
-def test_a_template_in_three_zones_is_one(brief, monkeypatch):
-    play_to(brief, "42-create-template")
+def test_a_template_in_three_zones_counts_once(templated, monkeypatch):
     command = registry.known("4.22")["listTemplates"]
     plain = command.run
 
@@ -93,31 +97,31 @@ def test_a_template_in_three_zones_is_one(brief, monkeypatch):
         return found._replace(rows=found.rows * 3)
 
     monkeypatch.setattr(command, "run", tripled)
-    assert quota.COUNTS["template"](brief) == 1
+    assert quota.COUNTS["template"](templated) == 1
 
 
-def test_a_role_without_questions_that_only_show_gets_through(tmp_path):
+def test_a_role_without_permission_for_informative_lists_can_run_the_procedure(tmp_path):
     with running(tmp_path / "cloud", refuse=QUESTIONS) as bare:
-        play_to(bare, "60-verify-cluster")
+        play_to(bare, VERIFY)
         seen = play(bare, CHECK)
         dashes = [r for r in seen["rows"] if r.ok == "-"]
         assert {r.found for r in dashes} == {"not known: this account may not call listAccounts"}
         play(bare, "explore")
-        play(bare, "90-remove-cluster")
+        play(bare, REMOVE)
 
 
-def test_a_version_that_is_hidden_is_no_old_one(cloud):
+def test_a_hidden_version_does_not_count_as_an_old_one(cloud):
     cloud.capabilities.pop("cloudstackversion")
     (row,) = [r for r in play(cloud, CHECK)["rows"] if r.what == "server"]
     assert row.ok == "✓" and row.found.startswith("a version that it hides (tags")
 
 
-def test_what_explore_may_not_list_is_reported(tmp_path, capsys):
+def test_explore_reports_what_it_may_not_list(tmp_path, capsys):
     lists = ("listEvents", "listSnapshots", "listServiceOfferings", "listApis")
     with running(tmp_path / "cloud", refuse=",".join(lists)) as bare:
         play(bare, "explore")
-    said = capsys.readouterr().out
-    assert all(f"this account may not call {name}" in said for name in lists)
+    output = capsys.readouterr().out
+    assert all(f"this account may not call {name}" in output for name in lists)
 
 
 def test_the_newest_events_are_shown_first(cloud):
@@ -136,25 +140,25 @@ SIZE = {"cpu_number": 2, "cpu_speed": 1000, "memory": 2048}
 
 
 @pytest.mark.parametrize("which", ["service_offering", "fallback_offerings"])
-def test_an_offering_of_custom_size_wants_its_size(cloud, which):
-    asked = {which: CUSTOM if which == "service_offering" else [CUSTOM]}
+def test_an_offering_of_custom_size_needs_a_size(cloud, which):
+    params = {which: CUSTOM if which == "service_offering" else [CUSTOM]}
     with pytest.raises(CheckFailed, match="cpu_number is not set; cpu_speed is not set; memory"):
-        play(cloud, CHECK, **asked)
-    play(cloud, CHECK, **asked, **SIZE)
+        play(cloud, CHECK, **params)
+    play(cloud, CHECK, **params, **SIZE)
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_machines_of_custom_size_get_it(cloud, first):
+def test_machines_of_a_custom_offering_get_the_given_size(templated, first):
     names = [CUSTOM, "Small Instance"] if first else ["Tagged Instance", CUSTOM]
-    asked = {"service_offering": names[0], "fallback_offerings": names[1:], "cluster_size": 1}
-    play_to(cloud, "50-deploy-cluster", **asked, **SIZE)
-    (machine,) = [m for m in cloud.list("listVirtualMachines") if m["name"] == "coreos-cluster-1"]
+    params = {"service_offering": names[0], "fallback_offerings": names[1:], "cluster_size": 1}
+    play(templated, DEPLOY, **params, **SIZE)
+    (machine,) = machines(templated).values()
     fields = ("serviceofferingname", "cpunumber", "cpuspeed", "memory", "state")
     assert tuple(machine[f] for f in fields) == (CUSTOM, *SIZE.values(), "Running")
 
 
 def twice(cloud, kind: str) -> list[dict]:
-    """Give a name to two things of a kind; return their rows."""
+    """Give two resources of a kind the same name; return their rows."""
     there = cloud.server.cloud
     with there.lock:
         first = next(iter(there.rows(kind)))
@@ -166,14 +170,14 @@ PARAMETERS = {"diskoffering": "disk_offering", "ostype": "os_type", "network": "
 
 
 @pytest.mark.parametrize(("kind", "parameter"), PARAMETERS.items())
-def test_of_two_namesakes_one_is_given_by_its_id(cloud, kind, parameter):
+def test_an_id_selects_one_of_two_namesakes(cloud, kind, parameter):
     rows = twice(cloud, kind)
     with pytest.raises(CheckFailed, match=f"{rows[0]['name'][:6]}.*as id:{rows[0]['id']}"):
         play(cloud, CHECK, **{parameter: rows[0]["name"]})
     play(cloud, CHECK, **{parameter: f"id:{rows[1]['id']}"})
 
 
-def test_ids_do_for_names_in_every_stage(cloud):
+def test_every_stage_takes_ids_instead_of_names(cloud):
     by = {"listZones": ("zone", "name"), "listDiskOfferings": ("disk_offering", "name")}
     by |= {"listServiceOfferings": ("service_offering", "name")}
     by |= {"listOsTypes": ("os_type", "description")}
@@ -183,36 +187,36 @@ def test_ids_do_for_names_in_every_stage(cloud):
         (row,) = [r for r in cloud.list(command) if r[field] == RUN[parameter]]
         given[parameter] = f"id:{row['id']}"
     given["network"] = f"id:{cloud.list('listNetworks')[0]['id']}"
-    play_to(cloud, "60-verify-cluster", **given)
+    play_to(cloud, VERIFY, **given)
     seen = changes(cloud)
-    play_to(cloud, "60-verify-cluster", **given)
+    play_to(cloud, VERIFY, **given)
     assert changes(cloud) == seen
 
 
-def test_an_id_that_is_missing_is_reported_like_a_name(cloud):
+def test_an_unknown_id_is_reported_like_a_name(cloud):
     with pytest.raises(CheckFailed, match="disk_offering id:nowhere: wanted exactly one"):
         play(cloud, "10-create-volume", disk_offering="id:nowhere")
 
 
 @pytest.fixture
 def snapped(built, tmp_path):
-    """A client of a local cloud on which a snapshot was taken; `snapped.row` is of that."""
+    """A client of a local cloud with a snapshot, whose row is `snapped.row`."""
     with built("41-create-snapshot").running(tmp_path / "cloud") as one:
         with one.server.cloud.lock:
             (one.row,) = one.server.cloud.rows("snapshot")
         yield one
 
 
-def test_a_snapshot_is_known_by_its_tags_without_a_journal(snapped, tmp_path):
+def test_a_snapshot_is_recognized_by_its_tags_without_a_journal(snapped, tmp_path):
     snapped.folder = tmp_path / "elsewhere" / "run"
     seen = changes(snapped)
     play(snapped, "41-create-snapshot", mode="plan")
     assert changes(snapped) == seen
-    play(snapped, "90-remove-cluster")
+    play(snapped, REMOVE)
     assert snapped.list("listSnapshots") == []
 
 
-def test_tags_that_are_on_already_are_done(snapped):
+def test_only_missing_tags_are_added_to_a_snapshot(snapped):
     tags = [t for t in snapped.row["tags"] if t["key"] != "cluster"]
     with snapped.server.cloud.lock:
         snapped.server.cloud.state.change("snapshot", snapped.row, tags=tags)
@@ -221,16 +225,16 @@ def test_tags_that_are_on_already_are_done(snapped):
     assert tags == {"runbook", "cluster", "revision"}
 
 
-def test_a_snapshot_taken_by_schedule_is_not_ours(snapped):
+def test_a_scheduled_snapshot_is_not_used(snapped):
     hourly = {k: v for k, v in snapped.row.items() if k not in ("id", "n")}
     hourly |= {"intervaltype": "HOURLY", "at": snapped.row["at"] + 60}
     with snapped.server.cloud.lock:
         snapped.server.cloud.state.add("snapshot", **hourly)
-    plan = play(snapped, "42-create-template", mode="plan")["plan"]
+    plan = play(snapped, TEMPLATE, mode="plan")["plan"]
     assert plan[0].params["snapshotid"] == snapped.row["id"]
 
 
-# What a later stage would refuse, by parameter: a value, and the words of its row.
+# Values that a later stage would refuse, and the words of the row in 00.
 WRONG = {
     "ssh_key_file": (
         "no/key.pub",
@@ -255,21 +259,21 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """One cloud for checks, which change nothing."""
+    """One cloud for all checks, which change nothing."""
     with running(tmp_path_factory.mktemp("shared") / "cloud") as one:
         yield one
         assert changes(one) == []
 
 
 @pytest.mark.parametrize(("parameter", "case"), WRONG.items())
-def test_what_a_later_stage_would_refuse_is_refused_by_the_first(shared, parameter, case):
+def test_00_refuses_what_a_later_stage_would_refuse(shared, parameter, case):
     value, words = case
     with pytest.raises(CheckFailed, match=words) as refused:
         play(shared, CHECK, **{parameter: value})
     assert parameter == "installer" or "found 1 of" in str(refused.value)
 
 
-def test_all_that_is_wrong_is_in_one_table(shared):
+def test_one_table_lists_all_faults(shared):
     wrong = {n: v for n, (v, _) in WRONG.items() if n not in ("zone", "installer", "image_url")}
     with pytest.raises(CheckFailed) as refused:
         play(shared, CHECK, **wrong)
@@ -278,13 +282,13 @@ def test_all_that_is_wrong_is_in_one_table(shared):
     assert rows[4:] == ["its", "ssh_key_file", "discovery:", "config_file:"]
 
 
-def test_the_workstation_must_be_the_machine_that_the_cloud_means(cloud):
+def test_the_workstation_must_be_the_machine_of_that_name_at_the_cloud(cloud):
     (cloud.server.folder / "workstation/dmi/product_uuid").write_text(f"{uuid.uuid4()}\n")
     with pytest.raises(CheckFailed, match=r"it is my-workstation: wanted .*Set workstation_ssh to"):
         play(cloud, CHECK)
 
 
-def test_a_workstation_out_of_reach_is_one_row(shared, monkeypatch):
+def test_an_unreachable_workstation_is_one_row(shared, monkeypatch):
     monkeypatch.setattr(shared, "profile", replace(shared.profile, shell=("/bin/false",)))
     with pytest.raises(CheckFailed, match="found 1 of") as refused:
         play(shared, CHECK)
@@ -303,8 +307,9 @@ def test_a_damaged_file_of_the_working_folder_is_one_row(cloud):
         (home / name).unlink()
 
 
-def test_a_cluster_that_is_there_needs_no_image(cloud):
-    play_to(cloud, "50-deploy-cluster")
-    rows = {r.what: r.found for r in play(cloud, CHECK, oem="nothing", discovery="local")["rows"]}
+def test_an_existing_cluster_needs_no_image_and_no_quota(templated):
+    play(templated, DEPLOY)
+    assert {row.wanted for row in left(templated).values()} == {"0 or more"}
+    rows = {r.what: r.found for r in play(templated, CHECK, oem="nothing")["rows"]}
     assert rows["the installer"] == "not needed: CoreOS is installed"
     assert rows["volume_name coreos_cluster_disk"] == "there, and ours"

@@ -1,4 +1,4 @@
-"""Clouds that do not behave: each answer of theirs is bounded, and passes one gate."""
+"""Clouds that misbehave: every answer is bounded and validated in one place."""
 
 import json
 
@@ -28,20 +28,20 @@ DRIBBLES = {
 
 
 @pytest.mark.parametrize("where", DRIBBLES)
-def test_a_request_has_a_deadline_however_the_answer_dribbles(tmp_path, where):
+def test_a_slow_answer_ends_at_the_deadline(tmp_path, where):
     with saying(*DRIBBLES[where]) as base, pytest.raises(Unreachable, match=r"`deadline`") as late:
         cloud(base, tmp_path, deadline=0.3).ask("listZones")
     assert "profile x sets the bound" in str(late.value) and not late.value.may_have_changed
 
 
-def test_a_change_whose_answer_dribbles_stays_open_in_the_journal(tmp_path):
+def test_a_change_with_a_slow_answer_stays_open_in_the_journal(tmp_path):
     with saying(*DRIBBLES["body"]) as base, pytest.raises(Unreachable) as late:
         cloud(base, tmp_path, deadline=0.3).ask("createVolume")
     assert late.value.may_have_changed
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 9000000", "Transfer-Encoding: chunked"])
-def test_an_answer_has_a_size(tmp_path, head):
+def test_an_answer_has_a_maximum_size(tmp_path, head):
     piece = b" " * 300_000
     chunk = b"%x\r\n%s\r\n" % (len(piece), piece) if "chunked" in head else piece
     first = HEAD + f"{head}\r\n\r\n".encode()
@@ -49,7 +49,7 @@ def test_an_answer_has_a_size(tmp_path, head):
         cloud(base, tmp_path, max_answer=1).ask("listZones")
 
 
-def test_a_listing_has_a_number_of_rows(tmp_path):
+def test_a_listing_has_a_maximum_number_of_rows(tmp_path):
     class Endless(Cloud):
         def ask(self, command, **params):
             page = params["page"]
@@ -60,9 +60,9 @@ def test_a_listing_has_a_number_of_rows(tmp_path):
         endless.list("listZones")
 
 
-@pytest.mark.parametrize("told", ["99999999999", "9" * 500])
-def test_a_pause_has_a_maximum(tmp_path, told):
-    refusal = {"errorresponse": {"errorcode": 429, "errortext": f"retry after [{told}] ms"}}
+@pytest.mark.parametrize("ms", ["99999999999", "9" * 500])
+def test_a_pause_has_a_maximum(tmp_path, ms):
+    refusal = {"errorresponse": {"errorcode": 429, "errortext": f"retry after [{ms}] ms"}}
     pauses = []
     with answering({"/": (429, refusal)}) as server:
         throttled = cloud(server.base, tmp_path)
@@ -73,7 +73,7 @@ def test_a_pause_has_a_maximum(tmp_path, told):
 
 
 DEEP = '{"a": ' * 10_000 + "1" + "}" * 10_000
-NO_ANSWERS = {
+INVALID = {
     "rows that are texts": {"r": {"count": 1, "zone": ["a"]}},
     "rows that are numbers": {"r": {"zone": [1, 2]}},
     "rows within rows": {"r": {"zone": [[{"id": "1"}]]}},
@@ -105,14 +105,14 @@ NO_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("kind", NO_ANSWERS)
-def test_what_cloudstack_never_sends_is_no_answer(kind):
-    found = NO_ANSWERS[kind]
-    assert answers.oddity(answers.parsed(found if isinstance(found, str) else json.dumps(found)))
+@pytest.mark.parametrize("kind", INVALID)
+def test_an_answer_that_cloudstack_never_sends_is_invalid(kind):
+    body = INVALID[kind]
+    assert answers.oddity(answers.parsed(body if isinstance(body, str) else json.dumps(body)))
 
 
 @pytest.mark.parametrize("command", ["listZones", "createVolume"])
-def test_an_answer_that_is_none_leaves_a_change_open(tmp_path, command):
+def test_an_invalid_answer_leaves_a_change_open(tmp_path, command):
     body = HEAD + b'Connection: close\r\n\r\n{"r": \xff'
     with saying(body) as base, pytest.raises(Unreachable, match="not a CloudStack answer") as no:
         cloud(base, tmp_path).ask(command)
@@ -130,7 +130,7 @@ def test_an_error_code_of_any_kind_is_read(tmp_path, code):
     assert no.value.code == 531 and "\x1b" not in str(no.value)
 
 
-def test_no_error_of_ours_holds_what_a_terminal_obeys():
+def test_no_error_holds_escape_sequences():
     refused = Refused("listZones", 431, "no\x1b[2J zone\x07\x9b")
     assert str(refused) == "listZones was refused (431): no zone" and refused.text == "no zone"
     assert str(RunbookError("\x1b]0;title\x07a\tb\nc")) == "a b\nc"
@@ -143,7 +143,7 @@ def test_a_job_ends_whatever_its_result_is(tmp_path, result):
         look(cloud(server.base, tmp_path), Job("1", "createVolume", "v", 0))
 
 
-def test_our_own_pauses_are_no_longer_than_the_profile_allows(tmp_path):
+def test_pauses_between_tries_are_no_longer_than_the_profile_allows(tmp_path):
     nobody = cloud("http://127.0.0.1:9", tmp_path, max_pause=0.1)
     pauses = []
     nobody.sleep = pauses.append
@@ -162,13 +162,13 @@ def test_our_own_pauses_are_no_longer_than_the_profile_allows(tmp_path):
         (r"two\nlines\tand \u65e5\u3000\u672c", "two\nlines\tand 日\u3000本"),
     ],
 )
-def test_control_characters_of_a_cloud_reach_nobody_as_they_are(sent, shown):
+def test_control_characters_in_an_answer_are_escaped(sent, shown):
     rows = answers.parsed(f'{{"r": {{"vm": [{{"name": "{sent}"}}]}}}}')["r"]["vm"]
     assert rows == [{"name": shown}]
 
 
 @pytest.mark.parametrize("name", ["a", r"a\u001b"])
-def test_a_field_that_an_answer_lacks_is_named(tmp_path, name):
+def test_the_error_about_a_missing_field_names_it(tmp_path, name):
     body = f'{{"r": {{"count": 1, "volume": [{{"name": "{name}", "id": "1"}}]}}}}'
     with answering({"/": (200, body)}) as server:
         (row,) = cloud(server.base, tmp_path).list("listVolumes")

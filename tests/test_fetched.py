@@ -7,7 +7,8 @@ import threading
 from functools import partial
 
 import pytest
-from harness import play, play_to, running
+from harness import play, play_to
+from stages import CHECK
 from test_installers import IMAGE, INSTALLER, apply, installed, order, plan, usage, workstation
 from workstations import program
 
@@ -125,19 +126,17 @@ def test_values_that_cannot_be_are_refused(more):
         order(**more)
 
 
-@pytest.mark.parametrize("dialect", ["4.22", "2.2"])
-def test_the_procedure_with_a_fetched_installer(tmp_path, dialect, capsys):
+def test_the_procedure_with_a_fetched_installer(cloud, capsys):
     more = {"installer_url": "https://mirror.example/coreos-install"}
-    with running(tmp_path / "cloud", dialect=dialect) as cloud:
-        rows = play(cloud, "00-check-access", stop_at="check-configuration", **more)["rows"]
-        assert [r.found for r in rows if r.what == "the installer"] == [
-            f"coreos-install, which 30 fetches from {more['installer_url']}; and what it needs"
-        ]
-        play_to(cloud, "30-install-coreos", **more)
-        assert "fetch coreos-cluster/coreos-install" in capsys.readouterr().out
-        plain = play(cloud, "00-check-access", stop_at="check-configuration")["rows"]
-        assert not [r for r in plain if r.ok == "✗"]
-        more["volume_name"] = "another_disk"
-        rows = play(cloud, "00-check-access", stop_at="check-configuration", **more)["rows"]
-        found = next(r.found for r in rows if r.what == "the installer")
-        assert found.startswith("coreos-cluster/coreos-install of 20") and "sha256" in found
+    rows = play(cloud, CHECK, stop_at="check-configuration", **more)["rows"]
+    assert [r.found for r in rows if r.what == "the installer"] == [
+        f"coreos-install, which 30 fetches from {more['installer_url']}; and what it needs"
+    ]
+    play_to(cloud, "30-install-coreos", **more)
+    assert "fetch coreos-cluster/coreos-install" in capsys.readouterr().out
+    plain = play(cloud, CHECK, stop_at="check-configuration")["rows"]
+    assert not [r for r in plain if r.ok == "✗"]
+    more["volume_name"] = "another_disk"
+    rows = play(cloud, CHECK, stop_at="check-configuration", **more)["rows"]
+    found = next(r.found for r in rows if r.what == "the installer")
+    assert found.startswith("coreos-cluster/coreos-install of 20") and "sha256" in found

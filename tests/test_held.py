@@ -1,11 +1,12 @@
-"""What destroyed machines hold until they are expunged: told before the work, and no trap."""
+"""Names and addresses that destroyed machines hold until they are expunged: reported beforehand."""
 
 import json
 import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from harness import OLD, USERDATA, changes, fault, inventory, machines, play, play_to, running
+from harness import URL, USERDATA, changes, client, fault, inventory, machines, play, play_to
+from stages import CHECK, DEPLOY, REMOVE, VERIFY, WRITE
 
 from lib.cluster import removal
 from lib.config import Bootstrap, addresses
@@ -13,11 +14,13 @@ from lib.errors import CheckFailed, JobFailed, Refused
 from lib.report.known_errors import explain
 from lib.resources import held
 
-STAGE, REMOVAL = "50-deploy-cluster", "90-remove-cluster"
 STATIC = USERDATA | {"discovery": "static"}
 NAMES = [f"coreos-cluster-{n}" for n in (1, 2, 3)]
+FIRST, SECOND, THIRD = NAMES
 NEXT = "first_number=4"
+FURTHER = STATIC | {"first_number": 4}
 ALL = ["template", "snapshot", "volume"]
+BROKEN = "fault:fail-job;code:530;text:broken"
 
 
 @pytest.fixture
@@ -27,207 +30,207 @@ def cloud(built, tmp_path):
         yield one
 
 
-def members(cloud) -> dict[str, str]:
+def states(cloud) -> dict[str, str]:
     return {name: row["state"] for name, row in machines(cloud).items()}
 
 
-def dashes(cloud, **params) -> list[dict]:
-    rows = play(cloud, "00-check-access", "check-table", **params)["rows"]
+def warnings(cloud, **params) -> list:
+    """Return the rows of 00 that warn of names which are held."""
+    rows = play(cloud, CHECK, "check-table", **params)["rows"]
     return [r for r in rows if r.ok == "-" and r.what.startswith("the name")]
 
 
-def test_a_removal_without_the_permission_to_expunge_ends_well_and_reports_what_is_held(
+def test_a_removal_without_the_permission_to_expunge_ends_well_and_reports_held_names(
     cloud, capsys
 ):
     assert held.destroyed(cloud) == {}
-    play(cloud, STAGE, **STATIC)
+    play(cloud, DEPLOY, **STATIC)
     for mode in ("plan", "apply"):
         capsys.readouterr()
-        play(cloud, REMOVAL, mode=mode)
-        said = capsys.readouterr().out
-        assert f"it holds their names: {', '.join(NAMES)}." in said and NEXT in said
-    assert inventory(cloud)["listTemplates"] == [] and members(cloud) == {}
+        play(cloud, REMOVE, mode=mode)
+        output = capsys.readouterr().out
+        assert f"it holds their names: {', '.join(NAMES)}." in output and NEXT in output
+    assert inventory(cloud)["listTemplates"] == [] and states(cloud) == {}
     assert "coreos_cluster_disk" not in inventory(cloud)["listVolumes"]
     done = changes(cloud)
-    play(cloud, REMOVAL)
+    play(cloud, REMOVE)
     assert changes(cloud) == done and NEXT in capsys.readouterr().out
 
 
-def test_what_is_held_is_reported_before_the_work_and_the_next_numbers_are_built_at_once(
+def test_held_names_are_reported_before_the_work_and_the_next_numbers_can_be_deployed(
     cloud, capsys
 ):
-    play(cloud, STAGE, **STATIC)
-    play(cloud, REMOVAL, keep=ALL)
+    play(cloud, DEPLOY, **STATIC)
+    play(cloud, REMOVE, keep=ALL)
     until = (datetime.now() + timedelta(days=2)).strftime("%Y-%m-%d")
-    found = dashes(cloud)
-    assert [r.what for r in found] == [f"the names {NAMES[0]} to {NAMES[-1]} (3)"]
+    found = warnings(cloud)
+    assert [r.what for r in found] == [f"the names {FIRST} to {THIRD} (3)"]
     assert all(until in r.found and NEXT in r.next for r in found)
-    play(cloud, "20-write-cloud-config", **STATIC)
+    play(cloud, WRITE, **STATIC)
     capsys.readouterr()
-    play(cloud, STAGE, **STATIC, mode="plan")
-    assert f"to {NAMES[-1]} (3): held until it is expunged" in capsys.readouterr().out
-    with pytest.raises(
-        Refused, match=f"already exists in the network domain.*{until}.*{NEXT}"
-    ) as e:
-        play(cloud, STAGE, **STATIC)
-    assert "first_number" in explain("failed", f"Refused: {e.value}").do
-    assert members(cloud) == {}
-    further = STATIC | {"first_number": 4}
-    assert dashes(cloud, **further) == []
-    play(cloud, STAGE, **further)
-    assert set(members(cloud)) == {f"coreos-cluster-{n}" for n in (4, 5, 6)}
-    rows = play(cloud, "60-verify-cluster", **further)["found"]
+    play(cloud, DEPLOY, **STATIC, mode="plan")
+    assert f"to {THIRD} (3): held until it is expunged" in capsys.readouterr().out
+    refusal = f"already exists in the network domain.*{until}.*{NEXT}"
+    with pytest.raises(Refused, match=refusal) as error:
+        play(cloud, DEPLOY, **STATIC)
+    assert "first_number" in explain("failed", f"Refused: {error.value}").do
+    assert states(cloud) == {}
+    assert warnings(cloud, **FURTHER) == []
+    play(cloud, DEPLOY, **FURTHER)
+    assert set(states(cloud)) == {f"coreos-cluster-{n}" for n in (4, 5, 6)}
+    rows = play(cloud, VERIFY, **FURTHER)["found"]
     assert "✗" not in {r.ok for r in rows}
-    play(cloud, REMOVAL)
-    assert members(cloud) == {}
+    play(cloud, REMOVE)
+    assert states(cloud) == {}
 
 
-def test_a_name_that_no_journal_knows_of_is_explained_by_the_refusal(cloud):
-    play(cloud, STAGE, **STATIC)
-    play(cloud, REMOVAL, keep=ALL)
-    play(cloud, "20-write-cloud-config", **STATIC)
+def test_the_refusal_explains_a_name_that_no_journal_knows(cloud):
+    play(cloud, DEPLOY, **STATIC)
+    play(cloud, REMOVE, keep=ALL)
+    play(cloud, WRITE, **STATIC)
     cloud.folder = cloud.folder.parent / "elsewhere" / "run"
     del cloud.journal
     assert held.destroyed(cloud) == {}
     with pytest.raises(Refused, match=rf"already exists.*does not see.*{NEXT}"):
-        play(cloud, STAGE, **STATIC)
+        play(cloud, DEPLOY, **STATIC)
 
 
-@pytest.mark.parametrize(
-    ("options", "dashed"), [({"expunge_delay": 0}, 1), ({"may_expunge": 1}, 0)],
-    ids=["expunged by the cloud", "expunged by the account"],
-)  # fmt: skip
-def test_a_cluster_can_be_built_again_once_its_machines_are_expunged(
-    built, tmp_path, options, dashed
+EXPUNGED = {  # options of the server, and the number of warnings
+    "by the cloud": ({"expunge_delay": 0}, 1),
+    "by the account": ({"may_expunge": 1}, 0),
+}
+
+
+@pytest.mark.parametrize("options, count", EXPUNGED.values(), ids=EXPUNGED)
+def test_a_cluster_can_be_deployed_again_once_its_machines_are_expunged(
+    built, tmp_path, options, count
 ):
     with built(**STATIC).running(tmp_path / "cloud", **options) as cloud:
         for _ in range(2):
-            play(cloud, "20-write-cloud-config", **STATIC)
-            play(cloud, STAGE, **STATIC)
-            play(cloud, REMOVAL, keep=ALL)
-        assert len(dashes(cloud)) == dashed
+            play(cloud, WRITE, **STATIC)
+            play(cloud, DEPLOY, **STATIC)
+            play(cloud, REMOVE, keep=ALL)
+        assert len(warnings(cloud)) == count
 
 
-def test_nothing_is_held_on_22(tmp_path, capsys):
-    with running(tmp_path / "cloud", dialect="2.2") as cloud:
-        for _ in range(2):
-            play_to(cloud, STAGE, **OLD)
-            play(cloud, REMOVAL, **OLD)
-        assert dashes(cloud, **OLD) == []
+def test_nothing_is_held_on_22(old_cloud, capsys):
+    for _ in range(2):
+        play_to(old_cloud, DEPLOY, **URL)
+        play(old_cloud, REMOVE, **URL)
+    assert warnings(old_cloud, **URL) == []
     assert "first_number" not in capsys.readouterr().out
 
 
 def test_addresses_of_destroyed_machines_are_not_chosen_again(cloud):
-    play(cloud, STAGE, **STATIC)
-    first = held.addresses(cloud)
-    assert first == set()
-    play(cloud, REMOVAL)
+    play(cloud, DEPLOY, **STATIC)
+    assert held.addresses(cloud) == set()
+    play(cloud, REMOVE)
     assert len(held.addresses(cloud)) == 3
     chosen = addresses.settle(cloud, Bootstrap("core", 3, "static"), "local-1", "", [])
     assert not held.addresses(cloud) & set(chosen.addresses)
 
 
-def test_addresses_that_a_kept_template_fixes_are_reported_when_they_may_be_held(tmp_path, capsys):
+def test_addresses_that_a_kept_template_fixes_are_reported_if_they_may_be_held(server, capsys):
     params = STATIC | {"config_delivery": "disk"}
-    with running(tmp_path / "cloud") as cloud:
-        play_to(cloud, STAGE, **params)
-        play(cloud, REMOVAL, keep=["template"])
-        left = inventory(cloud)
-        assert left["listTemplates"] == ["coreos-cluster-tpl"] and left["listSnapshots"] == []
-        assert "coreos_cluster_disk" not in left["listVolumes"]
-        assert "may still be held" not in capsys.readouterr().out
-        play(cloud, STAGE, **params, first_number=4, mode="plan")
-        assert "! 10.1.0.252, 10.1.0.253, 10.1.0.254 may still be held" in capsys.readouterr().out
-        left = (
-            r"530.*It left coreos-cluster-4 \(id .*\) in Error.*where 10\.1\.0\.252 is taken.*=5`"
-        )
-        with pytest.raises(Refused, match=left):
-            play(cloud, STAGE, **params, first_number=4)
-        assert members(cloud) == {}
+    cloud = client(server)
+    play_to(cloud, DEPLOY, **params)
+    play(cloud, REMOVE, keep=["template"])
+    left = inventory(cloud)
+    assert left["listTemplates"] == ["coreos-cluster-tpl"] and left["listSnapshots"] == []
+    assert "coreos_cluster_disk" not in left["listVolumes"]
+    assert "may still be held" not in capsys.readouterr().out
+    play(cloud, DEPLOY, **params, first_number=4, mode="plan")
+    assert "! 10.1.0.252, 10.1.0.253, 10.1.0.254 may still be held" in capsys.readouterr().out
+    in_error = r"It left coreos-cluster-4 \(id .*\) in Error.*where 10\.1\.0\.252 is taken.*=5`"
+    with pytest.raises(Refused, match=f"530.*{in_error}"):
+        play(cloud, DEPLOY, **params, first_number=4)
+    assert states(cloud) == {}
 
 
-def test_a_machine_in_error_is_destroyed_its_name_reported_and_the_others_are_started(cloud):
-    fault(cloud, "deployVirtualMachine", "fault:fail-job;code:530;text:broken")
-    told = rf"broken.*holds its name.*once it is expunged. {NAMES[1]}, {NAMES[2]} can stay"
-    with pytest.raises(JobFailed, match=told) as error:
-        play(cloud, STAGE, **STATIC)
-    assert members(cloud) == dict.fromkeys(NAMES[1:], "Running") and ".. " not in str(error.value)
-    play(cloud, REMOVAL)
-    play_to(cloud, STAGE, **STATIC, first_number=4)
-    assert set(members(cloud).values()) == {"Running"}
+def test_a_machine_in_error_is_destroyed_its_name_reported_and_the_others_started(cloud):
+    fault(cloud, "deployVirtualMachine", BROKEN)
+    report = rf"broken.*holds its name.*once it is expunged. {SECOND}, {THIRD} can stay"
+    with pytest.raises(JobFailed, match=report) as error:
+        play(cloud, DEPLOY, **STATIC)
+    assert states(cloud) == {SECOND: "Running", THIRD: "Running"} and ".. " not in str(error.value)
+    play(cloud, REMOVE, keep=ALL)
+    for stage in (WRITE, DEPLOY):
+        play(cloud, stage, **FURTHER)
+    assert set(states(cloud).values()) == {"Running"}
 
 
-def test_what_runs_is_not_given_up_for_a_name_that_is_held(cloud, capsys):
-    play(cloud, STAGE, **STATIC)
-    cloud.change("destroyVirtualMachine", {"id": machines(cloud)[NAMES[1]]["id"]}, what=NAMES[1])
-    play(cloud, STAGE, **STATIC, mode="plan")
-    with pytest.raises(Refused, match=f"expunged. {NAMES[0]}, {NAMES[2]} can stay"):
-        play(cloud, STAGE, **STATIC)
-    assert "can stay" in capsys.readouterr().out and "Running" in members(cloud).values()
+def test_running_machines_stay_although_the_name_of_another_is_held(cloud, capsys):
+    play(cloud, DEPLOY, **STATIC)
+    cloud.change("destroyVirtualMachine", {"id": machines(cloud)[SECOND]["id"]}, what=SECOND)
+    play(cloud, DEPLOY, **STATIC, mode="plan")
+    with pytest.raises(Refused, match=f"expunged. {FIRST}, {THIRD} can stay"):
+        play(cloud, DEPLOY, **STATIC)
+    assert "can stay" in capsys.readouterr().out and "Running" in states(cloud).values()
 
 
-def test_a_machine_in_error_from_outside_is_reported_before_it_is_destroyed(
-    built, tmp_path, capsys
+@pytest.mark.parametrize("may_expunge", [0, 1])
+def test_a_machine_in_error_that_no_run_deployed_is_reported_before_it_is_destroyed(
+    built, tmp_path, capsys, may_expunge
 ):
-    for account, told in (({}, True), ({"may_expunge": 1}, False)):
-        with built(**STATIC).running(tmp_path / str(told) / "cloud", **account) as cloud:
-            made = play(cloud, STAGE, **STATIC, mode="plan")["plan"]
-            fault(cloud, "deployVirtualMachine", "fault:fail-job;code:530;text:broken")
-            params = next(s.params for s in made if s.what == NAMES[0])
-            cloud.call("deployVirtualMachine", **params | {"userdataid": None})
-            cloud.list("listAsyncJobs")
-            assert members(cloud) == {NAMES[0]: "Error"}
-            capsys.readouterr()
-            play(cloud, STAGE, **STATIC, mode="plan")
-            said = capsys.readouterr().out
-            assert ("in Error, and held once that is destroyed" in said) == told
-            if told:
-                with pytest.raises(Refused, match=rf"already exists.*{NEXT}"):
-                    play(cloud, STAGE, **STATIC)
-                assert members(cloud) == {}
-            else:
-                play(cloud, STAGE, **STATIC)
-                assert set(members(cloud).values()) == {"Running"}
+    with built(**STATIC).running(tmp_path / "cloud", may_expunge=may_expunge) as cloud:
+        plan = play(cloud, DEPLOY, **STATIC, mode="plan")["plan"]
+        fault(cloud, "deployVirtualMachine", BROKEN)
+        params = next(s.params for s in plan if s.what == FIRST)
+        cloud.call("deployVirtualMachine", **params | {"userdataid": None})
+        cloud.list("listAsyncJobs")
+        assert states(cloud) == {FIRST: "Error"}
+        capsys.readouterr()
+        play(cloud, DEPLOY, **STATIC, mode="plan")
+        is_reported = "in Error, and held once that is destroyed" in capsys.readouterr().out
+        assert is_reported != may_expunge
+        if may_expunge:
+            play(cloud, DEPLOY, **STATIC)
+            assert set(states(cloud).values()) == {"Running"}
+            return
+        with pytest.raises(Refused, match=rf"already exists.*{NEXT}"):
+            play(cloud, DEPLOY, **STATIC)
+        assert states(cloud) == {}
 
 
 def remark(n: int, command: str) -> str:
-    """Return the line of a journal that says what became of a change of another run."""
+    """Return a journal's line on how a change of another run ended."""
     entry = {"n": n, "state": "looked-after", "command": command, "what": "m-1", "run": "r"}
     entry |= {"of": 1, "at": datetime.now(UTC).isoformat(), "endpoint": "here", "text": "ended"}
     return f"{json.dumps(entry)}\n"
 
 
 def line(n: int, command: str, state: str = "done", ago: float = 1, **params: object) -> str:
-    """Return a line of a journal on machine m-1, of so many hours ago."""
+    """Return a journal's lines on a change of machine m-1, so many hours ago."""
     at = (datetime.now(UTC) - timedelta(hours=ago)).isoformat(timespec="milliseconds")
     entry = {"at": at, "n": n, "state": "intent", "command": command, "what": "m-1"}
     entry |= {"params": params, "customjobid": None, "endpoint": "here", "process": "1/1"}
     return f"{json.dumps(entry)}\n{json.dumps({'at': at, 'n': n, 'state': state, 'text': ''})}\n"
 
 
-DESTROY, DEPLOY = "destroyVirtualMachine", "deployVirtualMachine"
+GONE, CAME = "destroyVirtualMachine", "deployVirtualMachine"
 
 
 @pytest.mark.parametrize(
     ("lines", "is_held"),
     [
-        ([line(1, DESTROY)], True),
-        ([line(1, DESTROY, "adopted")], True),
-        ([line(1, DESTROY, expunge=True)], False),
-        ([line(1, DESTROY, "refused")], False),
-        ([line(1, DESTROY, "accepted"), remark(2, DESTROY)], True),
-        ([line(1, DESTROY), remark(2, DEPLOY)], True),
-        ([line(1, DESTROY, "failed")], False),
-        ([line(1, DESTROY, ago=47)], True),
-        ([line(1, DESTROY, ago=49)], False),
-        ([line(1, DEPLOY, ago=3), line(2, DESTROY, ago=2)], True),
-        ([line(1, DESTROY, ago=3), line(2, DEPLOY, ago=2)], False),
-        ([line(1, DESTROY, ago=3), line(2, DEPLOY, "refused", ago=2)], True),
+        ([line(1, GONE)], True),
+        ([line(1, GONE, "adopted")], True),
+        ([line(1, GONE, expunge=True)], False),
+        ([line(1, GONE, "refused")], False),
+        ([line(1, GONE, "accepted"), remark(2, GONE)], True),
+        ([line(1, GONE), remark(2, CAME)], True),
+        ([line(1, GONE, "failed")], False),
+        ([line(1, GONE, ago=47)], True),
+        ([line(1, GONE, ago=49)], False),
+        ([line(1, CAME, ago=3), line(2, GONE, ago=2)], True),
+        ([line(1, GONE, ago=3), line(2, CAME, ago=2)], False),
+        ([line(1, GONE, ago=3), line(2, CAME, "refused", ago=2)], True),
     ],
 )
-def test_a_name_is_held_from_its_destruction_on_until_the_defaults_have_passed(
-    cloud, lines, is_held
+def test_a_name_is_held_from_its_destruction_until_the_default_delay_has_passed(
+    server, lines, is_held
 ):
+    cloud = client(server)
     folder = cloud.folder.with_name("earlier")
     folder.mkdir(parents=True)
     text = "".join(lines).replace('"here"', json.dumps(cloud.profile.endpoint))
@@ -240,13 +243,13 @@ def test_a_name_is_held_from_its_destruction_on_until_the_defaults_have_passed(
     ("taken", "number"), [([], 1), ([1], 2), ([2], 3), ([1, 2, 3], 4), ([4], 1), ([1, 4], 5)]
 )
 def test_the_next_numbers_are_free_of_every_held_name(taken, number):
-    said = held._command(NAMES, [f"coreos-cluster-{n}" for n in taken])
-    assert re.search(r"first_number=(\d+)", said)[1] == str(number)
+    advice = held._command(NAMES, [f"coreos-cluster-{n}" for n in taken])
+    assert re.search(r"first_number=(\d+)", advice)[1] == str(number)
 
 
-def test_the_template_is_not_deleted_under_a_machine_that_came_meanwhile(cloud):
-    found = play(cloud, REMOVAL, mode="plan")
-    plan = play(cloud, STAGE, **STATIC, mode="plan")["plan"]
+def test_the_template_is_kept_while_a_machine_of_it_appears(cloud):
+    found = play(cloud, REMOVE, mode="plan")
+    plan = play(cloud, DEPLOY, **STATIC, mode="plan")["plan"]
     other = plan[0].params | {"name": "somebody", "displayname": "somebody"}
     cloud.call("deployVirtualMachine", **other)
     with pytest.raises(CheckFailed, match=r"other machines of the template: .* somebody"):
@@ -254,8 +257,8 @@ def test_the_template_is_not_deleted_under_a_machine_that_came_meanwhile(cloud):
     assert inventory(cloud)["listTemplates"] == ["coreos-cluster-tpl"]
 
 
-def test_what_depends_on_each_other_is_deleted_one_after_the_other(cloud):
-    play(cloud, REMOVAL)
+def test_resources_that_depend_on_each_other_are_deleted_one_after_the_other(cloud):
+    play(cloud, REMOVE)
     lines = map(json.loads, cloud.journal.path.read_text().splitlines())
     named = {e.n: e.command for e in cloud.journal.every()}
     order = [(named.get(x["n"], ""), x["state"]) for x in lines]

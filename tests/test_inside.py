@@ -1,4 +1,4 @@
-"""The machines are asked over real SSH, through a workstation, and what is wrong is named."""
+"""Stage 60 questions the machines over real SSH, through a workstation, and names faults."""
 
 import contextlib
 import shutil
@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from harness import FLATCAR, changes, client, play
+from stages import DEPLOY, RECONFIGURE, VERIFY
 from workstations import Sshd, demand, program, served
 
 from lib.cluster import etcd, inside, login
@@ -15,12 +16,11 @@ from lib.errors import CheckFailed, ShellFailed
 from lib.localcloud.guests import etcd as members
 from lib.workstation.shell import PASSWORD, Shell
 
-SEVENTY, SIXTY = "70-reconfigure-cluster", "60-verify-cluster"
 LOGIN = 'ForceCommand /bin/sh {shell} {machine} -c "$SSH_ORIGINAL_COMMAND"\n'
 
 
 class Machines:
-    """A cluster whose machines each have an sshd at their address, reached through another one."""
+    """A cluster with an sshd at the address of each machine, reached through the workstation's."""
 
     def __init__(self, cloud, workstation: Sshd, folder):
         self.cloud, self.workstation, self.sshds = cloud, workstation, {}
@@ -29,7 +29,7 @@ class Machines:
                 self.sshds[row["name"]] = self._serve(row, folder / row["name"])
 
     def _serve(self, row: dict, home) -> Sshd:
-        """Serve a machine's shell at its address; the tests' ssh is told the port."""
+        """Serve a machine's shell at its address, with the port in the config of ssh."""
         home.mkdir()
         address = row["nic"][0]["ipaddress"]
         shell = self.cloud.server.folder / "machines/shell"
@@ -40,12 +40,12 @@ class Machines:
         one.start()
         return one
 
-    def ask(self, stage: str = SIXTY, **more) -> dict:
+    def ask(self, stage: str = VERIFY, **more) -> dict:
         away = {"machine_user": "root", "workstation_ssh": self.workstation.target}
         return play(self.cloud, stage, **FLATCAR, **away | more)
 
     def wrong(self) -> dict[str, str]:
-        """Return what is wrong now: what -> found."""
+        """Return what 60 finds wrong: title -> found."""
         rows = self.ask(mode="plan", stop_at="verify")["found"]
         return {r.title: r.found for r in rows if r.ok == "✗"}
 
@@ -60,7 +60,7 @@ def there(built, tmp_path, monkeypatch):
         built(**FLATCAR).running(tmp_path / "cloud", real_etcd=True) as there,
     ):
         cloud = client(there.server, machine_shell=())
-        play(cloud, "50-deploy-cluster", **FLATCAR)
+        play(cloud, DEPLOY, **FLATCAR)
         machines = Machines(cloud, workstation, tmp_path)
         yield machines
         for one in machines.sshds.values():
@@ -73,7 +73,7 @@ def came_in(sshd: Sshd) -> int:
 
 @pytest.mark.system
 class TestOverSsh:
-    def test_each_machine_is_asked_through_the_workstation(self, there):
+    def test_each_machine_is_questioned_through_the_workstation(self, there):
         rows = there.ask()["found"]
         assert {r.ok for r in rows} == {"✓"}
         assert {"ssh", "configuration", "systemd"} <= {r.what for r in rows}
@@ -86,19 +86,19 @@ class TestOverSsh:
 
     def test_the_cluster_moves_to_a_new_token_over_ssh(self, there):
         there.ask()
-        there.ask(SEVENTY, move_discovery="a")
+        there.ask(RECONFIGURE, move_discovery="a")
         odd = [(r.what, r.ok) for r in there.ask()["found"] if r.ok != "✓"]
         assert odd == [("registered", "-")] * 3  # they had formed, and ask it no more
 
-    def test_the_workstations_key_must_be_known_all_the_same(self, there):
+    def test_the_host_key_of_the_workstation_must_be_known(self, there):
         (there.workstation.home / "known_hosts").unlink()
         wrong = there.wrong()
         assert set(wrong) == {f"ssh of coreos-cluster-{n}" for n in (1, 2, 3)}
         assert came_in(there.workstation) == 0
         with pytest.raises(CheckFailed, match="coreos-cluster-1 over SSH"):
-            there.ask(SEVENTY)
+            there.ask(RECONFIGURE)
 
-    def test_a_machine_whose_host_key_has_changed_is_not_talked_to(self, there):
+    def test_no_command_is_sent_to_a_machine_whose_host_key_has_changed(self, there):
         there.ask()
         one = there.sshds["coreos-cluster-2"]
         one.stop()
@@ -118,16 +118,16 @@ class TestOverSsh:
         shell = [*there.cloud.server.connection["machine_shell"]]
         one = there.cloud.list("listVirtualMachines", name="coreos-cluster-1")[0]
         subprocess.run([*shell, one["id"], "-c", f"echo '# more' >>{file}"], check=True)
-        said = 'case $1 in is-*) echo degraded; exit 1 ;; --failed) echo "a.service x" ;; esac'
-        program(there.cloud.server.folder / "machines", "systemctl", said)
+        text = 'case $1 in is-*) echo degraded; exit 1 ;; --failed) echo "a.service x" ;; esac'
+        program(there.cloud.server.folder / "machines", "systemctl", text)
         wrong = there.wrong()
         assert wrong.pop("configuration of coreos-cluster-1").endswith("user_data")
         assert wrong == {f"systemd of coreos-cluster-{n}": "degraded a.service" for n in (1, 2, 3)}
         seen = changes(there.cloud)
-        assert len(there.ask(SEVENTY, mode="plan")["plan"].then) == 2
+        assert len(there.ask(RECONFIGURE, mode="plan")["plan"].then) == 2
         assert changes(there.cloud) == seen
 
-    def test_an_etcd_says_the_same_on_its_machine_as_from_here(self, there):
+    def test_an_etcd_gives_the_same_answer_on_its_machine_as_from_here(self, there):
         there.ask()
         one = there.cloud.list("listVirtualMachines", name="coreos-cluster-2")[0]
         shell = login.connect(login.Access(there.cloud, "root", there.workstation.target), one)
@@ -150,7 +150,7 @@ case $url in
 esac"""
 
 
-def test_an_etcd_that_cannot_be_reached_from_here_is_asked_on_its_machine(tmp_path, monkeypatch):
+def test_an_unreachable_etcd_is_queried_on_its_machine(tmp_path, monkeypatch):
     program(tmp_path, "curl", CURL)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     far = SimpleNamespace(profile=SimpleNamespace(shell=()))
@@ -164,7 +164,7 @@ def test_an_etcd_that_cannot_be_reached_from_here_is_asked_on_its_machine(tmp_pa
 
 @contextlib.contextmanager
 def deaf(address: str, port: int):
-    """Have a port that answers nobody: its queue is full."""
+    """Have a port that answers nobody, as its queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind((address, port))
@@ -176,8 +176,8 @@ def deaf(address: str, port: int):
         yield
 
 
-def test_no_machine_is_handed_the_workstations_password(tmp_path, monkeypatch):
-    """A machine's key is accepted on first contact, so whoever answers there would have it."""
+def test_no_machine_receives_the_password_of_the_workstation(tmp_path, monkeypatch):
+    """The host key of a machine is accepted on first contact, so anybody could answer there."""
     program(tmp_path, "ssh", f"cat >>{tmp_path}/got; echo 'sudo: a password is required'; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     monkeypatch.setenv(PASSWORD, "pass word")
@@ -194,10 +194,9 @@ def test_no_machine_is_handed_the_workstations_password(tmp_path, monkeypatch):
     assert (tmp_path / "got").read_bytes() == b"the text"
 
 
-def test_what_a_machine_of_2014_says_becomes_rows():
-    said = {"carries": f"{'a' * 64} user_data", "system": "Unknown operation", "fleet": "2"}
-    said |= {"address": ":4001"}
-    rows = list(inside._machine("m-1", said, "a" * 64, 3))
+def test_the_answers_of_a_machine_of_2014_become_rows():
+    answers = {"carries": f"{'a' * 64} user_data", "system": "Unknown operation", "fleet": "2"}
+    rows = list(inside._machine("m-1", answers | {"address": ":4001"}, "a" * 64, 3))
     assert [(r.title, r.ok, r.found) for r in rows] == [
         ("ssh of m-1", "✓", "an answer"),
         ("configuration of m-1", "✓", f"{'a' * 12} user_data"),
@@ -206,7 +205,7 @@ def test_what_a_machine_of_2014_says_becomes_rows():
     ]
 
 
-def test_the_questions_find_an_empty_address_and_count_fleets_machines(tmp_path):
+def test_the_questions_find_an_empty_address_and_count_the_machines_of_fleet(tmp_path):
     folder = tmp_path / "etcd.service.d"
     folder.mkdir()
     text = '[Service]\nEnvironment="ETCD_ADDR=:4001"\nEnvironment="ETCD_PEER_ADDR=:7001"\n'
@@ -221,7 +220,7 @@ def test_the_questions_find_an_empty_address_and_count_fleets_machines(tmp_path)
     assert "system Unknown operation is-system-running" in lines
 
 
-def test_a_machine_that_cannot_be_reached_has_one_row_that_says_so():
+def test_an_unreachable_machine_has_one_row_with_the_reason():
     error = ShellFailed("sh", 255, "x\nssh: connect to host 10.1.0.7 port 22: No route to host\n")
     (row,) = inside._machine("m-1", error, "a", 3)
     assert row.ok == "✗" and row.found.endswith("No route to host")

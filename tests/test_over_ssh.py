@@ -2,6 +2,7 @@
 
 import pytest
 from harness import changes, client, play, play_to
+from stages import REMOVE, VERIFY
 from workstations import demand, served
 
 from lib.localcloud.wire.server import Server
@@ -30,11 +31,11 @@ def test_the_chain_runs_over_ssh_and_a_second_run_finds_nothing_to_do(sshd, tmp_
     with Server(tmp_path / "cloud", time_scale=0, real_etcd=True) as server:
         lead_to(sshd, server)
         cloud, place = client(server, shell=()), {"workstation_ssh": sshd.target}
-        play_to(cloud, "60-verify-cluster", **PARAMS | place)
+        play_to(cloud, VERIFY, **PARAMS | place)
         before = changes(cloud)
-        play_to(cloud, "60-verify-cluster", **PARAMS | place)
+        play_to(cloud, VERIFY, **PARAMS | place)
         assert changes(cloud) == before
-        play(cloud, "90-remove-cluster", **place)
+        play(cloud, REMOVE, **place)
     home = tmp_path / "cloud/workstation/home"
     assert not (home / "coreos-cluster").exists() and list(sshd.home.glob("coreos*")) == []
     log = (sshd.home / "sshd.log").read_text()

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from harness import RUN, STAGES, changes, client, fault, play, play_to, volume_params
+from harness import RUN, STAGES, changes, client, fault, play, volume_params
+from stages import DEPLOY, REMOVE
 
 from lib import Ours, plan
 from lib.errors import CheckFailed, JobFailed, JobTimeout, ParamsError, Refused
@@ -124,23 +125,24 @@ def test_a_plan_has_a_column_for_each_parameter_and_names_beside_ids(cloud):
     assert (rows[1]["id"], rows[1]["size"]) == ("(volume a, from 10-create-volume)", "")
 
 
-def test_the_plan_of_a_whole_run_is_recorded_as_data(cloud):
+def test_the_plan_of_a_whole_run_is_recorded_as_data(cloud, built, tmp_path):
     for stage in STAGES:
         play(cloud, stage, mode="plan")
     found = plans.read(cloud.folder)
-    (disk,), machines = found["10-create-volume"].steps, found["50-deploy-cluster"].steps
+    (disk,), machines = found["10-create-volume"].steps, found[DEPLOY].steps
     assert plans.sentence(found.values()) == "Plan: 7 to make, 3 to change, 0 to remove"
     assert (disk.size, disk.offering, disk.where) == ("40 GB", "Custom Disk", "local-1")
     assert [m.offering for m in machines] == [RUN["service_offering"]] * 3
     later = {n: [s for p in plan.steps for _, s in p.later.values()] for n, plan in found.items()}
     assert later["11-attach-volume"] == ["10-create-volume"]
     assert later["40-detach-volume"] == ["30-install-coreos"]
-    play_to(cloud, "50-deploy-cluster")
-    (cloud.folder / plans.FILE).unlink()
-    play(cloud, "50-deploy-cluster", mode="plan")
-    play(cloud, "90-remove-cluster", mode="plan")
-    found = plans.read(cloud.folder)
-    there = [(r["name"], r["state"]) for r in found["50-deploy-cluster"].there]
+    with built().running(tmp_path / "other/cloud") as deployed:
+        play(deployed, DEPLOY)
+        (deployed.folder / plans.FILE).unlink()
+        play(deployed, DEPLOY, mode="plan")
+        play(deployed, REMOVE, mode="plan")
+    found = plans.read(deployed.folder)
+    there = [(r["name"], r["state"]) for r in found[DEPLOY].there]
     assert there == [(f"coreos-cluster-{n}", "Running") for n in (1, 2, 3)]
     assert plans.sentence(found.values()) == "Plan: 0 to make, 0 to change, 6 to remove"
 
@@ -155,6 +157,6 @@ def test_a_step_that_is_not_in_the_approved_plan_stops_its_stage(cloud, monkeypa
         CheckFailed, match=r"(?s)not in the approved plan.*createVolume, 2 GB.*size was 1"
     ):
         show([volume(cloud, "a", size=2)])
-    monkeypatch.setenv("RUNBOOK_STAGE", "50-deploy-cluster")
+    monkeypatch.setenv("RUNBOOK_STAGE", DEPLOY)
     with pytest.raises(CheckFailed, match="not in the approved plan"):
         show([volume(cloud, "a")])

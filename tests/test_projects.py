@@ -2,6 +2,7 @@
 
 import pytest
 from harness import client, fault, inventory, play, play_to, profile_of, running, volume_params
+from stages import CHECK, REMOVE, VERIFY
 
 from lib import cloud as clouds
 from lib.errors import CheckFailed, NotOne, Unreachable
@@ -20,19 +21,19 @@ def inside(tmp_path):
 
 def test_the_whole_procedure_stays_in_its_project(inside):
     before, others = inventory(inside), inventory(inside.outside)
-    play_to(inside, "60-verify-cluster")
+    play_to(inside, VERIFY)
     assert len(inventory(inside)["listVirtualMachines"]) == 4
     assert inventory(inside.outside) == others
-    rows = play(inside, "00-check-access")["rows"]
+    rows = play(inside, CHECK)["rows"]
     assert [r.what for r in rows[:3]] == ["account", "server", "project"]
-    play(inside, "90-remove-cluster")
+    play(inside, REMOVE)
     assert inventory(inside) == before
 
 
 def test_what_is_in_a_project_is_out_of_sight_without_it_and_that_is_reported(inside):
     wanted = r"(?s)workstation my-workstation.*parameter `project`"
     with pytest.raises(CheckFailed, match=wanted):
-        play(inside.outside, "00-check-access")
+        play(inside.outside, CHECK)
 
 
 @pytest.mark.parametrize("name", [NAME, "id"])
@@ -58,7 +59,7 @@ def test_a_server_without_projects_is_reported(old_cloud):
 
 
 def test_a_change_left_open_in_a_project_is_looked_for_there(inside):
-    play_to(inside, "00-check-access")
+    play_to(inside, CHECK)
     fault(inside, "createVolume", "fault:drop-after")
     inside.grace = 0
     params = volume_params(inside)

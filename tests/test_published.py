@@ -1,7 +1,8 @@
-"""SSH to the first machine from outside: asked for, narrowed, ended, and removed."""
+"""SSH to the first machine from outside: published, restricted, ended and removed."""
 
 import pytest
-from harness import OLD, URL, changes, fault, play, play_to, running
+from harness import URL, changes, fault, play, play_to, running
+from stages import CHECK, DEPLOY, REMOVE, VERIFY
 from test_placement import SEED
 
 from lib.chain import summary
@@ -11,74 +12,72 @@ from lib.errors import CheckFailed, ParamsError, Refused, Unreachable
 from lib.ours import Ours
 from lib.record import jsonl
 
-ZERO, FIFTY, NINETY = "00-check-access", "50-deploy-cluster", "90-remove-cluster"
-SIXTY = "60-verify-cluster"
 FORWARD, OPEN = "listPortForwardingRules", "listFirewallRules"
 
 
-@pytest.fixture(params=["4.22", "2.2"])
-def cloud(request, tmp_path):
-    """A cloud of each dialect; `cloud.more` are parameters that fit it."""
-    with running(tmp_path / "cloud", dialect=request.param) as one:
-        one.more = URL | (OLD if request.param == "2.2" else {}) | {"public": "ssh"}
-        yield one
+MORE = URL | {"public": "ssh"}
+
+
+@pytest.fixture
+def cloud(each_cloud):
+    return each_cloud
 
 
 def own(cloud) -> list[dict]:
     rows = cloud.list("listPublicIpAddresses")
-    assert sum(r["issourcenat"] for r in rows) == 1, "that by which the network goes out stays"
+    assert sum(r["issourcenat"] for r in rows) == 1, "the address of the source NAT stays"
     return [r for r in rows if not r["issourcenat"]]
 
 
-def test_a_port_of_an_own_address_is_forwarded_until_it_is_not_asked_for(cloud, capsys):
+def test_a_port_of_an_own_address_is_forwarded_as_long_as_the_parameters_ask_for_it(cloud, capsys):
     modern = cloud.has_firewall
-    rows = play(cloud, ZERO, **cloud.more)["rows"]
+    rows = play(cloud, CHECK, **MORE)["rows"]
     assert [r.found for r in rows if r.what == "public"] == [
         "port 22 of an address of its own, for 0.0.0.0/0"
     ]
     assert [r.wanted for r in rows if r.what == "public addresses still allowed"] == ["1 or more"]
-    play_to(cloud, FIFTY, **cloud.more | {"public": ""})
+    play_to(cloud, DEPLOY, **MORE | {"public": ""})
     assert own(cloud) == []
     seen = len(changes(cloud))
-    plan = play(cloud, FIFTY, mode="plan", **cloud.more)["outside"]
+    plan = play(cloud, DEPLOY, mode="plan", **MORE)["outside"]
     firewall = ["createFirewallRule"] * modern
     assert [s.command for s in plan] == [
         "associateIpAddress", "createPortForwardingRule", *firewall
     ]  # fmt: skip
     assert len(changes(cloud)) == seen
-    play(cloud, FIFTY, **cloud.more)
+    play(cloud, DEPLOY, **MORE)
     (address,) = own(cloud)
-    told = f"ssh core@{address['ipaddress']} reaches coreos-cluster-1"
-    assert told in capsys.readouterr().out
-    found = play(cloud, SIXTY, **cloud.more)["found"]
+    line = f"ssh core@{address['ipaddress']} reaches coreos-cluster-1"
+    assert line in capsys.readouterr().out
+    found = play(cloud, VERIFY, **MORE)["found"]
     assert [(t.of, t.ok) for t in found if t.what == "public"] == [("coreos-cluster-1", "✓")]
-    assert told in capsys.readouterr().out
-    noted = [line for line in jsonl.read(cloud.folder / "facts.jsonl")[0] if "outside" in line]
-    assert noted[-1]["outside"]["address"] == address["ipaddress"]
+    assert line in capsys.readouterr().out
+    facts = [row for row in jsonl.read(cloud.folder / "facts.jsonl")[0] if "outside" in row]
+    assert facts[-1]["outside"]["address"] == address["ipaddress"]
     assert "(from outside)" in summary.machines(cloud.folder)[-1]
     (rule,) = cloud.list(FORWARD)
     assert (rule["publicport"], rule["privateport"], rule["protocol"]) == ("22", "22", "tcp")
     assert rule["virtualmachinename"] == "coreos-cluster-1"
     if modern:
         assert [r["cidrlist"] for r in cloud.list(OPEN)] == ["0.0.0.0/0"]
-        play(cloud, FIFTY, **cloud.more | {"public_from": ["198.51.100.0/24", "192.0.2.0/24"]})
+        play(cloud, DEPLOY, **MORE | {"public_from": ["198.51.100.0/24", "192.0.2.0/24"]})
         assert [r["cidrlist"] for r in cloud.list(OPEN)] == ["198.51.100.0/24,192.0.2.0/24"]
-    narrowed = cloud.more | {"public_from": ["192.0.2.0/24"]}
-    play(cloud, FIFTY, **narrowed)
+    narrowed = MORE | {"public_from": ["192.0.2.0/24"]}
+    play(cloud, DEPLOY, **narrowed)
     (rule,) = cloud.list(OPEN if modern else FORWARD)
     assert rule["cidrlist"] == "192.0.2.0/24"
-    assert play(cloud, FIFTY, mode="plan", **narrowed)["outside"] == []
-    assert play(cloud, FIFTY, mode="plan", **cloud.more | {"public": ""})["outside"] != []
-    wider = cloud.more | {"public_from": ["203.0.113.0/24"]}
-    found = play(cloud, SIXTY, mode="plan", **wider)["found"]
+    assert play(cloud, DEPLOY, mode="plan", **narrowed)["outside"] == []
+    assert play(cloud, DEPLOY, mode="plan", **MORE | {"public": ""})["outside"] != []
+    wider = MORE | {"public_from": ["203.0.113.0/24"]}
+    found = play(cloud, VERIFY, mode="plan", **wider)["found"]
     assert [t.ok for t in found if t.what == "public"] == ["…"]
-    play(cloud, NINETY, **cloud.more)
+    play(cloud, REMOVE, **MORE)
     assert own(cloud) == cloud.list(FORWARD) == []
     assert changes(cloud).count("disassociateIpAddress") == 1
 
 
-def test_an_address_of_somebody_else_is_neither_taken_nor_given_back(cloud):
-    play_to(cloud, FIFTY, **cloud.more | {"public": ""})
+def test_an_address_of_others_is_neither_used_nor_released(cloud):
+    play_to(cloud, DEPLOY, **MORE | {"public": ""})
     ours = Ours(cloud, "local-1", "coreos-cluster").with_machines(3)
     first = ours.machines()["coreos-cluster-1"]
     zone = {"zoneid": ours.zone_id}
@@ -86,26 +85,26 @@ def test_an_address_of_somebody_else_is_neither_taken_nor_given_back(cloud):
     given = {"protocol": "TCP", "publicport": 22, "privateport": 22, "ipaddressid": theirs}
     cloud.ask("createPortForwardingRule", **given, virtualmachineid=first["id"])
     assert published.plan_removal(ours) == []
-    play(cloud, FIFTY, **cloud.more)
+    play(cloud, DEPLOY, **MORE)
     assert len(own(cloud)) == 2
-    play(cloud, NINETY, **cloud.more)
+    play(cloud, REMOVE, **MORE)
     assert [str(r["id"]) for r in own(cloud)] == [str(theirs)]
 
 
-def test_a_lost_answer_is_found_again_and_no_second_address_taken(cloud):
-    play_to(cloud, FIFTY, **cloud.more | {"public": ""})
+def test_no_second_address_is_acquired_after_a_lost_answer(cloud):
+    play_to(cloud, DEPLOY, **MORE | {"public": ""})
     fault(cloud, "associateIpAddress", "fault:drop-after")
     try:
-        play(cloud, FIFTY, **cloud.more)
+        play(cloud, DEPLOY, **MORE)
     except Unreachable:
-        play(cloud, FIFTY, **cloud.more)
+        play(cloud, DEPLOY, **MORE)
     assert len(own(cloud)) == 1 and len(cloud.list(FORWARD)) == 1
-    play(cloud, NINETY, **cloud.more)
+    play(cloud, REMOVE, **MORE)
     assert own(cloud) == []
 
 
-def test_the_rule_follows_the_first_machine_to_another_one(cloud):
-    play_to(cloud, FIFTY, **cloud.more)
+def test_the_rule_moves_to_the_new_first_machine(cloud):
+    play_to(cloud, DEPLOY, **MORE)
     ours = Ours(cloud, "local-1", "coreos-cluster").with_machines(2, 2)
     plan = published.plan(ours, Public("ssh"))
     assert [s.command for s in plan] == ["deletePortForwardingRule", "createPortForwardingRule"]
@@ -113,7 +112,7 @@ def test_the_rule_follows_the_first_machine_to_another_one(cloud):
     assert [r["virtualmachinename"] for r in cloud.list(FORWARD)] == ["coreos-cluster-2"]
 
 
-def test_no_address_is_taken_where_they_cannot_be_listed(tmp_path):
+def test_no_address_is_acquired_where_they_cannot_be_listed(tmp_path):
     with running(tmp_path / "cloud", refuse="listPublicIpAddresses") as cloud:
         ours = Ours(cloud, "local-1", "c").with_machines(1)
         (row,) = published.rows(ours, "ssh", [], {})
@@ -132,12 +131,12 @@ def test_no_address_is_taken_where_they_cannot_be_listed(tmp_path):
         ({"sources": ["everyone"]}, "public_from"),
     ],
 )
-def test_values_that_cannot_be_are_refused(given, name):
+def test_invalid_values_are_refused(given, name):
     with pytest.raises(ParamsError, match=f"^{name}: wanted"):
         Public(**given)
 
 
-def test_a_network_that_forwards_no_ports_is_named_in_00(seed, tmp_path):
+def test_00_names_a_network_without_port_forwarding(seed, tmp_path):
     with running(tmp_path / "cloud", seed=seed(SEED)) as cloud:
         ours = Ours(cloud, "plain", "c").with_machines(1)
         (row,) = published.rows(ours, "ssh", [], {})

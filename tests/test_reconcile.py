@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from harness import changes, client, fault, running, settled, volume_params
+from harness import changes, client, fault, settled, volume_params
 
 from lib import Ours, effects, ours, sending
 from lib import changes as reconcile
@@ -15,10 +15,9 @@ LOST = ["drop-before", "drop-after", "malformed", "html;code:503"]
 TAGS = Ours(None, "local-1", "c").tags
 
 
-@pytest.fixture(params=["4.22", "2.2"])
-def cloud(request, tmp_path):
-    with running(tmp_path / "cloud", dialect=request.param) as one:
-        yield one
+@pytest.fixture
+def cloud(each_cloud):
+    return each_cloud
 
 
 def again(cloud):

@@ -3,21 +3,21 @@
 import re
 
 import pytest
-from harness import OLD, USERDATA, changes, client, machines, play, play_to, running, user_data
+from harness import USERDATA, changes, client, machines, play, play_to, running, user_data
+from stages import CHECK, DEPLOY, RECONFIGURE, REMOVE, SHRINK, VERIFY, WRITE
 
 from lib.config import discovery
 from lib.errors import CheckFailed, ParamsError
 from lib.ours import Ours
 
 DELIVERED = {"config_delivery": "userdata"}
-STAGES = ("20-write-cloud-config", "50-deploy-cluster", "60-verify-cluster")
+STAGES = (WRITE, DEPLOY, VERIFY)
 ROLES = [
     {"name": "control", "count": 3},
     {"name": "worker", "count": 2, "service_offering": "Small Instance", "metadata": "disk=ssd"},
 ]
 NAMES = [*(f"mine-control-{n}" for n in (1, 2, 3)), "mine-worker-1", "mine-worker-2"]
 MINE = {"cluster_name": "mine", "work_dir": "mine", "volume_name": "mine", "roles": ROLES}
-SEVENTY, EIGHTY, NINETY = "70-reconfigure-cluster", "80-remove-machines", "90-remove-cluster"
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_machines_are_deployed_verified_changed_and_removed_by_role(
     own.write_text("#cloud-config\nwrite_files:\n  - path: /etc/me\n    content: I am ${role}\n")
     workers = ROLES[1] | {"config_file": str(own)}
     how = USERDATA | MINE | {"discovery": "static", "roles": [ROLES[0], workers]}
-    play(cloud, "00-check-access", "check-workstation", **how)
+    play(cloud, CHECK, "check-workstation", **how)
     for stage in STAGES:
         play(cloud, stage, **how)
     there = machines(cloud)
@@ -63,39 +63,38 @@ def test_machines_are_deployed_verified_changed_and_removed_by_role(
         play(cloud, stage, **how)
     assert changes(cloud) == seen
     own.write_text(own.read_text().replace("I am", "Here is"))
-    play(cloud, SEVENTY, **how, role="worker")
+    play(cloud, RECONFIGURE, **how, role="worker")
     booted = [e.what for e in cloud.journal.every() if e.command == "rebootVirtualMachine"]
     assert booted == ["mine-worker-1", "mine-worker-2"]
     assert "Here is worker" in text(cloud, "worker")
-    play(cloud, SEVENTY, **how, **keys)
+    play(cloud, RECONFIGURE, **how, **keys)
     booted = [e.what for e in cloud.journal.every() if e.command == "rebootVirtualMachine"][2:]
     assert booted == NAMES  # stand-ins, which have formed no cluster
     assert "-" in signs(cloud, **how) and "✗" not in signs(cloud, **how)
     with pytest.raises(CheckFailed, match="members of etcd in the role control"):
-        play(cloud, NINETY, **how, role="control")
-    assert play(cloud, EIGHTY, **how | {"roles": []}, mode="plan")["plan"] == []
+        play(cloud, REMOVE, **how, role="control")
+    assert play(cloud, SHRINK, **how | {"roles": []}, mode="plan")["plan"] == []
     fewer = how | {"roles": [ROLES[0], workers | {"count": 1}]}
-    play(cloud, EIGHTY, **fewer)
+    play(cloud, SHRINK, **fewer)
     assert sorted(machines(cloud)) == NAMES[:4]
-    play(cloud, NINETY, **fewer, role="worker")
+    play(cloud, REMOVE, **fewer, role="worker")
     assert sorted(machines(cloud)) == NAMES[:3] and text(cloud)
-    play(cloud, NINETY, **how)
+    play(cloud, REMOVE, **how)
     assert machines(cloud) == {}
     assert not (cloud.server.folder / "workstation/home/mine").exists()
 
 
 @pytest.mark.parametrize("dialect", ["4.22", "2.2"])
 def test_fleet_of_2014_learns_the_role(dialect, tmp_path):
-    offering = OLD if dialect == "2.2" else {}
-    params = DELIVERED | MINE | offering | {"roles": [ROLES[0], {"name": "worker", "count": 1}]}
+    params = DELIVERED | MINE | {"roles": [ROLES[0], {"name": "worker", "count": 1}]}
     with running(tmp_path / "cloud", dialect=dialect) as cloud:
-        play_to(cloud, "60-verify-cluster", **params)
+        play_to(cloud, VERIFY, **params)
         names = {m["name"] for m in cloud.list("listVirtualMachines")}
         assert {*NAMES[:4]} < names
         assert re.search(r"fleet:\n    metadata: \"?role=worker\"?\n", text(cloud, "worker"))
         with pytest.raises(CheckFailed, match="etcd of 2014, of any role"):
-            play(cloud, NINETY, **params, role="worker")
-        play(cloud, NINETY, **params)
+            play(cloud, REMOVE, **params, role="worker")
+        play(cloud, REMOVE, **params)
         assert not names & set(NAMES) & {m["name"] for m in cloud.list("listVirtualMachines")}
 
 
@@ -105,8 +104,8 @@ def test_all_roles_move_to_a_new_token(cloud):
         play(cloud, stage, **how)
     first = discovery.url_in(text(cloud))
     with pytest.raises(ParamsError, match=r"role: wanted .* with move_discovery"):
-        play(cloud, SEVENTY, **how, move_discovery="now", role="worker")
-    play(cloud, SEVENTY, **how, move_discovery="now")
+        play(cloud, RECONFIGURE, **how, move_discovery="now", role="worker")
+    play(cloud, RECONFIGURE, **how, move_discovery="now")
     second = discovery.url_in(text(cloud))
     assert second != first
     assert {discovery.url_in(text(cloud, r)) for r in ("control", "worker")} == {second}
@@ -143,7 +142,7 @@ def test_roles_that_cannot_be_are_refused_before_anything_is_written(server, rol
     how = {} if "userdata" in message else DELIVERED
     with pytest.raises(ParamsError, match=message):
         play(client(server), STAGES[0], **how, roles=roles)
-    rows = play(client(server), "00-check-access", "check-template", **how, roles=roles)["rows"]
+    rows = play(client(server), CHECK, "check-template", **how, roles=roles)["rows"]
     assert any(r.ok == "✗" and message.split()[-1] in str(r) for r in rows)
 
 

@@ -4,9 +4,10 @@ import sys
 from collections.abc import Callable
 from math import inf
 
-from harness import FLATCAR, changes, play, play_to, running
+from harness import URL, changes, play, play_to, running
+from stages import DEPLOY
 
-HOW = FLATCAR | {"etcd_members": 1}
+HOW = URL | {"etcd_members": 1}
 
 
 def grow(cloud, sizes: range) -> None:
@@ -41,20 +42,20 @@ def operations(do: Callable[[], object]) -> int:
 
 def test_a_look_at_four_times_the_machines_costs_four_times_as_much(tmp_path, capsys):
     with running(tmp_path / "cloud") as cloud:
-        play_to(cloud, "50-deploy-cluster", **HOW | {"cluster_size": 1})
+        play_to(cloud, DEPLOY, **HOW | {"cluster_size": 1})
         cloud.keep = inf  # until it changes something or waits, as within a run
         seen, there = {}, 1
-        for size in (1000, 4000):
+        for size in (500, 2000):
             grow(cloud, range(there + 1, size + 1))
             cloud.lists.forget()
             before, there, asked = changes(cloud), size, len(cloud.server.cloud.faults.calls)
             how = HOW | {"mode": "plan", "cluster_size": size}
-            seen[size] = operations(lambda how=how: play(cloud, "50-deploy-cluster", **how))
+            seen[size] = operations(lambda how=how: play(cloud, DEPLOY, **how))
             assert len(cloud.server.cloud.faults.calls) - asked <= 20 * size / 1000
             cloud.lists.forget()
             assert changes(cloud) == before, "nothing is left to do"
-    assert seen[4000] <= 4.5 * seen[1000]
+    assert seen[2000] <= 4.5 * seen[500]
     output = capsys.readouterr().out
     assert (
-        "coreos-cluster-3 … coreos-cluster-4000 (4000), Running" in output and len(output) < 10000
+        "coreos-cluster-3 … coreos-cluster-2000 (2000), Running" in output and len(output) < 10000
     )

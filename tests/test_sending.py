@@ -1,4 +1,4 @@
-"""Many changes: how many are under way, one look for all, and what becomes of those that fail."""
+"""Many changes: how many run at once, how their jobs are polled, and what happens to failures."""
 
 from collections import Counter
 from dataclasses import replace
@@ -21,7 +21,7 @@ NO_ROOM = "Too many concurrent requests"
 
 @pytest.fixture(params=["4.22"])
 def cloud(request, tmp_path):
-    """A client of a cloud whose jobs take as long as on a real one, both on a virtual clock."""
+    """A client of a cloud whose jobs take as long as real ones, both on a virtual clock."""
     clock = Clock()
     with Server(tmp_path / "c", dialect=request.param, time_scale=1, clock=clock) as server:
         for what in ("vm", "volume", "cpu", "memory", "primarystorage"):
@@ -53,7 +53,7 @@ def asked(cloud) -> Counter:
     return Counter(call.command for call in cloud.server.cloud.faults.calls)
 
 
-def test_many_machines_are_watched_by_one_list_and_their_end_is_read_from_another(cloud):
+def test_the_jobs_of_many_machines_are_polled_by_lists(cloud):
     apply(cloud, machines(cloud, 40), "apply")
     there = [m for m in cloud.list("listVirtualMachines") if m["name"] != WORKSTATION]
     starts = [Step("startVirtualMachine", {"id": Id.of(m)}, "stopped", m["name"]) for m in there]
@@ -64,7 +64,7 @@ def test_many_machines_are_watched_by_one_list_and_their_end_is_read_from_anothe
     assert [e.state for e in cloud.journal.every()] == ["done"] * 80
 
 
-def test_the_last_job_of_several_is_looked_at_every_2_s_as_one_alone(cloud):
+def test_the_last_job_of_several_is_polled_every_2_s_like_a_single_one(cloud):
     (long,) = machines(cloud, 1)
     long = replace(long, params=long.params | {"startvm": True})
     attempt(cloud, [*volumes(cloud, 1), long], "apply")
@@ -73,7 +73,7 @@ def test_the_last_job_of_several_is_looked_at_every_2_s_as_one_alone(cloud):
 
 
 @pytest.mark.parametrize("cloud", ["4.22", "2.2"], indirect=True)
-def test_where_a_list_of_jobs_does_not_tell_each_is_asked_for(cloud):
+def test_each_job_is_polled_where_they_cannot_be_listed(cloud):
     old = not cloud.has_tags
     fault(cloud, "listAsyncJobs", "fault:refuse;code:432;text:not for this account", count=99)
     apply(cloud, volumes(cloud, 12), "apply")
@@ -81,14 +81,14 @@ def test_where_a_list_of_jobs_does_not_tell_each_is_asked_for(cloud):
     assert sum(v["name"].startswith("v") for v in cloud.list("listVolumes")) == 12
 
 
-def test_a_list_that_fails_now_and_then_loses_no_job(cloud):
+def test_no_job_is_lost_when_lists_fail_now_and_then(cloud):
     fault(cloud, "listAsyncJobs", "fault:html;code:503", count=7)
     apply(cloud, volumes(cloud, 12), "apply")
     states = [e.state for e in cloud.journal.every() if e.command == "createVolume"]
     assert states == ["done"] * 12
 
 
-def test_a_list_that_lacks_jobs_which_run_is_asked_no_more(cloud, monkeypatch):
+def test_a_list_that_lacks_running_jobs_is_not_used_again(cloud, monkeypatch):
     none = lambda *_, **__: Listing("asyncjobs", [])  # noqa: E731
     monkeypatch.setattr(COMMANDS["listAsyncJobs"], "run", none)
     apply(cloud, volumes(cloud, 12), "apply")
@@ -97,15 +97,15 @@ def test_a_list_that_lacks_jobs_which_run_is_asked_no_more(cloud, monkeypatch):
     assert states == ["done"] * 12
 
 
-def test_of_many_some_may_fail_and_a_second_run_does_just_these(cloud, capsys):
+def test_a_second_run_does_only_the_failed_ones_of_many(cloud, capsys):
     fault(cloud, "createVolume", "fault:fail-job;code:530;text:no storage;skip:70", count=2)
     fault(cloud, "createVolume", "fault:refuse;code:431;text:bad disk;skip:30")
     steps = volumes(cloud, 100)
     with pytest.raises(CloudError, match=r"(?s)3 of 100 steps failed.*431 bad disk: v31") as e:
         apply(cloud, steps, "apply")
     assert "530 no storage: v71, v72" in str(e.value)
-    said = capsys.readouterr().out
-    assert said.count("failed:") == 3 and "v1, v2, v3 … v100 (97)" in said
+    output = capsys.readouterr().out
+    assert output.count("failed:") == 3 and "v1, v2, v3 … v100 (97)" in output
     there = {v["name"] for v in cloud.list("listVolumes")}
     left = [s for s in steps if s.what not in there]
     assert attempt(cloud, left, "apply") == {} and len(left) == 3
@@ -115,13 +115,13 @@ def test_of_many_some_may_fail_and_a_second_run_does_just_these(cloud, capsys):
     ("text", "count", "sent"),
     [("code:535;text:the limit", 1, 8), ("code:431;text:bad", 99, 10)],
 )
-def test_what_fails_for_all_is_not_sent_for_all(cloud, text, count, sent):
+def test_a_change_that_fails_for_all_is_not_sent_for_all(cloud, text, count, sent):
     fault(cloud, "createVolume", f"fault:refuse;{text};skip:7", count=count)
     assert attempt(cloud, volumes(cloud, 40), "apply")
     assert asked(cloud)["createVolume"] == sent
 
 
-def test_a_change_that_the_cloud_has_no_room_for_is_sent_again_and_fewer_at_once(cloud):
+def test_changes_are_sent_again_and_fewer_at_once_if_the_cloud_demands_it(cloud):
     fault(cloud, "createVolume", f"fault:refuse;code:530;text:{NO_ROOM};skip:3", count=3)
     apply(cloud, volumes(cloud, 6), "apply")
     assert cloud.pace.most == 4 and changes(cloud).count("createVolume") == 6
@@ -134,7 +134,7 @@ def refused(cloud) -> int:
     return sum(c.status == 429 for c in cloud.server.cloud.faults.calls)
 
 
-def test_a_throttled_cloud_is_fed_at_its_rate(cloud):
+def test_requests_keep_to_the_rate_of_a_throttled_cloud(cloud):
     cloud.call("configureSimulator", name="throttle", value="max:25;interval:1")
     began = cloud.clock()
     apply(cloud, volumes(cloud, 200), "apply", at_once=50)
@@ -147,7 +147,7 @@ def test_a_throttled_cloud_is_fed_at_its_rate(cloud):
     assert turns == pytest.approx([1 / 24, 2 / 24], abs=1e-6), "whoever asks"
 
 
-def test_a_cloud_that_throttles_by_itself_says_how_long_to_wait(cloud):
+def test_requests_wait_as_long_as_a_throttling_cloud_demands(cloud):
     assert cloud.capabilities
     cloud.call("configureSimulator", name="throttle", value="max:25;interval:1")
     began = cloud.clock()
@@ -155,7 +155,7 @@ def test_a_cloud_that_throttles_by_itself_says_how_long_to_wait(cloud):
     assert 8 <= refused(cloud) <= cloud.clock() - began + 1, "one a window"
 
 
-def test_who_is_not_counted_is_not_slowed_down(cloud, monkeypatch):
+def test_an_account_that_is_not_counted_is_not_slowed_down(cloud, monkeypatch):
     cloud.call("configureSimulator", name="throttle", value="max:25;interval:1")
     answer = {"apilimit": {"apiIssued": 0, "apiAllowed": 25, "expireAfter": 1}}
     ask = cloud.ask
@@ -163,7 +163,7 @@ def test_who_is_not_counted_is_not_slowed_down(cloud, monkeypatch):
     assert cloud.capabilities and cloud.gate.turn(60) == 0
 
 
-def test_all_processes_wait_for_a_throttled_cloud(tmp_path, monkeypatch):
+def test_all_processes_share_the_waits_for_a_throttled_cloud(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     one, other = (Gate("http://c/", "key", lambda: 5.0) for _ in range(2))
     one.set_apart(0)
@@ -193,14 +193,14 @@ def test_all_processes_wait_for_a_throttled_cloud(tmp_path, monkeypatch):
         ([2.0] * 8, 16),
     ],
 )
-def test_as_many_are_under_way_as_the_cloud_bears(answers, most):
+def test_as_many_changes_run_at_once_as_the_cloud_bears(answers, most):
     pace = Pace()
     for seconds in answers:
         pace.answered(seconds)
     assert pace.most == most
 
 
-def test_a_number_that_is_given_stays():
+def test_a_given_number_of_changes_at_once_stays():
     pace = Pace(3)
     pace.halve()
     assert pace.most == 3

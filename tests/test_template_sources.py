@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from harness import OLD, RUN, URL, USERDATA, changes, fault, inventory, play, play_to, running
+from harness import RUN, URL, USERDATA, changes, fault, inventory, play, play_to, running
+from stages import CHECK, DEPLOY, REGISTER, REMOVE, VERIFY
 
 from lib.config import Form
 from lib.errors import CheckFailed, JobTimeout, NotOne, ParamsError
@@ -11,48 +12,40 @@ from lib.lab import procedure
 from lib.ours import Ours
 from lib.resources import templates
 
-SIXTY, REGISTER, REMOVE = "60-verify-cluster", "43-register-template", "90-remove-cluster"
 IMAGE = URL["template_url"]
 RAW = {"url": IMAGE, "format": "RAW"}
 SHA = "0a" * 32
-
-
-@pytest.fixture(params=["4.22", "2.2"])
-def any_cloud(request, tmp_path):
-    """A client of a cloud of each dialect; `any_cloud.url` are parameters that fit it."""
-    with running(tmp_path / "cloud", dialect=request.param) as one:
-        one.url = URL | (OLD if request.param == "2.2" else {})
-        yield one
 
 
 def fail_downloads(cloud, text: str) -> None:
     cloud.call("configureSimulator", name="downloads", value=f"error:{text}")
 
 
-def test_a_cluster_is_made_of_a_registered_template_without_a_disk(any_cloud, capsys):
-    play_to(any_cloud, SIXTY, **any_cloud.url)
+def test_a_cluster_is_made_of_a_registered_template_without_a_disk(each_cloud, capsys):
+    play_to(each_cloud, VERIFY, **URL)
     output = capsys.readouterr().out
     assert output.count('not needed: template_from is "url", so there is no disk') == 6
-    assert changes(any_cloud)[0] == "registerTemplate" and "createVolume" not in changes(any_cloud)
-    rows = play(any_cloud, SIXTY, **any_cloud.url)["found"]
+    assert changes(each_cloud)[0] == "registerTemplate"
+    assert "createVolume" not in changes(each_cloud)
+    rows = play(each_cloud, VERIFY, **URL)["found"]
     assert {r.ok for r in rows} <= {"✓", "-"}
-    (row,) = any_cloud.list("listTemplates", templatefilter="self")
+    (row,) = each_cloud.list("listTemplates", templatefilter="self")
     assert row["isready"] and row["status"] == "Download Complete"
-    seen = changes(any_cloud)
-    play_to(any_cloud, SIXTY, **any_cloud.url)
-    assert changes(any_cloud) == seen, "a second run changed something"
-    found = procedure.states(procedure.look(any_cloud, RUN | any_cloud.url))
+    seen = changes(each_cloud)
+    play_to(each_cloud, VERIFY, **URL)
+    assert changes(each_cloud) == seen, "a second run changed something"
+    found = procedure.states(procedure.look(each_cloud, RUN | URL))
     assert [str(found[n]) for n in (10, 42, 43)] == ["✓ not needed"] * 2 + ["✓ template is ready"]
-    play(any_cloud, REMOVE, **any_cloud.url)
-    assert inventory(any_cloud)["listTemplates"] == []
+    play(each_cloud, REMOVE, **URL)
+    assert inventory(each_cloud)["listTemplates"] == []
 
 
 def test_where_no_disk_is_needed_a_foreign_one_of_its_name_does_not_matter(cloud):
     for stage in ("10-create-volume", "11-attach-volume"):
         play(cloud, stage, cluster_name="theirs")
     with pytest.raises(CheckFailed, match=r"somebody else's: .* Set volume_name\."):
-        play(cloud, "00-check-access", **USERDATA)
-    play(cloud, "00-check-access", **URL)
+        play(cloud, CHECK, **USERDATA)
+    play(cloud, CHECK, **URL)
 
 
 def test_looking_registers_nothing_and_names_the_stage_to_come(cloud):
@@ -62,24 +55,24 @@ def test_looking_registers_nothing_and_names_the_stage_to_come(cloud):
     plan = play(cloud, REGISTER, mode="plan", **URL, template_sha256=SHA)["plan"]
     assert plan[0].params["checksum"] == f"{{SHA-256}}{SHA}"
     with pytest.raises(CheckFailed, match=r"Run 20-write-cloud-config first|43-register-template"):
-        play(cloud, "50-deploy-cluster", **URL)
+        play(cloud, DEPLOY, **URL)
     assert changes(cloud) == []
     found = procedure.states(procedure.look(cloud, RUN | URL))
     assert str(found[43]) == "○ to do"
 
 
-def test_a_failed_download_is_explained_and_the_next_run_registers_it_anew(any_cloud):
-    fail_downloads(any_cloud, "Failed to download, HTTP 404")
+def test_a_failed_download_is_explained_and_the_next_run_registers_it_anew(each_cloud):
+    fail_downloads(each_cloud, "Failed to download, HTTP 404")
     text = "Download failed: template coreos-cluster-tpl: Failed to download, HTTP 404. The cloud"
     with pytest.raises(CheckFailed, match=text):
-        play(any_cloud, REGISTER, **any_cloud.url)
-    found = procedure.states(procedure.look(any_cloud, RUN | any_cloud.url))
+        play(each_cloud, REGISTER, **URL)
+    found = procedure.states(procedure.look(each_cloud, RUN | URL))
     assert str(found[43]) == "◐ Failed to download, HTTP 404"
-    fail_downloads(any_cloud, "")
-    play_to(any_cloud, REGISTER, **any_cloud.url)
-    created = [c for c in changes(any_cloud) if "Template" in c]
+    fail_downloads(each_cloud, "")
+    play_to(each_cloud, REGISTER, **URL)
+    created = [c for c in changes(each_cloud) if "Template" in c]
     assert created == ["registerTemplate", "deleteTemplate", "registerTemplate"]
-    assert play(any_cloud, REGISTER, **any_cloud.url)["plan"] == []
+    assert play(each_cloud, REGISTER, **URL)["plan"] == []
 
 
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
@@ -101,14 +94,13 @@ def test_a_download_that_takes_too_long_may_be_waited_for_again(cloud, tmp_path)
 @pytest.mark.parametrize("dialect", ["4.22", "2.2"])
 def test_a_template_of_others_is_taken_noted_and_left_alone(tmp_path, capsys, dialect):
     mine = USERDATA | {"template_from": "existing", "template_name": "Debian 12"}
-    mine |= OLD if dialect == "2.2" else {}
     with running(tmp_path / "cloud", dialect=dialect) as cloud:
-        play_to(cloud, "50-deploy-cluster", **mine)
+        play_to(cloud, DEPLOY, **mine)
         assert "taken as it is: name Debian 12, id " in capsys.readouterr().out
         assert '"ostypename": "Debian GNU/Linux 12' in (cloud.folder / "facts.jsonl").read_text()
         assert len(inventory(cloud)["listVirtualMachines"]) == 4
         assert not {"registerTemplate", "createVolume"} & set(changes(cloud))
-        play(cloud, "90-remove-cluster", **mine)
+        play(cloud, REMOVE, **mine)
         assert "deleteTemplate" not in changes(cloud)
         assert inventory(cloud)["listVirtualMachines"] == ["my-workstation"]
 
@@ -116,9 +108,9 @@ def test_a_template_of_others_is_taken_noted_and_left_alone(tmp_path, capsys, di
 def test_a_template_of_others_that_is_not_there_is_reported_with_what_there_is(cloud):
     params = USERDATA | {"template_from": "existing"}
     with pytest.raises(CheckFailed, match=r"(?s)template_name coreos-cluster-tpl.*Debian 12"):
-        play(cloud, "00-check-access", **params)
+        play(cloud, CHECK, **params)
     with pytest.raises(NotOne, match="exactly one template with name 'coreos-cluster-tpl'"):
-        play(cloud, "50-deploy-cluster", **params, mode="plan")
+        play(cloud, DEPLOY, **params, mode="plan")
     play(cloud, REMOVE, **params)
 
 
@@ -188,5 +180,5 @@ def test_a_failed_download_is_known_by_its_status(row, is_so):
 def test_00_reports_an_image_that_no_cloud_takes(cloud):
     text = r"(?s)template_url: .*a URL that ends in"
     with pytest.raises(CheckFailed, match=text):
-        play(cloud, "00-check-access", **URL | {"template_url": "https://x/image.bin.bz2"})
-    play(cloud, "00-check-access", **URL)
+        play(cloud, CHECK, **URL | {"template_url": "https://x/image.bin.bz2"})
+    play(cloud, CHECK, **URL)

@@ -4,7 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from harness import Place, changes, fault, play, running
+from harness import changes, fault, play, running
+from stages import CHECK
 
 from lib import sending, underway
 from lib.chain.run import Work
@@ -76,7 +77,7 @@ def test_00_has_a_row_on_each_other_run_and_goes_on(cloud):
     underway.end(cloud)
     (volume,) = cloud.list("listVolumes", name="coreos_cluster_disk")
     leave(cloud, volume)
-    rows = {r.what: r for r in play(cloud, "00-check-access")["rows"]}
+    rows = {r.what: r for r in play(cloud, CHECK)["rows"]}
     assert rows["other runs"].ok == "-"
     assert rows["other runs"].found.startswith("20260304-050607-web by ann at far-host began at")
     lines = (cloud.folder / "facts.jsonl").read_text().splitlines()
@@ -110,20 +111,6 @@ def test_without_tags_or_outside_of_a_run_nothing_is_sent(tmp_path, monkeypatch)
     with running(tmp_path / "new") as new:
         monkeypatch.delenv("RUNBOOK_RUN")
         assert underway.of_new(replace(new, cluster="web"), "Volume", ["1"]) == {}
-
-
-def test_a_run_of_the_chain_leaves_no_tag(tmp_path):
-    place = Place(tmp_path)
-    try:
-        done = place.run("--stages", "10-11")
-        assert done.returncode == 0, done.stdout
-        (run,) = place.runs.glob("2*")
-        assert marks(place.cloud()) == [] and not underway.is_marked(run)
-        lines = (run / "journal.jsonl").read_text().splitlines()
-        assert [json.loads(n).get("command") for n in lines if "deleteTags" in n] == ["deleteTags"]
-        assert place.runbook("verify", "--runs", str(place.runs)).returncode == 0
-    finally:
-        place.runbook("local-cloud", "stop")
 
 
 def test_a_cloud_that_is_gone_at_the_end_of_a_run_is_no_failure_of_that(cloud, capsys):

@@ -1,15 +1,14 @@
 """A cluster over several zones: the template is copied, the machines are spread, 90 removes all."""
 
 import pytest
-from harness import OLD, URL, changes, inventory, machines, play, play_to, running
+from harness import URL, changes, inventory, machines, play, play_to, running
+from stages import CHECK, DEPLOY, REGISTER, REMOVE, TEMPLATE, VERIFY
 
 from lib.cluster import placement
 from lib.cluster.placement import Placement
 from lib.errors import CheckFailed, NotOne
 from lib.ours import Ours
 
-FORTY_TWO, FIFTY, SIXTY = "42-create-template", "50-deploy-cluster", "60-verify-cluster"
-REGISTER, NINETY = "43-register-template", "90-remove-cluster"
 SEED = """\
 zones: [{name: local-1}, {name: west}, {name: north}]
 networks:
@@ -23,9 +22,8 @@ OVER = {"zones": ["local-1", "west", "north"], "cluster_size": 4}
 
 @pytest.fixture(params=["4.22", "2.2"])
 def cloud(request, seed, tmp_path):
-    """A cloud of each dialect with three zones; `cloud.more` are parameters that fit it."""
+    """A cloud of each dialect with three zones."""
     with running(tmp_path / "cloud", dialect=request.param, seed=seed(SEED)) as one:
-        one.more = OVER | (OLD if request.param == "2.2" else {})
         yield one
 
 
@@ -39,32 +37,32 @@ def copies(cloud) -> list[str]:
 
 
 def test_a_template_of_a_disk_is_copied_and_the_machines_are_spread(cloud):
-    rows = play(cloud, "00-check-access", **cloud.more)["rows"]
+    rows = play(cloud, CHECK, **OVER)["rows"]
     assert [r.found for r in rows if r.what == "zones"] == [
         "local-1: coreos-cluster-1, coreos-cluster-4; west: coreos-cluster-2; "
         "north: coreos-cluster-3"
     ]
     assert [r.what for r in rows if r.what.startswith("zones ")] == ["zones west", "zones north"]
-    plan = play(cloud, FORTY_TWO, mode="plan", **cloud.more)
+    plan = play(cloud, TEMPLATE, mode="plan", **OVER)
     assert [s.command for s in plan["copying"]] == ["copyTemplate"] * 2
-    play_to(cloud, SIXTY, **cloud.more)
+    play_to(cloud, VERIFY, **OVER)
     assert places(cloud) == {"1": "local-1", "2": "west", "3": "north", "4": "local-1"}
     assert copies(cloud) == ["local-1", "north", "west"]
     seen = changes(cloud)
-    play_to(cloud, SIXTY, **cloud.more)
+    play_to(cloud, VERIFY, **OVER)
     assert changes(cloud) == seen, "a second run changed something"
-    play(cloud, NINETY, **cloud.more)
+    play(cloud, REMOVE, **OVER)
     left = inventory(cloud)
     assert left.pop("listVirtualMachines")[-1:] == ["my-workstation"]
     assert (left["listTemplates"], left["listSnapshots"]) == ([], [])
 
 
 def test_a_registered_template_is_copied_also_when_a_zone_is_added_later(cloud):
-    more = URL | cloud.more
+    more = URL | OVER
     play_to(cloud, REGISTER, **more | {"zones": []})
     with pytest.raises(CheckFailed, match=r"ready in west.*Run 43-register-template"):
-        play(cloud, FIFTY, **more | {"discovery": "local"})
-    play_to(cloud, FIFTY, **more)
+        play(cloud, DEPLOY, **more | {"discovery": "local"})
+    play_to(cloud, DEPLOY, **more)
     assert changes(cloud).count("copyTemplate") == 2 and len(places(cloud)) == 4
     ours = Ours(cloud, "local-1", "coreos-cluster").over(["local-1", "west"])
     with pytest.raises(CheckFailed, match=r"zone of machine .*-3: wanted .*found north"):
@@ -73,20 +71,20 @@ def test_a_registered_template_is_copied_also_when_a_zone_is_added_later(cloud):
         lacking = {"resourceids": [machines(cloud)["coreos-cluster-2"]["id"]]}
         tags = [{"key": "home"}, {"key": "revision"}]
         cloud.call("deleteTags", resourcetype="UserVm", tags=tags, **lacking)
-        plan = play(cloud, FIFTY, mode="plan", **more)["plan"]
+        plan = play(cloud, DEPLOY, mode="plan", **more)["plan"]
         assert [(s.what, s.why) for s in plan] == [("coreos-cluster-2", "it lacks revision, home")]
-    play(cloud, NINETY, **more)
+    play(cloud, REMOVE, **more)
     assert copies(cloud) == []
 
 
 def test_machines_of_a_zone_that_is_no_longer_named_are_told_and_removed(cloud):
-    more = URL | cloud.more | {"cluster_size": 3}
-    play_to(cloud, FIFTY, **more)
+    more = URL | OVER | {"cluster_size": 3}
+    play_to(cloud, DEPLOY, **more)
     fewer = more | {"zones": ["local-1", "west"], "cluster_size": 2}
     if not cloud.has_tags:  # nothing tells there whose they are: these may be another's
         assert "coreos-cluster-3 in north" in told_elsewhere(cloud, fewer, "nothing touches them")
         with pytest.raises(CheckFailed, match=r"other machines of the template.*coreos-cluster-3"):
-            play(cloud, NINETY, **fewer)
+            play(cloud, REMOVE, **fewer)
         return
     ids = machines(cloud)
     stranger = {k: ids["coreos-cluster-2"][k] for k in ("serviceofferingid", "templateid")}
@@ -97,33 +95,33 @@ def test_machines_of_a_zone_that_is_no_longer_named_are_told_and_removed(cloud):
     told_elsewhere(cloud, fewer, "`zones` named theirs before")
     told_elsewhere(cloud, fewer, "of another of its name")
     with pytest.raises(CheckFailed, match=r"state of coreos-cluster-3: .* 90-remove-cluster"):
-        play(cloud, SIXTY, **fewer)
+        play(cloud, VERIFY, **fewer)
     with pytest.raises(CheckFailed, match=r"zone of machine .*-3: local-1 or west, found"):
-        play(cloud, "00-check-access", **fewer | {"cluster_size": 3})
+        play(cloud, CHECK, **fewer | {"cluster_size": 3})
     with pytest.raises(CheckFailed, match=r"zone of machine .*-2: local-1, found west"):
-        play(cloud, "00-check-access", **fewer | {"zones": []})
-    play(cloud, NINETY, **fewer | {"zones": [], "keep": ["template"]})
+        play(cloud, CHECK, **fewer | {"zones": []})
+    play(cloud, REMOVE, **fewer | {"zones": [], "keep": ["template"]})
     assert places(cloud) == {"8": "north"}, "of a cluster of that name at home in north"
     cloud.call("destroyVirtualMachine", id=made["id"])
-    play(cloud, NINETY, **fewer | {"zones": []})
+    play(cloud, REMOVE, **fewer | {"zones": []})
     assert copies(cloud) == []
 
 
 def test_clusters_of_one_name_and_two_homes_leave_each_other_alone(cloud):
     if not cloud.has_tags:
         return
-    more = URL | cloud.more | {"cluster_size": 2, "zones": ["local-1", "west"]}
-    play_to(cloud, FIFTY, **more)
+    more = URL | OVER | {"cluster_size": 2, "zones": ["local-1", "west"]}
+    play_to(cloud, DEPLOY, **more)
     other = more | {"zone": "west", "zones": [], "work_dir": "other", "keep": ["template"]}
-    play(cloud, NINETY, **other)
+    play(cloud, REMOVE, **other)
     assert places(cloud) == {"1": "local-1", "2": "west"}, "machines of the one at home in local-1"
     away = more | {"zones": ["west"], "cluster_size": 1, "keep": ["template"]}
-    play(cloud, NINETY, **away)
+    play(cloud, REMOVE, **away)
     assert places(cloud) == {}
 
 
 def told_elsewhere(cloud, params: dict, text: str) -> str:
-    rows = play(cloud, "00-check-access", **params)["rows"]
+    rows = play(cloud, CHECK, **params)["rows"]
     rows = [r for r in rows if r.what == "machines in other zones" and text in r.next]
     assert [r.ok for r in rows] == ["-"]
     return rows[0].found
@@ -133,22 +131,21 @@ def told_elsewhere(cloud, params: dict, text: str) -> str:
 def test_each_zone_may_have_networks_of_other_names(seed, tmp_path, dialect):
     named = {"local-1": "default-guest", "west": "in-west, backend"}
     more = URL | OVER | {"network": "in-north", "networks": named, "cluster_size": 3}
-    more |= OLD if dialect == "2.2" else {}
     with running(tmp_path / "cloud", dialect=dialect, seed=seed(SEED + BACKEND)) as cloud:
-        rows = play(cloud, "00-check-access", **more)["rows"]
+        rows = play(cloud, CHECK, **more)["rows"]
         found = [r.what for r in rows if r.what.startswith("network ")]
         assert found == ["network default-guest", "network in-west", "network in-north"]
-        play_to(cloud, FIFTY, **more)
+        play_to(cloud, DEPLOY, **more)
         called = {n["id"]: n["name"] for n in cloud.list("listNetworks")}
         nics = {
             k[-1]: [called[n["networkid"]] for n in m["nic"]] for k, m in machines(cloud).items()
         }
         assert nics == {"1": ["default-guest"], "2": ["in-west", "backend"], "3": ["in-north"]}
-        found = play(cloud, SIXTY, **more)["found"]
+        found = play(cloud, VERIFY, **more)["found"]
         assert {t.ok for t in found if t.what == "networks"} == {"✓"}
         if not cloud.has_tags:
             return  # networks of 2.2 have no CIDR, so it cannot be said which addresses are free
-        joins = play(cloud, FIFTY, "data", mode="plan", **more | {"cluster_size": 5})["joins"]
+        joins = play(cloud, DEPLOY, "data", mode="plan", **more | {"cluster_size": 5})["joins"]
         near = {name[-1]: address.rpartition(".")[0] for name, address in joins.new.items()}
         assert near == {"4": "10.1.0", "5": "10.2.0"}, "members that join are in their networks"
 
@@ -180,7 +177,7 @@ WRONG = {
 def test_what_cannot_be_is_refused_by_00(seed, tmp_path, given, text):
     with running(tmp_path / "cloud", seed=seed(SEED)) as cloud:
         with pytest.raises(CheckFailed, match=text):
-            play(cloud, "00-check-access", **URL | given)
+            play(cloud, CHECK, **URL | given)
         assert changes(cloud) == []
 
 
