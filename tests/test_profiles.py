@@ -103,21 +103,6 @@ def test_values_are_read_as_cs_reads_them(home, monkeypatch):
     assert (ours.secret, ours.timeout) == ("S1%+/=", float(theirs["timeout"]))
 
 
-def test_a_percent_sign_that_cs_could_not_read_is_reported_without_the_value(home):
-    write(home / ".cloudstack.ini", INI.replace("%%", "%"))
-    with pytest.raises(ProfileError, match=r"\.cloudstack\.ini: secret .*write it as %%") as error:
-        profiles.read("idcf")
-    assert "S1" not in str(error.value)
-    assert "S1%+/=" in profiles.kept()
-
-
-def test_certificates_that_are_missing_are_reported_with_file_and_key(home):
-    write(home / ".cloudstack.ini", f"{INI}verify = {home}/none.pem\n")
-    expected = rf"verify in {home}/\.cloudstack\.ini: there is no file {home}/none\.pem"
-    with pytest.raises(ProfileError, match=expected):
-        profiles.read("idcf")
-
-
 def test_user_and_password_of_the_endpoint_go_to_the_server_only(home, monkeypatch):
     monkeypatch.setenv("CLOUDSTACK_ENDPOINT", "http://op%40s:Hunter2%2BCanary@h:1/api")
     monkeypatch.setenv("CLOUDSTACK_KEY", "EKEKEK")
@@ -127,18 +112,6 @@ def test_user_and_password_of_the_endpoint_go_to_the_server_only(home, monkeypat
     assert "Hunter2" not in repr(found)
     assert {"Hunter2%2BCanary", "Hunter2+Canary"} <= set(profiles.kept())
     assert "Hunter2+Canary" in masks.values()
-
-
-NO_ENDPOINTS = ["http://h/api?token=abcdef", "http:///api", "http://[h/", "h", "http://h:x/"]
-NO_ENDPOINTS += ["http://h:99999/", "http://a b/", "http://h..x/", "http://\x1b[2Jh/"]
-
-
-@pytest.mark.parametrize("endpoint", [*NO_ENDPOINTS, f"http://{'h' * 64}/"])
-def test_an_endpoint_that_is_none_is_refused_without_showing_it(home, endpoint):
-    write(home / ".cloudstack.ini", f"[a]\nendpoint = {endpoint}\nkey = K\nsecret = S\n")
-    with pytest.raises(ProfileError, match=r"profile a in .*: endpoint must") as error:
-        profiles.read("a")
-    assert "abcdef" not in str(error.value)
 
 
 def test_a_name_that_stands_in_both_places_is_refused(home):
@@ -167,14 +140,6 @@ def test_a_file_that_others_can_read_is_warned_about(home):
     write(home / ".cloudstack.ini", INI, mode=0o644)
     with pytest.warns(UserWarning, match="chmod 600"):
         profiles.read("idcf")
-
-
-@pytest.mark.parametrize("text", ["no section\n", "[a]\nkey = 1\nkey = 2\n"])
-def test_a_broken_file_is_named_without_its_contents(home, text):
-    write(home / ".cloudstack.ini", text)
-    with pytest.raises(ProfileError, match=r"\.cloudstack\.ini: line") as error:
-        profiles.read("a")
-    assert "no section" not in str(error.value)
 
 
 def test_an_unknown_option_of_the_local_cloud_is_refused():
@@ -214,9 +179,44 @@ def test_a_profile_bounds_what_a_cloud_may_do(home):
     assert profiles.read("idcf").deadline == 1200
 
 
-@pytest.mark.parametrize("key", ["timeout", "deadline", "max_answer", "max_rows", "max_pause"])
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e10", "soon"])
-def test_a_bound_that_is_none_is_refused(home, key, value):
-    write(home / ".cloudstack.ini", f"{INI}{key} = {value}\n")
-    with pytest.raises(ProfileError, match=rf"{key} in .*wanted a number of .*found '{value}'"):
+ENDPOINTS = ["http://h/api?token=abcdef", "http:///api", "http://[h/", "h", "http://h:x/"]
+ENDPOINTS += ["http://h:99999/", "http://a b/", "http://h..x/", "http://\x1b[2Jh/"]
+ENDPOINTS += [f"http://{'h' * 64}/"]
+INVALID = {
+    "no section": ("no section\n", r"\.cloudstack\.ini: line"),
+    "a key twice": ("[idcf]\nkey = 1\nkey = 2\n", r"\.cloudstack\.ini: line"),
+    "a percent sign that cs cannot read": (
+        INI.replace("%%", "%"), r"\.cloudstack\.ini: secret .*write it as %%",
+    ),
+    "missing certificates": (
+        f"{INI}verify = /none.pem\n",
+        r"verify in .*/\.cloudstack\.ini: there is no file /none\.pem",
+    ),
+    **{
+        endpoint: (
+            f"[idcf]\nendpoint = {endpoint}\nkey = K\nsecret = S\n",
+            "profile idcf in .*: endpoint must",
+        )
+        for endpoint in ENDPOINTS
+    },
+    **{
+        f"{key} {value}": (
+            f"{INI}{key} = {value}\n", rf"{key} in .*wanted a number of .*found '{value}'",
+        )
+        for key in ("timeout", "deadline", "max_answer", "max_rows", "max_pause")
+        for value in ("0", "-1", "nan", "inf", "1e10", "soon")
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text, error", INVALID.values(), ids=INVALID)
+def test_an_invalid_file_is_refused_without_showing_its_values(home, text, error):
+    write(home / ".cloudstack.ini", text)
+    with pytest.raises(ProfileError, match=error) as refused:
         profiles.read("idcf")
+    assert not any(value in str(refused.value) for value in ("S1", "abcdef", "no section"))
+
+
+def test_the_values_of_a_file_that_cs_could_not_read_are_masked_too(home):
+    write(home / ".cloudstack.ini", INI.replace("%%", "%"))
+    assert "S1%+/=" in profiles.kept()
