@@ -102,24 +102,27 @@ def typed(node: yaml.Node, kind: str) -> object:
 
 def _by_name(node: yaml.MappingNode) -> dict[str, str]:
     """Return a mapping of texts; raise ValueError for a value that is none, or looks like a key."""
-    keys, values = _texts([k for k, _ in node.value]), _texts([v for _, v in node.value])
-    if len(set(keys)) < len(keys):
+    values = _texts([v for _, v in node.value])
+    return _without_secrets(dict(zip(_names(node), values, strict=True)))
+
+
+def _names(node: yaml.MappingNode) -> list[str]:
+    """Return the names in a mapping; raise ValueError where one comes twice."""
+    names = _texts([k for k, _ in node.value])
+    if len(set(names)) < len(names):
         raise ValueError("a name is set twice: keep one of them")
-    return _without_secrets(dict(zip(keys, values, strict=True)))
+    return names
 
 
 def _row(node: yaml.Node) -> dict[str, object]:
     """Return a mapping of texts and whole numbers; raise ValueError for what is none."""
     if not isinstance(node, yaml.MappingNode):
         raise ValueError("expected a list of { }, found something else in it")
-    keys, values = _texts([k for k, _ in node.value]), [v for _, v in node.value]
-    if len(set(keys)) < len(keys):
-        raise ValueError("a name is set twice: keep one of them")
-    scalars = [v for v in values if isinstance(v, yaml.ScalarNode)]
-    if len(scalars) < len(values):
+    values = [v for _, v in node.value]
+    if not all(isinstance(v, yaml.ScalarNode) for v in values):
         raise ValueError("expected texts and numbers by name, found lists or mappings in it")
-    read = [_whole(v) if _tag(v) == "int" else _text(v) for v in scalars]
-    return dict(zip(keys, read, strict=True))
+    read = [_whole(v) if _tag(v) == "int" else _text(v) for v in values]
+    return dict(zip(_names(node), read, strict=True))
 
 
 def _without_secrets(found: dict[str, str]) -> dict[str, str]:

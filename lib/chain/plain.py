@@ -11,9 +11,10 @@ from papermill.engines import NBClientEngine
 
 from lib.chain import params
 from lib.record.faults import BadInput
+from lib.record.journal import ROOT
 
 WARNING = "Passed unknown parameter: "
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 Engine = NBClientEngine
 
 

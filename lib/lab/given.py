@@ -9,8 +9,9 @@ from pathlib import Path
 
 from lib.chain import params, values
 from lib.record.faults import BadInput
+from lib.record.journal import ROOT
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 INJECTED = "# Parameters\n"  # how papermill begins the cell that it puts behind ours
 
 

@@ -1,6 +1,7 @@
 """The index: the notebook that JupyterLab opens, and what its cells show."""
 
 import os
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -12,7 +13,8 @@ from lib import profiles
 from lib.cloud import Cloud
 from lib.errors import RunbookError
 from lib.lab import prepare, procedure
-from lib.record import masks
+from lib.record import masks, whole
+from lib.record.journal import ROOT
 from lib.shown import Shown
 
 FILE = "index.ipynb"
@@ -41,7 +43,7 @@ def show(folder: Path | None = None) -> Shown:
         known, note = {}, f"The cloud could not be asked: {error}"
     lines = [f"{title}: {known.get(number, '-')}" for number, title, _ in stages]
     words = "\n".join([*lines, note]).strip()
-    below = f"<p>{procedure.escape(note)}</p>" if note else ""
+    below = f"<p>{escape(note)}</p>" if note else ""
     return Shown(procedure.picture(stages, known) + below, words)
 
 
@@ -71,7 +73,7 @@ def runs(folder: Path | None = None) -> Shown:
     """
     from lib.report import index
 
-    folder = folder or Path(__file__).resolve().parents[2] / "runs"
+    folder = folder or ROOT / "runs"
     head = index.HEAD
     found = index.lines(folder)[:MOST_RUNS]
     if not found:
@@ -88,9 +90,9 @@ def runs(folder: Path | None = None) -> Shown:
 def _cell(line, name: str) -> str:
     from lib.report.index import REPORT
 
-    text = procedure.escape(line.words[name])
+    text = escape(line.words[name])
     link = prepare.reached(Path.cwd(), line.folder / REPORT) if line.reported else ""
-    return f'<a href="{procedure.escape(link)}">{text}</a>' if link and name == "run" else text
+    return f'<a href="{escape(link)}">{text}</a>' if link and name == "run" else text
 
 
 def write(plan: prepare.Plan) -> Path:
@@ -104,7 +106,7 @@ def write(plan: prepare.Plan) -> Path:
         notebook = _notebook(plan)
     finally:
         os.chdir(here)
-    prepare.whole.write(plan.folder / FILE, nbformat.writes(notebook) + "\n")
+    whole.write(plan.folder / FILE, nbformat.writes(notebook) + "\n")
     with NotebookNotary() as notary:  # its database is closed then
         notary.sign(notebook)
     return plan.folder / FILE
@@ -123,8 +125,7 @@ def _notebook(plan: prepare.Plan) -> nbformat.NotebookNode:
 
 
 def _runs_code(plan: prepare.Plan) -> str:
-    own = Path(__file__).resolve().parents[2] / "runs"
-    if plan.runs.resolve() == own:
+    if plan.runs.resolve() == ROOT / "runs":
         return "index.runs()"
     return f"from pathlib import Path\n\nindex.runs(Path({str(plan.runs.resolve())!r}))"
 

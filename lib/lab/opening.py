@@ -10,14 +10,13 @@ import click
 from lib.chain.params import Parameter
 from lib.chain.values import Value
 from lib.lab import index, prepare, server
-
-FOLDER = Path(__file__).resolve().parents[2] / "lab"
+from lib.record.journal import ROOT
 
 
 def folder_for(values: Mapping[str, Value]) -> Path:
     """Return the working folder of a cluster."""
     name = str(values["cluster_name"].value) if "cluster_name" in values else "runbook"
-    return FOLDER / (re.sub(r"[^\w.-]+", "-", name).strip(".-")[:60] or "runbook")
+    return ROOT / "lab" / (re.sub(r"[^\w.-]+", "-", name).strip(".-")[:60] or "runbook")
 
 
 def open_lab(

@@ -18,6 +18,7 @@ import nbformat
 from lib.chain.params import Parameter
 from lib.chain.values import Value, as_yaml
 from lib.record import whole
+from lib.record.journal import ROOT
 
 EARLIER = "earlier"
 NOTE = "*Operation note:* who, why, ticket."
@@ -146,5 +147,4 @@ def reached(folder: Path, path: Path) -> str:
 
 def root(folder: Path) -> Path:
     """Return the root of JupyterLab's files: the project, or a working folder outside of it."""
-    project = Path(__file__).resolve().parents[2]
-    return project if folder.resolve().is_relative_to(project) else folder.resolve()
+    return ROOT if folder.resolve().is_relative_to(ROOT) else folder.resolve()

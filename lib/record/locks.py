@@ -129,12 +129,13 @@ def _others(claim: Claim) -> list[tuple[Path, Holder]]:
 def _read(path: Path) -> Holder | None:
     try:
         row = json.loads(path.read_text("utf-8"))
-        holder = Holder(**row | {"claim": Claim(**row["claim"])})
-        "".join([*row.pop("claim").values(), *row.values()])  # all are texts
+        claim = Claim(**row["claim"])
+        holder = Holder(**row | {"claim": claim})
         datetime.fromisoformat(holder.since)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    return holder
+    texts = [*vars(claim).values(), holder.run, holder.process, holder.user, holder.host]
+    return holder if all(isinstance(text, str) for text in texts) else None
 
 
 _announced: list[Claim] = []  # of this process, by hand

@@ -111,11 +111,7 @@ def plan_register(ours: Ours, image: dict, *, os_type: str) -> list[Step]:
     """
     if ours.template_from != "url":
         return []
-    return _plan_register(ours, Image(**image), os_type)
-
-
-def _plan_register(ours: Ours, image: Image, os_type: str) -> list[Step]:
-    template, name = ours.template(), ours.template_name
+    given, template, name = Image(**image), ours.template(), ours.template_name
     steps = []
     if template and not failed(template):
         return [] if is_neutral(template) else ours.plan_tags(template, "Template", **NEUTRAL)
@@ -126,12 +122,12 @@ def _plan_register(ours: Ours, image: Image, os_type: str) -> list[Step]:
     params = {
         "name": name,
         "displaytext": name,
-        "url": image.url,
-        "format": image.kind(),
-        "hypervisor": _hypervisor(ours, image),
+        "url": given.url,
+        "format": given.kind(),
+        "hypervisor": _hypervisor(ours, given),
         "ostypeid": Id.of(kind, "description"),
         "zoneid": ours.zone_id,
-        **_checked(ours, image),
+        **_checked(ours, given),
     }
     why = f"there is no template {name} in {ours.zone}"
     step = Step("registerTemplate", params, why, name, ours.tags | NEUTRAL, "Template")
@@ -235,31 +231,28 @@ def tell_source(ours: Ours) -> None:
 def verify(ours: Ours, *, size: int, mode: str) -> None:
     """Check our template: ready in this zone, of `size` GB. In plan mode there may be none yet."""
     if ours.needs_disk:
-        verify_ready(ours, mode=mode, size=size)
+        _verify_ready(ours, mode, size)
 
 
 def verify_registered(ours: Ours, *, mode: str) -> None:
     """Check our template where no disk is needed: ready in this zone."""
     if not ours.needs_disk:
-        verify_ready(ours, mode=mode)
+        _verify_ready(ours, mode)
 
 
-def verify_ready(ours: Ours, *, mode: str, size: int = 0) -> None:
+def _verify_ready(ours: Ours, mode: str, size: int = 0) -> None:
     """Check that our template is ready in each zone, and of `size` GB where that is known."""
     for place in ours.everywhere:
-        _verify_ready(place, mode, size)
-
-
-def _verify_ready(ours: Ours, mode: str, size: int) -> None:
-    template = ours.template()
-    if mode == "plan" and not template:
-        return print(f"there is no template {ours.template_name} yet")
-    found = template or {}
-    check("template is ready", found.get("isready", False))
-    place = {"id": found.get("zoneid"), "name": found.get("zonename")}
-    check("template is in the zone", bool(find.fitting([place], ours.zone)))
-    if size:
-        check("GB of the template", found.get("size", 0) / 2**30, float(size))
+        template = place.template()
+        if mode == "plan" and not template:
+            print(f"there is no template {ours.template_name} yet")
+            continue
+        found = template or {}
+        check("template is ready", found.get("isready", False))
+        zone = {"id": found.get("zoneid"), "name": found.get("zonename")}
+        check("template is in the zone", bool(find.fitting([zone], place.zone)))
+        if size:
+            check("GB of the template", found.get("size", 0) / 2**30, float(size))
 
 
 def plan_removal(ours: Ours) -> list[Step]:
