@@ -18,7 +18,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from traitlets import Any, Instance
 
-from lib.chain import causes
+from lib.chain import results
 from lib.chain.interrupts import Stop
 from lib.chain.kernels import Kernels, Place
 from lib.record import whole
@@ -136,7 +136,7 @@ class Client(PapermillNotebookClient):
 
     def _end(self, raised: BaseException | None) -> dict[str, str]:
         stop = self.task.session.stop
-        return {"cause": causes.cause(raised, stop), "error": causes.text(raised, stop)}
+        return {"cause": results.cause_of(raised, stop), "error": results.error_of(raised, stop)}
 
     def process_message(self, msg: dict, *args: object, **kwargs: object) -> object:
         """Pass a message of the kernel to the listener and into the record.
@@ -195,7 +195,7 @@ def _client_options(task: Task, kernel_name: str) -> dict:
         "log": logging.getLogger("papermill"),
         "timeout": task.session.cell_timeout,
         "interrupt_on_timeout": True,
-        "error_on_timeout": {"ename": causes.TIMED_OUT, "evalue": late, "traceback": []},
+        "error_on_timeout": {"ename": results.TIMED_OUT, "evalue": late, "traceback": []},
     }
 
 

@@ -1,9 +1,17 @@
-"""The results of a run and of its stages."""
+"""Results: how a cell, a stage or a run ended, derived from the exception, and the exit codes."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.chain import causes
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from lib.chain.interrupts import Stop
+
+# Exceptions that end a notebook before its last cell; any other is an error of the chain itself.
+ENDINGS = (CellExecutionError, CellTimeoutError, DeadKernelError, KeyboardInterrupt)
+TIMED_OUT = "CellTimedOut"  # the error's name for a cell past its time
+EXIT_CODES = {"ok": 0, "failed": 1, "kernel-died": 3, "timed-out": 4}
+LEAKED = 5
 
 
 @dataclass(frozen=True)
@@ -44,5 +52,33 @@ class Run:
         """Return 128 + the signal if one came, 5 for a leak, else the code of the cause."""
         if self.signal:
             return 128 + self.signal
-        code = causes.LEAKED if self.leaks else causes.EXIT_CODES[self.cause]
+        code = LEAKED if self.leaks else EXIT_CODES[self.cause]
         return code or int(bool(self.unsigned))
+
+
+def cause_of(raised: BaseException | None, stop: Stop) -> str:
+    """Return ok, failed, timed-out, kernel-died, interrupted or killed (after an interrupt)."""
+    if raised is None:
+        return "ok"
+    if stop.signal:
+        return "killed" if isinstance(raised, DeadKernelError) else "interrupted"
+    if isinstance(raised, DeadKernelError):
+        return "kernel-died"
+    if isinstance(raised, CellTimeoutError) or getattr(raised, "ename", "") == TIMED_OUT:
+        return "timed-out"
+    return "failed"
+
+
+def error_of(raised: BaseException | None, stop: Stop) -> str:
+    """Return the text of the error without a traceback, "" when there is none."""
+    if isinstance(raised, DeadKernelError) and stop.signal:
+        return "the cell did not end when it was interrupted, so its kernel was killed"
+    if isinstance(raised, CellTimeoutError):
+        return "the cell did not end in time, nor when it was interrupted"
+    if isinstance(raised, DeadKernelError):
+        return f"{raised} (it crashed, was killed, or ran out of memory)"
+    if not isinstance(raised, CellExecutionError):
+        return repr(raised) if raised and not isinstance(raised, KeyboardInterrupt) else ""
+    error = f"{raised.ename}: {raised.evalue}" if raised.evalue else raised.ename
+    hint = "; a cell that ends the kernel early has not done its work"
+    return error + hint if raised.ename == "SystemExit" else error

@@ -15,12 +15,12 @@ import nbformat
 import papermill
 from papermill.engines import papermill_engines
 
-from lib.chain import causes, closing, engine, seal, statuses
+from lib.chain import closing, engine, seal, statuses
 from lib.chain.engine import Session, Task
 from lib.chain.interrupts import trapped
 from lib.chain.kernels import NAME, Kernels, Place
 from lib.chain.params import Parameter
-from lib.chain.results import Result, Run
+from lib.chain.results import ENDINGS, Result, Run, cause_of, error_of
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
 from lib.record import ledger, locks, manifest, plans, whole
@@ -260,10 +260,10 @@ def execute(stage: Stage, parameters: dict, task: Task, attempt: int = 1) -> Res
     notebook = _prepared(stage, parameters, task.record)
     try:
         papermill_engines.execute_notebook_with_engine(engine.NAME, notebook, NAME, task=task)
-    except causes.ENDINGS as error:
+    except ENDINGS as error:
         raised = error
     stop = task.session.stop
-    outcome = causes.cause(raised, stop)
+    outcome = cause_of(raised, stop)
     statuses.rewrite(notebook, task.session.ledger.stage(stage.name), outcome)
     notebook.metadata["runbook"] = {"stage": stage.name, "attempt": attempt, "outcome": outcome}
     engine.write(notebook, task.record)
@@ -274,7 +274,7 @@ def execute(stage: Stage, parameters: dict, task: Task, attempt: int = 1) -> Res
         steps(notebook),
         task.record,
         _section(notebook) if raised else "",
-        causes.text(raised, stop),
+        error_of(raised, stop),
     )
     task.tell("end", result=result)
     return result
