@@ -12,7 +12,6 @@ __all__ = [
     "history",
     "listing",
     "params",
-    "planned",
     "resume",
     "run",
     "stages",

@@ -10,7 +10,7 @@ from lib.chain.params import Parameter
 from lib.chain.stages import Stage, choose, find
 from lib.chain.summary import near
 from lib.chain.values import Value
-from lib.record import ledger, plans
+from lib.record import ledger
 from lib.record.faults import BadInput
 from lib.report.console import invoked
 
@@ -43,13 +43,3 @@ def _to_plan(folder: Path, chosen: Sequence[Stage]) -> str:
     if list(chosen) != choose(find(chosen[0].path.parent)):
         words += ["--stages", ",".join(f"{stage.number:02}" for stage in chosen)]
     return shlex.join(words)
-
-
-def sentence(folder: Path) -> str:
-    """Return the counts of a run's plan in words."""
-    return plans.sentence(plans.read(folder).values())
-
-
-def difference(approved: Path, current: Path) -> list[str]:
-    """Return a line for each step in which the plans of two runs differ."""
-    return plans.difference(plans.read(approved), plans.read(current))

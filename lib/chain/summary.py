@@ -1,16 +1,20 @@
 """The texts on a run as it begins and ends, for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rich.text import Text
+
 from lib.chain.results import Run
-from lib.record import jsonl
+from lib.record import jsonl, plans
+from lib.record.plans import Plan
 from lib.record.provenance import FACTS
 from lib.record.texts import translated
 from lib.report.console import one_line
 from lib.report.grouping import first_and_last
 
 SHOWN = 20  # machines
+SIGNS = {"make": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
 
 
 def changed(steps: Sequence[dict]) -> str:
@@ -27,10 +31,16 @@ def changed(steps: Sequence[dict]) -> str:
 
 
 def _grouped(steps: Sequence[dict]) -> str:
-    groups: dict[str, list[str]] = {}
-    for step in steps:
-        groups.setdefault(step.get("command", "?"), []).append(step.get("what", ""))
+    groups = _by_command((s.get("command", "?"), s.get("what", "")) for s in steps)
     return ", ".join(_group(command, names) for command, names in groups.items())
+
+
+def _by_command(steps: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return what the steps are about, by their commands."""
+    groups: dict[str, list[str]] = {}
+    for command, what in steps:
+        groups.setdefault(command, []).append(what)
+    return groups
 
 
 def _group(command: str, names: Sequence[str]) -> str:
@@ -48,6 +58,48 @@ def head(data: dict) -> str:
     numbers = " ".join(stage[:2] for stage in data["stages"])
     how = translated("only looking" if data.get("is_plan") else "changing what is left to do")
     return what + translated("{}, stages {}.\nRecord: {}", how, numbers, near(data["folder"]))
+
+
+def plan(planned: Mapping[str, Plan]) -> list[Text]:
+    """Return the lines on the plans of the stages: the counts, the steps, and what is known."""
+    steps = [(stage, s) for stage, plan in planned.items() for s in plan.steps]
+    places = [translated("in {}", stage[:2]) for stage, _ in steps]
+    rows = [(s.command, s.what, s.size, s.offering, s.where) for _, s in steps]
+    rows = [(*row, place) for row, place in zip(rows, places, strict=True)]
+    lines = [Text(plans.sentence(planned.values()), style="bold")]
+    for (_, step), row in zip(steps, _aligned(rows), strict=True):
+        sign, style = SIGNS.get(step.effect, SIGNS["change"])
+        lines.append(Text(f"  {sign} {row}", style=style))
+    there = [(r.get("name"), r.get("state")) for plan in planned.values() for r in plan.there]
+    names = [" ".join(map(str, filter(None, row))) for row in there]
+    lines += _under(translated("There already:"), names)
+    later = [translated("{}, from {}", *pair) for _, s in steps for pair in s.later.values()]
+    lines += _under(translated("Not known yet:"), later)
+    return lines
+
+
+def planned(plan: Plan) -> str:
+    """Return a plan of a stage in a few words.
+
+    >>> planned(Plan("50", [plans.Planned("make", "deploy", w) for w in "ab"]))
+    'would deploy a, b'
+    """
+    groups = _by_command((step.command, step.what) for step in plan.steps)
+    words = "; ".join(f"{command} {', '.join(names)}" for command, names in groups.items())
+    return one_line(translated("would {}", words) if words else translated("nothing to do"))
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the rows as lines with aligned columns; empty columns are left out."""
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True) if w) for row in cells]
+    return [line.rstrip() for line in lines]
+
+
+def _under(head: str, found: list[str]) -> list[Text]:
+    lines = dict.fromkeys(map(one_line, found))
+    return [Text(line) for line in (head, *(f"  {line}" for line in lines))] if found else []
 
 
 def machines(folder: Path) -> list[str]:

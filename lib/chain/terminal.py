@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lib.chain import planned, summary
+from lib.chain import summary
 from lib.chain.results import Result, Run
 from lib.chain.summary import changed, near, sentence
 from lib.record import plans
@@ -166,7 +166,7 @@ class Terminal:
         if not self.planning:
             return changed(result.steps)
         plan = plans.read(self.planning).get(result.stage)
-        return planned.in_short(plan) if plan else ""
+        return summary.planned(plan) if plan else ""
 
     def _stop_live(self) -> None:
         if self.live:
@@ -207,7 +207,7 @@ class Terminal:
 
     def show_plan(self, run: Run) -> None:
         """Print what a run in plan mode would do."""
-        for text in planned.texts(plans.read(run.folder)):
+        for text in summary.plan(plans.read(run.folder)):
             self.console.print(text, soft_wrap=True)
 
     def _explain_all(self, bad: Sequence[Result]) -> None:
@@ -237,6 +237,6 @@ def _left_open(run: Run) -> list[Entry]:
     """Return the changes of a stopped run whose outcome is unknown."""
     if run.cause == "ok" or not run.folder.is_dir():
         return []
-    from lib.report import past, resources  # with pandas, which nothing else here needs
+    from lib.report import past
 
-    return resources.unsettled(past.read(run.folder, ["journal"]))
+    return past.read(run.folder, ["journal"]).unsettled

@@ -87,6 +87,7 @@ def apply(run: str, approved_by: str | None, yes: bool, runs: Path, **how: Any) 
     from lib.chain import approving
     from lib.chain.summary import near
     from lib.errors import plain
+    from lib.record import plans
 
     folder, stages, table, values = approving.planned(run, runs)
     order = Order(stages, table, values, folder.parent, chosen(**how))
@@ -94,11 +95,12 @@ def apply(run: str, approved_by: str | None, yes: bool, runs: Path, **how: Any) 
         print(translated("{}: this plan has nothing to do.", near(folder)))
         return 0
     if not approved_by and not yes and sys.stdin.isatty() and not order.is_rehearsal:
-        approved_by = click.prompt(f"{approving.sentence(folder)}. {translated('Approved by')}")
+        sentence = plans.sentence(plans.read(folder).values())
+        approved_by = click.prompt(f"{sentence}. {translated('Approved by')}")
     code, looked = carry_out(order, tells_plan=False)
     if code:
         return code
-    if lines := approving.difference(folder, looked.folder):
+    if lines := plans.difference(plans.read(folder), plans.read(looked.folder)):
         changed = "The cloud has changed since the plan was made. Nothing was done. The difference:"
         print(translated(changed))
         print(plain("\n".join(f"  {line}" for line in lines)))

@@ -9,13 +9,12 @@ export        the resources of a run for other programs
 fleet         the newest run of each cluster of a fleet
 grouping      the first and the last of many rows that are alike
 index         the list of all runs
-inventory     every resource that a run saw, in its last state
 known_errors  the meaning of a cloud's error code, and what to do
 page          the templates
 paper         the report as a PDF
 past          a run read from its folder
 report        the report of one run
-resources     the changes in the tables of a run
+resources     what a run changed, and every resource it saw, in its last state
 timeline      stages and jobs over time
 words         words and marks for outcomes
 work          what the stages planned, and what was done

@@ -6,7 +6,7 @@ from datetime import datetime
 from lib.record import manifest
 from lib.record.texts import translated
 from lib.report.past import Past
-from lib.report.words import REHEARSAL, clock, cloud_of
+from lib.report.words import REHEARSAL, clock, cloud_of, joined
 
 
 def facts(past: Past, key: str = "") -> dict[str, str]:
@@ -19,11 +19,11 @@ def facts(past: Past, key: str = "") -> dict[str, str]:
     cloud = translated("rehearsal on the local cloud") if cloud == REHEARSAL else cloud
     found = {
         "cluster": params.get("cluster_name"),
-        "cloud": _joined(cloud, _text(observed.get("endpoint")), server),
-        "zone": _joined(
+        "cloud": joined(cloud, _text(observed.get("endpoint")), server),
+        "zone": joined(
             params.get("zone"), params.get("project") and f"project {params['project']}"
         ),
-        "account": _joined(
+        "account": joined(
             _text(observed.get("account")),
             observed.get("key_fingerprint") and f"API key {_text(observed['key_fingerprint'])}",
         ),
@@ -32,7 +32,7 @@ def facts(past: Past, key: str = "") -> dict[str, str]:
         "approved by": _approved(past),
         "time": _times(past.started, past.ended),
         "from outside": outside(past).get("login"),
-        "mode": _joined(
+        "mode": joined(
             params.get("mode"),
             translated("{} stages" if len(past.stages) != 1 else "{} stage", len(past.stages)),
             _code(past.facts),
@@ -76,14 +76,14 @@ def _seal(past: Past, key: str) -> str:
 
 def _who(found: dict) -> str:
     user, sudo, host = (str(found.get(name) or "") for name in ("user", "sudo_user", "host"))
-    return _joined(f"{user} (sudo of {sudo})" if sudo else user, host, by=" at ")
+    return joined(f"{user} (sudo of {sudo})" if sudo else user, host, by=" at ")
 
 
 def _approved(past: Past) -> str:
     """Return who approved the run and its plan, "" where nobody did."""
     line = next((e for e in past.events if e.get("event") == "approved"), {})
     plan = f"the plan of {line['plan']}" if line.get("plan") else ""
-    return _joined(line.get("by"), plan)
+    return joined(line.get("by"), plan)
 
 
 def _times(started: datetime | None, ended: datetime | None) -> str:
@@ -106,7 +106,3 @@ def _code(found: dict) -> str:
 
 def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
-
-
-def _joined(*parts: object, by: str = ", ") -> str:
-    return by.join(str(part) for part in parts if part)

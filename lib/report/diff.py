@@ -51,7 +51,7 @@ def _outcomes(run: Past) -> dict[str, str]:
 def _changes(run: Past) -> dict[str, str]:
     """Return the resources the run made, changed and removed, without ids and times."""
     found: dict[str, str] = {}
-    for row in resources.changed(resources.tables(run)).to_dict("records"):
+    for row in resources.changed(run).to_dict("records"):
         name = f"{row['stage']}: {row['change']} {_ALWAYS_NEW_TEXT.sub('…', row['name'])}"
         while name in found:
             name += " (again)"

@@ -14,9 +14,9 @@ from ipaddress import ip_address
 import yaml
 
 from lib.record.faults import BadInput
-from lib.report import cover, inventory, resources
-from lib.report.inventory import Resource
+from lib.report import cover, resources
 from lib.report.past import Past
+from lib.report.resources import Resource
 
 USER = "core"  # whom images of CoreOS and Flatcar let log in
 PUBLIC = "public_address"
@@ -32,8 +32,8 @@ def text(past: Past, form: str) -> str:
     Raises BadInput where the run shows no resource of its cluster, or a machine whose name or
     address cannot stand in such a file.
     """
-    found = inventory.read(past, resources.tables(past))
-    own = inventory.of_cluster(past, found)
+    found = resources.read(past)
+    own = resources.of_cluster(past, found)
     if not own:
         fault = f"{past.folder}: its tables show no resource of the cluster"
         raise BadInput([f"{fault}; `runbook export` needs a run that created or saw it"])

@@ -4,6 +4,7 @@ Any file may be missing or cut short, as a run may end anywhere; `unread` lists 
 cannot be read.
 """
 
+import json
 import os
 import re
 from collections.abc import Collection
@@ -24,6 +25,7 @@ from lib.report.attempts import ENDED_WELL, TURNS, Attempt, read_json, when
 
 FILES = ("events", "journal", "api")
 LATEST = "latest"  # stands for the newest run
+OPEN = ("intent", "accepted", "lost")  # states of the journal without a known outcome
 NUMBER = (int, float)
 TYPES = {  # of the fields of a line that readers rely on; a field may be null
     "at": str, "event": str, "stages": list, "stage": str, "attempt": int, "cell": str,
@@ -96,6 +98,12 @@ class Past:
         return str(_turn(self.events).get("error") or "")
 
     @property
+    def unsettled(self) -> list[Entry]:
+        """Return the changes without a known outcome; a later success of the same settles one."""
+        done = {_same(e): e.n for e in self.journal if e.state in ("done", "adopted")}
+        return [e for e in self.journal if e.state in OPEN and not done.get(_same(e), 0) > e.n]
+
+    @property
     def steps(self) -> list[dict]:
         """Return the steps of all attempts, in order."""
         return [s for a in self.attempts for s in a.steps]
@@ -134,6 +142,10 @@ def _read(folder: Path, files: Collection[str]) -> Past:
     cause = _cause(events, stages, alive)
     changes = list(folded(journal).values())
     return Past(folder, cause, stages, earlier, events, changes, api, given, origins, facts, unread)
+
+
+def _same(entry: Entry) -> tuple[str, str]:
+    return entry.command, json.dumps(entry.params, sort_keys=True)
 
 
 def demand_folder(runs: Path) -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.record import whole
+from lib.record import manifest, whole
 from lib.record.cells import headings
 from lib.record.faults import BadInput
-from lib.record.journal import Entry
+from lib.record.journal import ROOT, Entry
 from lib.record.texts import translated
-from lib.report import cells, console, cover, export, inventory, page, resources, timeline, work
+from lib.report import cells, console, cover, export, page, resources, timeline, work
 from lib.report.attempts import ENDED_WELL, Attempt
 from lib.report.grouping import first_and_last
-from lib.report.inventory import Resource
 from lib.report.known_errors import explain
 from lib.report.past import Past, ms, read
+from lib.report.resources import Resource
 from lib.waiting import span
 
 
@@ -32,7 +32,6 @@ class Limits:
 
 
 FILE = "report.html"
-SEAL = "MANIFEST.sha256"
 MOST = 150_000  # bytes
 # Tried in turn until the page is small enough.
 LIMITS = (
@@ -47,7 +46,6 @@ COVERED = ("run", "reason", "user", "sudo_user", "host", "outcome", "observed ac
 COVERED += ("observed endpoint", "observed key_fingerprint", "observed server_version")
 COVERED += ("observed profile", "observed machines", "observed outside")
 SHOWN = 12  # steps that are alike and shown one by one
-PROJECT = Path(__file__).resolve().parent.parent.parent
 REMOVAL = "90"
 HOW = {
     "kernel-died": "lost its kernel",
@@ -66,7 +64,7 @@ def write(folder: Path, to: Path | None = None, key: Path | None = None) -> Path
     """
     page_file, past = to or folder / FILE, read(folder)
     rest = page_file.with_suffix(".csv")
-    seen = inventory.read(past, resources.tables(past))
+    seen = resources.read(past)
     if any(more for _, more in _grouped([r for r in seen if r.change])):
         whole.write(rest, export.table(seen))
     return whole.write(page_file, html(past, seen, rest=rest.name, key=str(key or "")))
@@ -74,7 +72,7 @@ def write(folder: Path, to: Path | None = None, key: Path | None = None) -> Path
 
 def write_unsealed(folder: Path, to: Path | None = None) -> Path:
     """Write the report as `write` does; raise `BadInput` where that would change a sealed run."""
-    if to is None and (folder / SEAL).exists():
+    if to is None and (folder / manifest.FILE).exists():
         raise BadInput([f"{folder} is sealed and has its {FILE}: write a new one with --to FILE"])
     return write(folder, to)
 
@@ -86,7 +84,7 @@ def html(past: Past, seen: list[Resource], *, rest: str, key: str = "") -> str:
     """
     values = _outcome(past) | _left(past, seen) | _work(past) | _circumstances(past)
     values |= {"facts": cover.facts(past, key), "rest": rest}
-    values["runbook"] = shlex.join(console.invoked(PROJECT))
+    values["runbook"] = shlex.join(console.invoked(ROOT))
     values["checks"] = cover.to_check(values["folder"], values["runbook"])
     values["changes"] = _grouped([r for r in seen if r.change])
     values["stages"] = [(a, cells.title(a.book), cells.blocks(a)) for a in past.stages]
@@ -168,7 +166,7 @@ def _heading(attempt: Attempt) -> str:
 def _near(folder: Path) -> str:
     """Return a folder's path relative to the project's folder if it is below it."""
     full = folder.resolve()
-    return str(full.relative_to(PROJECT) if full.is_relative_to(PROJECT) else full)
+    return str(full.relative_to(ROOT) if full.is_relative_to(ROOT) else full)
 
 
 # ── resources and changes ─────────────────────────────────────────────────────────────────────────
@@ -182,10 +180,10 @@ def _left(past: Past, seen: list[Resource]) -> dict:
     steps = [s for s in past.stopped.steps if s.get("outcome") == "done"]
     done = [(s.get("command"), s.get("what")) for s in steps]
     named = [f"{c} {w}" + (f" (id {ids[c, w]})" if ids.get((c, w)) else "") for c, w in done]
-    changed = [replace(e, text=_params(e)) for e in resources.unsettled(past)]
+    changed = [replace(e, text=_params(e)) for e in past.unsettled]
     return {
         "open": first_and_last(changed, lambda e: (e.stage, e.command, e.state)),
-        "standing": _grouped(inventory.of_cluster(past, seen)),
+        "standing": _grouped(resources.of_cluster(past, seen)),
         "done": named,
     }
 

@@ -11,8 +11,7 @@ from math import inf
 import numpy as np
 
 from lib.report.attempts import Attempt, moment, when
-from lib.report.past import Past, ms
-from lib.report.resources import OPEN
+from lib.report.past import OPEN, Past, ms
 
 WIDE = 1000  # units of the drawing across all of the time
 PAUSE = 40  # units of each cut pause

@@ -30,6 +30,11 @@ def cloud_of(params: Mapping[str, object]) -> str:
     return REHEARSAL if profile.partition("?")[0] == "local" else profile
 
 
+def joined(*parts: object, by: str = ", ") -> str:
+    """Return the parts that hold something as one text."""
+    return by.join(str(part) for part in parts if part)
+
+
 def clock(moment: datetime | None, *, seconds: bool = True) -> str:
     """Return a moment in local time as text, "" for none."""
     form = "%Y-%m-%d %H:%M:%S %Z" if seconds else "%Y-%m-%d %H:%M %Z"

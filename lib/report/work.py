@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from lib.record import plans
 from lib.record.texts import translated
 from lib.report.past import Past
+from lib.report.words import joined
 
 LEFT = "not done"
 NOT_PLANNED = "not planned"
@@ -44,7 +45,7 @@ class Plan:
 def plan(past: Past) -> Plan:
     """Return what the stages of a run planned."""
     found = list(plans.read(past.folder).values())
-    there = [_words(row.get("name"), row.get("state")) for one in found for row in one.there]
+    there = [joined(row.get("name"), row.get("state")) for one in found for row in one.there]
     pairs = [pair for one in found for step in one.steps for pair in step.later.values()]
     later = [translated("{}, from {}", what, stage) for what, stage in pairs]
     sentence = f"{plans.sentence(found)}." if found else ""
@@ -59,7 +60,7 @@ def read(past: Past) -> list[Work]:
     found: dict[tuple[str, str, str], Work] = {}
     for stage, planned in plans.read(past.folder).items():
         for s in planned.steps:
-            more, sign = _words(s.size, s.offering, s.where), SIGNS.get(s.effect, "")
+            more, sign = joined(s.size, s.offering, s.where), SIGNS.get(s.effect, "")
             found[stage, s.command, s.what] = Work(stage, s.command, s.what, s.why, sign, more)
     known = {stage for stage, _, _ in found}
     covered = {(stage, what) for stage, _, what in found}  # such as the start of a new machine
@@ -83,7 +84,3 @@ def sentence(found: list[Work]) -> str:
     counts = {kind: outcomes.count(kind) for kind in ("done", LEFT)}
     counts["failed"] = len(found) - sum(counts.values())
     return ", ".join(f"{n} {kind}" for kind, n in counts.items() if n or kind == "done") + "."
-
-
-def _words(*parts: object) -> str:
-    return ", ".join(str(part) for part in parts if part)

@@ -8,7 +8,6 @@ from contextlib import suppress
 import pytest
 
 from lib.__main__ import ROOT, main
-from lib.chain import approving
 from lib.record import jsonl, plans, provenance
 from lib.record.plans import Plan, Planned
 
@@ -101,7 +100,7 @@ def test_exactly_the_approved_plan_is_carried_out(book, notebooks, tmp_path, cap
     assert "ended as failed. Make a new plan: runbook plan" in output and "--stages" not in output
     name.write_text("")
     assert main([*words, "--stages", "10"]) == 0
-    assert approving.sentence(first).startswith("Plan: 0 to make")
+    assert plans.sentence(plans.read(first).values()).startswith("Plan: 0 to make")
 
 
 def test_on_a_terminal_a_run_shows_its_plan_and_asks(book, notebooks, tmp_path):

@@ -14,7 +14,7 @@ from folders import ID, shown, stage
 
 from lib.__main__ import main
 from lib.record import jsonl, reading
-from lib.report import cover, inventory, resources
+from lib.report import cover, resources
 from lib.report.past import read
 
 ANSIBLE = Path(__file__).parents[2] / ".ansible/bin/ansible-inventory"
@@ -83,9 +83,9 @@ def test_the_address_by_which_a_machine_is_reached_from_outside_is_exported(tmp_
 def test_machines_of_roles_are_of_the_cluster(tmp_path, capsys):
     roles = [{"name": "db", "count": 1}]
     folder = run(tmp_path, machine="web-db-2", cluster_name="web", roles=roles)
-    found = inventory.read(read(folder), resources.tables(read(folder)))
+    found = resources.read(read(folder))
     seen = [replace(one, change="") for one in found if one.kind == "machine"]
-    assert [one.name for one in inventory.of_cluster(read(folder), seen)] == [
+    assert [one.name for one in resources.of_cluster(read(folder), seen)] == [
         "web-9", "web-10", "web-db-2"
     ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from paper import browse, printed
 from lib.__main__ import main
 from lib.record import reading
 from lib.record.faults import BadInput
-from lib.report import inventory, past, report, resources, timeline
+from lib.report import past, report, resources, timeline
 from lib.report.page import trimmed
 from lib.workstation.files import journalled
 
@@ -207,7 +207,7 @@ def test_a_lost_change_that_succeeded_later_is_not_open(tmp_path):
         ([intent, lost, intent | {"n": 2}, done | {"n": 2}], 0),
     ):
         write_lines(folder / "journal.jsonl", lines)
-        assert len(resources.unsettled(past.read(folder))) == count
+        assert len(past.read(folder).unsettled) == count
         assert ("Changes without a known outcome" in page_of(folder)) == bool(count)
 
 
@@ -236,7 +236,7 @@ def test_steps_of_all_attempts_count_for_the_stage(tmp_path, first, second):
     book(folder, "10-make.attempt1", before=[folders.volumes()], **after)
     seen = folders.volumes(*second)
     book(folder, "10-make", before=[seen], after=[seen])
-    found = resources.changed(resources.tables(past.read(folder)))
+    found = resources.changed(past.read(folder))
     assert found[["stage", "change", "name"]].values.tolist() == [["10-make", "new", "web_disk"]]
 
 
@@ -249,10 +249,9 @@ def test_what_a_stage_shows_as_changes_is_reported_as_it_is(tmp_path, after):
     book(folder, "10-make", before=[folders.volumes()], after=[changes])
     book(folder, "20-use", before=[folders.shown(pd.DataFrame({"path": ["/dev/vda"]}))])
     run = past.read(folder)
-    shown = resources.tables(run)
     new = [row for row in after if row[0] != "none"]
-    assert resources.changed(shown).values.tolist() == [["10-make", *row] for row in new]
-    seen = inventory.of_cluster(run, inventory.read(run, shown))
+    assert resources.changed(run).values.tolist() == [["10-make", *row] for row in new]
+    seen = resources.of_cluster(run, resources.read(run))
     assert [(one.change, one.name, one.id) for one in seen] == [
         ("created", name, identity) for _, name, identity, _ in new
     ]
