@@ -72,6 +72,15 @@ def _say(data: dict) -> None:
     display(data, raw=True)
 
 
+def show_table(rows: Any) -> None:
+    """Show a table while a cell works."""
+    if not _kernel():
+        return print(rows.to_string())
+    from IPython.display import display
+
+    display(rows)
+
+
 def present(html: str, text: str) -> None:
     """Show a picture while a cell works; without a kernel print it as text."""
     _say({"text/plain": text, "text/html": html})

@@ -1,11 +1,11 @@
 """Capacity: whether a failure means that no host has room, and what an account can see of that."""
 
 import pandas as pd
-from IPython.display import display
 
 from lib.checks import Tick, not_allowed, tick, ticks
 from lib.cloud import Cloud
 from lib.errors import CloudError
+from lib.waiting import show_table
 
 NO_CAPACITY = 533  # ApiErrorCode.INSUFFICIENT_CAPACITY_ERROR
 INTERNAL_ERROR = 530  # ApiErrorCode.INTERNAL_ERROR
@@ -24,7 +24,7 @@ def is_full(error: CloudError) -> bool:
 def show_explained(cloud: Cloud, zone: str, machine: dict) -> None:
     """Show the table of `explain` for a machine, or for the parameters of one."""
     print("No host has room for a machine. What this account can see of the causes:")
-    display(explain(cloud, zone, machine["templateid"], machine["serviceofferingid"]))
+    show_table(explain(cloud, zone, machine["templateid"], machine["serviceofferingid"]))
 
 
 def explain(cloud: Cloud, zone: str, template_id: str, offering_id: str) -> pd.DataFrame:
