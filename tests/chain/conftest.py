@@ -1,5 +1,6 @@
 """Small real notebooks to run."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,15 @@ from nbformat import v4
 from lib.commands import orders
 
 Book = Callable[..., Path]
+# The command in a process of its own, with kernels as `small_kernels` has them.
+SMALL = """\
+import sys
+from lib.__main__ import main
+from lib.commands import orders
+orders.PRELOAD.clear()
+sys.exit(main(sys.argv[1:]))
+"""
+RUNBOOK = [sys.executable, "-c", SMALL]
 
 
 def write_book(path: Path, *cells: str, parameters: str = "") -> Path:

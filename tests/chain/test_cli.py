@@ -12,8 +12,9 @@ from workstations import make_key
 
 from lib.__main__ import ROOT, main
 
+from .conftest import RUNBOOK
+
 CELL = 'mode: str = "plan"  # "plan" looks; "apply" changes\nsize: int = 3  # GB | GiB'
-RUNBOOK = [sys.executable, "-m", "lib"]
 
 
 def only_run(tmp_path):

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from contextlib import suppress
 
 import pytest
@@ -10,6 +9,8 @@ import pytest
 from lib.__main__ import ROOT, main
 from lib.record import jsonl, plans, provenance
 from lib.record.plans import Plan, Planned
+
+from .conftest import RUNBOOK
 
 STEP = Planned("make", "createVolume", "disk", size="40 GB", details={"size": "40", "zoneid": "z"})
 LATER = Planned("change", "attachVolume", "disk", later={"id": ["the disk", "10"]})
@@ -112,8 +113,7 @@ def test_on_a_terminal_a_run_shows_its_plan_and_asks(book, notebooks, tmp_path):
     words = ["run", "--mode", "apply", "--notebooks", notebooks, "--runs", tmp_path / "runs"]
     outside, inside = os.openpty()
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), inside)
-    command = [sys.executable, "-m", "lib", *words]
-    with subprocess.Popen(command, cwd=ROOT, env=env, **streams) as process:
+    with subprocess.Popen([*RUNBOOK, *words], cwd=ROOT, env=env, **streams) as process:
         os.close(inside)
         text = b""
         while b"Apply this plan? [y/N]" not in text:

@@ -3,11 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
 from lib.__main__ import ROOT, main
+
+from .conftest import RUNBOOK
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp932", "euc_jp", "utf-8"])
@@ -15,8 +16,7 @@ def test_a_run_ends_well_whatever_the_terminal_can_show(book, notebooks, at, enc
     book(notebooks / "10-one.ipynb", "print('✓ … ü 日本')")
     env = os.environ | {"PYTHONIOENCODING": encoding, "LC_ALL": "ja_JP.UTF-8"}
     for words in (["run", *at], ["list", *at[2:]]):
-        command = [sys.executable, "-m", "lib", *words]
-        done = subprocess.run(command, capture_output=True, env=env, cwd=ROOT)
+        done = subprocess.run([*RUNBOOK, *words], capture_output=True, env=env, cwd=ROOT)
         assert (done.returncode, done.stderr) == (0, b""), words
         output = done.stdout.decode(encoding)
         assert ("✓ " if encoding == "utf-8" else "+ ") in output

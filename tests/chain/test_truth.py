@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from types import SimpleNamespace
 
 import nbformat
@@ -15,6 +14,8 @@ from lib.__main__ import ROOT, main
 from lib.chain import abandoned, run, stages
 from lib.chain.run import Run
 from lib.record import ledger
+
+from .conftest import RUNBOOK
 
 BEFORE, AFTER = "print('before')", "print('after')"
 KILL = "import os; os._exit(9)"
@@ -98,7 +99,7 @@ class Driver:
         book(notebooks / "10-one.ipynb", BEFORE, SLOW.format(mark), AFTER)
         book(notebooks / "20-two.ipynb", AFTER)
         at = ["--notebooks", str(notebooks), "--runs", str(self.runs)]
-        command = [*words, sys.executable, "-m", "lib", "run", *at]
+        command = [*words, *RUNBOOK, "run", *at]
         streams = streams or {"stdout": subprocess.PIPE}
         self.process = subprocess.Popen(command, cwd=ROOT, text=True, **streams)
 
