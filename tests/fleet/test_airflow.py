@@ -27,7 +27,7 @@ sys.path.insert(0, {project!r})
 from lib.fleet import Fleet, cluster_dag, drift_dag, fleet_dag
 
 how = {{"runs": {runs!r}, "retry_delay": timedelta(seconds=1)}}
-fleet_dag("fleet", {clusters!r}, Fleet(stages=("00", "20", "43", "50"), **how))
+fleet_dag("fleet", {clusters!r}, Fleet(stages=("20", "43", "50"), **how))
 drift_dag("drift", {clusters!r}, Fleet(**how))
 cluster_dag("keys", {keys!r}, Fleet(stages=("10",), connection="cloudstack", **how))
 """
@@ -152,7 +152,7 @@ def fleet(place, tmp_path_factory):
         (clusters / f"{name}.yaml").write_text(FILE.format(name))
     (clusters / "faulty.yaml").write_text("cluster_name: faulty\ncluster_sise: 3\n")
     (folder / "keys.yaml").write_text(KEYS)
-    place.runbook("local-cloud", "start", "--time-scale", "0.2")
+    place.runbook("local-cloud", "start", "--time-scale", "0.05")
     facts = place.facts
     connection = {"conn_type": "http", "host": facts["endpoint"]}
     connection |= {"login": facts["apikey"], "password": facts["secretkey"]}
@@ -191,13 +191,13 @@ def test_a_fleet_is_built_though_a_file_is_faulty_and_a_worker_is_killed(fleet, 
     state, tasks = fleet.ended("fleet")
     assert state == "failed", "as the faulty file fails its cluster"
     assert {tasks["stage_50", n][0] for n in (0, 1)} == {"success"}
-    assert tasks["stage_50", 1][1] == 2, "the task of b that was killed was tried again"
-    assert tasks["stage_00", 2] == ("failed", 1), "a fault of a file is not tried again"
+    assert tasks["stage_50", 1][1] > 1, "the task of b that was killed was tried again"
+    assert tasks["stage_20", 2] == ("failed", 1), "a fault of a file is not tried again"
     assert tasks["report", -1][0] == "success"
     machines = place.cloud().list("listVirtualMachines")
     of_fleet = sorted((m["name"], m["state"]) for m in machines if m["name"][:2] in ("a-", "b-"))
     assert of_fleet == [(n, "Running") for n in ("a-1", "a-2", "b-1", "b-2")]
-    assert [a.cause for a in past.read(record(place, "b")).stages] == ["ok"] * 4
+    assert [a.cause for a in past.read(record(place, "b")).stages] == ["ok"] * 3
     page = (place.runs / "fleet.html").read_text()
     assert "3 clusters, the newest run of 2 of them ended well" in page
 
