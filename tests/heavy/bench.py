@@ -33,7 +33,7 @@ class Bench:
     port: int = 0
     record: str = "run"  # the run folder in use
     points: list[tuple[str, int, str]] = field(default_factory=list)
-    wanted: dict[str, dict] = field(default_factory=dict)  # after the stage
+    expected: dict[str, dict] = field(default_factory=dict)  # after the stage
 
     @property
     def work(self) -> Path:
@@ -65,7 +65,7 @@ class Bench:
                 error = run(self, server, [stage])
                 assert not error, error
                 self.points += [(stage, k, c) for k, c in enumerate(breaker.changed)]
-                self.wanted[stage] = what_there_is(self, server)
+                self.expected[stage] = what_there_is(self, server)
         return self
 
     def params(self, stages: list[str]) -> dict:

@@ -77,7 +77,7 @@ def wrong(bench: Bench, server: Server, last: str) -> str:
     removed = last == REMOVAL
     for stage in [REMOVAL] if removed else [last, REMOVAL]:
         error = "" if stage == last else run(bench, server, [stage])
-        found, expected = what_there_is(bench, server), bench.wanted[stage]
+        found, expected = what_there_is(bench, server), bench.expected[stage]
         if bench.record != "run" and removed:  # goes by when the run was given up
             expected = expected | {"members": found["members"]}
         text = [f"{k}: wanted {expected[k]}, found {found[k]}" for k in found
