@@ -41,16 +41,36 @@ def profile_of(server, **changes) -> Profile:
     return Profile(**values | changes)
 
 
-def client(server, sleep=lambda seconds: None, **changes) -> Cloud:
-    """Return a client of a server in this process that does not sleep between tries.
+class Clock:
+    """A clock of this machine that is put forward by what would be slept."""
 
-    Its records go into `run` beside the server's folder. `server` of it is the server, and `fits`
-    the parameters that its dialect needs.
+    def __init__(self):
+        self.skipped = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.skipped
+
+    def sleep(self, seconds: float) -> None:
+        self.skipped += seconds
+
+
+def nap(seconds: float) -> None:
+    """Sleep for a moment instead."""
+    time.sleep(min(seconds, 0.05))
+
+
+def client(server, sleep: Callable | None = None, **changes) -> Cloud:
+    """Return a client of a server in this process that does not wait between looks.
+
+    Only for real etcds it waits, a little. Its records go into `run` beside the server's folder.
+    `server` of it is the server, and `fits` the parameters that its dialect needs.
     """
-    folder = server.folder.parent / "run"
-    cloud = Cloud(profile_of(server, **changes), sleep=sleep, folder=folder)
+    folder, facts, clock = server.folder.parent / "run", server.connection, Clock()
+    if sleep is None:
+        sleep = nap if facts["etcd"] == "real" else clock.sleep
+    cloud = Cloud(profile_of(server, **changes), sleep=sleep, clock=clock, folder=folder)
     cloud.server = server
-    cloud.fits = OLD if server.connection["dialect"] == "2.2" else {}
+    cloud.fits = OLD if facts["dialect"] == "2.2" else {}
     return cloud
 
 

@@ -8,7 +8,7 @@ import pytest
 import requests
 import yaml
 from harness import ROOT, STAGES, changes, home, hurry, inventory, machines, play, play_to, running
-from stages import CHECK, DEPLOY, REMOVE, TEMPLATE, VERIFY, WRITE
+from stages import ATTACH, CHECK, CREATE, DEPLOY, REMOVE, TEMPLATE, VERIFY, WRITE
 from workstations import program
 
 from lib import config, sending
@@ -120,15 +120,15 @@ def test_two_machines_of_one_display_name_are_reported_with_their_ids(templated)
 
 def test_a_volume_of_another_size_or_of_somebody_else_is_left_alone(cloud):
     with pytest.raises(CheckFailed, match="volume_size: wanted 1 GB or more, found 0 GB"):
-        play(cloud, "10-create-volume", volume_size=0)
+        play(cloud, CREATE, volume_size=0)
     assert changes(cloud) == []
     theirs = {"cluster_name": "theirs"}
-    for stage in ("10-create-volume", "11-attach-volume"):
+    for stage in (CREATE, ATTACH):
         play(cloud, stage, **theirs)
     seen = changes(cloud)
     for stage, params, text in (
-        ("10-create-volume", theirs | {"volume_size": 10}, "of Custom Disk, found 40 GB"),
-        ("10-create-volume", {}, "somebody else's"),
+        (CREATE, theirs | {"volume_size": 10}, "of Custom Disk, found 40 GB"),
+        (CREATE, {}, "somebody else's"),
         (REMOVE, {}, "somebody else's"),
     ):
         with pytest.raises(CheckFailed, match=text):

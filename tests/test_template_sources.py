@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from harness import RUN, URL, USERDATA, changes, fault, inventory, play, play_to, running
-from stages import CHECK, DEPLOY, REGISTER, REMOVE, VERIFY
+from stages import ATTACH, CHECK, CREATE, DEPLOY, REGISTER, REMOVE, VERIFY
 
 from lib.config import Form
 from lib.errors import CheckFailed, JobTimeout, NotOne, ParamsError
@@ -41,7 +41,7 @@ def test_a_cluster_is_made_of_a_registered_template_without_a_disk(each_cloud, c
 
 
 def test_where_no_disk_is_needed_a_foreign_one_of_its_name_does_not_matter(cloud):
-    for stage in ("10-create-volume", "11-attach-volume"):
+    for stage in (CREATE, ATTACH):
         play(cloud, stage, cluster_name="theirs")
     with pytest.raises(CheckFailed, match=r"somebody else's: .* Set volume_name\."):
         play(cloud, CHECK, **USERDATA)
@@ -61,7 +61,7 @@ def test_looking_registers_nothing_and_names_the_stage_to_come(cloud):
     assert str(found[43]) == "○ to do"
 
 
-def test_a_failed_download_is_explained_and_the_next_run_registers_it_anew(each_cloud):
+def test_a_failed_download_is_explained_and_the_next_run_registers_the_template_again(each_cloud):
     fail_downloads(each_cloud, "Failed to download, HTTP 404")
     text = "Download failed: template coreos-cluster-tpl: Failed to download, HTTP 404. The cloud"
     with pytest.raises(CheckFailed, match=text):
@@ -92,7 +92,7 @@ def test_a_download_that_takes_too_long_may_be_waited_for_again(cloud, tmp_path)
 
 
 @pytest.mark.parametrize("dialect", ["4.22", "2.2"])
-def test_a_template_of_others_is_taken_noted_and_left_alone(tmp_path, capsys, dialect):
+def test_a_template_of_others_is_used_recorded_and_kept(tmp_path, capsys, dialect):
     mine = USERDATA | {"template_from": "existing", "template_name": "Debian 12"}
     with running(tmp_path / "cloud", dialect=dialect) as cloud:
         play_to(cloud, DEPLOY, **mine)
@@ -133,7 +133,7 @@ def test_an_image_that_no_cloud_takes_is_refused_before_anything_is_sent(cloud, 
     assert templates.plan_register(replace(ours, template_from="disk"), image, os_type="") == []
 
 
-def test_what_an_old_server_or_a_hypervisor_cannot_do_is_said(tmp_path):
+def test_what_an_old_server_cannot_do_is_refused(tmp_path):
     with running(tmp_path / "cloud", dialect="2.2") as old:
         ours = Ours(old, "local-1", "c", template_name="t", template_from="url")
         kind = {"os_type": "Other Linux (64-bit)"}
@@ -151,7 +151,7 @@ def test_hosts_may_download_by_themselves(cloud):
              template_name="t2")  # fmt: skip
 
 
-def test_a_source_that_cannot_be_is_refused():
+def test_an_invalid_source_is_refused():
     with pytest.raises(ParamsError, match="template_from: wanted disk, url or existing"):
         Ours(None, "local-1", "c", template_from="iso")
     with pytest.raises(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from harness import changes, fault, play, running
-from stages import CHECK
+from stages import ATTACH, CHECK, CREATE
 
 from lib import sending, underway
 from lib.chain.run import Work
@@ -30,8 +30,11 @@ def marks(cloud):
     return [(r["resourcetype"], r["value"].split(" by ")[0]) for r in rows]
 
 
-def leave(cloud, volume, text=OTHER):
-    """Tag a volume as a run of another machine that was cut off."""
+def leave(cloud, text=OTHER):
+    """Create the volume, and tag it as a run of another machine does that was cut off."""
+    play(cloud, CREATE)
+    underway.end(cloud)
+    (volume,) = cloud.list("listVolumes", name="coreos_cluster_disk")
     tag = {"key": "runbook-run-coreos-cluster", "value": text}
     sending.run(cloud, "createTags", resourceids=[volume["id"]], resourcetype="Volume", tags=[tag])
 
@@ -41,9 +44,9 @@ def sent(cloud):
 
 
 def test_the_tag_comes_with_the_first_resource_and_goes_with_the_run(cloud):
-    play(cloud, "10-create-volume", mode="apply")
+    play(cloud, CREATE)
     assert marks(cloud) == [("Volume", "run")] and sent(cloud) == ["createTags"]
-    play(cloud, "11-attach-volume", mode="apply")
+    play(cloud, ATTACH)
     assert sent(cloud) == ["createTags"]
     assert underway.end(cloud) == "" and marks(cloud) == []
     assert sent(cloud) == ["createTags", "deleteTags"]
@@ -51,32 +54,24 @@ def test_the_tag_comes_with_the_first_resource_and_goes_with_the_run(cloud):
 
 
 def test_a_run_that_changes_what_exists_tags_that_and_replaces_what_was_left(cloud, capsys):
-    play(cloud, "10-create-volume", mode="apply")
-    underway.end(cloud)
-    (volume,) = cloud.list("listVolumes", name="coreos_cluster_disk")
-    leave(cloud, volume)
-    play(cloud, "11-attach-volume", mode="plan")
+    leave(cloud)
+    play(cloud, ATTACH, mode="plan")
     assert marks(cloud) == [("Volume", "20260304-050607-web")]  # looking changes nothing
-    play(cloud, "11-attach-volume", mode="apply")
+    play(cloud, ATTACH)
     assert "! 20260304-050607-web by ann at far-host began at 2026-03-04" in capsys.readouterr().out
     assert marks(cloud) == [("Volume", "run")]
 
 
 @pytest.mark.parametrize("text", ["nonsense", OTHER.replace("2026-03-04T", "today "), "x" * 200])
 def test_a_tag_that_no_run_wrote_is_passed_over(cloud, text):
-    play(cloud, "10-create-volume", mode="apply")
-    underway.end(cloud)
-    (volume,) = cloud.list("listVolumes", name="coreos_cluster_disk")
-    leave(cloud, volume, text)
+    leave(cloud, text)
     assert [row.found for row in underway.rows(cloud)] == ["none"]
 
 
 def test_00_has_a_row_on_each_other_run_and_goes_on(cloud):
-    play(cloud, "10-create-volume", mode="apply")
+    play(cloud, CREATE)
     assert [(r.ok, r.found) for r in underway.rows(cloud)] == [("✓", "none")]  # the own one
-    underway.end(cloud)
-    (volume,) = cloud.list("listVolumes", name="coreos_cluster_disk")
-    leave(cloud, volume)
+    leave(cloud)
     rows = {r.what: r for r in play(cloud, CHECK)["rows"]}
     assert rows["other runs"].ok == "-"
     assert rows["other runs"].found.startswith("20260304-050607-web by ann at far-host began at")
@@ -85,10 +80,10 @@ def test_00_has_a_row_on_each_other_run_and_goes_on(cloud):
 
 
 def test_a_tag_that_cannot_be_set_stops_nothing(cloud, capsys):
-    play(cloud, "10-create-volume", mode="apply")
+    play(cloud, CREATE)
     underway.end(cloud)
     fault(cloud, "createTags", "fault:refuse;code:431;text:not now")
-    play(cloud, "11-attach-volume", mode="apply")
+    play(cloud, ATTACH)
     assert (
         "! Other machines do not see that this run is at work: createTags"
         in capsys.readouterr().out
@@ -97,7 +92,7 @@ def test_a_tag_that_cannot_be_set_stops_nothing(cloud, capsys):
 
 
 def test_a_tag_whose_bearer_is_gone_is_no_fault(cloud):
-    play(cloud, "10-create-volume", mode="apply")
+    play(cloud, CREATE)
     (volume,) = cloud.list("listVolumes", name="coreos_cluster_disk")
     cloud.call("deleteVolume", id=volume["id"])
     assert underway.end(cloud) == "" and not underway.is_marked(cloud.folder)
@@ -114,7 +109,7 @@ def test_without_tags_or_outside_of_a_run_nothing_is_sent(tmp_path, monkeypatch)
 
 
 def test_a_cloud_that_is_gone_at_the_end_of_a_run_is_no_failure_of_that(cloud, capsys):
-    play(cloud, "10-create-volume", mode="apply")
+    play(cloud, CREATE)
     given = {"profile": Value("none-such", "x"), "project": Value("", "x")}
     work = Work(cloud.folder, [], {}, given)
     orders.take_tag_off(work)

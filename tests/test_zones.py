@@ -77,23 +77,23 @@ def test_a_registered_template_is_copied_also_when_a_zone_is_added_later(cloud):
     assert copies(cloud) == []
 
 
-def test_machines_of_a_zone_that_is_no_longer_named_are_told_and_removed(cloud):
+def test_machines_in_zones_that_are_no_longer_named_are_reported_and_removed(cloud):
     more = URL | OVER | {"cluster_size": 3}
     play_to(cloud, DEPLOY, **more)
     fewer = more | {"zones": ["local-1", "west"], "cluster_size": 2}
-    if not cloud.has_tags:  # nothing tells there whose they are: these may be another's
-        assert "coreos-cluster-3 in north" in told_elsewhere(cloud, fewer, "nothing touches them")
+    if not cloud.has_tags:  # without tags these may be another cluster's
+        assert "coreos-cluster-3 in north" in report_of_others(cloud, fewer, "nothing touches them")
         with pytest.raises(CheckFailed, match=r"other machines of the template.*coreos-cluster-3"):
             play(cloud, REMOVE, **fewer)
         return
     ids = machines(cloud)
     stranger = {k: ids["coreos-cluster-2"][k] for k in ("serviceofferingid", "templateid")}
     other = Ours(cloud, "north", "coreos-cluster").zone_id
-    made = cloud.call("deployVirtualMachine", name="coreos-cluster-8", zoneid=other, **stranger)
+    eighth = cloud.call("deployVirtualMachine", name="coreos-cluster-8", zoneid=other, **stranger)
     tags = [{"key": k, "value": v} for k, v in Ours(cloud, "north", "coreos-cluster").tags.items()]
-    cloud.call("createTags", resourcetype="UserVm", resourceids=[made["id"]], tags=tags)
-    told_elsewhere(cloud, fewer, "`zones` named theirs before")
-    told_elsewhere(cloud, fewer, "of another of its name")
+    cloud.call("createTags", resourcetype="UserVm", resourceids=[eighth["id"]], tags=tags)
+    report_of_others(cloud, fewer, "`zones` named theirs before")
+    report_of_others(cloud, fewer, "of another of its name")
     with pytest.raises(CheckFailed, match=r"state of coreos-cluster-3: .* 90-remove-cluster"):
         play(cloud, VERIFY, **fewer)
     with pytest.raises(CheckFailed, match=r"zone of machine .*-3: local-1 or west, found"):
@@ -102,7 +102,7 @@ def test_machines_of_a_zone_that_is_no_longer_named_are_told_and_removed(cloud):
         play(cloud, CHECK, **fewer | {"zones": []})
     play(cloud, REMOVE, **fewer | {"zones": [], "keep": ["template"]})
     assert places(cloud) == {"8": "north"}, "of a cluster of that name at home in north"
-    cloud.call("destroyVirtualMachine", id=made["id"])
+    cloud.call("destroyVirtualMachine", id=eighth["id"])
     play(cloud, REMOVE, **fewer | {"zones": []})
     assert copies(cloud) == []
 
@@ -120,7 +120,7 @@ def test_clusters_of_one_name_and_two_homes_leave_each_other_alone(cloud):
     assert places(cloud) == {}
 
 
-def told_elsewhere(cloud, params: dict, text: str) -> str:
+def report_of_others(cloud, params: dict, text: str) -> str:
     rows = play(cloud, CHECK, **params)["rows"]
     rows = [r for r in rows if r.what == "machines in other zones" and text in r.next]
     assert [r.ok for r in rows] == ["-"]
@@ -174,7 +174,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("given, text", WRONG.values(), ids=WRONG)
-def test_what_cannot_be_is_refused_by_00(seed, tmp_path, given, text):
+def test_00_refuses_invalid_zones_and_networks(seed, tmp_path, given, text):
     with running(tmp_path / "cloud", seed=seed(SEED)) as cloud:
         with pytest.raises(CheckFailed, match=text):
             play(cloud, CHECK, **URL | given)
