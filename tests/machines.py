@@ -75,6 +75,14 @@ def part(name: str, size: int = 2**30, **more) -> dict:
     return disk(name, size, type="part", **more)
 
 
+SIZE = 40 * 2**30
+ROOT = disk("sda", 80 * 2**30, pttype="gpt", children=[part("sda1", mountpoints=["/"])])
+DATA = disk("sdb", 100 * 2**30, pttype="gpt", children=[part("sdb1", mountpoints=["/data"])])
+FOREIGN = disk("sdc", SIZE, hctl="2:0:2:0")  # blank, of the same size as ours, but somebody else's
+BEFORE = [ROOT, DATA, FOREIGN]  # the volume is attached
+OURS = disk("sdd", SIZE, hctl="2:0:3:0")
+
+
 class Machine:
     """A workstation with the disks of the last `show`."""
 

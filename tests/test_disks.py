@@ -6,7 +6,7 @@ Which one may be written on is for test_wrong_disks.py.
 import os
 
 import pytest
-from machines import Machine, disk, part
+from machines import BEFORE, DATA, OURS, SIZE, Machine, disk, part
 from workstations import at_home, program
 
 from lib.errors import CheckFailed
@@ -19,13 +19,8 @@ from lib.steps import Step
 from lib.workstation import notes
 from lib.workstation.shell import Shell, connect_shell
 
-SIZE = 40 * 2**30
 VOLUME = {"id": "5f0c2d4e-9b31-4c6a-8e77-0d1f2a3b4c5d", "name": "disk", "size": SIZE}
 VOLUME |= {"others": ["root"]}
-ROOT = disk("sda", 80 * 2**30, pttype="gpt", children=[part("sda1", mountpoints=["/"])])
-DATA = disk("sdb", 100 * 2**30, pttype="gpt", children=[part("sdb1", mountpoints=["/data"])])
-BEFORE = [ROOT, DATA, disk("sdc", SIZE, hctl="2:0:2:0")]
-OURS = disk("sdd", SIZE, hctl="2:0:3:0")
 
 
 @pytest.fixture

@@ -107,7 +107,11 @@ def test_plain_papermill_gives_the_same_result(place, done, tmp_path):
     command = [BIN / "papermill", "90-remove-cluster.ipynb", tmp_path / "out.ipynb"]
     options = ["-f", "../params/local.yaml", *INSTANT[:1], *INSTANT[1].split("=", 1)]
     ran = subprocess.run(
-        [*command, *options], cwd=ROOT / "notebooks", env=place.env, capture_output=True, timeout=60
+        [*command, *options],
+        cwd=ROOT / "notebooks",
+        env=place.env,
+        capture_output=True,
+        timeout=240,
     )
     assert ran.returncode == 0, ran.stderr
     created = {"deleteTemplate", "deleteSnapshot", "deleteVolume", "destroyVirtualMachine"}

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from machines import Machine, disk, part
+from machines import SIZE, Machine, disk, part
 from workstations import program
 
 from lib import config
@@ -19,7 +19,6 @@ from lib.steps import Pending
 from lib.workstation import notes
 from lib.workstation.shell import write_text
 
-SIZE = 40 * 2**30
 SERIAL = "5f0c2d4e9b314c6a8e77"
 VOLUME = {"id": "5f0c2d4e-9b31-4c6a-8e77-0d1f2a3b4c5d", "name": "disk", "size": SIZE}
 VOLUME |= {"virtualmachineid": "m", "hypervisor": "KVM"}
@@ -150,6 +149,10 @@ REFUSED = [
     (FILE | {"version": "367.1.0"}, "image_version"),
     (FILE | {"board": "amd64-usr"}, "board"),
     ({"url": URL, "board": "amd64-usr"}, "board"),
+    ({"installer_url": "ftp://mirror.example/coreos-install"}, "installer_url"),
+    ({"installer_url": "https://user:secret@mirror.example/coreos-install"}, "installer_url"),
+    ({"installer_url": "https://mirror.example/a b"}, "installer_url"),
+    ({"installer_sha256": "0" * 63}, "installer_sha256"),
 ]
 
 

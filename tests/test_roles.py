@@ -113,7 +113,7 @@ def test_all_roles_move_to_a_new_token(cloud):
     assert {discovery.url_in(one) for one in given} == {second}
 
 
-def test_a_cluster_that_was_made_without_roles_can_get_some(cloud):
+def test_a_cluster_without_roles_can_get_some(cloud):
     how = USERDATA | MINE | {"discovery": "local", "roles": [], "etcd_members": 3}
     for stage in STAGES[:2]:
         play(cloud, stage, **how)
@@ -138,7 +138,7 @@ def test_a_cluster_that_was_made_without_roles_can_get_some(cloud):
         ([{"name": "a", "count": 3}], 'set config_delivery "userdata"'),
     ],
 )
-def test_roles_that_cannot_be_are_refused_before_anything_is_written(server, roles, message):
+def test_invalid_roles_are_refused_before_anything_is_written(server, roles, message):
     how = {} if "userdata" in message else DELIVERED
     with pytest.raises(ParamsError, match=message):
         play(client(server), STAGES[0], **how, roles=roles)

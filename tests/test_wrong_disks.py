@@ -7,7 +7,7 @@ It goes the whole way: inventory, notes, target, close look, guard.
 import shlex
 
 import pytest
-from machines import Machine, disk, part
+from machines import BEFORE, DATA, FOREIGN, OURS, ROOT, SIZE, Machine, disk, part
 
 from lib.errors import CheckFailed, ShellFailed
 from lib.install import disks, guard
@@ -17,17 +17,11 @@ from lib.steps import Step
 from lib.workstation import notes
 from lib.workstation.shell import run
 
-SIZE = 40 * 2**30
 UUID = "5f0c2d4e-9b31-4c6a-8e77-0d1f2a3b4c5d"  # of a volume on KVM, where the serial identifies it
 SERIAL = "5f0c2d4e9b314c6a8e77"
 NUMBER = "80921"  # of one on VMware in 2014, where nothing does so
 OTHERS = "8d8d4497afcc45d0839c"
 
-ROOT = disk("sda", 80 * 2**30, pttype="gpt", children=[part("sda1", mountpoints=["/"])])
-DATA = disk("sdb", 100 * 2**30, pttype="gpt", children=[part("sdb1", mountpoints=["/data"])])
-FOREIGN = disk("sdc", SIZE, hctl="2:0:2:0")  # blank, of the same size, and somebody else's
-BEFORE = [ROOT, DATA, FOREIGN]
-OURS = disk("sdd", SIZE, hctl="2:0:3:0")
 SECOND = disk("sde", SIZE, hctl="2:0:4:0")
 KVM = [disk("vda", 80 * 2**30, children=[part("vda1", mountpoints=["/"])])]
 MINE = disk("vdb", SIZE, serial=SERIAL)
