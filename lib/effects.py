@@ -68,7 +68,7 @@ def succeeded(command: str, params: dict, row: dict | None) -> bool:
     )
 
 
-def _made(listing: str, key: str, **filters: str) -> Callable:
+def _created(listing: str, key: str, **filters: str) -> Callable:
     """Return the rule for a command that creates: rows known by `key`, listed by parameters."""
 
     def rule(cloud: Client, params: dict, entry: Entry) -> dict | None:
@@ -190,14 +190,14 @@ def _is(command: str) -> Callable[[dict, dict], bool]:
 
 
 MADE = {
-    "createVolume": _made("listVolumes", "name", name="name", zoneid="zoneid"),
-    "createSnapshot": _made("listSnapshots", "volumeid", volumeid="volumeid"),
-    "createTemplate": _made("listTemplates", "name", name="name"),
-    "registerTemplate": _made("listTemplates", "name", name="name"),
-    "deployVirtualMachine": _made("listVirtualMachines", "name", name="name", zoneid="zoneid"),
-    "createAffinityGroup": _made("listAffinityGroups", "name", name="name"),
+    "createVolume": _created("listVolumes", "name", name="name", zoneid="zoneid"),
+    "createSnapshot": _created("listSnapshots", "volumeid", volumeid="volumeid"),
+    "createTemplate": _created("listTemplates", "name", name="name"),
+    "registerTemplate": _created("listTemplates", "name", name="name"),
+    "deployVirtualMachine": _created("listVirtualMachines", "name", name="name", zoneid="zoneid"),
+    "createAffinityGroup": _created("listAffinityGroups", "name", name="name"),
     "associateIpAddress": _associated,
-    "registerUserData": _made("listUserData", "name", name="name"),
+    "registerUserData": _created("listUserData", "name", name="name"),
 }
 EFFECTS = {
     "attachVolume": _became("listVolumes", _has("virtualmachineid")),

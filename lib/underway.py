@@ -51,11 +51,11 @@ def _others(cloud: Client) -> list[tuple[str, dict]]:
     own = cloud.folder.name, gethostname()
     found = []
     for row in cloud.list_if_allowed("listTags", key=_key(cloud)) or []:
-        said = WORDS.fullmatch(str(row.get("value")))
-        began = _moment(said["since"]) if said else None
-        if said and began and (said["run"], said["host"]) != own:
+        words = WORDS.fullmatch(str(row.get("value")))
+        began = _moment(words["since"]) if words else None
+        if words and began and (words["run"], words["host"]) != own:
             when = f"began at {began.astimezone():%F %T %Z} and has not ended"
-            found.append((f"{said['who']} {when}", row))
+            found.append((f"{words['who']} {when}", row))
     facts.add(underway=[text for text, _ in found])
     return found
 

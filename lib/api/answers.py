@@ -111,8 +111,8 @@ def parsed(text: str, command: str = "") -> dict | None:
     except ValueError:
         code = re.search(r'"errorcode"\s*:\s*(\d{1,6})\b', text)
         quoted = re.search(r'"errortext"\s*:\s*"(.*)"\s*}', text, re.S)
-        said = _printable(quoted[1] if quoted else text)
-        return {"error": {"errorcode": int(code[1]), "errortext": said}} if code else None
+        words = _printable(quoted[1] if quoted else text)
+        return {"error": {"errorcode": int(code[1]), "errortext": words}} if code else None
 
 
 def _printable(value: object) -> object:

@@ -63,13 +63,13 @@ def _left(scratch: Path) -> bool:
     """
     named = re.fullmatch(rf"{SCRATCH}(?:([1-9][0-9]{{0,8}})-)?[a-z0-9_]{{8}}", scratch.name)
     try:
-        made = scratch.lstat()
+        status = scratch.lstat()
         names = [path.name for path in scratch.iterdir()]
-        if not named or made.st_uid != os.getuid() or not all(map(_KERNELS.fullmatch, names)):
+        if not named or status.st_uid != os.getuid() or not all(map(_KERNELS.fullmatch, names)):
             return False
         if not named[1]:
-            return time.time() - made.st_mtime > ledger.LINGERING
-        return psutil.Process(int(named[1])).create_time() > made.st_ctime + 2  # another process
+            return time.time() - status.st_mtime > ledger.LINGERING
+        return psutil.Process(int(named[1])).create_time() > status.st_ctime + 2  # another process
     except OSError:
         return False
     except psutil.NoSuchProcess:

@@ -188,14 +188,14 @@ def _plan_given(
     why = "it is configured with other lines"
     files = [n for n in nodes if n.file]
     given = {n.name: _write(n, texts[n.name], why) for n in files}
-    told = [n for n in nodes if not n.file]
-    names = {n.name: n.name if apart else stem_of(n.name) for n in told}
-    new = {names[n.name]: data.encoded(texts[n.name]) for n in told}
+    by_userdata = [n for n in nodes if not n.file]
+    names = {n.name: n.name if apart else stem_of(n.name) for n in by_userdata}
+    new = {names[n.name]: data.encoded(texts[n.name]) for n in by_userdata}
     steps, params = [], {name: {"userdata": new[of]} for name, of in names.items()}
-    if told and cloud.may_register:
+    if by_userdata and cloud.may_register:
         steps, ids = registered.plan_register(cloud, cluster, new, anew=True)
         params = {name: {"userdataid": ids[of]} for name, of in names.items()}
-    for n in told:
+    for n in by_userdata:
         changed = {"id": n.machine["id"]} | params[n.name]
         given[n.name] = Step("updateVirtualMachine", changed, why, n.name)
     return steps, given

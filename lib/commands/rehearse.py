@@ -75,15 +75,15 @@ def _expected(order: Order, folder: Path) -> str:
 
     profile = order.values["profile"].value
     known = history.expected(past.folders(order.runs), profile)
-    made = Counter(c for c, *_ in history.durations(past.lines(folder / "journal.jsonl", [])))
-    told = [
+    counts = Counter(c for c, *_ in history.durations(past.lines(folder / "journal.jsonl", [])))
+    lines = [
         f"  {command}: {f'{count} times ' if count > 1 else ''}{span(known[command]['seconds'])}"
-        for command, count in made.items()
+        for command, count in counts.items()
         if command in known
     ]
-    if not told:
+    if not lines:
         return f"How long this takes at {profile} is not known: no run there has changed anything."
-    return "\n".join([f"At {profile} these jobs took, in the median of earlier runs:", *told])
+    return "\n".join([f"At {profile} these jobs took, in the median of earlier runs:", *lines])
 
 
 def _dialect(text: str, file: Path | None) -> str:
@@ -133,10 +133,10 @@ def _copied(order: Order, seed: Path, dialect: str) -> Order:
     project = order.values["project"].value
     options = f"dialect={dialect}&time_scale={SCALE}&seed={seed}"
     options += f"&project={project}" if project else ""
-    meant = {"profile": f"local?{options}", "mode": "apply", "workstation_ssh": ""}
-    meant["installer_sha256"] = ""  # of the stand-in nobody can know it
+    changed = {"profile": f"local?{options}", "mode": "apply", "workstation_ssh": ""}
+    changed["installer_sha256"] = ""  # of the stand-in nobody can know it
     if order.values["discovery"].value != "static":
-        meant["discovery"] = "local"
-    values = {n: replace(order.values[n], value=v, origin="rehearsal") for n, v in meant.items()}
+        changed["discovery"] = "local"
+    values = {n: replace(order.values[n], value=v, origin="rehearsal") for n, v in changed.items()}
     how = order.how | {"reason": order.how["reason"] or "a rehearsal on a copy of the cloud"}
     return replace(order, values=order.values | values, how=how)

@@ -183,9 +183,9 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
 def _summed_up(terminal: Any, ended: Any, chosen: Sequence, tells_plan: bool) -> int:
     """Print how a run of the stages ended, unless the terminal is gone; return its exit code."""
     try:
-        made = any(stage.number == DEPLOYS for stage in chosen)
+        deploys = any(stage.number == DEPLOYS for stage in chosen)
         look = again.to_look_at_removal(ended.folder)
-        after = translated("To see what removes it: {}", look) if made else ""
+        after = translated("To see what removes it: {}", look) if deploys else ""
         terminal.sum_up(ended, lambda option: again.way_on(ended.folder, chosen, option), after)
         if tells_plan:
             terminal.show_plan(ended)

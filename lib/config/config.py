@@ -82,8 +82,8 @@ class Config:
         """Return the step that writes one of the texts, with the service that gives its token."""
         params: dict[str, object] = {"text": self.texts()[name]}
         if name == self.form.cluster_file:
-            made = self.bootstrap
-            params |= {"cluster": made.cluster, "service": made.service, "size": made.size}
+            start = self.bootstrap
+            params |= {"cluster": start.cluster, "service": start.service, "size": start.size}
         return Step("write", params, why, where)
 
 
@@ -99,10 +99,10 @@ def _rendered(name: str, config: Config, url: str, role: Role | None = None) -> 
     def unit(name: str) -> str:
         return _templates().get_template(name).render(values).strip() + "\n"
 
-    made = config.bootstrap
+    start = config.bootstrap
     values = {"keys": config.keys, "url": url, "unit": unit}
-    values |= {"addresses": made.addresses, "cluster": made.cluster}
-    values |= {"size": made.size, "others": made.others, "role": role}
+    values |= {"addresses": start.addresses, "cluster": start.cluster}
+    values |= {"size": start.size, "others": start.others, "role": role}
     text = _templates().get_template(name).render(values)
     if name.endswith(".ign"):
         text = json.dumps(json.loads(text), indent=1, ensure_ascii=False)
@@ -113,14 +113,14 @@ def _rendered(name: str, config: Config, url: str, role: Role | None = None) -> 
 def _templates():
     import jinja2  # only the stages that render need it
 
-    made = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("texts")),
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
-    made.filters["scalar"] = _scalar
-    made.filters["url"] = lambda text: quote(text, safe="")
-    return made
+    templates.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    templates.filters["scalar"] = _scalar
+    templates.filters["url"] = lambda text: quote(text, safe="")
+    return templates
 
 
 def _scalar(text: str) -> str:

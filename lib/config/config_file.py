@@ -185,10 +185,10 @@ def _tree(
     tree = placeholders.fill(root, known, problems)
     if kind != "butane" or problems:
         return tree
-    made = ignition.compose(_translated(path, yaml_text(tree)))
-    if isinstance(made, Problem):
-        raise CheckFailed(f"butane made of {path} what is no Ignition config: {made.message}")
-    return made
+    composed = ignition.compose(_translated(path, yaml_text(tree)))
+    if isinstance(composed, Problem):
+        raise CheckFailed(f"butane made of {path} what is no Ignition config: {composed.message}")
+    return composed
 
 
 def _translated(path: str, text: str) -> str:
@@ -205,13 +205,13 @@ def _translated(path: str, text: str) -> str:
     if done.returncode:
         output = masked(done.stderr.strip()[-1000:])
         raise CheckFailed(f"butane refuses {path}: {output}.", next_step=NOTHING_WRITTEN)
-    made = done.stdout
+    output = done.stdout
     for name in MACHINE:  # in what butane writes as a data: URL
-        made = made.replace(f"%24%7B{name}%7D", f"${{{name}}}")
-    if len(OF_MACHINE.findall(made)) != len(OF_MACHINE.findall(text)):
+        output = output.replace(f"%24%7B{name}%7D", f"${{{name}}}")
+    if len(OF_MACHINE.findall(output)) != len(OF_MACHINE.findall(text)):
         what = f"butane compressed a text of {path} in which a machine's name or address stands"
         raise CheckFailed(what, next_step="Write its contents as `source: data:,…`.")
-    return made
+    return output
 
 
 def _rules(tree: yaml.Node | None, form: Form) -> list[Problem]:

@@ -38,10 +38,11 @@ def own(ours: Ours, form: tuple, keys: str, file: str, values: dict, how: dict) 
 
 def _merged(ours: Ours, form: tuple, keys: str, file: str, values: dict, how: dict) -> str:
     base = discovery.service(how["service"], ours.cloud.profile.discovery)
-    made = bootstrap(ours, base)
-    made = addresses.settle(ours.cloud, made, ours.zone, how["network"], how["fixed"])
+    start = bootstrap(ours, base)
+    start = addresses.settle(ours.cloud, start, ours.zone, how["network"], how["fixed"])
     form = Form(*form)
-    config = Config(form, ssh_keys(keys), made, *config_files(ours.roles, file, values, form, made))
+    own = config_files(ours.roles, file, values, form, start)
+    config = Config(form, ssh_keys(keys), start, *own)
     for text in config.texts().values():
         demand_valid(text)
     files = dict.fromkeys(filter(None, [file, *(r.config_file for r in ours.roles)]))

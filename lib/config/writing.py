@@ -59,14 +59,14 @@ def write(shell: Shell, where: str, text: str, old: str = "", kept: str = "") ->
 
     `old` is what was there, "" if nothing was, and `kept` where that stays.
     """
-    told = {"file": where, "before": old and files.sha256(old), "after": files.sha256(text)}
-    told |= {"kept": kept} if kept else {}
+    details = {"file": where, "before": old and files.sha256(old), "after": files.sha256(text)}
+    details |= {"kept": kept} if kept else {}
     at, what = files.workstation(shell), f"{where} on {shell.name}"
     keep_secrets(shell, where.rpartition("/")[0], getattr(text, "secrets", ()))
-    with files.journalled(at, "write", what, told) as ended:
+    with files.journalled(at, "write", what, details) as ended:
         write_text(shell, where, text)
         more = f"; the old one is kept as {kept}" if kept else ""
-        ended["text"] = f"sha256 {told['after']}{more}"
+        ended["text"] = f"sha256 {details['after']}{more}"
 
 
 def filled(shell: Shell, work_dir: str, text: Text) -> Text:
@@ -108,15 +108,15 @@ def demand_valid(text: str) -> None:
     print(f"✓ {what} is valid: {len(text.splitlines())} lines")
 
 
-def check_valid(shell: Shell, work_dir: str, form: Form, mode: str, made: bool = False) -> None:
-    """Validate the text for the disk; it may be absent in plan mode, or once the disk is `made`."""
+def check_valid(shell: Shell, work_dir: str, form: Form, mode: str, served: bool = False) -> None:
+    """Validate the text for the disk; it may be absent in plan mode, or once the disk `served`."""
     if not form.disk_file:
         return print("the disk carries no configuration: the machines get theirs as user data")
     there = read(shell, work_dir, form.disk_file)
-    if there.text or (mode == "apply" and not made):
+    if there.text or (mode == "apply" and not served):
         demand_present(there)
         demand_valid(there.text)
-    elif made:
+    elif served:
         print(f"{there.where} is not there, and not needed: the disk has served")
     else:
         print(f"no {there.where} yet: {STAGE} writes it")

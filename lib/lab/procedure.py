@@ -56,8 +56,8 @@ def look(cloud: Cloud, values: dict) -> Found:
     )
     volume = ours.volume() if ours.needs_disk else None
     snapshot = ours.snapshot(volume) if ours.needs_disk else None
-    made = (volume, snapshot, ours.template(), ours.machines(), len(ours.names))
-    return Found(*made, ours.template_from)
+    machines, wanted = ours.machines(), len(ours.names)
+    return Found(volume, snapshot, ours.template(), machines, wanted, ours.template_from)
 
 
 def states(found: Found) -> dict[int, State]:
@@ -69,7 +69,7 @@ def states(found: Found) -> dict[int, State]:
     left = _left(found)
     return {
         0: State(DONE, "the cloud answers"),
-        **_made(found),
+        **_of_template(found),
         50: State(deployed, count),
         60: State(UNKNOWN if looked == DONE else TO_DO, "run it to see"),
         70: State(UNKNOWN, "on request"),
@@ -77,7 +77,7 @@ def states(found: Found) -> dict[int, State]:
     }
 
 
-def _made(found: Found) -> dict[int, State]:
+def _of_template(found: Found) -> dict[int, State]:
     """Return the states of the stages that lead to the template."""
     todo, unneeded = State(TO_DO), State(DONE, "not needed")
     if found.template_from != "disk":

@@ -61,8 +61,8 @@ def _ansible(past: Past, own: list[Resource]) -> str:
         for one in _machines(past, own)
     }
     group = re.sub(r"\W", "_", str(past.params.get("cluster_name") or "cluster"), flags=re.A)
-    made = {"all": {"children": {re.sub(r"^(?=\d)", "_", group): {"hosts": hosts}}}}
-    return _from(past) + yaml.safe_dump(made, sort_keys=False)
+    tree = {"all": {"children": {re.sub(r"^(?=\d)", "_", group): {"hosts": hosts}}}}
+    return _from(past) + yaml.safe_dump(tree, sort_keys=False)
 
 
 def _ssh_config(past: Past, own: list[Resource]) -> str:

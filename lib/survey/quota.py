@@ -93,13 +93,13 @@ def rows(
             needs[kind] = needs.get(kind, 0) + more
     places = ours.places if missing else []
     needs["ip"] = addresses + sum(_addresses(place, networks[place.zone]) for place in places)
-    for kind, more in _made(ours, volume_size).items():
+    for kind, more in _of_template(ours, volume_size).items():
         needs[kind] = needs.get(kind, 0) + more
     account = cloud.project_row or next(iter(cloud.list_if_allowed("listAccounts") or []), {})
     limits = {str(r["resourcetype"]): r["max"] for r in _limits(cloud)}
     if not account and not limits:
-        told = not_allowed("listAccounts")
-        return [tick("what is left of the account's limits", "enough", told, None)]
+        denied = not_allowed("listAccounts")
+        return [tick("what is left of the account's limits", "enough", denied, None)]
     return [_left(cloud, kind, needs.get(kind, 0), account, limits) for kind in KINDS]
 
 
@@ -132,7 +132,7 @@ def _addresses(ours: Ours, network: str) -> int:
     return 0 if any(ready) else 1
 
 
-def _made(ours: Ours, volume_size: int) -> dict[str, float]:
+def _of_template(ours: Ours, volume_size: int) -> dict[str, float]:
     """Return what the disk, its snapshot and the template need that are not there yet."""
     others = len(copies.plan(ours, ours.template_from))
     if not ours.needs_disk:
@@ -141,8 +141,8 @@ def _made(ours: Ours, volume_size: int) -> dict[str, float]:
     snapshot = image or ours.snapshot(volume)
     disks, shots, images = (0 if there else 1 for there in (volume or snapshot, snapshot, image))
     kept = (shots + images + others) * volume_size
-    made: dict[str, float] = {"volume": disks, "snapshot": shots, "template": images + others}
-    return made | {"primarystorage": disks * volume_size, "secondarystorage": kept}
+    needs: dict[str, float] = {"volume": disks, "snapshot": shots, "template": images + others}
+    return needs | {"primarystorage": disks * volume_size, "secondarystorage": kept}
 
 
 def _limits(cloud: Cloud) -> list[dict]:
@@ -152,8 +152,8 @@ def _limits(cloud: Cloud) -> list[dict]:
 def _left(cloud: Cloud, kind: str, need: float, account: dict, limits: dict[str, int]) -> Tick:
     """Return the row of one kind. Of two limits that are told the lower one counts."""
     number, words = KINDS[kind]
-    told = (account.get(f"{kind}limit"), limits.get(str(number)))
-    most = [float(m) for m in told if m not in (None, "Unlimited") and float(m) >= 0]
+    limits_shown = (account.get(f"{kind}limit"), limits.get(str(number)))
+    most = [float(m) for m in limits_shown if m not in (None, "Unlimited") and float(m) >= 0]
     what, wanted = f"{words} still allowed", f"{_number(need)} or more"
     if not most:
         return tick(what, wanted, "no limit", True)

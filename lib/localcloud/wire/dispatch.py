@@ -92,10 +92,10 @@ def _answer(
 
 
 def _logged(cloud: Cloud, given: dict[str, str], cookies: str) -> Reply:
-    status, text, made = sessions.answer(cloud, given, cookies)
+    status, text, to_set = sessions.answer(cloud, given, cookies)
     if status == 405:
         return Reply(status, "text/plain", text)
-    return _reply(cloud, given, status, text)._replace(cookies=made)
+    return _reply(cloud, given, status, text)._replace(cookies=to_set)
 
 
 def _seen_by_users(cloud: Cloud, error: ApiError) -> ApiError:
@@ -117,8 +117,8 @@ def _error(fault: Fault) -> ApiError:
 def _refused(cloud: Cloud, name: str, given: dict[str, str], error: ApiError) -> Reply:
     text = envelope.refusal(cloud, name, error, escaped=not _wants_json(given))
     # Exceptions have the header X-Description, refusals of a caller do not.
-    told = "" if error.code == 401 or name in sessions.COMMANDS else error.text
-    return _reply(cloud, given, error.code, text)._replace(error=told)
+    shown = "" if error.code == 401 or name in sessions.COMMANDS else error.text
+    return _reply(cloud, given, error.code, text)._replace(error=shown)
 
 
 def _reply(cloud: Cloud, given: dict[str, str], status: int, text: str) -> Reply:
