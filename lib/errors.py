@@ -99,12 +99,15 @@ class ProfileError(RunbookError):
 class NotOne(RunbookError):
     """A name fits no resource, or more than one: kind, query, candidates, and what to do next.
 
-    `sides` are what is wanted and what is found, in words.
+    `sides` are what is wanted and what is found, in words. `found` candidates fit: with 0 they are
+    what there is otherwise.
     """
 
-    def __init__(self, kind: str, query: str, candidates: list[str], next_step: str = ""):
+    def __init__(
+        self, kind: str, query: str, candidates: list[str], next_step: str = "", found: int = 0
+    ):
         self.kind, self.query, self.candidates = kind, query, candidates
-        self.next_step = next_step
+        self.next_step, self.found = next_step, found
         listed = "\n".join(f"  {c}" for c in candidates) or "  (none)"
         self.sides = f"exactly one {kind} with {query}", f"these:\n{listed}"
         text = f"wanted {self.sides[0]}; there are:\n{listed}"

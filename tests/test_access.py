@@ -273,6 +273,11 @@ def test_00_refuses_what_a_later_stage_would_refuse(shared, parameter, case):
     assert parameter == "installer" or "found 1 of" in str(refused.value)
 
 
+def test_a_part_of_a_name_is_no_name(shared):
+    with pytest.raises(CheckFailed, match=r"disk_offering Custom: .* found none of that name"):
+        play(shared, CHECK, disk_offering="Custom")
+
+
 def test_one_table_lists_all_faults(shared):
     wrong = {n: v for n, (v, _) in WRONG.items() if n not in ("zone", "installer", "image_url")}
     with pytest.raises(CheckFailed) as refused:

@@ -49,7 +49,7 @@ def pick(rows: list[dict], command: str, name: str, by: str = "name", elsewhere:
     shown = found or _nearest(rows, name, by)
     lines = [f"{_readable(r.get(by))} ({_known(r)})" for r in shown]
     next_step = CHOOSE.format(f"{BY_ID}{found[0]['id']}") if found else elsewhere
-    raise NotOne(KINDS.get(command, command), f"{by} {name!r}", lines, next_step)
+    raise NotOne(KINDS.get(command, command), f"{by} {name!r}", lines, next_step, len(found))
 
 
 def _readable(name: object) -> str:

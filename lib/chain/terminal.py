@@ -178,6 +178,7 @@ class Terminal:
 
         `way_on` returns the command that continues the run, or with an option (as `-p size=VALUE`)
         the one that starts a new run; `after` says what can be done after a run that ended well.
+        A plan that needs another value is not continued: it would meet the same one again.
         """
         if not self.planning:
             for line in summary.machines(run.folder):
@@ -199,15 +200,21 @@ class Terminal:
             if option := another("\n".join(result.error for result in run.results)):
                 self._say(translated("With another value: {}", way_on(option)))
             text = "To continue: {}  (it checks the cloud and does only what is left)"
-            self._say(translated(text, way_on("")))
+            if not (option and self.planning):
+                self._say(translated(text, way_on("")))
         self._say(translated("Report: {}", near(run.folder / REPORT)))
         if after and run.cause == "ok" and not self.planning:
             self._say(after)
+        if run.cause == "ok" and not self.planning and not any(r.steps for r in run.results):
+            self._say(translated("Nothing was left to do: no stage changed anything."))
         self._say(sentence(run))
 
     def show_plan(self, run: Run) -> None:
-        """Print what a run in plan mode would do."""
-        for text in summary.plan(plans.read(run.folder)):
+        """Print what a run in plan mode would do; a failed one may have found nothing to do."""
+        planned = plans.read(run.folder)
+        if run.cause != "ok" and not any(plan.steps for plan in planned.values()):
+            return self._say(translated("There is no plan: what failed has to be mended first."))
+        for text in summary.plan(planned):
             self.console.print(text, soft_wrap=True)
 
     def _explain_all(self, bad: Sequence[Result]) -> None:

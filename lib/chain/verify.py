@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from lib.chain.seal import LOG, NAMESPACE, keygen, last, read_log
 from lib.record import ledger, manifest
-from lib.record.faults import BadInput
 from lib.record.journal import INTERACTIVE
 from lib.record.manifest import FILE, SIGNATURE, Manifest
 from lib.report import past
@@ -35,8 +34,7 @@ def verify(folder: Path, signers: Path | None = None) -> list[Finding]:
     `signers` is a file of allowed signers (ssh-keygen(1)); with it, a signature of one of them is
     required. Raises `BadInput` if there is no such run.
     """
-    if not folder.is_dir():
-        raise BadInput([f"{folder}: there is no such folder of a run"])
+    past.demand_run(folder)
     folder = Path(os.path.abspath(folder))  # not resolved: a link is a finding
     beside = [found for names, found in _beside(folder.parent) if folder.name in names]
     return _first_per_file([*_findings(folder, signers), *beside])

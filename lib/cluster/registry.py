@@ -1,6 +1,7 @@
 """The discovery registry, as it is of use while a cluster forms: whom it lists."""
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 
 from lib.checks import LATER, NOT_ASKED, Tick, later, tick
@@ -28,10 +29,16 @@ NO_TEXT = "Is work_dir the folder of this cluster? Else its text was lost, or 20
 WHAT, LISTED = "registered", "listed"
 
 
-def ticks(names: list[str], found: dict[str, str], written: Written, formed: bool) -> list[Tick]:
+def ticks(
+    names: list[str],
+    found: dict[str, str],
+    written: Written,
+    formed: bool,
+    further: Collection[str] = (),
+) -> list[Tick]:
     """Return a tick for each member, and one for each stranger.
 
-    `found` are the addresses of all machines by name.
+    `found` are the addresses of all machines by name, `further` those of machines too many.
 
     The registry serves the bootstrap only. So a source that is gone has a dash, as has whatever is
     amiss in it once the etcds have `formed` a healthy cluster of exactly these machines.
@@ -49,7 +56,7 @@ def ticks(names: list[str], found: dict[str, str], written: Written, formed: boo
         return [tick(WHAT, LISTED, NOT_ASKED, None, f"{gone} {BOOTSTRAP}", n) for n in names]
     listed = set(members.values())
     rows = [_machine(n, found.get(n), listed) for n in names]
-    rows += [_stranger(a) for a in sorted(listed - set(found.values()))]
+    rows += [_stranger(a) for a in sorted(listed - set(found.values()) - set(further))]
     return [_past(r) for r in rows] if formed else rows
 
 

@@ -118,12 +118,14 @@ def _from_outside(expected: Expected, access: Access, there: dict[str, dict]) ->
     rows += placement.ticks(expected.ours, expected.place, expected.offerings, there)
     rows += _addresses(names, found, written)
     rows += [_role(expected.ours, n, there[n]) for n in names if n in there and expected.ours.roles]
+    further = {address_of(r) for r in _further(expected)}  # which have a row of their own
     shells = {n: connect(access, m) for n, m in _running(there).items() if access.user}
-    etcds = _etcds(expected, found, shells)
+    etcds = _etcds(expected, found, shells, further)
     if written.addresses:
         return rows + etcds
     formed = len(found) == len(names) and all(t.ok == "✓" for t in etcds)
-    return rows + registry.ticks(expected.ours.members, found, written, formed) + etcds
+    members = expected.ours.members
+    return rows + registry.ticks(members, found, written, formed, further) + etcds
 
 
 def _state(name: str, machine: dict | None) -> Tick:
@@ -159,7 +161,9 @@ def _addresses(names: list[str], found: dict[str, str], written: Written) -> lis
     return rows
 
 
-def _etcds(expected: Expected, found: dict[str, str], shells: dict[str, Shell]) -> list[Tick]:
+def _etcds(
+    expected: Expected, found: dict[str, str], shells: dict[str, Shell], further: set[str]
+) -> list[Tick]:
     """Return what each machine's etcd answers itself, and the members that are no machines."""
     names, written = expected.ours.names, expected.written
     there = {n: found[n] for n in names if found.get(n)}
@@ -168,7 +172,7 @@ def _etcds(expected: Expected, found: dict[str, str], shells: dict[str, Shell]) 
     voters = {there[n] for n in members if n in there}
     rows = [_etcd(n, known.get(n), voters, len(members)) if n in members else
             _other(n, known.get(n)) for n in names]  # fmt: skip
-    strangers = set().union(*(a.members for a in known.values())) - set(there.values())
+    strangers = set().union(*(a.members for a in known.values())) - set(there.values()) - further
     return rows + [
         tick("etcd", "these machines only", "a stranger, a member", False, REMOVE, a)
         for a in sorted(strangers)
@@ -215,10 +219,10 @@ def _etcd(name: str, answer: etcd.Answer | None, ours: set[str], size: int) -> T
     return tick("etcd", wanted, f"{answer.state}{known}", ok, advice, name)
 
 
-def _too_many(expected: Expected) -> list[Tick]:
-    """Return each machine that is not of the cluster, but was made as if it were.
+def _further(expected: Expected) -> list[dict]:
+    """Return the rows of machines that are not of the cluster, but were made as if they were.
 
-    That is one with a further number, or of the same template while the token is baked in.
+    They have a further number, or are of the same template while the token is baked in.
     """
     ours, written = expected.ours, expected.written
     alive = [r for r in left.wherever(ours) if r["state"] not in machines.BAD]
@@ -226,8 +230,13 @@ def _too_many(expected: Expected) -> list[Tick]:
     own = set(ours.names)
     templates = {r.get("templateid") for r in alive if r["name"] in own and baked}
     named = {r["id"] for r in ours.of_ours(alive)}
-    found = [r for r in alive if (r["name"] not in own or left.is_left(ours, r))
-             and (r["id"] in named or r.get("templateid") in templates)]  # fmt: skip
+    return [r for r in alive if (r["name"] not in own or left.is_left(ours, r))
+            and (r["id"] in named or r.get("templateid") in templates)]  # fmt: skip
+
+
+def _too_many(expected: Expected) -> list[Tick]:
+    """Return a tick for each machine that is too many."""
+    ours, written, found = expected.ours, expected.written, _further(expected)
     at = machines.addresses({r["name"]: r for r in found})
     known = etcd.ask_all(ours.cloud, at, written.text)
     return [

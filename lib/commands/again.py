@@ -30,15 +30,15 @@ def to_look_at_removal(folder: Path) -> str:
     return shlex.join(words + _runs(folder))
 
 
-def way_on(folder: Path, chosen: Sequence, option: str) -> str:
-    """Return the command that resumes a run, or with an option one that starts a new run."""
+def way_on(folder: Path, chosen: Sequence, option: str, verb: str = "run") -> str:
+    """Return the command that resumes a run, or with an option one that starts another."""
     from lib.chain import stages
     from lib.chain.summary import near
 
     if not option:
         return to_resume(folder)
     where = chosen[0].path.parent
-    words = [*invoked(), "run", near(folder / "params.yaml"), *option.split()]
+    words = [*invoked(), verb, near(folder / "params.yaml"), *option.split()]
     if list(chosen) != stages.choose(stages.find(where)):
         words += ["--stages", ",".join(f"{stage.number:02}" for stage in chosen)]
     if where != ROOT / "notebooks":

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,9 @@ def _summed_up(terminal: Any, ended: Any, chosen: Sequence, tells_plan: bool) ->
         deploys = any(stage.number == DEPLOYS for stage in chosen)
         look = again.to_look_at_removal(ended.folder)
         after = translated("To see what removes it: {}", look) if deploys else ""
-        terminal.sum_up(ended, lambda option: again.way_on(ended.folder, chosen, option), after)
+        verb = "plan" if terminal.planning else "run"
+        way_on = partial(again.way_on, ended.folder, chosen, verb=verb)
+        terminal.sum_up(ended, way_on, after)
         if tells_plan:
             terminal.show_plan(ended)
             if not ended.exit_code and _waiting(ended.folder):

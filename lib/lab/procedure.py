@@ -9,6 +9,7 @@ from html import escape
 
 from lib.chain.stages import ON_REQUEST
 from lib.cloud import Cloud
+from lib.machines import BAD
 from lib.ours import Ours
 
 DONE, PARTLY, TO_DO, UNKNOWN = "done", "partly", "to do", "unknown"
@@ -37,6 +38,7 @@ class Found:
     machines: dict[str, dict]
     wanted: int  # machines
     template_from: str = "disk"
+    beyond: tuple[str, ...] = ()  # further machines of the cluster, which 80 and 90 remove
 
 
 def look(cloud: Cloud, values: dict) -> Found:
@@ -57,22 +59,27 @@ def look(cloud: Cloud, values: dict) -> Found:
     volume = ours.volume() if ours.needs_disk else None
     snapshot = ours.snapshot(volume) if ours.needs_disk else None
     machines, wanted = ours.machines(), len(ours.names)
-    return Found(volume, snapshot, ours.template(), machines, wanted, ours.template_from)
+    alive = [r for r in cloud.list("listVirtualMachines") if r["state"] not in BAD]
+    own = ours.own(ours.of_ours(alive))
+    beyond = tuple(r["name"] for r in own if r["name"] not in ours.names)
+    return Found(volume, snapshot, ours.template(), machines, wanted, ours.template_from, beyond)
 
 
 def states(found: Found) -> dict[int, State]:
     """Return the state of each stage by its number."""
     running = [m for m in found.machines.values() if m["state"] == "Running"]
     count = f"{len(running)} of {found.wanted} Running"
+    more = ", ".join(found.beyond)
     deployed = DONE if len(running) == found.wanted else PARTLY if found.machines else TO_DO
     looked = DONE if deployed == DONE else TO_DO
     left = _left(found)
     return {
         0: State(DONE, "the cloud answers"),
         **_of_template(found),
-        50: State(deployed, count),
+        50: State(deployed, f"{count}; more than that: {more}" if more else count),
         60: State(UNKNOWN if looked == DONE else TO_DO, "run it to see"),
         70: State(UNKNOWN, "on request"),
+        80: State(UNKNOWN, f"would remove {more}" if more else "on request"),
         90: State(UNKNOWN, f"would remove {left}" if left else "nothing to remove"),
     }
 
@@ -125,7 +132,7 @@ def _from_disk(found: Found, todo: State) -> dict[int, State]:
 
 def _left(found: Found) -> str:
     """Return what of the cluster a removal would find, "" for nothing."""
-    several = len(found.machines)
+    several = len(found.machines) + len(found.beyond)
     parts = [f"{several} machine{'s' * (several > 1)}"] if several else []
     parts += [n for n in ("template", "snapshot", "volume") if getattr(found, n)]
     return ", ".join(parts)

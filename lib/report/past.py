@@ -114,8 +114,7 @@ def read(folder: Path, files: Collection[str] = FILES) -> Past:
 
     Raises BadInput where there is no such folder, or its record holds what no run writes.
     """
-    if not folder.is_dir():
-        raise BadInput([f"{folder}: there is no such folder of a run"])
+    demand_run(folder)
     try:
         return _read(folder, files)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -146,6 +145,13 @@ def _read(folder: Path, files: Collection[str]) -> Past:
 
 def _same(entry: Entry) -> tuple[str, str]:
     return entry.command, json.dumps(entry.params, sort_keys=True)
+
+
+def demand_run(folder: Path) -> None:
+    """Raise BadInput if there is no such folder of a run."""
+    if not folder.is_dir():
+        text = f"{folder}: there is no such folder of a run; `runbook list` shows the runs"
+        raise BadInput([text])
 
 
 def demand_folder(runs: Path) -> None:

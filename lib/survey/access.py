@@ -95,7 +95,6 @@ def _tick(
     except NotOne as fault:
         there = "; ".join(fault.candidates) or "none at all"
         next_step = f"Set {parameter}. {fault.next_step}".strip()
-        same = sum(name in candidate for candidate in fault.candidates)
-        found = f"{same or 'none'} of that name; there are: {there}"
+        found = f"{fault.found or 'none'} of that name; there are: {there}"
         return tick(what, "exactly one", found, False, next_step)
     return tick(what, "exactly one", f"id {row['id']}", True)

@@ -128,6 +128,20 @@ def test_only_a_run_that_made_something_ends_with_what_removes_it(is_plan, tmp_p
     run = Run(tmp_path, [OK])
     output = shown(terminal=False, run=run, is_plan=is_plan, after="To remove it: x")
     assert ("To remove it: x" in output) != is_plan
+    assert "Nothing was left to do" not in output
+
+
+@pytest.mark.parametrize("is_plan", [False, True])
+def test_a_run_that_changed_nothing_says_that_nothing_was_left_to_do(is_plan, tmp_path):
+    run = Run(tmp_path, [replace(OK, steps=[])])
+    output = shown(terminal=False, run=run, is_plan=is_plan)
+    assert ("Nothing was left to do: no stage changed anything." in output) != is_plan
+
+
+def test_a_plan_that_needs_another_value_is_not_continued(tmp_path):
+    run = Run(tmp_path, [replace(BAD, error="NotOne: wanted exactly one zone")])
+    output = shown(terminal=False, run=run, is_plan=True)
+    assert "With another value: again -p NAME=VALUE" in output and "To continue" not in output
 
 
 def test_changes_with_unknown_outcome_are_printed(tmp_path):

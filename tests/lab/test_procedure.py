@@ -5,8 +5,8 @@ from harness import RUN, client, play, play_to
 from lib.lab import procedure
 
 
-def words(cloud) -> dict[int, str]:
-    found = procedure.states(procedure.look(cloud, RUN))
+def words(cloud, **params) -> dict[int, str]:
+    found = procedure.states(procedure.look(cloud, RUN | params))
     return {number: str(state) for number, state in found.items()}
 
 
@@ -27,7 +27,11 @@ def test_the_states_follow_the_stages(server):
     assert words(cloud)[42] == "✓ template is ready" and words(cloud)[50] == "○ 0 of 3 Running"
     play(cloud, "50-deploy-cluster", mode="apply")
     assert words(cloud)[50] == "✓ 3 of 3 Running"
-    assert words(cloud)[90] == "- would remove 3 machines, template, snapshot, volume"
+    removed = "- would remove 3 machines, template, snapshot, volume"
+    assert words(cloud)[90] == removed and words(cloud)[80] == "- on request"
+    found = words(cloud, cluster_size=2)
+    assert found[50] == "✓ 2 of 2 Running; more than that: coreos-cluster-3"
+    assert found[80] == "- would remove coreos-cluster-3" and found[90] == removed
 
 
 def test_the_picture_escapes_what_it_shows():
