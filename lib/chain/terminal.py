@@ -162,11 +162,11 @@ class Terminal:
                 self._say(other)
 
     def _done(self, result: Result) -> str:
-        """Return what a stage has changed, or in plan mode what it would change."""
+        """Return what a stage has changed, in plan mode what it would change, or why it failed."""
         if not self.planning:
             return changed(result.steps)
         plan = plans.read(self.planning).get(result.stage)
-        return summary.planned(plan) if plan else ""
+        return summary.planned(plan) if plan else one_line(result.error.partition("\n")[0])
 
     def _stop_live(self) -> None:
         if self.live:

@@ -144,6 +144,12 @@ def test_a_plan_that_needs_another_value_is_not_continued(tmp_path):
     assert "With another value: again -p NAME=VALUE" in output and "To continue" not in output
 
 
+def test_a_stage_that_failed_in_plan_mode_says_why_on_its_line(tmp_path):
+    failed = replace(BAD, error="NotOne: no zone x; there are:\n  y")
+    output = shown(terminal=False, run=Run(tmp_path, [failed]), is_plan=True)
+    assert re.search(r"✗ 20-write\s+failed .* s  NotOne: no zone x; there are:$", output, re.M)
+
+
 def test_changes_with_unknown_outcome_are_printed(tmp_path):
     journal = Journal(tmp_path, "http://cloud")
     for what in ("this", "that"):
