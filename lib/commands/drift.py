@@ -1,6 +1,7 @@
 """The command that looks for drift: what a cluster is, compared with its parameter file."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def drift(given: tuple[str, ...], as_json: bool, **what: Any) -> int:
     order = order_of(given=(*given, "mode=plan"), **what)
     close_abandoned(order.runs)
     chosen = order.stages, order.table, order.values
-    ended = run(*chosen, runs=order.runs, tell=lambda event: None, **order.how)
+    ended = run(*chosen, runs=order.runs, tell=_tell, **order.how)
+    _replace_line("")
     found, failed = _differences(ended.folder), [r for r in ended.results if r.error]
     differ = [r for r in failed if r.error.startswith(DIFFERENCE)]
     found += [f"{r.stage}: {r.error.removeprefix(DIFFERENCE)}" for r in differ]
@@ -44,6 +46,17 @@ def drift(given: tuple[str, ...], as_json: bool, **what: Any) -> int:
     if failures or ended.signal or ended.leaks:
         return ended.exit_code
     return WAITING if found else 0
+
+
+def _tell(event: Any) -> None:
+    if event.kind == "stage":
+        _replace_line(f"… {event.stage}")
+
+
+def _replace_line(text: str) -> None:
+    """Show what is looked at on a line of its own, if somebody is at the terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _differences(folder: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """`runbook drift`: quiet when all is well, else 7 and a line for each difference."""
 
 import json
+import sys
 
 import pytest
 
@@ -39,3 +40,11 @@ def test_drift_prints_what_would_be_changed_and_what_is_not_as_expected(
         assert main(["drift", *at, "--json"]) == code
         facts = json.loads(capsys.readouterr().out)
         assert facts["cluster"] == "web" and len(facts["differences"]) == 2
+
+
+def test_on_a_terminal_drift_shows_which_stage_looks(book, notebooks, at, capsys, monkeypatch):
+    book(notebooks / "50-deploy.ipynb", "# A title", PLAN.format(0), parameters=PARAMETERS)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["drift", *at]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "\r\x1b[K… 50-deploy\r\x1b[K" and not shown.out
