@@ -1,10 +1,12 @@
 import json
 import time
+from types import SimpleNamespace
 
 import folders
 from folders import at, stage, write_lines
 from harness import client, volume_params
 
+from lib import jobs
 from lib import waiting as progress
 from lib.chain import history
 from lib.chain.terminal import Waiting
@@ -19,6 +21,12 @@ def recorded(runs, name, seconds, **params):
     folder = folders.run(runs, name, stage("10-make", 0, 4), **params)
     write_lines(folder / "journal.jsonl", folders.journal(1, seconds, "createSnapshot"))
     return folder
+
+
+def known(folder, command, estimate=0.0):
+    """Return how many seconds a job should take in a run, at a cloud in real time."""
+    cloud = SimpleNamespace(folder=folder, profile=SimpleNamespace(time_scale=1))
+    return jobs.known(cloud, jobs.Job("1", command, expect=estimate))
 
 
 def test_the_median_of_the_last_five_runs_is_expected(tmp_path):
@@ -39,27 +47,24 @@ def test_runs_without_the_duration_of_a_job_do_not_count(tmp_path):
     assert history.durations([*done[:2], done[2] | {"state": "failed"}]) == []
 
 
-def test_a_new_run_gets_the_figures_of_earlier_runs(tmp_path, monkeypatch):
+def test_a_new_run_gets_the_figures_of_earlier_runs(tmp_path):
     recorded(tmp_path, "20260301-000000-web", 10)
     folder = recorded(tmp_path, "20260302-000000-web", 99)
     path = history.write(folder)
     assert json.loads(path.read_text()) == {"createSnapshot": {"seconds": 10.0, "runs": 1}}
-    monkeypatch.setenv("RUNBOOK_RUN", str(folder))
-    assert progress.expected("createSnapshot", 570) == 10
-    assert progress.expected("createVolume", 7) == 7
-    monkeypatch.delenv("RUNBOOK_RUN")
-    assert progress.expected("createSnapshot", 570) == 570
+    assert known(folder, "createSnapshot", 570) == 10
+    assert known(folder, "createVolume", 7) == 7
+    assert known(tmp_path, "createSnapshot", 570) == 570
 
 
-def test_a_disk_of_twice_the_size_is_expected_to_take_twice_as_long(tmp_path, monkeypatch):
+def test_a_disk_of_twice_the_size_is_expected_to_take_twice_as_long(tmp_path):
     folder = recorded(tmp_path, "20260301-000000-web", 855)
     lines = folders.journal(1, 855, "createSnapshot")
     write_lines(folder / "journal.jsonl", [lines[0] | {"expect": 570}, *lines[1:]])
     later = recorded(tmp_path, "20260302-000000-web", 99)
     history.write(later)
-    monkeypatch.setenv("RUNBOOK_RUN", str(later))
-    assert progress.expected("createSnapshot", 1140) == 2 * 855
-    assert progress.expected("createSnapshot") == 855
+    assert known(later, "createSnapshot", 1140) == 2 * 855
+    assert known(later, "createSnapshot") == 855
 
 
 def test_expected_seconds_are_in_the_journal(tmp_path, monkeypatch):
