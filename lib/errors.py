@@ -74,8 +74,8 @@ def box(happened: str, words: dict[str, str]) -> list[str]:
     ['✗ no', 'more', '', 'Do      wait']
     """
     first, *more = happened.splitlines() or [""]
-    more_lines = [f"\x1b[1m{head:7}\x1b[0m {text}" for head, text in words.items() if text]
-    return [f"\x1b[1;31m✗ {first}\x1b[0m", *more, "", *more_lines]
+    advice = [f"\x1b[1m{head:7}\x1b[0m {text}" for head, text in words.items() if text]
+    return [f"\x1b[1;31m✗ {first}\x1b[0m", *more, "", *advice]
 
 
 class ParamsError(RunbookError):

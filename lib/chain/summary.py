@@ -60,17 +60,17 @@ def head(data: dict) -> str:
     return what + translated("{}, stages {}.\nRecord: {}", how, numbers, near(data["folder"]))
 
 
-def plan(planned: Mapping[str, Plan]) -> list[Text]:
+def plan_lines(found: Mapping[str, Plan]) -> list[Text]:
     """Return the lines on the plans of the stages: the counts, the steps, and what is known."""
-    steps = [(stage, s) for stage, plan in planned.items() for s in plan.steps]
+    steps = [(stage, s) for stage, plan in found.items() for s in plan.steps]
     places = [translated("in {}", stage[:2]) for stage, _ in steps]
     rows = [(s.command, s.what, s.size, s.offering, s.where) for _, s in steps]
     rows = [(*row, place) for row, place in zip(rows, places, strict=True)]
-    lines = [Text(plans.sentence(planned.values()), style="bold")]
+    lines = [Text(plans.sentence(found.values()), style="bold")]
     for (_, step), row in zip(steps, _aligned(rows), strict=True):
         sign, style = SIGNS.get(step.effect, SIGNS["change"])
         lines.append(Text(f"  {sign} {row}", style=style))
-    there = [(r.get("name"), r.get("state")) for plan in planned.values() for r in plan.there]
+    there = [(r.get("name"), r.get("state")) for plan in found.values() for r in plan.there]
     names = [" ".join(map(str, filter(None, row))) for row in there]
     lines += _under(translated("There already:"), names)
     later = [translated("{}, from {}", *pair) for _, s in steps for pair in s.later.values()]
@@ -78,10 +78,10 @@ def plan(planned: Mapping[str, Plan]) -> list[Text]:
     return lines
 
 
-def planned(plan: Plan) -> str:
+def plan_in_words(plan: Plan) -> str:
     """Return a plan of a stage in a few words.
 
-    >>> planned(Plan("50", [plans.Planned("make", "deploy", w) for w in "ab"]))
+    >>> plan_in_words(Plan("50", [plans.Planned("make", "deploy", w) for w in "ab"]))
     'would deploy a, b'
     """
     groups = _by_command((step.command, step.what) for step in plan.steps)

@@ -166,7 +166,7 @@ class Terminal:
         if not self.planning:
             return changed(result.steps)
         plan = plans.read(self.planning).get(result.stage)
-        return summary.planned(plan) if plan else one_line(result.error.partition("\n")[0])
+        return summary.plan_in_words(plan) if plan else one_line(result.error.partition("\n")[0])
 
     def _stop_live(self) -> None:
         if self.live:
@@ -214,7 +214,7 @@ class Terminal:
         planned = plans.read(run.folder)
         if run.cause != "ok" and not any(plan.steps for plan in planned.values()):
             return self._say(translated("There is no plan: what failed has to be mended first."))
-        for text in summary.plan(planned):
+        for text in summary.plan_lines(planned):
             self.console.print(text, soft_wrap=True)
 
     def _explain_all(self, bad: Sequence[Result]) -> None:

@@ -85,8 +85,8 @@ def answers(expected: Expected, access: Access, mode: str, *, within: float) -> 
 
 def _ask(expected: Expected, access: Access, *, patient: bool = False) -> list[Tick] | None:
     """Return all answers; if `patient`, None where something is amiss that time may mend."""
-    there = expected.ours.machines()
-    found = _from_outside(expected, access, there)
+    there, further = expected.ours.machines(), _further(expected)
+    found = _from_outside(expected, access, there, further)
     if patient and _may_mend(found):
         return None
     read = partial(config.read, expected.shell, expected.work_dir)
@@ -97,7 +97,7 @@ def _ask(expected: Expected, access: Access, *, patient: bool = False) -> list[T
     if patient and _may_mend(found):
         return None
     note(access, _running(there))
-    return found + _too_many(expected)
+    return found + _too_many(expected, further)
 
 
 def _may_mend(found: list[Tick]) -> bool:
@@ -110,22 +110,24 @@ def _running(there: dict[str, dict]) -> dict[str, dict]:
     return {n: m for n, m in there.items() if m["state"] == "Running" and address_of(m)}
 
 
-def _from_outside(expected: Expected, access: Access, there: dict[str, dict]) -> list[Tick]:
-    """Return what the cloud, the registry and the etcds answer."""
+def _from_outside(
+    expected: Expected, access: Access, there: dict[str, dict], further: list[dict]
+) -> list[Tick]:
+    """Return what the cloud, the registry and the etcds answer; `further` are no strangers."""
     names, written = expected.ours.names, expected.written
     found = {n: address_of(m) for n, m in there.items()}
     rows = [_state(n, there.get(n)) for n in names]
     rows += placement.ticks(expected.ours, expected.place, expected.offerings, there)
     rows += _addresses(names, found, written)
     rows += [_role(expected.ours, n, there[n]) for n in names if n in there and expected.ours.roles]
-    further = {address_of(r) for r in _further(expected)}  # which have a row of their own
+    known = {address_of(r) for r in further} - {""}
     shells = {n: connect(access, m) for n, m in _running(there).items() if access.user}
-    etcds = _etcds(expected, found, shells, further)
+    etcds = _etcds(expected, found, shells, known)
     if written.addresses:
         return rows + etcds
     formed = len(found) == len(names) and all(t.ok == "✓" for t in etcds)
     members = expected.ours.members
-    return rows + registry.ticks(members, found, written, formed, further) + etcds
+    return rows + registry.ticks(members, found, written, formed, known) + etcds
 
 
 def _state(name: str, machine: dict | None) -> Tick:
@@ -234,14 +236,14 @@ def _further(expected: Expected) -> list[dict]:
             and (r["id"] in named or r.get("templateid") in templates)]  # fmt: skip
 
 
-def _too_many(expected: Expected) -> list[Tick]:
+def _too_many(expected: Expected, further: list[dict]) -> list[Tick]:
     """Return a tick for each machine that is too many."""
-    ours, written, found = expected.ours, expected.written, _further(expected)
-    at = machines.addresses({r["name"]: r for r in found})
+    ours, written = expected.ours, expected.written
+    at = machines.addresses({r["name"]: r for r in further})
     known = etcd.ask_all(ours.cloud, at, written.text)
     return [
         tick("state", f"{len(ours.names)} machines", f"{r['state']} at {at.get(r['name'])}, etcd "
              f"{getattr(known.get(r['name']), 'state', 'not asked')}", False,
              placement.LEFT if left.is_left(ours, r) else TOO_MANY, r["name"])
-        for r in found
+        for r in further
     ]  # fmt: skip

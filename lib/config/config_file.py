@@ -203,8 +203,8 @@ def _translated(path: str, text: str) -> str:
         ["butane", "--strict"], input=text, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        output = masked(done.stderr.strip()[-1000:])
-        raise CheckFailed(f"butane refuses {path}: {output}.", next_step=NOTHING_WRITTEN)
+        why = masked(done.stderr.strip()[-1000:])
+        raise CheckFailed(f"butane refuses {path}: {why}.", next_step=NOTHING_WRITTEN)
     output = done.stdout
     for name in MACHINE:  # in what butane writes as a data: URL
         output = output.replace(f"%24%7B{name}%7D", f"${{{name}}}")

@@ -24,9 +24,9 @@ class Text(str):
 
     def __new__(cls, text: str, secrets: tuple[str, ...] = ()) -> "Text":
         """Return the text with its secrets."""
-        display = super().__new__(cls, text)
-        display.secrets = secrets
-        return display
+        new = super().__new__(cls, text)
+        new.secrets = secrets
+        return new
 
     def __repr__(self) -> str:
         return f"{len(self.splitlines())} lines, sha256 {sha256(self)[:16]}…"

@@ -41,8 +41,8 @@ def _merged(ours: Ours, form: tuple, keys: str, file: str, values: dict, how: di
     start = bootstrap(ours, base)
     start = addresses.settle(ours.cloud, start, ours.zone, how["network"], how["fixed"])
     form = Form(*form)
-    own = config_files(ours.roles, file, values, form, start)
-    config = Config(form, ssh_keys(keys), start, *own)
+    given = config_files(ours.roles, file, values, form, start)
+    config = Config(form, ssh_keys(keys), start, *given)
     for text in config.texts().values():
         demand_valid(text)
     files = dict.fromkeys(filter(None, [file, *(r.config_file for r in ours.roles)]))

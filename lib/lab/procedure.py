@@ -59,7 +59,7 @@ def look(cloud: Cloud, values: dict) -> Found:
     volume = ours.volume() if ours.needs_disk else None
     snapshot = ours.snapshot(volume) if ours.needs_disk else None
     machines, wanted = ours.machines(), len(ours.names)
-    alive = [r for r in cloud.list("listVirtualMachines") if r["state"] not in BAD]
+    alive = [r for r in ours.in_zones() if r["state"] not in BAD]
     own = ours.own(ours.of_ours(alive))
     beyond = tuple(r["name"] for r in own if r["name"] not in ours.names)
     return Found(volume, snapshot, ours.template(), machines, wanted, ours.template_from, beyond)

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import pkgutil
 import signal
 import threading
 import time
@@ -12,16 +13,14 @@ from types import SimpleNamespace
 
 from harness import client, play
 
+from lib import cluster, config, install, survey, workstation
 from lib.config import writing
 from lib.localcloud.wire.server import Server
 
 # What the stages import, so that it is loaded once and not by each kernel.
-LOADED = ("heavy.processes", "jinja2", "pandas", "lib.lab.kernel", "lib.localcloud.guests.boot")
-LOADED += tuple(f"lib.{room}.survey" for room in ("config", "install", "workstation"))
-LOADED += tuple(f"lib.survey.{name}" for name in ("access", "names", "quota"))
-LOADED += tuple(f"lib.cluster.{name}" for name in ("admission", "deployment", "matrix"))
-LOADED += tuple(f"lib.cluster.{name}" for name in ("published", "reconfigure", "removal", "verify"))
-LOADED += ("lib.install.picture",)
+ROOMS = (cluster, config, install, survey, workstation)
+LOADED = ["heavy.processes", "jinja2", "pandas", "lib.lab.kernel", "lib.localcloud.guests.boot"]
+LOADED += [m.name for r in ROOMS for m in pkgutil.iter_modules(r.__path__, f"{r.__name__}.")]
 
 
 def run(
@@ -51,7 +50,7 @@ def context():
     """Return the way to start processes: forks of a small one that has all loaded already."""
     chosen = multiprocessing.get_context("forkserver")
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-    chosen.set_forkserver_preload(list(LOADED))
+    chosen.set_forkserver_preload(LOADED)
     return chosen
 
 
