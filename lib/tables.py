@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from lib import shown
 from lib.api.client import Client
 from lib.checks import not_allowed
+from lib.record import shown
 from lib.record.reading import CHANGES, difference
 from lib.steps import Id
 
@@ -26,7 +26,7 @@ def table(rows: Iterable[dict], columns: str) -> pd.DataFrame:
     """Return a table of the named columns, one row each, missing numbers and times as NA.
 
     A size column is called `size GiB`; nested lists such as nic and tags become short text. What
-    carries a runbook's tag comes first. A column that looks misspelt is told.
+    carries a runbook's tag comes first. A column that looks misspelt is named on a line.
     """
     names = columns.split()
     rows = sorted(rows, key=lambda row: not any(t["key"] == "runbook" for t in _tags(row)))

@@ -11,9 +11,9 @@ import pytest
 from harness import changes
 from nbformat import v4
 
-from lib.__main__ import main
 from lib.chain.stages import Stage
 from lib.chain.values import Value
+from lib.commands.main import main
 from lib.commands.orders import claim_of
 from lib.errors import CheckFailed
 from lib.record import jsonl, locks

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from harness import Place, changes, client
 
-from lib.__main__ import main
+from lib.commands.main import main
 from lib.localcloud.state import seeds
 from lib.localcloud.wire.server import Server
 from lib.survey import seed

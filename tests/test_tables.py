@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from lib import shown
+from lib.record import shown
 from lib.tables import table
 
 ID = "49e09ddc-aa3e-4b64-b9f1-0c55c375be1a"

@@ -15,6 +15,7 @@ from lib.cluster.login import DEFAULT_USER
 from lib.cluster.registry import DEPLOY
 from lib.earlier import created_by_runs
 from lib.errors import CheckFailed, ParamsError
+from lib.machines import nic_of
 from lib.ours import Ours, tags_in
 from lib.record import facts
 from lib.steps import Id, Pending, Step
@@ -83,9 +84,8 @@ def _take(ours: Ours, name: str, network: str | Pending) -> Step:
 
 def _network_of(ours: Ours, machine: dict | None) -> str | Pending:
     """Return the id of the network of a machine; CheckFailed if it forwards no ports."""
-    nics = (machine or {}).get("nic") or []
-    nic = next((n for n in nics if n.get("isdefault")), None)
-    if nic is None:
+    nic = nic_of(machine or {})
+    if not nic:
         return Pending(f"machine {ours.names[0]}, deployed", STAGE)
     row = ours.cloud.one("listNetworks", f"id:{nic['networkid']}", zoneid=ours.zone_id)
     demand_forwarding([row])

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 
-from lib.shown import Shown, rect, row
+from lib.record.shown import Shown, rect, row
 from lib.waiting import span
 
 WIDTH, HEIGHT = 420, 16  # pixels of the whole change, and of a machine

@@ -4,7 +4,7 @@ from html import escape
 
 import pandas as pd
 
-from lib.shown import Shown, rect, row
+from lib.record.shown import Shown, rect, row
 
 WIDTH, HEIGHT, LEAST = 300, 18, 3  # pixels of a disk, and of its smallest part
 NEW, OLD, FREE = "#2e7bd6", "#8c8c8c", "rgba(128,128,128,.2)"

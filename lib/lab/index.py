@@ -15,7 +15,7 @@ from lib.errors import RunbookError
 from lib.lab import prepare, procedure
 from lib.record import masks, whole
 from lib.record.journal import ROOT
-from lib.shown import Shown
+from lib.record.shown import Shown
 
 FILE = "index.ipynb"
 MOST_RUNS = 10

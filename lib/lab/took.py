@@ -5,8 +5,8 @@ from statistics import median
 
 from lib.chain import history
 from lib.cloud import Cloud
+from lib.record.shown import Shown, rect, row
 from lib.report import past
-from lib.shown import Shown, rect, row
 from lib.waiting import span
 
 RUNS = 12  # of which a bar is drawn

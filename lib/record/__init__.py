@@ -19,6 +19,7 @@ reading     loads the tables of executed notebooks
 requests    each request to the cloud
 search      where secrets stand in a text
 secrets     parameters that look like secrets
+shown       tables and drawings as notebooks show them
 texts       the texts of reports and of the terminal in the language of the locale
 whole       files written as a whole or not at all
 """
@@ -42,6 +43,7 @@ __all__ = [
     "requests",
     "search",
     "secrets",
+    "shown",
     "texts",
     "whole",
 ]

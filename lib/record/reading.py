@@ -6,7 +6,7 @@ pandas. Reading it needs neither a cloud nor the notebook's code.
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -19,18 +19,17 @@ MIME = "application/vnd.dataresource+json"
 _SHAPE = re.compile(r"\[(\d+) rows x \d+ columns\]\s*\Z")
 
 
-def tables(notebook: Path | str | dict, headings: Collection[str] = ()) -> dict[str, pd.DataFrame]:
+def tables(notebook: Path | str | dict) -> dict[str, pd.DataFrame]:
     """Return the tables of an executed notebook (its path or its content) by the id of their cell.
 
     The second table of a cell is `<id>.2`. `attrs` of a table has `cell` and `heading`, and `rows`,
     the full number of rows, where pandas cut it short. Times are timezone-aware, ids are text.
-    With `headings`, only tables under these headings are read.
     """
     if not isinstance(notebook, dict):
         notebook = json.loads(Path(notebook).read_text("utf-8"))
     found: dict[str, pd.DataFrame] = {}
     for number, (cell, heading, output) in enumerate(outputs(notebook)):
-        if not is_table(output) or (headings and heading not in headings):
+        if not is_table(output):
             continue
         name = cell.get("id") or f"cell-{number}"
         taken = sum(key.partition(".")[0] == name for key in found)

@@ -9,8 +9,8 @@ from lib.api import find
 from lib.checks import Tick, not_allowed, tick
 from lib.cloud import Cloud
 from lib.ours import Ours
+from lib.record.shown import Shown, row
 from lib.resources import copies
-from lib.shown import Shown, row
 from lib.survey import offerings
 from lib.survey.offerings import Custom
 

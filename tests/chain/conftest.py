@@ -14,7 +14,7 @@ Book = Callable[..., Path]
 # The command in a process of its own, with kernels as `small_kernels` has them.
 SMALL = """\
 import sys
-from lib.__main__ import main
+from lib.commands.main import main
 from lib.commands import orders
 orders.PRELOAD.clear()
 sys.exit(main(sys.argv[1:]))

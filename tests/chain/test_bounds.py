@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lib.__main__ import main
+from lib.commands.main import main
 
 CELL = """\
 cluster_name: str = "c"  # its name

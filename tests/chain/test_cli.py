@@ -10,7 +10,8 @@ import pytest
 from harness import BIN
 from workstations import make_key
 
-from lib.__main__ import ROOT, main
+from lib.commands.main import main
+from lib.record.journal import ROOT
 
 from .conftest import RUNBOOK
 
@@ -173,7 +174,7 @@ def test_the_local_cloud_reads_its_own_options(capsys):
 def test_help_and_params_do_not_wait_for_papermill(book, notebooks):
     book(notebooks / "10-one.ipynb", parameters=CELL)
     code = (
-        "import sys; from lib.__main__ import main; "
+        "import sys; from lib.commands.main import main; "
         f"main(['--help']); main(['params', '--notebooks', {str(notebooks)!r}]); "
         "sys.exit('papermill' in sys.modules)"
     )

@@ -12,9 +12,9 @@ import pytest
 from heavy.parts.records import CELL, PARAMETERS
 
 from lib import earlier, errors, jobs
-from lib.__main__ import main
 from lib.chain import abandoned
 from lib.chain.run import SCRATCH
+from lib.commands.main import main
 from lib.localcloud import background
 from lib.localcloud.wire.server import Server
 from lib.record import journal, ledger

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lib.__main__ import main
+from lib.commands.main import main
 
 PARAMETERS = 'mode: str = "plan"  # "plan" or "apply"\ncluster_name: str = "web"  # of the machines'
 PLAN = """from lib import show

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from harness import small_disk
 
-from lib.__main__ import main
 from lib.chain import seal
+from lib.commands.main import main
 from lib.record import ledger
 from lib.record.journal import Journal
 

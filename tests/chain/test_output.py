@@ -6,8 +6,8 @@ from itertools import count
 import nbformat
 import pytest
 
-from lib.__main__ import main
 from lib.chain.engine import Client
+from lib.commands.main import main
 
 LINES = 6_000  # ZeroMQ drops what is more than 1,000 messages ahead, unless it is told not to
 MANY = f"""

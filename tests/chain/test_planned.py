@@ -6,8 +6,9 @@ from contextlib import suppress
 
 import pytest
 
-from lib.__main__ import ROOT, main
+from lib.commands.main import main
 from lib.record import jsonl, plans, provenance
+from lib.record.journal import ROOT
 from lib.record.plans import Plan, Planned
 
 from .conftest import RUNBOOK

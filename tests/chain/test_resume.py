@@ -3,8 +3,8 @@ import shutil
 import nbformat
 import pytest
 
-from lib.__main__ import main
 from lib.chain import params, resume, values
+from lib.commands.main import main
 from lib.record import ledger
 from lib.report import past
 

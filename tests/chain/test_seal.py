@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from workstations import make_key
 
-from lib.__main__ import main
 from lib.chain import seal, verify
+from lib.commands.main import main
 from lib.record import manifest
 from lib.record.faults import BadInput
 

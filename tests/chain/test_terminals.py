@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from lib.__main__ import ROOT, main
+from lib.commands.main import main
+from lib.record.journal import ROOT
 
 from .conftest import RUNBOOK
 

@@ -10,10 +10,11 @@ import nbformat
 import pytest
 from harness import until
 
-from lib.__main__ import ROOT, main
 from lib.chain import abandoned, run, stages
 from lib.chain.run import Run
+from lib.commands.main import main
 from lib.record import ledger
+from lib.record.journal import ROOT
 
 from .conftest import RUNBOOK
 

@@ -6,7 +6,7 @@ import folders
 import pytest
 from folders import stage
 
-from lib.__main__ import main
+from lib.commands.main import main
 from lib.errors import JobFailed, Refused, Unreachable
 from lib.fleet import task
 from lib.report import report

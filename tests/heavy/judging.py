@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 
-from lib.__main__ import main
+from lib.commands.main import main
 
 # Errors of Python and its library that no operator should have to read.
 RAW = re.compile(

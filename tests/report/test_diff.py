@@ -3,7 +3,7 @@ import json
 import folders
 from folders import book, stage, volumes
 
-from lib.__main__ import main
+from lib.commands.main import main
 from lib.report import diff
 
 OTHER = "8d8d4497-afcc-45d0-839c-3e6f123ccf6b"

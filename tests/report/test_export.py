@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from folders import ID, shown, stage
 
-from lib.__main__ import main
+from lib.commands.main import main
 from lib.record import jsonl, reading
 from lib.report import cover, resources
 from lib.report.past import read

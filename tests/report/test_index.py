@@ -8,8 +8,8 @@ from folders import at, stage
 from registries import until
 from rich.console import Console
 
-from lib.__main__ import main
 from lib.chain import abandoned, seal
+from lib.commands.main import main
 from lib.record import jsonl, ledger
 from lib.record.faults import BadInput
 from lib.report import console, index, past, report

@@ -12,7 +12,7 @@ from folders import ID, JOB, at, book, call, shown, stage, step, write_lines
 from nbformat import v4
 from paper import browse, printed
 
-from lib.__main__ import main
+from lib.commands.main import main
 from lib.record import reading
 from lib.record.faults import BadInput
 from lib.report import past, report, resources, timeline
