@@ -18,7 +18,8 @@ class InOrder(click.Group):
 
 @click.group(
     cls=InOrder,
-    epilog="`runbook COMMAND --help` explains the options of a command.",
+    epilog="`runbook COMMAND --help` explains the options of a command. To begin with, "
+    "`runbook run params/local.yaml` rehearses all stages at a cloud on this machine.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="coreos-cluster-runbook", message="%(prog)s %(version)s")

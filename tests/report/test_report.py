@@ -105,6 +105,11 @@ def test_the_page_reads_as_it_did(created, tmp_path, reads_as):
     reads_as(created.__name__, lambda: page_of(created(tmp_path)))
 
 
+@pytest.mark.parametrize(("mode", "removed"), [("apply", True), ("plan", False)])
+def test_only_after_changes_it_says_how_to_remove_them(tmp_path, mode, removed):
+    assert ("To remove it all instead" in page_of(failed(tmp_path, mode=mode))) is removed
+
+
 def hostile(runs):
     """Write a run in which every text that others choose is markup."""
     bad = pd.DataFrame({HOSTILE: [HOSTILE], "name": [HOSTILE], "id": ["1"]})
