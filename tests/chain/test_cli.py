@@ -130,7 +130,8 @@ def test_help_lists_all_commands_and_options(capsys):
     output = capsys.readouterr().out
     commands = "run plan apply resume drift verify list open watch diff export report params lab"
     commands = f"{commands} local-cloud rehearse survey fleet".split()
-    assert [ln.split()[0] for ln in output.splitlines() if ln.startswith("  ")][-19:-1] == commands
+    listed = output.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in listed.splitlines()] == commands
     for command in commands:
         if command != "local-cloud":
             assert main([command, "-h"]) == 0
