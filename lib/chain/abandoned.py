@@ -51,7 +51,7 @@ def sweep(runs: Path) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
     if not runs.is_dir():
         return
-    with seal.alone(runs):
+    with whole.alone(runs):
         for folder in [path for path in runs.iterdir() if _never_began(path)]:
             shutil.rmtree(folder)
 

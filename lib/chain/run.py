@@ -15,7 +15,7 @@ import nbformat
 import papermill
 from papermill.engines import papermill_engines
 
-from lib.chain import closing, engine, seal, statuses
+from lib.chain import closing, engine, statuses
 from lib.chain.engine import Session, Task
 from lib.chain.interrupts import trapped
 from lib.chain.kernels import NAME, Kernels, Place
@@ -90,7 +90,7 @@ def run(
     whole.folder(runs)
     folder = None
     try:
-        with seal.alone(runs):  # nobody takes what is half made for the remains of a dead driver
+        with whole.alone(runs):  # nobody takes what is half made for the remains of a dead driver
             folder = runs.resolve() / name if name else new_folder(runs, cluster)
             folder.mkdir(mode=0o700, exist_ok=not name)
             whole.write(folder / "params.yaml", as_yaml(values))

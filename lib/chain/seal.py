@@ -3,13 +3,11 @@
 A log beside the runs has a line for each seal, so that a removed newest run is noticed too.
 """
 
-import fcntl
 import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from lib.record import jsonl, manifest, whole
@@ -30,7 +28,7 @@ def seal(folder: Path, secrets: Iterable[str] = (), key: Path | None = None) -> 
     one is signed; raises `BadInput` when that fails.
     """
     pending, search = folder / PENDING, Search(secrets)
-    with alone(folder.parent):
+    with whole.alone(folder.parent):
         _tidy(folder)
         files = {n: p for n, p in sorted(manifest.content(folder).items()) if manifest.plain(p)}
         hits = [hit for path in files.values() for hit in search.places(path)]
@@ -101,17 +99,6 @@ def _append_to_log(log: Path, sealed: str, path: Path) -> None:
     begun = text if text.endswith("\n") or not text else f"{text}\n"
     line = f"{sealed}  {manifest.digest(path)}  {path.parent.name}\n"
     whole.write(log, begun + line, errors="surrogateescape")
-
-
-@contextmanager
-def alone(runs: Path) -> Iterator[None]:
-    """Lock the runs of a folder, to create or seal one: each seal is chained to the one before."""
-    handle = os.open(runs, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _signature(path: Path, key: Path) -> str:

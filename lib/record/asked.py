@@ -41,5 +41,4 @@ def take(folder: Path, cloud: str) -> Lists:
 
 def forget(folder: Path) -> None:
     """Leave nothing, as something changes."""
-    for name in (FILE, f".{FILE}.part"):
-        (folder / name).unlink(missing_ok=True)
+    (folder / FILE).unlink(missing_ok=True)

@@ -1,8 +1,11 @@
 """Files that are written as a whole, and read though they are damaged."""
 
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LARGEST = 1_000_000  # bytes of a file that an operator names
@@ -12,17 +15,22 @@ def write(path: Path, text: str, *, lasting: bool = True, errors: str = "backsla
     """Write a file for its owner alone, as a whole or not at all.
 
     What is no UTF-8, as a folder's name may be, becomes an escape of JSON and YAML. `lasting` waits
-    until the file is on the disk. What is no file in its place is moved aside.
+    until the file is on the disk. What is no file in its place is moved aside. Several processes
+    may write one file at once: the last one is kept.
     """
-    unfinished = path.with_name(f".{path.name}.part")
-    with open(unfinished, "w", encoding="utf-8", errors=errors, opener=_private) as file:
-        file.write(text)
-        if lasting:
-            file.flush()
-            os.fsync(file.fileno())
-    if path.is_dir() and not path.is_symlink():
-        aside(path)
-    os.replace(unfinished, path)
+    handle, unfinished = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+    try:
+        with open(handle, "w", encoding="utf-8", errors=errors) as file:
+            file.write(text)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
+        if path.is_dir() and not path.is_symlink():
+            aside(path)
+        os.replace(unfinished, path)
+    except BaseException:
+        os.unlink(unfinished)
+        raise
     return path
 
 
@@ -68,5 +76,12 @@ def aside(path: Path) -> Path:
     return path.replace(free)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+@contextmanager
+def alone(runs: Path) -> Iterator[None]:
+    """Lock a folder of runs: to create or seal one, or to write the page that lists them."""
+    handle = os.open(runs, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

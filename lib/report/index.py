@@ -138,9 +138,13 @@ def _line(run: past.Past) -> Line:
 
 
 def write(runs: Path) -> Path:
-    """Write the page of the runs beside their folders, and return its path."""
-    found = lines(runs)
-    return whole.write(runs / FILE, html(found[:NEWEST], len(found[NEWEST:])))
+    """Write the page of the runs beside their folders, and return its path.
+
+    Of runs that end at once the last to write has read the end of the others.
+    """
+    with whole.alone(runs):
+        found = lines(runs)
+        return whole.write(runs / FILE, html(found[:NEWEST], len(found[NEWEST:])))
 
 
 def html(found: list[Line], older: int = 0) -> str:

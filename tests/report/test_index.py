@@ -1,6 +1,7 @@
 import io
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import folders
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from lib.chain import abandoned, seal
 from lib.commands.main import main
-from lib.record import jsonl, ledger
+from lib.record import jsonl, ledger, whole
 from lib.record.faults import BadInput
 from lib.report import console, index, past, report
 
@@ -28,6 +29,24 @@ def runs(tmp_path):
 
 def test_the_page_lists_the_runs_newest_first_with_links_to_the_reports_there_are(runs, reads_as):
     reads_as("index", lambda: index.write(runs).read_text("utf-8"))
+
+
+def test_runs_that_end_at_once_write_the_page_one_after_the_other_and_all_stand_in_it(runs):
+    with ThreadPoolExecutor(8) as pool:
+        with whole.alone(runs):
+            writers = [pool.submit(index.write, runs) for _ in range(40)]
+            assert not wait(writers, timeout=0.5).done
+            folders.run(runs, "20260307-050607-late", stage("10-make", 0, 4))
+        assert {writer.result() for writer in writers} == {runs / index.FILE}
+    assert "20260307-050607-late" in (runs / index.FILE).read_text("utf-8")
+
+
+def test_a_file_that_many_write_at_once_is_one_of_theirs_and_nothing_else_is_left(tmp_path):
+    texts = [str(n) * 100_000 for n in range(10)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: whole.write(tmp_path / "a", text, lasting=False), texts * 10))
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() in texts and (tmp_path / "a").stat().st_mode & 0o77 == 0
 
 
 def test_a_run_without_its_driver_is_listed_as_abandoned(runs, capsys):
