@@ -36,13 +36,7 @@ class Cloud(Client):
             raise self._or_nearest(no) from None
 
     def change(
-        self,
-        command: str,
-        params: dict,
-        *,
-        what: str = "",
-        within: float = 3600,
-        expect: float = 0,
+        self, command: str, params: dict, *, what: str = "", within: float = 3600, expect: float = 0
     ) -> dict:
         """Send one change as `call` does: the one path of all changes.
 

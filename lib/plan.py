@@ -1,6 +1,7 @@
 """Plans: lists of steps that can be shown, compared, and applied side by side."""
 
 import os
+import re
 from collections.abc import Callable
 
 import pandas as pd
@@ -14,6 +15,8 @@ from lib.waiting import Waiting, tell
 
 MODES = ("plan", "apply")
 MANY = 40  # steps that are told one by one at most
+# What a text of CloudStack names of one machine: its row, its id, its name at the hypervisor.
+OF_ONE = re.compile(r"\{[^{}]*\}|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\bi-\d+-\d+-VM\b")
 
 
 def check_mode(mode: str) -> None:
@@ -130,13 +133,19 @@ def first(failed: dict[str, CloudError], count: int) -> CloudError:
     if len(failed) > 1:
         reasons: dict[str, list[str]] = {}
         for what, one in failed.items():
-            reason = getattr(one, "text", "") or str(one).replace(what, "…")
-            reasons.setdefault(f"{getattr(one, 'code', '')} {reason}".strip(), []).append(what)
+            reasons.setdefault(_reason(what, one), []).append(what)
         lines = [f"  {reason}: {some(names)}" for reason, names in reasons.items()]
         again = "What ended well stays; run this stage again, which does what is left."
         text = f"{len(failed)} of {count} steps failed. {again}"
         error.args = ("\n".join([f"{error}", text, *lines]),)
     return error
+
+
+def _reason(what: str, error: CloudError) -> str:
+    """Return the code and the text of an error, without what is of this step alone."""
+    text = OF_ONE.sub("…", getattr(error, "text", "") or str(error))
+    text = re.sub(rf"(?<![\w-]){re.escape(what)}(?![\w-])", "…", text)
+    return f"{getattr(error, 'code', '')} {text}".strip()
 
 
 def some(names: list[str]) -> str:
@@ -155,25 +164,28 @@ def attempt(
 ) -> dict[str, CloudError]:
     """Do as `apply` does, but return the errors by the step's `what` instead of raising one.
 
-    Of more than MANY steps those that end well are counted, and told in the end.
+    Of more than MANY steps those that end well, or fail for a known reason, are told in the end.
     """
     plan, failed, created = due(plan, mode), {}, []
-    done: dict[tuple[str, str], list[str]] = {}
+    later: dict[tuple[str, str, str], list[str]] = {}  # names by outcome, command and reason
     with Waiting() as waiting:
         for step, result, was_so in sending.run_all(cloud, plan, at_once, within, waiting.show):
             if isinstance(result, CloudError) and not was_so:
-                tell("failed", step.command, step.what, str(result))
                 failed[step.what] = result
-                continue
-            why = "it was so already" if was_so else step.why
-            if len(plan) > MANY:
-                alike = step.command, why.replace(step.what, "…")
-                done.setdefault(alike, []).append(step.what)
+                alike = "failed", step.command, _reason(step.what, result)
+                is_new, why = alike not in later, str(result)
             else:
-                tell("done", step.command, step.what, why)
-            created += [(step, str(result["id"]))] if step.tags and not was_so else []
-    for (command, why), names in done.items():
-        tell("done", command, some(names), why)
+                why = "it was so already" if was_so else step.why
+                is_new, alike = False, ("done", step.command, why.replace(step.what, "…"))
+                created += [(step, str(result["id"]))] if step.tags and not was_so else []
+            names = later.setdefault(alike, [])
+            if len(plan) <= MANY or is_new:
+                tell(alike[0], step.command, step.what, why)
+            else:
+                names.append(step.what)
+    for (outcome, command, why), names in later.items():
+        if names:
+            tell(outcome, command, some(names), why)
     if created and cloud.has_tags:
         _tag(cloud, created)
     return failed

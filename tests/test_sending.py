@@ -111,6 +111,24 @@ def test_a_second_run_does_only_the_failed_ones_of_many(cloud, capsys):
     assert attempt(cloud, left, "apply") == {} and len(left) == 3
 
 
+def test_failures_for_one_reason_are_grouped_though_each_text_names_its_machine(cloud, capsys):
+    """The text is that of `startVirtualMachine` in 4.22 where no host has room."""
+    for n in range(5):
+        ident = f"3125d2c6-13a9-4c38-9c3e-{n:012}"
+        row = f'{{"id":{n},"instanceName":"i-2-{n}-VM","uuid":"{ident}"}}'
+        text = f"No destination for VM instance {row}, {ident}, i-2-{n}-VM"
+        fault(cloud, "createVolume", f"fault:fail-job;code:533;text:{text};skip:{40 + n}")
+    with pytest.raises(CloudError, match="5 of 100 steps failed") as e:
+        apply(cloud, volumes(cloud, 100), "apply")
+    [group] = str(e.value).split("\n")[2:]
+    assert (
+        group.startswith("  533 No destination for VM instance …, …, …: v")
+        and group.count(" v") == 5
+    )
+    first, rest = [ln for ln in capsys.readouterr().out.splitlines() if ln.startswith("✗ failed:")]
+    assert "i-2-0-VM" in first and rest.endswith("(533 No destination for VM instance …, …, …)")
+
+
 @pytest.mark.parametrize(
     ("text", "count", "sent"),
     [("code:535;text:the limit", 1, 8), ("code:431;text:bad", 99, 10)],

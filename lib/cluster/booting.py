@@ -128,10 +128,12 @@ def _demand_registered(how: Boot, names: list[str]) -> None:
 def _exhausted(error: CloudError, fallbacks: list[Offering]) -> CloudError:
     also = ", ".join(map(str, fallbacks))
     tried = f"also with {also}" if fallbacks else "fallback_offerings is empty"
-    error.args = (
-        f"{error.args[0]} No host could take it ({tried}). The notebook's table under Apply shows "
-        "what an account can see of it; try later, or name other offerings in fallback_offerings.",
+    text, *others = str(error).split("\n")
+    text += (
+        f" No host could take it ({tried}). The notebook's table under Apply shows what an account "
+        "can see of it; try later, or name other offerings in fallback_offerings."
     )
+    error.args = ("\n".join([text, *others]),)
     return error
 
 
