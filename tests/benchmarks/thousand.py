@@ -49,7 +49,7 @@ sys.exit(code)
 SEED = {
     "limits": {"vm": -1, "volume": -1, "snapshot": -1, "cpu": -1, "memory": -1,
                "primarystorage": -1, "secondarystorage": -1},
-    "capacity": {"hosts": 400, "jobs": AT_ONCE},
+    "capacity": {"hosts": 1000, "jobs": AT_ONCE},
     "networks": [{"name": "default-guest", "zone": "local-1", "cidr": "10.0.0.0/14"}],
     "workstation": {"address": "10.0.0.10"},
 }  # fmt: skip
