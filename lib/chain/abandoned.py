@@ -20,7 +20,7 @@ from lib.record.ledger import ENDS, Ledger
 from lib.report import index
 
 _KERNELS = re.compile(r"\d+(\.json|-\d+)")  # connection files and sockets
-_OWN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-")  # as run.new_folder gives it
+_OWN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-")  # as closing.new_folder gives it
 
 
 def find(runs: Path) -> list[Path]:
@@ -32,7 +32,9 @@ def find(runs: Path) -> list[Path]:
     known = index.kept(runs)
     paths = [path for path in paths if not index.is_closed(path, known.get(path.name, {}))]
     for folder in paths:
-        seal.complete(folder)
+        if os.path.lexists(folder / seal.PENDING):
+            with whole.alone(runs):  # else a crash did it, or another process is just sealing it
+                seal.complete(folder)
     sealed = seal.counted(runs)
     found = [folder for folder in paths if _lacks(folder, sealed) and _begun(folder)]
     return [f for f in found if not ledger.is_locked(f, ledger.patience(f))]
@@ -102,19 +104,22 @@ def _lacks(folder: Path, sealed: Counter[str]) -> bool:
     return ends > max(sealed[folder.name], len(manifest.every(folder)))
 
 
-def close(folder: Path, secrets: Iterable[str] = ()) -> tuple[str, str]:
+def close(folder: Path, secrets: Iterable[str] = ()) -> tuple[str, str] | None:
     """Close and seal the record of a run from `find`, and look for the secrets in it.
 
     Returns the outcome and "", or, if the driver died, "" and the stage in which it died, if in
     one. The statuses in that stage's notebook are then set from the ledger: the running cell was
-    killed. Raises `BadInput` where another process is at work in the folder.
+    killed. Returns None where another process closed it, or went on with it, meanwhile. Raises
+    `BadInput` where another process is at work in the folder.
     """
-    lines = ledger.read(folder)
-    ended = (ledger.outcome(lines) or "abandoned") if lines[-1]["event"] in ENDS else ""
-    begun = [ln for ln in lines if ln["event"] in ("stage-started", "stage-ended")]
-    last = begun[-1] if not ended and begun and begun[-1]["event"] == "stage-started" else {}
-    stage = last.get("stage", "")
     with Ledger(folder) as book:
+        if not _lacks(folder, seal.counted(folder.parent)):
+            return None
+        lines = ledger.read(folder)
+        ended = (ledger.outcome(lines) or "abandoned") if lines[-1]["event"] in ENDS else ""
+        begun = [ln for ln in lines if ln["event"] in ("stage-started", "stage-ended")]
+        last = begun[-1] if not ended and begun and begun[-1]["event"] == "stage-started" else {}
+        stage = last.get("stage", "")
         _clear(Path(str(ledger.beginning(folder, lines).get("scratch", ""))))
         if stage:
             _close_notebook(folder / f"{stage}.ipynb", last, lines)

@@ -1,10 +1,15 @@
 """Opens and closes the record of a run: provenance, report, seal and index."""
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 
+from lib.errors import AtWork
+from lib.record import locks, whole
 from lib.record.faults import BadInput
 from lib.record.search import Search
 
@@ -15,6 +20,26 @@ class Sealed:
 
     leaks: list[str] = field(default_factory=list)
     unsigned: str = ""
+
+
+def new_folder(runs: Path, cluster: str, name: str = "") -> Path:
+    """Create and return the folder of a new run: `<time>-<cluster>`, with a number if it exists.
+
+    `name` is its name instead: raises AtWork where another run has just begun in it.
+    """
+    safe = re.sub(r"[^\w.-]+", "-", cluster).strip(".-")[:60] or "run"
+    base = f"{datetime.now():%Y%m%d-%H%M%S}-{safe}"
+    whole.folder(runs)
+    for number in count(1):
+        folder = runs.resolve() / (name or (base if number == 1 else f"{base}-{number}"))
+        try:
+            folder.mkdir(mode=0o700)
+            break
+        except FileExistsError:
+            if name:
+                text = f"{folder}: another run has just begun there"
+                raise AtWork(text, next_step=locks.WAIT) from None
+    return folder
 
 
 def begin(folder: Path, notebooks: Sequence[Path], reason: str = "") -> None:

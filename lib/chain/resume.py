@@ -14,8 +14,10 @@ from lib.chain.params import Parameter
 from lib.chain.run import Work
 from lib.chain.stages import Stage
 from lib.chain.values import Value
+from lib.errors import AtWork
 from lib.record import ledger
 from lib.record.faults import BadInput
+from lib.record.locks import WAIT
 from lib.report import past
 
 NAME = re.compile(r"\d{8}-\d{6}-[\w.-]{1,80}")
@@ -68,7 +70,8 @@ def further(name: str, work: Work) -> Work | None:
     """Return the work to go on with in the run of that name, None when there is no such run yet.
 
     `work` has the folder of runs for its own. Raises `BadInput` when the name does not sort with
-    those of other runs, another process is at work there, or a parameter differs from the run's.
+    those of other runs, or a parameter differs from the run's, and AtWork while another process is
+    at work there.
     """
     if not NAME.fullmatch(name):
         raise BadInput([f"--run {name}: expected YYYYMMDD-HHMMSS-name, such as {EXAMPLE}"])
@@ -76,7 +79,7 @@ def further(name: str, work: Work) -> Work | None:
     if not (folder / ledger.FILE).is_file():
         return None
     if ledger.is_locked(folder, ledger.LINGERING):
-        raise BadInput([ledger.still_running(folder)])
+        raise AtWork(ledger.still_running(folder), next_step=WAIT)
     kept = _values(folder, work.table)
     faults = [
         f"{n}: {folder} was begun with {kept[n].value!r}, now it is {held.value!r}. Leave it as it "

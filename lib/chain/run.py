@@ -1,14 +1,12 @@
 """A run: stages executed in order into a folder of their own, up to the first that fails."""
 
 import os
-import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -23,6 +21,7 @@ from lib.chain.params import Parameter
 from lib.chain.results import ENDINGS, Result, Run, cause_of, error_of
 from lib.chain.stages import Stage
 from lib.chain.values import Value, as_yaml
+from lib.errors import AtWork
 from lib.record import ledger, locks, manifest, plans, whole
 from lib.record.cells import headings
 from lib.record.events import Event, Listener
@@ -90,14 +89,20 @@ def run(
     whole.folder(runs)
     folder = None
     try:
-        with whole.alone(runs):  # nobody takes what is half made for the remains of a dead driver
-            folder = runs.resolve() / name if name else new_folder(runs, cluster)
-            folder.mkdir(mode=0o700, exist_ok=not name)
+        # Nobody takes what is half made for the remains of a dead driver.
+        with whole.alone(runs), ExitStack() as held:
+            folder = closing.new_folder(runs, cluster, name)
+            book = held.enter_context(Ledger(folder))
             whole.write(folder / "params.yaml", as_yaml(values))
             if (approval := more.get("approval")) and approval.plan:
                 plans.copy_approved(approval.plan, folder)
-            book = Ledger(folder)
+            held.pop_all()  # `perform` closes the ledger
         return perform(Work(folder, stages, table, values, **more), tell, book)
+    except AtWork:
+        if folder and not ledger.read(folder):  # nothing was started: no record is left
+            with whole.alone(runs):
+                shutil.rmtree(folder, ignore_errors=True)
+        raise
     except (OSError, RecordCut) as error:
         cause = error.__cause__ if isinstance(error, RecordCut) else error
         if not folder or cause.errno not in NO_ROOM or ledger.read(folder):
@@ -114,7 +119,7 @@ def perform(work: Work, tell: Listener, book: Ledger | None = None) -> Run:
     has no space for the record any more.
     """
     try:
-        with book or Ledger(work.folder) as held:
+        with book or Ledger(work.folder, ledger.patience(work.folder)) as held:
             return _performed(work, tell, held)
     except OSError as error:
         if error.errno not in NO_ROOM:
@@ -207,22 +212,6 @@ def _approved(approval: Approval) -> dict[str, str]:
     plan = approval.plan
     of = {"plan": plan.name, "sha256": manifest.digest(plan / plans.FILE)} if plan else {}
     return {"by": approval.by} | of
-
-
-def new_folder(runs: Path, name: str) -> Path:
-    """Create and return the folder of a new run: `<time>-<name>`, with a number if it exists."""
-    safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")[:60] or "run"
-    base = f"{datetime.now():%Y%m%d-%H%M%S}-{safe}"
-    whole.folder(runs)
-    number = 1
-    while True:
-        folder = runs.resolve() / (base if number == 1 else f"{base}-{number}")
-        try:
-            folder.mkdir(mode=0o700)
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
 
 
 def _results(work: Work, session: Session) -> Iterator[Result]:

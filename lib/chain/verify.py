@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib.chain.seal import LOG, NAMESPACE, keygen, last, read_log
-from lib.record import ledger, manifest
+from lib.record import ledger, manifest, whole
 from lib.record.journal import INTERACTIVE
 from lib.record.manifest import FILE, SIGNATURE, Manifest
 from lib.report import past
@@ -46,7 +46,7 @@ def verify_all(runs: Path, signers: Path | None = None) -> list[Finding]:
     Raises `BadInput` if there is no such folder.
     """
     past.demand_folder(runs)
-    ended = (found for run in closed(runs) for found in _findings(run, signers))
+    ended = (found for run in closed(runs) for found in _settled(run, signers))
     return _first_per_file([*ended, *(found for _, found in _beside(runs))])
 
 
@@ -81,8 +81,14 @@ def newest_seal(runs: Path) -> str:
 
 
 def _all(runs: Path) -> list[Path]:
-    folders = sorted(p for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []
-    return [folder for folder in folders if folder.name != INTERACTIVE]
+    if not runs.is_dir():
+        return []
+    with whole.alone(runs):  # a run that is just being made has a ledger, which is locked
+        return _folders(runs)
+
+
+def _folders(runs: Path) -> list[Path]:
+    return sorted(p for p in runs.iterdir() if p.is_dir() and p.name != INTERACTIVE)
 
 
 def _is_running(folder: Path) -> bool:
@@ -90,7 +96,7 @@ def _is_running(folder: Path) -> bool:
     if not manifest.plain(folder / ledger.FILE):
         return False
     begun = sum(line.get("event") in ledger.BEGINNINGS for line in ledger.read(folder))
-    return len(manifest.every(folder)) < begun and ledger.is_locked(folder)
+    return len(manifest.every(folder)) < max(begun, 1) and ledger.is_locked(folder)
 
 
 def _seals(folder: Path) -> dict[str, Manifest | None]:
@@ -107,6 +113,17 @@ def _readable(path: Path) -> Manifest | None:
 
 def _first_per_file(found: list[Finding]) -> list[Finding]:
     return list({(one.run, one.file): one for one in reversed(found)}.values())[::-1]
+
+
+def _settled(folder: Path, signers: Path | None) -> list[Finding]:
+    """Return the findings on a folder, none if its run goes on meanwhile."""
+    while True:
+        seen = manifest.digest(folder / FILE)
+        found = _findings(folder, signers)
+        if not found or (seen == manifest.digest(folder / FILE) and not _is_running(folder)):
+            return found
+        if _is_running(folder):
+            return []
 
 
 def _findings(folder: Path, signers: Path | None) -> list[Finding]:
@@ -185,8 +202,9 @@ def _beside(runs: Path) -> Iterator[tuple[set[str], Finding]]:
 
     Each seal links to the one before, and a log beside the runs lists all of them.
     """
-    seals = {folder.name: _seals(folder) for folder in _all(runs)}
-    lines, bad = read_log(runs)
+    with whole.alone(runs):  # no run is sealed between reading its seal and the log
+        seals = {folder.name: _seals(folder) for folder in _folders(runs)}
+        lines, bad = read_log(runs)
     held = {(run, h): m for run, found in seals.items() for h, m in found.items() if m}
     links = [
         (m.run, m.before, m.link, f"{m.run} was sealed after it", f"after which {m.run} was sealed")

@@ -135,8 +135,9 @@ def carry_out(order: Order, tells_plan: bool = True, **more: object) -> tuple[in
     from lib.report.console import console
 
     how, what = order.how | more, (order.stages, order.table, order.values)
+    # Before `further`: what never began is removed, and is not gone on with.
+    close_abandoned(order.runs, order.runs.resolve() / order.name if order.name else None)
     old = resume.further(order.name, Work(order.runs, *what, **how)) if order.name else None
-    close_abandoned(order.runs)
     with Terminal(console()) as terminal:
         if old:
             ended = perform(replace(old, claim=claim), terminal)
@@ -219,7 +220,7 @@ def close_abandoned(runs: Path, resumed: Path | None = None) -> None:
     abandoned.sweep(runs)
     for folder in abandoned.find(runs):
         try:
-            ended, stage = abandoned.close(folder, profiles.kept())
+            closed = abandoned.close(folder, profiles.kept())
         except BadInput as busy:  # another command closes it right now
             print(plain("\n".join(busy.faults)))
             continue
@@ -227,6 +228,9 @@ def close_abandoned(runs: Path, resumed: Path | None = None) -> None:
             text = f"its record is damaged and cannot be closed ({damaged!r:.200})."
             print(plain(f"{folder.name}: {text}"))
             continue
+        if not closed:  # another command did it meanwhile
+            continue
+        ended, stage = closed
         if ended:
             print(f"{folder.name} had ended ({ended}), but was not sealed; it is now.")
             continue

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -61,9 +62,14 @@ class Fleet:
 
 
 def run_name(file: str | Path, since: datetime) -> str:
-    """Return the name of the record of a cluster in a run of a DAG, the same for all its tasks."""
-    safe = re.sub(r"[^\w.-]+", "-", Path(file).stem).strip(".-")[:80] or "run"
-    return f"{since:%Y%m%d-%H%M%S}-{safe}"
+    """Return the name of the record of a cluster in a run of a DAG, the same for all its tasks.
+
+    A number stands behind a name that is changed for it, so that `a b` and `a-b` have two.
+    """
+    stem = Path(file).stem
+    safe = re.sub(r"[^\w.-]+", "-", stem).strip(".-")[:70]
+    number = "" if safe == stem else f"-{zlib.crc32(stem.encode()):08x}"
+    return f"{since:%Y%m%d-%H%M%S}-{safe}{number}"
 
 
 def run_stage(how: Fleet, file: str, number: str, since: datetime) -> None:

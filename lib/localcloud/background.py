@@ -65,7 +65,7 @@ def is_locked(path: Path) -> bool:
         return False
     with open(path, "a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared with others that look
         except BlockingIOError:
             return True
     return False

@@ -36,12 +36,12 @@ class Ledger:
     Raises `BadInput` when another process has locked it.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, patience: float = TAKEN):
         self._attempt = 0
         self._waits: dict[str, tuple[str, float]] = {}
         self.lines: list[dict] = []  # of this driver
         self._file = jsonl.open_file(folder / FILE)
-        if not _lock(self._file, fcntl.LOCK_EX, TAKEN):
+        if not _lock(self._file, fcntl.LOCK_EX, max(patience, TAKEN)):
             os.close(self._file)
             raise BadInput([still_running(folder)])
 

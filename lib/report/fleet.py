@@ -6,16 +6,19 @@ from urllib.parse import quote
 
 import yaml
 
-from lib.record import whole
+from lib.record import ledger, whole
 from lib.record.faults import BadInput
 from lib.report import past
-from lib.report.attempts import Attempt
+from lib.report.attempts import Attempt, when
 from lib.report.words import clock
 from lib.waiting import span
 
 FILE = "fleet.html"
 NO_RUN = "no run"
 UNREADABLE = "unreadable"
+# What PyYAML raises for `!!timestamp x` and `!!int ""` is no YAMLError.
+UNREAD = (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError)
+UNREAD += (RecursionError,)
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,23 @@ def clusters(folder: Path, runs: Path) -> list[Cluster]:
             run = past.read(found, files=("events",))
         except (OSError, BadInput):
             continue  # `runbook list` names it as damaged
-        newest.setdefault(str(run.params.get("cluster_name", "")), run)
+        name = str(run.params.get("cluster_name", ""))
+        if name not in newest or _begun(run) > _begun(newest[name]):
+            newest[name] = run
     return [_cluster(file, newest) for file in files]
+
+
+def _begun(run: past.Past) -> float:
+    """Return when a run was begun or gone on with; its name may tell the time of another zone."""
+    begun = [when(e) for e in run.events if e.get("event") in ledger.BEGINNINGS]
+    return max((at.timestamp() for at in begun if at), default=0.0)
 
 
 def _cluster(file: Path, newest: dict[str, past.Past]) -> Cluster:
     try:
         given = yaml.safe_load(whole.text(file))
         name = str(given["cluster_name"])
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, RecursionError):
+    except UNREAD:
         fault = f"{file.name}: expected YAML with a line `cluster_name: …`, found none"
         return Cluster(file, file.stem, None, fault)
     return Cluster(file, name, newest.get(name))

@@ -6,6 +6,7 @@ the files that it was read from are as they were; without it, or where it is dam
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def lines(runs: Path) -> list[Line]:
             now[folder.name] = {"of": of, "words": [*line.words.values()]}
             now[folder.name] |= {"outcome": line.outcome, "unread": [*line.unread]}
     if now != known and os.access(runs, os.W_OK):
-        whole.write(runs / KEPT, json.dumps({"head": HEAD, "runs": now}), lasting=False)
+        with suppress(OSError):  # as on a full disk: it only spares reading them again
+            whole.write(runs / KEPT, json.dumps({"head": HEAD, "runs": now}), lasting=False)
     return found
 
 

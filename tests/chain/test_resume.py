@@ -113,3 +113,16 @@ def test_a_scheduler_runs_one_stage_after_another_in_one_record(book, notebooks,
     assert main(["verify", "--runs", str(runs)]) == 0
     assert main(["run", *at[:-1], "web", "--stages", "10"]) == 2
     assert "expected YYYYMMDD-HHMMSS-name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left", [[], ["events.jsonl"], ["events.jsonl", "params.yaml"]])
+def test_a_named_run_that_never_began_is_begun_anew(book, notebooks, tmp_path, left):
+    book(notebooks / "10-one.ipynb", "# A title", "print(word)", parameters=PARAMETER)
+    folder = tmp_path / "runs" / "20260304-050607-web"
+    folder.mkdir(parents=True)
+    for name in left:
+        (folder / name).touch()
+    at = ["--notebooks", str(notebooks), "--runs", str(folder.parent)]
+    assert main(["run", *at, "--run", folder.name]) == 0
+    assert "word: a" in (folder / "params.yaml").read_text()
+    assert main(["verify", "--runs", str(folder.parent)]) == 0

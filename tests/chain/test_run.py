@@ -5,7 +5,7 @@ import nbformat
 import pytest
 
 from lib import waiting
-from lib.chain import params, run, stages, values
+from lib.chain import closing, params, run, stages, values
 
 STEP = (
     "from IPython.display import display\n"
@@ -108,5 +108,5 @@ def test_a_run_continues_without_its_terminal(book, notebooks, tmp_path):
 
 def test_each_run_has_a_folder_of_its_own_whatever_its_name(tmp_path):
     names = ["demo", "demo", "demo", "..", "", "///", "a" * 300]
-    folders = {run.new_folder(tmp_path, name) for name in names}
+    folders = {closing.new_folder(tmp_path, name) for name in names}
     assert len(folders) == len(names) and {f.parent for f in folders} == {tmp_path}

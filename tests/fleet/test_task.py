@@ -6,6 +6,7 @@ import folders
 import pytest
 from folders import stage
 
+from lib.chain import resume
 from lib.commands.main import main
 from lib.errors import JobFailed, Refused, Unreachable
 from lib.fleet import task
@@ -38,9 +39,12 @@ def test_a_task_is_tried_again_where_a_second_look_may_help(code, error, passing
     assert task.is_passing(code, error) is passing
 
 
-def test_all_tasks_of_a_cluster_name_the_same_record():
+def test_all_tasks_of_a_cluster_name_the_same_record_and_those_of_another_file_another():
     since = datetime(2026, 3, 4, 5, 6, 7, 999, UTC)
-    assert task.run_name("/srv/a b.yaml", since) == "20260304-050607-a-b"
+    assert task.run_name("/srv/web.yaml", since) == "20260304-050607-web"
+    files = ("a-b", "a b", "a  b", "-a-b", "日本", "ñ" * 90, "ñ" * 91, "!", "run")
+    names = {task.run_name(f"/srv/{file}.yaml", since) for file in files}
+    assert len(names) == len(files) and all(map(resume.NAME.fullmatch, names))
 
 
 def test_the_report_of_a_fleet_has_a_line_for_each_file(tmp_path, capsys):
