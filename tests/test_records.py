@@ -1,9 +1,10 @@
 import nbformat
 import pandas as pd
+import pytest
 from folders import book, printed, shown
 from nbformat import v4
 
-from lib.record import reading
+from lib.record import reading, whole
 from lib.tables import changes, table
 
 ROWS = [
@@ -120,3 +121,11 @@ def test_the_changes_between_equal_tables_are_one_row_that_says_so():
     one = table([{"name": "a", "id": "1"}], "name id")
     assert changes(one, one).values.tolist() == [["none", "", "", "nothing changed"]]
     assert changes(table([], "name id"), one).values.tolist() == [["new", "a", "1", ""]]
+
+
+@pytest.mark.parametrize(
+    "text", ["[", "a: 2026-99-99", 'a: !!int ""', "a: !!bool x", "a: !!timestamp x", "[" * 9999]
+)
+def test_each_text_that_is_no_yaml_is_refused_in_one_way(text):
+    with pytest.raises(ValueError, match=r"^not YAML: "):
+        whole.from_yaml(text)

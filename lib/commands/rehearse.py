@@ -88,11 +88,9 @@ def _expected(order: Order, folder: Path) -> str:
 
 def _dialect(text: str, file: Path | None) -> str:
     """Return the dialect of a seed. Raises BadInput for a text that is none."""
-    import yaml
-
     try:
-        return str(yaml.safe_load(text).get("dialect", "4.22"))
-    except (yaml.YAMLError, AttributeError, RecursionError):
+        return str(whole.from_yaml(text).get("dialect", "4.22"))
+    except (ValueError, AttributeError):
         raise BadInput(
             [f"{file}: expected a seed in YAML, as `runbook survey` prints it"]
         ) from None

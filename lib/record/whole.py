@@ -60,6 +60,19 @@ def text(path: Path, *, pipe: bool = False, most: int = LARGEST) -> str:
     return data.decode("utf-8-sig")
 
 
+def from_yaml(text: str) -> object:
+    """Return what a YAML text holds. Raises ValueError where it is none.
+
+    PyYAML fails at some values, such as `2026-99-99` or `!!int ""`, with errors of Python.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not YAML: {error}") from None
+
+
 def folder(path: Path) -> Path:
     """Make a folder, and those above it that are not there, for their owner alone."""
     for place in (*reversed(path.parents), path):

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import yaml
-
 from lib.record import ledger, whole
 from lib.record.faults import BadInput
 from lib.report import past
@@ -16,9 +14,6 @@ from lib.waiting import span
 FILE = "fleet.html"
 NO_RUN = "no run"
 UNREADABLE = "unreadable"
-# What PyYAML raises for `!!timestamp x` and `!!int ""` is no YAMLError.
-UNREAD = (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError)
-UNREAD += (RecursionError,)
 
 
 @dataclass(frozen=True)
@@ -91,9 +86,8 @@ def _begun(run: past.Past) -> float:
 
 def _cluster(file: Path, newest: dict[str, past.Past]) -> Cluster:
     try:
-        given = yaml.safe_load(whole.text(file))
-        name = str(given["cluster_name"])
-    except UNREAD:
+        name = str(whole.from_yaml(whole.text(file))["cluster_name"])
+    except (OSError, ValueError, LookupError, TypeError):
         fault = f"{file.name}: expected YAML with a line `cluster_name: …`, found none"
         return Cluster(file, file.stem, None, fault)
     return Cluster(file, name, newest.get(name))

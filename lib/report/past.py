@@ -13,9 +13,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
-import yaml
-
-from lib.record import jsonl
+from lib.record import jsonl, whole
 from lib.record.faults import BadInput
 from lib.record.journal import Entry, folded
 from lib.record.provenance import FACTS, merged_facts
@@ -224,8 +222,8 @@ def _params(path: Path, unread: list[str]) -> tuple[dict[str, object], dict[str,
         return {}, {}
     text = path.read_text("utf-8", "replace") if path.is_file() else ""
     try:
-        held = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError):
+        held = whole.from_yaml(text)
+    except ValueError:
         held = None
     if not isinstance(held, dict):
         unread.append(path.name)

@@ -52,7 +52,7 @@ def test_the_report_of_a_fleet_has_a_line_for_each_file(tmp_path, capsys):
     files.mkdir()
     for name, text in {"web": "web", "db": "d<b>b", "new": "new"}.items():
         (files / f"{name}.yaml").write_text(f"cluster_name: {text}\n")
-    (files / "odd.yaml").write_text("- 1\n")
+    (files / "odd.yaml").write_text('cluster_name: !!int ""\n')
     report.write(folders.good(runs, "20260304-050607-web"))
     bad = stage("10-make", 0, 4) + stage("50-deploy", 4, 3, "failed", error="no <room>\nmore")
     folders.run(runs, "20260305-050607-db", bad, ended="failed", cluster_name="d<b>b")

@@ -65,6 +65,8 @@ def test_the_seed_in_the_readme_is_one_and_allows_a_thousand_machines(seed):
     ("text", "fault"),
     [
         ("[", "expected a seed in YAML: "),
+        ("zones: 2026-99-99", "expected a seed in YAML: "),
+        ("zones: !!timestamp x", "expected a seed in YAML: "),
         ("3", "expected a table with some of dialect, zones"),
         ("zone: []", "zone: there is no such key: did you mean zones?"),
         ("dialect: 4.3", "dialect: expected 4.22 or 2.2, found 4.3"),

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import yaml
 
+from ..state.seeds import NO_YAML
 from ..workstation import images
 from ..workstation.images import Path
 from . import members, settings
@@ -159,7 +160,7 @@ def _substituted(text: str, image: Image, addresses: dict[str, str]) -> str:
 def _apply_cloud_config(config: Config, text: str, image: Image) -> None:
     try:
         data = _plain_keys(yaml.safe_load(text))
-    except (yaml.YAMLError, ValueError) as error:
+    except NO_YAML as error:
         raise BadConfig(f"yaml: {str(error).splitlines()[0]}; nothing applied") from None
     data = data if isinstance(data, dict) else {}
     coreos = _dict(data.get("coreos"))

@@ -19,6 +19,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "seeds"
 Seed = dict[str, Any]
 MOST = 2**31 - 1
 LARGEST = 10_000_000  # bytes
+# PyYAML fails at some values, such as `2026-99-99` or `!!int ""`, with errors of Python.
+NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 
 
 class BadSeed(Exception):
@@ -124,7 +126,7 @@ def read(path: Path, dialect: str = "") -> Seed:
         if len(text) > LARGEST:
             raise BadSeed(f"{path}: expected a seed of {LARGEST:,} bytes at most")
         given = yaml.safe_load(text.decode())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, *NO_YAML) as error:
         raise BadSeed(f"{path}: expected a seed in YAML: {error}") from None
     if not isinstance(given, dict):
         raise BadSeed(f"{path}: expected a table with some of {', '.join(SECTIONS)}")
