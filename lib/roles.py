@@ -7,7 +7,7 @@ from lib.errors import ParamsError
 
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?", re.ASCII)
 METADATA = re.compile(r"[\w.-]+=[\w.:/-]*(,[\w.-]+=[\w.:/-]*)*", re.ASCII)  # as fleet reads it
-MOST = 1000
+MOST = 10_000
 CLASHES = "has digits alone between hyphens, as the number of a machine: choose another name"
 
 
@@ -71,6 +71,6 @@ def _demand_possible(role: Role, least: int) -> None:
     if re.search(r"(^|-)\d+(-|$)", name):
         raise ParamsError("roles", text=f"{name} {CLASHES}")
     if isinstance(count, bool) or not isinstance(count, int) or not least <= count <= MOST:
-        raise ParamsError(what, f"a count of {least} to {MOST}", count)
+        raise ParamsError(what, f"a count of {least} to {MOST:,}", count)
     if role.metadata and not METADATA.fullmatch(role.metadata):
         raise ParamsError(what, "metadata such as disk=ssd,rack=2", role.metadata)

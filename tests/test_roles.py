@@ -130,7 +130,7 @@ def test_a_cluster_without_roles_can_get_some(cloud):
         ([{"name": "Worker", "count": 1}], "a name of a letter"),
         ([{"name": "rack-2", "count": 1}], "digits alone between hyphens"),
         ([{"name": "a", "count": 1}, {"name": "a", "count": 1}], "a twice"),
-        ([{"name": "a", "count": 0}], "a count of 1 to 1000"),
+        ([{"name": "a", "count": 0}], "a count of 1 to 10,000"),
         ([{"name": "a", "count": -1}], "a count of 1"),
         ([{"name": "a", "count": 1, "size": 2}], "the keys name, count"),
         ([{"name": "a", "count": 1, "metadata": "ssd"}], "metadata such as"),

@@ -46,7 +46,7 @@ ROWS: dict[str, dict[str, type]] = {
     | {"count": int}
 }
 # The most that a value may be: of whole numbers by name, of all else by type.
-MOST = {"cluster_size": 1000, "first_number": 10**6, "volume_size": 10**6, "patience": 10**5}
+MOST = {"cluster_size": 10**4, "first_number": 10**6, "volume_size": 10**6, "patience": 10**5}
 MOST |= {"etcd_members": 9, "at_once": 50}
 LARGEST = {int: 10**9, float: 1e30}  # any other number
 LONGEST = 10_000  # characters of a text, and texts of a list

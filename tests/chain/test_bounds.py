@@ -19,8 +19,8 @@ FILES = {
     "mappings deep": ("names: " + "{a: " * 10_000 + "}" * 10_000, "nested deeper than 5 levels"),
     "blocks deep": ("\n".join(" " * n + "a:" for n in range(900)), "nested deeper than 5 levels"),
     "large": ("# " + "x" * 1_100_000, "larger than 1,000,000 bytes"),
-    "machines": ("cluster_size: 30000000", "expected 1,000 at most"),
-    "digits": ("cluster_size: " + "9" * 4000, "expected 1,000 at most"),
+    "machines": ("cluster_size: 30000000", "expected 10,000 at most"),
+    "digits": ("cluster_size: " + "9" * 4000, "expected 10,000 at most"),
     "more digits": ("volume_size: " + "9" * 10_000, "volume_size"),
     "a large fraction": ("ratio: 1.0e+300", "expected 1e+30 at most"),
     "a long name": ("cluster_name: " + "x" * 900_000, "expected 61 characters at most"),
@@ -60,14 +60,14 @@ def test_a_path_that_is_not_a_parameter_file_is_refused(refused):
 def test_a_pipe_of_parameters_is_read_to_its_bound(refused, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    thread = threading.Thread(target=lambda: pipe.write_text("cluster_size: 1001\n"))
+    thread = threading.Thread(target=lambda: pipe.write_text("cluster_size: 10001\n"))
     thread.start()
-    assert "expected 1,000 at most" in refused(str(pipe))
+    assert "expected 10,000 at most" in refused(str(pipe))
     thread.join()
 
 
 OPTIONS = {
-    "cluster_size=30000000": "expected 1,000 at most",
+    "cluster_size=30000000": "expected 10,000 at most",
     "cluster_name=" + "x" * 100_000: "expected 61 characters at most",
     "cluster_name=a\udcffb": "UTF-8",
     "ratio=1e999": "expected float",
