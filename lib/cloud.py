@@ -53,7 +53,6 @@ def connect(profile: str, project: str = "", cluster: str = "", **settings: Any)
     """Return the cloud of a profile, and in it a project; settings are fields of Cloud.
 
     A notebook by hand that names its cluster changes nothing while a run is at work on that.
-
     Raises ProfileError, NotOne for an unknown project; `local` starts the local cloud if need be.
     If the journal tells of changes whose end was not seen, they are settled first, which may mean
     to wait for a job.

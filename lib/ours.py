@@ -39,7 +39,6 @@ class Ours:
     snapshot of a volume that is ours. A neutral template serves every cluster of the runbook, but
     only the one that created it may delete it. With `template_from = "existing"` the template is
     others' work: it is taken as it is, by its name, and never removed.
-
     Within a run lists count for seconds. Raises ParamsError for an unknown `template_from`.
     """
 

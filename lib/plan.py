@@ -16,7 +16,7 @@ from lib.waiting import Waiting, tell
 MODES = ("plan", "apply")
 MANY = 40  # steps that are told one by one at most
 # What a text of CloudStack names of one machine: its row, its id, its name at the hypervisor.
-OF_ONE = re.compile(r"\{[^{}]*\}|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\bi-\d+-\d+-VM\b")
+OF_ONE = re.compile(r"\{[^{}]*\}|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\bi-\d+-\d+-\w+")
 
 
 def check_mode(mode: str) -> None:
@@ -168,24 +168,26 @@ def attempt(
     """
     plan, failed, created = due(plan, mode), {}, []
     later: dict[tuple[str, str, str], list[str]] = {}  # names by outcome, command and reason
-    with Waiting() as waiting:
-        for step, result, was_so in sending.run_all(cloud, plan, at_once, within, waiting.show):
-            if isinstance(result, CloudError) and not was_so:
-                failed[step.what] = result
-                alike = "failed", step.command, _reason(step.what, result)
-                is_new, why = alike not in later, str(result)
-            else:
-                why = "it was so already" if was_so else step.why
-                is_new, alike = False, ("done", step.command, why.replace(step.what, "…"))
-                created += [(step, str(result["id"]))] if step.tags and not was_so else []
-            names = later.setdefault(alike, [])
-            if len(plan) <= MANY or is_new:
-                tell(alike[0], step.command, step.what, why)
-            else:
-                names.append(step.what)
-    for (outcome, command, why), names in later.items():
-        if names:
-            tell(outcome, command, some(names), why)
+    try:
+        with Waiting() as waiting:
+            for step, result, was_so in sending.run_all(cloud, plan, at_once, within, waiting.show):
+                if isinstance(result, CloudError) and not was_so:
+                    failed[step.what] = result
+                    alike = "failed", step.command, _reason(step.what, result)
+                    is_new, why = alike not in later, str(result)
+                else:
+                    why = "it was so already" if was_so else step.why
+                    is_new, alike = False, ("done", step.command, why.replace(step.what, "…"))
+                    created += [(step, str(result["id"]))] if step.tags and not was_so else []
+                names = later.setdefault(alike, [])
+                if len(plan) <= MANY or is_new:
+                    tell(alike[0], step.command, step.what, why)
+                else:
+                    names.append(step.what)
+    finally:  # also where it is interrupted
+        for (outcome, command, why), names in later.items():
+            if names:
+                tell(outcome, command, some(names), why, names)
     if created and cloud.has_tags:
         _tag(cloud, created)
     return failed

@@ -7,7 +7,7 @@ follow a stage; elsewhere they are printed.
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from typing import Any, Protocol, TypeVar
 
@@ -58,10 +58,14 @@ def spell(seconds: float, about: float) -> str:
     return f"{span(seconds)} of about {span(about)}" if about else span(seconds)
 
 
-def tell(outcome: str, command: str, what: str, why: str) -> None:
-    """Print that a step ended: outcome "done" or "failed", the command, on what, and why."""
+def tell(outcome: str, command: str, what: str, why: str, each: Sequence[str] = ()) -> None:
+    """Print that a step ended: outcome "done" or "failed", the command, on what, and why.
+
+    For many that are told at once `each` are their names, which the record has one by one.
+    """
     text = f"{'✓' if outcome == 'done' else '✗'} {outcome}: {command} {what} ({why})"
-    _say({"text/plain": text, STEP: {"outcome": outcome, "command": command, "what": what}})
+    step = {"outcome": outcome, "command": command, "what": what}
+    _say({"text/plain": text, STEP: step | ({"each": [*each]} if each else {})})
 
 
 def _say(data: dict) -> None:

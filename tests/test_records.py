@@ -123,8 +123,12 @@ def test_the_changes_between_equal_tables_are_one_row_that_says_so():
     assert changes(table([], "name id"), one).values.tolist() == [["new", "a", "1", ""]]
 
 
+LARGE = f"a: 1{':00' * 200}.5"  # a number of base 60
+
+
 @pytest.mark.parametrize(
-    "text", ["[", "a: 2026-99-99", 'a: !!int ""', "a: !!bool x", "a: !!timestamp x", "[" * 9999]
+    "text",
+    ["[", "a: 2026-99-99", 'a: !!int ""', "a: !!bool x", "a: !!timestamp x", "[" * 9999, LARGE],
 )
 def test_each_text_that_is_no_yaml_is_refused_in_one_way(text):
     with pytest.raises(ValueError, match=r"^not YAML: "):

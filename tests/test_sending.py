@@ -13,6 +13,7 @@ from lib.localcloud.state.cloud import Listing
 from lib.localcloud.state.registry import COMMANDS
 from lib.localcloud.wire.server import Server
 from lib.plan import apply, attempt
+from lib.report import attempts
 from lib.steps import Id, Step
 
 WORKSTATION = "my-workstation"
@@ -109,6 +110,18 @@ def test_a_second_run_does_only_the_failed_ones_of_many(cloud, capsys):
     there = {v["name"] for v in cloud.list("listVolumes")}
     left = [s for s in steps if s.what not in there]
     assert attempt(cloud, left, "apply") == {} and len(left) == 3
+
+
+def test_the_record_has_each_of_many_steps_that_are_told_at_once(cloud, monkeypatch):
+    said = []
+    monkeypatch.setattr("lib.waiting._say", said.append)
+    fault(cloud, "createVolume", "fault:fail-job;code:530;text:no storage;skip:70", count=5)
+    failed = attempt(cloud, steps := volumes(cloud, 100), "apply")
+    assert len(said) == 3 and len(failed) == 5
+    found = attempts.steps({"cells": [{"outputs": [{"data": data} for data in said]}]})
+    ends = {(s["command"], s["what"]): s["outcome"] for s in found}
+    names = [s.what for s in steps]
+    assert ends == {("createVolume", n): "failed" if n in failed else "done" for n in names}
 
 
 def test_failures_for_one_reason_are_grouped_though_each_text_names_its_machine(cloud, capsys):

@@ -19,6 +19,7 @@ from lib.record import ledger, manifest, plans, whole
 from lib.record.ledger import ENDS, Ledger
 from lib.report import index
 
+AN_HOUR = 3600  # seconds; no file is written for as long
 _KERNELS = re.compile(r"\d+(\.json|-\d+)")  # connection files and sockets
 _OWN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-")  # as closing.new_folder gives it
 
@@ -33,7 +34,7 @@ def find(runs: Path) -> list[Path]:
     paths = [path for path in paths if not index.is_closed(path, known.get(path.name, {}))]
     for folder in paths:
         if os.path.lexists(folder / seal.PENDING):
-            with whole.alone(runs):  # else a crash did it, or another process is just sealing it
+            with whole.alone(runs):  # another process may just be sealing it; else a crash left it
                 seal.complete(folder)
     sealed = seal.counted(runs)
     found = [folder for folder in paths if _lacks(folder, sealed) and _begun(folder)]
@@ -56,6 +57,9 @@ def sweep(runs: Path) -> None:
     with whole.alone(runs):
         for folder in [path for path in runs.iterdir() if _never_began(path)]:
             shutil.rmtree(folder)
+        for unfinished in runs.glob(".*.part"):  # of a process that was killed
+            if time.time() - unfinished.stat().st_mtime > AN_HOUR:
+                unfinished.unlink()
 
 
 def _left(scratch: Path) -> bool:
@@ -110,7 +114,7 @@ def close(folder: Path, secrets: Iterable[str] = ()) -> tuple[str, str] | None:
     Returns the outcome and "", or, if the driver died, "" and the stage in which it died, if in
     one. The statuses in that stage's notebook are then set from the ledger: the running cell was
     killed. Returns None where another process closed it, or went on with it, meanwhile. Raises
-    `BadInput` where another process is at work in the folder.
+    AtWork where another process is at work in the folder.
     """
     with Ledger(folder) as book:
         if not _lacks(folder, seal.counted(folder.parent)):

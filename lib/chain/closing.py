@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from lib.errors import AtWork
-from lib.record import locks, whole
+from lib.record import ledger, locks, whole
 from lib.record.faults import BadInput
 from lib.record.search import Search
 
@@ -25,7 +25,8 @@ class Sealed:
 def new_folder(runs: Path, cluster: str, name: str = "") -> Path:
     """Create and return the folder of a new run: `<time>-<cluster>`, with a number if it exists.
 
-    `name` is its name instead: raises AtWork where another run has just begun in it.
+    `name` is its name instead: raises AtWork where another run has just begun in it, and `BadInput`
+    where it is something else.
     """
     safe = re.sub(r"[^\w.-]+", "-", cluster).strip(".-")[:60] or "run"
     base = f"{datetime.now():%Y%m%d-%H%M%S}-{safe}"
@@ -36,6 +37,9 @@ def new_folder(runs: Path, cluster: str, name: str = "") -> Path:
             folder.mkdir(mode=0o700)
             break
         except FileExistsError:
+            if name and not (folder / ledger.FILE).exists():
+                fault = f"{folder}: is no record of a run, as it has no {ledger.FILE}"
+                raise BadInput([f"{fault}: move it away, or give another --run"]) from None
             if name:
                 text = f"{folder}: another run has just begun there"
                 raise AtWork(text, next_step=locks.WAIT) from None
@@ -52,10 +56,15 @@ def begin(folder: Path, notebooks: Sequence[Path], reason: str = "") -> None:
     provenance.begin(folder, notebooks=notebooks, reason=reason, command=sys.argv)
 
 
+def _clear(folder: Path) -> None:
+    """Remove what processes that were killed had begun to write."""
+    for unfinished in folder.glob(".*.part"):
+        unfinished.unlink(missing_ok=True)
+
+
 def leaks(folder: Path, secrets: Iterable[str]) -> list[str]:
     """Return the places of known secrets in the record; there should be none."""
-    for unfinished in folder.glob(".*.part"):  # of a driver that was killed
-        unfinished.unlink()
+    _clear(folder)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     search = Search(secrets)
     return [place for path in files for place in search.places(path)]
@@ -78,6 +87,7 @@ def end(
     from lib.report import index, report
 
     asked.forget(folder)
+    _clear(folder)
     try:
         report.write(folder, key=key)
     finally:  # a record is sealed even where its report failed

@@ -14,10 +14,8 @@ from lib.chain.params import Parameter
 from lib.chain.run import Work
 from lib.chain.stages import Stage
 from lib.chain.values import Value
-from lib.errors import AtWork
 from lib.record import ledger
 from lib.record.faults import BadInput
-from lib.record.locks import WAIT
 from lib.report import past
 
 NAME = re.compile(r"\d{8}-\d{6}-[\w.-]{1,80}")
@@ -48,8 +46,8 @@ def work(
     """Return the work left in a run's folder, None when the run succeeded.
 
     The stages and all options that are not given come from the run, the parameters from its folder;
-    the notebooks may have changed. `more` are further fields of `Work`. Raises `BadInput` when the
-    run has not ended or cannot be repeated.
+    the notebooks may have changed. `more` are further fields of `Work`. Raises AtWork when the
+    run has not ended, and `BadInput` when it cannot be repeated.
     """
     lines = ledger.read(folder)
     try:
@@ -57,7 +55,7 @@ def work(
     except BadInput as bad:
         raise BadInput([*bad.faults, f"{folder}: {WITHOUT}"]) from None
     if ledger.is_locked(folder, ledger.patience(folder)):
-        raise BadInput([ledger.still_running(folder)])
+        raise ledger.at_work(folder)
     if ledger.outcome(lines) == "ok":
         return None
     chosen, table, merged = repeated(folder, began, notebooks)
@@ -79,7 +77,7 @@ def further(name: str, work: Work) -> Work | None:
     if not (folder / ledger.FILE).is_file():
         return None
     if ledger.is_locked(folder, ledger.LINGERING):
-        raise AtWork(ledger.still_running(folder), next_step=WAIT)
+        raise ledger.at_work(folder)
     kept = _values(folder, work.table)
     faults = [
         f"{n}: {folder} was begun with {kept[n].value!r}, now it is {held.value!r}. Leave it as it "

@@ -83,7 +83,7 @@ def run(
     """Run the stages in a new folder below `runs`; `more` are further fields of `Work`.
 
     `name` is the name of the folder, "" for one of the time and the cluster. Raises `BadInput`
-    where the disk has no space for a record.
+    where the disk has no space for a record, and AtWork as `perform` does: no folder is left then.
     """
     cluster = str(values["cluster_name"].value) if "cluster_name" in values else "run"
     whole.folder(runs)
@@ -99,9 +99,9 @@ def run(
             held.pop_all()  # `perform` closes the ledger
         return perform(Work(folder, stages, table, values, **more), tell, book)
     except AtWork:
-        if folder and not ledger.read(folder):  # nothing was started: no record is left
-            with whole.alone(runs):
-                shutil.rmtree(folder, ignore_errors=True)
+        with whole.alone(runs):
+            if folder and not ledger.is_locked(folder) and not ledger.read(folder):
+                shutil.rmtree(folder, ignore_errors=True)  # nothing was started: no record is left
         raise
     except (OSError, RecordCut) as error:
         cause = error.__cause__ if isinstance(error, RecordCut) else error
@@ -115,8 +115,8 @@ def perform(work: Work, tell: Listener, book: Ledger | None = None) -> Run:
     """Run the stages in order up to the first that fails; each leaves an executed notebook.
 
     `book` is the ledger of a new run; it is closed in the end.
-    Raises `BadInput` when another process is at work in the folder, and `RecordCut` when the disk
-    has no space for the record any more.
+    Raises AtWork when another process is at work in the folder or on the cluster, and `RecordCut`
+    when the disk has no space for the record any more.
     """
     try:
         with book or Ledger(work.folder, ledger.patience(work.folder)) as held:

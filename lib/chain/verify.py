@@ -116,14 +116,18 @@ def _first_per_file(found: list[Finding]) -> list[Finding]:
 
 
 def _settled(folder: Path, signers: Path | None) -> list[Finding]:
-    """Return the findings on a folder, none if its run goes on meanwhile."""
-    while True:
+    """Return the findings on a folder, none if its run goes on, or never began, meanwhile.
+
+    A sealed run that is removed is missed in the log.
+    """
+    while os.path.lexists(folder):
         seen = manifest.digest(folder / FILE)
         found = _findings(folder, signers)
         if not found or (seen == manifest.digest(folder / FILE) and not _is_running(folder)):
             return found
         if _is_running(folder):
-            return []
+            break
+    return []
 
 
 def _findings(folder: Path, signers: Path | None) -> list[Finding]:

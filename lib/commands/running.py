@@ -136,7 +136,7 @@ def carry_out(order: Order, tells_plan: bool = True, **more: object) -> tuple[in
 
     how, what = order.how | more, (order.stages, order.table, order.values)
     # Before `further`: what never began is removed, and is not gone on with.
-    close_abandoned(order.runs, order.runs.resolve() / order.name if order.name else None)
+    close_abandoned(order.runs, order.runs / order.name if order.name else None)
     old = resume.further(order.name, Work(order.runs, *what, **how)) if order.name else None
     with Terminal(console()) as terminal:
         if old:
@@ -214,15 +214,14 @@ def close_abandoned(runs: Path, resumed: Path | None = None) -> None:
     """
     from lib import profiles
     from lib.chain import abandoned
-    from lib.errors import plain
-    from lib.record.faults import BadInput
+    from lib.errors import AtWork, plain
 
     abandoned.sweep(runs)
     for folder in abandoned.find(runs):
         try:
             closed = abandoned.close(folder, profiles.kept())
-        except BadInput as busy:  # another command closes it right now
-            print(plain("\n".join(busy.faults)))
+        except AtWork as busy:  # another command closes it right now
+            print(plain(busy))
             continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as damaged:
             text = f"its record is damaged and cannot be closed ({damaged!r:.200})."

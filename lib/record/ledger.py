@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 import psutil
 
-from lib.record import jsonl
+from lib.errors import AtWork
+from lib.record import jsonl, locks
 from lib.record.events import Event
 from lib.record.faults import BadInput
 from lib.record.journal import now
@@ -33,7 +34,7 @@ class Ledger:
     """Appends to the ledger of a run folder, and locks it against other drivers.
 
     It stays locked while any process lives that inherited `lock`, such as a kernel of the run.
-    Raises `BadInput` when another process has locked it.
+    Raises AtWork when another process has it locked for longer than `patience`, in seconds.
     """
 
     def __init__(self, folder: Path, patience: float = TAKEN):
@@ -43,7 +44,7 @@ class Ledger:
         self._file = jsonl.open_file(folder / FILE)
         if not _lock(self._file, fcntl.LOCK_EX, max(patience, TAKEN)):
             os.close(self._file)
-            raise BadInput([still_running(folder)])
+            raise at_work(folder)
 
     @property
     def lock(self) -> int:
@@ -171,10 +172,11 @@ def beginning(folder: Path, lines: Sequence[dict]) -> dict:
     raise BadInput([f"{folder}: its ledger ({FILE}) has no line on the beginning of the run"])
 
 
-def still_running(folder: Path) -> str:
-    """Return the text for a run that has not ended, with the process at work in it."""
+def at_work(folder: Path) -> AtWork:
+    """Return the error of a run that has not ended, with the process at work in it."""
     who = _holder(folder) or driver(folder)
-    return f"{folder}: its driver (process {who}) or a kernel of it still runs"
+    text = f"{folder}: its driver (process {who}) or a kernel of it still runs"
+    return AtWork(text, next_step=locks.WAIT)
 
 
 def _holder(folder: Path) -> str:

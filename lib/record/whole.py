@@ -5,10 +5,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import yaml
+
 LARGEST = 1_000_000  # bytes of a file that an operator names
+NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 def write(path: Path, text: str, *, lasting: bool = True, errors: str = "backslashreplace") -> Path:
@@ -29,7 +32,8 @@ def write(path: Path, text: str, *, lasting: bool = True, errors: str = "backsla
             aside(path)
         os.replace(unfinished, path)
     except BaseException:
-        os.unlink(unfinished)
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished)
         raise
     return path
 
@@ -65,11 +69,9 @@ def from_yaml(text: str) -> object:
 
     PyYAML fails at some values, such as `2026-99-99` or `!!int ""`, with errors of Python.
     """
-    import yaml
-
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+    except NO_YAML as error:
         raise ValueError(f"not YAML: {error}") from None
 
 

@@ -124,9 +124,11 @@ def _complete(attempt: Attempt) -> None:
 
 
 def steps(notebook: dict) -> list[dict]:
-    """Return the steps in an executed notebook, in order."""
-    found = [output.get("data", {}).get(STEP) for output in _outputs(notebook)]
-    return [dict(step) for step in found if isinstance(step, dict)]
+    """Return the steps in an executed notebook, in order; those told at once one by one."""
+    told = [output.get("data", {}).get(STEP) for output in _outputs(notebook)]
+    found = [dict(step) for step in told if isinstance(step, dict)]
+    names = [step.pop("each", None) or [step.get("what")] for step in found]
+    return [s | {"what": name} for s, each in zip(found, names, strict=True) for name in each]
 
 
 def _outputs(notebook: dict) -> list[dict]:

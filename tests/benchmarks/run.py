@@ -26,7 +26,7 @@ NAMES = {
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmarks that are asked for; return 1 if a bound does not hold.
 
-    All are imported first: what is missing shows before an hour of measuring.
+    All are imported first: what is missing shows before a quarter of an hour of measuring.
     """
     report = importlib.import_module("benchmarks.report")
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in NAMES}

@@ -9,6 +9,7 @@ import pytest
 from nbformat import v4
 
 from lib.chain import statuses
+from lib.errors import AtWork
 from lib.record import ledger
 from lib.record.events import Event
 from lib.record.faults import BadInput
@@ -73,9 +74,8 @@ def test_only_one_at_a_time_holds_a_ledger(tmp_path):
         assert ledger.state(tmp_path) == "running"
         book.write("run-resumed", pid=1, host="of a driver that is dead")
         if Path("/proc/locks").exists():
-            with pytest.raises(
-                BadInput, match=rf"\(process {os.getpid()}\) or a kernel of it still"
-            ):
+            text = rf"\(process {os.getpid()}\) or a kernel of it still runs\. Wait until"
+            with pytest.raises(AtWork, match=text):
                 Ledger(tmp_path)
     assert not ledger.is_locked(tmp_path)
     assert ledger.state(tmp_path) == "abandoned"

@@ -155,7 +155,7 @@ def test_a_stage_that_gets_a_signal(drive, capsys, number):
     driver = drive()
     scratch = ledger.read(driver.folder)[0]["scratch"]
     assert ledger.state(driver.folder) == "running"
-    assert main(["resume", str(driver.folder)]) == 2
+    assert main(["resume", str(driver.folder)]) == 8
     assert f"its driver (process {driver.process.pid}) or a kernel" in capsys.readouterr().err
     output = driver.ended_by(number)
     book = notebook(driver.folder)

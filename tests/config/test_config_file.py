@@ -1,6 +1,7 @@
 """The operator's own configuration: read, checked by line, merged, and its values filled in."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -115,6 +116,7 @@ def test_an_ignition_config_is_merged_into_the_newer_version_of_both(folder):
 
 @pytest.mark.system
 @pytest.mark.skipif(not shutil.which("ignition-validate"), reason="needs Debian's ignition")
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, as Ignition writes below /run")
 def test_ignition_itself_merges_alike_and_takes_what_is_merged(folder):
     own = OWN_IGNITION | {"ignition": {"version": "3.2.0"}}
     text = text_of(config_of(folder, own, "Ignition", greeting="hello"))

@@ -20,7 +20,7 @@ Seed = dict[str, Any]
 MOST = 2**31 - 1
 LARGEST = 10_000_000  # bytes
 # PyYAML fails at some values, such as `2026-99-99` or `!!int ""`, with errors of Python.
-NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 class BadSeed(Exception):
