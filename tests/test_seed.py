@@ -112,5 +112,9 @@ def test_a_rehearsal_runs_on_a_copy_and_asks_the_own_cloud_only_questions(own, t
     failed = place.runbook("rehearse", file, "--from", str(tmp_path / "saved.yaml"), *taken)
     assert failed.returncode == 1 and "somebody else's" in failed.stdout
     assert "How long this takes at env is not known" in failed.stdout
+    assert "Correct the file, then rehearse it again" in failed.stdout
+    assert not any(words in failed.stdout for words in ("To continue", " resume ", "With another"))
     newest = max(p for p in place.runs.iterdir() if p.is_dir())
+    page = (newest / "report.html").read_text()
+    assert "rehearse it again" in page and " resume " not in page and "--stages 90" not in page
     assert json.loads((newest / "run.json").read_text())["reason"].startswith("a rehearsal")

@@ -12,6 +12,7 @@ __all__ = [
     "history",
     "listing",
     "params",
+    "results",
     "resume",
     "run",
     "stages",

@@ -1,5 +1,7 @@
 """Results: how a cell, a stage or a run ended, derived from the exception, and the exit codes."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,3 +84,12 @@ def error_of(raised: BaseException | None, stop: Stop) -> str:
     error = f"{raised.ename}: {raised.evalue}" if raised.evalue else raised.ename
     hint = "; a cell that ends the kernel early has not done its work"
     return error + hint if raised.ename == "SystemExit" else error
+
+
+def alike(failed: Iterable[Result]) -> list[list[Result]]:
+    """Return results in groups whose errors differ in the command and the time of day at most."""
+    groups: dict[str, list[Result]] = {}
+    for result in failed:
+        key = re.sub(r"\b(list|get)[A-Z]\w*|\d\d:\d\d:\d\d", "…", result.error)
+        groups.setdefault(key or result.stage, []).append(result)
+    return list(groups.values())

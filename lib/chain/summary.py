@@ -110,7 +110,11 @@ def machines(folder: Path) -> list[str]:
     last = [m for m in _listed(folder, "machines") if isinstance(m, dict)]
     rows = [[str(m.get(k, "")) for k in ("name", "address", "login")] for m in last]
     shown = first_and_last(rows, lambda row: "machine", SHOWN)
-    lines = [f"  … {more}" if more else f"  {'  '.join(row)}" for row, more in shown]
+    wide = [max((len(row[n]) for row in rows), default=0) for n in (0, 1)]
+    lines = [
+        f"  … {more}" if more else f"  {row[0]:{wide[0]}}  {row[1]:{wide[1]}}  {row[2]}"
+        for row, more in shown
+    ]
     if isinstance(outside := _last(folder, "outside"), dict):
         lines.append(f"  {outside.get('login')}  ({translated('from outside')})")
     return [translated("Machines:"), *lines] if lines else []

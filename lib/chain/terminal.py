@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lib.chain import summary
-from lib.chain.results import Result, Run
+from lib.chain.results import Result, Run, alike
 from lib.chain.summary import changed, near, sentence
 from lib.record import plans
 from lib.record.events import Event
@@ -173,11 +173,12 @@ class Terminal:
             self.live.stop()
             self.live = None
 
-    def sum_up(self, run: Run, way_on: Callable[[str], str], after: str = "") -> None:
+    def sum_up(self, run: Run, way_on: Callable[[str], str] | None, after: str = "") -> None:
         """Print the machines of the run, its failures, its report and how to continue.
 
         `way_on` returns the command that continues the run, or with an option (as `-p size=VALUE`)
-        the one that starts a new run; `after` says what can be done after a run that ended well.
+        the one that starts a new run, None where there is no way on from this run; `after` says
+        what can be done after a run that ended well.
         A plan that needs another value is not continued: it would meet the same one again.
         """
         if not self.planning:
@@ -193,10 +194,10 @@ class Terminal:
         if run.unsigned:
             self._say(run.unsigned)
         option = next(filter(None, (corrected(result.error) for result in run.results)), "")
-        if option:
+        if way_on and option:
             text = "Resuming would keep the value. A new run does only what is left: {}"
             self._say(translated(text, way_on(option)))
-        elif run.cause != "ok":
+        elif way_on and run.cause != "ok":
             if option := another("\n".join(result.error for result in run.results)):
                 self._say(translated("With another value: {}", way_on(option)))
             text = "To continue: {}  (it checks the cloud and does only what is left)"
@@ -219,10 +220,7 @@ class Terminal:
 
     def _explain_all(self, bad: Sequence[Result]) -> None:
         """Explain each failure; where stages failed alike, the first and the names of the rest."""
-        alike: dict[str, list[Result]] = {}
-        for result in bad:
-            alike.setdefault(result.error or result.stage, []).append(result)
-        for first, *others in alike.values():
+        for first, *others in alike(bad):
             self._explain(first)
             if others:
                 self._say(translated("The same in {}.", ", ".join(r.stage for r in others)))

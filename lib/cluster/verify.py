@@ -25,8 +25,8 @@ ON_NO_NETWORK = "Machines of the local cloud are stand-ins, unless with local?et
 FIXED = "etcd knows its members by these addresses: give the machines theirs again."
 REMOVE = "Remove it with `etcdctl member remove`, unless it was put there on purpose."
 TOO_MANY = (
-    "If cluster_size was lowered, 80-remove-machines takes it out. If another made it, see what "
-    "it is for; a cluster_size that counts it takes it in."
+    "If cluster_size, or its role's count, was lowered, 80-remove-machines takes it out. If "
+    "another made it, see what it is for; a higher count takes it in."
 )
 LATE = (
     "It came too late for the token, and only passes requests on. 80-remove-machines with "

@@ -24,6 +24,7 @@ def drift(given: tuple[str, ...], as_json: bool, **what: Any) -> int:
     differs, such as a machine that was stopped, a tag that is gone, or a member of etcd that is not
     ours. The stages run in plan mode; their record is kept as of any run.
     """
+    from lib.chain.results import alike
     from lib.chain.run import run
     from lib.errors import plain
 
@@ -35,7 +36,8 @@ def drift(given: tuple[str, ...], as_json: bool, **what: Any) -> int:
     found, failed = _differences(ended.folder), [r for r in ended.results if r.error]
     differ = [r for r in failed if r.error.startswith(DIFFERENCE)]
     found += [f"{r.stage}: {r.error.removeprefix(DIFFERENCE)}" for r in differ]
-    failures = [f"{r.stage}: {r.error}" for r in failed if r not in differ]
+    groups = alike(r for r in failed if r not in differ)
+    failures = [f"{', '.join(r.stage for r in group)}: {group[0].error}" for group in groups]
     report = ended.folder / "report.html"
     if as_json:
         name = order.values["cluster_name"].value if "cluster_name" in order.values else ""

@@ -44,6 +44,11 @@ class Order:
         return "mode" in self.values and self.values["mode"].value == "plan"
 
     @property
+    def is_on_copy(self) -> bool:
+        """Return whether the run is one of `rehearse`, on a copy of its cloud."""
+        return "profile" in self.values and self.values["profile"].origin == "rehearsal"
+
+    @property
     def is_rehearsal(self) -> bool:
         """Return whether the run is at the local cloud, or at none."""
         profile = str(self.values["profile"].value) if "profile" in self.values else "local"

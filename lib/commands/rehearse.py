@@ -55,6 +55,8 @@ def rehearse(given: tuple[str, ...], seed: Path | None, **what: Any) -> int:
     code, ended = carry_out(_copied(order, base / "seed.yaml", dialect))
     _local_cloud("stop", dialect)
     print(_expected(order, ended.folder))
+    if code:
+        print("Nothing was changed at your cloud. Correct the file, then rehearse it again.")
     return code
 
 

@@ -34,8 +34,9 @@ def run(
 ) -> int:
     """Run the stages in order, each into an executed notebook.
 
-    Each FILE holds parameters (YAML); a later one wins. On a terminal the plan is shown first and
-    you are asked whether to apply it, except at the local cloud.
+    Each FILE holds parameters (YAML); a later one wins, and what none has is as in the notebooks.
+    On a terminal the plan is shown first and you are asked whether to apply it, except at the local
+    cloud.
 
     A scheduler that calls `runbook` once for each stage keeps them in one record with `--run`: the
     stages go on in the folder of that name, which must have the same parameters.
@@ -144,7 +145,8 @@ def carry_out(order: Order, tells_plan: bool = True, **more: object) -> tuple[in
         else:
             how |= {"runs": order.runs, "name": order.name, "tell": terminal, "claim": claim}
             ended = run(*what, **how)
-    return _summed_up(terminal, ended, order.stages, order.is_plan and tells_plan), ended
+    tells_plan, ends_here = order.is_plan and tells_plan, order.is_on_copy
+    return _summed_up(terminal, ended, order.stages, tells_plan, ends_here), ended
 
 
 @click.command()
@@ -182,15 +184,20 @@ def resume(run: str, notebooks: Path | None, runs: Path, **how: Any) -> int:
     return _summed_up(terminal, ended, work.stages, work.is_plan)
 
 
-def _summed_up(terminal: Any, ended: Any, chosen: Sequence, tells_plan: bool) -> int:
-    """Print how a run of the stages ended, unless the terminal is gone; return its exit code."""
+def _summed_up(
+    terminal: Any, ended: Any, chosen: Sequence, tells_plan: bool, ends_here: bool = False
+) -> int:
+    """Print how a run of the stages ended, unless the terminal is gone; return its exit code.
+
+    With `ends_here` it names no command that goes on from this run.
+    """
     try:
         deploys = any(stage.number == DEPLOYS for stage in chosen)
         look = again.to_look_at_removal(ended.folder)
         after = translated("To see what removes it: {}", look) if deploys else ""
         verb = "plan" if terminal.planning else "run"
         way_on = partial(again.way_on, ended.folder, chosen, verb=verb)
-        terminal.sum_up(ended, way_on, after)
+        terminal.sum_up(ended, *((None,) if ends_here else (way_on, after)))
         if tells_plan:
             terminal.show_plan(ended)
             if not ended.exit_code and _waiting(ended.folder):

@@ -3,7 +3,7 @@
 import shlex
 from datetime import datetime
 
-from lib.record import manifest
+from lib.record import ledger, manifest
 from lib.record.texts import translated
 from lib.report.past import Past
 from lib.report.words import REHEARSAL, clock, cloud_of, joined
@@ -65,7 +65,8 @@ def to_check(folder: str, runbook: str) -> list[str]:
 def _seal(past: Past, key: str) -> str:
     """Return the state of the seal: it covers this page, so mostly it is made after the page."""
     sealed, signature = (past.folder / name for name in (manifest.FILE, manifest.SIGNATURE))
-    if manifest.plain(sealed):
+    begun = sum(event.get("event") in ledger.BEGINNINGS for event in past.events)
+    if manifest.plain(sealed) and len(manifest.every(past.folder)) >= begun:
         by = "signed" if signature.exists() else "not signed"
         return f"sealed, {by}; sha256 of the seal {manifest.digest(sealed)}"
     if past.cause == "running":

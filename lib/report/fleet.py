@@ -72,6 +72,8 @@ def clusters(folder: Path, runs: Path) -> list[Cluster]:
             run = past.read(found, files=("events",))
         except (OSError, BadInput):
             continue  # `runbook list` names it as damaged
+        if run.origins.get("profile") == "rehearsal":
+            continue  # of a copy of its cloud
         name = str(run.params.get("cluster_name", ""))
         if name not in newest or _begun(run) > _begun(newest[name]):
             newest[name] = run

@@ -15,6 +15,7 @@ from lib.survey import offerings
 from lib.survey.offerings import Custom
 
 GIB = 2**30
+OF_DISKS = ("volume", "primarystorage")
 KEPT = "The disks of what was destroyed count until the cloud expunges it."
 # What an account's row calls it (`vmlimit`, `vmtotal`) -> Resource.ResourceType, and our word.
 KINDS = {
@@ -47,7 +48,8 @@ def picture(found: list[Tick]) -> Shown:
     Used after the run: machines 75 %
     """
     levels = [row for row in found if isinstance(row, Level) and row.most]
-    lines = [f"{one.words} {sum(_shares(one)):.0%}".replace("%", " %") for one in levels]
+    lines = [f"{one.words} {(one.used + one.need) / one.most:.0%}" for one in levels]
+    lines = [line.replace("%", " %") for line in lines]
     html = "".join(row(one.words, _bar(one), _in_words(one)) for one in levels)
     return Shown(f"<table>{html}</table>", f"Used after the run: {', '.join(lines) or 'not known'}")
 
@@ -162,7 +164,8 @@ def _left(cloud: Cloud, kind: str, need: float, account: dict, limits: dict[str,
         return tick(what, wanted, not_allowed("listAccounts"), None)
     used = float(COUNTS[kind](cloud) if used is None else used)
     left = max(min(most) - used, 0)
-    next_step = f"Ask the provider for more {words}, or remove some. {KEPT}"
+    next_step = f"Ask the provider for more {words}, or remove some."
+    next_step += f" {KEPT}" if kind in OF_DISKS else ""
     row = tick(what, wanted, _number(left), left >= need, next_step)
     return Level(**vars(row), words=words, used=used, need=need, most=min(most))
 

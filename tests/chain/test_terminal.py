@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lib.chain.results import Result, Run
+from lib.chain.results import Result, Run, alike
 from lib.chain.summary import changed, sentence
 from lib.chain.terminal import WAIT, Terminal, Waiting
 from lib.record.events import Event
@@ -240,3 +240,11 @@ def test_a_command_is_written_as_it_can_be_typed(called, there, elsewhere, monke
     monkeypatch.setattr("sys.argv", [called.format(project=tmp_path)])
     assert " ".join(invoked(tmp_path)) == there
     assert " ".join(invoked()) == elsewhere.format(project=tmp_path)
+
+
+def test_failures_that_differ_in_the_command_and_the_time_alone_are_told_once():
+    text = "Refused: {} was refused (401): unable to verify user credentials; here it is 0{}:00:00"
+    words = [("listZones", 1), ("listVolumes", 2)]
+    found = [Result(f"{n}0-a", "failed", error=text.format(command, n)) for command, n in words]
+    other = Result("30-a", "failed", error="ShellFailed: no")
+    assert alike([*found, other]) == [found, [other]]

@@ -56,6 +56,9 @@ def test_the_report_of_a_fleet_has_a_line_for_each_file(tmp_path, capsys):
     report.write(folders.good(runs, "20260304-050607-web"))
     bad = stage("10-make", 0, 4) + stage("50-deploy", 4, 3, "failed", error="no <room>\nmore")
     folders.run(runs, "20260305-050607-db", bad, ended="failed", cluster_name="d<b>b")
+    copy = folders.run(runs, "20260306-050607-web", bad, ended="failed", cluster_name="web")
+    with (copy / "params.yaml").open("a") as params:
+        params.write("profile: local?seed=x  # rehearsal\n")
     assert main(["fleet", "report", str(files), "--runs", str(runs)]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
     words = [[w.strip() for w in line.strip("│").split("│")][:2] for line in lines]

@@ -181,7 +181,7 @@ def test_a_folder_keeps_the_seed_it_was_made_from(seed, tmp_path, capsys):
         assert "another seed" in capsys.readouterr().err
         assert main(["stop", *words[:2]]) == 0
         assert main(["start", "--seed", other, *words]) == 1
-        assert "`reset` deletes it" in capsys.readouterr().err
+        assert "`reset` deletes it, and all clusters in it" in capsys.readouterr().err
         assert main(["reset", *words[:2]]) == main(["start", "--seed", other, *words]) == 0
         assert json.loads(capsys.readouterr().out.splitlines()[-1])["seed"] != facts["seed"]
     finally:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from lib.localcloud.guests import login
 from lib.localcloud.workstation import images, shell, stand_ins
 from lib.localcloud.workstation.releases import COREOS
 
@@ -188,3 +189,8 @@ def test_stand_ins_and_logins_need_the_standard_library_only():
     names += [f"lib.localcloud.workstation.{name}" for name in {*stand_ins.MODULES.values()}]
     text = f"import sys; sys.path.append({str(shell.ROOT)!r}); import {', '.join(names)}"
     subprocess.run([sys.executable, "-E", "-S", "-c", text], check=True)
+
+
+def test_the_shell_of_a_machine_without_a_command_says_what_it_needs(tmp_path, capsys):
+    assert login.main([str(tmp_path), "machine"]) == 2
+    assert "add -c COMMAND" in capsys.readouterr().err

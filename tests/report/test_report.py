@@ -286,6 +286,17 @@ def test_jobs_side_by_side_are_waited_for_once():
     assert timeline.seconds(spans) == 6
 
 
+def test_the_page_of_a_run_that_goes_on_does_not_name_the_seal_before(tmp_path):
+    folder = folders.good(tmp_path)
+    (folder / "MANIFEST.sha256").write_text("")
+    assert "sha256 of the seal" in page_of(folder)
+    with (folder / "events.jsonl").open("a") as book:
+        book.write(json.dumps({"at": at(200), "event": "run-resumed", "pid": 1}) + "\n")
+        book.write(json.dumps({"at": at(201), "event": "run-ended", "cause": "ok"}) + "\n")
+    html = page_of(folder)
+    assert "sealed when this page was written" in html and "sha256 of the seal" not in html
+
+
 def test_the_report_of_a_sealed_run_is_not_written_again(tmp_path):
     folder = folders.good(tmp_path)
     (folder / "MANIFEST.sha256").write_text("")

@@ -59,6 +59,9 @@ def close_shell(folder: os.PathLike, machine: object) -> None:
 
 def main(argv: list[str]) -> int:
     """Run `-c COMMAND` on a machine; return its exit code."""
+    if len(argv) != 4:
+        print("A machine of the local cloud runs single commands: add -c COMMAND.", file=sys.stderr)
+        return 2
     home, machine, _, command = argv
     path = os.path.join(home, machine, "disk.json")
     if not os.path.exists(path):

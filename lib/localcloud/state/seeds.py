@@ -33,7 +33,10 @@ class OtherSeed(Exception):
 
 def other(folder: object, seed: object) -> str:
     """Return the text for a folder that holds a cloud from another seed."""
-    return f"{folder} holds a cloud made from another seed than {seed}: `reset` deletes it."
+    return (
+        f"{folder} holds a cloud made from another seed than {seed}. `reset` deletes it, and all "
+        "clusters in it; with RUNBOOK_LOCALCLOUD=FOLDER the new one has a folder of its own."
+    )
 
 
 def digest(seed: Seed) -> str:
