@@ -64,8 +64,7 @@ def pause(age: float, expect: float = 0) -> float:
 def wait(cloud: Client, job: Job, within: float) -> dict:
     """Return the result of a job, watching it for at most `within` seconds from its start.
 
-    A job that is still running then was not cancelled: waiting again is safe.
-    Raises JobFailed, JobTimeout.
+    A job that still runs then was not cancelled: wait again. Raises JobFailed, JobTimeout.
     """
     left = job.started + within - cloud.clock()
     result = until(cloud, partial(look, cloud, job), "", left, looks(known(cloud, job)))
