@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 
 from lib.errors import AtWork
@@ -22,27 +21,36 @@ class Sealed:
     unsigned: str = ""
 
 
-def new_folder(runs: Path, cluster: str, name: str = "") -> Path:
-    """Create and return the folder of a new run: `<time>-<cluster>`, with a number if it exists.
-
-    `name` is its name instead: raises AtWork where another run has just begun in it, and `BadInput`
-    where it is something else.
-    """
+def new_folder(runs: Path, cluster: str) -> Path:
+    """Create and return the folder of a new run: `<time>-<cluster>`, with a number if it exists."""
     safe = re.sub(r"[^\w.-]+", "-", cluster).strip(".-")[:60] or "run"
     base = f"{datetime.now():%Y%m%d-%H%M%S}-{safe}"
     whole.folder(runs)
-    for number in count(1):
-        folder = runs.resolve() / (name or (base if number == 1 else f"{base}-{number}"))
+    number = 1
+    while True:
+        folder = runs.resolve() / (base if number == 1 else f"{base}-{number}")
         try:
             folder.mkdir(mode=0o700)
-            break
         except FileExistsError:
-            if name and not (folder / ledger.FILE).exists():
-                fault = f"{folder}: is no record of a run, as it has no {ledger.FILE}"
-                raise BadInput([f"{fault}: move it away, or give another --run"]) from None
-            if name:
-                text = f"{folder}: another run has just begun there"
-                raise AtWork(text, next_step=locks.WAIT) from None
+            number += 1
+        else:
+            return folder
+
+
+def named_folder(runs: Path, name: str) -> Path:
+    """Create and return the folder of a new run whose name is given.
+
+    Raises AtWork where another run has just begun in it, `BadInput` where it is something else.
+    """
+    folder = runs.resolve() / name
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if (folder / ledger.FILE).exists():
+            text = f"{folder}: another run has just begun there"
+            raise AtWork(text, next_step=locks.WAIT) from None
+        fault = f"{folder}: is no record of a run, as it has no {ledger.FILE}"
+        raise BadInput([f"{fault}: move it away, or give another --run"]) from None
     return folder
 
 

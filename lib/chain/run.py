@@ -91,7 +91,7 @@ def run(
     try:
         # Nobody takes what is half made for the remains of a dead driver.
         with whole.alone(runs), ExitStack() as held:
-            folder = closing.new_folder(runs, cluster, name)
+            folder = closing.named_folder(runs, name) if name else closing.new_folder(runs, cluster)
             book = held.enter_context(Ledger(folder))
             whole.write(folder / "params.yaml", as_yaml(values))
             if (approval := more.get("approval")) and approval.plan:

@@ -194,10 +194,11 @@ def _summed_up(
     try:
         deploys = any(stage.number == DEPLOYS for stage in chosen)
         look = again.to_look_at_removal(ended.folder)
-        after = translated("To see what removes it: {}", look) if deploys else ""
+        removes = deploys and not ends_here
+        after = translated("To see what removes it: {}", look) if removes else ""
         verb = "plan" if terminal.planning else "run"
         way_on = partial(again.way_on, ended.folder, chosen, verb=verb)
-        terminal.sum_up(ended, *((None,) if ends_here else (way_on, after)))
+        terminal.sum_up(ended, None if ends_here else way_on, after)
         if tells_plan:
             terminal.show_plan(ended)
             if not ended.exit_code and _waiting(ended.folder):

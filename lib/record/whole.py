@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import yaml
-
 LARGEST = 1_000_000  # bytes of a file that an operator names
-NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+# PyYAML fails at some values, such as `2026-99-99` or `!!int ""`, with errors of Python.
+OF_VALUES = (ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 def write(path: Path, text: str, *, lasting: bool = True, errors: str = "backslashreplace") -> Path:
@@ -65,13 +64,12 @@ def text(path: Path, *, pipe: bool = False, most: int = LARGEST) -> str:
 
 
 def from_yaml(text: str) -> object:
-    """Return what a YAML text holds. Raises ValueError where it is none.
+    """Return what a YAML text holds. Raises ValueError where it is none."""
+    import yaml  # only now: whoever writes a file need not wait for it
 
-    PyYAML fails at some values, such as `2026-99-99` or `!!int ""`, with errors of Python.
-    """
     try:
         return yaml.safe_load(text)
-    except NO_YAML as error:
+    except (yaml.YAMLError, *OF_VALUES) as error:
         raise ValueError(f"not YAML: {error}") from None
 
 
